@@ -1,0 +1,87 @@
+"""Every error Crucible raises, drawn as one tree.
+
+    CrucibleError                 exit code 1
+    ├── UserError                 2   something typed or supplied is wrong
+    │   ├── UnknownName               a name that no registry or record knows
+    │   ├── BadRecord                 a recipe, setting or option of the wrong shape
+    │   ├── BadData                   rows, annotations or answers that cannot be used
+    │   └── StoreProblem              the chosen store is full, of a newer version or unreadable
+    ├── EnvironmentProblem        3   the machine lacks something
+    │   └── MissingExtra              an optional dependency is not installed
+    └── ClaimContradicted         4   a claim failed under --strict
+
+A message is one line: what was found, what was expected, the nearest valid choice, and what to
+type next.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class CrucibleError(Exception):
+    """Base of all errors; `exit_code` is what the command line returns."""
+
+    exit_code = 1
+
+
+class UserError(CrucibleError):
+    exit_code = 2
+
+
+class UnknownName(UserError):
+    pass
+
+
+class BadRecord(UserError):
+    pass
+
+
+class BadData(UserError):
+    pass
+
+
+class EnvironmentProblem(CrucibleError):
+    exit_code = 3
+
+
+class MissingExtra(EnvironmentProblem):
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f"needs {package}: pip install 'crucible-bench[{extra}]'")
+
+
+class StoreProblem(UserError):
+    pass
+
+
+class ClaimContradicted(CrucibleError):
+    exit_code = 4
+
+
+def nearest(name: str, choices: Iterable[str]) -> str | None:
+    """The choice that `name` most likely meant, or None.
+
+    >>> nearest("arena_hrd", ["alpaca_eval2", "arena_hard"])
+    'arena_hard'
+    """
+    found = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.5)
+    return found[0] if found else None
+
+
+def unknown(kind: str, name: str, choices: Iterable[str], command: str = "") -> UnknownName:
+    """Build the error for a name that does not exist.
+
+    >>> str(unknown("suite", "arena_hrd", ["arena_hard"], "crucible suites"))
+    'no suite named "arena_hrd"; did you mean "arena_hard"? (crucible suites)'
+    """
+    options = sorted(choices)
+    guess = nearest(name, options)
+    if guess:
+        hint = f'did you mean "{guess}"?'
+    elif len(options) > 12:
+        hint = "known: " + ", ".join(options[:12]) + ", ..."
+    else:
+        hint = "known: " + (", ".join(options) or "none")
+    tail = f" ({command})" if command else ""
+    return UnknownName(f'no {kind} named "{name}"; {hint}{tail}')

@@ -1,0 +1,148 @@
+"""What a board shows: its title, systems, columns, claims and provenance, as frozen records.
+
+A specification holds no scores. `boards/*.toml` are the ones that ship; a method or a user adds
+another by writing the same keys. Unknown keys are refused with file and key.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from harness.errors import BadRecord, unknown
+from harness.records import Record, parse
+from leaderboards.claims import Claim
+
+BOARDS = Path(__file__).parent / "boards"
+
+
+class SystemSpec(Record):
+    """One row: how a system of the cells is called and marked."""
+
+    name: str
+    label: str = ""
+    group: str = ""
+    notes: tuple[str, ...] = ()
+    ranked: bool = True
+
+    @property
+    def title(self) -> str:
+        return self.label or self.name
+
+
+class ColumnSpec(Record):
+    """One column: a metric of a suite, or with `detail` a number its cells carry beside it.
+
+    `spread` names a detail shown as "value ± spread", as published leaderboards do.
+    """
+
+    suite: str
+    metric: str
+    label: str = ""
+    group: str = ""
+    detail: str | None = None
+    spread: str | None = None
+    digits: int | None = Field(default=None, ge=0, le=6)
+    interval: bool = True
+    rank: bool = False
+
+    @property
+    def title(self) -> str:
+        return self.label or (self.detail or self.metric).replace("_", " ")
+
+    @property
+    def heading(self) -> str:
+        return self.group or self.suite
+
+    @property
+    def key(self) -> str:
+        """Name of the column in files: suite.metric or suite.metric.detail."""
+        return ".".join(filter(None, (self.suite, self.metric, self.detail)))
+
+
+class Reference(Record):
+    """A figure somebody published for one system, with its source; never ranked."""
+
+    system: str
+    suite: str
+    metric: str
+    value: float
+    source: str
+
+
+class Provenance(Record):
+    """Where the cells came from: enough to make them again. No dates and no host names."""
+
+    recipe: str = ""
+    recipe_id: str = ""
+    command: str = ""
+    libraries: dict[str, str] = {}
+
+
+class BoardSpec(Record):
+    """A board without its scores."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    title: str
+    description: str = ""
+    scale: str | None = None
+    systems: tuple[SystemSpec, ...] = ()
+    only_listed: bool = False
+    columns: tuple[ColumnSpec, ...] = ()
+    claims: tuple[Claim, ...] = ()
+    references: tuple[Reference, ...] = ()
+    provenance: Provenance = Provenance()
+    order: Literal["rank", "spec"] = "rank"
+    level: float = Field(default=0.95, gt=0, lt=1)
+    digits: int = Field(default=1, ge=0, le=6)
+    allow_mixed: bool = False
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> BoardSpec:
+        for kind, names in (
+            ("system", [system.name for system in self.systems]),
+            ("column", [column.key for column in self.columns]),
+            ("claim", [claim.id for claim in self.claims]),
+        ):
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise ValueError(f'{kind} names that differ ("{twice[0]}" is listed twice)')
+        ranking = [column.key for column in self.columns if column.rank]
+        if len(ranking) > 1:
+            raise ValueError(f"one column with rank = true (found {', '.join(ranking)})")
+        return self
+
+    def digits_of(self, column: ColumnSpec) -> int:
+        return self.digits if column.digits is None else column.digits
+
+
+def read_spec(path: Path) -> BoardSpec:
+    """Read a board definition from TOML.
+
+    Raises:
+        BadRecord: the file is not TOML, or a key is unknown, missing or of the wrong kind.
+    """
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise BadRecord(f"{path}: {error}; expected a board definition in TOML") from None
+    return parse(BoardSpec, data, str(path))
+
+
+def shipped() -> tuple[str, ...]:
+    """Names of the board definitions that ship with the package."""
+    return tuple(sorted(path.stem for path in BOARDS.glob("*.toml")))
+
+
+def board_spec(name: str) -> BoardSpec:
+    """The shipped definition called `name`.
+
+    >>> board_spec("alpaca_eval2").columns[0].metric
+    'lc_win_rate'
+    """
+    if name not in shipped():
+        raise unknown("board", name, shipped(), "crucible board")
+    return read_spec(BOARDS / f"{name}.toml")

@@ -1,0 +1,62 @@
+"""Shared fixtures: no network, golden vectors, public data."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+ROOT = Path(__file__).resolve().parent.parent
+LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any connection that is not loopback fails the test."""
+    connect = socket.socket.connect
+
+    def guarded(self: socket.socket, address: object) -> None:
+        if self.family != socket.AF_UNIX and isinstance(address, tuple):
+            assert address[0] in LOOPBACK, f"a test tried to reach {address}"
+        connect(self, address)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture(autouse=True)
+def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CRUCIBLE_HOME", str(tmp_path / "crucible-home"))
+
+
+@pytest.fixture
+def golden() -> Callable[[str], Path]:
+    """`golden("wrpo/wrpo_loss.json")`: a vector file, or a skip that names it."""
+    root = Path(os.environ.get("CRUCIBLE_GOLDEN") or ROOT / "tests" / "golden" / "data")
+
+    def find(name: str) -> Path:
+        path = root / name
+        if not path.exists():
+            pytest.skip(f"golden vectors {name} are absent below {root}")
+        return path
+
+    return find
+
+
+@pytest.fixture
+def realdata() -> Callable[[str], Path]:
+    """`realdata("alpaca_eval2")`: a folder of public data, or a skip that names it."""
+    root = Path(os.environ.get("CRUCIBLE_DATA") or ROOT.parent / "shared" / "data")
+
+    def find(name: str) -> Path:
+        path = root / name
+        if not path.exists():
+            pytest.skip(f"public data {name} is absent below {root} (set CRUCIBLE_DATA)")
+        return path
+
+    return find
