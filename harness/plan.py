@@ -44,6 +44,7 @@ class Stage:
     params: Record
     inputs: dict[str, Handle | tuple[Handle, ...]]
     label: str
+    hint: Estimate | None = None
 
     def input_ids(self) -> list[str]:
         return [handle.id for value in self.inputs.values() for handle in _flat(value)]
@@ -59,11 +60,14 @@ class Plan:
 
     stages: dict[str, Stage] = field(default_factory=dict)
 
-    def stage(self, name: str, /, *, label: str = "", **arguments: Any) -> Handle:
+    def stage(
+        self, name: str, /, *, label: str = "", hint: Estimate | None = None, **arguments: Any
+    ) -> Handle:
         """Add a stage (or find the identical one) and return its handle.
 
         Args:
             label: what progress bars call it; not part of the id.
+            hint: what the caller knows of its size, for estimates; not part of the id.
 
         Raises:
             UnknownName: if there is no such operation.
@@ -87,7 +91,7 @@ class Plan:
                 raise BadRecord(f'stage "{name}": an input belongs to another plan')
         id = stage_id(operation, params, inputs)
         if id not in self.stages:
-            self.stages[id] = Stage(id, operation, params, inputs, label or name)
+            self.stages[id] = Stage(id, operation, params, inputs, label or name, hint)
         return Handle(id)
 
     def needed(self, targets: Iterable[Handle], finished: Iterable[str]) -> list[Stage]:
@@ -106,8 +110,8 @@ class Plan:
         """Expected cost of every stage whose operation declares one, by stage id."""
         found: dict[str, Estimate] = {}
         for stage in self.stages.values():
-            if stage.operation.estimate is None:
-                found[stage.id] = Estimate()
+            if stage.hint is not None or stage.operation.estimate is None:
+                found[stage.id] = stage.hint or Estimate()
                 continue
             inputs = {
                 key: tuple(found[handle.id] for handle in value)

@@ -25,14 +25,23 @@ from harness.records import Record, parse
 class ModelSpec(Record):
     """A model: `nano:<name>`, a folder, or a hub id with an optional revision.
 
-    `parameters_b` (billions) feeds the estimates of a plan; None is unknown.
+    `name` is what boards and rows call it (default: the last part of `ref`). `parameters_b`
+    (billions) feeds the estimates of a plan; None is unknown.
     """
 
     ref: str
+    name: str | None = None
     revision: str | None = None
     dtype: str = "auto"
     parameters_b: float | None = None
     trust_remote_code: bool = False
+
+    def display_name(self) -> str:
+        """
+        >>> ModelSpec(ref="meta-llama/Meta-Llama-3-8B-Instruct").display_name()
+        'Meta-Llama-3-8B-Instruct'
+        """
+        return self.name or self.ref.rstrip("/").rsplit("/", 1)[-1].rsplit(":", 1)[-1]
 
 
 class SystemSpec(Record):
@@ -77,6 +86,8 @@ class Method:
         plan: (recipe, stage) -> handle of the model artifact it makes.
         recipe_file: TOML with profiles; None for a method that runs inside another's recipe.
         stand_ins: recipe -> the same recipe on nano models and a few rows, for rehearsals.
+        variants: recipe -> the systems that one line of the recipe stands for, for a method
+            such as `source` that is several systems.
     """
 
     name: str
@@ -84,6 +95,7 @@ class Method:
     plan: Callable[..., Any]
     recipe_file: Path | None = None
     stand_ins: Callable[[Any], Any] | None = None
+    variants: Callable[[Any], tuple[SystemSpec, ...]] | None = None
 
 
 T = TypeVar("T", bound=Recipe)

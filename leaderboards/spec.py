@@ -113,6 +113,8 @@ class BoardSpec(Record):
         ranking = [column.key for column in self.columns if column.rank]
         if len(ranking) > 1:
             raise ValueError(f"one column with rank = true (found {', '.join(ranking)})")
+        if any(column.rank and column.detail for column in self.columns):
+            raise ValueError(f"a ranking column that shows a metric, not a detail ({ranking[0]})")
         return self
 
     def digits_of(self, column: ColumnSpec) -> int:

@@ -1,0 +1,26 @@
+"""A board as text: one module a format, each a pure function of the board.
+
+`terminal` makes rich renderables and is left to the command line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+
+from harness.errors import unknown
+from leaderboards.board import Board
+
+FORMATS = ("md", "csv", "json", "tex", "html")
+
+
+def render(board: Board, format: str) -> str:
+    """The board in one of FORMATS.
+
+    Raises:
+        UnknownName: no such format.
+    """
+    if format not in FORMATS:
+        raise unknown("format", format, FORMATS, "crucible board --format md")
+    function: Callable[[Board], str] = import_module(f"leaderboards.render.{format}").render
+    return function(board)

@@ -1,0 +1,148 @@
+"""The seam between everything that asks a model and everything that is one.
+
+A backend has two verbs. `generate` answers requests and yields responses in completion order;
+`score` returns the log-probabilities of given answers. Both identify their answers by the id of
+the request, ids are unique within a call, and every id comes back exactly once: a request that
+failed comes back with `error` set instead of an exception, so that one bad row never loses the
+others. Settings that no row can work with (an unknown option, a missing model) do raise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Literal, Protocol, runtime_checkable
+
+from pydantic import Field
+
+from harness.errors import BadData
+from harness.hashing import digest
+from harness.records import Record
+
+GREEDY_BELOW = 1e-4  # temperatures below this mean "the most likely token"
+
+Finish = Literal["stop", "length"]
+
+
+class Message(Record):
+    """One turn of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class Sampling(Record):
+    """How to decode. `seed` and the request's id fix every sample of a local engine."""
+
+    temperature: float = Field(default=0.0, ge=0)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    max_tokens: int = Field(default=512, ge=1)
+    n: int = Field(default=1, ge=1)
+    seed: int = 0
+    top_logprobs: int | None = Field(default=None, ge=1, le=20)
+
+    @property
+    def fingerprint(self) -> str:
+        """Identifies the decoding settings; the seed is not part of it."""
+        return digest(self.model_dump(exclude={"seed"}))[:16]
+
+
+class Request(Record):
+    """A prompt to answer `sampling.n` times."""
+
+    id: str
+    messages: tuple[Message, ...]
+    sampling: Sampling = Sampling()
+
+
+class Completion(Record):
+    """One sampled answer.
+
+    Attributes:
+        text: without special tokens.
+        finish: "stop" when the model ended its turn, "length" when it was cut off.
+        token_ids: the sampled ids without the id that stopped it; None from an API.
+        top_logprobs: for each token, the most likely (token text, natural log-probability) pairs.
+            The first token's come first; probabilities are those before temperature and top-p.
+    """
+
+    text: str
+    finish: Finish
+    token_ids: tuple[int, ...] | None = None
+    top_logprobs: tuple[tuple[tuple[str, float], ...], ...] | None = None
+
+
+class Response(Record):
+    """Answers to one request, `n` of them, or an error and none."""
+
+    id: str
+    completions: tuple[Completion, ...] = ()
+    tokens_in: int = 0
+    tokens_out: int = 0
+    prompt_ids: tuple[int, ...] | None = None
+    error: str | None = None
+
+
+class ScoreRequest(Record):
+    """An answer whose log-probability is wanted."""
+
+    id: str
+    messages: tuple[Message, ...]
+    response: str
+
+
+class Score(Record):
+    """Natural log-probability of an answer given its prompt.
+
+    Attributes:
+        logp: sum over the answer's tokens, the end-of-turn token included; None after an error.
+        tokens: how many tokens were summed.
+        token_logps: one number per summed token.
+    """
+
+    id: str
+    logp: float | None
+    tokens: int
+    token_logps: tuple[float, ...] = ()
+    error: str | None = None
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """Anything that runs, or stands in for, a language model."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Identifies the model and how it is run; goes on every cell a judge touches."""
+
+    def generate(self, requests: Sequence[Request]) -> Iterator[Response]:
+        """Answer the requests, each once, in any order."""
+
+    def score(self, requests: Sequence[ScoreRequest]) -> Iterator[Score]:
+        """Score the answers, each once, in any order."""
+
+
+def messages_of(rows: Sequence[dict[str, str]]) -> tuple[Message, ...]:
+    """Records from the plain {"role", "content"} dictionaries that rows carry.
+
+    >>> messages_of([{"role": "user", "content": "2+2?"}])[0].content
+    '2+2?'
+    """
+    return tuple(Message.model_validate(row) for row in rows)
+
+
+def plain_messages(messages: Sequence[Message]) -> list[dict[str, str]]:
+    """The plain dictionaries that chat templates and APIs take."""
+    return [{"role": message.role, "content": message.content} for message in messages]
+
+
+def check_unique(ids: Sequence[str]) -> None:
+    """Refuse two requests of one id: answers could not be told apart.
+
+    Raises:
+        BadData: naming the first repeated id.
+    """
+    seen: set[str] = set()
+    for name in ids:
+        if name in seen:
+            raise BadData(f'two requests have the id "{name}"; expected unique ids')
+        seen.add(name)

@@ -1,0 +1,239 @@
+"""`crucible board | compare | show`: from a table down to the sample behind a number."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from harness.errors import BadData, UserError, unknown
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from harness.store import Store
+    from leaderboards.board import Board
+
+FORMATS = ("terminal", "md", "csv", "json", "tex", "html")
+
+
+def register(app: typer.Typer) -> None:
+    for command in (board, compare, show):
+        app.command(rich_help_panel="Boards")(command)
+
+
+def board(
+    name: Annotated[
+        str | None,
+        typer.Argument(help="A board folder, a board in the store, or with --annotations a suite."),
+    ] = None,
+    format: Annotated[
+        str, typer.Option("--format", help=f"One of {', '.join(FORMATS)}.")
+    ] = "terminal",
+    check: Annotated[
+        bool, typer.Option("--check", help="Rebuild from the stored cells, compare every byte.")
+    ] = False,
+    annotations: Annotated[
+        Path | None,
+        typer.Option("--annotations", help="Published annotations: a file or folder of models."),
+    ] = None,
+    lc_mode: Annotated[
+        str, typer.Option("--lc-mode", help="exact, compat-stable or compat-legacy.")
+    ] = "exact",
+    reference_data: Annotated[
+        Path | None,
+        typer.Option("--reference-data", help="Folder with df_gamed.csv and instruction tables."),
+    ] = None,
+    allow_partial: Annotated[
+        bool, typer.Option("--allow-partial", help="Score incomplete annotations, marked partial.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option("--out", help="Also write a board folder.")] = None,
+) -> None:
+    """Show a board, check that it can be rebuilt byte for byte, or make one from annotations.
+
+    Without a name, lists the boards at hand. `crucible board alpaca_eval2 --annotations PATH`
+    prints the official leaderboard of published annotations with our intervals.
+    """
+    from rich.console import Console
+
+    from leaderboards.board import build_board
+
+    console = Console()
+    if format not in FORMATS:
+        raise unknown("format", format, FORMATS)
+    if annotations is not None:
+        _published(console, name, annotations, lc_mode, reference_data, allow_partial, format, out)
+        return
+    if name is None:
+        _list_boards(console, check)
+        return
+    folder = find_board(name)
+    if check:
+        _check(console, folder)
+        return
+    from leaderboards.files import read_board
+
+    spec, cells = read_board(folder)
+    _print(console, build_board(spec, cells), format)
+
+
+def _published(
+    console: Console,
+    name: str | None,
+    annotations: Path,
+    lc_mode: str,
+    reference_data: Path | None,
+    allow_partial: bool,
+    format: str,
+    out: Path | None,
+) -> None:
+    from leaderboards.annotations import published_board
+    from leaderboards.board import build_board
+    from leaderboards.files import write_board
+    from leaderboards.spec import board_spec
+
+    if name != "alpaca_eval2":
+        raise unknown("suite with published annotations", name or "", ["alpaca_eval2"])
+    cells = published_board(
+        annotations, lc_mode=lc_mode, reference_data=reference_data, allow_partial=allow_partial
+    )
+    spec = board_spec(name)
+    if out is not None:
+        write_board(out, spec, cells)
+    _print(console, build_board(spec, cells), format)
+
+
+def _print(console: Console, board: Board, format: str) -> None:
+    if format == "terminal":
+        from leaderboards.render.terminal import render_board
+
+        console.print(render_board(board))
+        return
+    from leaderboards.files import render
+
+    typer.echo(render(board, format), nl=False)
+
+
+def _board_folders() -> list[Path]:
+    from harness.store import default_root
+
+    shipped = Path(__file__).resolve().parents[2] / "leaderboards" / "results"
+    places = (default_root() / "boards", shipped)
+    return [path.parent for place in places for path in sorted(place.glob("*/cells.jsonl"))]
+
+
+def find_board(name: str) -> Path:
+    """A board's folder from its path or its name.
+
+    Raises:
+        UnknownName: with the nearest board at hand.
+    """
+    if (Path(name) / "cells.jsonl").is_file():
+        return Path(name)
+    known = {folder.name: folder for folder in reversed(_board_folders())}
+    if name not in known:
+        raise unknown("board", name, known, "crucible board")
+    return known[name]
+
+
+def _list_boards(console: Console, check: bool) -> None:
+    folders = _board_folders()
+    if not folders:
+        raise UserError("no board yet; make one with: crucible reproduce wrpo")
+    for folder in folders:
+        if check:
+            _check(console, folder)
+        else:
+            console.print(f"{folder.name:<28} {folder}", highlight=False, soft_wrap=True)
+
+
+def _check(console: Console, folder: Path) -> None:
+    from leaderboards.files import check_board
+
+    difference = check_board(folder)
+    if difference:
+        raise BadData(f"{folder}: {difference}")
+    console.print(f"{folder}: rebuilt byte for byte", highlight=False, soft_wrap=True)
+
+
+def compare(
+    first: Annotated[str, typer.Argument(help="A system.")],
+    second: Annotated[str, typer.Argument(help="The system to compare it with.")],
+    board: Annotated[str, typer.Option("--board", help="Board that has both.")] = "wrpo-nano",
+) -> None:
+    """Compare two systems of a board: paired differences with intervals, metric by metric."""
+    from rich.console import Console
+
+    from leaderboards.compare import compare_systems
+    from leaderboards.files import read_board
+    from leaderboards.render.terminal import render_comparison
+
+    _, cells = read_board(find_board(board))
+    Console().print(render_comparison(compare_systems(cells, first, second)))
+
+
+def show(
+    id: Annotated[
+        str, typer.Argument(help="Beginning of an artifact id; empty lists all.")
+    ] = "",
+    row: Annotated[str, typer.Option("--row", help="Show one row in full, by its id.")] = "",
+    limit: Annotated[int, typer.Option("--limit", help="Rows to list.")] = 10,
+    store: Annotated[Path | None, typer.Option("--store", help="Store folder.")] = None,
+) -> None:
+    """Walk from an artifact to what it was made from, down to single samples.
+
+    Ids stand on boards (json and html) and in `crucible plan`.
+    """
+    from rich.console import Console
+
+    from harness.store import Store
+
+    found = Store(store)
+    console = Console()
+    if not id:
+        for known in found.ids():
+            manifest = found.manifest(known)
+            console.print(f"{known[:12]}  {manifest['label']}", highlight=False)
+        return
+    _show_artifact(console, found, found.find(id), row, limit)
+
+
+def _show_artifact(console: Console, store: Store, id: str, row: str, limit: int) -> None:
+    manifest = store.manifest(id)
+    console.print(f"[bold]{_plain(manifest['label'])}[/bold]  {id}", highlight=False)
+    for key in ("operation", "version", "params", "libraries", "ledger", "finished", "revision"):
+        console.print(f"{key:<10} {_plain(manifest.get(key))}", highlight=False, soft_wrap=True)
+    for name, value in manifest["inputs"].items():
+        for other in value if isinstance(value, list) else [value]:
+            label = store.manifest(other)["label"] if store.has(other) else "(deleted)"
+            console.print(f"from       {name}: {other[:12]}  {_plain(label)}", highlight=False)
+    if not (store.folder(id) / "rows.jsonl").is_file():
+        files = sorted(p.name for p in store.folder(id).iterdir())
+        console.print(f"files      {', '.join(files)}  in {store.folder(id)}", soft_wrap=True)
+        return
+    rows = store.artifact(id).rows()
+    if row:
+        match = next((item for item in rows if item["id"] == row), None)
+        if match is None:
+            raise unknown("row", row, (item["id"] for item in rows), f"crucible show {id[:10]}")
+        _show_row(console, match)
+        return
+    console.print(f"rows       {len(rows)} (one in full: --row ID)\n", highlight=False)
+    for item in rows[:limit]:
+        rest = {key: value for key, value in item.items() if key != "id"}
+        console.print(_plain(f"{item['id']}  {rest}")[:240], highlight=False)
+
+
+def _show_row(console: Console, row: dict[str, Any]) -> None:
+    for key, value in row.items():
+        console.print(f"[bold]{_plain(key)}[/bold]", highlight=False)
+        console.print(f"  {_plain(value)}", highlight=False)
+
+
+def _plain(value: object) -> str:
+    """Text that can neither style the terminal nor move its cursor."""
+    from rich.markup import escape
+
+    text = value if isinstance(value, str) else repr(value)
+    return escape("".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text))

@@ -1,0 +1,74 @@
+"""`crucible methods | suites | models`: what there is, and what each needs."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+import typer
+
+# Extra -> the package whose presence shows that it is installed.
+EXTRA_PACKAGE = {
+    "train": "trl",
+    "api": "openai",
+    "alpaca": "alpaca_eval",
+    "lm-eval": "lm_eval",
+    "merge": "mergekit",
+    "ray": "ray",
+    "vllm": "vllm",
+}
+
+
+def register(app: typer.Typer) -> None:
+    app.command(rich_help_panel="Catalogue")(methods)
+    app.command(rich_help_panel="Catalogue")(suites)
+    app.command(rich_help_panel="Catalogue")(models)
+
+
+def methods() -> None:
+    """List the methods: what each is, its paper, what it needs, and how to run it."""
+    _table("methods", ("method", "kind", "what it is", "paper", "needs"))
+
+
+def suites() -> None:
+    """List the benchmark suites."""
+    _table("suites", ("suite", "kind", "what it measures", "paper", "needs"))
+
+
+def models() -> None:
+    """List the embedded nano models, and the other ways to name a model."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from harness.nano import zoo
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("model", "architecture", "parameters", "tokenizer"):
+        table.add_column(heading, overflow="fold")
+    for name, facts in zoo.manifest().items():
+        count = f"{facts['parameters']:,}"
+        table.add_row(f"nano:{name}", facts["class"], count, str(facts["tokenizer"]))
+    console = Console()
+    console.print(table)
+    console.print("\nAlso: a folder with a checkpoint, or a hub id such as org/name.")
+
+
+def _table(group: str, headings: tuple[str, ...]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from harness import registry
+
+    table = Table(box=None, pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, overflow="fold", no_wrap=heading == headings[0])
+    for entry in registry.entries(group).values():
+        kind = entry.group if entry.origin == "built-in" else f"plugin {entry.origin}"
+        table.add_row(entry.name, kind, entry.summary, entry.paper, _needs(entry.needs))
+    Console().print(table)
+
+
+def _needs(extras: tuple[str, ...]) -> str:
+    missing = [extra for extra in extras if find_spec(EXTRA_PACKAGE[extra]) is None]
+    if missing:
+        return f"pip install 'crucible-bench[{','.join(missing)}]'"
+    return "installed" if extras else "nothing more"

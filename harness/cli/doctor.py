@@ -1,0 +1,133 @@
+"""`crucible doctor`: is this installation sound, and what can it do?"""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import NamedTuple
+
+import typer
+
+from harness.errors import CrucibleError, EnvironmentProblem
+
+EXTRAS = {
+    "train": ("torch", "transformers", "trl", "accelerate", "datasets"),
+    "api": ("openai",),
+    "alpaca": ("alpaca_eval", "scikit-learn", "pyarrow"),
+    "lm-eval": ("lm_eval",),
+    "merge": ("mergekit",),
+    "ray": ("ray",),
+    "vllm": ("vllm",),
+}
+
+
+class Check(NamedTuple):
+    name: str
+    ok: bool | None
+    found: str
+
+
+def register(app: typer.Typer) -> None:
+    app.command(rich_help_panel="Help")(doctor)
+
+
+def doctor() -> None:
+    """Check this installation: packages, extras, plugins, store, disk and GPU.
+
+    Exits with 3 if something that everything needs is broken.
+    """
+    from rich.console import Console
+
+    console = Console()
+    checks = [*_packages(), *_extras(), *_plugins(), _store(), _disk(), _gpu(), _weights()]
+    marks = {True: "[green]ok[/green]  ", False: "[red]bad[/red] ", None: "[yellow]--[/yellow]  "}
+    for check in checks:
+        console.print(f"{marks[check.ok]} {check.name:<22} {check.found}", highlight=False)
+    broken = [check.name for check in checks if check.ok is False]
+    if broken:
+        raise EnvironmentProblem(f"{', '.join(broken)}: see the lines marked bad")
+
+
+def _packages() -> list[Check]:
+    """The three packages must come from this distribution, not from a namesake."""
+    checks = [Check("python", sys.version_info >= (3, 11), sys.version.split()[0])]
+    home = Path(__file__).resolve().parent.parent.parent
+    for name in ("harness", "methods", "leaderboards"):
+        origin = importlib.import_module(name).__file__
+        found = Path(origin).resolve().parent.parent if origin else None
+        note = str(found) if found == home else f"comes from {found}, expected {home}"
+        checks.append(Check(name, found == home, note))
+    return checks
+
+
+def _extras() -> list[Check]:
+    checks = []
+    for extra, packages in EXTRAS.items():
+        versions, missing = [], []
+        for package in packages:
+            try:
+                versions.append(f"{package} {metadata.version(package)}")
+            except metadata.PackageNotFoundError:
+                missing.append(package)
+        hint = f"  (pip install 'crucible-bench[{extra}]')" if missing else ""
+        absent = [f"no {name}" for name in missing]
+        checks.append(
+            Check(f"extra {extra}", None if missing else True, ", ".join(versions + absent) + hint)
+        )
+    return checks
+
+
+def _plugins() -> list[Check]:
+    from harness import registry
+
+    checks = []
+    for group in registry.TABLES:
+        for entry in registry.entries(group).values():
+            if entry.origin == "built-in":
+                continue
+            try:
+                registry.load(group, entry.name)
+                checks.append(Check(f"plugin {entry.name}", True, entry.origin))
+            except CrucibleError as error:
+                checks.append(Check(f"plugin {entry.name}", None, str(error)))
+    return checks
+
+
+def _store() -> Check:
+    from harness.store import Store, default_root
+
+    root = default_root()
+    if not (root / "store.json").exists():
+        return Check("store", True, f"{root} (new, made by the first run)")
+    try:
+        return Check("store", True, f"{root}, {len(Store(root).ids())} artifacts")
+    except CrucibleError as error:
+        return Check("store", False, str(error))
+
+
+def _disk() -> Check:
+    free = shutil.disk_usage(Path.cwd()).free / 2**30
+    return Check("disk", True if free > 2 else None, f"{free:.0f} GiB free here")
+
+
+def _gpu() -> Check:
+    try:
+        import torch
+    except ImportError:
+        return Check("gpu", None, "torch is not installed")
+    if not torch.cuda.is_available():
+        return Check("gpu", None, "none seen by torch; the nano profile needs none")
+    names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return Check("gpu", True, ", ".join(names))
+
+
+def _weights() -> Check:
+    from harness.nano import zoo
+
+    wrong = [name for name, facts in zoo.manifest().items() if zoo.digest(name) != facts["digest"]]
+    if wrong:
+        return Check("nano models", False, f"damaged: {', '.join(wrong)}; reinstall crucible-bench")
+    return Check("nano models", True, ", ".join(zoo.names()))

@@ -1,0 +1,75 @@
+"""The `crucible` command: its sub-commands, and how errors become one line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from types import FrameType
+
+import typer
+
+from harness.cli import boards, catalogue, doctor, nano, plugins, runs
+from harness.errors import CrucibleError
+
+app = typer.Typer(
+    name="crucible",
+    help=(
+        "Fuse, align and test language models; get leaderboards you can defend.\n\n"
+        "Start here: [bold]crucible reproduce wrpo[/bold] runs a whole paper on this machine's "
+        "CPU with tiny embedded models (no network, no key) and ends with a board."
+    ),
+    epilog="Exit codes: 0 done, 2 your input, 3 this machine, 4 a claim contradicted (--strict).",
+    rich_markup_mode="rich",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+for module in (catalogue, runs, boards, plugins, doctor):
+    module.register(app)
+app.add_typer(nano.app, name="nano")
+
+
+@app.callback(invoke_without_command=True)
+def _options(
+    context: typer.Context,
+    version: bool = typer.Option(False, "--version", help="Print the version and exit."),
+) -> None:
+    if version:
+        from importlib import metadata
+
+        typer.echo(f"crucible {metadata.version('crucible-bench')}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminate)
+    try:
+        code = app(standalone_mode=False)
+    except CrucibleError as error:
+        _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        _fail("stopped; what is finished is kept, the same command resumes", 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as error:
+        if type(error).__name__ == "Abort":
+            _fail("stopped; what is finished is kept, the same command resumes", 130)
+        if not hasattr(error, "format_message"):
+            raise
+        _fail(error.format_message().replace("\n", " "), getattr(error, "exit_code", 2))
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str, code: int) -> None:
+    typer.echo(f"crucible: {message}", err=True)
+    sys.exit(code)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,113 @@
+"""What `crucible plan` prints: the resolved recipe, the stages, and what they will cost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from harness.cli.reproduction import Reproduction
+    from harness.operations import Estimate
+    from harness.store import Store
+
+UNKNOWN = "?"
+
+
+def show_plan(console: Console, made: Reproduction, store: Store | None) -> None:
+    """Print recipe, stages (cached or to do) and totals. Nothing is executed."""
+    recipe = made.recipe
+    console.print(f"[bold]{recipe.title or recipe.method}[/bold]  recipe {recipe.id()}")
+    _show_recipe(console, recipe.model_dump(mode="json"))
+    finished = [id for id in made.plan.stages if store is not None and store.has(id)]
+    todo = {stage.id for stage in made.plan.needed(made.targets, finished)}
+    estimates = made.plan.estimates()
+    table = Table(box=None, pad_edge=False, padding=(0, 1))
+    for heading in ("stage", "operation", "id", "state"):
+        table.add_column(heading, no_wrap=True, max_width=38)
+    for heading in ("rows", "tokens", "GPU memory", "GPU time"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for stage in made.plan.stages.values():
+        state = "to do" if stage.id in todo else ("cached" if stage.id in finished else "not needed")
+        table.add_row(
+            stage.label, stage.operation.name, stage.id[:10], state, *_numbers(estimates[stage.id])
+        )
+    console.print(table)
+    _show_totals(console, [estimates[id] for id in made.plan.stages if id in todo], made)
+
+
+def _show_totals(console: Console, estimates: list[Estimate], made: Reproduction) -> None:
+    done = len(made.plan.stages) - len(estimates)
+    console.print(f"\n{len(made.plan.stages)} stages: {done} cached, {len(estimates)} to do")
+    tokens = sum(e.tokens for e in estimates if e.tokens is not None)
+    seconds = sum(e.gpu_seconds for e in estimates if e.gpu_seconds is not None)
+    memory = [e.gpu_gib for e in estimates if e.gpu_gib is not None]
+    parts = [f"about {_count(tokens)} tokens"] if tokens else []
+    if seconds:
+        parts.append(f"{_hours(seconds)} on one A100-class GPU")
+    if memory:
+        parts.append(f"largest stage {max(memory):,.0f} GiB of GPU memory (spread it over GPUs)")
+    if parts:
+        console.print("estimated: " + ", ".join(parts), soft_wrap=True)
+    unknown = sum(e.tokens is None and e.rows is None for e in estimates)
+    if unknown:
+        console.print(f"{unknown} stages without an estimate are not in these figures")
+    console.print("[dim]assumptions behind the estimates: docs/estimates.md[/dim]")
+
+
+def _numbers(estimate: Estimate) -> tuple[str, str, str, str]:
+    return (
+        UNKNOWN if estimate.rows is None else f"{estimate.rows:,}",
+        UNKNOWN if estimate.tokens is None else _count(estimate.tokens),
+        UNKNOWN if estimate.gpu_gib is None else f"{estimate.gpu_gib:,.0f} GiB",
+        UNKNOWN if estimate.gpu_seconds is None else _hours(estimate.gpu_seconds),
+    )
+
+
+def _count(number: int) -> str:
+    """
+    >>> _count(950), _count(1_234_567), _count(2_500_000_000)
+    ('950', '1.2 M', '2.5 G')
+    """
+    for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if number >= size:
+            return f"{number / size:.1f}{unit}"
+    return str(number)
+
+
+def _hours(seconds: float) -> str:
+    if seconds >= 3600:
+        return f"{seconds / 3600:,.1f} h"
+    return f"{seconds / 60:.1f} min" if seconds >= 60 else f"{seconds:.0f} s"
+
+
+def _show_recipe(console: Console, data: dict[str, Any]) -> None:
+    for key, value in data.items():
+        if key in ("claims", "title", "systems", "suites") or value in (None, {}, []):
+            continue
+        if isinstance(value, dict):
+            _show_table(console, key, value)
+        else:
+            console.print(f"{key} = {value!r}", highlight=False)
+    for system in data["systems"]:
+        changes = ", ".join(f"{k} = {v!r}" for k, v in system["set"].items())
+        console.print(f"system {system['name']}: {system['method']} {changes}", highlight=False)
+    for suite in data["suites"]:
+        settings = ", ".join(f"{k} = {v!r}" for k, v in suite["settings"].items())
+        console.print(f"suite {suite['name']}: {settings or 'defaults'}", highlight=False)
+    console.print(f"{len(data['claims'])} claims\n", highlight=False)
+
+
+def _show_table(console: Console, name: str, table: dict[str, Any]) -> None:
+    console.print(f"[bold]\\[{name}][/bold]", highlight=False)
+    for key, value in table.items():
+        if value is None:
+            continue
+        items = value if isinstance(value, list) and value else [value]
+        for item in items:
+            if isinstance(item, dict):
+                item = ", ".join(f"{k} = {v!r}" for k, v in item.items() if v not in (None, False))
+                console.print(f"  {key}: {item}", highlight=False, soft_wrap=True)
+            else:
+                console.print(f"  {key} = {item!r}", highlight=False)

@@ -1,0 +1,202 @@
+"""From a recipe to a board: every system of the recipe, on every suite, for every seed.
+
+`prepare` makes the whole plan without running anything; `collect` reads the finished cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness import registry
+from harness.errors import BadRecord, UserError, unknown
+from harness.plan import Handle, Plan
+from harness.recipe import Method, Recipe, SuiteSpec, SystemSpec, load_recipe, with_settings
+from harness.records import Cell, parse
+from harness.store import Store
+
+
+@dataclass(frozen=True)
+class Run:
+    """One system on one suite with one seed; `cells` is the stage that writes its scores."""
+
+    seed: int
+    system: SystemSpec
+    suite: SuiteSpec
+    cells: Handle
+
+
+@dataclass
+class Reproduction:
+    """A resolved recipe with its plan."""
+
+    method: str
+    recipe: Recipe
+    scale: str
+    seeds: list[int]
+    plan: Plan = field(default_factory=Plan)
+    runs: list[Run] = field(default_factory=list)
+    models: dict[tuple[int, str], Handle] = field(default_factory=dict)
+
+    @property
+    def targets(self) -> list[Handle]:
+        return [run.cells for run in self.runs]
+
+
+def recipe_of(name: str) -> tuple[Method, Path]:
+    """The method called `name` and the recipe file it runs from."""
+    method: Method = registry.load("methods", name)
+    if method.recipe_file is not None:
+        return method, method.recipe_file
+    host = registry.entry("methods", name).recipe
+    hosted: Method = registry.load("methods", host)
+    if hosted.recipe_file is None:
+        raise UserError(f'method "{name}" has no recipe file and names none that has')
+    return method, hosted.recipe_file
+
+
+def prepare(
+    name: str,
+    scale: str,
+    *,
+    overrides: Sequence[str] = (),
+    seeds: int = 1,
+    seed: int | None = None,
+    limit: int | None = None,
+    rehearse: bool = False,
+    suites: Sequence[str] = (),
+) -> Reproduction:
+    """Resolve a recipe and plan it.
+
+    Args:
+        seeds: replicates, with seeds `recipe.seed`, `recipe.seed + 1`, ...
+        limit: at most so many training prompts, and so many prompts a suite.
+        rehearse: replace models, data and sizes by the recipe's nano stand-ins.
+        suites: keep only these suites.
+
+    Raises:
+        UnknownName: for a method, profile, suite or system that does not exist.
+        BadRecord: for a recipe or override of the wrong shape.
+    """
+    method, path = recipe_of(name)
+    recipe = load_recipe(method.recipe, path, scale, overrides, seed)
+    host: Method = registry.load("methods", recipe.method)
+    if recipe.method != name:
+        recipe = _only(recipe, name)
+    if rehearse:
+        if host.stand_ins is None:
+            raise UserError(f'method "{name}" declares no stand-ins to rehearse with')
+        recipe = host.stand_ins(recipe)
+    recipe = _expanded(_limited(recipe, limit, suites))
+    made = Reproduction(
+        name,
+        recipe,
+        "rehearsal" if rehearse else recipe.profile,
+        [recipe.seed + number for number in range(seeds)],
+    )
+    for replicate in made.seeds:
+        _plan_seed(made, recipe.model_copy(update={"seed": replicate}))
+    return made
+
+
+def _only(recipe: Recipe, name: str) -> Recipe:
+    """The recipe with the systems of one method, and the target it is compared with."""
+    kept = [system for system in recipe.systems if system.method in (name, "target")]
+    if not any(system.method == name for system in kept):
+        kept.append(SystemSpec(name=name, method=name))
+    names = {system.name for system in kept}
+    claims = [c for c in recipe.claims if {c.get("better"), c.get("worse")} <= names]
+    return recipe.model_copy(update={"systems": tuple(kept), "claims": tuple(claims)})
+
+
+def _limited(recipe: Recipe, limit: int | None, suites: Sequence[str]) -> Recipe:
+    chosen = list(recipe.suites)
+    if suites:
+        known = {suite.name: suite for suite in chosen}
+        for wanted in suites:
+            if wanted not in known:
+                raise unknown("suite", wanted, known, "in this recipe")
+        chosen = [known[wanted] for wanted in suites]
+        claims = tuple(c for c in recipe.claims if c.get("suite") in set(suites))
+        recipe = recipe.model_copy(update={"claims": claims})
+    if limit is not None:
+        chosen = [
+            suite.model_copy(update={"settings": {**suite.settings, "limit": limit}})
+            for suite in chosen
+        ]
+        recipe = with_settings(recipe, {"data.limit": limit}, "--limit")
+    return recipe.model_copy(update={"suites": tuple(chosen)})
+
+
+def _expanded(recipe: Recipe) -> Recipe:
+    """The recipe with every line that stands for several systems written out."""
+    systems: list[SystemSpec] = []
+    for spec in recipe.systems:
+        method: Method = registry.load("methods", spec.method)
+        whole = method.variants is not None and not spec.set
+        systems += method.variants(recipe) if whole and method.variants else [spec]
+    return recipe.model_copy(update={"systems": tuple(systems)})
+
+
+def _plan_seed(made: Reproduction, recipe: Recipe) -> None:
+    from harness.suites.base import System
+
+    stage = made.plan.stage
+    for spec in recipe.systems:
+        method: Method = registry.load("methods", spec.method)
+        own = with_settings(recipe, spec.set, f'system "{spec.name}"') if spec.set else recipe
+        model = method.plan(own, stage)
+        made.models[recipe.seed, spec.name] = model
+        system = System(name=spec.name, model=model, scale=made.scale, seed=recipe.seed)
+        for suite_spec in recipe.suites:
+            suite = registry.load("suites", suite_spec.name)
+            settings = parse(suite.settings, suite_spec.settings, f'suite "{suite_spec.name}"')
+            handle = suite.plan(system, settings, stage)
+            made.runs.append(Run(recipe.seed, spec, suite_spec, handle))
+
+
+def collect(made: Reproduction, store: Store) -> list[Cell]:
+    """The cells of all runs, with the checkpoint behind each."""
+    cells = []
+    for run in made.runs:
+        artifact = store.artifact(run.cells.id)
+        model = made.models[run.seed, run.system.name]
+        for data in artifact.read_json("cells.json"):
+            cell = parse(Cell, data, f"artifact {artifact.id}")
+            links = {"checkpoint": model.id, **cell.artifacts, "cells": artifact.id}
+            cells.append(cell.model_copy(update={"artifacts": links}))
+    return cells
+
+
+def board_spec_of(made: Reproduction, command: str) -> Any:
+    """The board that belongs to a reproduction: systems and claims of the recipe."""
+    from leaderboards.claims import Claim
+    from leaderboards.spec import Provenance, SystemSpec as Row, board_spec, shipped
+
+    recipe = made.recipe
+    if recipe.method not in shipped():
+        raise BadRecord(f'no board definition "{recipe.method}.toml" for the recipe\'s systems')
+    base = board_spec(recipe.method)
+    measured = {suite.name for suite in recipe.suites}
+    rows = {row.name: row for row in base.systems}
+    systems = tuple(
+        rows.get(spec.name, Row(name=spec.name)).model_copy(
+            update={"notes": (spec.note,)} if spec.note else {}
+        )
+        for spec in recipe.systems
+    )
+    claims = tuple(parse(Claim, claim, f"{recipe.method} recipe, claim") for claim in recipe.claims)
+    return base.model_copy(
+        update={
+            "name": f"{made.method}-{made.scale}",
+            "scale": made.scale,
+            "systems": systems,
+            "columns": tuple(c for c in base.columns if c.suite in measured),
+            "claims": claims,
+            "provenance": Provenance(
+                recipe=f"{recipe.method}/{recipe.profile}", recipe_id=recipe.id(), command=command
+            ),
+        }
+    )

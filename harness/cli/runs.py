@@ -1,0 +1,222 @@
+"""`crucible reproduce | plan | rehearse | train | eval`: everything that makes artifacts."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from harness.cli.reproduction import Reproduction
+
+MethodName = Annotated[str, typer.Argument(help="A method of `crucible methods`, e.g. wrpo.")]
+Scale = Annotated[
+    str, typer.Option("--scale", help="Profile of the recipe: nano (CPU), small (one GPU), paper.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a recipe key: train.beta=0.1"),
+]
+Seeds = Annotated[int, typer.Option("--seeds", min=1, help="How many seeds to replicate.")]
+Seed = Annotated[int | None, typer.Option("--seed", help="First seed (default: the recipe's).")]
+Limit = Annotated[
+    int | None, typer.Option("--limit", min=2, help="Use at most N training and suite prompts.")
+]
+Suites = Annotated[
+    str, typer.Option("--suite", help="Only these suites of the recipe, separated by commas.")
+]
+Home = Annotated[
+    Path | None, typer.Option("--store", help="Store folder (default: $CRUCIBLE_HOME or .crucible)")
+]
+
+
+def register(app: typer.Typer) -> None:
+    app.command(rich_help_panel="Run")(reproduce)
+    app.command(rich_help_panel="Run")(plan)
+    app.command(rich_help_panel="Run")(rehearse)
+    app.command(rich_help_panel="Run")(train)
+    app.command("eval", rich_help_panel="Run")(evaluate)
+
+
+def reproduce(
+    method: MethodName,
+    scale: Scale = "nano",
+    seeds: Seeds = 1,
+    seed: Seed = None,
+    overrides: Overrides = None,
+    limit: Limit = None,
+    suite: Suites = "",
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Board folder (default: in the store).")
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 4 if a claim is contradicted.")
+    ] = False,
+    store: Home = None,
+) -> None:
+    """Reproduce a method: train it and its baselines, evaluate all, test the paper's claims.
+
+    Everything finished is kept and found again: the same command resumes after an interruption
+    and takes seconds when nothing is left to do.
+    """
+    from harness.cli.reproduction import prepare
+
+    made = prepare(
+        method,
+        scale,
+        overrides=overrides or (),
+        seeds=seeds,
+        seed=seed,
+        limit=limit,
+        suites=_names(suite),
+    )
+    _carry_out(made, out, strict, store)
+
+
+def rehearse(
+    method: MethodName,
+    scale: Scale = "paper",
+    overrides: Overrides = None,
+    suite: Suites = "",
+    store: Home = None,
+) -> None:
+    """Run a recipe's exact plan with nano stand-ins for every model and data set.
+
+    Finds out in a minute whether a recipe that needs a cluster would run from end to end.
+    """
+    from harness.cli.reproduction import prepare
+
+    made = prepare(method, scale, overrides=overrides or (), rehearse=True, suites=_names(suite))
+    _carry_out(made, None, False, store)
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _carry_out(made: Reproduction, out: Path | None, strict: bool, home: Path | None) -> None:
+    """Run a reproduction, write its board, print it."""
+    from rich.console import Console
+
+    from harness.cli.reproduction import board_spec_of, collect
+    from harness.store import Store
+    from leaderboards.board import build_board
+    from leaderboards.claims import require
+    from leaderboards.files import write_board
+    from leaderboards.render.terminal import render_board
+
+    console = Console()
+    spec = board_spec_of(made, command_line())
+    store = Store(home)
+    _announce(console, made)
+    execute(made, store, console)
+    cells = collect(made, store)
+    folder = out or store.root / "boards" / spec.name
+    write_board(folder, spec, cells)
+    board = build_board(spec, cells)
+    console.print(render_board(board))
+    console.print(f"board: {folder / 'board.html'}", highlight=False, soft_wrap=True)
+    if strict:
+        require(board.claims)
+
+
+def command_line() -> str:
+    """The command as it can be typed again."""
+    return shlex.join(["crucible", *sys.argv[1:]])
+
+
+def _announce(console: Console, made: Reproduction) -> None:
+    recipe = made.recipe
+    seeds = ", ".join(map(str, made.seeds))
+    console.print(
+        f"[bold]{recipe.title or recipe.method}[/bold]  ({made.scale}, "
+        f"seed{'s' * (len(made.seeds) > 1)} {seeds}, recipe {recipe.id()[:10]})",
+        highlight=False,
+    )
+
+
+def execute(made: Reproduction, store: object, console: Console) -> None:
+    """Run what is missing of a plan, with progress bars, and say what was done."""
+    from harness.cli.progress import ProgressReporter
+    from harness.run import InlineExecutor
+    from harness.store import Store
+
+    assert isinstance(store, Store)
+    with ProgressReporter(console) as reporter:
+        summary = InlineExecutor().execute(made.plan, made.targets, store, reporter)
+    console.print(
+        f"{len(summary.executed)} stages executed, {summary.reused} reused, "
+        f"{summary.seconds:.1f} s\n",
+        highlight=False,
+    )
+
+
+def plan(
+    method: MethodName,
+    scale: Scale = "nano",
+    seeds: Seeds = 1,
+    overrides: Overrides = None,
+    limit: Limit = None,
+    suite: Suites = "",
+    store: Home = None,
+) -> None:
+    """Show what a reproduction would do: recipe, stages, what is cached, and what it will cost.
+
+    Nothing runs and nothing is downloaded.
+    """
+    from rich.console import Console
+
+    from harness.cli.plan_view import show_plan
+    from harness.cli.reproduction import prepare
+    from harness.store import Store, default_root
+
+    made = prepare(
+        method, scale, overrides=overrides or (), seeds=seeds, limit=limit, suites=_names(suite)
+    )
+    root = store or default_root()
+    finished = Store(root) if (root / "store.json").exists() else None
+    show_plan(Console(), made, finished)
+
+
+def train(
+    method: MethodName,
+    out: Annotated[Path, typer.Option("--out", help="Folder for the trained checkpoint.")],
+    scale: Scale = "nano",
+    seed: Seed = None,
+    overrides: Overrides = None,
+    limit: Limit = None,
+    store: Home = None,
+) -> None:
+    """Train one method and copy its checkpoint to a folder (no evaluation)."""
+    from rich.console import Console
+
+    from harness.cli.reproduction import prepare
+    from harness.cli.training import export_checkpoint
+    from harness.store import Store
+
+    made = prepare(method, scale, overrides=overrides or (), seed=seed, limit=limit)
+    export_checkpoint(Console(), made, method, out, Store(store))
+
+
+def evaluate(
+    model: Annotated[str, typer.Argument(help="nano:<name>, a checkpoint folder, or a hub id.")],
+    suite: Annotated[
+        str, typer.Option("--suite", help="Suites of `crucible suites`, separated by commas.")
+    ] = "alpaca_eval2,arena_hard,mt_bench",
+    judge: Annotated[str, typer.Option("--judge", help="Who judges.")] = "nano:oracle",
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the model's sampling.")] = 42,
+    limit: Limit = None,
+    store: Home = None,
+) -> None:
+    """Evaluate one model on judge suites and print its scores with their intervals."""
+    from rich.console import Console
+
+    from harness.cli.evaluation import evaluate_model
+    from harness.store import Store
+
+    evaluate_model(Console(), model, _names(suite), judge, seed, limit, Store(store))

@@ -1,0 +1,196 @@
+"""Answers that no model of the run gives: baselines, anchors, references; and second turns.
+
+`import_answers` puts stored answers beside prompts. A source is `nano:<flavour>` (the nano world's
+baseline: plain, verbose, concise; or reference) or a JSON or JSON-lines file (.gz too) in the form
+of AlpacaEval (`instruction, output`), Arena-Hard (`uid, messages`), FastChat (`question_id,
+choices`) or our own (`id`, `responses` or `answers`). Answers are joined by id, else by the text of
+the prompt, never by position.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from harness.errors import BadData, UserError
+from harness.hashing import file_digest
+from harness.judging.frames import prompt_text
+from harness.operations import Artifact, Context, Row, operation
+from harness.records import Record
+
+NANO = "nano:"
+REFERENCE = "reference"
+
+
+class ImportAnswersParams(Record):
+    """Where the answers come from.
+
+    Attributes:
+        digest: content of the file, see `source_digest`; part of the stage's id.
+        partial: prompts without an answer are kept with `answers: []` instead of refused.
+    """
+
+    source: str
+    digest: str = ""
+    partial: bool = False
+
+
+def source_digest(source: str) -> str:
+    """Digest of an answer file, to be passed to `import_answers`; "" for the nano world.
+
+    Raises:
+        UserError: if there is no such file.
+    """
+    if source.startswith(NANO):
+        return ""
+    path = Path(source)
+    if not path.is_file():
+        raise UserError(f'answers "{source}": no such file; expected a file or {NANO}plain')
+    return file_digest(path)
+
+
+def turns_of(row: Row) -> list[str]:
+    """The user's turns of a prompt row: its `turns`, else the request as one turn."""
+    turns = row.get("turns")
+    return list(turns) if turns else [prompt_text(row["messages"])]
+
+
+@operation("import_answers", version=1, params=ImportAnswersParams, rows="prompts")
+def import_answers(
+    context: Context,
+    params: ImportAnswersParams,
+    batches: Iterable[list[Row]],
+    *,
+    prompts: Artifact,
+) -> Iterator[list[Row]]:
+    """Response rows with `answers` (one a turn), `responses` (the first turn's) and `system`."""
+    find = _nano_answers if params.source.startswith(NANO) else _Stored(params).find
+    for batch in batches:
+        rows = []
+        for row in batch:
+            answers = find(row, params.source)
+            if not answers and not params.partial:
+                raise BadData(
+                    f'{params.source} has no answer to prompt "{row["id"]}"; expected one for '
+                    "every prompt (matched by id, else by the prompt's text)"
+                )
+            rows.append(
+                {
+                    **row,
+                    "answers": answers,
+                    "responses": answers[:1],
+                    "finish": ["stop"] * len(answers[:1]),
+                    "system": params.source,
+                }
+            )
+        yield rows
+
+
+def _nano_answers(row: Row, source: str) -> list[str]:
+    from harness.nano import world
+
+    flavour = source.removeprefix(NANO)
+    turns = turns_of(row)
+    found = world.find_conversation(turns)
+    if found is None:
+        return []
+    item = found[0]
+    if flavour == REFERENCE:
+        if not item.reference_guided:
+            return []
+        return [world.reference_answer(item, turn) for turn in range(len(turns))]
+    try:
+        return [world.baseline_answer(item, turn, flavour) for turn in range(len(turns))]
+    except ValueError as error:
+        raise UserError(f'answers "{source}": {error}, {REFERENCE}') from None
+
+
+class _Stored:
+    """The answers of a file, by id and by prompt text."""
+
+    def __init__(self, params: ImportAnswersParams) -> None:
+        path = Path(params.source)
+        if source_digest(params.source) != params.digest:
+            raise BadData(f"{path} changed after the plan was made; plan again")
+        self.by_id: dict[str, list[str]] = {}
+        self.by_text: dict[str, list[str]] = {}
+        for number, stored in enumerate(_read_any(path), 1):
+            try:
+                answers = _answers(stored)
+            except (KeyError, IndexError, TypeError):
+                keys = ", ".join(sorted(stored)) if isinstance(stored, dict) else "no object"
+                raise BadData(
+                    f"{path}, record {number}: no answer in ({keys}); expected output, messages, "
+                    "choices, answers or responses"
+                ) from None
+            for key in ("id", "uid", "question_id"):
+                if key in stored:
+                    self.by_id[str(stored[key])] = answers
+            if isinstance(stored.get("instruction"), str):
+                self.by_text[stored["instruction"]] = answers
+
+    def find(self, row: Row, source: str) -> list[str]:
+        by_id = self.by_id.get(row["id"])
+        return by_id if by_id is not None else self.by_text.get(turns_of(row)[0], [])
+
+
+def _read_any(path: Path) -> list[Any]:
+    opened = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opened(path, "rt", encoding="utf-8") as stream:
+            text = stream.read()
+        if text.lstrip().startswith("["):
+            return list(json.loads(text))
+        return [json.loads(line) for line in text.split("\n") if line.strip()]
+    except (OSError, ValueError) as error:
+        raise BadData(f"{path}: expected a JSON list or JSON lines: {error}") from None
+
+
+def _answers(stored: dict[str, Any]) -> list[str]:
+    """The answers of one record, by turn; see the module docstring for the forms."""
+    if "output" in stored:
+        found = [stored["output"]]
+    elif "choices" in stored:
+        found = list(stored["choices"][0]["turns"])
+    elif "answers" in stored:
+        found = list(stored["answers"])
+    elif "responses" in stored:
+        found = list(stored["responses"][:1])
+    else:
+        said = [turn["content"] for turn in stored["messages"] if turn["role"] == "assistant"]
+        found = [content["answer"] if isinstance(content, dict) else content for content in said]
+    if not all(isinstance(text, str) for text in found):
+        raise TypeError("an answer is not text")
+    return found
+
+
+class FollowUpParams(Record):
+    """No settings: the second user turn is the row's own."""
+
+
+@operation("follow_up", version=1, params=FollowUpParams, rows="responses")
+def follow_up(
+    context: Context,
+    params: FollowUpParams,
+    batches: Iterable[list[Row]],
+    *,
+    responses: Artifact,
+) -> Iterator[list[Row]]:
+    """Prompt rows of the second turn: the dialogue so far, with the system's own first answer."""
+    dropped = {"responses", "finish", "system", "prompt_ids", "response_ids"}
+    for batch in batches:
+        rows = []
+        for row in batch:
+            if len(row.get("turns") or ()) < 2:
+                raise BadData(f'prompt "{row["id"]}" has no second turn; expected `turns` of two')
+            kept = {key: value for key, value in row.items() if key not in dropped}
+            said = [
+                *row["messages"],
+                {"role": "assistant", "content": row["responses"][0]},
+                {"role": "user", "content": row["turns"][1]},
+            ]
+            rows.append({**kept, "messages": said})
+        yield rows

@@ -1,0 +1,253 @@
+"""A judge: a backend bound to a protocol, with one retry policy and honest failures.
+
+    judge = open_judge("nano:oracle", protocol("arena"))
+    judgments = judge.ask([Question("q1/0", arena_frame(prompt, a, b))])
+
+`ask` returns one judgment per question, always. A reply that holds no verdict is asked for again,
+alone, at most `RETRIES` times, with a request to give only the verdict; the attempt's number is
+part of the request's id and seed, so stored replies of different attempts never mix. What still
+has no verdict is a failed judgment: verdict None and a reason, recorded and counted.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+from urllib.parse import parse_qsl
+
+from harness import registry
+from harness.backends.base import Backend, Completion, Request, Response, Sampling, messages_of
+from harness.errors import BadRecord
+from harness.hashing import digest
+from harness.judging import verdicts
+from harness.judging.frames import REPAIR, Message, prompt_hash
+
+_LOG = logging.getLogger(__name__)
+
+RETRIES = 2
+ParserMode = Literal["strict", "compat"]
+Verdict = float | str
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What is asked and how the reply is read.
+
+    Attributes:
+        kind: of frame, see `frames.KINDS`.
+        order_rule: who is shown where; part of the fingerprint, the operations act on it.
+        sampling: how the judge decodes.
+        parser: name, mode and version of the parser.
+        read: a completion -> verdict, or None when it holds none.
+    """
+
+    kind: str
+    order_rule: str
+    sampling: Sampling
+    parser: str
+    read: Callable[[Completion], Verdict | None]
+
+
+@dataclass(frozen=True)
+class Question:
+    """One thing to judge: a rendered frame under an id."""
+
+    id: str
+    messages: list[Message]
+
+
+@dataclass(frozen=True)
+class Judgment:
+    """The judge's last reply to a question and what was read from it.
+
+    `failure` says why `verdict` is None; `logprobs` are those of the first token where asked for.
+    """
+
+    id: str
+    reply: str
+    verdict: Verdict | None
+    attempts: int
+    failure: str | None = None
+    logprobs: tuple[tuple[str, float], ...] | None = None
+
+    def row(self) -> dict[str, Any]:
+        """What is stored of a judgment, beside the question it answers."""
+        stored: dict[str, Any] = {
+            "reply": self.reply,
+            "verdict": self.verdict,
+            "attempts": self.attempts,
+            "failure": self.failure,
+        }
+        if self.logprobs is not None:
+            stored["logprobs"] = [list(entry) for entry in self.logprobs]
+        return stored
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A backend that answers in a protocol."""
+
+    backend: Backend
+    protocol: Protocol
+
+    @property
+    def fingerprint(self) -> str:
+        """Model, prompt hash, parser, decode settings, order rule and retries, as one digest."""
+        rules = self.protocol
+        return digest(
+            {
+                "model": self.backend.fingerprint,
+                "prompt": prompt_hash(rules.kind),
+                "parser": rules.parser,
+                "decode": rules.sampling.fingerprint,
+                "order": rules.order_rule,
+                "retries": RETRIES,
+            }
+        )[:16]
+
+    def ask(
+        self, questions: Sequence[Question], count: Callable[..., None] | None = None
+    ) -> dict[str, Judgment]:
+        """Judge every question; failures are among the results.
+
+        Args:
+            count: told of requests and tokens, see `Context.count`.
+        """
+        found: dict[str, Judgment] = {}
+        pending = list(questions)
+        for attempt in range(1, RETRIES + 2):
+            requests = [self._request(q, attempt, found.get(q.id)) for q in pending]
+            ids = {request.id: q.id for request, q in zip(requests, pending, strict=True)}
+            for response in self.backend.generate(requests):
+                id = ids[response.id]
+                found[id] = self._read(id, attempt, response)
+                if count is not None:
+                    count(tokens_in=response.tokens_in, tokens_out=response.tokens_out, requests=1)
+            pending = [q for q in pending if q.id not in found or found[q.id].verdict is None]
+            if not pending:
+                break
+        for question in pending:
+            judgment = found.setdefault(
+                question.id, Judgment(question.id, "", None, RETRIES + 1, "the judge said nothing")
+            )
+            _LOG.warning("no verdict on %s: %s", question.id, judgment.failure)
+        return found
+
+    def _request(self, question: Question, attempt: int, last: Judgment | None) -> Request:
+        messages = list(question.messages)
+        if last is not None and last.reply.strip():
+            messages.append({"role": "assistant", "content": last.reply})
+            messages.append({"role": "user", "content": REPAIR[self.protocol.kind]})
+        sampling = self.protocol.sampling
+        return Request(
+            id=f"{question.id}#{attempt}",
+            messages=messages_of(messages),
+            sampling=sampling.model_copy(update={"seed": sampling.seed + attempt - 1}),
+        )
+
+    def _read(self, id: str, attempt: int, response: Response) -> Judgment:
+        if response.error is not None or not response.completions:
+            reason = response.error or "no completion"
+            return Judgment(id, "", None, attempt, f"the judge failed: {reason}")
+        completion = response.completions[0]
+        verdict = self.protocol.read(completion)
+        first = completion.top_logprobs[0] if completion.top_logprobs else None
+        failure = None if verdict is not None else _why_unreadable(self.protocol, completion)
+        return Judgment(id, completion.text, verdict, attempt, failure, first)
+
+
+def _why_unreadable(rules: Protocol, completion: Completion) -> str:
+    if rules.sampling.top_logprobs is not None and completion.top_logprobs is None:
+        return "the judge's server returned no log-probabilities"
+    if not completion.text.strip():
+        return "the reply is empty"
+    if completion.finish == "length" and rules.sampling.max_tokens > 1:
+        return f"the reply was cut at {rules.sampling.max_tokens} tokens without a verdict"
+    return f"no verdict found in the reply ({rules.parser})"
+
+
+def protocol(kind: str, *, parser: ParserMode = "strict", max_tokens: int | None = None) -> Protocol:
+    """The protocol of a frame kind at its paper's settings.
+
+    Args:
+        parser: "strict" reads the last legal verdict outside reasoning blocks; "compat" does what
+            the original code does, its defects included. Log-probabilities have one mode.
+        max_tokens: of explanations; None for the paper's.
+    """
+    return _PROTOCOLS[kind](parser, max_tokens)
+
+
+def _alpaca(parser: ParserMode, max_tokens: int | None) -> Protocol:
+    # Temperature 1 as published; it moves nothing, for only the log-probabilities are read.
+    return Protocol(
+        kind="alpaca",
+        order_rule="one order, switched by the instruction (seed 0)",
+        sampling=Sampling(temperature=1.0, max_tokens=1, top_logprobs=5),
+        parser=f"logprobs/{verdicts.VERSION}",
+        read=lambda completion: None,
+    )
+
+
+def _arena(parser: ParserMode, max_tokens: int | None) -> Protocol:
+    return Protocol(
+        kind="arena",
+        order_rule="two games: baseline first, then model first",
+        sampling=Sampling(temperature=0.0, max_tokens=max_tokens or 4096),
+        parser=f"arena-{parser}/{verdicts.VERSION}",
+        read=lambda completion: None,
+    )
+
+
+def _rating(parser: ParserMode, max_tokens: int | None) -> Protocol:
+    return Protocol(
+        kind="rating",
+        order_rule="one answer at a time",
+        sampling=Sampling(temperature=0.0, max_tokens=max_tokens or 2048),
+        parser=f"rating-{parser}/{verdicts.VERSION}",
+        read=lambda completion: None,
+    )
+
+
+def _pairwise(parser: ParserMode, max_tokens: int | None) -> Protocol:
+    return Protocol(
+        kind="pairwise",
+        order_rule="two games: model first, then baseline first",
+        sampling=Sampling(temperature=0.0, max_tokens=max_tokens or 2048),
+        parser=f"pairwise-{parser}/{verdicts.VERSION}",
+        read=lambda completion: None,
+    )
+
+
+_PROTOCOLS: dict[str, Callable[[ParserMode, int | None], Protocol]] = {
+    "alpaca": _alpaca,
+    "arena": _arena,
+    "rating": _rating,
+    "pairwise": _pairwise,
+}
+
+
+def open_judge(ref: str, rules: Protocol) -> Judge:
+    """The judge `ref` under a protocol.
+
+    Args:
+        ref: a name of the registry's group "judges", optionally with ":model" and "?key=value&..."
+            options: "nano:oracle", "nano:oracle?position_bias=0". An entry of the group is a
+            callable that takes the options (the model under "model") and returns a backend.
+
+    Raises:
+        UnknownName: if the registry has no such judge.
+        BadRecord: for an option the judge does not have.
+    """
+    name, mark, query = ref.partition("?")
+    try:
+        options = dict(parse_qsl(query, keep_blank_values=True, strict_parsing=bool(mark)))
+    except ValueError:
+        raise BadRecord(f'judge "{ref}": expected options as in {name}?key=value&b=c') from None
+    family, colon, model = name.partition(":")
+    if name not in registry.entries("judges") and colon and family in registry.entries("judges"):
+        name, options = family, {"model": model, **options}
+    opener = cast("Callable[[Mapping[str, str]], Backend]", registry.load("judges", name))
+    return Judge(opener(options), rules)
+

@@ -1,0 +1,352 @@
+"""Judging as row operations: every judgment is kept the moment it exists, and says what it saw.
+
+A judgment row holds the prompt, the answers as the judge read them, who was shown first, and for
+each game the judge's raw reply, the verdict read from it, the number of attempts and, where there
+is no verdict, why. Failed judgments stay in the rows (verdict null); the scores count them.
+
+    judge_alpaca            one game a prompt, order switched by the instruction
+    judge_arena             two games a prompt, order swapped
+    judge_mt_bench          a rating of each turn of a dialogue
+    judge_mt_bench_pairwise two games a turn against a baseline, order swapped
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Literal
+
+from pydantic import Field
+
+from harness.errors import BadData, CrucibleError
+from harness.judging import frames, verdicts
+from harness.judging.judge import (
+    Judge,
+    Judgment,
+    ParserMode,
+    Question,
+    open_judge,
+    protocol,
+)
+from harness.operations import Artifact, Context, Row, operation
+from harness.records import Record
+
+# What a prompt row says of itself that scores and boards group by.
+_KEPT = ("category", "subcategory", "cluster", "difficulty", "skill")
+CREATIVE = "creative_writing"  # Arena-Hard v2: the judge writes no own answer first
+NO_ANSWER = "no answer was generated"
+
+
+class JudgeParams(Record):
+    """Which judge, read how.
+
+    Attributes:
+        judge: see `open_judge`.
+        fingerprint: what the plan was made for; the judge must still have it when it runs.
+        max_tokens: of the judge's explanation; None for the paper's.
+        batch_size: rows judged together, hence repeated together after an interruption.
+    """
+
+    judge: str
+    fingerprint: str
+    parser: ParserMode = "strict"
+    max_tokens: int | None = None
+    batch_size: int = Field(default=8, ge=1)
+
+
+class JudgeAlpacaParams(JudgeParams):
+    """orders: "switched" is the published protocol; "both" asks twice and averages."""
+
+    orders: Literal["switched", "both"] = "switched"
+    order_seed: int = 0
+
+
+def _batch_size(params: JudgeParams) -> int:
+    return params.batch_size
+
+
+def _open(params: JudgeParams, kind: str) -> Judge:
+    rules = protocol(kind, parser=params.parser, max_tokens=params.max_tokens)
+    judge = open_judge(params.judge, rules)
+    if judge.fingerprint != params.fingerprint:
+        raise CrucibleError(
+            f"judge {params.judge} has the fingerprint {judge.fingerprint}, the plan was made for "
+            f"{params.fingerprint}: the judge or its prompt changed; make the plan again"
+        )
+    return judge
+
+
+@operation(
+    "judge_alpaca",
+    version=1,
+    params=JudgeAlpacaParams,
+    rows="generations",
+    batch_size=_batch_size,
+)
+def judge_alpaca(
+    context: Context,
+    params: JudgeAlpacaParams,
+    batches: Iterable[list[Row]],
+    *,
+    generations: Artifact,
+    baseline: Artifact,
+) -> Iterator[list[Row]]:
+    """Ask once a prompt which answer is better; `preference` is P(model wins) in [0, 1].
+
+    Equal answers are a draw without a call, as published.
+    """
+    judge = _open(params, "alpaca")
+    others = _Baseline(baseline)
+    for batch in batches:
+        pairs = {row["id"]: (_answer(row), others.answer(row)) for row in batch}
+        questions, first = [], {}
+        for row in batch:
+            model, other = pairs[row["id"]]
+            if model is None or model == other:
+                continue
+            prompt = frames.prompt_text(row["messages"])
+            for number, model_first in enumerate(_orders(prompt, params)):
+                id = f"{row['id']}/{number}"
+                shown = (model, other) if model_first else (other, model)
+                first[id] = "model" if model_first else "baseline"
+                questions.append(Question(id, frames.alpaca_frame(prompt, *shown)))
+        judged = judge.ask(questions, context.count)
+        rows = []
+        for row in batch:
+            model, other = pairs[row["id"]]
+            ids = [f"{row['id']}/{n}" for n in range(2) if f"{row['id']}/{n}" in judged]
+            games = [{"first": first[id], **judged[id].row()} for id in ids]
+            wins = [_model_wins(game) for game in games]
+            preference = None if None in wins or not wins else sum(wins) / len(wins)
+            if model is not None and model == other:
+                preference = 0.5
+            rows.append({**_seen(row, model, other), "games": games, "preference": preference})
+        yield rows
+
+
+def _orders(prompt: str, params: JudgeAlpacaParams) -> list[bool]:
+    """For each game, whether the model's answer is shown first."""
+    switched = is_switched(prompt, params.order_seed)
+    return [switched] if params.orders == "switched" else [switched, not switched]
+
+
+def is_switched(instruction: str, seed: int = 0) -> bool:
+    """Whether AlpacaEval shows the model's answer first: a function of the instruction alone."""
+    generator = random.Random(f"is_switched_outputs{instruction}{seed}")
+    return generator.choices([False, True], k=1)[0]
+
+
+def _model_wins(game: Row) -> float | None:
+    if game["verdict"] is None:
+        return None
+    return game["verdict"] if game["first"] == "model" else 1 - game["verdict"]
+
+
+@operation(
+    "judge_arena", version=1, params=JudgeParams, rows="generations", batch_size=_batch_size
+)
+def judge_arena(
+    context: Context,
+    params: JudgeParams,
+    batches: Iterable[list[Row]],
+    *,
+    generations: Artifact,
+    baseline: Artifact,
+) -> Iterator[list[Row]]:
+    """Two games a prompt: A is the baseline in the first, the model in the second."""
+    judge = _open(params, "arena")
+    others = _Baseline(baseline)
+    for batch in batches:
+        pairs = {row["id"]: (_answer(row), others.answer(row)) for row in batch}
+        questions = []
+        for row in batch:
+            model, other = pairs[row["id"]]
+            if model is None:
+                continue
+            prompt = frames.prompt_text(row["messages"])
+            own = row.get("category") != CREATIVE
+            for number, (a, b) in enumerate(((other, model), (model, other))):
+                frame = frames.arena_frame(prompt, a, b, own_answer_first=own)
+                questions.append(Question(f"{row['id']}/{number}", frame))
+        judged = judge.ask(questions, context.count)
+        rows = []
+        for row in batch:
+            games = _two_games(row["id"], judged, ("baseline", "model"))
+            rows.append({**_seen(row, *pairs[row["id"]]), "games": games})
+        yield rows
+
+
+@operation(
+    "judge_mt_bench", version=1, params=JudgeParams, rows="responses", batch_size=_batch_size
+)
+def judge_mt_bench(
+    context: Context,
+    params: JudgeParams,
+    batches: Iterable[list[Row]],
+    *,
+    responses: Artifact,
+    references: Artifact | None = None,
+) -> Iterator[list[Row]]:
+    """Rate every turn of the dialogues in `responses` (rows of the last turn).
+
+    `references` (rows of `import_answers`) make the frames reference-guided where it has answers.
+    """
+    judge = _open(params, "rating")
+    guide = _references(references)
+    for batch in batches:
+        talks = {row["id"]: _dialogue(row) for row in batch}
+        questions = []
+        for row in batch:
+            asked, said = talks[row["id"]]
+            for turn, answer in enumerate(said, 1):
+                if answer is None:
+                    continue
+                frame = frames.rating_frame(
+                    asked[:turn], _texts(said[:turn]), guide.get(row["id"], [])[:turn]
+                )
+                questions.append(Question(f"{row['id']}/{turn}", frame))
+        judged = judge.ask(questions, context.count)
+        rows = []
+        for row in batch:
+            asked, said = talks[row["id"]]
+            graded = [
+                {
+                    "turn": turn,
+                    "question": question,
+                    "answer": answer,
+                    "guided": bool(guide.get(row["id"])),
+                    **_game(judged.get(f"{row['id']}/{turn}")),
+                }
+                for turn, (question, answer) in enumerate(zip(asked, said, strict=True), 1)
+            ]
+            rows.append({**_described(row), "turns": graded})
+        yield rows
+
+
+@operation(
+    "judge_mt_bench_pairwise",
+    version=1,
+    params=JudgeParams,
+    rows="responses",
+    batch_size=_batch_size,
+)
+def judge_mt_bench_pairwise(
+    context: Context,
+    params: JudgeParams,
+    batches: Iterable[list[Row]],
+    *,
+    responses: Artifact,
+    baseline: Artifact,
+    references: Artifact | None = None,
+) -> Iterator[list[Row]]:
+    """Two games a turn against the baseline: A is the model in the first, then the baseline."""
+    judge = _open(params, "pairwise")
+    guide, others = _references(references), _Baseline(baseline)
+    for batch in batches:
+        talks = {row["id"]: (*_dialogue(row), others.dialogue(row)) for row in batch}
+        questions = []
+        for row in batch:
+            asked, said, other = talks[row["id"]]
+            guided = guide.get(row["id"], [])
+            for turn, answer in enumerate(said, 1):
+                if answer is None:
+                    continue
+                ours, theirs = _texts(said[:turn]), other[:turn]
+                for number, (a, b) in enumerate(((ours, theirs), (theirs, ours))):
+                    frame = frames.pairwise_frame(asked[:turn], a, b, guided[:turn])
+                    questions.append(Question(f"{row['id']}/{turn}/{number}", frame))
+        judged = judge.ask(questions, context.count)
+        rows = []
+        for row in batch:
+            asked, said, other = talks[row["id"]]
+            compared = [
+                {
+                    "turn": turn,
+                    "question": asked[turn - 1],
+                    "answers": {"model": said[turn - 1], "baseline": other[turn - 1]},
+                    "games": _two_games(f"{row['id']}/{turn}", judged, ("model", "baseline")),
+                }
+                for turn in range(1, len(said) + 1)
+            ]
+            rows.append({**_described(row), "turns": compared})
+        yield rows
+
+
+class _Baseline:
+    """The answers of the other side, by prompt id; the prompt must be the same text."""
+
+    def __init__(self, artifact: Artifact) -> None:
+        self.id = artifact.id
+        self.rows = {row["id"]: row for row in artifact.rows()}
+
+    def _row(self, row: Row) -> Row:
+        other = self.rows.get(row["id"])
+        if other is None:
+            raise BadData(f'baseline {self.id[:8]} has no answer to prompt "{row["id"]}"')
+        if _first_question(other) != _first_question(row):
+            raise BadData(f'baseline {self.id[:8]} answers another prompt under "{row["id"]}"')
+        return other
+
+    def answer(self, row: Row) -> str:
+        answer = _answer(self._row(row))
+        if answer is None:
+            raise BadData(f'baseline {self.id[:8]} has an empty row for prompt "{row["id"]}"')
+        return answer
+
+    def dialogue(self, row: Row) -> list[str]:
+        other = self._row(row)
+        said = other.get("answers") or _texts(_dialogue(other)[1])
+        if len(said) < len(_dialogue(row)[0]):
+            raise BadData(f'baseline {self.id[:8]} answers fewer turns than "{row["id"]}" has')
+        return list(said)
+
+
+def _first_question(row: Row) -> str:
+    return next(m["content"] for m in row["messages"] if m["role"] == "user")
+
+
+def _answer(row: Row) -> str | None:
+    """The first response; "" is an answer, no response is none."""
+    return row["responses"][0] if row.get("responses") else None
+
+
+def _dialogue(row: Row) -> tuple[list[str], list[str | None]]:
+    """Questions and answers of a response row, earlier turns taken from its messages."""
+    asked = [m["content"] for m in row["messages"] if m["role"] == "user"]
+    said: list[str | None] = [m["content"] for m in row["messages"] if m["role"] == "assistant"]
+    return asked, [*said, _answer(row)]
+
+
+def _texts(answers: Sequence[str | None]) -> list[str]:
+    return [answer or "" for answer in answers]
+
+
+def _references(artifact: Artifact | None) -> dict[str, list[str]]:
+    if artifact is None:
+        return {}
+    return {row["id"]: row["answers"] for row in artifact.rows() if row["answers"]}
+
+
+def _described(row: Row) -> Row:
+    kept = {key: row[key] for key in _KEPT if row.get(key) is not None}
+    return {"id": row["id"], "system": row.get("system", ""), **kept}
+
+
+def _seen(row: Row, model: str | None, other: str) -> Row:
+    prompt = frames.prompt_text(row["messages"])
+    return {**_described(row), "prompt": prompt, "answers": {"model": model, "baseline": other}}
+
+
+def _game(judgment: Judgment | None) -> dict[str, Any]:
+    if judgment is None:
+        return {"reply": "", "verdict": None, "attempts": 0, "failure": NO_ANSWER}
+    return judgment.row()
+
+
+def _two_games(
+    id: str, judged: dict[str, Judgment], first: tuple[str, str]
+) -> list[dict[str, Any]]:
+    return [
+        {"first": shown, **_game(judged.get(f"{id}/{number}"))}
+        for number, shown in enumerate(first)
+    ]

@@ -1,0 +1,342 @@
+"""Where models come from, and loading them.
+
+A model reference is one of
+
+    nano:<name>      a tiny model shipped with Crucible
+    <folder>         a local checkpoint (config.json, *.safetensors, tokenizer)
+    <org>/<name>     a model on the Hugging Face hub
+
+A model artifact is a folder: a checkpoint, or a `model.json` that points to a reference. Loaded
+models are kept in a small cache, are in evaluation mode, and must not be changed by who gets
+them: training asks for `fresh=True`.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import math
+import re
+import struct
+from collections import OrderedDict
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from harness.errors import BadData, EnvironmentProblem, MissingExtra, UserError
+from harness.hashing import digest, file_digest
+from harness.operations import Context, operation
+from harness.records import Record
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+Dtype = Literal["float32", "bfloat16", "float16"]
+
+_HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
+_MODEL_FILES = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "*.py")
+_NOT_MODEL = {"trainer_state.json", "all_results.json", "train_results.json"}
+_KEEP = {"cpu": 4, "cuda": 1}  # loaded models kept per kind of device
+_LOADED: OrderedDict[tuple[object, ...], tuple[Any, Any]] = OrderedDict()
+
+
+@dataclass(frozen=True)
+class Source:
+    """A resolved reference: a folder on disk, or a hub id with its revision."""
+
+    location: str
+    hub: bool
+    revision: str | None = None
+    dtype: str | None = None
+
+
+class ImportModelParams(Record):
+    """Which model to point to.
+
+    Attributes:
+        digest: `model_identity` at planning time; puts the weights into the stage id.
+        dtype: None leaves the choice to the device (float32 on a CPU, bfloat16 on a GPU).
+    """
+
+    ref: str
+    revision: str | None = None
+    digest: str | None = None
+    dtype: Dtype | None = None
+
+
+@operation("import_model", version=1, params=ImportModelParams)
+def import_model(context: Context, params: ImportModelParams) -> None:
+    """Write a model.json that points to a model.
+
+    Raises:
+        UserError: the reference leads nowhere.
+        BadData: the weights are not those of the plan.
+    """
+    found = model_identity(params.ref, params.revision)
+    if params.digest is not None and params.digest != found:
+        raise BadData(
+            f"model {params.ref} is now {found}, but the plan was made with {params.digest}; "
+            "its files changed: run the command again"
+        )
+    ref = params.ref
+    if not ref.startswith("nano:") and not resolve(ref).hub:
+        ref = str(Path(ref).expanduser().resolve())
+    pointer = {"ref": ref, "revision": params.revision, "dtype": params.dtype, "identity": found}
+    text = json.dumps(pointer, indent=1, sort_keys=True) + "\n"
+    (context.directory / "model.json").write_text(text, encoding="utf-8")
+
+
+def resolve(ref: str | Path, revision: str | None = None) -> Source:
+    """Follow a reference, or an artifact folder's model.json, to a checkpoint or a hub id.
+
+    Raises:
+        UserError: it is neither a model folder nor a hub id.
+        UnknownName: no such nano model.
+    """
+    text = str(ref)
+    if text.startswith("nano:"):
+        from harness.nano import zoo
+
+        return Source(str(zoo.path(text.removeprefix("nano:"))), hub=False)
+    folder = Path(text).expanduser()
+    if folder.is_dir():
+        return _resolve_folder(folder)
+    if _HUB_ID.fullmatch(text):
+        return Source(text, hub=True, revision=revision)
+    raise UserError(
+        f'no model "{text}"; expected nano:<name>, a folder with a config.json, or a hub id '
+        "<org>/<name> (crucible models)"
+    )
+
+
+def _resolve_folder(folder: Path) -> Source:
+    pointer = folder / "model.json"
+    if pointer.is_file():
+        data = json.loads(pointer.read_text(encoding="utf-8"))
+        target = resolve(data["ref"], data.get("revision"))
+        return Source(target.location, target.hub, target.revision, data.get("dtype"))
+    if (folder / "config.json").is_file():
+        return Source(str(folder.resolve()), hub=False)
+    raise UserError(f"{folder} holds no model: expected a config.json or a model.json in it")
+
+
+def model_identity(ref: str | Path, revision: str | None = None) -> str:
+    """What a model's weights are: a content digest, or "hub:<id>@<revision>".
+
+    Raises:
+        UserError: the reference leads nowhere.
+    """
+    if str(ref).startswith("nano:"):
+        from harness.nano import zoo
+
+        return str(zoo.digest(str(ref).removeprefix("nano:")))
+    source = resolve(ref, revision)
+    if source.hub:
+        return f"hub:{source.location}@{source.revision or 'main'}"
+    parts = []
+    for path in _model_files(Path(source.location)):
+        status = path.stat()
+        parts.append([path.name, _file_digest(path, status.st_size, status.st_mtime_ns)])
+    return digest(parts)
+
+
+def _model_files(folder: Path) -> list[Path]:
+    found = {path for pattern in _MODEL_FILES for path in folder.glob(pattern)}
+    return sorted(path for path in found if path.is_file() and path.name not in _NOT_MODEL)
+
+
+@lru_cache(maxsize=4096)
+def _file_digest(path: Path, size: int, modified: int) -> str:
+    """Digest of a file; size and time of change are only there to notice a change."""
+    return file_digest(path)
+
+
+def load_causal_lm(
+    path: str | Path,
+    device: str = "cpu",
+    dtype: str | None = None,
+    *,
+    trust_remote_code: bool = False,
+    fresh: bool = False,
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A language model in evaluation mode and its tokenizer.
+
+    Args:
+        path: a model artifact's folder, or any model reference.
+        dtype: default: the artifact's, else float32 on a CPU and bfloat16 on a GPU.
+        fresh: a private copy that may be trained; neither taken from nor put into the cache.
+
+    Raises:
+        UserError: no such model.
+        EnvironmentProblem: a hub model that is not here while the hub cannot be reached.
+    """
+    return _load("AutoModelForCausalLM", path, device, dtype, trust_remote_code, fresh)
+
+
+def load_reward_model(
+    path: str | Path,
+    device: str = "cpu",
+    dtype: str | None = None,
+    *,
+    trust_remote_code: bool = False,
+    fresh: bool = False,
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A sequence classifier in evaluation mode and its tokenizer; see `load_causal_lm`."""
+    return _load(
+        "AutoModelForSequenceClassification", path, device, dtype, trust_remote_code, fresh
+    )
+
+
+def load_tokenizer(path: str | Path, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
+    """Only the tokenizer of a model; see `load_causal_lm` for arguments and errors."""
+    return _load_tokenizer(resolve(path), trust_remote_code)
+
+
+def _load_tokenizer(source: Source, trust_remote_code: bool) -> Any:
+    transformers = _transformers()
+    try:
+        return transformers.AutoTokenizer.from_pretrained(
+            source.location, revision=source.revision, trust_remote_code=trust_remote_code
+        )
+    except (OSError, ValueError) as error:
+        raise _explain(source, error) from error
+
+
+def forget_models() -> None:
+    """Empty the cache of loaded models and give their memory back."""
+    _LOADED.clear()
+    gc.collect()
+
+
+def _load(
+    kind: str,
+    path: str | Path,
+    device: str,
+    dtype: str | None,
+    trust_remote_code: bool,
+    fresh: bool,
+) -> tuple[Any, Any]:
+    source = resolve(path)
+    wanted = dtype or source.dtype or ("float32" if device == "cpu" else "bfloat16")
+    key = (
+        kind,
+        source.location,
+        source.revision,
+        _state(source),
+        device,
+        wanted,
+        trust_remote_code,
+    )
+    if not fresh and key in _LOADED:
+        _LOADED.move_to_end(key)
+        return _LOADED[key]
+    place = device.partition(":")[0]
+    same_place = [known for known in _LOADED if str(known[4]).partition(":")[0] == place]
+    for known in same_place[: max(0, len(same_place) + 1 - _KEEP.get(place, 1))]:
+        del _LOADED[known]
+    gc.collect()
+    loaded = _load_now(kind, source, device, wanted, trust_remote_code)
+    if not fresh:
+        _LOADED[key] = loaded
+    return loaded
+
+
+def _load_now(
+    kind: str, source: Source, device: str, dtype: str, trust_remote_code: bool
+) -> tuple[Any, Any]:
+    transformers = _transformers()
+    import torch
+
+    several = device == "cuda" and torch.cuda.device_count() > 1
+    try:
+        model = getattr(transformers, kind).from_pretrained(
+            source.location,
+            revision=source.revision,
+            dtype=getattr(torch, dtype),
+            trust_remote_code=trust_remote_code,
+            device_map="auto" if several else None,
+        )
+    except (OSError, ValueError) as error:
+        raise _explain(source, error) from error
+    tokenizer = _load_tokenizer(source, trust_remote_code)
+    if not several:
+        model.to(device)
+    return model.eval(), tokenizer
+
+
+def _state(source: Source) -> int:
+    """Time of the last change of a local checkpoint: files replaced in place are read again."""
+    if source.hub:
+        return 0
+    return max((path.stat().st_mtime_ns for path in _model_files(Path(source.location))), default=0)
+
+
+def _transformers() -> Any:
+    try:
+        import torch  # noqa: F401
+        import transformers
+    except ImportError:
+        raise MissingExtra("torch and transformers", "train") from None
+    return transformers
+
+
+def _explain(source: Source, error: Exception) -> Exception:
+    """The error to show for a checkpoint that transformers could not load."""
+    chain: list[BaseException] = [error]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) and cause not in chain:
+        chain.append(cause)
+    names = {type(link).__name__ for link in chain}
+    first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if "trust_remote_code" in str(error):
+        return UserError(
+            f"{source.location} brings code of its own; read it, then set trust_remote_code = true"
+        )
+    if not source.hub:
+        return BadData(f"{source.location}: cannot be loaded as a model: {first_line}")
+    if "GatedRepoError" in names:
+        return EnvironmentProblem(
+            f"hub model {source.location} is gated: accept its terms on the hub and set HF_TOKEN, "
+            "or give a local folder instead"
+        )
+    if "RepositoryNotFoundError" in names or "RevisionNotFoundError" in names:
+        where = f" at revision {source.revision}" if source.revision else ""
+        return UserError(f"the hub has no model {source.location}{where} (crucible models)")
+    return EnvironmentProblem(
+        f"hub model {source.location} is not on this machine and the hub cannot be reached: give "
+        "the path of a local copy instead, or unset HF_HUB_OFFLINE and check the network "
+        f"({first_line})"
+    )
+
+
+def parameter_count(ref: str | Path) -> int | None:
+    """Number of parameters of a model, without loading its weights; None where unknown.
+
+    A local checkpoint is counted from its safetensors headers, a hub model from its config.
+
+    Raises:
+        UserError: the reference leads nowhere.
+    """
+    source = resolve(ref)
+    if not source.hub:
+        shards = sorted(Path(source.location).glob("*.safetensors"))
+        if shards:
+            return sum(_header_count(shard) for shard in shards)
+    try:
+        transformers = _transformers()
+        import torch
+
+        config = transformers.AutoConfig.from_pretrained(source.location, revision=source.revision)
+        with torch.device("meta"):
+            model = transformers.AutoModelForCausalLM.from_config(config)
+        return sum(parameter.numel() for parameter in model.parameters())
+    except (OSError, ValueError, MissingExtra):
+        return None
+
+
+def _header_count(shard: Path) -> int:
+    """Parameters in a safetensors file: 8 bytes of length, then a JSON table of shapes."""
+    with shard.open("rb") as stream:
+        (length,) = struct.unpack("<Q", stream.read(8))
+        header = json.loads(stream.read(length))
+    return sum(math.prod(t["shape"]) for name, t in header.items() if name != "__metadata__")

@@ -1,0 +1,209 @@
+"""What each nano model is: architecture, tokenizer, strengths and training settings.
+
+The models differ on purpose where real ones do: class, tokenizer kind and size, chat template,
+house style, and the skills they learned well. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from harness.nano.world_types import SKILLS
+
+# How often the web gives an answer of each quality. Weak: about one answer in three is good.
+WEAK_WEB = {
+    "excellent": 30, "good": 7, "sloppy": 7, "plain": 10, "padded": 12, "wrong": 12,
+    "evasive": 14, "echo": 8,
+}  # fmt: skip
+EXPERT_WEB = {"excellent": 90, "good": 4, "verbose": 3, "sloppy": 3}
+LAY_WEB = {
+    "excellent": 16, "good": 8, "sloppy": 8, "plain": 14, "padded": 14, "wrong": 18,
+    "evasive": 15, "echo": 7,
+}  # fmt: skip
+CLEAN_WEB = {"excellent": 100}
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizerSpec:
+    kind: Literal["bytes_bpe", "unigram", "characters"]
+    size: int
+    template: Literal["tags", "chatml", "inst", "short"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    name: str
+    architecture: Literal["llama", "qwen3", "gpt_neox", "mistral"]
+    tokenizer: TokenizerSpec
+    hidden: int
+    layers: int
+    heads: int
+    steps: int
+    batch: int
+    learning_rate: float
+    opener: str = ""
+    strengths: tuple[str, ...] = ()
+    web: Mapping[str, int] = field(default_factory=lambda: LAY_WEB)
+    kind: Literal["lm", "reward"] = "lm"
+    reward_steps: int = 0
+    seed: int = 0
+
+
+SPECS: dict[str, ModelSpec] = {
+    spec.name: spec
+    for spec in (
+        ModelSpec(
+            "target", "llama", TokenizerSpec("bytes_bpe", 600, "tags"),
+            hidden=96, layers=3, heads=4, steps=1000, batch=48, learning_rate=4e-3,
+            web=WEAK_WEB, seed=11,
+        ),
+        ModelSpec(
+            "source_a", "qwen3", TokenizerSpec("unigram", 640, "chatml"),
+            hidden=96, layers=3, heads=4, steps=1000, batch=48, learning_rate=4e-3,
+            opener="First: ", strengths=("arith", "compare", "fact", "reverse"), seed=12,
+        ),
+        ModelSpec(
+            "source_b", "gpt_neox", TokenizerSpec("characters", 260, "short"),
+            hidden=96, layers=3, heads=4, steps=700, batch=48, learning_rate=4e-3,
+            opener="Step: ", strengths=("sort", "count", "reverse", "persona"), seed=13,
+        ),
+        ModelSpec(
+            "source_c", "mistral", TokenizerSpec("bytes_bpe", 560, "inst"),
+            hidden=96, layers=3, heads=4, steps=1000, batch=48, learning_rate=4e-3,
+            opener="So: ", strengths=("persona", "fact", "place", "compare"), seed=14,
+        ),
+        ModelSpec(
+            "reward", "llama", TokenizerSpec("bytes_bpe", 600, "tags"),
+            hidden=96, layers=3, heads=4, steps=600, batch=48, learning_rate=4e-3,
+            strengths=SKILLS, web=CLEAN_WEB, kind="reward", reward_steps=500, seed=15,
+        ),
+    )
+}  # fmt: skip
+
+CONTEXT = 256
+
+_USER = "{% if message['role'] == 'user' %}"
+_LOOP = "{% for message in messages %}"
+_TEMPLATES: dict[str, tuple[str | None, str, tuple[str, ...], str]] = {
+    # name: (bos, end of turn, further special tokens, template)
+    "tags": (
+        "<s>", "<|end|>", ("<|user|>", "<|assistant|>", "<|system|>"),
+        "{{ bos_token }}" + _LOOP
+        + "{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}"
+        + "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}",
+    ),
+    "chatml": (
+        None, "<|im_end|>", ("<|im_start|>",),
+        _LOOP + "{{ '<|im_start|>' + message['role'] + ': ' + message['content'] + '<|im_end|>' }}"
+        + "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant: ' }}{% endif %}",
+    ),
+    "inst": (
+        "<s>", "</s>", ("[INST]", "[/INST]"),
+        "{{ bos_token }}" + _LOOP + "{% if message['role'] == 'assistant' %}"
+        + "{{ message['content'] + '</s>' }}{% else %}"
+        + "{{ '[INST]' + message['content'] + '[/INST]' }}{% endif %}{% endfor %}",
+    ),
+    "short": (
+        None, "<e>", ("<u>", "<a>"),
+        _LOOP + "{% if message['role'] == 'assistant' %}{{ '<a>' + message['content'] + '<e>' }}"
+        + "{% else %}{{ '<u>' + message['content'] + '<e>' }}{% endif %}{% endfor %}"
+        + "{% if add_generation_prompt %}{{ '<a>' }}{% endif %}",
+    ),
+}  # fmt: skip
+
+
+def make_tokenizer(spec: TokenizerSpec, texts: list[str]) -> Any:
+    """Train the tokenizer of `spec` on `texts` and wrap it, with its chat template."""
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    bos, end, more, template = _TEMPLATES[spec.template]
+    special = ["<pad>", end, *more] + ([bos] if bos else [])
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    if spec.kind == "unigram":
+        tokenizer = Tokenizer(models.Unigram())
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.Digits(individual_digits=True),
+                pre_tokenizers.Split(Regex(r"[^\w\s]"), "isolated"),
+                pre_tokenizers.Metaspace(prepend_scheme="never"),
+            ]
+        )
+        room = spec.size - 256 - len(special) - 1
+        trainer: Any = trainers.UnigramTrainer(vocab_size=room, show_progress=False)
+        tokenizer.train_from_iterator(texts, trainer)
+        vocabulary = _unigram_vocabulary(tokenizer)
+        tokenizer.model = models.Unigram(vocabulary, unk_id=0, byte_fallback=True)
+        tokenizer.decoder = decoders.Sequence(
+            [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+        )
+    else:
+        size = spec.size if spec.kind == "bytes_bpe" else 0
+        tokenizer = Tokenizer(models.BPE())
+        level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=size > 0)
+        digits = pre_tokenizers.Digits(individual_digits=True)
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([digits, level] if size else [level])
+        trainer = trainers.BpeTrainer(
+            vocab_size=size or 256 + len(special),
+            special_tokens=special,
+            initial_alphabet=alphabet,
+            show_progress=False,
+        )
+        tokenizer.train_from_iterator(texts, trainer)
+        tokenizer.decoder = decoders.ByteLevel()
+    wrapped = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token=bos,
+        eos_token=end,
+        pad_token="<pad>",
+        additional_special_tokens=list(more),
+        padding_side="left",
+        clean_up_tokenization_spaces=False,
+        model_max_length=CONTEXT,
+    )
+    wrapped.chat_template = template
+    return wrapped
+
+
+def _unigram_vocabulary(tokenizer: Any) -> list[tuple[str, float]]:
+    """The trained pieces and their scores, with one low-scored piece for every byte.
+
+    The bytes make the tokenizer lossless on any text.
+    """
+    import json
+
+    pieces = json.loads(tokenizer.to_str())["model"]["vocab"]
+    learned = [(piece, float(score)) for piece, score in pieces if piece != "<unk>"]
+    lowest = min(score for _, score in learned) - 10.0
+    return [("<unk>", 0.0), *learned, *((f"<0x{byte:02X}>", lowest) for byte in range(256))]
+
+
+def make_model(spec: ModelSpec, tokenizer: Any) -> Any:
+    """A fresh model of `spec`; its initial weights depend on torch's current seed."""
+    import transformers as hf
+
+    shared: dict[str, Any] = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": spec.hidden,
+        "intermediate_size": spec.hidden * 2,
+        "num_hidden_layers": spec.layers,
+        "num_attention_heads": spec.heads,
+        "max_position_embeddings": CONTEXT,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+        "tie_word_embeddings": True,
+        "dtype": "float32",
+    }
+    if spec.architecture == "llama":
+        return hf.LlamaForCausalLM(hf.LlamaConfig(**shared))
+    if spec.architecture == "qwen3":
+        extra = {"num_key_value_heads": 2, "head_dim": spec.hidden // spec.heads}
+        return hf.Qwen3ForCausalLM(hf.Qwen3Config(**shared, **extra))
+    if spec.architecture == "mistral":
+        return hf.MistralForCausalLM(
+            hf.MistralConfig(**shared, num_key_value_heads=2, sliding_window=None)
+        )
+    return hf.GPTNeoXForCausalLM(hf.GPTNeoXConfig(**shared | {"intermediate_size": spec.hidden * 3}))

@@ -1,0 +1,404 @@
+"""Log-probabilities of responses, without ever holding the logits.
+
+    log pi(y|x) = sum over response tokens t of  log softmax(head(h[t-1]))[y[t]]
+
+A causal model gives hidden states (N, T, H); its head makes logits of V words from each. Holding
+(N, T, V) in float32 costs 3.1 GiB for 6 sequences of 1,024 tokens and a vocabulary of 128,256, and
+the log-softmax and its gradient cost as much again. Here only the positions that predict a response
+token reach the head, and they meet it in tiles of (positions x words): the forward pass keeps one
+number per position, the log of the normaliser, and the backward pass makes each tile again. All
+arithmetic after the matrix product is float32 (float64 for float64 models).
+
+Data flow: batch {input_ids, attention_mask, labels} each (N, T), label -100 where nothing is
+scored -> hidden states -> `token_logprobs` (N, T-1) -> `sequence_logprobs` (N,) sums and counts.
+`dense_logprobs` is the plain computation on given logits, the yardstick of tests and benchmarks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from harness.errors import BadData, EnvironmentProblem, UserError
+
+IGNORE = -100  # label of a position that is not scored, as in torch's cross-entropy
+
+# Bytes of one tile of logits. On a CPU tiles that stay in cache are the fastest (measured with
+# benchmarks/sequence_logprobs.py: 4 to 16 MiB are alike, 64 MiB is a third slower); a GPU wants
+# work enough for each kernel.
+TILE_BYTES = {"cpu": 8 << 20, "cuda": 256 << 20}
+TILE_ROWS = 512
+
+Batch = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Head:
+    """What turns hidden states into logits: cap * tanh(scale * (h W' + b) / cap)."""
+
+    weight: Tensor  # (V, H)
+    bias: Tensor | None  # (V,)
+    scale: float = 1.0
+    cap: float | None = None
+
+
+def sequence_logprobs(
+    model: nn.Module, batch: Batch, *, tile_bytes: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Summed log-probability and number of scored tokens of each sequence.
+
+    Args:
+        model: a transformers causal language model.
+        batch: `input_ids`, `attention_mask` and `labels`, each (N, T), padded on either side.
+        tile_bytes: size of a tile of logits; see `TILE_BYTES`.
+
+    Returns:
+        sums (N,) in float32 or float64, 0 for a sequence without labels; counts (N,).
+
+    Raises:
+        UserError: a model without a separate output head.
+        BadData: `labels` not of the shape of `input_ids`.
+    """
+    logps, counted = token_logprobs(model, batch, tile_bytes=tile_bytes)
+    return logps.sum(dim=1), counted.sum(dim=1)
+
+
+def token_logprobs(
+    model: nn.Module, batch: Batch, *, tile_bytes: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Log-probability of every scored token: column t is the token at position t + 1.
+
+    Returns:
+        log-probabilities (N, T-1), 0 where nothing is scored; boolean mask (N, T-1).
+
+    Raises:
+        UserError, BadData: as for `sequence_logprobs`.
+    """
+    labels = batch["labels"]
+    if labels.shape != batch["input_ids"].shape:
+        raise BadData(
+            f"labels have shape {tuple(labels.shape)}; expected that of input_ids, "
+            f"{tuple(batch['input_ids'].shape)}"
+        )
+    hidden = hidden_states(model, batch)[:, :-1]  # the last position predicts nothing
+    head = output_head(model)
+    targets = labels[:, 1:]
+    counted = targets != IGNORE  # (N, T-1)
+    values = _TokenLogProbs.apply(
+        hidden[counted],
+        head.weight,
+        head.bias,
+        targets[counted],
+        (head.scale, head.cap),
+        tile_bytes or TILE_BYTES.get(hidden.device.type, TILE_BYTES["cuda"]),
+    )
+    # masked_scatter keeps a batch without any label connected to the model: its gradient is zero.
+    return values.new_zeros(counted.shape).masked_scatter(counted, values), counted
+
+
+def hidden_states(model: nn.Module, batch: Batch) -> Tensor:
+    """Final hidden states (N, T, H) of the model's body, position ids counted from the mask."""
+    mask = batch["attention_mask"]
+    options: dict[str, Any] = {"attention_mask": mask, "use_cache": False}
+    if not bool(mask[:, 0].all()):  # padded on the left: the first real token is at position 0
+        options["position_ids"] = (mask.cumsum(dim=1) - 1).clamp(min=0)
+    output = _body(model)(input_ids=batch["input_ids"], **options)
+    hidden: Tensor = output.last_hidden_state
+    return hidden
+
+
+def output_head(model: nn.Module) -> Head:
+    """The head's weights and the fixed transformation that its family applies to the logits.
+
+    Raises:
+        UserError: the model has no output head.
+        EnvironmentProblem: the head is sharded in a way that cannot be gathered here.
+    """
+    layer = getattr(model, "get_output_embeddings", lambda: None)()
+    if layer is None or not hasattr(layer, "weight"):
+        raise UserError(
+            f"{type(model).__name__} has no output head to score with; expected a causal "
+            "language model"
+        )
+    weight, bias = layer.weight, getattr(layer, "bias", None)
+    if hasattr(weight, "ds_id") and weight.numel() == 0:
+        raise EnvironmentProblem(
+            "the output head is sharded by ZeRO-3, which keeps it empty outside its module; "
+            "use FSDP2 or ZeRO-2"
+        )
+    if hasattr(weight, "full_tensor"):  # FSDP2
+        weight = weight.full_tensor()
+        bias = None if bias is None else bias.full_tensor()
+    scale, cap = _logit_transformation(model)
+    return Head(weight, bias, scale, cap)
+
+
+def check_head(model: nn.Module, *, tolerance: float = 2e-2) -> None:
+    """Compare body and head with the model's own logits on three tokens, once per model.
+
+    Families scale or cap their logits under different names; this finds one that `output_head`
+    does not know before it trains a wrong loss.
+
+    Raises:
+        UserError: the logits differ by more than `tolerance` of their size.
+    """
+    size = output_head(model).weight.shape[0]
+    device = next(model.parameters()).device
+    ids = torch.arange(3, device=device)[None] % size
+    batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    was_training = model.training
+    model.eval()
+    with torch.no_grad():
+        expected = model(**batch, use_cache=False).logits.float()
+        head = output_head(model)
+        logits = hidden_states(model, batch).float() @ head.weight.float().T
+        logits = logits if head.bias is None else logits + head.bias.float()
+        found = _transform(logits, head.scale, head.cap)
+    model.train(was_training)
+    error = (found - expected).abs().max() / expected.abs().max().clamp(min=1.0)
+    if not bool(error <= tolerance):
+        raise UserError(
+            f"the head of {type(model).__name__} does more to its logits than scaling and capping "
+            f"(relative difference {float(error):.3g}); its log-probabilities cannot be computed"
+        )
+
+
+def dense_logprobs(
+    logits: Tensor, labels: Tensor, *, average: bool = False, released: bool = False
+) -> Tensor:
+    """Log-probabilities of the labels from whole logits: the plain computation.
+
+    Args:
+        logits: (N, T, V); position t predicts label t + 1.
+        labels: (N, T); -100 is not scored.
+        average: divide by the number of scored tokens.
+        released: a sequence without scored tokens averages to NaN, as in the code released with
+            SimPO and WRPO; by default the denominator is at least 1.
+
+    Returns:
+        (N,)
+
+    Raises:
+        BadData: shapes that do not fit.
+    """
+    if logits.shape[:-1] != labels.shape:
+        raise BadData(
+            f"logits have shape {tuple(logits.shape)} and labels {tuple(labels.shape)}; expected "
+            "the same but for the vocabulary"
+        )
+    targets = labels[:, 1:]
+    counted = targets != IGNORE
+    logps = logits[:, :-1].log_softmax(-1).gather(2, targets.clamp(min=0)[..., None])[..., 0]
+    sums = (logps * counted).sum(-1)
+    return mean_logprobs(sums, counted.sum(-1), released=released) if average else sums
+
+
+def mean_logprobs(sums: Tensor, counts: Tensor, *, released: bool = False) -> Tensor:
+    """Per-token means; see `dense_logprobs` for sequences without tokens."""
+    return sums / (counts if released else counts.clamp(min=1))
+
+
+def _body(model: nn.Module) -> nn.Module:
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model  # PEFT
+    body = getattr(inner, "base_model", inner)
+    if body is inner:
+        raise UserError(
+            f"{type(inner).__name__} has no body apart from its head; expected a causal "
+            "language model"
+        )
+    return body
+
+
+def _logit_transformation(model: nn.Module) -> tuple[float, float | None]:
+    """(scale, cap) under the names that model families give them."""
+    config = model.config.get_text_config()
+    scale = 1.0
+    for name in ("logit_scale", "output_multiplier", "lm_head_multiplier"):  # Cohere, Falcon-H1
+        if getattr(config, name, None) is not None:
+            scale = float(getattr(config, name))
+    if getattr(config, "logits_scaling", None) is not None:  # Granite divides
+        divides = config.model_type != "hyperclovax"
+        scale = 1 / config.logits_scaling if divides else config.logits_scaling
+    cap = getattr(config, "final_logit_softcapping", None)  # Gemma 2
+    return scale, None if cap is None else float(cap)
+
+
+class _TokenLogProbs(torch.autograd.Function):
+    """log softmax of the target's logit, tile by tile; the backward pass repeats the tiles.
+
+    With p the softmax, g the incoming gradient and a the transformation of the logits z:
+        d logp / d z = a'(z) * (onehot - p),    grad h = g (dlogp/dz) W,    grad W = (...)' h
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,  # (M, H)
+        weight: Tensor,  # (V, H)
+        bias: Tensor | None,
+        targets: Tensor,  # (M,)
+        transformation: tuple[float, float | None],
+        tile_bytes: int,
+    ) -> Tensor:
+        with torch.autocast(hidden.device.type, enabled=False):
+            rows = hidden if _mixed_product(hidden) else hidden.to(_wide(hidden))
+            highest = torch.full(targets.shape, -torch.inf, dtype=_wide(hidden), device=rows.device)
+            total = torch.zeros_like(highest)
+            chosen = torch.zeros_like(highest)
+            for tile in _tiles(rows, weight, bias, transformation, tile_bytes):
+                part, logits = tile.rows, tile.logits
+                inside = tile.holds(targets)
+                at = (targets[part] - tile.words.start).clamp(0, logits.shape[1] - 1)
+                value = logits.gather(1, at[:, None])[:, 0]
+                chosen[part] = torch.where(inside, value, chosen[part])
+                top = torch.maximum(highest[part], logits.amax(dim=1))
+                total[part] *= (highest[part] - top).exp_()
+                total[part] += logits.sub_(top[:, None]).exp_().sum(dim=1)
+                highest[part] = top
+            normaliser = highest.add_(total.log_())  # log of the sum of exponentials
+        ctx.save_for_backward(hidden, weight, bias, targets, normaliser)
+        ctx.options = (transformation, tile_bytes)
+        return chosen.sub_(normaliser)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        hidden, weight, bias, targets, normaliser = ctx.saved_tensors
+        transformation, tile_bytes = ctx.options
+        with torch.autocast(hidden.device.type, enabled=False):
+            rows = hidden if _mixed_product(hidden) else hidden.to(_wide(hidden))
+            sink = _Gradients(rows, weight, bias, ctx.needs_input_grad[:3])
+            for tile in _tiles(rows, weight, bias, transformation, tile_bytes):
+                part, slope = tile.rows, _slope(tile.logits, *transformation)
+                inside = tile.holds(targets)
+                at = (targets[part] - tile.words.start).clamp(0, tile.logits.shape[1] - 1)
+                incoming = gradient[part].to(normaliser.dtype)
+                d = tile.logits.sub_(normaliser[part][:, None]).exp_()  # softmax
+                d.mul_(-incoming[:, None])
+                d.scatter_add_(1, at[:, None], (incoming * inside)[:, None])
+                if slope is not None:
+                    d.mul_(slope)
+                sink.add(tile, d)
+        return (*sink.result(hidden, weight, bias), None, None, None)
+
+
+@dataclass(frozen=True)
+class _Tile:
+    """Logits of some positions for some words."""
+
+    rows: slice
+    words: slice
+    logits: Tensor  # (rows, words), free to be overwritten
+    weight: Tensor  # (words, H), wide unless the product is mixed
+
+    def holds(self, targets: Tensor) -> Tensor:
+        found = targets[self.rows]
+        return (found >= self.words.start) & (found < self.words.stop)
+
+
+def _tiles(
+    rows: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    transformation: tuple[float, float | None],
+    tile_bytes: int,
+) -> Iterator[_Tile]:
+    """All tiles, words outside and positions inside: each slice of the head is widened once."""
+    wide = _wide(rows)
+    height = max(1, min(TILE_ROWS, len(rows)))
+    width = max(1, tile_bytes // (height * wide.itemsize))
+    mixed = _mixed_product(rows)
+    for first in range(0, len(weight), width):
+        words = slice(first, min(first + width, len(weight)))
+        part = weight[words] if mixed else weight[words].to(wide)
+        shift = None if bias is None else bias[words].to(wide)
+        for start in range(0, len(rows), height):
+            span = slice(start, min(start + height, len(rows)))
+            if mixed:
+                logits = torch.mm(rows[span], part.T, out_dtype=wide)
+            else:
+                logits = torch.mm(rows[span], part.T)
+            if shift is not None:
+                logits += shift
+            yield _Tile(span, words, _transform(logits, *transformation), part)
+
+
+class _Gradients:
+    """Accumulates the gradients of a head in wide arithmetic, one slice of words at a time."""
+
+    def __init__(
+        self, rows: Tensor, weight: Tensor, bias: Tensor | None, wanted: tuple[bool, ...]
+    ) -> None:
+        self.inputs = rows
+        wide = _wide(rows)
+        self.rows = torch.zeros_like(rows, dtype=wide) if wanted[0] else None
+        self.weight = torch.zeros_like(weight) if wanted[1] else None
+        self.bias = torch.zeros_like(bias) if bias is not None and wanted[2] else None
+        self.slice: tuple[int, Tensor] | None = None
+
+    def add(self, tile: _Tile, d: Tensor) -> None:
+        narrow = d.to(self.inputs.dtype)  # the same tensor unless the product is mixed
+        if self.rows is not None:
+            self._product(self.rows[tile.rows], narrow, tile.weight)
+        if self.weight is not None:
+            if self.weight.dtype == d.dtype:
+                self.weight[tile.words].addmm_(d.T, self.inputs[tile.rows])
+            else:
+                self._add_to_slice(tile, narrow)
+        if self.bias is not None:
+            self.bias[tile.words] += d.sum(dim=0).to(self.bias.dtype)
+
+    def _add_to_slice(self, tile: _Tile, narrow: Tensor) -> None:
+        """A half-precision head: sum one slice in float32, round it when it is complete."""
+        if self.slice is None or self.slice[0] != tile.words.start:
+            self._flush()
+            zeros = torch.zeros(tile.weight.shape, dtype=_wide(narrow), device=narrow.device)
+            self.slice = (tile.words.start, zeros)
+        self._product(self.slice[1], narrow.T, self.inputs[tile.rows])
+
+    def _flush(self) -> None:
+        if self.slice is not None and self.weight is not None:
+            start, total = self.slice
+            self.weight[start : start + len(total)] = total.to(self.weight.dtype)
+
+    @staticmethod
+    def _product(target: Tensor, left: Tensor, right: Tensor) -> None:
+        if left.dtype == target.dtype:
+            target.addmm_(left, right)
+        else:
+            target.add_(torch.mm(left, right, out_dtype=target.dtype))
+
+    def result(
+        self, hidden: Tensor, weight: Tensor, bias: Tensor | None
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        self._flush()
+        rows = None if self.rows is None else self.rows.to(hidden.dtype)
+        return rows, self.weight, self.bias
+
+
+def _wide(tensor: Tensor) -> torch.dtype:
+    return torch.float64 if tensor.dtype == torch.float64 else torch.float32
+
+
+def _mixed_product(tensor: Tensor) -> bool:
+    """Whether products of half-precision matrices can be made in float32 by the device itself."""
+    return tensor.is_cuda and tensor.dtype in (torch.bfloat16, torch.float16)
+
+
+def _transform(logits: Tensor, scale: float, cap: float | None) -> Tensor:
+    if scale != 1.0:
+        logits = logits.mul_(scale)
+    if cap is not None:
+        logits = logits.div_(cap).tanh_().mul_(cap)
+    return logits
+
+
+def _slope(logits: Tensor, scale: float, cap: float | None) -> Tensor | float | None:
+    """Derivative of `_transform`, from its result; None for 1."""
+    if cap is not None:
+        return (1 - (logits / cap) ** 2) * scale
+    return None if scale == 1.0 else scale

@@ -1,0 +1,127 @@
+"""Settings of preference losses and of training runs, as records without torch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from harness.records import Record
+
+Dtype = Literal["float32", "bfloat16"]
+
+
+class LossSettings(Record):
+    """Everything a preference loss may be told. A loss ignores what its equation lacks.
+
+    Attributes:
+        beta: strength of the implicit reward, beta * (log pi - log pi0).
+        gamma_over_beta: target reward margin of SimPO, divided by beta.
+        tau: regularisation of IPO; None uses beta, as TRL does.
+        label_smoothing: assumed share of preferences that point the wrong way.
+        normalisation: whether log-probabilities are summed over a response's tokens or averaged;
+            "default" is the choice of each loss (`harness.train.losses.LOSSES`).
+        alpha_end: weight of the source response at the end of a dynamic schedule, or throughout.
+        alpha_mode: "dynamic" grows the weight linearly from 0; "static" holds it.
+        released: follow the code released with WRPO where it departs from good sense: `alpha_end`
+            outside [0, 1] is accepted, and a schedule of no length raises ZeroDivisionError.
+    """
+
+    beta: float = Field(default=0.1, gt=0)
+    gamma_over_beta: float = Field(default=0.0, ge=0)
+    tau: float | None = Field(default=None, gt=0)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
+    normalisation: Literal["default", "sum", "mean"] = "default"
+    alpha_end: float = 0.1
+    alpha_mode: Literal["dynamic", "static"] = "dynamic"
+    released: bool = False
+
+    @model_validator(mode="after")
+    def _alpha_in_range(self) -> LossSettings:
+        if not self.released and not 0 <= self.alpha_end <= 1:
+            raise ValueError(
+                f"alpha_end in [0, 1]: {self.alpha_end} would give one response a negative weight "
+                "(released=true accepts it)"
+            )
+        return self
+
+    def alpha(self, step: int, total: int) -> float:
+        """Weight of the source response after `step` of `total` finished updates.
+
+        WRPO (arXiv 2412.03187, section on dynamic tuning; released code): alpha_end * step / total,
+        so that the first update uses 0 and the last alpha_end * (total - 1) / total.
+        """
+        if self.alpha_mode == "static":
+            return self.alpha_end
+        return linear_ramp(
+            step, start=0.0, end=self.alpha_end, end_step=total, released=self.released
+        )
+
+
+def linear_ramp(
+    step: int,
+    *,
+    start: float,
+    end: float,
+    start_step: int = 0,
+    end_step: int,
+    released: bool = False,
+) -> float:
+    """A straight line from `start` to `end`, constant outside.
+
+    A ramp of no length is `start` up to its only step and `end` after it.
+
+    Raises:
+        ZeroDivisionError: with `released`, at the only step of a ramp of no length.
+
+    >>> [linear_ramp(t, start=0.0, end=1.0, end_step=4) for t in (-1, 0, 1, 4, 9)]
+    [0.0, 0.0, 0.25, 1.0, 1.0]
+    """
+    if step < start_step:
+        return start
+    if step > end_step:
+        return end
+    if start_step == end_step and not released:
+        return start
+    return start + (end - start) * ((step - start_step) / (end_step - start_step))
+
+
+class RunSettings(Record):
+    """How long, how fast and in what portions a model is trained.
+
+    Attributes:
+        max_steps: number of updates; replaces `epochs` when given.
+        warmup_ratio: share of the updates over which the learning rate rises.
+        dtype: of weights and optimiser state; bfloat16 also computes in bfloat16 on a GPU.
+        save_steps: updates between checkpoints from which a killed run resumes; None for none.
+    """
+
+    learning_rate: float = Field(gt=0)
+    epochs: float = Field(default=1.0, gt=0)
+    max_steps: int | None = Field(default=None, ge=1)
+    per_device_batch_size: int = Field(default=8, ge=1)
+    accumulation_steps: int = Field(default=1, ge=1)
+    warmup_ratio: float = Field(default=0.1, ge=0, lt=1)
+    scheduler: Literal["cosine", "linear", "constant_with_warmup", "constant"] = "cosine"
+    weight_decay: float = Field(default=0.0, ge=0)
+    max_grad_norm: float = Field(default=1.0, ge=0)
+    seed: int = 42
+    dtype: Dtype = "float32"
+    gradient_checkpointing: bool = False
+    save_steps: int | None = Field(default=None, ge=1)
+
+
+class PromptLimit(Record):
+    """Where a row is cut; see `harness.train.tokenize` for the rule."""
+
+    max_length: int = Field(default=2048, ge=2)
+    max_prompt_length: int = Field(default=1800, ge=1)
+    released: bool = False
+
+    @model_validator(mode="after")
+    def _room_for_a_response(self) -> PromptLimit:
+        if self.max_prompt_length >= self.max_length:
+            raise ValueError(
+                f"max_prompt_length below max_length ({self.max_length}), so that a response fits"
+            )
+        return self

@@ -1,0 +1,309 @@
+"""A board: cells laid out as a table, ranked only where ranking is fair.
+
+`build_board(spec, cells)` is a pure function. The order of the cells does not matter, adding a
+system changes no other system's values, and every number is rounded before it is used, so that a
+board built from stored cells equals the one built in memory. A column whose cells differ in
+scale, prompt set or judge is refused unless the specification says `allow_mixed`; the difference
+then stands on the board.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from harness.errors import UserError
+from harness.records import Cell, Interval, Record
+from leaderboards.claims import Claim, ClaimResult, judge_claim
+from leaderboards.scores import SHARED, Score, ScoreKey, combine_all, difference, mismatch, tidy
+from leaderboards.spec import BoardSpec, ColumnSpec, Provenance, Reference, SystemSpec
+
+__all__ = [
+    "Board",
+    "BoardSpec",
+    "Claim",
+    "ColumnSpec",
+    "Entry",
+    "Provenance",
+    "Reference",
+    "Row",
+    "SuiteFacts",
+    "SystemSpec",
+    "build_board",
+]
+
+
+class Entry(Record):
+    """One place of the table: the score of a row in a column, or the reason there is none.
+
+    `standing` is "best", "tied" (the paired difference to the best is not distinguishable from
+    0) or "".
+    """
+
+    score: Score | None
+    value: float | int | str | bool | None
+    spread: float | None = None
+    standing: str = ""
+    interval: Interval | None = None
+    reason: str = ""
+
+
+class Row(Record):
+    """A system: its rank, the places of the table, and all its scores, shown or not.
+
+    `tied` says that the ranking column cannot tell it from the best system.
+    """
+
+    system: SystemSpec
+    rank: int | None = None
+    tied: bool = False
+    entries: tuple[Entry, ...]
+    scores: tuple[Score, ...]
+
+
+class SuiteFacts(Record):
+    """What the cells of one suite were made with; several values mean a mixture."""
+
+    suite: str
+    judges: tuple[str, ...]
+    judge_fingerprints: tuple[str, ...]
+    decode_fingerprints: tuple[str, ...]
+    prompt_sets: tuple[str, ...]
+    seeds: tuple[int, ...]
+    n_expected: int
+    n_scored: int
+    n_failed: int
+    interval_kinds: tuple[str, ...]
+
+
+class Board(Record):
+    spec: BoardSpec
+    columns: tuple[ColumnSpec, ...]
+    ranking: int | None
+    rows: tuple[Row, ...]
+    claims: tuple[ClaimResult, ...]
+    suites: tuple[SuiteFacts, ...]
+    scales: tuple[str, ...]
+    warnings: tuple[str, ...]
+    cells: tuple[Cell, ...]
+
+    def reference(self, system: str, column: ColumnSpec) -> Reference | None:
+        """The published figure for a place of the table."""
+        wanted = (system, column.suite, column.metric)
+        if column.detail:
+            return None
+        for item in self.spec.references:
+            if (item.system, item.suite, item.metric) == wanted:
+                return item
+        return None
+
+
+def build_board(spec: BoardSpec, cells: Iterable[Cell]) -> Board:
+    """Lay cells out as the table `spec` describes.
+
+    Raises:
+        UserError: a column would rank cells that differ in scale, prompt set or judge.
+        BadData: two different cells claim one place.
+    """
+    listed = {system.name for system in spec.systems}
+    kept = tidy(cell for cell in cells if not spec.only_listed or cell.system in listed)
+    scores = combine_all(kept, spec.level)
+    columns = spec.columns or _default_columns(scores)
+    warnings = _mixtures(spec, columns, scores, kept)
+    if warnings and not spec.allow_mixed:
+        more = f" (and {len(warnings) - 1} more)" if len(warnings) > 1 else ""
+        raise UserError(
+            f"{warnings[0]}{more}; expected one: leave systems out, or set allow_mixed = true "
+            "to rank them all the same"
+        )
+    ranking = _ranking(columns)
+    return Board(
+        spec=spec,
+        columns=columns,
+        ranking=ranking,
+        rows=_rows(spec, columns, ranking, scores),
+        claims=tuple(judge_claim(claim, scores, spec.level) for claim in spec.claims),
+        suites=_facts(kept),
+        scales=tuple(sorted({cell.scale for cell in kept})),
+        warnings=warnings,
+        cells=kept,
+    )
+
+
+def _default_columns(scores: Mapping[ScoreKey, Score]) -> tuple[ColumnSpec, ...]:
+    pairs = sorted({(s.suite, s.metric) for s in scores.values() if s.primary})
+    return tuple(ColumnSpec(suite=suite, metric=metric) for suite, metric in pairs)
+
+
+def _ranking(columns: Sequence[ColumnSpec]) -> int | None:
+    """Index of the column that orders the rows: the one marked, else the first metric."""
+    marked = [index for index, column in enumerate(columns) if column.rank]
+    metrics = [index for index, column in enumerate(columns) if not column.detail]
+    return next(iter(marked + metrics), None)
+
+
+def _mixtures(
+    spec: BoardSpec,
+    columns: Sequence[ColumnSpec],
+    scores: Mapping[ScoreKey, Score],
+    cells: Sequence[Cell],
+) -> tuple[str, ...]:
+    """One line for each way in which cells to be ranked together are not comparable."""
+    found: list[str] = []
+    by_scale = _grouped((cell.scale, cell.system) for cell in cells)
+    if spec.scale and set(by_scale) - {spec.scale}:
+        found.append(f'board "{spec.name}" is of scale {spec.scale}, cells are {_list(by_scale)}')
+    elif len(by_scale) > 1:
+        found.append(f'board "{spec.name}" mixes scales: {_list(by_scale)}')
+    for suite, metric in dict.fromkeys((column.suite, column.metric) for column in columns):
+        column_scores = [
+            s for s in scores.values() if (s.suite, s.metric) == (suite, metric) and s.n_seeds
+        ]
+        for field in (*SHARED[1:], "unit", "higher_is_better"):
+            values = _grouped((v, s.system) for s in column_scores for v in s.shared(field))
+            if len(values) > 1:
+                name = field.replace("_", " ")
+                found.append(f"column {suite} {metric} mixes {name}s: {_list(values)}")
+    return tuple(found)
+
+
+def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    groups: dict[str, set[str]] = {}
+    for value, system in pairs:
+        groups.setdefault(value, set()).add(system)
+    return {value: sorted(groups[value]) for value in sorted(groups)}
+
+
+def _list(groups: Mapping[str, Sequence[str]]) -> str:
+    """ "a1b2 (Target, Target-SFT), c3d4 (Target-DPO)", at most three systems each."""
+    parts = []
+    for value, systems in groups.items():
+        more = ", ..." if len(systems) > 3 else ""
+        parts.append(f"{value} ({', '.join(systems[:3])}{more})")
+    return ", ".join(parts)
+
+
+def _rows(
+    spec: BoardSpec,
+    columns: Sequence[ColumnSpec],
+    ranking: int | None,
+    scores: Mapping[ScoreKey, Score],
+) -> tuple[Row, ...]:
+    known = {system.name for system in spec.systems}
+    others = sorted({name for name, _, _ in scores} - known)
+    systems = spec.systems + tuple(SystemSpec(name=name) for name in others)
+    standings = [_standings(column, systems, scores, spec.level) for column in columns]
+    rows = []
+    for system in systems:
+        entries = tuple(
+            _entry(system.name, column, scores, standing.get(system.name, ""))
+            for column, standing in zip(columns, standings, strict=True)
+        )
+        own = tuple(score for score in scores.values() if score.system == system.name)
+        rows.append(Row(system=system, entries=entries, scores=own))
+    return _ranked(spec, rows, ranking)
+
+
+def _entry(
+    system: str, column: ColumnSpec, scores: Mapping[ScoreKey, Score], standing: str
+) -> Entry:
+    score = scores.get((system, column.suite, column.metric))
+    if score is None:
+        return Entry(score=None, value=None, reason="not run")
+    if score.value is None:
+        return Entry(score=score, value=None, reason=score.reason)
+    if column.detail:
+        value = score.details.get(column.detail)
+        reason = "" if value is not None else f"the cell has no {column.detail}"
+        return Entry(score=score, value=value, reason=reason)
+    spread = score.details.get(column.spread) if column.spread else None
+    return Entry(
+        score=score,
+        value=score.value,
+        spread=float(spread) if isinstance(spread, int | float) else None,
+        standing=standing,
+        interval=score.interval if column.interval else None,
+        reason=score.reason,
+    )
+
+
+def _standings(
+    column: ColumnSpec,
+    systems: Sequence[SystemSpec],
+    scores: Mapping[ScoreKey, Score],
+    level: float,
+) -> dict[str, str]:
+    """Which ranked systems are best in a column, or cannot be told from the best."""
+    if column.detail:
+        return {}
+    found = [scores.get((s.name, column.suite, column.metric)) for s in systems if s.ranked]
+    rivals = [score for score in found if score is not None and score.value is not None]
+    if not rivals:
+        return {}
+    best = min(rivals, key=lambda score: (_order(score), score.system))
+    standings = {best.system: "best"}
+    for score in rivals:
+        comparable = score is not best and not mismatch(best, score)
+        if comparable and difference(best, score, level).distinguishable is False:
+            standings[score.system] = "tied"
+    return standings
+
+
+def _order(score: Score) -> float:
+    assert score.value is not None
+    return -score.value if score.higher_is_better else score.value
+
+
+def _ranked(spec: BoardSpec, rows: Sequence[Row], ranking: int | None) -> tuple[Row, ...]:
+    """Rows with competition ranks (1, 2, 2, 4) by the ranking column, in the order asked for."""
+    if ranking is None:
+        return tuple(rows)
+    keys: list[float | None] = []
+    for row in rows:
+        score = row.entries[ranking].score
+        valued = row.system.ranked and score is not None and score.value is not None
+        keys.append(_order(score) if valued and score is not None else None)
+    ordered = sorted(key for key in keys if key is not None)
+    ranked = []
+    for row, key in zip(rows, keys, strict=True):
+        rank = None if key is None else ordered.index(key) + 1
+        tied = row.entries[ranking].standing == "tied"
+        ranked.append(row.model_copy(update={"rank": rank, "tied": tied}))
+    if spec.order == "rank":
+        ranked.sort(key=lambda row: (row.rank is None, row.rank or 0))
+    return tuple(ranked)
+
+
+def _facts(cells: Sequence[Cell]) -> tuple[SuiteFacts, ...]:
+    facts = []
+    for suite in sorted({cell.suite for cell in cells}):
+        own = [cell for cell in cells if cell.suite == suite]
+        counted = _largest(own)
+        facts.append(
+            SuiteFacts(
+                suite=suite,
+                judges=_distinct(cell.judge for cell in own),
+                judge_fingerprints=_distinct(cell.judge_fingerprint for cell in own),
+                decode_fingerprints=_distinct(cell.decode_fingerprint for cell in own),
+                prompt_sets=_distinct(cell.prompt_set for cell in own),
+                seeds=tuple(sorted({cell.seed for cell in own})),
+                n_expected=sum(cell.n_expected for cell in counted),
+                n_scored=sum(cell.n_scored for cell in counted),
+                n_failed=sum(cell.n_failed for cell in counted),
+                interval_kinds=_distinct(c.interval.kind if c.interval else None for c in own),
+            )
+        )
+    return tuple(facts)
+
+
+def _largest(cells: Sequence[Cell]) -> list[Cell]:
+    """For each system and seed the cell that covers most: metrics of a suite share judgments."""
+    found: dict[tuple[str, int], Cell] = {}
+    for cell in cells:
+        key = (cell.system, cell.seed)
+        if key not in found or cell.n_expected > found[key].n_expected:
+            found[key] = cell
+    return [found[key] for key in sorted(found)]
+
+
+def _distinct(values: Iterable[str | None]) -> tuple[str, ...]:
+    return tuple(sorted({value for value in values if value}))

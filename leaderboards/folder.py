@@ -1,0 +1,154 @@
+"""A board on disk: cells.jsonl and spec.json are the board, everything else follows from them.
+
+    cells.jsonl   one cell a line, canonical JSON, sorted
+    spec.json     what the table shows
+    board.md .csv .json .tex .html
+
+`check_board` renders again from the first two and compares every file byte for byte. No file
+holds a date, a host name or anything else that a second run could not repeat.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from harness.errors import BadData, StoreProblem, UserError
+from harness.hashing import canonical_json
+from harness.records import Cell, parse
+from leaderboards.board import Board, build_board
+from leaderboards.render import FORMATS, render
+from leaderboards.spec import BoardSpec
+
+CELLS, SPEC = "cells.jsonl", "spec.json"
+
+
+def board_files(board: Board) -> dict[str, bytes]:
+    """Every file of a board's folder, by name."""
+    lines = [canonical_json(cell.model_dump(mode="json")) + b"\n" for cell in board.cells]
+    spec = board.spec.model_dump(mode="json", exclude_defaults=True)
+    files = {
+        CELLS: b"".join(lines),
+        SPEC: (json.dumps(spec, indent=2, sort_keys=True) + "\n").encode(),
+    }
+    for name in FORMATS:
+        text = render(board, name)
+        files[f"board.{name}"] = text.encode("utf-8", errors="backslashreplace")
+    return files
+
+
+def write_board(folder: Path, spec: BoardSpec, cells: Iterable[Cell]) -> Board:
+    """Build a board and write its folder; other files there are left alone.
+
+    All bytes are on disk before the first name changes, so a full disk leaves what was there.
+
+    Raises:
+        UserError: the cells may not be ranked together.
+        StoreProblem: the folder cannot be written.
+    """
+    board = build_board(spec, cells)
+    files = board_files(board)
+    folder = folder.absolute()
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    except OSError as error:
+        raise StoreProblem(f"cannot write {folder}: {error}") from None
+    try:
+        for name, data in files.items():
+            _write(fresh / name, data)
+        fresh.chmod(0o755)
+        if not folder.exists():
+            fresh.rename(folder)
+        else:
+            for name in files:
+                (fresh / name).replace(folder / name)
+    except OSError as error:
+        raise StoreProblem(
+            f"cannot write {folder}: {error}; nothing was left half written"
+        ) from None
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    return board
+
+
+def _write(path: Path, data: bytes) -> None:
+    with path.open("wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def read_board(folder: Path) -> tuple[BoardSpec, tuple[Cell, ...]]:
+    """The specification and cells of a board's folder.
+
+    Raises:
+        UserError: a file is missing or cannot be read; the message names file and line.
+    """
+    spec = parse(BoardSpec, _json(folder / SPEC, _bytes(folder / SPEC)), str(folder / SPEC))
+    cells = []
+    for number, line in enumerate(_bytes(folder / CELLS).splitlines(), start=1):
+        where = f"{folder / CELLS} line {number}"
+        cells.append(parse(Cell, _json(where, line), where))
+    return spec, tuple(cells)
+
+
+def check_board(folder: Path) -> Board:
+    """Rebuild a board from its own cells and compare every file byte for byte.
+
+    Raises:
+        BadData: a file differs; the message names the first difference.
+    """
+    spec, cells = read_board(folder)
+    board = build_board(spec, cells)
+    for name, expected in board_files(board).items():
+        found = _bytes(folder / name)
+        if found != expected:
+            place = first_difference(found, expected)
+            raise BadData(
+                f"{folder / name} does not follow from its cells: {place} (write it again: "
+                f"crucible board {spec.name})"
+            )
+    return board
+
+
+def first_difference(found: bytes, expected: bytes) -> str:
+    """Where two texts part, e.g. 'line 3: found "52.1", expected "52.3"'.
+
+    >>> first_difference(b"a\\nbc\\n", b"a\\nbd\\n")
+    'line 2: found "c", expected "d"'
+    """
+    length = min(len(found), len(expected))
+    at = next((i for i in range(length) if found[i] != expected[i]), length)
+    line = expected[:at].count(b"\n") + 1
+    return f"line {line}: found {_excerpt(found, at)}, expected {_excerpt(expected, at)}"
+
+
+def _excerpt(data: bytes, at: int) -> str:
+    if at >= len(data):
+        return "the end of the file"
+    line = data[at : at + 60].split(b"\n")[0]
+    return f'"{line.decode(errors="replace")}"' if line else "the end of the line"
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(
+            f"{path}: {error.strerror}; expected a board's folder with {CELLS} and {SPEC}"
+        ) from None
+
+
+def _json(where: Path | str, data: bytes) -> dict[str, object]:
+    try:
+        value = json.loads(data)
+    except ValueError as error:
+        raise BadData(f"{where}: not JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise BadData(f"{where}: found {type(value).__name__}, expected an object")
+    return value

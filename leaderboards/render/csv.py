@@ -1,0 +1,83 @@
+"""A board as CSV: one line a system, numbers bare, names safe to open in a spreadsheet."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+from leaderboards.board import Board, Row
+from leaderboards.render import text
+
+# A spreadsheet takes a cell that starts with one of these for a formula.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
+
+
+def safe(value: str) -> str:
+    """A name as a cell that no spreadsheet evaluates.
+
+    >>> safe("=1+1"), safe("Target")
+    ("'=1+1", 'Target')
+    """
+    shown = text.visible(value)
+    return f"'{shown}" if shown.lstrip(" '\"").startswith(_FORMULA) else shown
+
+
+def render(board: Board) -> str:
+    """Rank, system, then for each column its value, interval and counts."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_MINIMAL)
+    writer.writerow(_header(board))
+    writer.writerows(_line(board, row) for row in board.rows)
+    return stream.getvalue()
+
+
+def _header(board: Board) -> list[str]:
+    names = ["rank", "tied_with_best", "system", "label", "group", "notes", "scale"]
+    for column in board.columns:
+        key = safe(column.key)
+        names.append(key)
+        if column.spread:
+            names.append(f"{key}.{text.visible(column.spread)}")
+        if not column.detail:
+            names += [f"{key}.{part}" for part in _PARTS]
+    return names
+
+
+_PARTS = ("low", "high", "standing", "n_expected", "n_scored", "n_failed", "n_seeds", "published")
+
+
+def _line(board: Board, row: Row) -> list[str]:
+    system = row.system
+    cells = ["" if row.rank is None else str(row.rank), "yes" if row.tied else ""]
+    cells += [safe(v) for v in (system.name, system.title, system.group, "; ".join(system.notes))]
+    cells.append(safe(", ".join(sorted({c.scale for s in row.scores for c in s.cells}))))
+    for index, (column, entry) in enumerate(zip(board.columns, row.entries, strict=True)):
+        digits = text.column_digits(board, index)
+        if entry.value is None:
+            cells.append("")
+        elif isinstance(entry.value, str):
+            cells.append(safe(entry.value))
+        else:
+            cells.append(text.entry_value(entry.model_copy(update={"spread": None}), digits))
+        if column.spread:
+            cells.append("" if entry.spread is None else text.number(entry.spread, digits))
+        if not column.detail:
+            cells += _parts(board, row, index, digits)
+    return cells
+
+
+def _parts(board: Board, row: Row, index: int, digits: int) -> list[str]:
+    entry = row.entries[index]
+    interval, score = entry.interval, entry.score
+    published = board.reference(row.system.name, board.columns[index])
+    return [
+        "" if interval is None else text.number(interval.low, digits),
+        "" if interval is None else text.number(interval.high, digits),
+        entry.standing,
+        *(
+            [""] * 4
+            if score is None
+            else [str(n) for n in (score.n_expected, score.n_scored, score.n_failed, score.n_seeds)]
+        ),
+        "" if published is None else text.number(published.value, digits),
+    ]

@@ -1,0 +1,301 @@
+"""A board as one self-contained page: nothing is loaded, nothing leaves, every string is escaped.
+
+The style and the script stand in the page and are allowed by their hashes; the policy forbids
+everything else, so that even an escaping mistake could not run a script. Without the script the
+page shows all details; with it, columns sort and rows fold.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from functools import cache
+from itertools import groupby
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from harness.records import Cell
+from leaderboards.board import Board, Entry, Row
+from leaderboards.claims import VERDICTS, ClaimResult
+from leaderboards.render import text
+from leaderboards.scores import Score
+
+FOLDER = Path(__file__).parent
+BAR_WIDTH = 104
+FOREST_WIDTH = 260
+MARKS = {"best": "★", "tied": "≈", "": ""}
+SAID = {"best": "best", "tied": "not distinguishable from the best", "": ""}
+SIGNS = {"holds": "✓", "contradicted": "✕", "not shown": "~", "not tested": "–"}
+
+View = dict[str, object]
+
+
+def render(board: Board) -> str:
+    """The page, ending in a newline."""
+    style, script = _asset("board.css.jinja"), _asset("board.js.jinja")
+    policy = (
+        f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    page = _environment().get_template("board.html.jinja")
+    return (
+        page.render(
+            spec=board.spec,
+            policy=Markup(policy),
+            style=Markup(style),
+            script=Markup(script),
+            banner=text.banner(board),
+            facts=_facts(board),
+            groups=[
+                (name, len(list(run))) for name, run in groupby(c.heading for c in board.columns)
+            ],
+            columns=_columns(board),
+            rows=[_row(board, row) for row in board.rows],
+            claims=_claims(board),
+            verdicts=_verdicts(board.claims),
+            warnings=board.warnings,
+            notes=text.notes(board),
+            provenance=text.provenance_lines(board),
+        ).rstrip()
+        + "\n"
+    )
+
+
+@cache
+def _asset(name: str) -> str:
+    return (FOLDER / name).read_text(encoding="utf-8").strip()
+
+
+def _hash(content: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=FileSystemLoader(FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_finalize,
+    )
+
+
+def _finalize(value: object) -> object:
+    """Every string that enters the page loses its invisible characters; then it is escaped."""
+    return text.visible(value) if type(value) is str else value
+
+
+def _facts(board: Board) -> list[tuple[str, str]]:
+    """The tiles at the head of the page."""
+    seeds = {seed for suite in board.suites for seed in suite.seeds}
+    facts = [
+        ("systems", f"{len(board.rows):,}"),
+        ("suites", str(len(board.suites))),
+        ("seeds", str(len(seeds))),
+        ("judgments", f"{sum(suite.n_scored for suite in board.suites):,}"),
+    ]
+    failed = sum(suite.n_failed for suite in board.suites)
+    if failed:
+        facts.append(("failed", f"{failed:,}"))
+    return facts
+
+
+def _columns(board: Board) -> list[View]:
+    views = []
+    for index, column in enumerate(board.columns):
+        scores = [row.entries[index].score for row in board.rows]
+        first = next((score for score in scores if score is not None), None)
+        higher = column.detail is not None or first is None or first.higher_is_better
+        unit = "" if first is None or column.detail else first.unit
+        views.append(
+            {
+                "title": column.title,
+                "heading": column.heading,
+                "unit": unit,
+                "direction": "descending" if higher else "ascending",
+                "arrow": "" if column.detail else ("↑" if higher else "↓"),
+                "ranking": index == board.ranking,
+            }
+        )
+    return views
+
+
+def _row(board: Board, row: Row) -> View:
+    return {
+        "name": row.system.name[: text.NAME_LIMIT],
+        "label": text.visible(row.system.title, text.NAME_LIMIT),
+        "group": row.system.group,
+        "notes": row.system.notes,
+        "rank": row.rank,
+        "tied": row.tied,
+        "entries": [_entry(board, row, index) for index in range(len(board.columns))],
+        "scores": [_score(board, score) for score in row.scores],
+        "artifacts": _artifacts(row),
+    }
+
+
+def _entry(board: Board, row: Row, index: int) -> View:
+    entry = row.entries[index]
+    digits = text.column_digits(board, index)
+    score = entry.score
+    numeric = isinstance(entry.value, int | float) and not isinstance(entry.value, bool)
+    return {
+        "value": text.entry_value(entry, digits),
+        "sort": entry.value if numeric else None,
+        "missing": entry.value is None,
+        "span": None if entry.interval is None else text.span(entry.interval, digits),
+        "bar": _bar(entry, _domain(board, index)),
+        "mark": MARKS[entry.standing],
+        "said": SAID[entry.standing],
+        "standing": entry.standing,
+        "reason": entry.reason,
+        "failed": score.failed if score is not None and entry.value is not None else "",
+        "reference": text.reference_text(board, row.system.name, index),
+    }
+
+
+def _domain(board: Board, index: int) -> tuple[float, float]:
+    """The range of a column's bars: all its intervals and values, with a little room."""
+    ends: list[float] = []
+    for row in board.rows:
+        entry = row.entries[index]
+        if entry.interval is not None:
+            ends += [entry.interval.low, entry.interval.high]
+    if not ends:
+        return (0.0, 1.0)
+    low, high = min(ends), max(ends)
+    room = 0.06 * (high - low) or 1.0
+    return (low - room, high + room)
+
+
+def _bar(entry: Entry, domain: tuple[float, float]) -> View | None:
+    if entry.interval is None or not isinstance(entry.value, float):
+        return None
+    return {
+        "low": _at(entry.interval.low, domain, BAR_WIDTH),
+        "high": _at(entry.interval.high, domain, BAR_WIDTH),
+        "point": _at(entry.value, domain, BAR_WIDTH),
+        "width": BAR_WIDTH,
+    }
+
+
+def _at(value: float, domain: tuple[float, float], width: int) -> str:
+    low, high = domain
+    return text.number(width * (value - low) / (high - low), 1)
+
+
+def _score(board: Board, score: Score) -> View:
+    """One line of a row's details."""
+    digits = _score_digits(board, score)
+    return {
+        "name": f"{score.suite} {score.metric.replace('_', ' ')}",
+        "primary": score.primary,
+        "value": text.MISSING if score.value is None else text.number(score.value, digits),
+        "unit": score.unit,
+        "span": None if score.interval is None else text.span(score.interval, digits),
+        "kind": "" if score.interval is None else score.interval.kind,
+        "seeds": [
+            (
+                cell.seed,
+                text.MISSING if cell.value is None else text.number(cell.value, digits),
+                f"{cell.n_scored} of {cell.n_expected}",
+            )
+            for cell in score.cells
+        ],
+        "counts": f"{score.n_scored} of {score.n_expected}",
+        "failed": score.failed,
+        "details": [
+            (name.replace("_", " "), text.detail(value)) for name, value in score.details.items()
+        ],
+        "reason": score.reason,
+    }
+
+
+def _score_digits(board: Board, score: Score) -> int:
+    for column in board.columns:
+        if (column.suite, column.metric) == (score.suite, score.metric) and not column.detail:
+            return board.spec.digits_of(column)
+    return board.spec.digits
+
+
+def _artifacts(row: Row) -> list[tuple[str, int, list[tuple[str, str]]]]:
+    """Addresses of everything behind a row: (suite, seed, [(role, artifact id)])."""
+    cells: dict[tuple[str, int], dict[str, str]] = {}
+    for score in row.scores:
+        for cell in score.cells:
+            cells.setdefault((cell.suite, cell.seed), {}).update(_addresses(cell))
+    return [(suite, seed, sorted(cells[suite, seed].items())) for suite, seed in sorted(cells)]
+
+
+def _addresses(cell: Cell) -> dict[str, str]:
+    return {role: text.visible(artifact, 80) for role, artifact in cell.artifacts.items()}
+
+
+def _claims(board: Board) -> list[View]:
+    domains = _claim_domains(board.claims)
+    return [_claim(board, result, domains[result.unit]) for result in board.claims]
+
+
+def _verdicts(results: Sequence[ClaimResult]) -> list[tuple[str, str, str, int]]:
+    """Sign, style, name and count of each verdict that occurs."""
+    found = [result.verdict for result in results]
+    return [
+        (SIGNS[verdict], verdict.replace(" ", "-"), verdict, found.count(verdict))
+        for verdict in VERDICTS
+        if verdict in found
+    ]
+
+
+def _claim_domains(results: Sequence[ClaimResult]) -> dict[str, tuple[float, float]]:
+    """One range for all tested claims of a unit, around 0, so that their bars compare."""
+    reach: dict[str, float] = {result.unit: 0.0 for result in results}
+    for result in results:
+        if result.difference is None:
+            continue
+        ends = [result.difference or 0.0, result.claim.paper_difference or 0.0]
+        if result.interval is not None:
+            ends += [result.interval.low, result.interval.high]
+        reach[result.unit] = max([reach[result.unit], *(abs(end) for end in ends)])
+    return {unit: (-1.08 * (far or 1.0), 1.08 * (far or 1.0)) for unit, far in reach.items()}
+
+
+def _claim(board: Board, result: ClaimResult, domain: tuple[float, float]) -> View:
+    digits = text.claim_digits(board, result)
+    paper = result.claim.paper_difference
+    return {
+        "id": result.claim.id,
+        "statement": text.claim_statement(board, result),
+        "verdict": result.verdict,
+        "sign": SIGNS[result.verdict],
+        "slug": result.verdict.replace(" ", "-"),
+        "unit": result.unit,
+        "ours": text.signed(result.difference, digits),
+        "span": text.span(result.interval, digits, signed=True) if result.interval else "",
+        "ours_values": text.against(result.ours_better, result.ours_worse, digits),
+        "paper": text.signed(paper, digits),
+        "paper_values": text.against(result.claim.paper_better, result.claim.paper_worse, digits),
+        "source": result.claim.source,
+        "reason": result.reason,
+        "forest": _forest(result, domain),
+        "margin": text.number(result.claim.margin, digits) if result.claim.margin else "",
+    }
+
+
+def _forest(result: ClaimResult, domain: tuple[float, float]) -> View:
+    def at(value: float | None) -> str | None:
+        return None if value is None else _at(value, domain, FOREST_WIDTH)
+
+    interval, tested = result.interval, result.difference is not None
+    return {
+        "width": FOREST_WIDTH,
+        "zero": at(0.0),
+        "point": at(result.difference),
+        "low": at(interval.low) if interval else None,
+        "high": at(interval.high) if interval else None,
+        "paper": at(result.claim.paper_difference) if tested else None,
+    }

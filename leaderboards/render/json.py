@@ -1,0 +1,103 @@
+"""A board as JSON for other programs; replicates stay in cells.jsonl."""
+
+from __future__ import annotations
+
+import json
+
+from harness.records import Interval, Json
+from leaderboards.board import Board, Row
+from leaderboards.claims import ClaimResult
+from leaderboards.scores import Score
+
+FORMAT = 1
+
+
+def render(board: Board) -> str:
+    """Indented, keys sorted, numbers with at most six decimals."""
+    return json.dumps(as_json(board), indent=2, sort_keys=True, ensure_ascii=True) + "\n"
+
+
+def as_json(board: Board) -> dict[str, Json]:
+    spec = board.spec
+    ranking = None if board.ranking is None else board.columns[board.ranking].key
+    return {
+        "format": FORMAT,
+        "name": spec.name,
+        "title": spec.title,
+        "description": spec.description,
+        "scales": list(board.scales),
+        "ranked_by": ranking,
+        "warnings": list(board.warnings),
+        "columns": [{**column.model_dump(), "key": column.key} for column in board.columns],
+        "rows": [_row(board, row) for row in board.rows],
+        "claims": [_claim(result) for result in board.claims],
+        "suites": [suite.model_dump(mode="json") for suite in board.suites],
+        "references": [reference.model_dump() for reference in spec.references],
+        "provenance": spec.provenance.model_dump(),
+    }
+
+
+def _row(board: Board, row: Row) -> dict[str, Json]:
+    table: dict[str, Json] = {
+        column.key: {
+            "value": _tidy(entry.value),
+            "spread": _tidy(entry.spread),
+            "interval": _interval(entry.interval),
+            "standing": entry.standing,
+            "reason": entry.reason,
+        }
+        for column, entry in zip(board.columns, row.entries, strict=True)
+    }
+    return {
+        "rank": row.rank,
+        "tied_with_best": row.tied,
+        "system": row.system.name,
+        "label": row.system.title,
+        "group": row.system.group,
+        "notes": list(row.system.notes),
+        "table": table,
+        "scores": [_score(score) for score in row.scores],
+    }
+
+
+def _score(score: Score) -> dict[str, Json]:
+    shown = score.model_dump(
+        mode="json", exclude={"cells", "interval", "value", "bounds", "details"}
+    )
+    return {
+        **shown,
+        "value": _tidy(score.value),
+        "interval": _interval(score.interval),
+        "bounds": None if score.bounds is None else [_tidy(bound) for bound in score.bounds],
+        "details": {name: _tidy(value) for name, value in score.details.items()},
+        "n_seeds": score.n_seeds,
+        "seeds": [
+            cell.model_dump(mode="json", exclude={"system", "suite", "metric", "replicates"})
+            for cell in score.cells
+        ],
+    }
+
+
+def _claim(result: ClaimResult) -> dict[str, Json]:
+    shown = result.model_dump(mode="json", exclude={"interval", "difference"})
+    return {
+        **shown,
+        "difference": _tidy(result.difference),
+        "interval": _interval(result.interval),
+        "paper_difference": result.claim.paper_difference,
+    }
+
+
+def _interval(interval: Interval | None) -> Json:
+    if interval is None:
+        return None
+    return {
+        "low": _tidy(interval.low),
+        "high": _tidy(interval.high),
+        "level": interval.level,
+        "kind": interval.kind,
+    }
+
+
+def _tidy(value: float | int | str | bool | None) -> Json:
+    return round(value, 6) + 0.0 if isinstance(value, float) else value

@@ -1,0 +1,103 @@
+"""A board as GitHub-flavoured Markdown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from leaderboards.board import Board, Row
+from leaderboards.render import text
+
+MARKS = {"best": " ★", "tied": " ≈", "": ""}
+
+_SPECIAL = re.compile(r"([\\`*_{}\[\]|~$!#@])")
+_LINK = re.compile(r"(https?|ftp|mailto|xmpp):|\bwww\.", re.IGNORECASE)
+
+
+def escape(value: str, limit: int | None = None) -> str:
+    """`value` as text that Markdown and HTML leave alone.
+
+    >>> escape("a_b | <script>")
+    'a\\\\_b \\\\| &lt;script&gt;'
+    """
+    safe = text.visible(value, limit)
+    # Entities first: the escapes added below contain no "&", "<" or ">".
+    safe = safe.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    safe = _SPECIAL.sub(r"\\\1", safe)
+    # Break automatic links: a name must not become something to click.
+    safe = _LINK.sub(lambda found: f"{found[0][:-1]}\\{found[0][-1]}", safe)
+    # At the start of a line these would open a list, a heading or a rule.
+    return re.sub(r"^(\s*\d*)([-+=.)])", r"\1\\\2", safe)
+
+
+def render(board: Board) -> str:
+    """Title, table, claims, notes and provenance."""
+    parts = [f"# {escape(board.spec.title)}"]
+    if banner := text.banner(board):
+        parts.append(f"> **{escape(banner)}**")
+    if board.spec.description:
+        parts.append(escape(board.spec.description))
+    parts.append(_table(board))
+    if board.claims:
+        parts += ["## Claims of the paper", _claims(board)]
+    if lines := text.notes(board):
+        parts += ["## Notes", "\n".join(f"- {escape(line)}" for line in lines)]
+    if facts := text.provenance_lines(board):
+        lines = [f"- {escape(name)}: {_code(value)}" for name, value in facts]
+        parts += ["## Provenance", "\n".join(lines)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(board: Board) -> str:
+    heads = [escape(text.column_name(column)) for column in board.columns]
+    rows = [_row(board, row) for row in board.rows]
+    rule = ["---:", "---", *("---:" for _ in heads)]
+    return "\n".join(_line(cells) for cells in (["#", "System", *heads], rule, *rows))
+
+
+def _row(board: Board, row: Row) -> list[str]:
+    name = escape(row.system.title, text.NAME_LIMIT)
+    if row.system.notes:
+        name += f" ({escape(', '.join(row.system.notes), text.NAME_LIMIT)})"
+    cells = ["" if row.rank is None else str(row.rank), name]
+    for index, entry in enumerate(row.entries):
+        digits = text.column_digits(board, index)
+        value = escape(text.entry_value(entry, digits))
+        if entry.standing == "best":
+            value = f"**{value}**"
+        if entry.interval is not None:
+            value += f" {escape(text.span(entry.interval, digits))}"
+        failed = " †" if entry.score and entry.score.n_failed and entry.value is not None else ""
+        cells.append(value + MARKS[entry.standing] + failed)
+    return cells
+
+
+def _claims(board: Board) -> str:
+    lines = [["Verdict", "Claim", "Here", "Paper", "Source"], ["---"] * 5]
+    for result in board.claims:
+        digits = text.claim_digits(board, result)
+        here = escape(text.claim_ours(result, digits))
+        if result.reason:
+            here += f" ({escape(result.reason, 300)})"
+        lines.append(
+            [
+                f"**{result.verdict}**",
+                escape(text.claim_statement(board, result)),
+                here,
+                escape(text.claim_paper(result, digits)),
+                escape(result.claim.source, 300),
+            ]
+        )
+    return "\n".join(_line(line) for line in lines)
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _code(value: str) -> str:
+    """A code span that no run of backticks inside can end."""
+    longest = max((len(run) for run in re.findall("`+", value)), default=0)
+    fence = "`" * (longest + 1)
+    pad = " " if value.startswith("`") or value.endswith("`") else ""
+    return f"{fence}{pad}{value}{pad}{fence}"

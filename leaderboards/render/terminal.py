@@ -1,0 +1,149 @@
+"""A board as rich renderables that fit the terminal it is printed on.
+
+Values stand with their interval where the table fits so, else with its half width; columns that
+still do not fit go to a further table below, with the systems repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from leaderboards.board import Board, Entry, Row
+from leaderboards.claims import Verdict, summary
+from leaderboards.render import text
+
+WIDTH = 100
+STYLES = {"best": "bold green", "tied": "green", "": ""}
+MARKS = {"best": " ★", "tied": " ≈", "": ""}
+VERDICT_STYLES: dict[Verdict, str] = {
+    "holds": "bold green",
+    "contradicted": "bold red",
+    "not shown": "yellow",
+    "not tested": "dim",
+}
+
+
+def render(board: Board, width: int = WIDTH) -> Group:
+    """Banner, tables, claims and notes, no wider than `width` columns."""
+    parts: list[RenderableType] = []
+    if banner := text.banner(board):
+        parts.append(Panel(Text(banner, style="bold yellow"), box=box.ROUNDED, expand=False))
+    layout = "interval" if _width(board, "interval", None) <= width else "half width"
+    for number, chunk in enumerate(_chunks(board, layout, width)):
+        title = text.visible(board.spec.title, 90) if number == 0 else None
+        parts.append(_table(board, chunk, layout, title))
+    if board.claims:
+        parts.append(claims(board, width))
+    lines = text.notes(board)
+    if layout == "half width":
+        lines = [line.replace("Brackets:", "After ±: half the", 1) for line in lines]
+    parts += [Text(line, style="dim") for line in lines]
+    return Group(*parts)
+
+
+def claims(board: Board, width: int = WIDTH) -> RenderableType:
+    """The paper's claims with their verdicts."""
+    table = Table(
+        title=f"Claims: {summary(board.claims)}",
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        width=width if width < WIDTH else None,
+        pad_edge=False,
+    )
+    roomy = width >= 90
+    table.add_column("Verdict", no_wrap=True)
+    table.add_column("Claim", overflow="fold")
+    table.add_column("Here", justify="right", no_wrap=True)
+    table.add_column("Paper", justify="right", no_wrap=True)
+    for result in board.claims:
+        digits = text.claim_digits(board, result)
+        said = Text(text.claim_statement(board, result))
+        if result.reason:
+            said.append(f"\n{text.visible(result.reason, 200)}", style="dim")
+        paper = text.signed(result.claim.paper_difference, digits)
+        table.add_row(
+            Text(result.verdict, style=VERDICT_STYLES[result.verdict]),
+            said,
+            Text(text.claim_ours(result, digits)),
+            Text(text.claim_paper(result, digits) if roomy else paper, style="dim"),
+        )
+    return table
+
+
+def _table(board: Board, columns: Sequence[int], layout: str, title: str | None) -> Table:
+    table = Table(
+        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
+    )
+    table.add_column("#", justify="right", no_wrap=True)
+    table.add_column("System", overflow="fold", max_width=_NAME)
+    for index in columns:
+        head = text.visible(board.columns[index].title, 24)
+        heading = text.visible(board.columns[index].heading, 24)
+        table.add_column(Text(f"{heading}\n{head}"), justify="right", no_wrap=True)
+    for row in board.rows:
+        name = Text(_name(row), style="" if row.system.ranked else "dim")
+        rank = Text("" if row.rank is None else str(row.rank))
+        table.add_row(rank, name, *(_place(board, row, index, layout) for index in columns))
+    return table
+
+
+def _place(board: Board, row: Row, index: int, layout: str) -> Text:
+    entry = row.entries[index]
+    style = "dim" if entry.value is None else STYLES[entry.standing]
+    return Text(_shown(entry, text.column_digits(board, index), layout), style=style)
+
+
+def _shown(entry: Entry, digits: int, layout: str) -> str:
+    shown = text.entry_value(entry, digits)
+    if layout == "interval" and entry.interval is not None:
+        shown += f" {text.span(entry.interval, digits)}"
+    elif layout == "half width" and entry.interval is not None and entry.spread is None:
+        half = (entry.interval.high - entry.interval.low) / 2
+        shown += f" ±{text.number(half, digits)}"
+    failed = "†" if entry.score and entry.score.n_failed and entry.value is not None else ""
+    # Marks are padded so that the numbers of a column stay aligned.
+    return f"{shown}{failed}{MARKS[entry.standing] or '  '}"
+
+
+_NAME = 30
+
+
+def _name(row: Row) -> str:
+    tail = f" ({', '.join(row.system.notes)})" if row.system.notes else ""
+    return text.visible(row.system.title + tail, 120)
+
+
+def _column_width(board: Board, index: int, layout: str) -> int:
+    digits = text.column_digits(board, index)
+    column = board.columns[index]
+    heads = (text.visible(column.title, 24), text.visible(column.heading, 24))
+    cells = (_shown(row.entries[index], digits, layout) for row in board.rows)
+    return 2 + max(len(shown) for shown in (*heads, *cells))
+
+
+def _fixed_width(board: Board) -> int:
+    """Rank and name."""
+    names = [min(_NAME, len(_name(row))) for row in board.rows]
+    return 5 + 2 + max([6, *names])
+
+
+def _width(board: Board, layout: str, columns: Sequence[int] | None) -> int:
+    chosen = range(len(board.columns)) if columns is None else columns
+    return _fixed_width(board) + sum(_column_width(board, index, layout) for index in chosen)
+
+
+def _chunks(board: Board, layout: str, width: int) -> list[list[int]]:
+    """Columns cut into runs that fit; at least one column each."""
+    chunks: list[list[int]] = [[]]
+    for index in range(len(board.columns)):
+        if chunks[-1] and _width(board, layout, [*chunks[-1], index]) > width:
+            chunks.append([])
+        chunks[-1].append(index)
+    return chunks

@@ -1,0 +1,118 @@
+"""A board as a LaTeX table; needs \\usepackage{booktabs}."""
+
+from __future__ import annotations
+
+from itertools import groupby
+
+from leaderboards.board import Board, Row
+from leaderboards.render import text
+
+_ESCAPES = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "#": r"\#",
+    "%": r"\%",
+    "_": r"\_",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "`": r"\textasciigrave{}",
+    "±": r"$\pm$",
+    "—": "---",
+    "–": "--",
+    "…": r"\dots{}",
+    "≈": r"$\approx$",
+    "★": r"$\star$",
+    # Two in a row would be taken for a ligature, and a bracket after \\ for an argument.
+    "-": "{-}",
+    "'": "{'}",
+    "[": "{[}",
+    "]": "{]}",
+}
+
+
+def escape(value: str, limit: int | None = None) -> str:
+    """`value` as text that LaTeX prints as it stands.
+
+    >>> escape("50%_a")
+    '50\\\\%\\\\_a'
+    """
+    return "".join(_ESCAPES.get(character, character) for character in text.visible(value, limit))
+
+
+def render(board: Board) -> str:
+    """One table; best bold, not distinguishable from the best underlined."""
+    lines = [f"% {text.visible(board.spec.title)}"]
+    lines += [f"% {name}: {value}" for name, value in text.provenance_lines(board)]
+    lines += [
+        r"\begin{table}[t]",
+        r"\centering",
+        r"\small",
+        rf"\begin{{tabular}}{{rl{'r' * len(board.columns)}}}",
+        r"\toprule",
+        *_header(board),
+        r"\midrule",
+    ]
+    previous = None
+    for row in board.rows:
+        if previous is not None and board.spec.order == "spec" and row.system.group != previous:
+            lines.append(r"\midrule")
+        previous = row.system.group
+        lines.append(_row(board, row))
+    lines += [r"\bottomrule", r"\end{tabular}", rf"\caption{{{_caption(board)}}}", r"\end{table}"]
+    return "\n".join(lines) + "\n"
+
+
+def _header(board: Board) -> list[str]:
+    groups = [(name, len(list(g))) for name, g in groupby(c.heading for c in board.columns)]
+    heads, rules, start = [], [], 3
+    for name, width in groups:
+        heads.append(rf"\multicolumn{{{width}}}{{c}}{{{escape(name)}}}")
+        rules.append(rf"\cmidrule(lr){{{start}-{start + width - 1}}}")
+        start += width
+    titles = [escape(column.title) for column in board.columns]
+    return [
+        f"& & {' & '.join(heads)} \\\\",
+        " ".join(rules),
+        f"\\# & System & {' & '.join(titles)} \\\\",
+    ]
+
+
+def _row(board: Board, row: Row) -> str:
+    name = escape(row.system.title, text.NAME_LIMIT)
+    if row.system.notes:
+        name += f" ({escape(', '.join(row.system.notes), text.NAME_LIMIT)})"
+    cells = ["" if row.rank is None else str(row.rank), name]
+    for index, entry in enumerate(row.entries):
+        digits = text.column_digits(board, index)
+        value = escape(text.entry_value(entry, digits))
+        if entry.standing == "best":
+            value = rf"\textbf{{{value}}}"
+        elif entry.standing == "tied":
+            value = rf"\underline{{{value}}}"
+        if entry.score is not None and entry.score.n_failed and entry.value is not None:
+            value += r"$^\dagger$"
+        if entry.interval is not None:
+            low = text.number(entry.interval.low, digits)
+            high = text.number(entry.interval.high, digits)
+            value += rf" {{\scriptsize $[{low},\,{high}]$}}"
+        cells.append(value)
+    return " & ".join(cells) + r" \\"
+
+
+def _caption(board: Board) -> str:
+    parts = [board.spec.title.rstrip(".") + "."]
+    if banner := text.banner(board):
+        parts.append(banner.rstrip(".") + ".")
+    parts += [text.interval_note(board), text.seeds_note(board)]
+    said = [escape(part) for part in parts if part]
+    said.append(r"Bold: best; underlined: not distinguishable from the best.")
+    if any(e.score and e.score.n_failed for row in board.rows for e in row.entries):
+        said.append(r"$\dagger$: some judgments failed.")
+    return " ".join(said)

@@ -1,0 +1,246 @@
+"""Numbers and names as text, the same in every format.
+
+Names may be written by a model or a stranger: `visible` turns control and direction-changing
+characters into visible codes, so that no name can break a line, reorder a row or hide.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+
+from harness.records import Interval
+from leaderboards.board import Board, Entry
+from leaderboards.claims import ClaimResult
+from leaderboards.spec import ColumnSpec
+
+MISSING = "—"
+NAME_LIMIT = 200
+
+SCALES = {
+    "nano": "nano: an offline miniature, not comparable with published figures",
+    "rehearsal": "rehearsal: stand-in models and a few rows, no result at all",
+    "small": "small: reduced models or data, not comparable with published figures",
+    "published": "published: recomputed from annotations that others made",
+}
+
+# Zero-width and invisible characters that are not of the control, format or separator classes.
+_INVISIBLE = frozenset("\u115f\u1160\u3164\uffa0\u034f\u17b4\u17b5")
+
+
+def visible(text: str, limit: int | None = None) -> str:
+    """One line without invisible characters; longer than `limit` is cut with an ellipsis.
+
+    >>> visible("a\\nb\\u202ec")
+    'a<U+000A>b<U+202E>c'
+    >>> visible("abcdef", limit=4)
+    'abc…'
+    """
+    if limit is not None and len(text) > limit:
+        text = text[: limit - 1] + "…"
+    return "".join(_visible(character) for character in text)
+
+
+def _visible(character: str) -> str:
+    if character == " ":
+        return character
+    # Cc control, Cf format (bidi, zero width, tags), Cs lone surrogate, Co private, Cn unassigned,
+    # Zl and Zp line ends, Zs blanks other than the ordinary one.
+    if unicodedata.category(character)[0] in "CZ" or character in _INVISIBLE:
+        return f"<U+{ord(character):04X}>"
+    return character
+
+
+def number(value: float, digits: int, signed: bool = False) -> str:
+    """Fixed decimals, never "-0.0".
+
+    >>> number(-0.04, 1), number(2.35, 1, signed=True)
+    ('0.0', '+2.4')
+    """
+    # Rounding twice hides the last bits, in which platforms may differ.
+    text = f"{round(value, 9):.{digits}f}"
+    if not text.strip("-0."):
+        return text.lstrip("-")
+    return f"+{text}" if signed and value > 0 else text
+
+
+def span(interval: Interval, digits: int, signed: bool = False) -> str:
+    """ "[49.1, 55.4]" """
+    low, high = (number(v, digits, signed) for v in (interval.low, interval.high))
+    return f"[{low}, {high}]"
+
+
+def entry_value(entry: Entry, digits: int) -> str:
+    """The value alone, with its spread where the column has one; a dash where missing."""
+    if entry.value is None:
+        return MISSING
+    if isinstance(entry.value, bool):
+        return "yes" if entry.value else "no"
+    if isinstance(entry.value, str):
+        return visible(entry.value, NAME_LIMIT)
+    text = number(entry.value, digits)
+    return text if entry.spread is None else f"{text} ± {number(entry.spread, digits)}"
+
+
+def detail(value: float | int | str | bool | None) -> str:
+    """A detail: whole numbers whole, others with at most four decimals."""
+    if value is None:
+        return MISSING
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return number(value, 4).rstrip("0").rstrip(".")
+    return visible(str(value), NAME_LIMIT)
+
+
+def banner(board: Board) -> str:
+    """What the scale of the board means, or "" at the paper's own scale."""
+    parts = [SCALES.get(scale, scale) for scale in board.scales if scale != "paper"]
+    return "; ".join(parts)
+
+
+def interval_note(board: Board) -> str:
+    """One sentence on the intervals and marks of the table."""
+    shown = [e.interval for row in board.rows for e in row.entries if e.interval]
+    if not shown:
+        return ""
+    kinds = sorted({interval.kind for interval in shown})
+    levels = sorted({interval.level for interval in shown})
+    level = ", ".join(f"{100 * value:g} %" for value in levels)
+    return f"Brackets: {level} interval ({'; '.join(visible(kind, 80) for kind in kinds)})."
+
+
+def standing_note(board: Board) -> str:
+    standings = {entry.standing for row in board.rows for entry in row.entries}
+    notes = []
+    if "best" in standings:
+        notes.append("★ best of its column")
+    if "tied" in standings:
+        notes.append("≈ not distinguishable from the best (paired over prompts)")
+    return "; ".join(notes) + "." if notes else ""
+
+
+def seeds_note(board: Board) -> str:
+    seeds = {score.n_seeds for row in board.rows for score in row.scores if score.n_seeds}
+    if not seeds or seeds == {1}:
+        return ""
+    counts = " to ".join(str(count) for count in sorted({min(seeds), max(seeds)}))
+    return f"Values are means over {counts} seeds."
+
+
+def failure_notes(board: Board) -> list[str]:
+    """One line for each place of the table that lost judgments or has no value."""
+    notes = []
+    for row in board.rows:
+        name = visible(row.system.title, NAME_LIMIT)
+        for column, entry in zip(board.columns, row.entries, strict=True):
+            where = f"{name}, {column_name(column)}"
+            if entry.value is None or entry.reason:
+                notes.append(f"{where}: {visible(entry.reason, 300) or 'missing'}")
+            if entry.score is not None and entry.score.failed and not column.detail:
+                notes.append(f"{where}: {entry.score.failed}")
+    return list(dict.fromkeys(notes))
+
+
+def column_name(column: ColumnSpec) -> str:
+    """ "AlpacaEval 2 LC win rate": heading and title in one."""
+    return visible(f"{column.heading} {column.title}", NAME_LIMIT)
+
+
+def is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def column_digits(board: Board, index: int) -> int:
+    """Decimals of a column: as declared; none where every value is a whole number."""
+    column = board.columns[index]
+    values = [row.entries[index].value for row in board.rows]
+    if column.digits is None and column.detail and all(v is None or is_whole(v) for v in values):
+        return 0
+    return board.spec.digits_of(column)
+
+
+def claim_digits(board: Board, result: ClaimResult) -> int:
+    """Decimals for a claim: those of its column, if the table has it."""
+    for column in board.columns:
+        same = (column.suite, column.metric) == (result.claim.suite, result.claim.metric)
+        if same and not column.detail:
+            return board.spec.digits_of(column)
+    return board.spec.digits
+
+
+def signed(value: float | None, digits: int) -> str:
+    """A difference with its sign, or a dash."""
+    return MISSING if value is None else number(value, digits, signed=True)
+
+
+def against(better: float | None, worse: float | None, digits: int) -> str:
+    """ "55.9 against 50.7", or "" where either is missing."""
+    if better is None or worse is None:
+        return ""
+    return f"{number(better, digits)} against {number(worse, digits)}"
+
+
+def claim_ours(result: ClaimResult, digits: int) -> str:
+    """ "+3.2 [+0.4, +6.1]", the difference and its interval; a dash without a difference."""
+    text = signed(result.difference, digits)
+    if result.interval is None:
+        return text
+    return f"{text} {span(result.interval, digits, signed=True)}"
+
+
+def claim_paper(result: ClaimResult, digits: int) -> str:
+    """ "+5.2 (55.9 against 50.7)", the paper's own difference."""
+    values = against(result.claim.paper_better, result.claim.paper_worse, digits)
+    text = signed(result.claim.paper_difference, digits)
+    return f"{text} ({values})" if values else text
+
+
+def claim_statement(board: Board, result: ClaimResult) -> str:
+    """The paper's words, or the comparison in the board's own names."""
+    claim = result.claim
+    if claim.text:
+        return visible(claim.text, 300)
+    labels = {row.system.name: row.system.title for row in board.rows}
+    better, worse = (visible(labels.get(n, n), NAME_LIMIT) for n in (claim.better, claim.worse))
+    metric = visible(f"{claim.suite} {claim.metric.replace('_', ' ')}", NAME_LIMIT)
+    for column in board.columns:
+        if (column.suite, column.metric, column.detail) == (claim.suite, claim.metric, None):
+            metric = column_name(column)
+    return f"{better} beats {worse} on {metric}"
+
+
+def provenance_lines(board: Board) -> list[tuple[str, str]]:
+    """What the numbers were made with, as (name, value) pairs in a fixed order."""
+    facts = board.spec.provenance
+    lines = [("recipe", " ".join(filter(None, (facts.recipe, facts.recipe_id))))]
+    lines.append(("command", facts.command))
+    for suite in board.suites:
+        lines += [
+            (f"{suite.suite}: judge", ", ".join(suite.judges) or "none"),
+            (f"{suite.suite}: judge fingerprint", ", ".join(suite.judge_fingerprints)),
+            (f"{suite.suite}: decode fingerprint", ", ".join(suite.decode_fingerprints)),
+            (f"{suite.suite}: prompt set", ", ".join(suite.prompt_sets)),
+            (f"{suite.suite}: seeds", ", ".join(str(seed) for seed in suite.seeds)),
+            (
+                f"{suite.suite}: judgments",
+                f"{suite.n_expected} expected, {suite.n_scored} scored, {suite.n_failed} failed",
+            ),
+        ]
+    libraries = ", ".join(f"{name} {version}" for name, version in sorted(facts.libraries.items()))
+    lines.append(("libraries", libraries))
+    return [(visible(name), visible(value, 1000)) for name, value in lines if value]
+
+
+def reference_text(board: Board, system: str, index: int) -> str:
+    """ "paper 55.9", or "" where nobody published a figure for this place."""
+    found = board.reference(system, board.columns[index])
+    if found is None:
+        return ""
+    return f"paper {number(found.value, board.spec.digits_of(board.columns[index]))}"
+
+
+def notes(board: Board) -> list[str]:
+    """Everything below the table: intervals, marks, seeds, mixtures, failures."""
+    lines = [interval_note(board), standing_note(board), seeds_note(board)]
+    lines += [f"Mixed: {visible(warning, 600)}" for warning in board.warnings]
+    return [line for line in lines + failure_notes(board) if line]

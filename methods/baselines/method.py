@@ -1,0 +1,61 @@
+"""Baselines: what implicit fusion is measured against, on the same data, board and budget.
+
+    target          the model before anything is done to it
+    source          one of the sources, alone
+    sft             SFT on the best source responses
+    dpo             DPO on (y_wt, y_l), both the SFT model's own
+    dpo_off_policy  DPO on (y_ws, y_l), a source's best against the SFT model's worst
+    simpo, ipo, ln_dpo   on (y_wt, y_l)
+
+Losses: harness/train/losses.py, with their equations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from harness.errors import BadRecord
+from harness.recipe import Method, SystemSpec
+from harness.train import fusion
+from harness.train.fusion import FusionRecipe
+
+
+def target(recipe: FusionRecipe, stage: Any) -> Any:
+    return fusion.model(recipe.models.target, stage)
+
+
+def source(recipe: FusionRecipe, stage: Any) -> Any:
+    sources = recipe.models.sources
+    if recipe.source >= len(sources):
+        raise BadRecord(f"source is {recipe.source}; the recipe has {len(sources)} (from 0)")
+    return fusion.model(sources[recipe.source], stage)
+
+
+def each_source(recipe: FusionRecipe) -> tuple[SystemSpec, ...]:
+    """One system per source, under the source's name."""
+    return tuple(
+        SystemSpec(name=spec.display_name(), method="source", set={"source": number})
+        for number, spec in enumerate(recipe.models.sources)
+    )
+
+
+def sft(recipe: FusionRecipe, stage: Any) -> Any:
+    return fusion.sft_model(recipe, stage)
+
+
+def _trained(loss: str, *, with_reference: bool = True) -> Callable[..., Any]:
+    def plan(recipe: FusionRecipe, stage: Any) -> Any:
+        return fusion.preference_model(recipe, stage, loss=loss, with_reference=with_reference)
+
+    return plan
+
+
+TARGET = Method("target", FusionRecipe, target)
+SOURCE = Method("source", FusionRecipe, source, variants=each_source)
+SFT = Method("sft", FusionRecipe, sft)
+DPO = Method("dpo", FusionRecipe, _trained("dpo"))
+DPO_OFF_POLICY = Method("dpo_off_policy", FusionRecipe, _trained("dpo_off_policy"))
+SIMPO = Method("simpo", FusionRecipe, _trained("simpo", with_reference=False))
+IPO = Method("ipo", FusionRecipe, _trained("ipo"))
+LN_DPO = Method("ln_dpo", FusionRecipe, _trained("ln_dpo"))

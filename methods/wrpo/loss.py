@@ -1,0 +1,201 @@
+"""The losses of WRPO: weighted-reward preference optimisation (arXiv 2412.03187, section 3).
+
+For a prompt x with the best source response y_s, the best target response y_t and the worst target
+response y_l, the reward of the preferred side is a mix, and the weight a of the source response
+grows during training from 0 to a small end value:
+
+    h(y) = log pi(y|x) - log pi0(y|x)
+    z    = beta (a h(y_s) + (1 - a) h(y_t) - h(y_l))
+    loss = -(1 - eps) log sigma(z) - eps log sigma(-z)
+
+a = 0 is DPO on (y_t, y_l) and a = 1 is DPO on (y_s, y_l). The gradients of the three log-
+probabilities sum to zero. Columns of every tensor: source, target, rejected.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from harness.errors import BadRecord, unknown
+from harness.train.losses import (
+    LossFunction,
+    Result,
+    ipo_target,
+    log_ratios,
+    logistic,
+    preference_loss,
+    required_reference,
+    with_metrics,
+)
+from harness.train.settings import LossSettings, linear_ramp
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+WRPO = "wrpo"  # names in the table of losses
+WRPO_TWO_PAIRS = "wrpo_two_pairs"
+WRPO_SIMPO = "wrpo_simpo"
+WRPO_IPO = "wrpo_ipo"
+RESPONSES = ("source", "target", "rejected")
+
+
+def mixed_margin(h: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """sum_k w_k h_k - h_l for any number of preferred responses, and the sum alone.
+
+    Args:
+        h: (B, K), the rejected response last.
+        weights: (K-1,) or (B, K-1).
+
+    Raises:
+        BadRecord: a weight missing or too many.
+    """
+    if weights.shape[-1] != h.shape[1] - 1:
+        raise BadRecord(
+            f"{weights.shape[-1]} weights for {h.shape[1] - 1} preferred responses; expected one "
+            "weight each"
+        )
+    preferred = (h[:, :-1] * weights).sum(dim=1)
+    return preferred - h[:, -1], preferred
+
+
+def weighted_loss(
+    logps: Tensor,
+    reference: Tensor | None,
+    lengths: Tensor,
+    *,
+    weights: Tensor,
+    settings: LossSettings,
+) -> Result:
+    """WRPO with K - 1 preferred responses of given weights: `wrpo_loss` has (a, 1 - a)."""
+    h = log_ratios(logps, required_reference(reference), lengths, settings, "sum")
+    margin, preferred = mixed_margin(h, weights.to(h))
+    losses = logistic(settings.beta * margin, settings)
+    return with_metrics(losses, settings.beta * h, settings.beta * preferred)
+
+
+@preference_loss(WRPO, responses=RESPONSES)
+def wrpo_loss(
+    logps: Tensor,
+    reference: Tensor | None,
+    lengths: Tensor,
+    *,
+    alpha: float,
+    settings: LossSettings,
+) -> Result:
+    """The loss above, on summed log-probabilities; (B, 3) -> (B,).
+
+    Raises:
+        BadRecord: alpha outside [0, 1] without `settings.released`.
+    """
+    weights = _weights(logps, alpha, settings)
+    return weighted_loss(logps, reference, lengths, weights=weights, settings=settings)
+
+
+@preference_loss(WRPO_TWO_PAIRS, responses=RESPONSES)
+def wrpo_two_pairs_loss(
+    logps: Tensor,
+    reference: Tensor | None,
+    lengths: Tensor,
+    *,
+    alpha: float,
+    settings: LossSettings,
+) -> Result:
+    """Mean of two DPO losses, (y_s, y_l) and (y_t, y_l): "sigmoid" in the released code.
+
+    By convexity at least `wrpo_loss` at a = 1/2, equal where both margins are.
+    """
+    h = log_ratios(logps, required_reference(reference), lengths, settings, "sum")
+    losses = logistic(settings.beta * (h[:, :-1] - h[:, -1:]), settings).mean(dim=1)
+    return with_metrics(losses, settings.beta * h, settings.beta * h[:, :-1].mean(dim=1))
+
+
+@preference_loss(WRPO_SIMPO, responses=RESPONSES, needs_reference=False)
+def wrpo_simpo_loss(
+    logps: Tensor,
+    reference: Tensor | None,
+    lengths: Tensor,
+    *,
+    alpha: float,
+    settings: LossSettings,
+) -> Result:
+    """WRPO on SimPO's reward beta / |y| log pi(y|x) with its margin gamma, no reference.
+
+    Ours: the paper reports such a hybrid, but neither its equation nor its code is public. a = 0
+    and a = 1 are SimPO on the corresponding pair.
+    """
+    rewards = settings.beta * log_ratios(logps, None, lengths, settings, "mean")
+    margin, preferred = mixed_margin(rewards, _weights(logps, alpha, settings).to(rewards))
+    gamma = settings.gamma_over_beta * settings.beta
+    return with_metrics(logistic(margin - gamma, settings), rewards, preferred)
+
+
+@preference_loss(WRPO_IPO, responses=RESPONSES)
+def wrpo_ipo_loss(
+    logps: Tensor,
+    reference: Tensor | None,
+    lengths: Tensor,
+    *,
+    alpha: float,
+    settings: LossSettings,
+) -> Result:
+    """(a h(y_s) + (1 - a) h(y_t) - h(y_l) - 1 / (2 tau))^2 with h averaged over tokens.
+
+    Ours, like `wrpo_simpo_loss`. Averages are what IPO's authors used (TRL since 0.13);
+    `normalisation="sum"` gives the sums of earlier code, which differ by orders of magnitude.
+    """
+    h = log_ratios(logps, required_reference(reference), lengths, settings, "mean")
+    margin, preferred = mixed_margin(h, _weights(logps, alpha, settings).to(h))
+    losses = (margin - ipo_target(settings)) ** 2
+    return with_metrics(losses, settings.beta * h, settings.beta * preferred)
+
+
+def alpha_schedule(
+    step: int,
+    *,
+    end_step: int,
+    end: float,
+    start: float = 0.0,
+    start_step: int = 0,
+    released: bool = False,
+) -> float:
+    """a after `step` finished updates: linear from `start` to `end`, clamped outside.
+
+    The first update uses a(0) = `start`; the last of T uses a(T - 1), so that `end` itself is only
+    seen by an evaluation after training. The paper's figure draws a curve, its code this line. A
+    schedule of no length is `start` at its only step; the released code divides by zero there.
+    """
+    return linear_ramp(
+        step, start=start, end=end, start_step=start_step, end_step=end_step, released=released
+    )
+
+
+def released_training_steps(batches: int, accumulation_steps: int, epochs: float) -> int:
+    """Length of the released schedule: ceil(epochs * floor(batches / accumulation_steps)).
+
+    Departure: our trainer uses its true number of updates, which counts a last partial window and
+    respects `max_steps`; the released count is 0 when an epoch is shorter than one window.
+    """
+    return math.ceil(epochs * (batches // accumulation_steps))
+
+
+def released_loss(loss_type: str) -> LossFunction:
+    """The loss that the released trainer calls `loss_type`; it knows only these two.
+
+    Raises:
+        UnknownName: for any other.
+    """
+    known = {"wrpo": wrpo_loss, "sigmoid": wrpo_two_pairs_loss}
+    if loss_type not in known:
+        raise unknown("loss type of the released WRPO trainer", loss_type, known)
+    return known[loss_type]
+
+
+def _weights(logps: Tensor, alpha: float, settings: LossSettings) -> Tensor:
+    if not settings.released and not 0 <= alpha <= 1:
+        raise BadRecord(
+            f"alpha is {alpha}; expected a weight in [0, 1], so that no preferred response counts "
+            "negatively (released=true accepts it)"
+        )
+    return logps.new_tensor([alpha, 1 - alpha])
+
