@@ -90,7 +90,7 @@ def as_text(comparison: Comparison, digits: int = 2) -> str:
         padded = [row[0].ljust(widths[0])]
         padded += [value.rjust(width) for value, width in zip(row[1:3], widths[1:3], strict=True)]
         lines.append("  ".join([*padded, row[3]]).rstrip())
-    return "\n".join([*lines, "", f"{comparison.summary}; * distinguishable"]) + "\n"
+    return "\n".join([*lines, "", f"{comparison.summary}; * the interval excludes 0"]) + "\n"
 
 
 def _cells(line: ComparisonLine, digits: int) -> tuple[str, str, str, str]:

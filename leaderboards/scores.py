@@ -301,5 +301,4 @@ def _bounds(valued: Sequence[Cell]) -> tuple[float, float] | None:
         low, high = cell.bounds or (cell.value, cell.value)
         lows.append(low)
         highs.append(high)
-    low, high = _mean(lows), _mean(highs)
-    return None if low is None or high is None else (low, high)
+    return (_mean(lows) or 0.0, _mean(highs) or 0.0)

@@ -19,7 +19,7 @@ from transformers.cache_utils import DynamicLayer
 from harness.backends.base import GREEDY_BELOW, Sampling
 from harness.hashing import seed_from
 
-SHORTLIST = 1024  # tokens that top-p looks at first in a large vocabulary
+SHORTLISTS = (32, 1024, 1 << 30)  # tokens that top-p ranks: a wider list where one falls short
 ROOM = 128  # positions by which a key-value buffer grows
 
 
@@ -75,23 +75,25 @@ def next_tokens(
     probabilities = torch.softmax(logits.float() / temperature, dim=-1)  # (R, V)
     if top_p >= 1:
         return _invert(probabilities.double().cumsum(dim=-1), draws, None)
-    vocabulary = logits.shape[-1]
-    if vocabulary > 4 * SHORTLIST:
-        ranked, order = probabilities.topk(SHORTLIST, dim=-1)
-        if bool((ranked.double().sum(dim=-1) >= top_p).all()):
-            return _nucleus(ranked, order, draws, top_p)
-    ranked, order = probabilities.sort(dim=-1, descending=True, stable=True)
-    return _nucleus(ranked, order, draws, top_p)
+    return _nucleus(probabilities, draws, top_p)
 
 
-def _nucleus(
-    ranked: torch.Tensor, order: torch.Tensor, draws: torch.Tensor, top_p: float
-) -> torch.Tensor:
-    cumulative = ranked.double().cumsum(dim=-1)  # (R, K)
-    before = cumulative - ranked.double()
-    kept = (before < top_p).sum(dim=-1).clamp(min=1)  # (R,)
-    place = _invert(cumulative, draws, kept)
-    return order.gather(-1, place[:, None])[:, 0]
+def _nucleus(probabilities: torch.Tensor, draws: torch.Tensor, top_p: float) -> torch.Tensor:
+    """Sample from the likeliest tokens; most rows need only a few, so few are ranked at first."""
+    vocabulary = probabilities.shape[-1]
+    chosen = torch.zeros(len(probabilities), dtype=torch.long, device=probabilities.device)
+    rows = torch.arange(len(probabilities), device=probabilities.device)
+    for wide in SHORTLISTS:
+        last_try = wide >= vocabulary or wide == SHORTLISTS[-1]
+        ranked, order = probabilities[rows].topk(vocabulary if last_try else wide, dim=-1)
+        cumulative = ranked.double().cumsum(dim=-1)  # (rows, K)
+        kept = ((cumulative - ranked.double()) < top_p).sum(dim=-1).clamp(min=1)  # (rows,)
+        place = _invert(cumulative, draws[rows], kept)
+        chosen[rows] = order.gather(-1, place[:, None])[:, 0]
+        rows = rows[cumulative[:, -1] < top_p]
+        if last_try or len(rows) == 0:
+            break
+    return chosen
 
 
 def _invert(

@@ -149,10 +149,13 @@ def _plan_seed(made: Reproduction, recipe: Recipe) -> None:
         own = with_settings(recipe, spec.set, f'system "{spec.name}"') if spec.set else recipe
         model = method.plan(own, stage)
         made.models[recipe.seed, spec.name] = model
-        system = System(name=spec.name, model=model, scale=made.scale, seed=recipe.seed)
         for suite_spec in recipe.suites:
             suite = registry.load("suites", suite_spec.name)
             settings = parse(suite.settings, suite_spec.settings, f'suite "{suite_spec.name}"')
+            # Nano prompts make a nano result, whatever the size of the model.
+            nano = made.scale != "rehearsal" and settings.prompts.startswith("nano:")
+            scale = "nano" if nano else made.scale
+            system = System(name=spec.name, model=model, scale=scale, seed=recipe.seed)
             handle = suite.plan(system, settings, stage)
             made.runs.append(Run(recipe.seed, spec, suite_spec, handle))
 

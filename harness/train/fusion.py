@@ -188,11 +188,22 @@ def preference_rows(recipe: FusionRecipe, stage: Any) -> Any:
 
 
 def preference_model(
-    recipe: FusionRecipe, stage: Any, *, loss: str, with_reference: bool = True
+    recipe: FusionRecipe,
+    stage: Any,
+    *,
+    loss: str,
+    responses: tuple[str, ...] | None = None,
+    with_reference: bool = True,
 ) -> Any:
-    """The SFT model after preference training with a registered loss."""
+    """The SFT model after preference training with a registered loss.
+
+    Args:
+        responses: which of "source", "target" and "rejected" the loss compares, preferred first;
+            None is the loss's own choice.
+    """
     rows, start = preference_rows(recipe, stage), sft_model(recipe, stage)
-    settings = {**recipe.train.model_dump(), "loss": loss, "seed": recipe.seed}
+    chosen = {"loss": loss, "responses": responses, "seed": recipe.seed}
+    settings = {**recipe.train.model_dump(), **chosen}
     if with_reference:
         settings["reference"] = stage(
             "reference_logps",
@@ -203,4 +214,5 @@ def preference_model(
             released=recipe.train.released,
             label="reference log-probs",
         )
-    return stage("train_preference", rows=rows, model=start, label=f"train {loss}", **settings)
+    name = f"{loss} ({' > '.join(responses)})" if responses else loss
+    return stage("train_preference", rows=rows, model=start, label=f"train {name}", **settings)

@@ -84,8 +84,8 @@ def token_logprobs(
             f"labels have shape {tuple(labels.shape)}; expected that of input_ids, "
             f"{tuple(batch['input_ids'].shape)}"
         )
-    hidden = hidden_states(model, batch)[:, :-1]  # the last position predicts nothing
     head = output_head(model)
+    hidden = hidden_states(model, batch)[:, :-1]  # the last position predicts nothing
     targets = labels[:, 1:]
     counted = targets != IGNORE  # (N, T-1)
     values = _TokenLogProbs.apply(

@@ -106,7 +106,7 @@ def _facts(board: Board) -> list[tuple[str, str]]:
 
 
 def _columns(board: Board) -> list[View]:
-    views = []
+    views: list[View] = []
     for index, column in enumerate(board.columns):
         scores = [row.entries[index].score for row in board.rows]
         first = next((score for score in scores if score is not None), None)

@@ -6,19 +6,22 @@ still do not fit go to a further table below, with the systems repeated.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from rich import box
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
 from leaderboards.board import Board, Entry, Row
 from leaderboards.claims import Verdict, summary
+from leaderboards.compare import Comparison
 from leaderboards.render import text
 
-WIDTH = 100
+# Wider consoles are not filled: a line of 160 characters is as long as an eye follows.
+WIDEST = 160
 STYLES = {"best": "bold green", "tied": "green", "": ""}
 MARKS = {"best": " ★", "tied": " ≈", "": ""}
 VERDICT_STYLES: dict[Verdict, str] = {
@@ -29,32 +32,46 @@ VERDICT_STYLES: dict[Verdict, str] = {
 }
 
 
-def render(board: Board, width: int = WIDTH) -> Group:
-    """Banner, tables, claims and notes, no wider than `width` columns."""
-    parts: list[RenderableType] = []
+@dataclass(frozen=True)
+class BoardView:
+    """A board that lays itself out for the width of the console it is printed on."""
+
+    board: Board
+    width: int | None = None
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield from parts(self.board, self.width or min(options.max_width, WIDEST))
+
+
+def render_board(board: Board, width: int | None = None) -> BoardView:
+    """A renderable no wider than `width`, or than the console."""
+    return BoardView(board, width)
+
+
+def parts(board: Board, width: int) -> Iterator[RenderableType]:
+    """Banner, tables, claims and notes."""
     if banner := text.banner(board):
-        parts.append(Panel(Text(banner, style="bold yellow"), box=box.ROUNDED, expand=False))
+        yield Panel(Text(banner, style="bold yellow"), box=box.ROUNDED, expand=False)
     layout = "interval" if _width(board, "interval", None) <= width else "half width"
     for number, chunk in enumerate(_chunks(board, layout, width)):
         title = text.visible(board.spec.title, 90) if number == 0 else None
-        parts.append(_table(board, chunk, layout, title))
+        yield _table(board, chunk, layout, title)
     if board.claims:
-        parts.append(claims(board, width))
+        yield claims(board, width)
     lines = text.notes(board)
     if layout == "half width":
         lines = [line.replace("Brackets:", "After ±: half the", 1) for line in lines]
-    parts += [Text(line, style="dim") for line in lines]
-    return Group(*parts)
+    yield from (Text(line, style="dim") for line in lines)
 
 
-def claims(board: Board, width: int = WIDTH) -> RenderableType:
+def claims(board: Board, width: int = 100) -> RenderableType:
     """The paper's claims with their verdicts."""
     table = Table(
         title=f"Claims: {summary(board.claims)}",
         title_justify="left",
         title_style="bold",
         box=box.SIMPLE_HEAD,
-        width=width if width < WIDTH else None,
+        width=width if width < 100 else None,
         pad_edge=False,
     )
     roomy = width >= 90
@@ -147,3 +164,32 @@ def _chunks(board: Board, layout: str, width: int) -> list[list[int]]:
             chunks.append([])
         chunks[-1].append(index)
     return chunks
+
+
+def render_comparison(comparison: Comparison, digits: int = 2) -> RenderableType:
+    """Two systems metric by metric; differences that exclude 0 are marked."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("Metric", overflow="fold")
+    for name in (comparison.first, comparison.second):
+        table.add_column(Text(text.visible(name, 24)), justify="right", no_wrap=True)
+    table.add_column("Difference", justify="right", no_wrap=True)
+    for line in comparison.lines:
+        metric = Text(text.visible(f"{line.suite} {line.metric.replace('_', ' ')}", 80))
+        if line.note:
+            metric.append(f"\n{text.visible(line.note, 200)}", style="dim")
+        shown = text.signed(line.difference, digits)
+        if line.interval is not None:
+            shown += f" {text.span(line.interval, digits, signed=True)}"
+        style = {"first": "green", "second": "red"}.get(line.ahead, "")
+        table.add_row(
+            metric,
+            *(Text(_plain(value, digits)) for value in (line.first, line.second)),
+            Text(f"{shown} {'*' if line.ahead else ' '}", style=style),
+            style="" if line.primary else "dim",
+        )
+    summary = f"{comparison.summary}; * the interval excludes 0"
+    return Group(table, Text(summary, style="dim"))
+
+
+def _plain(value: float | None, digits: int) -> str:
+    return text.MISSING if value is None else text.number(value, digits)

@@ -232,9 +232,9 @@ def provenance_lines(board: Board) -> list[tuple[str, str]]:
 
 
 def reference_text(board: Board, system: str, index: int) -> str:
-    """ "paper 55.9", or "" where nobody published a figure for this place."""
+    """ "paper 55.9"; "" where nobody published a figure, or the scale allows no comparison."""
     found = board.reference(system, board.columns[index])
-    if found is None:
+    if found is None or set(board.scales) - {"paper", "published"}:
         return ""
     return f"paper {number(found.value, board.spec.digits_of(board.columns[index]))}"
 

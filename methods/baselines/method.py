@@ -44,9 +44,9 @@ def sft(recipe: FusionRecipe, stage: Any) -> Any:
     return fusion.sft_model(recipe, stage)
 
 
-def _trained(loss: str, *, with_reference: bool = True) -> Callable[..., Any]:
+def _trained(loss: str, **options: Any) -> Callable[..., Any]:
     def plan(recipe: FusionRecipe, stage: Any) -> Any:
-        return fusion.preference_model(recipe, stage, loss=loss, with_reference=with_reference)
+        return fusion.preference_model(recipe, stage, loss=loss, **options)
 
     return plan
 
@@ -55,7 +55,9 @@ TARGET = Method("target", FusionRecipe, target)
 SOURCE = Method("source", FusionRecipe, source, variants=each_source)
 SFT = Method("sft", FusionRecipe, sft)
 DPO = Method("dpo", FusionRecipe, _trained("dpo"))
-DPO_OFF_POLICY = Method("dpo_off_policy", FusionRecipe, _trained("dpo_off_policy"))
+DPO_OFF_POLICY = Method(
+    "dpo_off_policy", FusionRecipe, _trained("dpo", responses=("source", "rejected"))
+)
 SIMPO = Method("simpo", FusionRecipe, _trained("simpo", with_reference=False))
 IPO = Method("ipo", FusionRecipe, _trained("ipo"))
 LN_DPO = Method("ln_dpo", FusionRecipe, _trained("ln_dpo"))

@@ -24,6 +24,16 @@ from leaderboards.board import Board, build_board
 from leaderboards.render import FORMATS, render
 from leaderboards.spec import BoardSpec
 
+__all__ = [
+    "FORMATS",
+    "board_files",
+    "check_board",
+    "first_difference",
+    "read_board",
+    "render",
+    "write_board",
+]
+
 CELLS, SPEC = "cells.jsonl", "spec.json"
 
 
@@ -97,23 +107,18 @@ def read_board(folder: Path) -> tuple[BoardSpec, tuple[Cell, ...]]:
     return spec, tuple(cells)
 
 
-def check_board(folder: Path) -> Board:
+def check_board(folder: Path) -> str:
     """Rebuild a board from its own cells and compare every file byte for byte.
 
-    Raises:
-        BadData: a file differs; the message names the first difference.
+    Returns:
+        The first difference, or "" if there is none.
     """
     spec, cells = read_board(folder)
-    board = build_board(spec, cells)
-    for name, expected in board_files(board).items():
+    for name, expected in board_files(build_board(spec, cells)).items():
         found = _bytes(folder / name)
         if found != expected:
-            place = first_difference(found, expected)
-            raise BadData(
-                f"{folder / name} does not follow from its cells: {place} (write it again: "
-                f"crucible board {spec.name})"
-            )
-    return board
+            return f"{name} does not follow from {CELLS}: {first_difference(found, expected)}"
+    return ""
 
 
 def first_difference(found: bytes, expected: bytes) -> str:

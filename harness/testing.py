@@ -1,0 +1,64 @@
+"""Conformance: what every method, suite, backend and judge must fulfil.
+
+Run on all built-ins, and public for authors of plugins:
+
+    from harness.testing import check_method
+    check_method(METHOD)
+"""
+
+from __future__ import annotations
+
+from harness.backends.conformance import check_backend
+from harness.plan import Handle, Plan
+from harness.recipe import Method, Recipe, load_recipe, profiles
+from harness.suites.conformance import check_judge, check_suite
+
+__all__ = ["check_backend", "check_judge", "check_method", "check_suite"]
+
+
+def check_method(method: Method, recipe: Recipe | None = None) -> None:
+    """Assert that a method can be planned, at every profile, and depends on its seed.
+
+    Args:
+        recipe: for a method without a recipe file: one to plan with.
+
+    Raises:
+        AssertionError: naming what a plan must fulfil and does not.
+    """
+    recipes = [recipe] if recipe is not None else _own_recipes(method)
+    assert recipes, f"{method.name}: no profile to plan with"
+    for resolved in recipes:
+        where = f"{method.name}, profile {resolved.profile}"
+        first, plan = _planned(method, resolved)
+        again, _ = _planned(method, resolved)
+        assert first == again, f"{where}: planning twice gave two different stages"
+        assert first.id in plan.stages, f"{where}: plan returned a handle it did not make"
+        made = plan.stages[first.id]
+        if method.name != made.operation.name and _trains(plan):
+            other, _ = _planned(method, resolved.model_copy(update={"seed": resolved.seed + 1}))
+            assert other != first, f"{where}: another seed gave the same artifact"
+        if method.stand_ins is not None:
+            small = method.stand_ins(resolved)
+            assert type(small) is type(resolved), f"{where}: stand_ins changed the recipe's type"
+            shadow, rehearsed = _planned(method, small)
+            assert shadow.id in rehearsed.stages
+            shape = [stage.operation.name for stage in plan.stages.values()]
+            small_shape = [stage.operation.name for stage in rehearsed.stages.values()]
+            assert shape == small_shape, f"{where}: the rehearsal's plan has other stages"
+
+
+def _own_recipes(method: Method) -> list[Recipe]:
+    assert method.recipe_file is not None, f"{method.name}: give a recipe, it has no recipe file"
+    names = profiles(method.recipe_file)
+    return [load_recipe(method.recipe, method.recipe_file, name) for name in names]
+
+
+def _planned(method: Method, recipe: Recipe) -> tuple[Handle, Plan]:
+    plan = Plan()
+    handle = method.plan(recipe, plan.stage)
+    assert isinstance(handle, Handle), f"{method.name}: plan must return a handle"
+    return handle, plan
+
+
+def _trains(plan: Plan) -> bool:
+    return any("seed" in stage.operation.params.model_fields for stage in plan.stages.values())

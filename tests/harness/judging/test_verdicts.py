@@ -1,0 +1,200 @@
+"""Parsers of judge replies: golden cases, laws, and hostile text in linear time."""
+
+from __future__ import annotations
+
+import builtins
+import json
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.errors import UnknownName
+from harness.judging import verdicts
+from harness.metrics.arena import LABEL_ROWS
+
+Golden = Callable[[str], Path]
+
+TEXTS = st.one_of(
+    st.text(),
+    st.text(alphabet="[]ABCab<>=≫0123456789./,- \n"),
+    st.lists(
+        st.sampled_from(
+            ["[[A]]", "[[B]]", "[[C]]", "[[7]]", "[3]", "[[A>B]]", "[[B>>A]]", "<think>", "</think>"]
+        )
+    ).map(" ".join),
+)
+
+
+def cases(golden: Golden, group: str) -> list[dict]:
+    return json.loads(golden("judge_parsing/cases.json").read_text())[group]
+
+
+def same(found: object, expected: object) -> bool:
+    return found is None if expected is None else found == expected
+
+
+def check_compat(parse: Callable[[str, str], object], case: dict) -> None:
+    expected = case["reference"]
+    if isinstance(expected, str) and expected.startswith("RAISES "):
+        with pytest.raises(getattr(builtins, expected.split()[1])):
+            parse(case["reply"], "compat")
+    else:
+        assert same(parse(case["reply"], "compat"), expected), case
+
+
+def test_golden_ratings(golden: Golden) -> None:
+    for case in cases(golden, "mt_bench_single"):
+        assert same(verdicts.parse_rating(case["reply"]), case["right"]), case
+        check_compat(verdicts.parse_rating, case)
+
+
+def test_golden_pairwise_verdicts(golden: Golden) -> None:
+    for case in cases(golden, "mt_bench_pairwise"):
+        assert verdicts.parse_pairwise(case["reply"]) == case["right"], case
+        check_compat(verdicts.parse_pairwise, case)
+
+
+def test_golden_arena_labels(golden: Golden) -> None:
+    for case in cases(golden, "arena_hard"):
+        assert same(verdicts.parse_arena_label(case["reply"]), case["right"]), case
+        check_compat(verdicts.parse_arena_label, case)
+        label = verdicts.parse_arena_label(case["reply"], "compat")
+        rows = case["reference_row_scores_as_game2"]
+        if rows == "record dropped":
+            assert label is None, case
+        elif isinstance(rows, str):
+            with pytest.raises(getattr(builtins, rows.split()[1])):
+                LABEL_ROWS[label]
+        else:
+            assert list(LABEL_ROWS[label]) == rows, case
+
+
+def test_golden_logprob_preferences(golden: Golden) -> None:
+    path = golden("alpaca_eval2/logprob_preferences.json")
+    for case in json.loads(path.read_text()):
+        top = [(item["token"], item["logprob"]) for item in case["top_logprobs"]]
+        found = verdicts.preference_from_logprobs(top, switched=case["is_switched"])
+        assert found == pytest.approx(case["preference"], abs=1e-9), case
+
+
+@pytest.mark.realdata
+def test_switching_order_of_the_real_instructions(realdata: Callable[[str], Path]) -> None:
+    import csv
+    import gzip
+
+    folder = realdata("alpaca_eval2")
+    with gzip.open(folder / "instructions.jsonl.gz", "rt", encoding="utf-8") as lines:
+        texts = {row["instruction_sha256_16"]: row["instruction"] for row in map(json.loads, lines)}
+    with (folder / "instruction_table.csv").open(newline="") as table:
+        for row in csv.DictReader(table):
+            expected = row["is_switched_seed0"] == "True"
+            assert verdicts.is_switched(texts[row["instruction_sha256_16"]]) == expected
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        ("Rating: [8]", 8.0),
+        ("[8]", 8.0),
+        ("**[8]**.", 8.0),
+        ("See [3] for the proof. Fine.", None),
+        ("x[4] is wrong, final rating missing", None),
+        ("<think>[[3]]", None),
+        ("[[3]]</think>Rating: [[9]]", 9.0),
+        ("[[7/100]]", None),
+        ("Rating[[7]]", 7.0),
+        ("[[99999]] then [[2]]", 2.0),
+        ("<THINK>a<think>[[1]]</think>[[2]]</THINK>[[3]]", 3.0),
+    ],
+)
+def test_rating_examples(reply: str, expected: float | None) -> None:
+    assert verdicts.parse_rating(reply) == expected
+
+
+def test_decimal_comma_can_be_refused() -> None:
+    assert verdicts.parse_rating("[[6,5]]", decimal_comma=False) is None
+
+
+def test_repeated_options_are_no_verdict_but_a_choice_after_them_is() -> None:
+    options = " ".join(f"[[{label}]]" for label in verdicts.ARENA_LABELS)
+    assert verdicts.parse_arena_label(options) is None
+    assert verdicts.parse_arena_label(options + " mine: [[A=B]]") == "A=B"
+    assert verdicts.parse_pairwise("[[A]] if A, [[B]] if B, [[C]] for a tie") == "error"
+
+
+def test_unknown_mode_is_named() -> None:
+    with pytest.raises(UnknownName, match="strict"):
+        verdicts.parse_rating("[[1]]", "strickt")  # type: ignore[arg-type]
+
+
+@given(TEXTS)
+def test_any_text_parses_to_something_legal(reply: str) -> None:
+    rating = verdicts.parse_rating(reply)
+    assert rating is None or 1 <= rating <= 10
+    assert verdicts.parse_pairwise(reply) in ("A", "B", "tie", "error")
+    assert verdicts.parse_pairwise(reply, "compat") in ("A", "B", "tie", "error")
+    label = verdicts.parse_arena_label(reply)
+    assert label is None or label in LABEL_ROWS
+    verdicts.parse_arena_label(reply, "compat")
+    assert len(verdicts.strip_reasoning(reply)) <= len(reply)
+
+
+@given(TEXTS, st.sampled_from(["A", "B", "tie"]))
+def test_a_final_marker_decides(reply: str, verdict: str) -> None:
+    marker = {"A": "[[A]]", "B": "[[B]]", "tie": "[[C]]"}[verdict]
+    text = verdicts.strip_reasoning(reply) + "\nI choose " + marker
+    found = verdicts.parse_pairwise(text)
+    assert found == verdict or (verdict == "tie" and found == "error")
+
+
+@given(
+    st.floats(-50, 0), st.floats(-50, 0), st.booleans(), st.floats(-5, 5), st.sampled_from(["The"])
+)
+def test_preference_laws(a: float, b: float, switched: bool, shift: float, other: str) -> None:
+    top = [("m", a), (other, -1.0), ("M", b)]
+    found = verdicts.preference_from_logprobs(top, switched=switched)
+    assert found is not None
+    assert 1.0 <= found <= 2.0
+    moved = [(token, logprob + shift) for token, logprob in top]
+    assert verdicts.preference_from_logprobs(moved, switched=switched) == pytest.approx(
+        found, abs=1e-12
+    )
+    mirrored = verdicts.preference_from_logprobs(top, switched=not switched)
+    assert mirrored is not None
+    assert found + mirrored == pytest.approx(3.0, abs=1e-12)
+
+
+def test_preference_of_missing_tokens() -> None:
+    assert verdicts.preference_from_logprobs([("The", -0.1)], switched=False) is None
+    assert verdicts.preference_from_logprobs([], switched=True) is None
+    assert verdicts.preference_from_logprobs([("m", -9.0)], switched=False) == 1.0
+    assert verdicts.preference_from_logprobs([("m", -9.0)], switched=True) == 2.0
+    assert verdicts.preference_from_logprobs([("m", math.nan)], switched=True) is None
+    pair = [("1", -0.2), ("2", -2.0)]
+    custom = verdicts.preference_from_logprobs(pair, switched=False, first="1", second="2")
+    assert custom is not None
+    assert custom < 1.5
+
+
+@pytest.mark.parametrize(
+    "attack",
+    ["[" * 200_000, "[[" + "1" * 200_000, "[[1." + "1" * 200_000, "[1" * 100_000,
+     "<think>" * 50_000, "</think>" * 50_000, "[[" + " " * 200_000, "[[A" * 70_000,
+     "rating " * 40_000 + "[5]" * 20_000],
+    ids=["open", "digits", "decimals", "singles", "thinks", "unthinks", "blanks", "labels", "words"],
+)
+def test_hostile_replies_take_linear_time(attack: str) -> None:
+    started = time.process_time()
+    verdicts.parse_rating(attack)
+    verdicts.parse_pairwise(attack)
+    verdicts.parse_arena_label(attack)
+    verdicts.parse_arena_label(attack, "compat")
+    verdicts.parse_pairwise(attack, "compat")
+    if "[[1" not in attack:  # a literal of 200,000 digits is the original's own SyntaxError
+        verdicts.parse_rating(attack, "compat")
+    assert time.process_time() - started < 5.0
