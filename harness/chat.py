@@ -306,7 +306,7 @@ def _encode(
         if found and found[0] in special.strips_left:
             piece = piece.rstrip()
         if piece and ids and special.marks_start:
-            ids += _behind_newline(tokenizer, piece.translate(unmask))
+            ids += _behind_another(tokenizer, piece.translate(unmask))
         elif piece:
             ids += _plain(tokenizer, piece.translate(unmask), split=True)
         if found:
@@ -315,10 +315,13 @@ def _encode(
     return ids
 
 
-def _behind_newline(tokenizer: Tokenizer, text: str) -> list[int]:
-    """Ids of a piece that is not the first of its text, for tokenizers that mark the first."""
-    lead = _plain(tokenizer, "\n", split=True)
-    ids = _plain(tokenizer, "\n" + text, split=True)
+def _behind_another(tokenizer: Tokenizer, text: str) -> list[int]:
+    """Ids of a piece that is not the first of its text, for tokenizers that mark the first.
+
+    It is put behind a character that no vocabulary merges with anything.
+    """
+    lead = _plain(tokenizer, chr(_PRIVATE[0]), split=True)
+    ids = _plain(tokenizer, chr(_PRIVATE[0]) + text, split=True)
     return ids[len(lead) :] if ids[: len(lead)] == lead else _plain(tokenizer, text, split=True)
 
 

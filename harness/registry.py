@@ -78,6 +78,18 @@ OPERATION_MODULES = {
     "preference_pairs": "harness.train.preference_data",
     "reference_logps": "harness.train.trainer",
     "train_preference": "harness.train.trainer",
+    "import_answers": "harness.judging.answers",
+    "follow_up": "harness.judging.dialogues",
+    "select_prompts": "harness.judging.dialogues",
+    "join_rows": "harness.judging.dialogues",
+    "judge_alpaca": "harness.judging.operations",
+    "judge_arena": "harness.judging.operations",
+    "judge_mt_bench": "harness.judging.operations",
+    "judge_mt_bench_pairwise": "harness.judging.operations",
+    "score_alpaca": "harness.suites.scores",
+    "score_arena": "harness.suites.scores",
+    "score_mt_bench": "harness.suites.scores",
+    "score_mt_bench_pairwise": "harness.suites.scores",
     "train_sft": "harness.train.sft",
 }
 

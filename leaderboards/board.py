@@ -189,8 +189,9 @@ def _rows(
     scores: Mapping[ScoreKey, Score],
 ) -> tuple[Row, ...]:
     known = {system.name for system in spec.systems}
-    others = sorted({name for name, _, _ in scores} - known)
-    systems = spec.systems + tuple(SystemSpec(name=name) for name in others)
+    scored = {name for name, _, _ in scores}
+    systems = [s for s in spec.systems if s.name in scored or not s.optional]
+    systems += [SystemSpec(name=name) for name in sorted(scored - known)]
     standings = [_standings(column, systems, scores, spec.level) for column in columns]
     rows = []
     for system in systems:

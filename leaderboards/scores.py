@@ -209,7 +209,7 @@ def difference(first: Score, second: Score, level: float = 0.95) -> Difference:
     found = paired_difference(
         _nested(first.cells), _nested(second.cells), first.value, second.value, level=level
     )
-    return Difference(value=value, interval=found.interval, p_value=found.p_value)
+    return Difference(value=value, interval=_holding(found.interval, value), p_value=found.p_value)
 
 
 def _nested(cells: Sequence[Cell]) -> NDArray[np.float64]:
@@ -244,14 +244,13 @@ def _interval(valued: Sequence[Cell], value: float | None, level: float) -> Inte
     if lengths == {0} or len(lengths) > 1 or len({cell.prompt_set for cell in valued}) > 1:
         return None
     kind = OVER_PROMPTS if len(valued) == 1 else SEEDS_NESTED
-    return percentile_interval(_nested(valued), level, point=value, kind=kind)
+    return _holding(percentile_interval(_nested(valued), level, kind=kind), value)
 
 
 def _holding(interval: Interval, value: float) -> Interval:
-    """The interval, widened if need be to contain its point."""
-    return interval.model_copy(
-        update={"low": min(interval.low, value), "high": max(interval.high, value)}
-    )
+    """The interval without the last bits, widened if need be to contain its point."""
+    low, high = min(round(interval.low, 9), value), max(round(interval.high, 9), value)
+    return interval.model_copy(update={"low": low, "high": high})
 
 
 def _reason(cells: Sequence[Cell]) -> str:

@@ -20,13 +20,18 @@ BOARDS = Path(__file__).parent / "boards"
 
 
 class SystemSpec(Record):
-    """One row: how a system of the cells is called and marked."""
+    """One row: how a system of the cells is called and marked.
+
+    A system that is not `ranked` is shown for orientation; one that is `optional` is left out
+    when it has no cells, where others stand with the reason.
+    """
 
     name: str
     label: str = ""
     group: str = ""
     notes: tuple[str, ...] = ()
     ranked: bool = True
+    optional: bool = False
 
     @property
     def title(self) -> str:

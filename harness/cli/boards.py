@@ -110,7 +110,7 @@ def _print(console: Console, board: Board, format: str) -> None:
 
         console.print(render_board(board))
         return
-    from leaderboards.files import render
+    from leaderboards.render import render
 
     typer.echo(render(board, format), nl=False)
 

@@ -1,4 +1,4 @@
-"""Answers that no model of the run gives: baselines, anchors, references; and second turns.
+"""Answers that no model of the run gives: baselines, anchors and references.
 
 `import_answers` puts stored answers beside prompts. A source is `nano:<flavour>` (the nano world's
 baseline: plain, verbose, concise; or reference) or a JSON or JSON-lines file (.gz too) in the form
@@ -165,32 +165,3 @@ def _answers(stored: dict[str, Any]) -> list[str]:
     if not all(isinstance(text, str) for text in found):
         raise TypeError("an answer is not text")
     return found
-
-
-class FollowUpParams(Record):
-    """No settings: the second user turn is the row's own."""
-
-
-@operation("follow_up", version=1, params=FollowUpParams, rows="responses")
-def follow_up(
-    context: Context,
-    params: FollowUpParams,
-    batches: Iterable[list[Row]],
-    *,
-    responses: Artifact,
-) -> Iterator[list[Row]]:
-    """Prompt rows of the second turn: the dialogue so far, with the system's own first answer."""
-    dropped = {"responses", "finish", "system", "prompt_ids", "response_ids"}
-    for batch in batches:
-        rows = []
-        for row in batch:
-            if len(row.get("turns") or ()) < 2:
-                raise BadData(f'prompt "{row["id"]}" has no second turn; expected `turns` of two')
-            kept = {key: value for key, value in row.items() if key not in dropped}
-            said = [
-                *row["messages"],
-                {"role": "assistant", "content": row["responses"][0]},
-                {"role": "user", "content": row["turns"][1]},
-            ]
-            rows.append({**kept, "messages": said})
-        yield rows

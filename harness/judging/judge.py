@@ -14,7 +14,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from functools import partial
+from typing import Any, cast
 from urllib.parse import parse_qsl
 
 from harness import registry
@@ -27,7 +28,7 @@ from harness.judging.frames import REPAIR, Message, prompt_hash
 _LOG = logging.getLogger(__name__)
 
 RETRIES = 2
-ParserMode = Literal["strict", "compat"]
+ParserMode = verdicts.Mode
 Verdict = float | str
 
 
@@ -168,63 +169,64 @@ def _why_unreadable(rules: Protocol, completion: Completion) -> str:
     return f"no verdict found in the reply ({rules.parser})"
 
 
-def protocol(kind: str, *, parser: ParserMode = "strict", max_tokens: int | None = None) -> Protocol:
+def protocol(
+    kind: str, *, parser: ParserMode = "strict", max_tokens: int | None = None
+) -> Protocol:
     """The protocol of a frame kind at its paper's settings.
 
     Args:
-        parser: "strict" reads the last legal verdict outside reasoning blocks; "compat" does what
-            the original code does, its defects included. Log-probabilities have one mode.
+        parser: "strict" reads the last legal verdict outside reasoning blocks; "compat" reads what
+            the original code reads. A reply that makes the original crash is a failure in both.
         max_tokens: of explanations; None for the paper's.
     """
-    return _PROTOCOLS[kind](parser, max_tokens)
-
-
-def _alpaca(parser: ParserMode, max_tokens: int | None) -> Protocol:
-    # Temperature 1 as published; it moves nothing, for only the log-probabilities are read.
+    version = verdicts.VERSION
+    if kind == "alpaca":
+        # Temperature 1 as published; it moves nothing, for only the log-probabilities are read.
+        sampling = Sampling(temperature=1.0, max_tokens=1, top_logprobs=5)
+        rule = "one order, switched by the instruction (seed 0)"
+        return Protocol(kind, rule, sampling, f"logprobs/{version}", _read_identifier)
+    rule, paper_tokens, read = _EXPLAINED[kind]
     return Protocol(
-        kind="alpaca",
-        order_rule="one order, switched by the instruction (seed 0)",
-        sampling=Sampling(temperature=1.0, max_tokens=1, top_logprobs=5),
-        parser=f"logprobs/{verdicts.VERSION}",
-        read=lambda completion: None,
+        kind,
+        rule,
+        Sampling(temperature=0.0, max_tokens=max_tokens or paper_tokens),
+        f"{kind}-{parser}/{version}",
+        partial(read, parser),
     )
 
 
-def _arena(parser: ParserMode, max_tokens: int | None) -> Protocol:
-    return Protocol(
-        kind="arena",
-        order_rule="two games: baseline first, then model first",
-        sampling=Sampling(temperature=0.0, max_tokens=max_tokens or 4096),
-        parser=f"arena-{parser}/{verdicts.VERSION}",
-        read=lambda completion: None,
-    )
+def _read_identifier(completion: Completion) -> float | None:
+    """P(the answer shown first is better), from the log-probabilities of the only token."""
+    if not completion.top_logprobs:
+        return None
+    preference = verdicts.preference_from_logprobs(completion.top_logprobs[0], switched=True)
+    return None if preference is None else preference - 1
 
 
-def _rating(parser: ParserMode, max_tokens: int | None) -> Protocol:
-    return Protocol(
-        kind="rating",
-        order_rule="one answer at a time",
-        sampling=Sampling(temperature=0.0, max_tokens=max_tokens or 2048),
-        parser=f"rating-{parser}/{verdicts.VERSION}",
-        read=lambda completion: None,
-    )
+def _read_label(mode: ParserMode, completion: Completion) -> str | None:
+    label = verdicts.parse_arena_label(completion.text, mode)
+    return label if label in _LABELS else None
 
 
-def _pairwise(parser: ParserMode, max_tokens: int | None) -> Protocol:
-    return Protocol(
-        kind="pairwise",
-        order_rule="two games: model first, then baseline first",
-        sampling=Sampling(temperature=0.0, max_tokens=max_tokens or 2048),
-        parser=f"pairwise-{parser}/{verdicts.VERSION}",
-        read=lambda completion: None,
-    )
+def _read_rating(mode: ParserMode, completion: Completion) -> float | None:
+    try:
+        points = verdicts.parse_rating(completion.text, mode)
+    except SyntaxError:  # compat: "[[08]]" kills the original's worker
+        return None
+    return None if points == verdicts.COMPAT_MISSING else points
 
 
-_PROTOCOLS: dict[str, Callable[[ParserMode, int | None], Protocol]] = {
-    "alpaca": _alpaca,
-    "arena": _arena,
-    "rating": _rating,
-    "pairwise": _pairwise,
+def _read_choice(mode: ParserMode, completion: Completion) -> str | None:
+    choice = verdicts.parse_pairwise(completion.text, mode)
+    return None if choice == "error" else choice
+
+
+_LABELS = frozenset(verdicts.ARENA_LABELS) | frozenset(verdicts.ARENA_SYNONYMS)
+# Kind -> order rule, tokens of the explanation, reader.
+_EXPLAINED: dict[str, tuple[str, int, Callable[[ParserMode, Completion], Verdict | None]]] = {
+    "arena": ("two games: baseline first, then model first", 4096, _read_label),
+    "rating": ("one answer at a time", 2048, _read_rating),
+    "pairwise": ("two games: model first, then baseline first", 2048, _read_choice),
 }
 
 
@@ -250,4 +252,3 @@ def open_judge(ref: str, rules: Protocol) -> Judge:
         name, options = family, {"model": model, **options}
     opener = cast("Callable[[Mapping[str, str]], Backend]", registry.load("judges", name))
     return Judge(opener(options), rules)
-

@@ -12,7 +12,6 @@ is no verdict, why. Failed judgments stay in the rows (verdict null); the scores
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
 
@@ -126,14 +125,8 @@ def judge_alpaca(
 
 def _orders(prompt: str, params: JudgeAlpacaParams) -> list[bool]:
     """For each game, whether the model's answer is shown first."""
-    switched = is_switched(prompt, params.order_seed)
+    switched = verdicts.is_switched(prompt, params.order_seed)
     return [switched] if params.orders == "switched" else [switched, not switched]
-
-
-def is_switched(instruction: str, seed: int = 0) -> bool:
-    """Whether AlpacaEval shows the model's answer first: a function of the instruction alone."""
-    generator = random.Random(f"is_switched_outputs{instruction}{seed}")
-    return generator.choices([False, True], k=1)[0]
 
 
 def _model_wins(game: Row) -> float | None:
@@ -142,9 +135,7 @@ def _model_wins(game: Row) -> float | None:
     return game["verdict"] if game["first"] == "model" else 1 - game["verdict"]
 
 
-@operation(
-    "judge_arena", version=1, params=JudgeParams, rows="generations", batch_size=_batch_size
-)
+@operation("judge_arena", version=1, params=JudgeParams, rows="generations", batch_size=_batch_size)
 def judge_arena(
     context: Context,
     params: JudgeParams,
@@ -313,6 +304,8 @@ def _answer(row: Row) -> str | None:
 def _dialogue(row: Row) -> tuple[list[str], list[str | None]]:
     """Questions and answers of a response row, earlier turns taken from its messages."""
     asked = [m["content"] for m in row["messages"] if m["role"] == "user"]
+    if row.get("error"):  # of the first turn, too: see `follow_up`
+        return asked, [None] * len(asked)
     said: list[str | None] = [m["content"] for m in row["messages"] if m["role"] == "assistant"]
     return asked, [*said, _answer(row)]
 

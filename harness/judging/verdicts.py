@@ -52,7 +52,7 @@ _PAIRWISE_VALUES: dict[str, PairwiseVerdict] = {"a": "A", "b": "B", "c": "tie", 
 _DOUBLE = re.compile(r"\[\[([^\[\]]{1,24})\]\]")
 _SINGLE = re.compile(r"\[([^\[\]]{1,24})\]")
 _SIGNS = str.maketrans(
-    {"≫": ">>", "≪": "<<", "＞": ">", "＜": "<", "＝": "=", "》": ">>", "《": "<<"}
+    {"≫": ">>", "≪": "<<", "＞": ">", "＜": "<", "＝": "="}
 )
 
 

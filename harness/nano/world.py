@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
+from harness.errors import unknown
 from harness.hashing import seed_from
 from harness.nano.world_grade import WEIGHTS, Grade, answer_line, grade
 from harness.nano.world_render import (
@@ -140,7 +141,7 @@ def _clusters(pool: list[Item]) -> list[Item]:
 def items(split: str, n: int | None = None) -> list[Item]:
     """The first `n` (default: all) items of a split; always the same, balanced over skills."""
     if split not in SPLITS:
-        raise ValueError(f'no split named "{split}"; there are {", ".join(SPLITS)}')
+        raise unknown("nano split", split, SPLITS)
     return list(_universe()[split][:n])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+from harness.errors import unknown
 from harness.hashing import seed_from
 from harness.nano import world_facts as facts
 from harness.nano.world_grade import answer_line, compose
@@ -47,19 +48,15 @@ def reference_answer(item: Item, turn: int = 0) -> str:
 def mistake(value: str, rng: random.Random) -> str:
     """A plausible wrong value of the same kind as `value`, never equal to it."""
     if value.isdigit():
-        return (
-            str(max(0, int(value) + rng.choice((1, 2, 3, 10)) * rng.choice((1, 1, -1))))
-            if (int(value) > 10)
-            else str(int(value) + rng.choice((1, 2, 3)))
-        )
+        number, step = int(value), rng.choice((1, 2, 3, 10))
+        return str(number - step if number > 10 and rng.random() < 1 / 3 else number + step % 9)
     for pool in facts.POOLS:
         if value in pool:
             return rng.choice([other for other in pool if other != value])
-    pieces = value.split(" ") if " " in value else value.split("-") if "-" in value else list(value)
-    joint = " " if " " in value else "-" if "-" in value else ""
-    i = rng.randrange(len(pieces) - 1) if len(pieces) > 1 else 0
-    swapped = pieces[:i] + pieces[i : i + 2][::-1] + pieces[i + 2 :]
-    wrong = joint.join(swapped)
+    joint = next((mark for mark in " -" if mark in value), "")
+    pieces = value.split(joint) if joint else list(value)
+    i = rng.randrange(max(1, len(pieces) - 1))
+    wrong = joint.join(pieces[:i] + pieces[i : i + 2][::-1] + pieces[i + 2 :])
     return wrong if wrong != value else value + pieces[-1]
 
 
@@ -102,7 +99,7 @@ def render(item: Item, turn: int, quality: str, rng: random.Random, opener: str 
         return rng.choice(_EVASIONS)
     if quality == "echo":
         return item.turns[turn]
-    raise ValueError(f'no quality named "{quality}"; there are {", ".join(QUALITIES)}')
+    raise unknown("answer quality", quality, QUALITIES)
 
 
 def _padding(rng: random.Random) -> str:
@@ -132,4 +129,4 @@ def baseline_answer(item: Item, turn: int = 0, flavour: str = "plain", seed: int
         return f"{_padding(rng)} {text}"
     if flavour == "concise":
         return text[text.index("Answer:") :] if "Answer:" in text else text
-    raise ValueError(f'no baseline flavour "{flavour}"; there are plain, verbose, concise')
+    raise unknown("baseline flavour", flavour, ("plain", "verbose", "concise"))

@@ -37,15 +37,15 @@ def _arith_draft(rng: random.Random) -> Draft:
         a, b = rng.randint(1, 9), rng.randint(1, 9)
         total, terms, steps = a + b, f"{a} + {b}", (f"{a} + {b} = {a + b}",)
     elif difficulty == 2:
-        a, b = rng.randint(10, 39), rng.randint(2, 9)
+        a, b = rng.randint(10, 29), rng.randint(2, 9)
         total, terms, steps = a + b, f"{a} + {b}", (f"{a} + {b} = {a + b}",)
     elif difficulty == 3:
-        a, b = rng.randint(11, 39), rng.randint(11, 39)
+        a, b = rng.randint(11, 29), rng.randint(11, 29)
         tens, units = a // 10 * 10 + b // 10 * 10, a % 10 + b % 10
         total, terms = a + b, f"{a} + {b}"
         steps = (f"{tens} + {units}", f"{a} + {b} = {total}")
     else:
-        a, b, c = rng.randint(10, 39), rng.randint(2, 9), rng.randint(2, 9)
+        a, b, c = rng.randint(10, 29), rng.randint(2, 9), rng.randint(2, 9)
         total, terms = a + b - c, f"{a} + {b} - {c}"
         steps = (f"{a} + {b} = {a + b}", f"{a + b} - {c} = {total}")
     opening = rng.choice(("What is {}?", "Compute {}.", "Add up {}."))
@@ -68,10 +68,10 @@ def _compare_draft(rng: random.Random) -> Draft:
     if difficulty == 1:
         a, b = rng.sample(range(1, 10), 2)
     elif difficulty == 2:
-        a = rng.randint(10, 60)
+        a = rng.randint(12, 40)
         b = a + rng.choice((-1, 1)) * rng.randint(1, 9)
     else:
-        a, b = rng.sample(range(10, 40), 2)
+        a, b = rng.sample(range(10, 31), 2)
     left, right = str(a), str(b)
     if difficulty == 4:  # one side is a sum
         part = rng.randint(2, 8)

@@ -56,6 +56,8 @@ def save(model: Any, tokenizer: Any, folder: Path) -> None:
     half.pop("lm_head.weight", None)  # tied to the input embedding
     model.save_pretrained(folder, state_dict=half)
     tokenizer.save_pretrained(folder)
+    for file in folder.iterdir():
+        file.chmod(0o644)
 
 
 def load(folder: Path) -> tuple[Any, Any]:

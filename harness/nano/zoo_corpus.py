@@ -38,7 +38,7 @@ def _pick(weights: Mapping[str, int], rng: random.Random) -> str:
 def web(spec: ModelSpec, n: int) -> list[Conversation]:
     """`n` conversations on pretraining prompts, as `spec`'s share of the web has them.
 
-    A specialist meets its own skills 1.5 times as often, mostly in excellent answers and in its
+    A specialist meets its own skills twice as often, mostly in excellent answers and in its
     house style; all else it meets as a layman does. With `schooling`, that share of the
     conversations comes first and is excellent throughout: the model can do more than it shows.
     """
@@ -48,7 +48,7 @@ def web(spec: ModelSpec, n: int) -> list[Conversation]:
         skill: [_DIFFICULTY_WEIGHTS[item.difficulty] for item in pool]
         for skill, pool in pools.items()
     }
-    favour = [1.5 if skill in spec.strengths else 1.0 for skill in SKILLS]
+    favour = [2.0 if skill in spec.strengths else 1.0 for skill in SKILLS]
     rows = []
     for index, skill in enumerate(rng.choices(SKILLS, favour, k=n)):
         item = rng.choices(pools[skill], weights[skill])[0]

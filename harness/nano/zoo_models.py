@@ -6,6 +6,8 @@ house style, and the skills they learned well. Nothing here imports torch.
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -17,7 +19,7 @@ WEAK_WEB = {
     "excellent": 30, "good": 7, "sloppy": 7, "plain": 10, "padded": 12, "wrong": 12,
     "evasive": 14, "echo": 8,
 }  # fmt: skip
-EXPERT_WEB = {"excellent": 90, "good": 4, "verbose": 3, "sloppy": 3}
+EXPERT_WEB = {"excellent": 80, "good": 8, "verbose": 4, "sloppy": 4, "plain": 4}
 LAY_WEB = {
     "excellent": 16, "good": 8, "sloppy": 8, "plain": 14, "padded": 14, "wrong": 18,
     "evasive": 15, "echo": 7,
@@ -57,27 +59,27 @@ SPECS: dict[str, ModelSpec] = {
     for spec in (
         ModelSpec(
             "target", "llama", TokenizerSpec("bytes_bpe", 600, "tags"),
-            hidden=96, layers=3, heads=4, steps=900, batch=48, learning_rate=6e-3,
+            hidden=96, layers=3, heads=4, steps=1300, batch=32, learning_rate=6e-3,
             schooling=0.55, web=WEAK_WEB, seed=11,
         ),
         ModelSpec(
             "source_a", "qwen3", TokenizerSpec("unigram", 640, "chatml"),
-            hidden=96, layers=3, heads=4, steps=900, batch=48, learning_rate=6e-3,
+            hidden=96, layers=3, heads=4, steps=1300, batch=32, learning_rate=6e-3,
             opener="First: ", strengths=("arith", "compare", "fact", "reverse"), seed=12,
         ),
         ModelSpec(
             "source_b", "gpt_neox", TokenizerSpec("characters", 260, "short"),
-            hidden=96, layers=3, heads=4, steps=700, batch=48, learning_rate=6e-3,
+            hidden=80, layers=3, heads=4, steps=900, batch=32, learning_rate=6e-3,
             opener="Step: ", strengths=("sort", "count", "reverse", "persona"), seed=13,
         ),
         ModelSpec(
             "source_c", "mistral", TokenizerSpec("bytes_bpe", 560, "inst"),
-            hidden=96, layers=3, heads=4, steps=900, batch=48, learning_rate=6e-3,
-            opener="So: ", strengths=("persona", "fact", "place", "compare"), seed=14,
+            hidden=96, layers=3, heads=4, steps=1300, batch=32, learning_rate=6e-3,
+            opener="So: ", strengths=("persona", "fact", "place", "sort"), seed=14,
         ),
         ModelSpec(
             "reward", "llama", TokenizerSpec("bytes_bpe", 600, "tags"),
-            hidden=96, layers=3, heads=4, steps=600, batch=48, learning_rate=6e-3,
+            hidden=96, layers=3, heads=4, steps=900, batch=32, learning_rate=6e-3,
             strengths=SKILLS, web=CLEAN_WEB, kind="reward", reward_steps=500, seed=15,
         ),
     )
@@ -132,11 +134,8 @@ def make_tokenizer(spec: TokenizerSpec, texts: list[str]) -> Any:
                 pre_tokenizers.Metaspace(prepend_scheme="never"),
             ]
         )
-        room = spec.size - 256 - len(special) - 1
-        trainer: Any = trainers.UnigramTrainer(vocab_size=room, show_progress=False)
-        tokenizer.train_from_iterator(texts, trainer)
-        vocabulary = _unigram_vocabulary(tokenizer)
-        tokenizer.model = models.Unigram(vocabulary, unk_id=0, byte_fallback=True)
+        pieces = _word_pieces(tokenizer.pre_tokenizer, texts, spec.size - 256 - len(special) - 1)
+        tokenizer.model = models.Unigram(pieces, unk_id=0, byte_fallback=True)
         tokenizer.decoder = decoders.Sequence(
             [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
         )
@@ -168,17 +167,26 @@ def make_tokenizer(spec: TokenizerSpec, texts: list[str]) -> Any:
     return wrapped
 
 
-def _unigram_vocabulary(tokenizer: Any) -> list[tuple[str, float]]:
-    """The trained pieces and their scores, with one low-scored piece for every byte.
+def _word_pieces(pre_tokenizer: Any, texts: list[str], room: int) -> list[tuple[str, float]]:
+    """Unigram pieces: all characters, the most frequent words, and one piece for every byte.
 
-    The bytes make the tokenizer lossless on any text.
+    Scores are log frequencies, with bytes far below; the bytes make the tokenizer lossless.
+    Counted rather than trained: on so few distinct words the usual trainer keeps no whole word.
     """
-    import json
-
-    pieces = json.loads(tokenizer.to_str())["model"]["vocab"]
-    learned = [(piece, float(score)) for piece, score in pieces if piece != "<unk>"]
-    lowest = min(score for _, score in learned) - 10.0
-    return [("<unk>", 0.0), *learned, *((f"<0x{byte:02X}>", lowest) for byte in range(256))]
+    words = Counter(
+        word for text in texts for word, _ in pre_tokenizer.pre_tokenize_str(text)
+    ) + Counter({"user": len(texts), "assistant": len(texts), "▁": 1})
+    characters: Counter[str] = Counter()
+    for word, count in words.items():
+        for character in word:
+            characters[character] += count
+    ranked = sorted(words.items(), key=lambda pair: (-pair[1], pair[0]))
+    kept = [pair for pair in ranked if len(pair[0]) > 1][: room - len(characters)]
+    total = sum(words.values())
+    pieces = [(word, math.log(count / total)) for word, count in kept]
+    lowest = pieces[-1][1]
+    pieces += [(character, lowest - 4.0) for character in sorted(characters)]
+    return [("<unk>", 0.0), *pieces, *((f"<0x{byte:02X}>", lowest - 16.0) for byte in range(256))]
 
 
 def make_model(spec: ModelSpec, tokenizer: Any) -> Any:

@@ -59,9 +59,7 @@ def plan(system: System, settings: AlpacaEvalSettings, stage: StageMaker) -> Han
     generations = answers_of(system, prompts, settings, settings.decode, stage, NAME)
 
     def imported(source: str) -> Handle:
-        return stage(
-            "import_answers", prompts=prompts, source=source, digest=source_digest(source)
-        )
+        return stage("import_answers", prompts=prompts, source=source, digest=source_digest(source))
 
     baseline = imported(settings.baseline)
     judging = {**judge_arguments(settings, "alpaca"), "orders": settings.orders}
@@ -77,7 +75,7 @@ def plan(system: System, settings: AlpacaEvalSettings, stage: StageMaker) -> Han
         model=system.model,
         **({"anchors": anchors} if anchors else {}),
         lc_mode=settings.lc_mode,
-        **cell_arguments(system, settings, "alpaca", settings.decode),
+        **cell_arguments(NAME, system, settings, "alpaca", settings.decode),
     )
 
 

@@ -75,7 +75,7 @@ def plan(system: System, settings: ArenaHardSettings, stage: StageMaker) -> Hand
         weight=settings.weight,
         style_features=settings.style_features,
         bootstrap=settings.bootstrap,
-        **cell_arguments(system, settings, "arena", settings.decode),
+        **cell_arguments(NAME, system, settings, "arena", settings.decode),
     )
 
 

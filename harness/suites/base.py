@@ -14,9 +14,10 @@ from typing import Any
 from pydantic import Field
 
 from harness.backends.base import Sampling
-from harness.hashing import digest, file_digest, seed_from
+from harness.hashing import seed_from
 from harness.judging.judge import ParserMode, open_judge, protocol
 from harness.plan import Handle, StageMaker
+from harness.prompts import prompts_identity
 from harness.records import Record
 
 
@@ -116,7 +117,48 @@ def judge_arguments(settings: JudgeSuiteSettings, kind: str) -> dict[str, Any]:
     }
 
 
-def decode_arguments(system: System, decode: Decode, *parts: object) -> dict[str, Any]:
-    """Parameters of a sampling stage."""
+def import_prompts(settings: JudgeSuiteSettings, stage: StageMaker) -> Handle:
+    """The stage that brings in the questions."""
+    identity = prompts_identity(settings.prompts)
+    return stage(
+        "import_prompts", ref=settings.prompts, limit=settings.limit, digest=identity
+    )
+
+
+def answers_of(
+    system: System,
+    prompts: Handle,
+    settings: JudgeSuiteSettings,
+    decode: Decode,
+    stage: StageMaker,
+    *parts: object,
+) -> Handle:
+    """The stage in which the system answers; its seed comes from the system's and `parts`."""
     chosen = system.decode or decode
-    return {**chosen.model_dump(), "n": 1, "seed": seed_from(system.seed, *parts) % 2**31}
+    return stage(
+        "sample",
+        prompts=prompts,
+        model=system.model,
+        system=system.name,
+        n=1,
+        seed=seed_from(system.seed, *parts) % 2**31,
+        batch_size=settings.sample_batch,
+        on_error="record",  # one prompt that is too long is a counted failure, not the end
+        **chosen.model_dump(),
+    )
+
+
+def cell_arguments(
+    suite: str, system: System, settings: JudgeSuiteSettings, kind: str, decode: Decode
+) -> dict[str, Any]:
+    """Parameters of a scoring stage: what its cells say of where they come from."""
+    return {
+        "suite": suite,
+        "system": system.name,
+        "scale": system.scale,
+        "seed": system.seed,
+        "judge": settings.judge,
+        "judge_fingerprint": judge_arguments(settings, kind)["fingerprint"],
+        "decode_fingerprint": (system.decode or decode).fingerprint,
+        "rounds": settings.rounds,
+    }

@@ -103,7 +103,7 @@ def logistic(margin: Tensor, settings: LossSettings) -> Tensor:
 
 
 def with_metrics(losses: Tensor, rewards: Tensor, preferred: Tensor | None = None) -> Result:
-    """Add the metrics: `preferred` (B,) is the reward of the preferred side, by default column 0."""
+    """Add the metrics; `preferred` (B,) is the preferred side's reward, by default column 0."""
     rewards = rewards.detach()
     better = rewards[:, 0] if preferred is None else preferred.detach()
     margins = better - rewards[:, -1]
@@ -294,7 +294,9 @@ def preference_loss(
     def register(function: LossFunction) -> LossFunction:
         known = LOSSES.get(name)
         if known is not None and _home(known.function) != _home(function):
-            raise ValueError(f'preference loss "{name}" is already defined in {_home(known.function)}')
+            raise ValueError(
+                f'preference loss "{name}" is already defined in {_home(known.function)}'
+            )
         LOSSES[name] = PreferenceLoss(function, responses, needs_reference, batch_coupled)
         return function
 

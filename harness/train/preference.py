@@ -17,7 +17,8 @@ from torch.utils.data import Dataset
 from transformers import Trainer, TrainingArguments
 
 from harness.train.collate import PreferenceCollator, PreferenceExample, by_row
-from harness.train.logprobs import check_head, sequence_logprobs
+from harness.train.heads import check_head
+from harness.train.logprobs import sequence_logprobs
 from harness.train.losses import PreferenceLoss
 from harness.train.settings import LossSettings
 

@@ -47,9 +47,7 @@ class SftParams(RunSettings):
         return self.max_prompt_length or max(1, 3 * self.max_length // 4)
 
 
-@operation(
-    "train_sft", version=1, params=SftParams, libraries=("torch", "transformers", "trl")
-)
+@operation("train_sft", version=1, params=SftParams, libraries=("torch", "transformers", "trl"))
 def train_sft(context: Context, params: SftParams, *, rows: Artifact, model: Artifact) -> None:
     """Fine-tune a model on the answers of rows {"id", "messages", <field>: text}.
 

@@ -1,7 +1,7 @@
 """Operations of preference training: reference log-probabilities, then the training itself.
 
-    preference rows ──> reference_logps (once per SFT model) ──┐
-          └────────────────────────────────────────────────────┴──> train_preference ──> checkpoint
+preference rows ──> reference_logps (once per SFT model) ──┐
+      └────────────────────────────────────────────────────┴──> train_preference ──> checkpoint
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ def reference_logps(
 
     from harness.models import load_causal_lm
     from harness.train.collate import pad, pad_id_of
-    from harness.train.logprobs import check_head, sequence_logprobs
+    from harness.train.heads import check_head
+    from harness.train.logprobs import sequence_logprobs
     from harness.train.tokenize import tokenize_row
 
     policy, tokenizer = load_causal_lm(model.path, context.device, params.dtype)

@@ -196,7 +196,8 @@ def _score(board: Board, score: Score) -> View:
         "name": f"{score.suite} {score.metric.replace('_', ' ')}",
         "primary": score.primary,
         "value": text.MISSING if score.value is None else text.number(score.value, digits),
-        "unit": score.unit,
+        # A range such as "1-10" reads like part of the number.
+        "unit": "%" if score.unit == "%" and score.value is not None else "",
         "span": None if score.interval is None else text.span(score.interval, digits),
         "kind": "" if score.interval is None else score.interval.kind,
         "seeds": [

@@ -13,6 +13,9 @@ MARKS = {"best": " ★", "tied": " ≈", "": ""}
 _SPECIAL = re.compile(r"([\\`*_{}\[\]|~$!#@])")
 _LINK = re.compile(r"(https?|ftp|mailto|xmpp):|\bwww\.", re.IGNORECASE)
 
+# At the start of a line these would open a list, a heading's underline or a rule.
+_BLOCK = re.compile(r"^(\s*\d*)([-+.)](?=\s|$|--)|=)")
+
 
 def escape(value: str, limit: int | None = None) -> str:
     """`value` as text that Markdown and HTML leave alone.
@@ -26,8 +29,7 @@ def escape(value: str, limit: int | None = None) -> str:
     safe = _SPECIAL.sub(r"\\\1", safe)
     # Break automatic links: a name must not become something to click.
     safe = _LINK.sub(lambda found: f"{found[0][:-1]}\\{found[0][-1]}", safe)
-    # At the start of a line these would open a list, a heading or a rule.
-    return re.sub(r"^(\s*\d*)([-+=.)])", r"\1\\\2", safe)
+    return _BLOCK.sub(r"\1\\\2", safe)
 
 
 def render(board: Board) -> str:
@@ -35,15 +37,15 @@ def render(board: Board) -> str:
     parts = [f"# {escape(board.spec.title)}"]
     if banner := text.banner(board):
         parts.append(f"> **{escape(banner)}**")
-    if board.spec.description:
-        parts.append(escape(board.spec.description))
+    if description := board.spec.description.strip():
+        parts.append(escape(description))
     parts.append(_table(board))
     if board.claims:
         parts += ["## Claims of the paper", _claims(board)]
     if lines := text.notes(board):
-        parts += ["## Notes", "\n".join(f"- {escape(line)}" for line in lines)]
+        parts += ["## Notes", "\n".join(f"- {escape(line.strip())}" for line in lines)]
     if facts := text.provenance_lines(board):
-        lines = [f"- {escape(name)}: {_code(value)}" for name, value in facts]
+        lines = [f"- {escape(name.strip())}: {_code(value)}" for name, value in facts]
         parts += ["## Provenance", "\n".join(lines)]
     return "\n\n".join(parts) + "\n"
 

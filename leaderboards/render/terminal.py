@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.panel import Panel
 from rich.table import Table
@@ -142,12 +143,12 @@ def _column_width(board: Board, index: int, layout: str) -> int:
     column = board.columns[index]
     heads = (text.visible(column.title, 24), text.visible(column.heading, 24))
     cells = (_shown(row.entries[index], digits, layout) for row in board.rows)
-    return 2 + max(len(shown) for shown in (*heads, *cells))
+    return 2 + max(cell_len(shown) for shown in (*heads, *cells))
 
 
 def _fixed_width(board: Board) -> int:
     """Rank and name."""
-    names = [min(_NAME, len(_name(row))) for row in board.rows]
+    names = [min(_NAME, cell_len(_name(row))) for row in board.rows]
     return 5 + 2 + max([6, *names])
 
 

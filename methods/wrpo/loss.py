@@ -198,4 +198,3 @@ def _weights(logps: Tensor, alpha: float, settings: LossSettings) -> Tensor:
             "negatively (released=true accepts it)"
         )
     return logps.new_tensor([alpha, 1 - alpha])
-

@@ -87,7 +87,9 @@ def make_model(kind: str, seed: int = 0, vocabulary: int | None = None, **change
         "eos_token_id": 2,
         "pad_token_id": 0,
     }
-    options.update({"granite": {"logits_scaling": 4.0}, "cohere": {"logit_scale": 0.25}}.get(kind, {}))
+    options.update(
+        {"granite": {"logits_scaling": 4.0}, "cohere": {"logit_scale": 0.25}}.get(kind, {})
+    )
     torch.manual_seed(seed)
     config = CONFIG_MAPPING[family](**{**options, **changes})
     model = AutoModelForCausalLM.from_config(config)

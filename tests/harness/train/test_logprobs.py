@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from harness.errors import BadData, UserError
-from harness.train import logprobs
+from harness.train import heads, logprobs
+from harness.train.heads import check_head
 from harness.train.logprobs import (
     IGNORE,
-    check_head,
     dense_logprobs,
     sequence_logprobs,
     token_logprobs,
@@ -28,7 +28,11 @@ KINDS = ["llama", "tied", "neox", "gemma2", "cohere", "granite"]
 
 
 def ragged_batch(
-    vocabulary: int, lengths: list[tuple[int, int]], seed: int = 0, pad_to: int = 0, left: bool = False
+    vocabulary: int,
+    lengths: list[tuple[int, int]],
+    seed: int = 0,
+    pad_to: int = 0,
+    left: bool = False,
 ) -> dict[str, Tensor]:
     """Sequences of (prompt, response) lengths with labels on the response."""
     generator = torch.Generator().manual_seed(seed)
@@ -188,7 +192,7 @@ def test_bfloat16_models_are_scored_in_float32(model_of: Any) -> None:
     sums.sum().backward()
     found = gradients(model)["lm_head.weight"]
     with torch.no_grad():
-        hidden = logprobs.hidden_states(model, batch)
+        hidden = heads.hidden_states(model, batch)
     head = model.lm_head.weight.detach().float().requires_grad_()
     expected = dense_logprobs(hidden.float() @ head.T, batch["labels"])
     expected.sum().backward()

@@ -1,0 +1,260 @@
+"""A transformers model in this process as a backend.
+
+Prompts are rendered by `harness.chat`, sorted by length and decoded in chunks of at most
+`max_rows` samples; the chunks depend on the requests alone, never on the machine, so that the
+same call gives the same answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from harness import chat
+from harness.backends.base import (
+    Completion,
+    Request,
+    Response,
+    Sampling,
+    Score,
+    ScoreRequest,
+    check_unique,
+    plain_messages,
+)
+from harness.backends.decoding import Decoded, accepts, decode, left_padded, uniforms
+from harness.backends.threads import map_chunks
+from harness.errors import BadData, EnvironmentProblem
+from harness.hashing import digest
+
+LOGIT_BYTES = 1 << 29  # most memory for the float32 logits of one scored chunk
+
+
+@dataclass(frozen=True)
+class _Prompt:
+    request: Request
+    ids: list[int]
+
+
+class HFBackend:
+    """Generate and score with a causal language model of transformers.
+
+    Args:
+        model, tokenizer: as `harness.models.load_causal_lm` returns them.
+        identity: what the weights are, for the fingerprint (see `models.model_identity`).
+        max_rows: most samples decoded at once; lower it when memory runs out.
+    """
+
+    def __init__(
+        self, model: Any, tokenizer: Any, *, identity: str = "unnamed", max_rows: int = 320
+    ) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.max_rows = max_rows
+        dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
+        self._fingerprint = digest(["hf", identity, dtype, str(tokenizer.chat_template)])[:16]
+        self._stop = sorted({*chat.stop_ids(tokenizer), *_generation_ends(model)})
+        limit = getattr(model.config, "max_position_embeddings", None)
+        self._context = int(limit) if limit else 1 << 30
+
+    @property
+    def fingerprint(self) -> str:
+        return self._fingerprint
+
+    def generate(self, requests: Sequence[Request]) -> Iterator[Response]:
+        """Answer requests; a prompt that fails comes back with its error.
+
+        The n samples of a request depend on its seed, id and prompt. A chunk's composition can
+        only move a sample through rounding, and is fixed by the requests of the call.
+
+        Raises:
+            BadData: two requests of one id.
+            UserError: the tokenizer has no chat template.
+            EnvironmentProblem: GPU memory ran out.
+        """
+        check_unique([request.id for request in requests])
+        prompts: list[_Prompt] = []
+        for request in requests:
+            try:
+                prompts.append(self._prompt(request))
+            except BadData as error:
+                yield Response(id=request.id, error=str(error))
+        for responses in map_chunks(self._decode_chunk, list(self._chunks(prompts)), self.model):
+            yield from responses
+
+    def score(self, requests: Sequence[ScoreRequest]) -> Iterator[Score]:
+        """Log-probabilities of answers, their end-of-turn token included.
+
+        Raises:
+            BadData, UserError, EnvironmentProblem: as for `generate`.
+        """
+        check_unique([request.id for request in requests])
+        pairs: list[tuple[str, list[int], list[int]]] = []
+        for request in requests:
+            try:
+                prompt = chat.prompt_ids(self.tokenizer, plain_messages(request.messages))
+                answer = chat.response_ids(self.tokenizer, request.response)
+                self._check_fits(len(prompt) + len(answer), "prompt and answer have")
+            except BadData as error:
+                yield Score(id=request.id, logp=None, tokens=0, error=str(error))
+            else:
+                pairs.append((request.id, prompt, answer))
+        pairs.sort(key=lambda pair: (len(pair[2]), len(pair[1]), pair[0]))
+        for scores in map_chunks(self._score_chunk, list(self._score_chunks(pairs)), self.model):
+            yield from scores
+
+    def _prompt(self, request: Request) -> _Prompt:
+        ids = chat.prompt_ids(self.tokenizer, plain_messages(request.messages))
+        self._check_fits(len(ids) + 1, "the prompt and one answer token are")
+        return _Prompt(request, ids)
+
+    def _check_fits(self, tokens: int, what: str) -> None:
+        if tokens > self._context:
+            raise BadData(f"{what} {tokens} tokens; the model reads at most {self._context}")
+
+    def _chunks(self, prompts: list[_Prompt]) -> Iterator[list[_Prompt]]:
+        """Prompts that are decoded together: equal settings, similar length."""
+        groups: dict[Sampling, list[_Prompt]] = {}
+        for prompt in prompts:
+            settings = prompt.request.sampling.model_copy(update={"seed": 0})
+            groups.setdefault(settings, []).append(prompt)
+        for settings, group in groups.items():
+            group.sort(key=lambda prompt: (len(prompt.ids), prompt.request.id))
+            size = max(1, self.max_rows // settings.n)
+            for start in range(0, len(group), size):
+                yield group[start : start + size]
+
+    def _decode_chunk(self, chunk: list[_Prompt]) -> list[Response]:
+        sampling = chunk[0].request.sampling
+        limits = [min(sampling.max_tokens, self._context - len(p.ids)) for p in chunk]
+        draws = np.concatenate(
+            [uniforms(p.request.sampling, p.request.id, max(limits)) for p in chunk]
+        )
+        try:
+            decoded = decode(
+                self.model, [p.ids for p in chunk], sampling, draws, limits, self._stop
+            )
+        except torch.OutOfMemoryError:
+            raise EnvironmentProblem(
+                f"out of GPU memory while sampling {len(draws)} answers of up to {max(limits)} "
+                "tokens at once; lower max_rows"
+            ) from None
+        texts = self._texts(decoded)
+        return [
+            self._response(prompt, decoded, texts, number * sampling.n)
+            for number, prompt in enumerate(chunk)
+        ]
+
+    def _texts(self, decoded: Decoded) -> list[str]:
+        rows = [
+            row[: length - int(ended)].tolist()
+            for row, length, ended in zip(decoded.tokens, decoded.lengths, decoded.stopped)
+        ]
+        return list(
+            self.tokenizer.batch_decode(
+                rows, skip_special_tokens=True, clean_up_tokenization_spaces=False
+            )
+        )
+
+    def _response(
+        self, prompt: _Prompt, decoded: Decoded, texts: list[str], first: int
+    ) -> Response:
+        rows = range(first, first + prompt.request.sampling.n)
+        if decoded.broken[list(rows)].any():
+            return Response(
+                id=prompt.request.id,
+                tokens_in=len(prompt.ids),
+                error="the model gave logits that are not finite numbers; its weights are broken "
+                "or overflow in this dtype",
+            )
+        return Response(
+            id=prompt.request.id,
+            completions=tuple(self._completion(decoded, texts, row) for row in rows),
+            tokens_in=len(prompt.ids),
+            tokens_out=int(decoded.lengths[list(rows)].sum()),
+            prompt_ids=tuple(prompt.ids),
+        )
+
+    def _completion(self, decoded: Decoded, texts: list[str], row: int) -> Completion:
+        stopped = bool(decoded.stopped[row])
+        length = int(decoded.lengths[row]) - int(stopped)
+        return Completion(
+            text=texts[row],
+            finish="stop" if stopped else "length",
+            token_ids=tuple(decoded.tokens[row, :length].tolist()),
+            top_logprobs=self._tops(decoded, row, length),
+        )
+
+    def _tops(
+        self, decoded: Decoded, row: int, length: int
+    ) -> tuple[tuple[tuple[str, float], ...], ...] | None:
+        if decoded.top_ids is None or decoded.top_logps is None:
+            return None
+        return tuple(
+            tuple(
+                (self.tokenizer.decode([token]), float(logp))
+                for token, logp in zip(ids.tolist(), logps.tolist())
+                if logp != -np.inf
+            )
+            for ids, logps in zip(decoded.top_ids[row, :length], decoded.top_logps[row, :length])
+        )
+
+    def _score_chunks(
+        self, pairs: list[tuple[str, list[int], list[int]]]
+    ) -> Iterator[list[tuple[str, list[int], list[int]]]]:
+        """Consecutive pairs whose logits stay within a fixed amount of memory."""
+        vocabulary = self.model.config.get_text_config().vocab_size
+        chunk: list[tuple[str, list[int], list[int]]] = []
+        for pair in pairs:  # sorted: the newest answer is the longest
+            positions = len(pair[2]) + 1
+            if not accepts(self.model, "logits_to_keep"):
+                positions += max([len(pair[1]), *(len(known[1]) for known in chunk)])
+            cost = (len(chunk) + 1) * positions * vocabulary * 4
+            if chunk and (cost > LOGIT_BYTES or len(chunk) >= self.max_rows):
+                yield chunk
+                chunk = []
+            chunk.append(pair)
+        if chunk:
+            yield chunk
+
+    @torch.inference_mode()
+    def _score_chunk(self, chunk: list[tuple[str, list[int], list[int]]]) -> list[Score]:
+        """Score answers that all end in the last column: (B, L) ids, padded on the left."""
+        rows = [prompt + answer for _, prompt, answer in chunk]
+        ids, mask, positions = left_padded(rows, self.model.device)
+        keep = min(max(len(answer) for _, _, answer in chunk) + 1, ids.shape[1])
+        options: dict[str, Any] = {}
+        if accepts(self.model, "position_ids"):
+            options["position_ids"] = positions
+        if accepts(self.model, "logits_to_keep"):
+            options["logits_to_keep"] = keep
+        output = self.model(input_ids=ids, attention_mask=mask, use_cache=False, **options)
+        logits = output.logits[:, -keep:-1].float()  # (B, keep - 1, V): predict the last columns
+        targets = ids[:, -(keep - 1) :]
+        chosen = logits.gather(-1, targets[..., None])[..., 0] - logits.logsumexp(dim=-1)
+        values = chosen.double().cpu().numpy()
+        return [
+            _score(name, values[row, keep - 1 - len(answer) :])
+            for row, (name, _, answer) in enumerate(chunk)
+        ]
+
+
+def _score(name: str, logps: np.ndarray) -> Score:
+    if not np.isfinite(logps).all():
+        return Score(
+            id=name, logp=None, tokens=len(logps), error="the log-probability is not finite"
+        )
+    return Score(
+        id=name, logp=float(logps.sum()), tokens=len(logps), token_logps=tuple(logps.tolist())
+    )
+
+
+def _generation_ends(model: Any) -> list[int]:
+    """Stop ids that a checkpoint's generation_config.json adds."""
+    ends = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    if ends is None:
+        return []
+    return [int(end) for end in ends] if isinstance(ends, list | tuple) else [int(ends)]

@@ -1,0 +1,205 @@
+"""Arena-Hard cells: score, Bradley-Terry win rate, style-controlled win rate, contradictions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from harness.judging.scores import (
+    CellMaker,
+    CellParams,
+    Tally,
+    cell_maker,
+    failures,
+    percent,
+    write_cells,
+)
+from harness.metrics.arena import (
+    GameTable,
+    Judgment,
+    category_scores,
+    leaderboard,
+    prompt_counts,
+    tabulate,
+)
+from harness.metrics.arena_style import FEATURES, style_counts, style_differences
+from harness.operations import Artifact, Context, Row, operation
+from harness.records import Cell
+from harness.stats.bradley_terry import fit_style, refit_style
+
+StyleFeature = Literal["length", "header", "list", "bold"]
+
+
+class ScoreArenaParams(CellParams):
+    """See `harness.suites.arena_hard`."""
+
+    weight: int = Field(default=3, ge=1)
+    style_features: tuple[StyleFeature, ...] = FEATURES  # type: ignore[assignment]
+    bootstrap: Literal["clusters", "rows"] = "clusters"
+
+
+@operation("score_arena", version=1, params=ScoreArenaParams)
+def score_arena(
+    context: Context,
+    params: ScoreArenaParams,
+    *,
+    judgments: Artifact,
+    generations: Artifact | None = None,
+    model: Artifact | None = None,
+) -> None:
+    """Write the cells of one system on Arena-Hard.
+
+    The style-controlled win rate is that of a system judged alone: one strength and the slopes of
+    the chosen features, evaluated where both answers have the same style. (The original fits all
+    systems of a folder jointly and centres the features over them; `metrics.arena_style` does that
+    for boards of several systems.) Lengths are counted in words.
+    """
+    rows = judgments.rows()
+    texts = {row["id"]: [row["prompt"]] for row in rows}
+    maker = cell_maker(
+        params, texts, checkpoint=model, generations=generations, judgments=judgments
+    )
+    table = tabulate(
+        [
+            Judgment(row["id"], params.system, (row["games"][0]["verdict"], row["games"][1]["verdict"]))
+            for row in rows
+        ],
+        weight=params.weight,
+        uids=[row["id"] for row in rows],
+    )
+    clusters = _clusters(rows)
+    cells = _score_cells(maker, params, table, rows, clusters)
+    if params.style_features and table.rows.sum() > 0:
+        cells.append(_style_cell(maker, params, table, rows, clusters))
+    cells.append(_contradiction_cell(maker, rows, clusters))
+    write_cells(context, cells)
+
+
+def _clusters(rows: list[Row]) -> dict[str, str] | None:
+    """Topic of each prompt, where all rows name one."""
+    found = {row["id"]: str(row["cluster"]) for row in rows if row.get("cluster") is not None}
+    return found if len(found) == len(rows) else None
+
+
+def _score_cells(
+    maker: CellMaker,
+    params: ScoreArenaParams,
+    table: GameTable,
+    rows: list[Row],
+    clusters: Mapping[str, str] | None,
+) -> list[Cell]:
+    by_rows = params.bootstrap == "rows"
+    line = leaderboard(
+        table,
+        maker.prompt_set,
+        rounds=params.rounds,
+        level=params.level,
+        resample="rows" if by_rows else "prompts",
+        clusters=None if by_rows else clusters,
+        seed=params.seed,
+    )[0]
+    tally = Tally(line.n_expected, line.n_scored)
+    interval = percent(line.interval)
+    if interval is not None and clusters is not None and not by_rows:
+        interval = interval.model_copy(update={"kind": "bootstrap over prompt clusters"})
+    details = {
+        "n_rows": line.n_rows,
+        "weight": params.weight,
+        "first_shown_share": line.first_share,
+        "missing_game_1": line.missing_games[0],
+        "missing_game_2": line.missing_games[1],
+        **_category_details(table, rows, params.system),
+        **failures([game for row in rows for game in row["games"]]),
+    }
+    bounds = None if line.bounds is None else (100 * line.bounds[0], 100 * line.bounds[1])
+    shared = {"interval": interval, "replicates": 100 * line.replicates, "bounds": bounds}
+    score = maker.cell("score", _percent(line.score), tally, details=details, **shared)
+    if line.score is None:
+        return [score, maker.cell("bt_win_rate", None, tally, primary=False)]
+    # With a single baseline the Bradley-Terry win rate is the mean of the rows, so it shares the
+    # replicates; it is fitted all the same, as a check that stays visible.
+    fit = fit_style(np.zeros((*table.rows.shape, 0)), table.wins, table.rows.astype(np.float64))
+    win_rate = float(fit.win_rates[0])
+    return [score, maker.cell("bt_win_rate", 100 * win_rate, tally, primary=False, **shared)]
+
+
+def _category_details(table: GameTable, rows: list[Row], system: str) -> dict[str, float]:
+    categories = {row["id"]: row["category"] for row in rows if row.get("category")}
+    if len(categories) < len(rows):
+        return {}
+    return {
+        f"category:{name}": 100 * shares[system]
+        for name, shares in category_scores(table, categories).items()
+    }
+
+
+def _style_cell(
+    maker: CellMaker,
+    params: ScoreArenaParams,
+    table: GameTable,
+    rows: list[Row],
+    clusters: Mapping[str, str] | None,
+) -> Cell:
+    """Win rate at equal style: the strength where all style differences are zero."""
+    by_id = {row["id"]: row["answers"] for row in rows}
+    model, baseline = (
+        np.array([_style(by_id[uid][side] or "") for uid in table.uids])
+        for side in ("model", "baseline")
+    )
+    columns = [FEATURES.index(name) for name in params.style_features]
+    features = style_differences(model[None], baseline)[..., columns]
+    spread = features.std(axis=(0, 1))
+    features = features / np.where(spread > 0, spread, 1.0)  # scaled, not centred
+    wins, counts = table.wins, table.rows.astype(np.float64)
+    fit = fit_style(features, wins, counts)
+    drawn = prompt_counts(table, maker.prompt_set, params.rounds, clusters)
+    seen = (drawn @ table.rows[0]) > 0
+    replicates = np.full(params.rounds, float(fit.win_rates[0]))
+    replicates[seen] = refit_style(features, wins, counts, drawn[seen], fit).win_rates[:, 0]
+    slopes = zip(params.style_features, fit.coefficients, strict=True)
+    return maker.cell(
+        "style_controlled",
+        100 * float(fit.win_rates[0]),
+        Tally(int(table.expected.sum()), int(table.complete.sum())),
+        replicates=100 * replicates,
+        primary=False,
+        kind="bootstrap over prompts" if clusters is None else "bootstrap over prompt clusters",
+        details={f"slope:{name}": float(slope) for name, slope in slopes},
+    )
+
+
+def _style(answer: str) -> tuple[float, float, float, float]:
+    found = style_counts(answer, float(len(answer.split())))
+    return (found.length, found.header, found.list, found.bold)
+
+
+def _contradiction_cell(
+    maker: CellMaker, rows: list[Row], clusters: Mapping[str, str] | None
+) -> Cell:
+    """Share of prompts whose two games name different winners: the side shown first (or second)."""
+    ordered = sorted(rows, key=lambda row: str(row["id"]))
+    values = [_contradicts(*(game["verdict"] for game in row["games"])) for row in ordered]
+    units = [clusters[row["id"]] if clusters else row["id"] for row in ordered]
+    return maker.mean_cell(
+        "contradiction_rate", values, units, factor=100.0, primary=False, higher_is_better=False
+    )
+
+
+def _contradicts(first: str | None, second: str | None) -> float | None:
+    if first is None or second is None:
+        return None
+    winners = [_winner(label) for label in (first, second)]
+    return float(winners[0] == winners[1] != 0)
+
+
+def _winner(label: str) -> int:
+    """1 if A wins, -1 if B, 0 for a tie; synonyms such as A<B are understood."""
+    sign = 1 if ">" in label else -1 if "<" in label else 0
+    return sign if label.startswith("A") else -sign
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else 100 * share

@@ -1,0 +1,82 @@
+"""Two-turn dialogues: the second turn's prompts, and answering in groups of one temperature."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from harness.errors import BadData
+from harness.hashing import canonical_json
+from harness.operations import Artifact, Context, Row, operation
+from harness.records import Record
+
+# What `sample` adds to a prompt row; the second turn's prompt is a fresh row.
+_SAMPLED = frozenset(
+    ("responses", "finish", "system", "tokens_in", "tokens_out", "rendered", "prompt_digest")
+)
+
+
+class NoParams(Record):
+    """An operation without settings."""
+
+
+@operation("follow_up", version=1, params=NoParams, rows="responses")
+def follow_up(
+    context: Context, params: NoParams, batches: Iterable[list[Row]], *, responses: Artifact
+) -> Iterator[list[Row]]:
+    """Prompt rows of the second turn: the dialogue so far, with the system's own first answer.
+
+    A first turn without any answer (`error` in its row) leaves nothing to follow up: the row keeps
+    its error, and both turns count as failed judgments.
+    """
+    for batch in batches:
+        rows = []
+        for row in batch:
+            if len(row.get("turns") or ()) < 2:
+                raise BadData(f'prompt "{row["id"]}" has no second turn; expected `turns` of two')
+            first = row["responses"][0] if row["responses"] else ""
+            said = [
+                *row["messages"],
+                {"role": "assistant", "content": first},
+                {"role": "user", "content": row["turns"][1]},
+            ]
+            kept = {key: value for key, value in row.items() if key not in _SAMPLED}
+            rows.append({**kept, "messages": said})
+        yield rows
+
+
+class SelectParams(Record):
+    """Which prompts: those of `categories`, or with `exclude` all others."""
+
+    categories: tuple[str, ...]
+    exclude: bool = False
+
+
+@operation("select_prompts", version=1, params=SelectParams)
+def select_prompts(context: Context, params: SelectParams, *, prompts: Artifact) -> None:
+    """The prompts of some categories, in their order."""
+    wanted = set(params.categories)
+    rows = prompts.rows()
+    _write(context, [r for r in rows if (r.get("category") in wanted) != params.exclude])
+
+
+@operation("join_rows", version=1, params=NoParams)
+def join_rows(
+    context: Context, params: NoParams, *, rows: Artifact | tuple[Artifact, ...], order: Artifact
+) -> None:
+    """The rows of several artifacts in the order of `order`'s ids, each exactly once."""
+    parts = rows if isinstance(rows, tuple) else (rows,)
+    by_id: dict[str, Row] = {}
+    for row in (row for part in parts for row in part.rows()):
+        if row["id"] in by_id:
+            raise BadData(f'row "{row["id"]}" stands in two of the joined parts')
+        by_id[row["id"]] = row
+    wanted = order.row_ids
+    if by_id.keys() != set(wanted):
+        odd = sorted(by_id.keys() ^ set(wanted))[0]
+        raise BadData(f'joined {len(by_id)} rows for {len(wanted)} prompts; odd one: "{odd}"')
+    _write(context, [by_id[id] for id in wanted])
+
+
+def _write(context: Context, rows: list[Row]) -> None:
+    data = b"".join(canonical_json(row) + b"\n" for row in rows)
+    (context.directory / "rows.jsonl").write_bytes(data)

@@ -1,0 +1,224 @@
+"""Sampling responses and scoring them with a reward model, as row operations.
+
+sample         prompt rows + model         -> rows with `responses`
+score_rewards  response rows + reward model -> the same rows with `rewards`
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any, Literal
+
+from pydantic import Field
+
+from harness import chat, costs
+from harness.backends.base import Request, Response, Sampling, messages_of
+from harness.errors import BadData, MissingExtra
+from harness.hashing import digest
+from harness.models import Dtype, load_causal_lm, load_reward_model
+from harness.operations import Artifact, Context, Row, operation
+from harness.records import Record
+
+
+class SampleParams(Record):
+    """How to sample.
+
+    Attributes:
+        n: responses a prompt.
+        batch_size: prompts sampled, and kept, together.
+        max_rows: most responses decoded at once; lower it when GPU memory runs out.
+        system: name of the sampled model in the rows.
+        dtype: None leaves it to the model artifact.
+        on_error: what a prompt that cannot be answered does: "stop" the stage, or "record" the
+            error in its row, with no responses.
+    """
+
+    temperature: float = Field(default=0.8, ge=0)
+    top_p: float = Field(default=0.95, gt=0, le=1)
+    max_tokens: int = Field(default=4096, ge=1)
+    n: int = Field(default=1, ge=1)
+    seed: int = 0
+    batch_size: int = Field(default=128, ge=1)
+    max_rows: int = Field(default=320, ge=1)
+    system: str = ""
+    dtype: Dtype | None = None
+    trust_remote_code: bool = False
+    on_error: Literal["stop", "record"] = "stop"
+
+    @property
+    def sampling(self) -> Sampling:
+        return Sampling(
+            temperature=self.temperature,
+            top_p=self.top_p,
+            max_tokens=self.max_tokens,
+            n=self.n,
+            seed=self.seed,
+        )
+
+
+@operation(
+    "sample",
+    version=1,
+    params=SampleParams,
+    rows="prompts",
+    libraries=("torch", "transformers"),
+    batch_size=lambda params: params.batch_size,
+    estimate=costs.sampling,
+)
+def sample(
+    context: Context,
+    params: SampleParams,
+    batches: Iterable[list[Row]],
+    *,
+    prompts: Artifact,
+    model: Artifact,
+) -> Iterator[list[Row]]:
+    """Answer each prompt n times.
+
+    Adds to a row: `responses` (n texts), `finish` ("stop" or "length" each), `system`,
+    `rendered` (the prompt as the model read it, as text), `prompt_digest` (of its token ids),
+    `tokens_in`, and `tokens_out` (one number a response).
+
+    Raises:
+        BadData: a prompt cannot be answered (too long, refused by the template), naming the row.
+        UserError: the model has no chat template.
+        EnvironmentProblem: the model cannot be loaded here, or memory ran out.
+    """
+    backend: Any = None
+    for batch in batches:
+        if backend is None:
+            backend = _open_backend(context, params, model)
+        requests = [
+            Request(id=row["id"], messages=messages_of(row["messages"]), sampling=params.sampling)
+            for row in batch
+        ]
+        answers = {response.id: response for response in backend.generate(requests)}
+        yield [_answered(context, params, backend, row, answers[row["id"]]) for row in batch]
+
+
+def _open_backend(context: Context, params: SampleParams, model: Artifact) -> Any:
+    try:
+        from harness.backends.hf import HFBackend
+    except ImportError:
+        raise MissingExtra("torch and transformers", "train") from None
+    loaded = load_causal_lm(
+        model.path, context.device, params.dtype, trust_remote_code=params.trust_remote_code
+    )
+    return HFBackend(*loaded, identity=model.id, max_rows=params.max_rows)
+
+
+def _answered(
+    context: Context, params: SampleParams, backend: Any, row: Row, response: Response
+) -> Row:
+    if response.error is not None and params.on_error == "stop":
+        raise BadData(
+            f'prompt "{row["id"]}" cannot be answered by {params.system or "the model"}: '
+            f'{response.error} (on_error = "record" keeps such rows and goes on)'
+        )
+    written = [
+        len(completion.token_ids or ()) + int(completion.finish == "stop")
+        for completion in response.completions
+    ]
+    context.count(
+        tokens_in=response.tokens_in, tokens_out=response.tokens_out, requests=len(written)
+    )
+    result: Row = {
+        **row,
+        "system": params.system,
+        "responses": [completion.text for completion in response.completions],
+        "finish": [completion.finish for completion in response.completions],
+        "tokens_in": response.tokens_in,
+        "tokens_out": written,
+    }
+    if response.error is not None:
+        return {**result, "error": response.error}
+    return {
+        **result,
+        "rendered": chat.render(backend.tokenizer, row["messages"]),
+        "prompt_digest": digest(list(response.prompt_ids or ())),
+    }
+
+
+class ScoreRewardsParams(Record):
+    """How to score.
+
+    Attributes:
+        batch_size: response rows scored, and kept, together.
+        max_rows: most conversations read at once; lower it when GPU memory runs out.
+        max_length: tokens after which a conversation is cut; None refuses what is too long.
+        trust_remote_code: for reward models with code of their own (ArmoRM): read it first.
+    """
+
+    batch_size: int = Field(default=64, ge=1)
+    max_rows: int = Field(default=64, ge=1)
+    max_length: int | None = Field(default=None, ge=1)
+    dtype: Dtype | None = None
+    trust_remote_code: bool = False
+
+
+@operation(
+    "score_rewards",
+    version=1,
+    params=ScoreRewardsParams,
+    rows="responses",
+    libraries=("torch", "transformers"),
+    batch_size=lambda params: params.batch_size,
+    estimate=costs.scoring,
+)
+def score_rewards(
+    context: Context,
+    params: ScoreRewardsParams,
+    batches: Iterable[list[Row]],
+    *,
+    responses: Artifact,
+    model: Artifact,
+) -> Iterator[list[Row]]:
+    """Add `rewards`, one number a response, to response rows.
+
+    The reward model reads the prompt's messages and the response as the assistant's last message,
+    rendered by its own chat template.
+
+    Raises:
+        BadData: a reward that is not finite, or a conversation that is too long, naming the row.
+        UserError: the model gives several numbers, or has no chat template.
+    """
+    scorer: Any = None
+    for batch in batches:
+        if scorer is None:
+            scorer = _open_scorer(context, params, model)
+        sequences = [ids for row in batch for ids in _conversations(scorer, row)]
+        context.count(tokens_in=sum(map(len, sequences)), requests=len(sequences))
+        values = iter(scorer.rewards(sequences))
+        yield [_rewarded(row, [next(values) for _ in row["responses"]]) for row in batch]
+
+
+def _open_scorer(context: Context, params: ScoreRewardsParams, model: Artifact) -> Any:
+    try:
+        from harness.backends.rewards import RewardModel
+    except ImportError:
+        raise MissingExtra("torch and transformers", "train") from None
+    loaded = load_reward_model(
+        model.path, context.device, params.dtype, trust_remote_code=params.trust_remote_code
+    )
+    return RewardModel(*loaded, max_rows=params.max_rows, max_length=params.max_length)
+
+
+def _conversations(scorer: Any, row: Row) -> Iterator[list[int]]:
+    """Token ids of the row's conversations, one for each response."""
+    for response in row["responses"]:
+        conversation = [*row["messages"], {"role": "assistant", "content": response}]
+        try:
+            yield scorer.token_ids(conversation)
+        except BadData as error:
+            raise BadData(f'row "{row["id"]}": {error}') from None
+
+
+def _rewarded(row: Row, rewards: list[float]) -> Row:
+    for number, reward in enumerate(rewards):
+        if not math.isfinite(reward):
+            raise BadData(
+                f'row "{row["id"]}": the reward of response {number} is {reward}; expected a '
+                "finite number: the reward model overflows in this dtype or its weights are broken"
+            )
+    return {**row, "rewards": rewards}

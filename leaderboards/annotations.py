@@ -1,0 +1,490 @@
+"""Boards from published AlpacaEval annotations: other people's judgments, recomputed here.
+
+Reads the original annotations.json (a file, or a folder of model folders such as
+results/<model>/<annotator>/annotations.json) and a parquet table with one row a judgment (model,
+row, instruction_sha256_16, preference, len_model, len_baseline). Rows are joined to instructions by
+content, never by position. One judge and one baseline to a board: a folder that mixes them is
+refused.
+
+What may be wrong with the rows of a model, and what happens:
+
+    judgment failed (null, NaN, -1) or row absent    counted as failed; more than 1 % of the prompt
+                                                     set (published rows miss up to 3) is an error
+    preference outside [1, 2] (0 = an old draw)      error
+    instruction repeated, or not in the set          error
+    answer missing (null)                            error; an empty answer is an answer (counted)
+
+With `allow_partial` the errors become counts in the cell's details, marked `partial`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.errors import BadData, MissingExtra
+from harness.hashing import digest
+from harness.metrics.alpaca import (
+    GAMED_TABLE,
+    AlpacaScores,
+    Reference,
+    average_length,
+    evaluate_board,
+    instruction_id,
+    read_reference,
+)
+from harness.records import Cell
+from harness.stats.length_control import (
+    DEFAULT_FORMULA,
+    LengthControlResult,
+    Mode,
+    Rows,
+    fit_board,
+    of_baseline,
+)
+
+Floats = NDArray[np.float64]
+
+SUITE = "alpaca_eval2"
+JUDGE = "weighted_alpaca_eval_gpt4_turbo"  # of tables that do not name theirs
+BASELINE = "gpt4_1106_preview"
+MISSING_LIMIT = 0.01
+PARQUET_COLUMNS = (
+    "model",
+    "row",
+    "instruction_sha256_16",
+    "preference",
+    "len_model",
+    "len_baseline",
+)
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """Judgments of one model as they lie in a file: ids, preferences (NaN = failed), lengths.
+
+    A missing answer has length NaN.
+    """
+
+    model: str
+    judge: str
+    baseline: str
+    ids: tuple[str, ...]
+    preferences: Floats
+    model_lengths: Floats
+    baseline_lengths: Floats
+    source: str
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """What was wrong with the rows of one model; `kept` are the usable ones, in file order."""
+
+    absent: int
+    unjudged: int
+    out_of_range: int
+    repeated: int
+    foreign: int
+    unanswered: int
+    empty: int
+    kept: NDArray[np.int64] = field(repr=False)
+    examples: dict[str, str] = field(default_factory=dict)
+
+    def faults(self, expected: int) -> list[str]:
+        """Reasons to refuse the rows, each with its count and an example."""
+        counts = {
+            "preference outside [1, 2]": self.out_of_range,
+            "repeated instruction": self.repeated,
+            "instruction outside the set": self.foreign,
+            "missing answer": self.unanswered,
+        }
+        faults = [
+            f"{count} x {name} (e.g. {self.examples[name]})" for name, count in counts.items() if count
+        ]
+        failed = self.absent + self.unjudged
+        if failed > MISSING_LIMIT * expected:
+            faults.append(f"{failed} of {expected} instructions absent or unjudged")
+        return faults
+
+
+def published_board(
+    path: Path,
+    *,
+    lc_mode: Mode = "exact",
+    reference_data: Path | None = None,
+    judge: str | None = None,
+    models: Sequence[str] | None = None,
+    allow_partial: bool = False,
+    rounds: int = 1000,
+) -> list[Cell]:
+    """Cells of every model annotated below `path`, scale "published".
+
+    Per model: lc_win_rate and win_rate (primary), discrete_win_rate and avg_length; the other
+    columns of the official leaderboard (standard errors, wins, draws, n_total) are in `details`.
+    Intervals are 95 % bootstraps over instructions with draws shared by all models.
+
+    Args:
+        lc_mode: `exact`, or `compat-legacy` / `compat-stable` to reproduce published figures;
+            these also take difficulties by row position, as the original does.
+        reference_data: folder with df_gamed.csv and instruction_table.csv; by default it is
+            looked for beside the annotations and in an installed alpaca_eval package.
+        judge, models: keep only these.
+        allow_partial: score incomplete models, too, and mark them.
+
+    Raises:
+        BadData: no annotations, mixed judges or baselines, faulty rows, no reference data.
+        MissingExtra: parquet without pyarrow, compat modes without scikit-learn.
+    """
+    found = read_annotations(path)
+    if judge is not None:
+        found = [item for item in found if item.judge == judge]
+    if models is not None:
+        found = [item for item in found if item.model in models]
+    if not found:
+        raise BadData(f"no annotations left below {path}; check the judge and model names")
+    _one_board(found)
+    reference = read_reference(find_reference(path, reference_data))
+    covered = [inspect(item, reference) for item in found]
+    for item, coverage in zip(found, covered):
+        faults = coverage.faults(len(reference.ids))
+        if faults and not allow_partial:
+            raise BadData(
+                f"{item.model} ({item.source}): {'; '.join(faults)}; correct the file, or score "
+                "what is there with --allow-partial"
+            )
+    aligned = [_align(item, coverage, reference) for item, coverage in zip(found, covered)]
+    results = _length_controls(found, covered, aligned, reference, lc_mode)
+    prompt_set = digest(list(reference.ids))
+    scores = evaluate_board(
+        aligned, prompt_set, anchors=reference.anchors, results=results, rounds=rounds
+    )
+    cells: list[Cell] = []
+    for item, coverage, score in zip(found, covered, scores):
+        cells += _cells(item, coverage, score, prompt_set, len(reference.ids))
+    return cells
+
+
+def read_annotations(path: Path) -> list[Annotations]:
+    """All annotations in a .parquet or .json file, or in a folder, sorted by model.
+
+    In a folder every annotations.json and annotations*.parquet below it is read.
+
+    Raises:
+        BadData: nothing to read, an unreadable file, or one model in two places.
+    """
+    if path.is_dir():
+        files = sorted([*path.rglob("annotations.json"), *path.rglob("annotations*.parquet")])
+    else:
+        files = [path]
+    if not files or not path.exists():
+        raise BadData(f"no annotations at {path}; expected annotations.json or a parquet table")
+    found: list[Annotations] = []
+    for file in files:
+        found += _read_parquet(file) if file.suffix == ".parquet" else _read_json(file)
+    found.sort(key=lambda item: (item.model, item.judge, item.source))
+    for first, second in zip(found, found[1:]):
+        if (first.model, first.judge) == (second.model, second.judge):
+            raise BadData(f"{first.model} is annotated in both {first.source} and {second.source}")
+    return found
+
+
+def find_reference(path: Path, given: Path | None = None) -> Path:
+    """Folder that holds df_gamed.csv: the one given, else beside the annotations or their parents,
+    else inside an installed alpaca_eval package.
+
+    Raises:
+        BadData: nowhere.
+    """
+    if given is not None:
+        folder = given if given.is_dir() else given.parent
+        if not (folder / GAMED_TABLE).exists():
+            raise BadData(f"{GAMED_TABLE} is not in {folder}")
+        return folder
+    start = path if path.is_dir() else path.parent
+    for folder in (start, *start.resolve().parents[:2]):
+        if (folder / GAMED_TABLE).exists():
+            return folder
+    package = find_spec("alpaca_eval")
+    for root in (package.submodule_search_locations or []) if package else []:
+        for file in sorted(Path(root).rglob(GAMED_TABLE)):
+            return file.parent
+    raise BadData(
+        f"{GAMED_TABLE} was not found beside {path}: length control needs it (hub data set "
+        "tatsu-lab/alpaca_eval); give its folder with --reference-data"
+    )
+
+
+def inspect(item: Annotations, reference: Reference) -> Coverage:
+    """Sort the rows of one model into usable and faulty ones."""
+    known, seen = set(reference.ids), set[str]()
+    counts: Counter[str] = Counter()
+    examples: dict[str, str] = {}
+    kept = []
+    for place, (id, preference) in enumerate(zip(item.ids, item.preferences)):
+        fault = None
+        if id not in known:
+            fault = "instruction outside the set"
+        elif id in seen:
+            fault = "repeated instruction"
+        elif math.isnan(item.model_lengths[place]) or math.isnan(item.baseline_lengths[place]):
+            fault = "missing answer"
+        elif not math.isnan(preference) and not 1.0 <= preference <= 2.0:
+            fault = "preference outside [1, 2]"
+            examples.setdefault(fault, f"{preference} in row {place}")
+        seen.add(id)
+        if fault is None:
+            kept.append(place)
+        else:
+            counts[fault] += 1
+            examples.setdefault(fault, f"row {place}, {id}")
+    usable = np.array(kept, dtype=np.int64)
+    return Coverage(
+        absent=len(known) - len(known & seen),
+        unjudged=int(np.isnan(item.preferences[usable]).sum()),
+        out_of_range=counts["preference outside [1, 2]"],
+        repeated=counts["repeated instruction"],
+        foreign=counts["instruction outside the set"],
+        unanswered=counts["missing answer"],
+        empty=int((item.model_lengths[usable] == 0).sum()),
+        kept=usable,
+        examples=examples,
+    )
+
+
+def _one_board(found: Iterable[Annotations]) -> None:
+    for what in ("judge", "baseline"):
+        names: dict[str, list[str]] = {}
+        for item in found:
+            names.setdefault(getattr(item, what), []).append(item.model)
+        if len(names) > 1:
+            listed = "; ".join(f"{name} ({len(ms)}, e.g. {ms[0]})" for name, ms in names.items())
+            raise BadData(
+                f"the annotations mix {len(names)} {what}s, whose scores cannot be ranked together: "
+                f"{listed}; choose one"
+            )
+
+
+def _align(item: Annotations, coverage: Coverage, reference: Reference) -> Rows:
+    """One row for each instruction of the set, in its order; NaN where there is none."""
+    place = {id: index for index, id in enumerate(reference.ids)}
+    target = [place[item.ids[row]] for row in coverage.kept]
+    preferences = np.full(len(place), np.nan)
+    model_lengths, baseline_lengths = np.zeros(len(place)), np.zeros(len(place))
+    preferences[target] = item.preferences[coverage.kept]
+    model_lengths[target] = item.model_lengths[coverage.kept]
+    baseline_lengths[target] = item.baseline_lengths[coverage.kept]
+    try:
+        return Rows(preferences, model_lengths, baseline_lengths, reference.difficulty)
+    except BadData as error:
+        raise BadData(f"{item.model} ({item.source}): {error}") from None
+
+
+def _length_controls(
+    found: Sequence[Annotations],
+    covered: Sequence[Coverage],
+    aligned: Sequence[Rows],
+    reference: Reference,
+    mode: Mode,
+) -> list[LengthControlResult]:
+    """Fits of all models; the baseline against itself needs none."""
+    inputs = []
+    for item, coverage, rows in zip(found, covered, aligned):
+        if mode != "exact":
+            # As the original: rows in file order, difficulty by position. With an instruction
+            # absent, every later row gets its predecessor's neighbour's difficulty.
+            kept = coverage.kept
+            rows = Rows(
+                item.preferences[kept],
+                item.model_lengths[kept],
+                item.baseline_lengths[kept],
+                reference.difficulty[: len(kept)],
+            )
+        inputs.append(rows)
+    others = [k for k, item in enumerate(found) if item.model != item.baseline]
+    fits = fit_board([inputs[k] for k in others], anchors=reference.anchors, mode=mode)
+    results: list[LengthControlResult] = [
+        of_baseline(len(rows.preferences), mode, DEFAULT_FORMULA) for rows in inputs
+    ]
+    for k, result in zip(others, fits):
+        results[k] = result
+    return results
+
+
+def _cells(
+    item: Annotations, coverage: Coverage, score: AlpacaScores, prompt_set: str, expected: int
+) -> list[Cell]:
+    raw, lc = score.raw, score.length_controlled
+    shared: dict[str, Any] = {
+        "system": item.model,
+        "suite": SUITE,
+        "n_expected": score.n_expected,
+        "n_scored": score.n_scored,
+        "n_failed": score.n_expected - score.n_scored,
+        "scale": "published",
+        "judge": item.judge,
+        "judge_fingerprint": digest(["published", item.judge, item.baseline]),
+        "decode_fingerprint": None,
+        "prompt_set": prompt_set,
+    }
+    notes = {
+        "baseline": item.baseline,
+        "partial": bool(coverage.faults(expected)),
+        "n_absent": coverage.absent,
+        "n_unjudged": coverage.unjudged,
+        "n_out_of_range": coverage.out_of_range,
+        "n_repeated": coverage.repeated,
+        "n_foreign": coverage.foreign,
+        "n_unanswered": coverage.unanswered,
+        "n_empty_answers": coverage.empty,
+    }
+    official = {
+        "win_rate": raw.win_rate,
+        "standard_error": raw.standard_error,
+        "n_wins": raw.n_wins,
+        "n_wins_base": raw.n_wins_base,
+        "n_draws": raw.n_draws,
+        "n_total": raw.n_total,
+        "discrete_win_rate": raw.discrete_win_rate,
+        "avg_length": average_length(int(n) for n in item.model_lengths[coverage.kept]),
+        "length_controlled_winrate": lc.lc_win_rate,
+        "lc_standard_error": lc.standard_error,
+    }
+    fitted = {
+        "lc_mode": lc.mode,
+        "lc_folds": lc.folds,
+        "lc_C": lc.strength,
+        **{f"lc_weight_{name}": w for name, w in zip(lc.columns, lc.coefficients)},
+        "extreme_change": score.extreme_change,
+    }
+    return [
+        Cell(
+            metric="lc_win_rate",
+            value=lc.lc_win_rate,
+            interval=score.lc_interval,
+            replicates=tuple(score.lc_replicates.tolist()),
+            details={**official, **fitted, **notes},
+            **shared,
+        ),
+        Cell(
+            metric="win_rate",
+            value=raw.win_rate,
+            interval=score.interval,
+            bounds=score.bounds,
+            replicates=tuple(score.replicates.tolist()),
+            details={**official, **notes},
+            **shared,
+        ),
+        Cell(
+            metric="discrete_win_rate",
+            value=raw.discrete_win_rate,
+            primary=False,
+            details=notes,
+            **shared,
+        ),
+        Cell(
+            metric="avg_length",
+            value=float(official["avg_length"]),
+            unit="characters",
+            primary=False,
+            details=notes,
+            **shared,
+        ),
+    ]
+
+
+def _read_parquet(path: Path) -> list[Annotations]:
+    try:
+        import pyarrow.parquet
+    except ImportError:
+        raise MissingExtra("pyarrow (to read parquet annotations)", "alpaca") from None
+    try:
+        table = pyarrow.parquet.read_table(path)
+    except (OSError, pyarrow.ArrowException) as error:
+        raise BadData(f"{path} is no readable parquet table: {error}") from None
+    absent = [name for name in PARQUET_COLUMNS if name not in table.column_names]
+    if absent:
+        raise BadData(f"{path} lacks column {absent[0]}; expected {', '.join(PARQUET_COLUMNS)}")
+    columns = {name: table[name].to_pylist() for name in table.column_names}
+    size = table.num_rows
+    judges = columns.get("annotator", [JUDGE] * size)
+    baselines = columns.get("generator_1", [BASELINE] * size)
+    groups: dict[tuple[str, str, str], list[int]] = {}
+    for place in range(size):
+        groups.setdefault((columns["model"][place], judges[place], baselines[place]), []).append(place)
+    found = []
+    for (model, judge, baseline), places in groups.items():
+        places.sort(key=lambda place: columns["row"][place])
+        found.append(
+            Annotations(
+                model=model,
+                judge=judge,
+                baseline=baseline,
+                ids=tuple(columns["instruction_sha256_16"][place] for place in places),
+                preferences=_preferences([columns["preference"][place] for place in places], path),
+                model_lengths=_lengths([columns["len_model"][place] for place in places]),
+                baseline_lengths=_lengths([columns["len_baseline"][place] for place in places]),
+                source=path.name,
+            )
+        )
+    return found
+
+
+def _read_json(path: Path) -> list[Annotations]:
+    try:
+        rows = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadData(f"{path} is no readable JSON: {error}") from None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows) or not rows:
+        raise BadData(f"{path} is no list of annotation objects")
+    needed = ("instruction", "output_1", "generator_1", "output_2", "generator_2", "preference")
+    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for place, row in enumerate(rows):
+        lost = [name for name in needed if name not in row]
+        if lost or not isinstance(row["instruction"], str):
+            raise BadData(f"{path}, row {place}: no {lost[0] if lost else 'instruction text'}")
+        judge = row.get("annotator") or JUDGE
+        groups.setdefault((row["generator_2"], str(judge), row["generator_1"]), []).append(row)
+    return [
+        Annotations(
+            model=str(model),
+            judge=judge,
+            baseline=str(baseline),
+            ids=tuple(instruction_id(row["instruction"]) for row in own),
+            preferences=_preferences([row["preference"] for row in own], path),
+            model_lengths=_lengths([_length(row["output_2"]) for row in own]),
+            baseline_lengths=_lengths([_length(row["output_1"]) for row in own]),
+            source=str(Path(*path.parts[-3:])),
+        )
+        for (model, judge, baseline), own in groups.items()
+    ]
+
+
+def _length(output: object) -> int | None:
+    return len(output) if isinstance(output, str) else None
+
+
+def _lengths(values: Sequence[float | None]) -> Floats:
+    return np.array([math.nan if value is None else float(value) for value in values])
+
+
+def _preferences(values: Sequence[object], path: Path) -> Floats:
+    """Preferences as numbers: null and -1 are failed judgments, 0 an old spelling of a draw."""
+    result = np.full(len(values), np.nan)
+    for place, value in enumerate(values):
+        if value is None or value == -1:
+            continue
+        try:
+            number = float(value)  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            raise BadData(f"{path}: preference {value!r} is no number") from None
+        result[place] = 1.5 if number == 0.0 else number
+    return result

@@ -1,0 +1,235 @@
+"""WRPO's losses against vectors of the released code, and the laws they must obey."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import settings as effort
+from hypothesis import strategies as st
+from torch import Tensor
+
+from harness.errors import BadRecord, UnknownName
+from harness.train.losses import LOSSES, get_loss
+from harness.train.settings import LossSettings
+from methods.wrpo.loss import (
+    alpha_schedule,
+    released_loss,
+    released_training_steps,
+    weighted_loss,
+    wrpo_ipo_loss,
+    wrpo_loss,
+    wrpo_simpo_loss,
+    wrpo_two_pairs_loss,
+)
+
+alphas = st.floats(0, 1)
+seeds = st.integers(0, 200)
+
+
+def test_golden_losses_rewards_and_gradients(golden: Callable[[str], Path]) -> None:
+    for case in json.loads(golden("wrpo/wrpo_loss.json").read_text())["cases"]:
+        inputs, name = case["inputs"], case["name"]
+        if "error" in case:
+            with pytest.raises(UnknownName):
+                released_loss(inputs["loss_type"])
+            continue
+        dtype = getattr(torch, inputs["dtype"])
+        tolerance = 1e-12 if dtype == torch.float64 else 2e-6
+        settings = LossSettings(
+            beta=inputs["beta"],
+            label_smoothing=inputs["label_smoothing"],
+            alpha_end=inputs["alpha_end"],
+            alpha_mode="dynamic" if inputs["is_dynamic"] else "static",
+            released=True,
+        )
+        alpha = settings.alpha(inputs["global_step"], inputs["num_training_steps"])
+        assert alpha == pytest.approx(inputs["alpha_used"], rel=1e-12), name
+        policy = table(inputs, "policy", dtype).requires_grad_()
+        losses, metrics = released_loss(inputs["loss_type"])(
+            policy, table(inputs, "reference", dtype), torch.ones_like(policy),
+            alpha=alpha, settings=settings,
+        )  # fmt: skip
+        losses.mean().backward()
+        out = case["outputs"]
+        assert losses.dtype == dtype
+        assert policy.grad is not None
+        rejected = metrics["rewards"][:, 2:]
+        for found, expected in (
+            (losses, out["losses"]),
+            (losses.mean(), out["mean_loss"]),
+            (metrics["rewards"][:, :2], out["chosen_rewards"]),
+            (rejected, out["rejected_rewards"]),
+            (metrics["margins"] + rejected[:, 0], out["weighted_chosen_rewards"]),
+            (policy.grad[:, :2], out["grad_mean_loss_wrt_policy_chosen"]),
+            (policy.grad[:, 2:], out["grad_mean_loss_wrt_policy_rejected"]),
+        ):
+            reference = torch.tensor(expected, dtype=dtype).reshape(found.shape)
+            torch.testing.assert_close(
+                found.detach(), reference, rtol=tolerance, atol=tolerance, msg=name
+            )
+
+
+def table(inputs: dict[str, Any], prefix: str, dtype: torch.dtype) -> Tensor:
+    parts = [inputs[f"{prefix}_{side}_logps"] for side in ("chosen", "rejected")]
+    return torch.cat([torch.tensor(part, dtype=dtype) for part in parts], dim=1)
+
+
+def test_golden_schedule(golden: Callable[[str], Path]) -> None:
+    data = json.loads(golden("wrpo/alpha_schedule.json").read_text())
+    for schedule in data["schedules"]:
+        line = {
+            "start": schedule["start_value"],
+            "end": schedule["end_value"],
+            "start_step": schedule["start_step"],
+            "end_step": schedule["end_step"],
+        }
+        found = [alpha_schedule(step, **line) for step in schedule["steps"]]
+        assert found == pytest.approx(schedule["values"], rel=1e-12)
+    empty = data["zero_length"]
+    line = {
+        "start": empty["start_value"],
+        "end": empty["end_value"],
+        "start_step": empty["start_step"],
+        "end_step": empty["end_step"],
+    }
+    for result in empty["results"]:
+        if "error" in result:
+            with pytest.raises(ZeroDivisionError):
+                alpha_schedule(result["step"], released=True, **line)
+            assert alpha_schedule(result["step"], **line) == empty["start_value"]
+        else:
+            assert alpha_schedule(result["step"], **line) == result["value"]
+            assert alpha_schedule(result["step"], released=True, **line) == result["value"]
+    for count in data["training_step_counts"]:
+        found_steps = released_training_steps(
+            count["len_train_dataloader_per_process"],
+            count["gradient_accumulation_steps"],
+            count["num_train_epochs"],
+        )
+        assert found_steps == count["num_training_steps"]
+
+
+def draw(seed: int, rows: int = 3, responses: int = 3) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    policy = -100 * torch.rand(rows, responses, generator=generator, dtype=torch.float64)
+    frozen = policy + 5 * torch.randn(rows, responses, generator=generator, dtype=torch.float64)
+    return policy, frozen, torch.randint(1, 50, (rows, responses), generator=generator)
+
+
+def losses_of(function: Any, data: tuple[Tensor, ...], alpha: float, **options: Any) -> Tensor:
+    settings = LossSettings(**{"beta": 0.1, **options})
+    result: Tensor = function(*data, alpha=alpha, settings=settings)[0]
+    return result
+
+
+def pair(data: tuple[Tensor, ...], first: int) -> tuple[Tensor, ...]:
+    return tuple(tensor[:, [first, 2]] for tensor in data)
+
+
+@pytest.mark.parametrize(
+    ("function", "limit", "options"),
+    [
+        (wrpo_loss, "dpo", {"label_smoothing": 0.1}),
+        (wrpo_simpo_loss, "simpo", {"gamma_over_beta": 0.3, "beta": 2.0}),
+        (wrpo_ipo_loss, "ipo", {"tau": 0.2}),
+        (wrpo_ipo_loss, "ipo", {"normalisation": "sum"}),
+    ],
+)
+@pytest.mark.parametrize(("alpha", "column"), [(0.0, 1), (1.0, 0)])
+def test_the_ends_of_alpha_are_the_pair_losses(
+    function: Any, limit: str, options: dict[str, Any], alpha: float, column: int
+) -> None:
+    data = draw(1)
+    expected = losses_of(LOSSES[limit].function, pair(data, column), 0.0, **options)
+    torch.testing.assert_close(losses_of(function, data, alpha, **options), expected)
+
+
+@given(alpha=alphas, seed=seeds)
+@effort(max_examples=30, deadline=None)
+def test_loss_is_convex_in_alpha_and_swapping_mirrors_it(alpha: float, seed: int) -> None:
+    data = draw(seed)
+    ends = [losses_of(wrpo_loss, data, end) for end in (0.0, 1.0)]
+    found = losses_of(wrpo_loss, data, alpha)
+    assert (found <= (1 - alpha) * ends[0] + alpha * ends[1] + 1e-9).all()
+    swapped = tuple(tensor[:, [1, 0, 2]] for tensor in data)
+    torch.testing.assert_close(losses_of(wrpo_loss, swapped, 1 - alpha), found)
+
+
+@given(alpha=alphas, seed=seeds)
+@effort(max_examples=30, deadline=None)
+def test_gradients_of_the_three_responses_sum_to_zero(alpha: float, seed: int) -> None:
+    policy, frozen, lengths = draw(seed)
+    policy.requires_grad_()
+    losses_of(wrpo_loss, (policy, frozen, lengths), alpha).mean().backward()
+    assert policy.grad is not None
+    torch.testing.assert_close(policy.grad.sum(1), torch.zeros(3, dtype=torch.float64))
+
+
+@given(alpha=alphas, seed=seeds, shift=st.floats(-50, 50))
+@effort(max_examples=30, deadline=None)
+def test_shifting_policy_and_reference_together_changes_nothing(
+    alpha: float, seed: int, shift: float
+) -> None:
+    policy, frozen, lengths = draw(seed)
+    column = torch.tensor([0.0, shift, 0.0], dtype=torch.float64)
+    torch.testing.assert_close(
+        losses_of(wrpo_loss, (policy + column, frozen + column, lengths), alpha),
+        losses_of(wrpo_loss, (policy, frozen, lengths), alpha),
+    )
+
+
+@given(seed=seeds)
+@effort(max_examples=30, deadline=None)
+def test_two_pairs_are_at_least_wrpo_at_one_half(seed: int) -> None:
+    data = draw(seed)
+    gap = losses_of(wrpo_two_pairs_loss, data, 0.0) - losses_of(wrpo_loss, data, 0.5)
+    assert (gap >= -1e-12).all()
+    same = tuple(tensor[:, [0, 0, 2]] for tensor in data)
+    torch.testing.assert_close(
+        losses_of(wrpo_two_pairs_loss, same, 0.0), losses_of(wrpo_loss, same, 0.5)
+    )
+
+
+def test_policy_equal_to_reference_gives_log_2_for_every_alpha() -> None:
+    policy, _, lengths = draw(0)
+    for alpha in (0.0, 0.3, 1.0):
+        found = losses_of(wrpo_loss, (policy, policy, lengths), alpha)
+        assert found.tolist() == pytest.approx([math.log(2)] * 3)
+
+
+def test_equal_preferred_responses_make_alpha_idle() -> None:
+    same = tuple(tensor[:, [0, 0, 2]] for tensor in draw(0))
+    torch.testing.assert_close(losses_of(wrpo_loss, same, 0.1), losses_of(wrpo_loss, same, 0.9))
+
+
+def test_any_number_of_preferred_responses_with_weights() -> None:
+    data, settings = draw(4, responses=5), LossSettings(beta=0.1)
+    weights = torch.tensor([0.0, 0.3, 0.0, 0.7])
+    found, metrics = weighted_loss(*data, weights=weights, settings=settings)
+    three = tuple(tensor[:, [1, 3, 4]] for tensor in data)
+    torch.testing.assert_close(found, losses_of(wrpo_loss, three, 0.3))
+    assert metrics["rewards"].shape == (3, 5)
+    per_row, _ = weighted_loss(*data, weights=weights.expand(3, 4), settings=settings)
+    torch.testing.assert_close(per_row, found)
+    with pytest.raises(BadRecord, match="2 weights for 4 preferred"):
+        weighted_loss(*data, weights=torch.ones(2), settings=settings)
+
+
+def test_alpha_out_of_range_needs_the_released_flag() -> None:
+    data = draw(0)
+    with pytest.raises(BadRecord, match="expected a weight in"):
+        losses_of(wrpo_loss, data, 1.5)
+    losses_of(wrpo_loss, data, 1.5, released=True)
+
+
+def test_the_hybrid_without_reference_is_declared_so() -> None:
+    assert not get_loss("wrpo_simpo").needs_reference
+    assert get_loss("wrpo_ipo").needs_reference
+    assert get_loss("wrpo").responses == ("source", "target", "rejected")
