@@ -38,6 +38,7 @@ _HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
 _MODEL_FILES = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "*.py")
 _NOT_MODEL = {"trainer_state.json", "all_results.json", "train_results.json"}
 _KEEP = {"cpu": 4, "cuda": 1}  # loaded models kept per kind of device
+_KEEP_PARAMETERS = 1_000_000_000  # and together no more than these, but the newest
 _LOADED: OrderedDict[tuple[object, ...], tuple[Any, Any]] = OrderedDict()
 
 
@@ -232,14 +233,24 @@ def _load(
         _LOADED.move_to_end(key)
         return _LOADED[key]
     place = device.partition(":")[0]
-    same_place = [known for known in _LOADED if str(known[4]).partition(":")[0] == place]
-    for known in same_place[: max(0, len(same_place) + 1 - _KEEP.get(place, 1))]:
-        del _LOADED[known]
-    gc.collect()
+    if not fresh or place != "cpu":  # training needs a GPU's memory for itself
+        _make_room(place)
     loaded = _load_now(kind, source, device, wanted, trust_remote_code)
     if not fresh:
         _LOADED[key] = loaded
     return loaded
+
+
+def _make_room(place: str) -> None:
+    """Forget the models used longest ago, so that one more may be kept on this kind of device."""
+    kept = [key for key in _LOADED if str(key[4]).partition(":")[0] == place]
+    while len(kept) >= _KEEP.get(place, 1) or sum(map(_size, kept)) > _KEEP_PARAMETERS:
+        del _LOADED[kept.pop(0)]
+    gc.collect()
+
+
+def _size(key: tuple[object, ...]) -> int:
+    return sum(parameter.numel() for parameter in _LOADED[key][0].parameters())
 
 
 def _load_now(

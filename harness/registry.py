@@ -86,10 +86,9 @@ OPERATION_MODULES = {
     "judge_arena": "harness.judging.operations",
     "judge_mt_bench": "harness.judging.operations",
     "judge_mt_bench_pairwise": "harness.judging.operations",
-    "score_alpaca": "harness.suites.scores",
-    "score_arena": "harness.suites.scores",
-    "score_mt_bench": "harness.suites.scores",
-    "score_mt_bench_pairwise": "harness.suites.scores",
+    "score_alpaca": "harness.judging.alpaca_scores",
+    "score_arena": "harness.judging.arena_scores",
+    "score_mt_bench": "harness.judging.mt_bench_scores",
     "train_sft": "harness.train.sft",
 }
 

@@ -44,6 +44,7 @@ class Entry(Record):
     spread: float | None = None
     standing: str = ""
     interval: Interval | None = None
+    failed: str = ""
     reason: str = ""
 
 
@@ -223,6 +224,7 @@ def _entry(
         spread=float(spread) if isinstance(spread, int | float) else None,
         standing=standing,
         interval=score.interval if column.interval else None,
+        failed=score.failed,
         reason=score.reason,
     )
 

@@ -23,6 +23,7 @@ from harness.records import Record
 
 NANO = "nano:"
 REFERENCE = "reference"
+_IDS = ("id", "uid", "question_id")
 
 
 class ImportAnswersParams(Record):
@@ -102,10 +103,7 @@ def _nano_answers(row: Row, source: str) -> list[str]:
         if not item.reference_guided:
             return []
         return [world.reference_answer(item, turn) for turn in range(len(turns))]
-    try:
-        return [world.baseline_answer(item, turn, flavour) for turn in range(len(turns))]
-    except ValueError as error:
-        raise UserError(f'answers "{source}": {error}, {REFERENCE}') from None
+    return [world.baseline_answer(item, turn, flavour) for turn in range(len(turns))]
 
 
 class _Stored:
@@ -126,15 +124,17 @@ class _Stored:
                     f"{path}, record {number}: no answer in ({keys}); expected output, messages, "
                     "choices, answers or responses"
                 ) from None
-            for key in ("id", "uid", "question_id"):
+            for key in _IDS:
                 if key in stored:
                     self.by_id[str(stored[key])] = answers
             if isinstance(stored.get("instruction"), str):
                 self.by_text[stored["instruction"]] = answers
 
     def find(self, row: Row, source: str) -> list[str]:
-        by_id = self.by_id.get(row["id"])
-        return by_id if by_id is not None else self.by_text.get(turns_of(row)[0], [])
+        for key in _IDS:
+            if str(row.get(key)) in self.by_id:
+                return self.by_id[str(row[key])]
+        return self.by_text.get(turns_of(row)[0], [])
 
 
 def _read_any(path: Path) -> list[Any]:

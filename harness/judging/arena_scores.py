@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from harness.judging.scores import (
@@ -30,7 +32,9 @@ from harness.operations import Artifact, Context, Row, operation
 from harness.records import Cell
 from harness.stats.bradley_terry import fit_style, refit_style
 
+Floats = NDArray[np.float64]
 StyleFeature = Literal["length", "header", "list", "bold"]
+PRIOR = 0.1  # drawn games, see `_style_fits`
 
 
 class ScoreArenaParams(CellParams):
@@ -64,7 +68,9 @@ def score_arena(
     )
     table = tabulate(
         [
-            Judgment(row["id"], params.system, (row["games"][0]["verdict"], row["games"][1]["verdict"]))
+            Judgment(
+                row["id"], params.system, (row["games"][0]["verdict"], row["games"][1]["verdict"])
+            )
             for row in rows
         ],
         weight=params.weight,
@@ -115,15 +121,22 @@ def _score_cells(
         **failures([game for row in rows for game in row["games"]]),
     }
     bounds = None if line.bounds is None else (100 * line.bounds[0], 100 * line.bounds[1])
-    shared = {"interval": interval, "replicates": 100 * line.replicates, "bounds": bounds}
-    score = maker.cell("score", _percent(line.score), tally, details=details, **shared)
-    if line.score is None:
-        return [score, maker.cell("bt_win_rate", None, tally, primary=False)]
+    shared = partial(
+        maker.cell,
+        tally=tally,
+        interval=interval,
+        replicates=100 * line.replicates if line.score is not None else (),
+        bounds=bounds,
+    )
+    score = shared("score", _percent(line.score), details=details)
     # With a single baseline the Bradley-Terry win rate is the mean of the rows, so it shares the
     # replicates; it is fitted all the same, as a check that stays visible.
-    fit = fit_style(np.zeros((*table.rows.shape, 0)), table.wins, table.rows.astype(np.float64))
-    win_rate = float(fit.win_rates[0])
-    return [score, maker.cell("bt_win_rate", 100 * win_rate, tally, primary=False, **shared)]
+    win_rate = None
+    if line.score is not None:
+        none = np.zeros((*table.rows.shape, 0))
+        fit = fit_style(none, table.wins, table.rows.astype(np.float64))
+        win_rate = 100 * float(fit.win_rates[0])
+    return [score, shared("bt_win_rate", win_rate, primary=False)]
 
 
 def _category_details(table: GameTable, rows: list[Row], system: str) -> dict[str, float]:
@@ -153,22 +166,49 @@ def _style_cell(
     features = style_differences(model[None], baseline)[..., columns]
     spread = features.std(axis=(0, 1))
     features = features / np.where(spread > 0, spread, 1.0)  # scaled, not centred
-    wins, counts = table.wins, table.rows.astype(np.float64)
-    fit = fit_style(features, wins, counts)
+    features = np.where(table.complete[..., None], features, 0.0)
     drawn = prompt_counts(table, maker.prompt_set, params.rounds, clusters)
-    seen = (drawn @ table.rows[0]) > 0
-    replicates = np.full(params.rounds, float(fit.win_rates[0]))
-    replicates[seen] = refit_style(features, wins, counts, drawn[seen], fit).win_rates[:, 0]
-    slopes = zip(params.style_features, fit.coefficients, strict=True)
+    wins, games = table.wins, table.rows.astype(np.float64)
+    rates, slopes_found = _style_fits(features, wins, games, drawn)
+    bounds = None
+    if not table.complete.all():
+        lost = np.where(table.complete, games, 2.0 * params.weight)
+        won = np.where(table.complete, wins, lost)
+        ends = [_style_fits(features, end, lost, drawn[:1])[0][0] for end in (wins, won)]
+        bounds = (100 * min(*ends, rates[0]), 100 * max(*ends, rates[0]))
+    slopes = zip(params.style_features, slopes_found, strict=True)
     return maker.cell(
         "style_controlled",
-        100 * float(fit.win_rates[0]),
+        100 * rates[0],
         Tally(int(table.expected.sum()), int(table.complete.sum())),
-        replicates=100 * replicates,
+        replicates=100 * rates[1:],
+        bounds=bounds,
         primary=False,
         kind="bootstrap over prompts" if clusters is None else "bootstrap over prompt clusters",
         details={f"slope:{name}": float(slope) for name, slope in slopes},
     )
+
+
+def _style_fits(
+    features: Floats, wins: Floats, rows: Floats, drawn: NDArray[np.int32]
+) -> tuple[Floats, Floats]:
+    """Win rate at no style gap, of all prompts and then of each resample, and the slopes.
+
+    On the few prompts of one system, or of a resample, style may separate wins from losses, and no
+    finite optimum exists. PRIOR drawn games at one standard deviation to either side of every
+    feature make it finite; they weigh far less than a single prompt.
+    """
+    _, n, size = features.shape
+    sides = np.concatenate([np.eye(size), -np.eye(size)])[None]
+    features = np.concatenate([features, sides], axis=1)
+    games = np.full((1, 2 * size), PRIOR)
+    rows = np.concatenate([rows, games], axis=1)
+    wins = np.concatenate([wins, games / 2], axis=1)
+    counts = np.ones((len(drawn), n + 2 * size), dtype=np.int32)
+    counts[:, :n] = drawn
+    point = fit_style(features, wins, rows)
+    again = refit_style(features, wins, rows, counts, point)
+    return np.concatenate([point.win_rates, again.win_rates[:, 0]]), point.coefficients
 
 
 def _style(answer: str) -> tuple[float, float, float, float]:

@@ -11,7 +11,16 @@ from harness.records import Record
 
 # What `sample` adds to a prompt row; the second turn's prompt is a fresh row.
 _SAMPLED = frozenset(
-    ("responses", "finish", "system", "tokens_in", "tokens_out", "rendered", "prompt_digest")
+    (
+        "responses",
+        "finish",
+        "system",
+        "error",
+        "tokens_in",
+        "tokens_out",
+        "rendered",
+        "prompt_digest",
+    )
 )
 
 
@@ -26,7 +35,7 @@ def follow_up(
     """Prompt rows of the second turn: the dialogue so far, with the system's own first answer.
 
     A first turn without any answer (`error` in its row) leaves nothing to follow up: the row keeps
-    its error, and both turns count as failed judgments.
+    its error as `first_error`, and both turns count as failed judgments.
     """
     for batch in batches:
         rows = []
@@ -40,7 +49,8 @@ def follow_up(
                 {"role": "user", "content": row["turns"][1]},
             ]
             kept = {key: value for key, value in row.items() if key not in _SAMPLED}
-            rows.append({**kept, "messages": said})
+            error = {"first_error": row["error"]} if row.get("error") else {}
+            rows.append({**kept, **error, "messages": said})
         yield rows
 
 

@@ -15,7 +15,7 @@ from harness.operations import Artifact, Context, Row, operation
 from harness.records import Cell
 
 UNIT = "points"
-BASELINE = "baseline"
+_SYSTEM, _BASELINE = "system", "baseline"  # the two sides, whatever the system is called
 _KIND = "bootstrap over questions"
 
 
@@ -45,7 +45,7 @@ def score_mt_bench(
     if pairwise is not None:
         told = params.model_copy(update={"judge_fingerprint": params.pairwise_fingerprint})
         other = cell_maker(told, texts, judgments=pairwise, **links)
-        cells += _pairwise_cells(other, params.system, pairwise.rows())
+        cells += _pairwise_cells(other, pairwise.rows())
     write_cells(context, cells)
 
 
@@ -97,13 +97,13 @@ def _legal(score: float | None) -> float | None:
     return score if score is not None and SCALE[0] <= score <= SCALE[1] else None
 
 
-def _pairwise_cells(maker: CellMaker, system: str, rows: list[Row]) -> list[Cell]:
+def _pairwise_cells(maker: CellMaker, rows: list[Row]) -> list[Cell]:
     rows = sorted(rows, key=lambda row: str(row["id"]))
     records = [
         PairRecord(
             question_id=row["id"],
-            model_1=system,
-            model_2=BASELINE,
+            model_1=_SYSTEM,
+            model_2=_BASELINE,
             g1_winner=_named(turn["games"][0]),
             g2_winner=_named(turn["games"][1]),
             turn=turn["turn"],
@@ -111,7 +111,7 @@ def _pairwise_cells(maker: CellMaker, system: str, rows: list[Row]) -> list[Cell
         for row in rows
         for turn in row["turns"]
     ]
-    line = aggregate_pairs(records, BASELINE)[system]
+    line = aggregate_pairs(records, _BASELINE)[_SYSTEM]
     found = [pair_outcome(r.g1_winner, r.g2_winner, model_first=True) for r in records]
     units = [record.question_id for record in records]
     details = {"win": line.win, "loss": line.loss, "tie": line.tie}

@@ -31,7 +31,15 @@ from harness.operations import Artifact, Context, Row, operation
 from harness.records import Record
 
 # What a prompt row says of itself that scores and boards group by.
-_KEPT = ("category", "subcategory", "cluster", "difficulty", "skill")
+_KEPT = (
+    "category",
+    "subcategory",
+    "cluster",
+    "dataset",
+    "skill",
+    "difficulty",
+    "instruction_difficulty",
+)
 CREATIVE = "creative_writing"  # Arena-Hard v2: the judge writes no own answer first
 NO_ANSWER = "no answer was generated"
 
@@ -115,10 +123,9 @@ def judge_alpaca(
             model, other = pairs[row["id"]]
             ids = [f"{row['id']}/{n}" for n in range(2) if f"{row['id']}/{n}" in judged]
             games = [{"first": first[id], **judged[id].row()} for id in ids]
-            wins = [_model_wins(game) for game in games]
-            preference = None if None in wins or not wins else sum(wins) / len(wins)
-            if model is not None and model == other:
-                preference = 0.5
+            if model is None:
+                games = [{"first": "baseline", **_game(None, row)}]
+            preference = 0.5 if model == other else _mean([_model_wins(game) for game in games])
             rows.append({**_seen(row, model, other), "games": games, "preference": preference})
         yield rows
 
@@ -127,6 +134,12 @@ def _orders(prompt: str, params: JudgeAlpacaParams) -> list[bool]:
     """For each game, whether the model's answer is shown first."""
     switched = verdicts.is_switched(prompt, params.order_seed)
     return [switched] if params.orders == "switched" else [switched, not switched]
+
+
+def _mean(wins: list[float | None]) -> float | None:
+    """Mean over the games of a prompt; one lost game loses the prompt."""
+    found = [win for win in wins if win is not None]
+    return sum(found) / len(found) if found and len(found) == len(wins) else None
 
 
 def _model_wins(game: Row) -> float | None:
@@ -162,7 +175,7 @@ def judge_arena(
         judged = judge.ask(questions, context.count)
         rows = []
         for row in batch:
-            games = _two_games(row["id"], judged, ("baseline", "model"))
+            games = _two_games(row["id"], row, judged, ("baseline", "model"))
             rows.append({**_seen(row, *pairs[row["id"]]), "games": games})
         yield rows
 
@@ -206,7 +219,7 @@ def judge_mt_bench(
                     "question": question,
                     "answer": answer,
                     "guided": bool(guide.get(row["id"])),
-                    **_game(judged.get(f"{row['id']}/{turn}")),
+                    **_game(judged.get(f"{row['id']}/{turn}"), row),
                 }
                 for turn, (question, answer) in enumerate(zip(asked, said, strict=True), 1)
             ]
@@ -255,7 +268,7 @@ def judge_mt_bench_pairwise(
                     "turn": turn,
                     "question": asked[turn - 1],
                     "answers": {"model": said[turn - 1], "baseline": other[turn - 1]},
-                    "games": _two_games(f"{row['id']}/{turn}", judged, ("model", "baseline")),
+                    "games": _two_games(f"{row['id']}/{turn}", row, judged, ("model", "baseline")),
                 }
                 for turn in range(1, len(said) + 1)
             ]
@@ -304,7 +317,7 @@ def _answer(row: Row) -> str | None:
 def _dialogue(row: Row) -> tuple[list[str], list[str | None]]:
     """Questions and answers of a response row, earlier turns taken from its messages."""
     asked = [m["content"] for m in row["messages"] if m["role"] == "user"]
-    if row.get("error"):  # of the first turn, too: see `follow_up`
+    if row.get("first_error"):  # see `follow_up`
         return asked, [None] * len(asked)
     said: list[str | None] = [m["content"] for m in row["messages"] if m["role"] == "assistant"]
     return asked, [*said, _answer(row)]
@@ -330,16 +343,19 @@ def _seen(row: Row, model: str | None, other: str) -> Row:
     return {**_described(row), "prompt": prompt, "answers": {"model": model, "baseline": other}}
 
 
-def _game(judgment: Judgment | None) -> dict[str, Any]:
+def _game(judgment: Judgment | None, row: Row) -> dict[str, Any]:
+    """What is stored of one question; without a judgment there was no answer to judge."""
     if judgment is None:
-        return {"reply": "", "verdict": None, "attempts": 0, "failure": NO_ANSWER}
+        error = row.get("first_error") or row.get("error")
+        reason = f"{NO_ANSWER}: {error}" if error else NO_ANSWER
+        return {"reply": "", "verdict": None, "attempts": 0, "failure": reason}
     return judgment.row()
 
 
 def _two_games(
-    id: str, judged: dict[str, Judgment], first: tuple[str, str]
+    id: str, row: Row, judged: dict[str, Judgment], first: tuple[str, str]
 ) -> list[dict[str, Any]]:
     return [
-        {"first": shown, **_game(judged.get(f"{id}/{number}"))}
+        {"first": shown, **_game(judged.get(f"{id}/{number}"), row)}
         for number, shown in enumerate(first)
     ]

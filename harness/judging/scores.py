@@ -132,9 +132,7 @@ class CellMaker:
         total = float(np.nansum(array))
         bounds = None
         if tally.failed:
-            low, high = (
-                factor * (total + end * tally.failed) / tally.expected for end in span
-            )
+            low, high = (factor * (total + end * tally.failed) / tally.expected for end in span)
             bounds = (low, high)
         replicates = factor * replicate_means(array, counts)
         value = factor * total / scored
@@ -144,7 +142,7 @@ class CellMaker:
 def cell_maker(
     params: CellParams, texts: Mapping[str, Sequence[str]], **links: Artifact | None
 ) -> CellMaker:
-    """A maker for the prompt set `texts` (id -> user turns); `links` become the cells' artifacts."""
+    """A maker for the prompt set `texts` (id -> user turns); `links` become cells' artifacts."""
     artifacts = {role: artifact.id for role, artifact in links.items() if artifact is not None}
     return CellMaker(params, prompt_set_hash(texts), artifacts)
 

@@ -18,15 +18,28 @@ from collections.abc import Iterable
 from typing import Literal
 
 from harness.errors import unknown
+from harness.metrics.arena_labels import ARENA_LABELS, ARENA_SYNONYMS, LABEL_STATES
+
+__all__ = [
+    "ARENA_LABELS",
+    "ARENA_SYNONYMS",
+    "COMPAT_MISSING",
+    "VERSION",
+    "Mode",
+    "PairwiseVerdict",
+    "is_switched",
+    "parse_arena_label",
+    "parse_pairwise",
+    "parse_rating",
+    "preference_from_logprobs",
+    "strip_reasoning",
+]
 
 Mode = Literal["strict", "compat"]
 PairwiseVerdict = Literal["A", "B", "tie", "error"]
 
 VERSION = 1
 COMPAT_MISSING = -1  # the original's rating of a reply without one
-
-ARENA_LABELS = ("A>>B", "A>B", "A=B", "B>A", "B>>A")  # the five that the prompt offers
-ARENA_SYNONYMS = {"A<B": "B>A", "A<<B": "B>>A", "B=A": "A=B", "B<A": "A>B", "B<<A": "A>>B"}
 
 _REASONING = re.compile(r"<(/?)(think|thinking|reasoning|reflection)>", re.IGNORECASE)
 
@@ -51,9 +64,7 @@ _PAIRWISE_VALUES: dict[str, PairwiseVerdict] = {"a": "A", "b": "B", "c": "tie", 
 
 _DOUBLE = re.compile(r"\[\[([^\[\]]{1,24})\]\]")
 _SINGLE = re.compile(r"\[([^\[\]]{1,24})\]")
-_SIGNS = str.maketrans(
-    {"≫": ">>", "≪": "<<", "＞": ">", "＜": "<", "＝": "="}
-)
+_SIGNS = str.maketrans({"≫": ">>", "≪": "<<", "＞": ">", "＜": "<", "＝": "="})
 
 
 def strip_reasoning(reply: str) -> str:
@@ -247,7 +258,7 @@ def _label(content: str) -> str | None:
     """A legal Arena-Hard label spelled with blanks, lower case or other signs, else None."""
     plain = content.replace("&gt;", ">").replace("&lt;", "<").translate(_SIGNS)
     label = "".join(plain.split()).upper()
-    return label if label in ARENA_LABELS or label in ARENA_SYNONYMS else None
+    return label if label in LABEL_STATES else None
 
 
 def _logistic(gap: float) -> float:

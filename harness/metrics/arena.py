@@ -21,29 +21,14 @@ from numpy.typing import NDArray
 
 from harness.errors import BadData, unknown
 from harness.hashing import seed_from
+from harness.metrics.arena_labels import EMPHASIS, LABEL_STATES
 from harness.records import Interval
 from harness.stats.bootstrap import cluster_counts, percentile_interval, resample_counts
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-EMPHASIS = 3  # rows of a ">>" label
-
-
-def label_rows(weight: int = EMPHASIS) -> dict[str, tuple[float, ...]]:
-    """Rows of every legal label from the view of A; emphatic ones are listed `weight` times."""
-    base: dict[str, tuple[float, ...]] = {
-        "A>>B": (1.0,) * weight,
-        "A>B": (1.0,),
-        "A=B": (0.5,),
-        "B>A": (0.0,),
-        "B>>A": (0.0,) * weight,
-    }
-    synonyms = {"A<B": "B>A", "A<<B": "B>>A", "B=A": "A=B", "B<A": "A>B", "B<<A": "A>>B"}
-    return base | {label: base[same] for label, same in synonyms.items()}
-
-
-LABEL_ROWS = label_rows()
+MISSING = 5  # state of a game without a label; 0..4 are the places in ARENA_LABELS
 
 
 @dataclass(frozen=True)
@@ -138,8 +123,7 @@ def tabulate(
     prompts = sorted({record.uid for record in records} if uids is None else set(uids))
     place = {uid: index for index, uid in enumerate(prompts)}
     row = {model: index for index, model in enumerate(models)}
-    # Game states: 0..4 from "A wins emphatically" to "B wins emphatically", 5 = missing.
-    states = np.full((len(models), len(prompts), 2), 5, dtype=np.int64)
+    states = np.full((len(models), len(prompts), 2), MISSING, dtype=np.int64)
     seen = np.zeros((len(models), len(prompts)), dtype=bool)
     for record in records:
         if record.uid not in place:
@@ -148,18 +132,9 @@ def tabulate(
         if seen[cell]:
             raise BadData(f"{record.model} has two judgments of prompt {record.uid}; expected one")
         seen[cell] = True
-        states[cell] = [_STATES.get(game, 5) if game else 5 for game in record.games]
+        states[cell] = [LABEL_STATES.get(game or "", MISSING) for game in record.games]
     expected = seen if uids is None else np.ones_like(seen)
     return _count(tuple(models), tuple(prompts), weight, states, expected)
-
-
-_STATES: dict[str, int] = {
-    label: ("A>>B", "A>B", "A=B", "B>A", "B>>A").index(canonical)
-    for label, canonical in (
-        {name: name for name in ("A>>B", "A>B", "A=B", "B>A", "B>>A")}
-        | {"A<B": "B>A", "A<<B": "B>>A", "B=A": "A=B", "B<A": "A>B", "B<<A": "A>>B"}
-    ).items()
-}
 
 
 def _count(
@@ -169,7 +144,7 @@ def _count(
     states: Ints,
     expected: NDArray[np.bool_],
 ) -> GameTable:
-    complete = (states < 5).all(axis=2)
+    complete: NDArray[np.bool_] = np.all(states != MISSING, axis=2, keepdims=False)
     # Rows (score 0, 1/2, 1) for A per state; the view of B is the mirror image.
     for_a = np.array([[0, 0, weight], [0, 0, 1], [0, 1, 0], [1, 0, 0], [weight, 0, 0], [0, 0, 0]])
     for_b = for_a[:, ::-1]
@@ -185,7 +160,7 @@ def _count(
         counts=counts,
         expected=expected,
         complete=complete,
-        missing=((states == 5) & expected[..., None]).sum(axis=1),
+        missing=((states == MISSING) & expected[..., None]).sum(axis=1),
         conflicts=conflicts.sum(axis=1),
         first_wins=first_won.sum(axis=(1, 2)),
         decided=(first_won | second_won).sum(axis=(1, 2)),
@@ -298,7 +273,9 @@ def _line(
     decided = int(table.decided[index])
     interval = None
     if scored:
-        interval = percentile_interval(replicates, level, point=score, kind=f"bootstrap over {unit}")
+        interval = percentile_interval(
+            replicates, level, point=score, kind=f"bootstrap over {unit}"
+        )
     return ArenaScore(
         model=table.models[index],
         score=score if scored else None,
@@ -315,9 +292,7 @@ def _line(
     )
 
 
-def category_scores(
-    table: GameTable, categories: Mapping[str, str]
-) -> dict[str, dict[str, float]]:
+def category_scores(table: GameTable, categories: Mapping[str, str]) -> dict[str, dict[str, float]]:
     """Point scores of each category of prompts: {category: {model: share}}, NaN without rows.
 
     Raises:

@@ -199,7 +199,9 @@ def _row_refits(
     owner = np.repeat(np.arange(cells.size), cells)
     strengths, coefficients = [], []
     for _ in range(rounds):
-        drawn = np.bincount(owner[generator.integers(0, owner.size, owner.size)], minlength=cells.size)
+        drawn = np.bincount(
+            owner[generator.integers(0, owner.size, owner.size)], minlength=cells.size
+        )
         counts = drawn.reshape(table.counts.shape).astype(np.float64)
         wins = counts[:, :, 2] + 0.5 * counts[:, :, 1]
         fit = refit_cells(features, wins[None], counts.sum(axis=2)[None], point)

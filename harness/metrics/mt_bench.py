@@ -1,4 +1,4 @@
-"""MT-Bench: from ratings and pairwise verdicts to scores (lm-sys/FastChat, llm_judge/show_result.py).
+"""MT-Bench: from ratings and pairwise verdicts to scores (lm-sys/FastChat, llm_judge).
 
 Single grading: every turn of 80 two-turn questions is rated 1..10; the score is the mean over all
 graded rows (not the mean of the two turn means, which differs when ratings are missing unevenly).
@@ -148,7 +148,9 @@ def aggregate_single(
     for model in sorted({key[0] for key in scores}):
         grid = [[scores.get((model, q, turn), math.nan) for turn in turns] for q in known]
         results.append(_single(model, np.array(grid), names, tuple(turns), counts, level))
-    return sorted(results, key=lambda line: (line.average is None, -(line.average or 0), line.model))
+    return sorted(
+        results, key=lambda line: (line.average is None, -(line.average or 0), line.model)
+    )
 
 
 def compat_averages(ratings: Iterable[Rating]) -> dict[str, dict[str, float]]:
@@ -187,10 +189,11 @@ def aggregate_pairs(records: Iterable[PairRecord], baseline: str) -> dict[str, P
                 f"pair {record.model_1} - {record.model_2} must have {baseline} on one side"
             )
         key = (str(record.question_id), record.model_1, record.model_2, record.turn)
-        if seen.setdefault(key, record) is not record:
+        if key in seen:
             if seen[key] != record:
                 raise BadData(f"question {key[0]} turn {key[3]} of {key[1]} has two verdicts")
             continue
+        seen[key] = record
         model_first = record.model_2 == baseline
         model = record.model_1 if model_first else record.model_2
         tally = outcomes.setdefault(model, dict.fromkeys(("win", "loss", "tie", "error"), 0))
@@ -199,7 +202,7 @@ def aggregate_pairs(records: Iterable[PairRecord], baseline: str) -> dict[str, P
 
 
 def pair_outcome(g1_winner: str, g2_winner: str, *, model_first: bool) -> str:
-    """"win", "loss", "tie" or "error" from the model's view.
+    """ "win", "loss", "tie" or "error" from the model's view.
 
     >>> pair_outcome("model_1", "model_1", model_first=True)
     'win'

@@ -57,15 +57,15 @@ class OracleSettings(Record):
     """
 
     scale: float = Field(default=4.0, gt=0)
-    position_bias: float = 0.3
+    position_bias: float = 0.4
     verbosity_bias: float = 0.8
     verbosity_chars: float = Field(default=60.0, gt=0)
     tie_width: float = Field(default=0.25, gt=0)
     noise: float = Field(default=0.4, ge=0)
     rating_noise: float = Field(default=0.5, ge=0)
-    slight: float = Field(default=0.4, ge=0)
+    slight: float = Field(default=0.25, ge=0)
     clear: float = Field(default=2.0, ge=0)
-    tie: float = Field(default=0.4, ge=0)
+    tie: float = Field(default=0.25, ge=0)
     unknown: Literal["fail", "generic"] = "fail"
     seed: int = 0
 

@@ -84,8 +84,10 @@ def _deal(values: tuple[str, ...], n: int, name: str) -> list[str]:
     return dealt
 
 
-def _pairs(left: tuple[str, ...], right: tuple[str, ...], n: int, name: str) -> list[list[str]]:
-    pairs = [list(pair) for pair in product(left, right)]
+def _pairs(
+    left: tuple[str, ...], right: tuple[str, ...], n: int, name: str
+) -> list[tuple[str, str]]:
+    pairs = list(product(left, right))
     random.Random(seed_from("pairs", name)).shuffle(pairs)
     return pairs[:n]
 

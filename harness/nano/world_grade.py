@@ -61,7 +61,15 @@ def _plain(text: str) -> str:
 
 
 def _holds(text: str, phrase: str) -> bool:
-    return re.search(rf"(?<!\w){re.escape(_plain(phrase))}(?!\w)", text) is not None
+    """Whether `phrase` stands in `text` as whole words (plain search: this runs on every step)."""
+    phrase = _plain(phrase)
+    at = text.find(phrase)
+    while at >= 0:
+        end = at + len(phrase)
+        if not (text[at - 1 : at].isalnum() or text[end : end + 1].isalnum()):
+            return True
+        at = text.find(phrase, at + 1)
+    return False
 
 
 def _parts(line: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from string import ascii_lowercase
 
 from harness.errors import unknown
 from harness.hashing import seed_from
@@ -53,6 +54,8 @@ def mistake(value: str, rng: random.Random) -> str:
     for pool in facts.POOLS:
         if value in pool:
             return rng.choice([other for other in pool if other != value])
+    if len(value) == 1:
+        return rng.choice([letter for letter in ascii_lowercase if letter != value])
     joint = next((mark for mark in " -" if mark in value), "")
     pieces = value.split(joint) if joint else list(value)
     i = rng.randrange(max(1, len(pieces) - 1))

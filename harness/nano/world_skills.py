@@ -33,6 +33,7 @@ def _parity(n: int) -> str:
 
 def _arith_draft(rng: random.Random) -> Draft:
     difficulty = rng.choice((1, 2, 2, 3, 3, 4, 4))
+    steps: tuple[str, ...]
     if difficulty == 1:
         a, b = rng.randint(1, 9), rng.randint(1, 9)
         total, terms, steps = a + b, f"{a} + {b}", (f"{a} + {b} = {a + b}",)

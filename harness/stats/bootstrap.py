@@ -102,7 +102,9 @@ def replicate_means(values: ArrayLike, counts: NDArray[np.int32]) -> Floats:
     centre = float(array[valid].mean())
     total = drawn @ np.where(valid, array - centre, 0.0)
     weight = drawn @ valid.astype(np.float64)
-    replicates: Floats = centre + np.divide(total, weight, out=np.zeros_like(total), where=weight > 0)
+    replicates: Floats = centre + np.divide(
+        total, weight, out=np.zeros_like(total), where=weight > 0
+    )
     return replicates
 
 

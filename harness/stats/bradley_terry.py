@@ -86,8 +86,8 @@ def fit_pairs(
     for _ in range(MAX_ITERATIONS):
         p = sigmoid(strengths[i] - strengths[j])
         pull, bend = w * (p - s), w * p * (1.0 - p)
-        gradient = np.bincount(i, pull, players) - np.bincount(j, pull, players)
-        gradient += RIDGE * strengths
+        won, lost = np.bincount(j, pull, players), np.bincount(i, pull, players)
+        gradient = lost - won + RIDGE * strengths
         hessian = np.zeros((players, players))
         np.add.at(hessian, (i, i), bend)
         np.add.at(hessian, (j, j), bend)
@@ -138,9 +138,7 @@ def refit_cells(features: Floats, wins: Floats, rows: Floats, point: StyleFit) -
     for start in range(0, rounds, size):
         part = slice(start, start + size)
         n = len(wins[part])
-        guess = StyleFit(
-            np.tile(point.strengths, (n, 1)), np.tile(point.coefficients, (n, 1))
-        )
+        guess = StyleFit(np.tile(point.strengths, (n, 1)), np.tile(point.coefficients, (n, 1)))
         fit = _newton(features, wins[part], rows[part], guess)
         strengths[part], coefficients[part] = fit.strengths, fit.coefficients
     return StyleFit(strengths, coefficients)
@@ -187,9 +185,7 @@ def _newton(features: Floats, wins: Floats, rows: Floats, start: StyleFit) -> St
     raise BadData(f"style-controlled fit did not converge in {MAX_ITERATIONS} steps")
 
 
-def _schur_step(
-    slope: Floats, bend: Floats, strengths: Floats, size: int
-) -> tuple[Floats, Floats]:
+def _schur_step(slope: Floats, bend: Floats, strengths: Floats, size: int) -> tuple[Floats, Floats]:
     """Newton step: eliminate the models' diagonal block, solve F x F, substitute back."""
     gradient = slope[:, :, 0].T + RIDGE * strengths  # (R, M)
     diagonal = bend[:, :, 0].T + RIDGE

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import combinations_with_replacement, product
 
 import numpy as np
@@ -49,11 +49,24 @@ class Design:
 
     @staticmethod
     def of(features: Floats, labels: Floats, weights: Floats) -> Design:
+        """Raises BadData for values that are not finite."""
+        if not (np.isfinite(features).all() and np.isfinite(labels).all()):
+            raise BadData("a logistic fit needs finite features and labels")
         shape = _layout(features.shape[1])
         weighted = features * weights[:, None]
         pairs = weighted[:, shape.pairs[:, 0]] * features[:, shape.pairs[:, 1]]
         triples = pairs[:, shape.triple_pair] * features[:, shape.triple_last]
         return Design(features, labels, weights, weighted, pairs, triples)
+
+    @cached_property
+    def reach(self) -> Floats:
+        """max_i |x_ij| of each feature (k,)."""
+        return np.abs(self.features).max(axis=0, initial=0.0)
+
+    @cached_property
+    def steepest(self) -> float:
+        """Largest slope of the loss at zero coefficients."""
+        return float(np.abs((0.5 - self.labels) @ self.weighted).max())
 
     def rows(self, part: slice) -> Design:
         """A view of consecutive rows."""
@@ -107,11 +120,15 @@ def _layout(k: int) -> _Layout:
 
 def sigmoid(z: Floats) -> Floats:
     """1 / (1 + exp(-z)), safe for any finite z."""
+    return _sigmoid_of_minus(np.negative(z, out=np.empty_like(z)))
+
+
+def _sigmoid_of_minus(z: Floats) -> Floats:
+    """1 / (1 + exp(z)), in place: this is where the time goes."""
     with np.errstate(over="ignore"):
-        result: Floats = np.exp(-z)
-        result += 1.0
-        np.divide(1.0, result, out=result)
-    return result
+        np.exp(z, out=z)
+    z += 1.0
+    return np.divide(1.0, z, out=z)
 
 
 def cross_entropy(z: Floats, labels: Floats) -> Floats:
@@ -143,9 +160,9 @@ def solve(
     found = start.copy()
     active = np.ones(strength.shape, dtype=bool)
     if counts is None:  # a penalty above the slope at zero keeps every coefficient there
-        steepest = np.stack([np.abs((0.5 - d.labels) @ d.weighted).max() for d in designs])
+        steepest = np.array([design.steepest for design in designs])
         active = found.any(axis=2) | (steepest[:, None] > 1.0 / strength)
-    reach = np.stack([np.abs(d.features).max(axis=0, initial=0.0) for d in designs])
+    reach = np.stack([design.reach for design in designs])
     step = np.zeros_like(found)
     descent = np.zeros(strength.shape)  # slope along the step, where it was taken
     for _ in range(MAX_ITERATIONS):
@@ -163,13 +180,16 @@ def solve(
         descent[active] = np.where(overshot, 0.0, np.minimum(slope, 0.0))
         # Written so that a NaN step counts as not converged.
         active[active] = overshot | ~(np.abs(fresh).max(axis=1) < tolerance)
-    raise BadData(f"logistic fit did not converge in {MAX_ITERATIONS} steps; are all inputs finite?")
+    raise BadData(
+        f"logistic fit did not converge in {MAX_ITERATIONS} steps; are all inputs finite?"
+    )
 
 
 def _damping(step: Floats, reach: Floats) -> Floats:
     """log(1 + r) / r with r >= max_i |x_i d|: the share of a step that surely descends."""
     length = (np.abs(step) * reach).sum(axis=1)
-    return np.log1p(length) / np.maximum(length, 1e-300)
+    share: Floats = np.log1p(length) / np.maximum(length, 1e-300)
+    return share
 
 
 def _all_derivatives(
@@ -180,7 +200,7 @@ def _all_derivatives(
 ) -> tuple[Floats, Floats]:
     """Gradients and Hessians of the active problems, design by design, in the mask's order."""
     parts = []
-    for index in np.flatnonzero(active.any(axis=1)):
+    for index in np.flatnonzero(active.any(axis=1)).tolist():
         chosen = active[index]
         many = None if counts is None else counts[index][chosen]
         parts.append(_derivatives(designs[index], found[index, chosen], many))
@@ -191,7 +211,7 @@ def _derivatives(
     design: Design, coefficients: Floats, counts: Floats | None
 ) -> tuple[Floats, Floats]:
     """Gradient (K, k) and Hessian (K, k, k) of the loss at each of K points."""
-    q = sigmoid(coefficients @ design.features.T)  # (K, N)
+    q = _sigmoid_of_minus(-coefficients @ design.features.T)  # (K, N)
     spread = q * q
     np.subtract(q, spread, out=spread)
     q -= design.labels

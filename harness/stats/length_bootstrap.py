@@ -81,9 +81,8 @@ def _refit(design: Design, own: int, base: Floats, strength: float, drawn: Float
     local = expand_resampled(design.rows(slice(own, None)), base, drawn)
     if own:
         local = local + expand(design.rows(slice(0, own)), base[None])
-    reach = np.abs(design.features).max(axis=0)
     penalty = np.full(rounds, 1.0 / strength)
-    guess = third_order_guess(local, np.tile(base, (rounds, 1)), penalty, reach)
+    guess = third_order_guess(local, np.tile(base, (rounds, 1)), penalty, design.reach)
     fixed = np.ones((rounds, own))
     counts = np.concatenate([fixed, drawn], axis=1)
     found = np.empty_like(guess)

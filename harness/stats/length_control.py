@@ -52,6 +52,7 @@ STRENGTHS: Floats = np.logspace(-4, 4, 10)
 ANCHOR_WEIGHT = 0.1  # lambda / 2: lambda = 0.2, shared by two gamed models
 FOLDS = 5
 BLOCK = 8  # models solved in lockstep; more only costs memory
+WEAK_FROM = 6  # place in STRENGTHS from which fits start at their neighbour's optimum
 CV_TOLERANCE = 1e-4  # last step of a fold's fit: its score is then right to about 1e-9
 
 
@@ -100,9 +101,7 @@ class Rows:
         if scored.size < 2:
             raise BadData(f"length control needs at least 2 scored rows; got {scored.size}")
         if scored.min() < 1.0 or scored.max() > 2.0:
-            raise BadData(
-                f"preferences run from {scored.min()} to {scored.max()}; expected 1 to 2"
-            )
+            raise BadData(f"preferences run from {scored.min()} to {scored.max()}; expected 1 to 2")
 
     @property
     def scored(self) -> NDArray[np.bool_]:
@@ -154,7 +153,9 @@ class LengthControlResult:
         return FORMULAS[self.formula].anchored
 
 
-def of_baseline(n: int, mode: Mode = "exact", formula: str = DEFAULT_FORMULA) -> LengthControlResult:
+def of_baseline(
+    n: int, mode: Mode = "exact", formula: str = DEFAULT_FORMULA
+) -> LengthControlResult:
     """The baseline against itself: 50 by definition, without a fit."""
     shape = _formula(formula)
     weights = np.zeros(len(shape.columns))
@@ -262,9 +263,7 @@ def _fit_liblinear(
     used = ~np.isnan(labels)
     count = int(used.sum())
     folds = (legacy_folds if mode == "compat-legacy" else stable_folds)(count, FOLDS)
-    chosen = liblinear.cross_validate(
-        features[used], labels[used], weights[used], folds, STRENGTHS
-    )
+    chosen = liblinear.cross_validate(features[used], labels[used], weights[used], folds, STRENGTHS)
     judged = features[-len(rows.preferences) :]  # NaN rows included: the original's mean has them
     predictions = sigmoid(judged[:, 1:] @ chosen.coefficients[1:])
     fitted = int(rows.scored.sum())
@@ -295,14 +294,13 @@ def _fit_exact(
 
 
 def _full_paths(designs: Sequence[Design]) -> Floats:
-    """Optima (M, C, k) on all rows, from the strongest penalty to the weakest."""
-    k = designs[0].features.shape[1]
-    paths = np.zeros((len(designs), len(STRENGTHS), k))
-    start = np.zeros((len(designs), 1, k))
-    for index, strength in enumerate(STRENGTHS):
-        start = solve(designs, np.full((len(designs), 1), strength), start)
-        paths[:, index] = start[:, 0]
-    return paths
+    """Optima (M, C, k) on all rows: strong penalties from zero, weak ones from the last of those,
+    which they hardly differ from."""
+    models, k = len(designs), designs[0].features.shape[1]
+    strong, weak = np.tile(STRENGTHS[:WEAK_FROM], (models, 1)), STRENGTHS[WEAK_FROM:]
+    first = solve(designs, strong, np.zeros((models, WEAK_FROM, k)))
+    start = np.repeat(first[:, -1:], len(weak), axis=1)
+    return np.concatenate([first, solve(designs, np.tile(weak, (models, 1)), start)], axis=1)
 
 
 def _fold_scores(
@@ -334,27 +332,14 @@ def _fold_scores(
     return np.stack([table[owner == model].mean(axis=0) for model in range(len(held))])
 
 
-def _fold_optima(
-    trained: Sequence[Design], local: Sequence[Expansion], current: Floats
-) -> Floats:
-    """Optima (T, C, k) of T training sets, the weakest penalty first.
-
-    The error of a guess hardly changes from one C to the next, so each guess is corrected by
-    the error found at the C before.
-    """
+def _fold_optima(trained: Sequence[Design], local: Sequence[Expansion], current: Floats) -> Floats:
+    """Optima (T, C, k) of T training sets."""
     t, c, k = current.shape
+    reach = np.repeat([design.reach for design in trained], c, axis=0)
     penalties = np.tile(1.0 / STRENGTHS, t)
-    reach = np.repeat([np.abs(design.features).max(axis=0) for design in trained], c, axis=0)
-    stacked = Expansion.join(local)
-    guess = third_order_guess(stacked, current.reshape(-1, k), penalties, reach).reshape(t, c, k)
-    found = np.zeros_like(guess)
-    error = np.zeros((t, k))
-    for index in range(c - 1, -1, -1):
-        start = np.where(guess[:, index] != 0.0, guess[:, index] + error, 0.0)[:, None]
-        strength = np.full((t, 1), STRENGTHS[index])
-        found[:, index] = solve(trained, strength, start, tolerance=CV_TOLERANCE)[:, 0]
-        error = found[:, index] - guess[:, index]
-    return found
+    guess = third_order_guess(Expansion.join(local), current.reshape(-1, k), penalties, reach)
+    strengths = np.tile(STRENGTHS, (t, 1))
+    return solve(trained, strengths, guess.reshape(t, c, k), tolerance=CV_TOLERANCE)
 
 
 def _result(

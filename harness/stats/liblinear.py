@@ -66,7 +66,9 @@ def fit_path(features: Floats, labels: Floats, weights: Floats, strengths: Float
     try:
         from sklearn.linear_model import LogisticRegression
     except ImportError:
-        raise MissingExtra("scikit-learn (for the compat modes of length control)", "alpaca") from None
+        raise MissingExtra(
+            "scikit-learn (for the compat modes of length control)", "alpaca"
+        ) from None
     doubled = np.concatenate([features, features])
     sides = np.repeat([1, 0], len(labels))
     shares = np.concatenate([labels * weights, (1.0 - labels) * weights])

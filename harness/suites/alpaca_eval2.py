@@ -11,16 +11,18 @@ gpt-4-1106-preview. Protocol:
 
 The nano universe follows the whole protocol: its anchors are the baseline's answers in the verbose
 and the concise flavour, and the difficulty of an instruction is its item's difficulty (1 to 4)
-minus 2.5. For real data `prompts` rows carry `instruction_difficulty`, and `baseline` and `anchors`
-are answer files (`anchors = []` fits without them, see `score_alpaca`).
+minus 2.5. For the published set, `prompts` and `baseline` are files and `reference` is a folder
+with the published tables, whose anchors and difficulties are then used instead.
 """
 
 from __future__ import annotations
 
 from typing import Literal
 
+from harness.judging.alpaca_scores import reference_digest
 from harness.judging.answers import source_digest
 from harness.plan import Handle, StageMaker
+from harness.stats.length_control import Mode
 from harness.suites.base import (
     Decode,
     JudgeSuiteSettings,
@@ -40,7 +42,9 @@ class AlpacaEvalSettings(JudgeSuiteSettings):
     """Settings; see `JudgeSuiteSettings` for those all judge suites share.
 
     Attributes:
-        anchors: sources of the baseline's variants behind the length control.
+        anchors: sources of the baseline's variants behind the length control; none without
+            `reference` fits the length control on the system alone.
+        reference: folder with df_gamed.csv and the instructions' order.
         lc_mode: "exact" solves the published model to its optimum; the compat modes reproduce the
             original's solver and folds, see `harness.stats.length_control`.
         orders: "switched" is the published protocol; "both" asks in both orders and averages.
@@ -48,8 +52,9 @@ class AlpacaEvalSettings(JudgeSuiteSettings):
 
     prompts: str = "nano:alpaca_eval2"
     anchors: tuple[str, ...] = ("nano:verbose", "nano:concise")
+    reference: str = ""
     decode: Decode = Decode(temperature=0.7)
-    lc_mode: Literal["exact", "compat-stable", "compat-legacy"] = "exact"
+    lc_mode: Mode = "exact"
     orders: Literal["switched", "both"] = "switched"
 
 
@@ -66,7 +71,7 @@ def plan(system: System, settings: AlpacaEvalSettings, stage: StageMaker) -> Han
     judgments = stage("judge_alpaca", generations=generations, baseline=baseline, **judging)
     anchors = [
         stage("judge_alpaca", generations=imported(source), baseline=baseline, **judging)
-        for source in settings.anchors
+        for source in (() if settings.reference else settings.anchors)
     ]
     return stage(
         "score_alpaca",
@@ -75,6 +80,8 @@ def plan(system: System, settings: AlpacaEvalSettings, stage: StageMaker) -> Han
         model=system.model,
         **({"anchors": anchors} if anchors else {}),
         lc_mode=settings.lc_mode,
+        reference=settings.reference,
+        reference_digest=reference_digest(settings.reference),
         **cell_arguments(NAME, system, settings, "alpaca", settings.decode),
     )
 

@@ -22,6 +22,7 @@ from typing import Literal
 from pydantic import Field
 
 from harness.judging.answers import source_digest
+from harness.judging.arena_scores import StyleFeature
 from harness.plan import Handle, StageMaker
 from harness.suites.base import (
     Decode,
@@ -36,7 +37,6 @@ from harness.suites.base import (
 )
 
 NAME = "arena_hard"
-StyleFeature = Literal["length", "header", "list", "bold"]
 
 
 class ArenaHardSettings(JudgeSuiteSettings):

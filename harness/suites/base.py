@@ -120,9 +120,7 @@ def judge_arguments(settings: JudgeSuiteSettings, kind: str) -> dict[str, Any]:
 def import_prompts(settings: JudgeSuiteSettings, stage: StageMaker) -> Handle:
     """The stage that brings in the questions."""
     identity = prompts_identity(settings.prompts)
-    return stage(
-        "import_prompts", ref=settings.prompts, limit=settings.limit, digest=identity
-    )
+    return stage("import_prompts", ref=settings.prompts, limit=settings.limit, digest=identity)
 
 
 def answers_of(

@@ -14,8 +14,11 @@ contradiction of the two games is a tie.
 
 from __future__ import annotations
 
+from typing import Any
+
 from harness.hashing import digest
 from harness.judging.answers import source_digest
+from harness.judging.mt_bench_scores import UNIT
 from harness.plan import Handle, StageMaker
 from harness.suites.base import (
     Decode,
@@ -72,17 +75,14 @@ def plan(system: System, settings: MTBenchSettings, stage: StageMaker) -> Handle
         **guides,
         **judge_arguments(settings, "rating"),
     )
-    compared = {}
+    compared: dict[str, Any] = {}
     if settings.pairwise:
+        asking = judge_arguments(settings, "pairwise")
+        baseline = imported(settings.baseline, False)
         compared["pairwise"] = stage(
-            "judge_mt_bench_pairwise",
-            responses=responses,
-            baseline=imported(settings.baseline, False),
-            **guides,
-            **judge_arguments(settings, "pairwise"),
+            "judge_mt_bench_pairwise", responses=responses, baseline=baseline, **guides, **asking
         )
-        pairwise_judge = judge_arguments(settings, "pairwise")["fingerprint"]
-        compared["pairwise_fingerprint"] = pairwise_judge
+        compared["pairwise_fingerprint"] = asking["fingerprint"]
     return stage(
         "score_mt_bench",
         judgments=judgments,
@@ -136,10 +136,10 @@ SUITE = Suite(
     version=1,
     summary="two-turn questions graded 1 to 10; pairwise mode",
     metrics=(
-        Metric("score", "points", "mean over all graded turns"),
-        Metric("turn_1", "points", "mean over first turns", primary=False),
-        Metric("turn_2", "points", "mean over second turns", primary=False),
-        Metric("category:*", "points", "mean over the turns of a category", primary=False),
+        Metric("score", UNIT, "mean over all graded turns"),
+        Metric("turn_1", UNIT, "mean over first turns", primary=False),
+        Metric("turn_2", UNIT, "mean over second turns", primary=False),
+        Metric("category:*", UNIT, "mean over the turns of a category", primary=False),
         Metric("win_rate", "%", "wins of all comparisons (pairwise)", primary=False),
         Metric("win_rate_adjusted", "%", "wins and half the ties (pairwise)", primary=False),
     ),

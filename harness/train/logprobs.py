@@ -80,15 +80,22 @@ def token_logprobs(
     targets = labels[:, 1:]
     counted = targets != IGNORE  # (N, T-1)
     values = _TokenLogProbs.apply(
-        hidden[counted],
-        head.weight,
-        head.bias,
+        *_autocast(hidden[counted], head.weight, head.bias),
         targets[counted],
         (head.scale, head.cap),
         tile_bytes or TILE_BYTES.get(hidden.device.type, TILE_BYTES["cuda"]),
     )
     # masked_scatter keeps a batch without any label connected to the model: its gradient is zero.
     return values.new_zeros(counted.shape).masked_scatter(counted, values), counted
+
+
+def _autocast(*tensors: Tensor | None) -> tuple[Tensor | None, ...]:
+    """Round the head's operands as autocast would; products and sums stay wide all the same."""
+    device = next(tensor.device.type for tensor in tensors if tensor is not None)
+    if not torch.is_autocast_enabled(device):
+        return tensors
+    dtype = torch.get_autocast_dtype(device)
+    return tuple(None if tensor is None else tensor.to(dtype) for tensor in tensors)
 
 
 def dense_logprobs(

@@ -53,7 +53,7 @@ def training_arguments(kind: type[A], params: RunSettings, context: Context, **e
         max_grad_norm=params.max_grad_norm,
         seed=params.seed,
         data_seed=params.seed,
-        bf16=params.dtype == "bfloat16" and not on_cpu,
+        bf16=params.dtype == "bfloat16",
         gradient_checkpointing=params.gradient_checkpointing,
         gradient_checkpointing_kwargs={"use_reentrant": False},
         save_strategy="no" if params.save_steps is None else "steps",
@@ -106,7 +106,14 @@ def run(trainer: Trainer, context: Context) -> None:
     trainer.train(resume_from_checkpoint=None if start is None else str(start))
 
 
-def save(trainer: Trainer, tokenizer: Any, context: Context, *, use_cache: bool) -> None:
+def open_model(path: Path) -> tuple[Any, Any]:
+    """A model to train, in float32 on the CPU (the trainer moves it), and its tokenizer."""
+    from harness.models import load_causal_lm
+
+    return load_causal_lm(path, "cpu", "float32", fresh=True)
+
+
+def save(trainer: Trainer, tokenizer: Any, params: RunSettings, context: Context) -> None:
     """Write checkpoint, tokenizer and training_log.json into the stage's folder."""
     model = trainer.accelerator.unwrap_model(trainer.model)
     state = None
@@ -114,7 +121,13 @@ def save(trainer: Trainer, tokenizer: Any, context: Context, *, use_cache: bool)
         state = trainer.accelerator.get_state_dict(trainer.model_wrapped)
     if not trainer.is_world_process_zero():
         return
-    model.config.use_cache = use_cache  # training turned it off
+    dtype = getattr(torch, params.dtype)
+    if state is None:
+        model.to(dtype)
+    else:
+        state = {name: value.to(dtype) for name, value in state.items()}
+    model.config.dtype = dtype
+    model.config.use_cache = True  # gradient checkpointing and TRL turn it off
     model.save_pretrained(context.directory, state_dict=state)
     tokenizer.save_pretrained(context.directory)
     log = {"updates": trainer.state.global_step, "log": step_log(trainer.state.log_history)}
@@ -132,14 +145,18 @@ def step_log(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def no_telemetry() -> Iterator[None]:
-    """Nothing is sent to the hub, also where its library was imported before."""
+def quiet() -> Iterator[None]:
+    """No telemetry, also where the hub's library was imported before, and no bars but ours."""
     from huggingface_hub import constants
+    from transformers.utils import logging
 
-    before = constants.HF_HUB_DISABLE_TELEMETRY
+    sends, bars = not constants.HF_HUB_DISABLE_TELEMETRY, logging.is_progress_bar_enabled()
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     constants.HF_HUB_DISABLE_TELEMETRY = True
+    logging.disable_progress_bar()
     try:
         yield
     finally:
-        constants.HF_HUB_DISABLE_TELEMETRY = before
+        constants.HF_HUB_DISABLE_TELEMETRY = not sends
+        if bars:
+            logging.enable_progress_bar()

@@ -92,7 +92,9 @@ class RunSettings(Record):
     Attributes:
         max_steps: number of updates; replaces `epochs` when given.
         warmup_ratio: share of the updates over which the learning rate rises.
-        dtype: of weights and optimiser state; bfloat16 also computes in bfloat16 on a GPU.
+        dtype: of the arithmetic and of the checkpoint. Weights and optimiser state are float32
+            during training in any case: an update at the learning rates used here is smaller than
+            the distance between two bfloat16 numbers and would be lost.
         save_steps: updates between checkpoints from which a killed run resumes; None for none.
     """
 

@@ -58,18 +58,16 @@ def train_sft(context: Context, params: SftParams, *, rows: Artifact, model: Art
         BadData: no rows, or a row without an answer.
         MissingExtra: trl is not installed.
     """
-    from harness.models import load_causal_lm
     from harness.train import runs
     from harness.train.supervised import sft_trainer
 
-    with runs.no_telemetry():
-        policy, tokenizer = load_causal_lm(model.path, context.device, params.dtype, fresh=True)
+    with runs.quiet():
+        policy, tokenizer = runs.open_model(model.path)
         sequences = _sequences(tokenizer, params, rows)
         context.count(tokens_in=sum(len(sequence.input_ids) for sequence in sequences))
-        use_cache = bool(policy.config.use_cache)
         trainer = sft_trainer(policy, tokenizer, sequences, params, context)
         runs.run(trainer, context)
-    runs.save(trainer, tokenizer, context, use_cache=use_cache)
+        runs.save(trainer, tokenizer, params, context)
 
 
 def _sequences(tokenizer: Any, params: SftParams, rows: Artifact) -> list[TokenSequence]:

@@ -16,7 +16,7 @@ from harness.train.sft import SftParams
 from harness.train.tokenize import TokenSequence
 
 try:
-    from datasets import Dataset
+    from datasets import Dataset, disable_progress_bars
     from trl import SFTConfig, SFTTrainer
 except ImportError:
     raise MissingExtra("trl and datasets", "train") from None
@@ -50,6 +50,7 @@ def sft_trainer(
         max_length=params.max_length if params.packing else None,
         shuffle_dataset=params.packing,  # before cutting; batches are drawn in random order anyway
     )
+    disable_progress_bars()  # the stage shows its own
     table = [{"input_ids": s.input_ids, "labels": s.labels} for s in sequences]
     pad_id = pad_id_of(tokenizer)
 

@@ -61,11 +61,13 @@ def tokenize_row(
         responses: which of the row's responses, in the order wanted.
 
     Raises:
-        BadData: a response that the row lacks.
+        BadData: a response or the messages that the row lacks.
     """
     from harness import chat
 
-    texts = row["responses"]
+    texts = row.get("responses") or {}
+    if "messages" not in row:
+        raise BadData(f'preference row "{row.get("id")}" has no messages')
     missing = [name for name in responses if not isinstance(texts.get(name), str)]
     if missing:
         raise BadData(

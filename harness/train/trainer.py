@@ -158,16 +158,16 @@ def train_preference(
     """
     from transformers import TrainingArguments
 
-    from harness.models import load_causal_lm
     from harness.train import runs
     from harness.train.collate import pad_id_of
     from harness.train.preference import PreferenceTrainer
 
     loss = get_loss(params.loss)
-    with runs.no_telemetry():
-        policy, tokenizer = load_causal_lm(model.path, context.device, params.dtype, fresh=True)
+    with runs.quiet():
+        policy, tokenizer = runs.open_model(model.path)
         examples = _examples(tokenizer, params, loss, rows, reference)
-        use_cache = bool(policy.config.use_cache)
+        tokens = sum(len(s.input_ids) for example in examples for s in example.sequences)
+        context.count(tokens_in=tokens)
         arguments = runs.training_arguments(
             TrainingArguments, params, context, remove_unused_columns=False
         )
@@ -181,7 +181,7 @@ def train_preference(
             pad_id=pad_id_of(tokenizer),
         )
         runs.run(trainer, context)
-    runs.save(trainer, tokenizer, context, use_cache=use_cache)
+        runs.save(trainer, tokenizer, params, context)
 
 
 def _examples(

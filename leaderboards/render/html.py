@@ -127,10 +127,9 @@ def _columns(board: Board) -> list[View]:
 
 def _row(board: Board, row: Row) -> View:
     return {
-        "name": row.system.name[: text.NAME_LIMIT],
         "label": text.visible(row.system.title, text.NAME_LIMIT),
-        "group": row.system.group,
-        "notes": row.system.notes,
+        "group": text.visible(row.system.group, 60),
+        "notes": [text.visible(note, 60) for note in row.system.notes],
         "rank": row.rank,
         "tied": row.tied,
         "entries": [_entry(board, row, index) for index in range(len(board.columns))],
@@ -142,7 +141,6 @@ def _row(board: Board, row: Row) -> View:
 def _entry(board: Board, row: Row, index: int) -> View:
     entry = row.entries[index]
     digits = text.column_digits(board, index)
-    score = entry.score
     numeric = isinstance(entry.value, int | float) and not isinstance(entry.value, bool)
     return {
         "value": text.entry_value(entry, digits),
@@ -154,7 +152,7 @@ def _entry(board: Board, row: Row, index: int) -> View:
         "said": SAID[entry.standing],
         "standing": entry.standing,
         "reason": entry.reason,
-        "failed": score.failed if score is not None and entry.value is not None else "",
+        "failed": entry.failed,
         "reference": text.reference_text(board, row.system.name, index),
     }
 

@@ -69,7 +69,7 @@ def _row(board: Board, row: Row) -> list[str]:
             value = f"**{value}**"
         if entry.interval is not None:
             value += f" {escape(text.span(entry.interval, digits))}"
-        failed = " †" if entry.score and entry.score.n_failed and entry.value is not None else ""
+        failed = " †" if entry.failed else ""
         cells.append(value + MARKS[entry.standing] + failed)
     return cells
 

@@ -59,10 +59,13 @@ def parts(board: Board, width: int) -> Iterator[RenderableType]:
         yield _table(board, chunk, layout, title)
     if board.claims:
         yield claims(board, width)
-    lines = text.notes(board)
-    if layout == "half width":
-        lines = [line.replace("Brackets:", "After ±: half the", 1) for line in lines]
-    yield from (Text(line, style="dim") for line in lines)
+    halves = any(e.interval and e.spread is None for row in board.rows for e in row.entries)
+    for line in text.notes(board):
+        if layout == "half width" and line.startswith("Brackets:"):
+            if not halves:
+                continue
+            line = line.replace("Brackets:", "Behind ±: half the", 1)
+        yield Text(line, style="dim")
 
 
 def claims(board: Board, width: int = 100) -> RenderableType:
@@ -125,12 +128,12 @@ def _shown(entry: Entry, digits: int, layout: str) -> str:
     elif layout == "half width" and entry.interval is not None and entry.spread is None:
         half = (entry.interval.high - entry.interval.low) / 2
         shown += f" ±{text.number(half, digits)}"
-    failed = "†" if entry.score and entry.score.n_failed and entry.value is not None else ""
+    failed = "†" if entry.failed else ""
     # Marks are padded so that the numbers of a column stay aligned.
     return f"{shown}{failed}{MARKS[entry.standing] or '  '}"
 
 
-_NAME = 30
+_NAME = 36
 
 
 def _name(row: Row) -> str:

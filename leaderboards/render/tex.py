@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import groupby
 
 from leaderboards.board import Board, Row
@@ -21,20 +22,21 @@ _ESCAPES = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
+    '"': r"\char34{}",
     "`": r"\textasciigrave{}",
     "±": r"$\pm$",
-    "—": "---",
-    "–": "--",
+    "—": r"\textemdash{}",
+    "–": r"\textendash{}",
     "…": r"\dots{}",
     "≈": r"$\approx$",
     "★": r"$\star$",
-    # Two in a row would be taken for a ligature, and a bracket after \\ for an argument.
-    "-": "{-}",
-    "'": "{'}",
+    # A bracket after \\ would be taken for its argument.
     "[": "{[}",
     "]": "{]}",
 }
+
+# Two hyphens, quotes or commas in a row would be set as another character.
+_LIGATURE = re.compile(r"([-',])(?=\1)")
 
 
 def escape(value: str, limit: int | None = None) -> str:
@@ -43,7 +45,8 @@ def escape(value: str, limit: int | None = None) -> str:
     >>> escape("50%_a")
     '50\\\\%\\\\_a'
     """
-    return "".join(_ESCAPES.get(character, character) for character in text.visible(value, limit))
+    shown = "".join(_ESCAPES.get(character, character) for character in text.visible(value, limit))
+    return _LIGATURE.sub(r"\1{}", shown)
 
 
 def render(board: Board) -> str:
@@ -96,7 +99,7 @@ def _row(board: Board, row: Row) -> str:
             value = rf"\textbf{{{value}}}"
         elif entry.standing == "tied":
             value = rf"\underline{{{value}}}"
-        if entry.score is not None and entry.score.n_failed and entry.value is not None:
+        if entry.failed:
             value += r"$^\dagger$"
         if entry.interval is not None:
             low = text.number(entry.interval.low, digits)
@@ -110,9 +113,9 @@ def _caption(board: Board) -> str:
     parts = [board.spec.title.rstrip(".") + "."]
     if banner := text.banner(board):
         parts.append(banner.rstrip(".") + ".")
-    parts += [text.interval_note(board), text.seeds_note(board)]
+    parts += [text.spread_note(board), text.interval_note(board), text.seeds_note(board)]
     said = [escape(part) for part in parts if part]
     said.append(r"Bold: best; underlined: not distinguishable from the best.")
-    if any(e.score and e.score.n_failed for row in board.rows for e in row.entries):
+    if any(entry.failed for row in board.rows for entry in row.entries):
         said.append(r"$\dagger$: some judgments failed.")
     return " ".join(said)

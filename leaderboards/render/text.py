@@ -109,6 +109,12 @@ def interval_note(board: Board) -> str:
     return f"Brackets: {level} interval ({'; '.join(visible(kind, 80) for kind in kinds)})."
 
 
+def spread_note(board: Board) -> str:
+    """What stands behind ± in the columns that have a spread."""
+    names = list(dict.fromkeys(c.spread.replace("_", " ") for c in board.columns if c.spread))
+    return f"Behind ±: {visible(', '.join(names), NAME_LIMIT)}." if names else ""
+
+
 def standing_note(board: Board) -> str:
     standings = {entry.standing for row in board.rows for entry in row.entries}
     notes = []
@@ -136,8 +142,8 @@ def failure_notes(board: Board) -> list[str]:
             where = f"{name}, {column_name(column)}"
             if entry.value is None or entry.reason:
                 notes.append(f"{where}: {visible(entry.reason, 300) or 'missing'}")
-            if entry.score is not None and entry.score.failed and not column.detail:
-                notes.append(f"{where}: {entry.score.failed}")
+            if entry.failed:
+                notes.append(f"{where}: † {entry.failed}")
     return list(dict.fromkeys(notes))
 
 
@@ -241,6 +247,6 @@ def reference_text(board: Board, system: str, index: int) -> str:
 
 def notes(board: Board) -> list[str]:
     """Everything below the table: intervals, marks, seeds, mixtures, failures."""
-    lines = [interval_note(board), standing_note(board), seeds_note(board)]
+    lines = [spread_note(board), interval_note(board), standing_note(board), seeds_note(board)]
     lines += [f"Mixed: {visible(warning, 600)}" for warning in board.warnings]
     return [line for line in lines + failure_notes(board) if line]

@@ -11,7 +11,8 @@ import pytest
 LLAMA3_TEMPLATE = (
     "{{- bos_token }}{%- for m in messages %}"
     "{{- '<|start|>' + m['role'] + '<|stop|>\n\n' + m['content'] | trim + '<|eot|>' }}"
-    "{%- endfor %}{%- if add_generation_prompt %}{{- '<|start|>assistant<|stop|>\n\n' }}{%- endif %}"
+    "{%- endfor %}{%- if add_generation_prompt %}{{- '<|start|>assistant<|stop|>\n\n' }}"
+    "{%- endif %}"
 )
 ZEPHYR_TEMPLATE = (
     "{% for m in messages %}{{ '<|' + m['role'] + '|>\n' + m['content'] + eos_token + '\n' }}"
@@ -19,8 +20,9 @@ ZEPHYR_TEMPLATE = (
 )
 GEMMA_TEMPLATE = (
     "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}"
-    "{% endif %}{% for m in messages %}{{ '<|start|>' + m['role'] + '\n' + m['content'] + '<|eot|>\n'"
-    " }}{% endfor %}{% if add_generation_prompt %}{{ '<|start|>assistant\n' }}{% endif %}"
+    "{% endif %}{% for m in messages %}"
+    "{{ '<|start|>' + m['role'] + '\n' + m['content'] + '<|eot|>\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|start|>assistant\n' }}{% endif %}"
 )
 TEXT = [
     "What is the sum of 12 and 30? The sum of 12 and 30 is 42.",

@@ -158,7 +158,7 @@ def shown_lines(board: Board, width: int) -> list[str]:
     return console.file.getvalue().splitlines()
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(said=names)
 @example(said=HOSTILE[0])
 @example(said=HOSTILE[1])
@@ -173,7 +173,7 @@ def test_html_keeps_its_structure(board_with, said):
     assert not re.search("[\u202a-\u202e\u2066-\u2069\u200b\x00-\x08]", page)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(said=names.filter(str.strip))
 @example(said=HOSTILE[6])
 @example(said=HOSTILE[7])
@@ -195,7 +195,7 @@ def test_markdown_keeps_its_structure(board_with, said):
     assert not re.search(r"https?://|\bwww\.", re.sub("`[^\n]*`", "", page))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(said=names)
 @example(said="\n\n# heading")
 @example(said="-")
@@ -205,7 +205,7 @@ def test_markdown_shows_the_name_itself(said):
     assert told.strip() == f"x {text.visible(said)}".strip()
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(said=names)
 @example(said="=1+1")
 @example(said=" =1+1")
@@ -223,7 +223,7 @@ def test_csv_has_no_formula(board_with, said):
             )
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(said=names)
 @example(said="\\\\[3pt] ^^41 ---")
 @example(said="\\input{x}")
@@ -242,7 +242,7 @@ def test_tex_keeps_its_commands(board_with, said):
     assert {len(re.findall(r"(?<!\\)&", row)) for row in rows} == {4}
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(said=names)
 @example(said=HOSTILE[18])
 def test_json_tells_the_names_unchanged(board_with, said):
@@ -251,7 +251,7 @@ def test_json_tells_the_names_unchanged(board_with, said):
     assert {row["system"] for row in data["rows"]} == {said, f"A{said}", f"Z{said}"}
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(said=names, width=st.integers(60, 160))
 @example(said=HOSTILE[16], width=100)
 @example(said=HOSTILE[17], width=100)

@@ -130,7 +130,7 @@ def test_mismatch_names_both_sides(cell):
     assert mismatch(other, other) == ""
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     skills=st.lists(st.floats(1, 99), min_size=1, max_size=4),
     rounds=st.integers(1, 30),
@@ -145,7 +145,7 @@ def test_every_interval_contains_its_point(cell, skills, rounds, level):
         assert delta.interval.low <= delta.value <= delta.interval.high
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(value=st.floats(-1e6, 1e6), replicate=st.floats(-1e6, 1e6))
 def test_tidying_twice_is_tidying_once(cell, value, replicate):
     odd = cell("a", 50, n=3, rounds=2, value=value, replicates=(replicate,), interval=None)

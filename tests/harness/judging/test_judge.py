@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from harness.backends.base import Completion, Request, Response
+from harness.backends.base import Completion, Request, Response, Score, ScoreRequest
 from harness.errors import BadRecord, UnknownName
 from harness.judging.frames import arena_frame, rating_frame
 from harness.judging.judge import RETRIES, Judge, Question, open_judge, protocol
@@ -34,7 +34,7 @@ class Scripted:
             completion = Completion(text=reply, finish="stop")
             yield Response(id=request.id, completions=(completion,), tokens_in=7, tokens_out=3)
 
-    def score(self, requests: object) -> Iterator[object]:
+    def score(self, requests: Sequence[ScoreRequest]) -> Iterator[Score]:
         raise NotImplementedError
 
 

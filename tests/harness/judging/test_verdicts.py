@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from harness.errors import UnknownName
 from harness.judging import verdicts
-from harness.metrics.arena import LABEL_ROWS
+from harness.metrics.arena_labels import LABEL_ROWS
 
 Golden = Callable[[str], Path]
 
@@ -24,7 +24,17 @@ TEXTS = st.one_of(
     st.text(alphabet="[]ABCab<>=≫0123456789./,- \n"),
     st.lists(
         st.sampled_from(
-            ["[[A]]", "[[B]]", "[[C]]", "[[7]]", "[3]", "[[A>B]]", "[[B>>A]]", "<think>", "</think>"]
+            [
+                "[[A]]",
+                "[[B]]",
+                "[[C]]",
+                "[[7]]",
+                "[3]",
+                "[[A>B]]",
+                "[[B>>A]]",
+                "<think>",
+                "</think>",
+            ]
         )
     ).map(" ".join),
 )
@@ -183,10 +193,28 @@ def test_preference_of_missing_tokens() -> None:
 
 @pytest.mark.parametrize(
     "attack",
-    ["[" * 200_000, "[[" + "1" * 200_000, "[[1." + "1" * 200_000, "[1" * 100_000,
-     "<think>" * 50_000, "</think>" * 50_000, "[[" + " " * 200_000, "[[A" * 70_000,
-     "rating " * 40_000 + "[5]" * 20_000],
-    ids=["open", "digits", "decimals", "singles", "thinks", "unthinks", "blanks", "labels", "words"],
+    [
+        "[" * 200_000,
+        "[[" + "1" * 200_000,
+        "[[1." + "1" * 200_000,
+        "[1" * 100_000,
+        "<think>" * 50_000,
+        "</think>" * 50_000,
+        "[[" + " " * 200_000,
+        "[[A" * 70_000,
+        "rating " * 40_000 + "[5]" * 20_000,
+    ],
+    ids=[
+        "open",
+        "digits",
+        "decimals",
+        "singles",
+        "thinks",
+        "unthinks",
+        "blanks",
+        "labels",
+        "words",
+    ],
 )
 def test_hostile_replies_take_linear_time(attack: str) -> None:
     started = time.process_time()

@@ -202,6 +202,61 @@ def test_bfloat16_models_are_scored_in_float32(model_of: Any) -> None:
     torch.testing.assert_close(found.float(), head.grad, rtol=1e-2, atol=1e-2)
 
 
+def test_autocast_rounds_the_operands_and_keeps_wide_sums(model_of: Any) -> None:
+    model = model_of("llama")
+    batch = ragged_batch(40, [(3, 5), (2, 6)])
+    exact, _ = sequence_logprobs(model, batch)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found, _ = sequence_logprobs(model, batch)
+    found.sum().backward()
+    assert found.dtype == torch.float32
+    assert model.lm_head.weight.grad.dtype == torch.float32
+    torch.testing.assert_close(found, exact, rtol=0.05, atol=0.5)
+    assert not torch.equal(found, exact)
+
+
+def test_no_tensor_of_positions_times_words_is_ever_made(model_of: Any) -> None:
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Largest(TorchDispatchMode):
+        size = 0
+
+        def __torch_dispatch__(
+            self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            made = function(*args, **(kwargs or {}))
+            for item in made if isinstance(made, tuple | list) else (made,):
+                if isinstance(item, Tensor):
+                    self.size = max(self.size, item.numel())
+            return made
+
+    words, positions = 5000, 60
+    model = model_of("llama", vocabulary=words)
+    batch = ragged_batch(words, [(4, 30), (3, 30)])
+    with Largest() as ours:
+        sequence_logprobs(model, batch, tile_bytes=1 << 14)[0].sum().backward()
+    assert ours.size <= words * 16  # the head itself and its gradient
+    with Largest() as dense:
+        dense_of(model, batch).sum().backward()
+    assert dense.size >= words * positions
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_gpu_agrees_with_the_cpu(dtype: torch.dtype, model_of: Any) -> None:
+    batch = ragged_batch(40, [(3, 5), (2, 6)])
+    found = []
+    for device in ("cpu", "cuda"):
+        model = model_of("llama").to(device, dtype)
+        sums, _ = sequence_logprobs(model, {k: v.to(device) for k, v in batch.items()})
+        sums.sum().backward()
+        found.append((sums.detach().cpu(), model.lm_head.weight.grad.float().cpu()))
+    tolerance = 1e-3 if dtype == torch.float32 else 5e-2
+    for cpu, cuda in zip(*found, strict=True):
+        torch.testing.assert_close(cuda, cpu, rtol=tolerance, atol=tolerance)
+
+
 def test_a_frozen_head_gets_no_gradient(model_of: Any) -> None:
     model = model_of("llama")
     model.lm_head.weight.requires_grad_(False)

@@ -157,6 +157,14 @@ def test_a_long_response_to_a_short_prompt_survives_unless_released(tokenizer: A
 def test_a_missing_response_is_named(tokenizer: Any) -> None:
     with pytest.raises(BadData, match='row "r" has no response "c"; it has a, b'):
         tokenize_row(tokenizer, row(a="x", b="y"), ["c"], max_length=9, max_prompt_length=4)
+    with pytest.raises(BadData, match='row "r" has no response "c"; it has none'):
+        tokenize_row(
+            tokenizer, {"id": "r", "messages": []}, ["c"], max_length=9, max_prompt_length=4
+        )
+    with pytest.raises(BadData, match='row "r" has no messages'):
+        tokenize_row(
+            tokenizer, {"id": "r", "responses": {"c": ""}}, ["c"], max_length=9, max_prompt_length=4
+        )
 
 
 def test_references_over_other_tokens_are_refused() -> None:

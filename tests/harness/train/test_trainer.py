@@ -209,6 +209,18 @@ def test_gradient_checkpointing_changes_nothing(inputs: Any, context: Make) -> N
         torch.testing.assert_close(checkpointed[name], value)
 
 
+def test_bfloat16_computes_coarsely_but_loses_no_update(inputs: Any, context: Make) -> None:
+    """At this learning rate an update of bfloat16 weights would round to nothing."""
+    for name, dtype in (("fine", "float32"), ("coarse", "bfloat16")):
+        settings = params(dtype=dtype, learning_rate=1e-4, max_steps=4)
+        train_preference(context(name), settings, **inputs)
+    fine, coarse = context("fine"), context("coarse")
+    assert log_of(coarse)[0]["loss"] == pytest.approx(log_of(fine)[0]["loss"], abs=0.1)
+    assert log_of(coarse)[-1]["loss"] < log_of(coarse)[0]["loss"]
+    assert {tensor.dtype for tensor in weights(coarse.directory).values()} == {torch.bfloat16}
+    assert json.loads((coarse.directory / "config.json").read_text())["dtype"] == "bfloat16"
+
+
 def test_no_socket_is_opened(inputs: Any, context: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any) -> None:
         raise AssertionError("a socket was opened")

@@ -1,0 +1,129 @@
+"""Prompt sets from the nano world, from files, and from the hub."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from harness import prompts
+from harness.errors import BadData, EnvironmentProblem, UnknownName, UserError
+from harness.operations import Row, read_jsonl
+from harness.prompts import ImportPromptsParams, import_prompts, prompts_identity
+
+
+def imported(tmp_path: Path, ref: str | Path, **params: Any) -> list[Row]:
+    context = SimpleNamespace(directory=tmp_path, progress=lambda *a, **k: None)
+    import_prompts(context, ImportPromptsParams(ref=str(ref), **params))
+    return read_jsonl(tmp_path / "rows.jsonl")
+
+
+def written(tmp_path: Path, objects: list[Any], name: str = "in.jsonl") -> Path:
+    path = tmp_path / name
+    if path.suffix == ".json":
+        path.write_text(json.dumps(objects))
+    else:
+        path.write_text("".join(json.dumps(item) + "\n" for item in objects))
+    return path
+
+
+def test_nano_prompts(tmp_path: Path) -> None:
+    rows = imported(tmp_path, "nano:alpaca_eval2", limit=5, offset=2)
+    assert len({row["id"] for row in rows}) == 5
+    assert rows == imported(tmp_path, "nano:alpaca_eval2", limit=7)[2:]
+    assert rows[0]["messages"] == [{"role": "user", "content": rows[0]["turns"][0]}]
+    with pytest.raises(UnknownName, match="alpaca_eval2"):
+        imported(tmp_path, "nano:alpaca_eval")
+
+
+@pytest.mark.parametrize("name", ["in.jsonl", "in.json"])
+def test_files(tmp_path: Path, name: str) -> None:
+    path = written(
+        tmp_path,
+        [
+            {"id": 1, "prompt": "one", "category": "math"},
+            {"prompt_id": "f" * 64, "instruction": "two"},
+            {"messages": [{"role": "user", "content": "three"}]},
+            {"prompt": {"role": "user", "content": "four"}},
+            {"prompt": [{"role": "user", "content": "5"}, {"role": "assistant", "content": "no"}]},
+        ],
+        name,
+    )
+    rows = imported(tmp_path, path)
+    assert [row["messages"][-1]["content"] for row in rows] == ["one", "two", "three", "four", "5"]
+    assert rows[0]["id"] == "1"
+    assert rows[0]["category"] == "math"
+    assert rows[1]["id"] == "f" * 64
+    assert len(rows[2]["id"]) == 32
+    (row,) = imported(tmp_path, written(tmp_path, [{"q": "x", "prompt": "y"}]), field="q")
+    assert row["messages"][0]["content"] == "x"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('{"prompt": "a"}\n{"prompt": \n', "in.jsonl, line 2: not JSON"),
+        ('{"prompt": "a"}\n[1]\n', "in.jsonl, line 2: expected an object"),
+        ('{"text": "a"}\n', "row 1: no messages or prompt or instruction or question; found text"),
+        ('{"prompt": 3}\n', "row 1: prompt: expected text or messages"),
+        ('{"prompt": " "}\n', "row 1: prompt: the prompt is empty"),
+        (
+            '{"id": 1, "prompt": "a"}\n{"id": 1, "prompt": "b"}\n',
+            'rows 1 and 2 both have the id "1"',
+        ),
+    ],
+)
+def test_bad_files_name_the_place(tmp_path: Path, text: str, reason: str) -> None:
+    path = tmp_path / "in.jsonl"
+    path.write_text(text)
+    with pytest.raises(BadData, match=reason):
+        imported(tmp_path, path)
+
+
+def test_bad_json_files(tmp_path: Path) -> None:
+    (tmp_path / "in.json").write_text('[{"prompt": "a"},\n nope]')
+    with pytest.raises(BadData, match=r"in\.json, line 2: not JSON"):
+        imported(tmp_path, tmp_path / "in.json")
+    (tmp_path / "in.json").write_text('{"prompt": "a"}')
+    with pytest.raises(BadData, match="expected a list of objects"):
+        imported(tmp_path, tmp_path / "in.json")
+
+
+def test_a_changed_file_is_noticed(tmp_path: Path) -> None:
+    path = written(tmp_path, [{"prompt": "a"}])
+    planned = prompts_identity(str(path))
+    assert imported(tmp_path, path, digest=planned)
+    written(tmp_path, [{"prompt": "b"}])
+    with pytest.raises(BadData, match="the file changed"):
+        imported(tmp_path, path, digest=planned)
+
+
+@pytest.mark.parametrize("ref", ["missing.jsonl", "data/missing.json", "a/b/c", "word"])
+def test_references_that_lead_nowhere(tmp_path: Path, ref: str) -> None:
+    with pytest.raises(UserError, match="expected nano:<split>"):
+        imported(tmp_path, ref)
+
+
+def test_an_empty_window(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="has 1 prompts; none from offset 3"):
+        imported(tmp_path, written(tmp_path, [{"prompt": "a"}]), offset=3)
+
+
+def test_hub_prompts_are_unique_and_sorted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [
+        {"prompt_id": "2", "prompt": "b", "chosen": "x"},
+        {"prompt_id": "1", "prompt": "a", "chosen": "y"},
+        {"prompt_id": "3", "prompt": "b", "chosen": "z"},
+    ]
+    monkeypatch.setattr(prompts, "_load_dataset", lambda params: rows)
+    found = imported(tmp_path, "org/set", split="train")
+    assert [(row["id"], row["messages"][0]["content"]) for row in found] == [("1", "a"), ("2", "b")]
+    assert "chosen" not in found[0]
+
+
+def test_hub_without_network_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(EnvironmentProblem, match=r"give a local \.jsonl file instead"):
+        imported(tmp_path, "crucible-bench/not-here")
