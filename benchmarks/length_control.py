@@ -6,18 +6,14 @@ The board repeats the annotated models of the public data until it has the wante
 default (exact) mode of `harness.stats.length_control`; the peer is alpaca_eval's own
 `get_length_controlled_winrate` with its file download replaced by the local df_gamed.csv (it would
 fetch the file once for every model) and saving of weights switched off. Both get prepared rows in
-memory. One thread each; times are medians; memory is the peak of Python and numpy allocations in a
-separate run. The two answers are compared, too.
+memory. Times are medians; memory is the peak of Python and numpy allocations in a separate run. The
+two answers are compared, too. Set OMP_NUM_THREADS=1 for one thread each.
 """
 
 from __future__ import annotations
 
-import os
-
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(_name, "1")
-
 import argparse
+import os
 import statistics
 import time
 import tracemalloc

@@ -10,6 +10,8 @@ depends on something unknown is None, never zero.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from harness.operations import Estimate
 from harness.records import Record
 
@@ -22,9 +24,9 @@ GIB = 2**30
 TINY_B = 0.05  # below this, GPU time means nothing
 
 
-def _seconds(parameters_b: float | None, tokens: int | None, per_token: int, share: float) -> (
-    float | None
-):
+def _seconds(
+    parameters_b: float | None, tokens: int | None, per_token: int, share: float
+) -> float | None:
     if parameters_b is None or tokens is None or parameters_b < TINY_B:
         return None
     return per_token * parameters_b * 1e9 * tokens / (PEAK * share)
@@ -41,13 +43,14 @@ def _field(params: Record, name: str, default: float) -> float:
     return default if value is None else float(value)
 
 
-def rows_of_input(params: Record, **inputs: Estimate | tuple[Estimate, ...]) -> Estimate:
-    """A stage that keeps the rows of its first input and costs nothing else worth counting."""
-    for value in inputs.values():
-        first = value[0] if isinstance(value, tuple) else value
-        if first.rows is not None:
-            return Estimate(rows=first.rows)
-    return Estimate()
+def rows_of(name: str) -> Callable[..., Estimate]:
+    """For a stage that has the rows of one input and costs nothing else worth counting."""
+
+    def estimate(params: Record, **inputs: Estimate | tuple[Estimate, ...]) -> Estimate:
+        value = inputs[name]
+        return Estimate(rows=(value[0] if isinstance(value, tuple) else value).rows)
+
+    return estimate
 
 
 def prompts(params: Record) -> Estimate:

@@ -36,7 +36,13 @@ Dtype = Literal["float32", "bfloat16", "float16"]
 
 _HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
 _MODEL_FILES = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "*.py")
-_NOT_MODEL = {"trainer_state.json", "all_results.json", "train_results.json"}
+_NOT_MODEL = {
+    "manifest.json",
+    "training_log.json",
+    "trainer_state.json",
+    "all_results.json",
+    "train_results.json",
+}
 _KEEP = {"cpu": 4, "cuda": 1}  # loaded models kept per kind of device
 _KEEP_PARAMETERS = 1_000_000_000  # and together no more than these, but the newest
 _LOADED: OrderedDict[tuple[object, ...], tuple[Any, Any]] = OrderedDict()
@@ -50,6 +56,7 @@ class Source:
     hub: bool
     revision: str | None = None
     dtype: str | None = None
+    trust_remote_code: bool = False
 
 
 class ImportModelParams(Record):
@@ -58,12 +65,14 @@ class ImportModelParams(Record):
     Attributes:
         digest: `model_identity` at planning time; puts the weights into the stage id.
         dtype: None leaves the choice to the device (float32 on a CPU, bfloat16 on a GPU).
+        trust_remote_code: run code that the model brings along; never implied.
     """
 
     ref: str
     revision: str | None = None
     digest: str | None = None
     dtype: Dtype | None = None
+    trust_remote_code: bool = False
 
 
 @operation("import_model", version=1, params=ImportModelParams)
@@ -83,7 +92,13 @@ def import_model(context: Context, params: ImportModelParams) -> None:
     ref = params.ref
     if not ref.startswith("nano:") and not resolve(ref).hub:
         ref = str(Path(ref).expanduser().resolve())
-    pointer = {"ref": ref, "revision": params.revision, "dtype": params.dtype, "identity": found}
+    pointer = {
+        "ref": ref,
+        "revision": params.revision,
+        "dtype": params.dtype,
+        "trust_remote_code": params.trust_remote_code,
+        "identity": found,
+    }
     text = json.dumps(pointer, indent=1, sort_keys=True) + "\n"
     (context.directory / "model.json").write_text(text, encoding="utf-8")
 
@@ -116,7 +131,8 @@ def _resolve_folder(folder: Path) -> Source:
     if pointer.is_file():
         data = json.loads(pointer.read_text(encoding="utf-8"))
         target = resolve(data["ref"], data.get("revision"))
-        return Source(target.location, target.hub, target.revision, data.get("dtype"))
+        trust = bool(data.get("trust_remote_code"))
+        return Source(target.location, target.hub, target.revision, data.get("dtype"), trust)
     if (folder / "config.json").is_file():
         return Source(str(folder.resolve()), hub=False)
     raise UserError(f"{folder} holds no model: expected a config.json or a model.json in it")
@@ -158,7 +174,6 @@ def load_causal_lm(
     device: str = "cpu",
     dtype: str | None = None,
     *,
-    trust_remote_code: bool = False,
     fresh: bool = False,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A language model in evaluation mode and its tokenizer.
@@ -172,7 +187,7 @@ def load_causal_lm(
         UserError: no such model.
         EnvironmentProblem: a hub model that is not here while the hub cannot be reached.
     """
-    return _load("AutoModelForCausalLM", path, device, dtype, trust_remote_code, fresh)
+    return _load("AutoModelForCausalLM", path, device, dtype, fresh)
 
 
 def load_reward_model(
@@ -180,25 +195,24 @@ def load_reward_model(
     device: str = "cpu",
     dtype: str | None = None,
     *,
-    trust_remote_code: bool = False,
     fresh: bool = False,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A sequence classifier in evaluation mode and its tokenizer; see `load_causal_lm`."""
-    return _load(
-        "AutoModelForSequenceClassification", path, device, dtype, trust_remote_code, fresh
-    )
+    return _load("AutoModelForSequenceClassification", path, device, dtype, fresh)
 
 
-def load_tokenizer(path: str | Path, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
+def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
     """Only the tokenizer of a model; see `load_causal_lm` for arguments and errors."""
-    return _load_tokenizer(resolve(path), trust_remote_code)
+    return _load_tokenizer(resolve(path))
 
 
-def _load_tokenizer(source: Source, trust_remote_code: bool) -> Any:
+def _load_tokenizer(source: Source) -> Any:
     transformers = _transformers()
     try:
         return transformers.AutoTokenizer.from_pretrained(
-            source.location, revision=source.revision, trust_remote_code=trust_remote_code
+            source.location,
+            revision=source.revision,
+            trust_remote_code=source.trust_remote_code,
         )
     except (OSError, ValueError) as error:
         raise _explain(source, error) from error
@@ -215,7 +229,6 @@ def _load(
     path: str | Path,
     device: str,
     dtype: str | None,
-    trust_remote_code: bool,
     fresh: bool,
 ) -> tuple[Any, Any]:
     source = resolve(path)
@@ -227,7 +240,7 @@ def _load(
         _state(source),
         device,
         wanted,
-        trust_remote_code,
+        source.trust_remote_code,
     )
     if not fresh and key in _LOADED:
         _LOADED.move_to_end(key)
@@ -235,7 +248,7 @@ def _load(
     place = device.partition(":")[0]
     if not fresh or place != "cpu":  # training needs a GPU's memory for itself
         _make_room(place)
-    loaded = _load_now(kind, source, device, wanted, trust_remote_code)
+    loaded = _load_now(kind, source, device, wanted)
     if not fresh:
         _LOADED[key] = loaded
     return loaded
@@ -253,9 +266,7 @@ def _size(key: tuple[object, ...]) -> int:
     return sum(parameter.numel() for parameter in _LOADED[key][0].parameters())
 
 
-def _load_now(
-    kind: str, source: Source, device: str, dtype: str, trust_remote_code: bool
-) -> tuple[Any, Any]:
+def _load_now(kind: str, source: Source, device: str, dtype: str) -> tuple[Any, Any]:
     transformers = _transformers()
     import torch
 
@@ -265,12 +276,12 @@ def _load_now(
             source.location,
             revision=source.revision,
             dtype=getattr(torch, dtype),
-            trust_remote_code=trust_remote_code,
+            trust_remote_code=source.trust_remote_code,
             device_map="auto" if several else None,
         )
     except (OSError, ValueError) as error:
         raise _explain(source, error) from error
-    tokenizer = _load_tokenizer(source, trust_remote_code)
+    tokenizer = _load_tokenizer(source)
     if not several:
         model.to(device)
     return model.eval(), tokenizer
@@ -301,7 +312,8 @@ def _explain(source: Source, error: Exception) -> Exception:
     first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     if "trust_remote_code" in str(error):
         return UserError(
-            f"{source.location} brings code of its own; read it, then set trust_remote_code = true"
+            f"{source.location} brings code of its own; read it, then set "
+            "trust_remote_code = true for this model in the recipe"
         )
     if not source.hub:
         return BadData(f"{source.location}: cannot be loaded as a model: {first_line}")

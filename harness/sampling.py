@@ -43,7 +43,6 @@ class SampleParams(Record):
     max_rows: int = Field(default=320, ge=1)
     system: str = ""
     dtype: Dtype | None = None
-    trust_remote_code: bool = False
     on_error: Literal["stop", "record"] = "stop"
 
     @property
@@ -102,9 +101,7 @@ def _open_backend(context: Context, params: SampleParams, model: Artifact) -> An
         from harness.backends.hf import HFBackend
     except ImportError:
         raise MissingExtra("torch and transformers", "train") from None
-    loaded = load_causal_lm(
-        model.path, context.device, params.dtype, trust_remote_code=params.trust_remote_code
-    )
+    loaded = load_causal_lm(model.path, context.device, params.dtype)
     return HFBackend(*loaded, identity=model.id, max_rows=params.max_rows)
 
 
@@ -147,14 +144,12 @@ class ScoreRewardsParams(Record):
         batch_size: response rows scored, and kept, together.
         max_rows: most conversations read at once; lower it when GPU memory runs out.
         max_length: tokens after which a conversation is cut; None refuses what is too long.
-        trust_remote_code: for reward models with code of their own (ArmoRM): read it first.
     """
 
     batch_size: int = Field(default=64, ge=1)
     max_rows: int = Field(default=64, ge=1)
     max_length: int | None = Field(default=None, ge=1)
     dtype: Dtype | None = None
-    trust_remote_code: bool = False
 
 
 @operation(
@@ -198,9 +193,7 @@ def _open_scorer(context: Context, params: ScoreRewardsParams, model: Artifact) 
         from harness.backends.rewards import RewardModel
     except ImportError:
         raise MissingExtra("torch and transformers", "train") from None
-    loaded = load_reward_model(
-        model.path, context.device, params.dtype, trust_remote_code=params.trust_remote_code
-    )
+    loaded = load_reward_model(model.path, context.device, params.dtype)
     return RewardModel(*loaded, max_rows=params.max_rows, max_length=params.max_length)
 
 

@@ -174,9 +174,7 @@ def compare(
 
 
 def show(
-    id: Annotated[
-        str, typer.Argument(help="Beginning of an artifact id; empty lists all.")
-    ] = "",
+    id: Annotated[str, typer.Argument(help="Beginning of an artifact id; empty lists all.")] = "",
     row: Annotated[str, typer.Option("--row", help="Show one row in full, by its id.")] = "",
     limit: Annotated[int, typer.Option("--limit", help="Rows to list.")] = 10,
     store: Annotated[Path | None, typer.Option("--store", help="Store folder.")] = None,
@@ -236,4 +234,6 @@ def _plain(value: object) -> str:
     from rich.markup import escape
 
     text = value if isinstance(value, str) else repr(value)
-    return escape("".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text))
+    return escape(
+        "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
+    )

@@ -30,7 +30,13 @@ def build(
     the weights differ in the last digits, and the accuracy bands of the manifest apply.
     """
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     from harness.errors import UserError
     from harness.nano import zoo

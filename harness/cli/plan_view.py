@@ -10,6 +10,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from harness.cli.reproduction import Reproduction
     from harness.operations import Estimate
+    from harness.plan import Plan, Stage
     from harness.store import Store
 
 UNKNOWN = "?"
@@ -18,22 +19,34 @@ UNKNOWN = "?"
 def show_plan(console: Console, made: Reproduction, store: Store | None) -> None:
     """Print recipe, stages (cached or to do) and totals. Nothing is executed."""
     recipe = made.recipe
-    console.print(f"[bold]{recipe.title or recipe.method}[/bold]  recipe {recipe.id()}")
+    console.print(
+        f"[bold]{recipe.title or recipe.method}[/bold]  recipe {recipe.id()}", soft_wrap=True
+    )
     _show_recipe(console, recipe.model_dump(mode="json"))
     finished = [id for id in made.plan.stages if store is not None and store.has(id)]
     todo = {stage.id for stage in made.plan.needed(made.targets, finished)}
     estimates = made.plan.estimates()
-    table = Table(box=None, pad_edge=False, padding=(0, 1))
+    table = Table(
+        box=None, pad_edge=False, padding=(0, 1), width=None if console.is_terminal else 130
+    )
     for heading in ("stage", "operation", "id", "state"):
-        table.add_column(heading, no_wrap=True, max_width=38)
+        table.add_column(heading, no_wrap=True)
     for heading in ("rows", "tokens", "GPU memory", "GPU time"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for stage in made.plan.stages.values():
-        state = "to do" if stage.id in todo else ("cached" if stage.id in finished else "not needed")
+    for name, stages in _groups(made.plan):
+        waiting = sum(stage.id in todo for stage in stages)
         table.add_row(
-            stage.label, stage.operation.name, stage.id[:10], state, *_numbers(estimates[stage.id])
+            name,
+            stages[0].operation.name if len(stages) == 1 else f"{len(stages)} stages",
+            stages[-1].id[:10],
+            f"{waiting} to do"
+            if waiting
+            else "cached"
+            if stages[-1].id in finished
+            else "not needed",
+            *_numbers([estimates[stage.id] for stage in stages]),
         )
-    console.print(table)
+    console.print(table, soft_wrap=not console.is_terminal)
     _show_totals(console, [estimates[id] for id in made.plan.stages if id in todo], made)
 
 
@@ -56,13 +69,31 @@ def _show_totals(console: Console, estimates: list[Estimate], made: Reproduction
     console.print("[dim]assumptions behind the estimates: docs/estimates.md[/dim]")
 
 
-def _numbers(estimate: Estimate) -> tuple[str, str, str, str]:
+def _groups(plan: Plan) -> list[tuple[str, list[Stage]]]:
+    """Stages by the part of their label before ": ": an evaluation is one line."""
+    groups: dict[str, list[Stage]] = {}
+    for stage in plan.stages.values():
+        name, colon, _ = stage.label.partition(": ")
+        groups.setdefault(name if colon else f"{stage.label}\0{stage.id}", []).append(stage)
+    return [(name.partition("\0")[0], stages) for name, stages in groups.items()]
+
+
+def _numbers(estimates: list[Estimate]) -> tuple[str, str, str, str]:
+    tokens = _sum([e.tokens for e in estimates])
+    seconds = _sum([e.gpu_seconds for e in estimates])
+    memory = [e.gpu_gib for e in estimates if e.gpu_gib is not None]
+    rows = estimates[0].rows if len(estimates) == 1 else None
     return (
-        UNKNOWN if estimate.rows is None else f"{estimate.rows:,}",
-        UNKNOWN if estimate.tokens is None else _count(estimate.tokens),
-        UNKNOWN if estimate.gpu_gib is None else f"{estimate.gpu_gib:,.0f} GiB",
-        UNKNOWN if estimate.gpu_seconds is None else _hours(estimate.gpu_seconds),
+        "" if len(estimates) > 1 else UNKNOWN if rows is None else f"{rows:,}",
+        UNKNOWN if tokens is None else _count(round(tokens)),
+        f"{max(memory):,.0f} GiB" if memory else UNKNOWN,
+        UNKNOWN if seconds is None else _hours(seconds),
     )
+
+
+def _sum(values: list[float | None] | list[int | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
 
 
 def _count(number: int) -> str:

@@ -140,7 +140,6 @@ def _recipe(name: str) -> str:
 
     from harness import registry
     from harness.recipe import Method, read_toml
-    
 
     host: Method = registry.load("methods", "wrpo")
     assert host.recipe_file is not None

@@ -12,7 +12,7 @@ from typing import Any
 
 from harness import registry
 from harness.errors import BadRecord, UserError, unknown
-from harness.plan import Handle, Plan
+from harness.plan import Handle, Plan, StageMaker
 from harness.recipe import Method, Recipe, SuiteSpec, SystemSpec, load_recipe, with_settings
 from harness.records import Cell, parse
 from harness.store import Store
@@ -156,8 +156,17 @@ def _plan_seed(made: Reproduction, recipe: Recipe) -> None:
             nano = made.scale != "rehearsal" and settings.prompts.startswith("nano:")
             scale = "nano" if nano else made.scale
             system = System(name=spec.name, model=model, scale=scale, seed=recipe.seed)
-            handle = suite.plan(system, settings, stage)
+            handle = suite.plan(system, settings, _labelled(stage, f"{spec.name} on {suite.name}"))
             made.runs.append(Run(recipe.seed, spec, suite_spec, handle))
+
+
+def _labelled(stage: StageMaker, prefix: str) -> StageMaker:
+    """The same stage maker, with labels that say whose stage it is."""
+
+    def named(name: str, /, *, label: str = "", **arguments: Any) -> Handle:
+        return stage(name, label=f"{prefix}: {label or name}", **arguments)
+
+    return named
 
 
 def collect(made: Reproduction, store: Store) -> list[Cell]:

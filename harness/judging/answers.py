@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from harness import costs
 from harness.errors import BadData, UserError
 from harness.hashing import file_digest
 from harness.judging.frames import prompt_text
@@ -59,7 +60,13 @@ def turns_of(row: Row) -> list[str]:
     return list(turns) if turns else [prompt_text(row["messages"])]
 
 
-@operation("import_answers", version=1, params=ImportAnswersParams, rows="prompts")
+@operation(
+    "import_answers",
+    version=1,
+    params=ImportAnswersParams,
+    rows="prompts",
+    estimate=costs.rows_of("prompts"),
+)
 def import_answers(
     context: Context,
     params: ImportAnswersParams,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from harness import costs
 from harness.errors import BadData
 from harness.hashing import canonical_json
-from harness.operations import Artifact, Context, Row, operation
+from harness.operations import Artifact, Context, Estimate, Row, operation
 from harness.records import Record
 
 # What `sample` adds to a prompt row; the second turn's prompt is a fresh row.
@@ -28,7 +29,13 @@ class NoParams(Record):
     """An operation without settings."""
 
 
-@operation("follow_up", version=1, params=NoParams, rows="responses")
+@operation(
+    "follow_up",
+    version=1,
+    params=NoParams,
+    rows="responses",
+    estimate=costs.rows_of("responses"),
+)
 def follow_up(
     context: Context, params: NoParams, batches: Iterable[list[Row]], *, responses: Artifact
 ) -> Iterator[list[Row]]:
@@ -61,7 +68,14 @@ class SelectParams(Record):
     exclude: bool = False
 
 
-@operation("select_prompts", version=1, params=SelectParams)
+def _share(params: SelectParams, prompts: Estimate) -> Estimate:
+    """Expected rows: MT-Bench's eight categories are equally large."""
+    named = min(8, len(params.categories))
+    share = (8 - named if params.exclude else named) / 8
+    return Estimate(rows=None if prompts.rows is None else round(share * prompts.rows))
+
+
+@operation("select_prompts", version=1, params=SelectParams, estimate=_share)
 def select_prompts(context: Context, params: SelectParams, *, prompts: Artifact) -> None:
     """The prompts of some categories, in their order."""
     wanted = set(params.categories)
@@ -69,7 +83,11 @@ def select_prompts(context: Context, params: SelectParams, *, prompts: Artifact)
     _write(context, [r for r in rows if (r.get("category") in wanted) != params.exclude])
 
 
-@operation("join_rows", version=1, params=NoParams)
+def _joined(params: NoParams, rows: Estimate | tuple[Estimate, ...], order: Estimate) -> Estimate:
+    return Estimate(rows=order.rows)
+
+
+@operation("join_rows", version=1, params=NoParams, estimate=_joined)
 def join_rows(
     context: Context, params: NoParams, *, rows: Artifact | tuple[Artifact, ...], order: Artifact
 ) -> None:

@@ -170,7 +170,11 @@ def _why_unreadable(rules: Protocol, completion: Completion) -> str:
 
 
 def protocol(
-    kind: str, *, parser: ParserMode = "strict", max_tokens: int | None = None
+    kind: str,
+    *,
+    parser: ParserMode = "strict",
+    max_tokens: int | None = None,
+    both_orders: bool = False,
 ) -> Protocol:
     """The protocol of a frame kind at its paper's settings.
 
@@ -178,12 +182,14 @@ def protocol(
         parser: "strict" reads the last legal verdict outside reasoning blocks; "compat" reads what
             the original code reads. A reply that makes the original crash is a failure in both.
         max_tokens: of explanations; None for the paper's.
+        both_orders: alpaca only: ask in both orders instead of one; the others always do, or have
+            one answer to show.
     """
     version = verdicts.VERSION
     if kind == "alpaca":
         # Temperature 1 as published; it moves nothing, for only the log-probabilities are read.
         sampling = Sampling(temperature=1.0, max_tokens=1, top_logprobs=5)
-        rule = "one order, switched by the instruction (seed 0)"
+        rule = "both orders" if both_orders else "one order, switched by the instruction (seed 0)"
         return Protocol(kind, rule, sampling, f"logprobs/{version}", _read_identifier)
     rule, paper_tokens, read = _EXPLAINED[kind]
     return Protocol(

@@ -12,11 +12,12 @@ is no verdict, why. Failed judgments stay in the rows (verdict null); the scores
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 from pydantic import Field
 
+from harness.costs import PROMPT_TOKENS, RESPONSE_TOKENS
 from harness.errors import BadData, CrucibleError
 from harness.judging import frames, verdicts
 from harness.judging.judge import (
@@ -27,7 +28,7 @@ from harness.judging.judge import (
     open_judge,
     protocol,
 )
-from harness.operations import Artifact, Context, Row, operation
+from harness.operations import Artifact, Context, Estimate, Row, operation
 from harness.records import Record
 
 # What a prompt row says of itself that scores and boards group by.
@@ -65,15 +66,30 @@ class JudgeAlpacaParams(JudgeParams):
     """orders: "switched" is the published protocol; "both" asks twice and averages."""
 
     orders: Literal["switched", "both"] = "switched"
-    order_seed: int = 0
 
 
 def _batch_size(params: JudgeParams) -> int:
     return params.batch_size
 
 
+def _calls(calls: int, answers: int, reply: int) -> Callable[..., Estimate]:
+    """Estimate of a judging stage: `calls` a row, each quoting `answers` answers."""
+
+    def estimate(params: JudgeParams, **inputs: Estimate) -> Estimate:
+        rows = next(iter(inputs.values())).rows
+        each = calls * (PROMPT_TOKENS + answers * RESPONSE_TOKENS + reply)
+        return Estimate(rows=rows, tokens=None if rows is None else rows * each)
+
+    return estimate
+
+
 def _open(params: JudgeParams, kind: str) -> Judge:
-    rules = protocol(kind, parser=params.parser, max_tokens=params.max_tokens)
+    rules = protocol(
+        kind,
+        parser=params.parser,
+        max_tokens=params.max_tokens,
+        both_orders=isinstance(params, JudgeAlpacaParams) and params.orders == "both",
+    )
     judge = open_judge(params.judge, rules)
     if judge.fingerprint != params.fingerprint:
         raise CrucibleError(
@@ -89,6 +105,7 @@ def _open(params: JudgeParams, kind: str) -> Judge:
     params=JudgeAlpacaParams,
     rows="generations",
     batch_size=_batch_size,
+    estimate=_calls(1, 2, 1),
 )
 def judge_alpaca(
     context: Context,
@@ -132,7 +149,7 @@ def judge_alpaca(
 
 def _orders(prompt: str, params: JudgeAlpacaParams) -> list[bool]:
     """For each game, whether the model's answer is shown first."""
-    switched = verdicts.is_switched(prompt, params.order_seed)
+    switched = verdicts.is_switched(prompt)
     return [switched] if params.orders == "switched" else [switched, not switched]
 
 
@@ -148,7 +165,14 @@ def _model_wins(game: Row) -> float | None:
     return game["verdict"] if game["first"] == "model" else 1 - game["verdict"]
 
 
-@operation("judge_arena", version=1, params=JudgeParams, rows="generations", batch_size=_batch_size)
+@operation(
+    "judge_arena",
+    version=1,
+    params=JudgeParams,
+    rows="generations",
+    batch_size=_batch_size,
+    estimate=_calls(2, 2, RESPONSE_TOKENS),
+)
 def judge_arena(
     context: Context,
     params: JudgeParams,
@@ -181,7 +205,12 @@ def judge_arena(
 
 
 @operation(
-    "judge_mt_bench", version=1, params=JudgeParams, rows="responses", batch_size=_batch_size
+    "judge_mt_bench",
+    version=1,
+    params=JudgeParams,
+    rows="responses",
+    batch_size=_batch_size,
+    estimate=_calls(2, 2, RESPONSE_TOKENS // 2),
 )
 def judge_mt_bench(
     context: Context,
@@ -233,6 +262,7 @@ def judge_mt_bench(
     params=JudgeParams,
     rows="responses",
     batch_size=_batch_size,
+    estimate=_calls(4, 4, RESPONSE_TOKENS // 2),
 )
 def judge_mt_bench_pairwise(
     context: Context,

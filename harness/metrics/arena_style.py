@@ -89,6 +89,7 @@ def style_differences(model: Floats, baseline: Floats) -> Floats:
     Raises:
         BadData: negative counts.
     """
+    model, baseline = np.asarray(model, np.float64), np.asarray(baseline, np.float64)
     if min(model.min(initial=0.0), baseline.min(initial=0.0)) < 0:
         raise BadData("style counts cannot be negative")
     length_m, length_b = model[..., :1], np.broadcast_to(baseline[..., :1], model[..., :1].shape)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from string import ascii_lowercase
 
 from harness.errors import unknown
@@ -67,9 +68,9 @@ def _mistaken(truth: Truth, rng: random.Random) -> Truth:
     main, second = mistake(truth.main, rng), mistake(truth.second, rng)
     steps = []
     for step in truth.steps:
-        words = step.split(" ")
-        words[-1] = main if words[-1] == truth.main else mistake(words[-1], rng)
-        steps.append(" ".join(words))
+        value = re.findall(r"\d+$|\w+$", step)[0]  # what the step arrives at
+        other = main if value == truth.main else mistake(value, rng)
+        steps.append(step.removesuffix(value) + other)
     return Truth(main, second, tuple(steps))
 
 

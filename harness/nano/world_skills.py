@@ -33,22 +33,16 @@ def _parity(n: int) -> str:
 
 def _arith_draft(rng: random.Random) -> Draft:
     difficulty = rng.choice((1, 2, 2, 3, 3, 4, 4))
-    steps: tuple[str, ...]
-    if difficulty == 1:
-        a, b = rng.randint(1, 9), rng.randint(1, 9)
-        total, terms, steps = a + b, f"{a} + {b}", (f"{a} + {b} = {a + b}",)
-    elif difficulty == 2:
-        a, b = rng.randint(10, 29), rng.randint(2, 9)
-        total, terms, steps = a + b, f"{a} + {b}", (f"{a} + {b} = {a + b}",)
-    elif difficulty == 3:
-        a, b = rng.randint(11, 29), rng.randint(11, 29)
-        tens, units = a // 10 * 10 + b // 10 * 10, a % 10 + b % 10
-        total, terms = a + b, f"{a} + {b}"
-        steps = (f"{tens} + {units}", f"{a} + {b} = {total}")
-    else:
-        a, b, c = rng.randint(10, 29), rng.randint(2, 9), rng.randint(2, 9)
-        total, terms = a + b - c, f"{a} + {b} - {c}"
-        steps = (f"{a} + {b} = {a + b}", f"{a + b} - {c} = {total}")
+    a, b = rng.randint(2, 9), rng.randint(2, 9)
+    if difficulty == 1:  # no carry
+        a, b = min(a, 7), rng.randint(1, max(1, 9 - min(a, 7)))
+    total, terms = a + b, f"{a}+{b}"
+    steps: tuple[str, ...] = (f"{a}+{b}={total}",)
+    if difficulty > 2:  # a third term, added or taken away
+        c = rng.randint(2, 9 if difficulty == 3 else min(9, total - 1))
+        sign, later = ("+", total + c) if difficulty == 3 else ("-", total - c)
+        steps = (*steps, f"{total}{sign}{c}={later}")
+        total, terms = later, f"{terms}{sign}{c}"
     opening = rng.choice(("What is {}?", "Compute {}.", "Add up {}."))
     more = rng.randint(2, 9)
     later = total + more
@@ -58,7 +52,7 @@ def _arith_draft(rng: random.Random) -> Draft:
         (f"{opening.format(terms)} Odd or even?", f"Now add {more} to that. Odd or even?"),
         (
             Truth(str(total), _parity(total), steps),
-            Truth(str(later), _parity(later), (f"{total} + {more} = {later}",)),
+            Truth(str(later), _parity(later), (f"{total}+{more}={later}",)),
         ),
     )
 
@@ -69,18 +63,20 @@ def _compare_draft(rng: random.Random) -> Draft:
     if difficulty == 1:
         a, b = rng.sample(range(1, 10), 2)
     elif difficulty == 2:
-        a = rng.randint(12, 40)
-        b = a + rng.choice((-1, 1)) * rng.randint(1, 9)
+        a, b = rng.randint(1, 9), rng.randint(10, 19)
+    elif difficulty == 3:
+        a, b = rng.sample(range(10, 20), 2)
     else:
-        a, b = rng.sample(range(10, 31), 2)
+        a = rng.randint(4, 18)
+        b = rng.choice([n for n in range(2, 19) if n != a])
     left, right = str(a), str(b)
     if difficulty == 4:  # one side is a sum
-        part = rng.randint(2, 8)
-        left, steps = f"{a - part} + {part}", (f"{a - part} + {part} = {a}",)
+        part = rng.randint(max(1, a - 9), min(9, a - 1))
+        left, steps = f"{a - part}+{part}", (f"{a - part}+{part}={a}",)
     if rng.random() < 0.5:
         left, right = right, left
     large, small = max(a, b), min(a, b)
-    steps = (*steps, f"{large} - {small} = {large - small}")
+    steps = (*steps, f"{large}-{small}={large - small}")
     opening = rng.choice(
         ("Which is larger, {} or {}?", "Pick the larger: {} or {}.", "{} or {}, which is more?")
     )
@@ -90,17 +86,15 @@ def _compare_draft(rng: random.Random) -> Draft:
         (f"{opening.format(left, right)} By how much?", "And which one is smaller? Odd or even?"),
         (
             Truth(str(large), str(large - small), steps),
-            Truth(str(small), _parity(small), (f"{small} < {large}",)),
+            Truth(str(small), _parity(small), (f"{small}<{large}",)),
         ),
     )
 
 
 def _sort_draft(rng: random.Random) -> Draft:
     difficulty = rng.choice((1, 2, 2, 3, 3, 4, 4))
-    count, pool = ((3, range(1, 10)), (4, range(1, 10)), (3, range(10, 60)), (5, range(1, 10)))[
-        difficulty - 1
-    ]
-    numbers = rng.sample(pool, count)
+    count = difficulty + 2
+    numbers = rng.sample(range(1, 10), count)
     up = sorted(numbers)
     ascending, descending = (" ".join(map(str, xs)) for xs in (up, up[::-1]))
     opening = rng.choice(("Sort {}.", "Run sort({}).", "Put {} in order."))

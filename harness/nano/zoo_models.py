@@ -49,7 +49,7 @@ class ModelSpec:
     strengths: tuple[str, ...] = ()
     web: Mapping[str, int] = field(default_factory=lambda: LAY_WEB)
     kind: Literal["lm", "reward"] = "lm"
-    schooling: float = 0.0  # share of the steps that learn from excellent answers before the web
+    schooling: float = 0.35  # share of the steps that learn from excellent answers before the web
     reward_steps: int = 0
     seed: int = 0
 
@@ -59,27 +59,27 @@ SPECS: dict[str, ModelSpec] = {
     for spec in (
         ModelSpec(
             "target", "llama", TokenizerSpec("bytes_bpe", 600, "tags"),
-            hidden=96, layers=3, heads=4, steps=1300, batch=32, learning_rate=6e-3,
-            schooling=0.55, web=WEAK_WEB, seed=11,
+            hidden=96, layers=3, heads=4, steps=1100, batch=32, learning_rate=5e-3,
+            schooling=0.5, web=WEAK_WEB, seed=11,
         ),
         ModelSpec(
             "source_a", "qwen3", TokenizerSpec("unigram", 640, "chatml"),
-            hidden=96, layers=3, heads=4, steps=1300, batch=32, learning_rate=6e-3,
+            hidden=96, layers=3, heads=4, steps=1100, batch=32, learning_rate=5e-3,
             opener="First: ", strengths=("arith", "compare", "fact", "reverse"), seed=12,
         ),
         ModelSpec(
             "source_b", "gpt_neox", TokenizerSpec("characters", 260, "short"),
-            hidden=80, layers=3, heads=4, steps=900, batch=32, learning_rate=6e-3,
+            hidden=80, layers=3, heads=4, steps=900, batch=32, learning_rate=5e-3,
             opener="Step: ", strengths=("sort", "count", "reverse", "persona"), seed=13,
         ),
         ModelSpec(
             "source_c", "mistral", TokenizerSpec("bytes_bpe", 560, "inst"),
-            hidden=96, layers=3, heads=4, steps=1300, batch=32, learning_rate=6e-3,
+            hidden=96, layers=3, heads=4, steps=1100, batch=32, learning_rate=5e-3,
             opener="So: ", strengths=("persona", "fact", "place", "sort"), seed=14,
         ),
         ModelSpec(
             "reward", "llama", TokenizerSpec("bytes_bpe", 600, "tags"),
-            hidden=96, layers=3, heads=4, steps=900, batch=32, learning_rate=6e-3,
+            hidden=96, layers=3, heads=4, steps=900, batch=32, learning_rate=5e-3,
             strengths=SKILLS, web=CLEAN_WEB, kind="reward", reward_steps=500, seed=15,
         ),
     )

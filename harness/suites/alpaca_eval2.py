@@ -67,7 +67,8 @@ def plan(system: System, settings: AlpacaEvalSettings, stage: StageMaker) -> Han
         return stage("import_answers", prompts=prompts, source=source, digest=source_digest(source))
 
     baseline = imported(settings.baseline)
-    judging = {**judge_arguments(settings, "alpaca"), "orders": settings.orders}
+    both = settings.orders == "both"
+    judging = judge_arguments(settings, "alpaca", both_orders=both) | {"orders": settings.orders}
     judgments = stage("judge_alpaca", generations=generations, baseline=baseline, **judging)
     anchors = [
         stage("judge_alpaca", generations=imported(source), baseline=baseline, **judging)
@@ -82,7 +83,7 @@ def plan(system: System, settings: AlpacaEvalSettings, stage: StageMaker) -> Han
         lc_mode=settings.lc_mode,
         reference=settings.reference,
         reference_digest=reference_digest(settings.reference),
-        **cell_arguments(NAME, system, settings, "alpaca", settings.decode),
+        **cell_arguments(NAME, system, settings, judging, settings.decode),
     )
 
 

@@ -61,12 +61,8 @@ def plan(system: System, settings: ArenaHardSettings, stage: StageMaker) -> Hand
     generations = answers_of(system, prompts, settings, settings.decode, stage, NAME)
     source = settings.baseline
     baseline = stage("import_answers", prompts=prompts, source=source, digest=source_digest(source))
-    judgments = stage(
-        "judge_arena",
-        generations=generations,
-        baseline=baseline,
-        **judge_arguments(settings, "arena"),
-    )
+    judging = judge_arguments(settings, "arena")
+    judgments = stage("judge_arena", generations=generations, baseline=baseline, **judging)
     return stage(
         "score_arena",
         judgments=judgments,
@@ -75,7 +71,7 @@ def plan(system: System, settings: ArenaHardSettings, stage: StageMaker) -> Hand
         weight=settings.weight,
         style_features=settings.style_features,
         bootstrap=settings.bootstrap,
-        **cell_arguments(NAME, system, settings, "arena", settings.decode),
+        **cell_arguments(NAME, system, settings, judging, settings.decode),
     )
 
 

@@ -105,9 +105,16 @@ class JudgeSuiteSettings(Record):
     rounds: int = Field(default=1000, ge=1)
 
 
-def judge_arguments(settings: JudgeSuiteSettings, kind: str) -> dict[str, Any]:
+def judge_arguments(
+    settings: JudgeSuiteSettings, kind: str, *, both_orders: bool = False
+) -> dict[str, Any]:
     """Parameters of a judging stage; the fingerprint makes its id follow the judge."""
-    rules = protocol(kind, parser=settings.parser, max_tokens=settings.judge_max_tokens)
+    rules = protocol(
+        kind,
+        parser=settings.parser,
+        max_tokens=settings.judge_max_tokens,
+        both_orders=both_orders,
+    )
     return {
         "judge": settings.judge,
         "fingerprint": open_judge(settings.judge, rules).fingerprint,
@@ -147,16 +154,24 @@ def answers_of(
 
 
 def cell_arguments(
-    suite: str, system: System, settings: JudgeSuiteSettings, kind: str, decode: Decode
+    suite: str,
+    system: System,
+    settings: JudgeSuiteSettings,
+    judging: dict[str, Any],
+    decode: Decode,
 ) -> dict[str, Any]:
-    """Parameters of a scoring stage: what its cells say of where they come from."""
+    """Parameters of a scoring stage: what its cells say of where they come from.
+
+    Args:
+        judging: the parameters of the judging stage, see `judge_arguments`.
+    """
     return {
         "suite": suite,
         "system": system.name,
         "scale": system.scale,
         "seed": system.seed,
         "judge": settings.judge,
-        "judge_fingerprint": judge_arguments(settings, kind)["fingerprint"],
+        "judge_fingerprint": judging["fingerprint"],
         "decode_fingerprint": (system.decode or decode).fingerprint,
         "rounds": settings.rounds,
     }

@@ -69,12 +69,8 @@ def plan(system: System, settings: MTBenchSettings, stage: StageMaker) -> Handle
 
     responses = dialogues(system, prompts, settings, stage)
     guides = {"references": imported(settings.references, True)} if settings.references else {}
-    judgments = stage(
-        "judge_mt_bench",
-        responses=responses,
-        **guides,
-        **judge_arguments(settings, "rating"),
-    )
+    judging = judge_arguments(settings, "rating")
+    judgments = stage("judge_mt_bench", responses=responses, **guides, **judging)
     compared: dict[str, Any] = {}
     if settings.pairwise:
         asking = judge_arguments(settings, "pairwise")
@@ -89,7 +85,7 @@ def plan(system: System, settings: MTBenchSettings, stage: StageMaker) -> Handle
         generations=responses,
         model=system.model,
         **compared,
-        **cell_arguments(NAME, system, settings, "rating", settings.decode)
+        **cell_arguments(NAME, system, settings, judging, settings.decode)
         | {"decode_fingerprint": decode_fingerprint(system, settings)},
     )
 

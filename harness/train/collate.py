@@ -13,8 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.train.logprobs import IGNORE
-from harness.train.tokenize import TokenSequence
+from harness.train.tokenize import IGNORE, TokenSequence
 
 
 @dataclass(frozen=True)

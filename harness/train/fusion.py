@@ -87,6 +87,7 @@ def model(spec: ModelSpec, stage: Any) -> Any:
         revision=spec.revision,
         digest=model_identity(spec.ref, spec.revision),
         dtype=None if spec.dtype == "auto" else spec.dtype,
+        trust_remote_code=spec.trust_remote_code,
         label=f"model {spec.display_name()}",
         hint=Estimate(parameters_b=spec.parameters_b),
     )

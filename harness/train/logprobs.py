@@ -25,8 +25,7 @@ from torch import Tensor, nn
 
 from harness.errors import BadData
 from harness.train.heads import hidden_states, output_head, slope, transform
-
-IGNORE = -100  # label of a position that is not scored, as in torch's cross-entropy
+from harness.train.tokenize import IGNORE
 
 # Bytes of one tile of logits. On a CPU tiles that stay in cache are the fastest (measured with
 # benchmarks/sequence_logprobs.py: 4 to 16 MiB are alike, 64 MiB is a third slower); a GPU wants

@@ -13,6 +13,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from harness import costs
 from harness.errors import BadData
 from harness.hashing import canonical_json, seed_from
 from harness.operations import Artifact, Context, Row, operation
@@ -27,7 +28,7 @@ class SplitPromptsParams(Record):
     seed: int
 
 
-@operation("split_prompts", version=1, params=SplitPromptsParams)
+@operation("split_prompts", version=1, params=SplitPromptsParams, estimate=costs.split)
 def split_prompts(context: Context, params: SplitPromptsParams, *, prompts: Artifact) -> None:
     """One of the two disjoint parts of the prompts, in their original order."""
     rows = prompts.rows()
@@ -42,7 +43,12 @@ class BestResponsesParams(Record):
     """Nothing to set: the highest reward wins, the first one on a tie."""
 
 
-@operation("best_responses", version=1, params=BestResponsesParams)
+@operation(
+    "best_responses",
+    version=1,
+    params=BestResponsesParams,
+    estimate=costs.rows_of("prompts"),
+)
 def best_responses(
     context: Context,
     params: BestResponsesParams,
@@ -85,7 +91,9 @@ class PreferencePairsParams(Record):
     ties: Literal["drop", "keep"] = "drop"
 
 
-@operation("preference_pairs", version=1, params=PreferencePairsParams)
+@operation(
+    "preference_pairs", version=1, params=PreferencePairsParams, estimate=costs.rows_of("own")
+)
 def preference_pairs(
     context: Context, params: PreferencePairsParams, *, best: Artifact, own: Artifact
 ) -> None:

@@ -29,7 +29,7 @@ from harness.errors import BadData
 if TYPE_CHECKING:
     from harness.chat import Tokenizer
 
-IGNORE = -100
+IGNORE = -100  # label of a position that is not scored, as in torch's cross-entropy
 
 
 @dataclass(frozen=True)

@@ -46,8 +46,6 @@ def stand_ins(recipe: FusionRecipe) -> FusionRecipe:
             "sampling": small(recipe.sampling),
             "target_sampling": small(recipe.target_sampling),
             "sft": recipe.sft.model_copy(update={**batches, **fits}),
-            "train": recipe.train.model_copy(
-                update={**batches, **fits, "max_prompt_length": 128}
-            ),
+            "train": recipe.train.model_copy(update={**batches, **fits, "max_prompt_length": 128}),
         }
     )

@@ -34,7 +34,7 @@ def crucible(*arguments: str, cwd: Path, **env: str) -> subprocess.CompletedProc
         (["eval", "nano:target", "--judge", "nano:orakle"], 'did you mean "nano:oracle"?'),
         (["plan", "wrpo", "--set", "train.betta=1"], 'unknown key "train.betta"'),
         (["plan", "wrpo", "--set", "trian.beta=1"], 'did you mean "train"?'),
-        (["plan", "wrpo", "--set", "seed=many"], 'key "seed" is \'many\''),
+        (["plan", "wrpo", "--set", "seed=many"], "key \"seed\" is 'many'"),
         (["plan", "wrpo", "--set", "seed"], '--set expects "key=value"'),
         (["board", "nothing"], 'no board named "nothing"'),
         (["board", "wrpo-nano", "--format", "pdf"], 'no format named "pdf"'),

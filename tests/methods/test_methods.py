@@ -65,7 +65,9 @@ def test_systems_share_the_stages_they_have_in_common() -> None:
     assert names.count("import_prompts") == 1 + 3  # training, and one per suite
     assert names.count("train_sft") == 1
     assert names.count("reference_logps") == 1
-    trained = sum(system.method not in ("target", "source", "sft") for system in made.recipe.systems)
+    trained = sum(
+        system.method not in ("target", "source", "sft") for system in made.recipe.systems
+    )
     assert names.count("train_preference") == trained
 
 

@@ -9,7 +9,7 @@ import pytest
 from harness import registry
 from harness.errors import BadRecord, UserError
 from harness.judging.judge import open_judge, protocol
-from harness.plan import Handle
+from harness.plan import Handle, Plan
 from harness.records import parse
 from harness.suites import alpaca_eval2, arena_hard, mt_bench
 from harness.suites.base import Decode, Suite, System
@@ -142,12 +142,33 @@ def test_a_system_may_bring_its_own_decoding() -> None:
     assert len(fingerprints) == 2
 
 
+def test_a_plan_estimates_rows_and_tokens_of_every_judging_stage() -> None:
+    for suite, calls in ((alpaca_eval2.SUITE, 40), (arena_hard.SUITE, 80), (mt_bench.SUITE, 80)):
+        plan = Plan()
+        model = plan.stage("import_model", ref="nano:target")
+        suite.plan(System("s", model), parse(suite.settings, {"limit": 40}, "test"), plan.stage)
+        estimates = plan.estimates()
+        for id, stage in plan.stages.items():
+            if stage.operation.name.startswith("judge_"):
+                assert estimates[id].rows == 40
+                tokens = estimates[id].tokens
+                assert tokens is not None
+                assert tokens > 1000 * calls
+            if stage.operation.name in ("sample", "follow_up", "join_rows"):
+                assert estimates[id].rows
+
+
 def test_the_judge_and_its_biases_are_part_of_the_plan() -> None:
     fingerprints = {
         planned(arena_hard.SUITE, judge=judge).of("judge_arena")[0]["fingerprint"]
         for judge in ("nano:oracle", "nano:oracle?position_bias=0")
     }
     assert len(fingerprints) == 2
+    orders = {
+        planned(alpaca_eval2.SUITE, orders=orders).of("score_alpaca")[0]["judge_fingerprint"]
+        for orders in ("switched", "both")
+    }
+    assert len(orders) == 2
 
 
 @pytest.mark.parametrize(

@@ -17,12 +17,8 @@ from torch import Tensor
 from harness.errors import BadData, UserError
 from harness.train import heads, logprobs
 from harness.train.heads import check_head
-from harness.train.logprobs import (
-    IGNORE,
-    dense_logprobs,
-    sequence_logprobs,
-    token_logprobs,
-)
+from harness.train.logprobs import dense_logprobs, sequence_logprobs, token_logprobs
+from harness.train.tokenize import IGNORE
 
 KINDS = ["llama", "tied", "neox", "gemma2", "cohere", "granite"]
 
