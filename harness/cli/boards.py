@@ -34,6 +34,9 @@ def board(
     check: Annotated[
         bool, typer.Option("--check", help="Rebuild from the stored cells, compare every byte.")
     ] = False,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Write the board's files again from its cells.")
+    ] = False,
     annotations: Annotated[
         Path | None,
         typer.Option("--annotations", help="Published annotations: a file or folder of models."),
@@ -72,9 +75,11 @@ def board(
     if check:
         _check(console, folder)
         return
-    from leaderboards.files import read_board
+    from leaderboards.files import read_board, write_board
 
     spec, cells = read_board(folder)
+    if rebuild:
+        write_board(folder, spec, cells)
     _print(console, build_board(spec, cells), format)
 
 
@@ -93,10 +98,14 @@ def _published(
     from leaderboards.files import write_board
     from leaderboards.spec import board_spec
 
+    modes = ("exact", "compat-stable", "compat-legacy")
+    mode: Any = next((known for known in modes if known == lc_mode), None)
+    if mode is None:
+        raise unknown("LC mode", lc_mode, modes)
     if name != "alpaca_eval2":
         raise unknown("suite with published annotations", name or "", ["alpaca_eval2"])
     cells = published_board(
-        annotations, lc_mode=lc_mode, reference_data=reference_data, allow_partial=allow_partial
+        annotations, lc_mode=mode, reference_data=reference_data, allow_partial=allow_partial
     )
     spec = board_spec(name)
     if out is not None:
@@ -153,7 +162,7 @@ def _check(console: Console, folder: Path) -> None:
 
     difference = check_board(folder)
     if difference:
-        raise BadData(f"{folder}: {difference}")
+        raise BadData(f"{folder}: {difference} (crucible board {folder.name} --rebuild)")
     console.print(f"{folder}: rebuilt byte for byte", highlight=False, soft_wrap=True)
 
 

@@ -39,6 +39,7 @@ def build(
     )
 
     from harness.errors import UserError
+    from harness.hashing import folder_digest
     from harness.nano import zoo
 
     wanted = names or zoo.names()
@@ -62,6 +63,6 @@ def build(
 
         zoo.build(wanted, out, report)
     for name in wanted:
-        same = zoo.digest(name, out) == zoo.digest(name)
+        same = folder_digest(out / name) == zoo.digest(name)
         console.print(f"nano:{name}: {'same bytes as' if same else 'differs from'} the shipped one")
     console.print(f"written to {out}", highlight=False)

@@ -185,7 +185,8 @@ def collect(made: Reproduction, store: Store) -> list[Cell]:
 def board_spec_of(made: Reproduction, command: str) -> Any:
     """The board that belongs to a reproduction: systems and claims of the recipe."""
     from leaderboards.claims import Claim
-    from leaderboards.spec import Provenance, SystemSpec as Row, board_spec, shipped
+    from leaderboards.spec import Provenance, board_spec, shipped
+    from leaderboards.spec import SystemSpec as Row
 
     recipe = made.recipe
     if recipe.method not in shipped():

@@ -13,11 +13,11 @@ ALL = [item for split in world.SPLITS for item in world.items(split)]
 SOME = world.items("train", 240) + world.items("mt_bench")
 TURNS = [(item, turn) for item in SOME for turn in range(len(item.turns))]
 GOLDEN_PROMPTS = [
-    "Add up 20 + 4. Odd or even? Use brackets.",
-    "Which is larger, 16 + 3 or 26? By how much? End with done.",
-    "Run sort(3 6 8 1). Which is the second one? Use brackets.",
+    "Add up 7+9+5. Odd or even? Use brackets.",
+    "2 or 15, which is more? By how much?",
+    "Sort 3 9 6 7 1. Which is the middle one? Use brackets.",
 ]
-GOLDEN_BASELINE = "Answer: 27."
+GOLDEN_BASELINE = "3+3=7, 6+9=13. Answer: *13, even*."
 BENCHMARKS = ("alpaca_eval2", "arena_hard", "mt_bench")
 
 
@@ -91,7 +91,7 @@ def test_an_unknown_split_is_named_with_its_nearest():
 def test_reference_answers_are_perfect():
     assert all(
         world.grade(item, world.reference_answer(item, turn), turn).total == 1.0
-        for item in ALL[::5]
+        for item in ALL[::2]
         for turn in range(len(item.turns))
     )
 
