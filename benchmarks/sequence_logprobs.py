@@ -2,7 +2,8 @@
 
 One WRPO micro-batch (6 sequences of 1,024 tokens, 256 of them prompt), vocabulary 128,256, hidden
 size 64, forward and backward through a one-layer Llama. Every run is a child process of its own;
-runs of the variants alternate; printed are medians. Memory is the growth of the peak resident set
+runs of the variants alternate; printed are medians. On a busy machine compare the CPU seconds of
+`--threads 1`. Memory is the growth of the peak resident set
 (GPU: of allocated memory) over the model with its batch, gradients included.
 
     python benchmarks/sequence_logprobs.py
@@ -89,14 +90,15 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     model.zero_grad(set_to_none=True)
 
     before = start_memory(options.device)
-    start = time.perf_counter()
+    start, cpu_start = time.perf_counter(), time.process_time()
     loss = one_pass(score, batch)
     if options.device == "cuda":
         torch.cuda.synchronize()
-    seconds = time.perf_counter() - start
+    seconds, cpu = time.perf_counter() - start, time.process_time() - cpu_start
     gradient = float(model.get_output_embeddings().weight.grad.double().norm())
     return {
         "seconds": seconds,
+        "cpu": cpu,
         "gib": (peak_memory(options.device) - before) / 2**30,
         "loss": loss,
         "gradient": gradient,
@@ -197,19 +199,19 @@ def report(runs: dict[str, list[dict[str, Any]]], options: argparse.Namespace) -
         f"{sizes}, vocabulary {options.vocabulary}, hidden {options.hidden}, {options.dtype}, "
         f"{options.device}, forward + backward, median of {options.repeats}"
     )
-    print(f"{'':18}{'seconds':>10}{'GiB':>9}{'loss':>12}{'|grad head|':>13}")
+    print(f"{'':18}{'seconds':>10}{'CPU s':>9}{'GiB':>9}{'loss':>12}{'|grad head|':>13}")
     medians: dict[str, dict[str, float]] = {}
     for name, found in runs.items():
         good = [run for run in found if "error" not in run]
         if not good:
             print(f"{NAMES[name]:18} not run: {found[0]['error']}")
             continue
-        keys = ("seconds", "gib", "loss", "gradient")
+        keys = ("seconds", "cpu", "gib", "loss", "gradient")
         middle = {key: statistics.median(run[key] for run in good) for key in keys}
         medians[name] = middle
         print(
-            f"{NAMES[name]:18}{middle['seconds']:10.2f}{middle['gib']:9.3f}"
-            f"{middle['loss']:12.6f}{middle['gradient']:13.6f}"
+            f"{NAMES[name]:18}{middle['seconds']:10.2f}{middle['cpu']:9.2f}"
+            f"{middle['gib']:9.3f}{middle['loss']:12.6f}{middle['gradient']:13.6f}"
         )
     for name in ("dense", "trl"):
         if "ours" in medians and name in medians:

@@ -77,13 +77,15 @@ def import_prompts(context: Context, params: ImportPromptsParams) -> None:
 
 
 def prompts_identity(ref: str, revision: str | None = None) -> str:
-    """What a prompt set is: a file's digest, else its reference.
+    """What a prompt set is: a file's digest, the nano world's version, else the reference.
 
     Raises:
         UserError: the reference leads nowhere.
     """
     if ref.startswith("nano:"):
-        return ref
+        from harness.nano import world
+
+        return f"{ref}@{world.VERSION}"
     path = Path(ref).expanduser()
     if path.is_file():
         return file_digest(path)

@@ -83,6 +83,7 @@ class StageContext:
     scratch: Path
     ledger: Ledger
     reporter: Reporter
+    resumed_batches: int | None = None
     _device: str | None = field(default=None, repr=False)
 
     @property
@@ -146,6 +147,7 @@ def _manifest(stage: Stage, context: StageContext) -> dict[str, Any]:
             for key, value in stage.inputs.items()
         },
         "libraries": stage.operation.library_versions(),
+        "resumed_batches": context.resumed_batches,
         "ledger": context.ledger.entry(context.device_used).model_dump(),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         **provenance(),
@@ -162,6 +164,7 @@ def _run_rows(stage: Stage, store: Store, context: StageContext, inputs: dict[st
     batches = [rows[start : start + size] for start in range(0, len(rows), size)]
     journal = Journal(store.partial(stage.id) / "journal.jsonl")
     try:
+        context.resumed_batches = len(journal.batches)
         done = sum(len(batches[number]) for number in journal.batches)
         context.progress(done, len(rows))
         missing = [n for n in range(len(batches)) if n not in journal.batches]

@@ -158,7 +158,7 @@ def find_reference(path: Path, given: Path | None = None) -> Path:
             raise BadData(f"{GAMED_TABLE} is not in {folder}")
         return folder
     start = path if path.is_dir() else path.parent
-    for folder in (start, *start.resolve().parents[:2]):
+    for folder in (start, *start.resolve().parents[:3]):
         if (folder / GAMED_TABLE).exists():
             return folder
     package = find_spec("alpaca_eval")
@@ -209,7 +209,8 @@ def inspect(item: Annotations, reference: Reference) -> Coverage:
 
 
 def _one_board(found: Iterable[Annotations]) -> None:
-    for what in ("judge", "baseline"):
+    cures = {"judge": "choose one with --judge", "baseline": "keep one folder for each"}
+    for what, cure in cures.items():
         names: dict[str, list[str]] = {}
         for item in found:
             names.setdefault(getattr(item, what), []).append(item.model)
@@ -217,7 +218,7 @@ def _one_board(found: Iterable[Annotations]) -> None:
             listed = "; ".join(f"{name} ({len(ms)}, e.g. {ms[0]})" for name, ms in names.items())
             raise BadData(
                 f"the annotations mix {len(names)} {what}s, which cannot be ranked together: "
-                f"{listed}; choose one"
+                f"{listed}; {cure}"
             )
 
 

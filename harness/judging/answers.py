@@ -41,13 +41,15 @@ class ImportAnswersParams(Record):
 
 
 def source_digest(source: str) -> str:
-    """Digest of an answer file, to be passed to `import_answers`; "" for the nano world.
+    """Digest of an answer file, or the nano world's version; to be passed to `import_answers`.
 
     Raises:
         UserError: if there is no such file.
     """
     if source.startswith(NANO):
-        return ""
+        from harness.nano import world
+
+        return f"world@{world.VERSION}"
     path = Path(source)
     if not path.is_file():
         raise UserError(f'answers "{source}": no such file; expected a file or {NANO}plain')

@@ -87,7 +87,7 @@ class OracleBackend:
     @property
     def fingerprint(self) -> str:
         """Settings, version of the rules, and the world's weights of the graded aspects."""
-        parts = ["oracle", VERSION, self.settings.model_dump(), world.WEIGHTS]
+        parts = ["oracle", VERSION, self.settings.model_dump(), world.VERSION, world.WEIGHTS]
         return "nano:oracle/" + digest(parts)[:16]
 
     def generate(self, requests: Sequence[Request]) -> Iterator[Response]:

@@ -36,6 +36,7 @@ __all__ = [
     "QUALITIES",
     "SKILLS",
     "SPLITS",
+    "VERSION",
     "WEIGHTS",
     "Grade",
     "Item",
@@ -50,6 +51,10 @@ __all__ = [
     "reference_answer",
     "render",
 ]
+
+# Raise it whenever a prompt, an answer or a grade changes: stage ids and the oracle's fingerprint
+# follow it. A test holds the digest of the world's content.
+VERSION = 1
 
 # Share of all prompts, per cent. The prompts of three benchmarks are then cut to their sizes below.
 _SHARES = {

@@ -37,7 +37,8 @@ OVERSHOOT = 0.5  # share of the slope along a step that may come back with the o
 class Design:
     """Rows of a weighted logistic problem, with the products that every Newton step needs.
 
-    `weighted`, `pairs` and `triples` hold s x_a, s x_a x_b and s x_a x_b x_c over a <= b <= c.
+    `weighted`, `pairs` and `triples` hold s x_a, s x_a x_b and s x_a x_b x_c over a <= b <= c;
+    `reach` bounds |x_a| (parts of a design keep the bound of the whole).
     """
 
     features: Floats  # (N, k)
@@ -46,6 +47,7 @@ class Design:
     weighted: Floats  # (N, k)
     pairs: Floats  # (N, k(k+1)/2)
     triples: Floats  # (N, k(k+1)(k+2)/6)
+    reach: Floats  # (k,)
 
     @staticmethod
     def of(features: Floats, labels: Floats, weights: Floats) -> Design:
@@ -56,12 +58,8 @@ class Design:
         weighted = features * weights[:, None]
         pairs = weighted[:, shape.pairs[:, 0]] * features[:, shape.pairs[:, 1]]
         triples = pairs[:, shape.triple_pair] * features[:, shape.triple_last]
-        return Design(features, labels, weights, weighted, pairs, triples)
-
-    @cached_property
-    def reach(self) -> Floats:
-        """max_i |x_ij| of each feature (k,)."""
-        return np.abs(self.features).max(axis=0, initial=0.0)
+        reach: Floats = np.abs(features).max(axis=0, initial=0.0)
+        return Design(features, labels, weights, weighted, pairs, triples, reach)
 
     @cached_property
     def steepest(self) -> float:
@@ -77,6 +75,7 @@ class Design:
             self.weighted[part],
             self.pairs[part],
             self.triples[part],
+            self.reach,
         )
 
     def twice(self) -> Design:
@@ -84,6 +83,7 @@ class Design:
         return Design(
             *(np.concatenate([a, a]) for a in (self.features, self.labels, self.weights)),
             *(np.concatenate([a, a]) for a in (self.weighted, self.pairs, self.triples)),
+            self.reach,
         )
 
 

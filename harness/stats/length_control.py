@@ -98,8 +98,8 @@ class Rows:
         if len(sizes) != 1:
             raise BadData(f"length control needs equally long arrays; got lengths {sorted(sizes)}")
         scored = self.preferences[~np.isnan(self.preferences)]
-        if scored.size < 2:
-            raise BadData(f"length control needs at least 2 scored rows; got {scored.size}")
+        if scored.size == 0:
+            raise BadData("length control needs at least one scored row; every judgment failed")
         if scored.min() < 1.0 or scored.max() > 2.0:
             raise BadData(f"preferences run from {scored.min()} to {scored.max()}; expected 1 to 2")
 
@@ -176,7 +176,7 @@ def fit(
         mode: `exact`, `compat-stable` or `compat-legacy`.
 
     Raises:
-        BadData: too few rows, or difficulty missing where the formula needs it.
+        BadData: no scored row, or difficulty missing where the formula needs it.
         MissingExtra: a compat mode without scikit-learn.
     """
     return fit_board([rows], anchors=anchors, mode=mode, formula=formula)[0]
@@ -246,7 +246,7 @@ def design_matrix(
 
 def _standardised_gaps(rows: Rows) -> Floats:
     gaps = rows.baseline_lengths.astype(np.float64) - rows.model_lengths
-    spread = float(gaps.std(ddof=1))
+    spread = float(gaps.std(ddof=1)) if gaps.size > 1 else 0.0
     return gaps / spread if spread > 0.0 else np.zeros_like(gaps)
 
 

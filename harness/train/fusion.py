@@ -18,6 +18,7 @@ from pydantic import Field
 
 from harness.models import model_identity
 from harness.operations import Estimate
+from harness.prompts import prompts_identity
 from harness.recipe import ModelSpec, Recipe
 from harness.records import Record
 from harness.train.sft import SftParams
@@ -101,6 +102,7 @@ def prompts(recipe: FusionRecipe, stage: Any) -> Any:
         "import_prompts",
         ref=data.prompts,
         limit=data.limit,
+        digest=prompts_identity(data.prompts),
         label="prompts",
         hint=Estimate(rows=rows),
         **settings,

@@ -290,7 +290,7 @@ def test_reference_data_is_found_beside_or_given_or_named_as_absent(
     path = save(folder, annotate("m"), "results", "m")
     assert find_reference(path) == folder
     assert find_reference(folder) == folder
-    elsewhere = tmp_path_factory.mktemp("far") / "deep" / "deeper"
+    elsewhere = tmp_path_factory.mktemp("far") / "a" / "b" / "c" / "d"
     far = save(elsewhere, annotate("m"))
     assert find_reference(far, folder) == folder
     assert find_reference(far, folder / "df_gamed.csv") == folder

@@ -1,0 +1,93 @@
+"""Kill a reproduction with SIGKILL at random moments, run it again each time, compare the boards.
+
+Claims: the board of the disturbed run equals that of an undisturbed one byte for byte, and no
+batch that was written is computed again (what a stage's journal held when the process died is what
+the next attempt reports as resumed).
+
+    python benchmarks/kill_and_resume.py --kills 10 --seed 0 -- --limit 200
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+CODE = "from harness.cli import main; main()"
+
+
+def command(extra: list[str]) -> list[str]:
+    return [sys.executable, "-c", CODE, "reproduce", "wrpo", *extra]
+
+
+def environment(home: Path) -> dict[str, str]:
+    return {**os.environ, "CRUCIBLE_HOME": str(home), "HF_HUB_OFFLINE": "1"}
+
+
+def written_batches(home: Path) -> dict[str, int]:
+    """Whole journal lines per unfinished stage."""
+    found = {}
+    for path in home.glob("partial/*/journal.jsonl"):
+        data = path.read_bytes()
+        found[path.parent.name] = data[: data.rfind(b"\n") + 1].count(b"\n")
+    return found
+
+
+def resumed(home: Path, stage: str) -> int:
+    """Batches that the attempt which finished the stage found written."""
+    path = home / "artifacts" / stage[:2] / stage / "manifest.json"
+    return int(json.loads(path.read_text())["resumed_batches"])
+
+
+def board(home: Path) -> dict[str, bytes]:
+    (folder,) = (home / "boards").iterdir()
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("extra", nargs="*", help="arguments for crucible reproduce wrpo")
+    options = parser.parse_args()
+    draw = random.Random(options.seed)
+    with tempfile.TemporaryDirectory() as folder:
+        calm, rough = Path(folder) / "calm", Path(folder) / "rough"
+        start = time.monotonic()
+        subprocess.run(
+            command(options.extra), env=environment(calm), check=True, stdout=subprocess.DEVNULL
+        )
+        seconds = time.monotonic() - start
+        print(f"undisturbed run: {seconds:.0f} s")
+        kills, written = 0, {}
+        while kills < options.kills:
+            process = subprocess.Popen(
+                command(options.extra), env=environment(rough), stdout=subprocess.DEVNULL
+            )
+            time.sleep(draw.uniform(0.5, 1.6 * seconds / options.kills))
+            if process.poll() is not None:
+                print(f"the run was over before kill {kills + 1}")
+                break
+            process.kill()
+            process.wait()
+            kills += 1
+            found = written_batches(rough)
+            print(f"kill {kills}: {sum(found.values())} batches in {len(found)} journals")
+            written.update(found)
+        subprocess.run(
+            command(options.extra), env=environment(rough), check=True, stdout=subprocess.DEVNULL
+        )
+        same = board(calm) == board(rough)
+        lost = sum(max(0, count - resumed(rough, stage)) for stage, count in written.items())
+    print(f"{kills} kills; board byte for byte the same: {same}; written batches lost: {lost}")
+    return 0 if same and not lost else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
