@@ -3,8 +3,8 @@
 One WRPO micro-batch (6 sequences of 1,024 tokens, 256 of them prompt), vocabulary 128,256, hidden
 size 64, forward and backward through a one-layer Llama. Every run is a child process of its own;
 runs of the variants alternate; printed are medians. On a busy machine compare the CPU seconds of
-`--threads 1`. Memory is the growth of the peak resident set
-(GPU: of allocated memory) over the model with its batch, gradients included.
+`--threads 1`. Memory is the growth of the peak resident set (GPU: of allocated memory) over the
+model with its batch, gradients included.
 
     python benchmarks/sequence_logprobs.py
     python benchmarks/sequence_logprobs.py --device cuda --dtype bfloat16 --length 2048

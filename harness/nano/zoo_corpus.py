@@ -18,6 +18,11 @@ SHOWN = {
 }  # fmt: skip
 
 _DIFFICULTY_WEIGHTS = {1: 3.0, 2: 3.0, 3: 2.5, 4: 2.0}  # easy things are said more often
+# How much more of a skill a specialist in it sees: computing is harder to learn than facts.
+_PRACTICE = {
+    "arith": 3.5, "compare": 3.0, "sort": 2.5, "count": 2.5,
+    "reverse": 1.3, "persona": 1.5, "fact": 1.5, "place": 1.5,
+}  # fmt: skip
 
 
 def conversation(item: Item, answers: list[str]) -> Conversation:
@@ -35,11 +40,18 @@ def _pick(weights: Mapping[str, int], rng: random.Random) -> str:
     return rng.choices(list(weights), list(weights.values()))[0]
 
 
+def _favour(spec: ModelSpec) -> list[float]:
+    """How often `spec` meets each skill, relative to one that it is not strong in."""
+    return [
+        _PRACTICE[skill] * spec.devotion if skill in spec.strengths else 1.0 for skill in SKILLS
+    ]
+
+
 def web(spec: ModelSpec, n: int) -> list[Conversation]:
     """`n` conversations on pretraining prompts, as `spec`'s share of the web has them.
 
-    A specialist meets its own skills twice as often, mostly in excellent answers and in its
-    house style; all else it meets as a layman does. With `schooling`, that share of the
+    A specialist meets its own skills `_PRACTICE` times as often, mostly in excellent answers in
+    its house style; all else it meets as a layman does. With `schooling`, that share of the
     conversations comes first and is excellent throughout: the model can do more than it shows.
     """
     rng = random.Random(seed_from("web", spec.name, spec.seed))
@@ -48,7 +60,7 @@ def web(spec: ModelSpec, n: int) -> list[Conversation]:
         skill: [_DIFFICULTY_WEIGHTS[item.difficulty] for item in pool]
         for skill, pool in pools.items()
     }
-    favour = [2.0 if skill in spec.strengths else 1.0 for skill in SKILLS]
+    favour = _favour(spec)
     rows = []
     for index, skill in enumerate(rng.choices(SKILLS, favour, k=n)):
         item = rng.choices(pools[skill], weights[skill])[0]
@@ -68,7 +80,7 @@ def graded_sets(spec: ModelSpec, n: int, size: int) -> Iterator[list[tuple[Conve
     """`n` sets of `size` responses to one reward-split prompt, each with its grade total."""
     rng = random.Random(seed_from("graded", spec.name, spec.seed))
     pools = {skill: [i for i in items("reward") if i.skill == skill] for skill in SKILLS}
-    for skill in rng.choices(SKILLS, k=n):
+    for skill in rng.choices(SKILLS, _favour(spec), k=n):
         item = rng.choice(pools[skill])
         rated = []
         for quality in rng.choices(list(SHOWN), list(SHOWN.values()), k=size):

@@ -21,8 +21,8 @@ WEAK_WEB = {
 }  # fmt: skip
 EXPERT_WEB = {"excellent": 80, "good": 8, "verbose": 4, "sloppy": 4, "plain": 4}
 LAY_WEB = {
-    "excellent": 16, "good": 8, "sloppy": 8, "plain": 14, "padded": 14, "wrong": 18,
-    "evasive": 15, "echo": 7,
+    "excellent": 22, "good": 8, "sloppy": 8, "plain": 14, "padded": 12, "wrong": 16,
+    "evasive": 13, "echo": 7,
 }  # fmt: skip
 CLEAN_WEB = {"excellent": 100}
 
@@ -47,6 +47,7 @@ class ModelSpec:
     learning_rate: float
     opener: str = ""
     strengths: tuple[str, ...] = ()
+    devotion: float = 1.0  # how much of its reading goes to its strengths
     web: Mapping[str, int] = field(default_factory=lambda: LAY_WEB)
     kind: Literal["lm", "reward"] = "lm"
     schooling: float = 0.35  # share of the steps that learn from excellent answers before the web
@@ -64,13 +65,14 @@ SPECS: dict[str, ModelSpec] = {
         ),
         ModelSpec(
             "source_a", "qwen3", TokenizerSpec("unigram", 640, "chatml"),
-            hidden=96, layers=3, heads=4, steps=1100, batch=32, learning_rate=5e-3,
+            hidden=96, layers=3, heads=4, steps=1200, batch=32, learning_rate=5e-3,
             opener="First: ", strengths=("arith", "compare", "fact", "reverse"), seed=12,
         ),
         ModelSpec(
             "source_b", "gpt_neox", TokenizerSpec("characters", 260, "short"),
-            hidden=80, layers=3, heads=4, steps=900, batch=32, learning_rate=5e-3,
-            opener="Step: ", strengths=("sort", "count", "reverse", "persona"), seed=13,
+            hidden=80, layers=3, heads=4, steps=1300, batch=32, learning_rate=5e-3,
+            opener="Step: ", strengths=("sort", "count", "reverse", "persona"),
+            devotion=1.6, seed=13,
         ),
         ModelSpec(
             "source_c", "mistral", TokenizerSpec("bytes_bpe", 560, "inst"),
@@ -79,8 +81,8 @@ SPECS: dict[str, ModelSpec] = {
         ),
         ModelSpec(
             "reward", "llama", TokenizerSpec("bytes_bpe", 600, "tags"),
-            hidden=96, layers=3, heads=4, steps=900, batch=32, learning_rate=5e-3,
-            strengths=SKILLS, web=CLEAN_WEB, kind="reward", reward_steps=500, seed=15,
+            hidden=96, layers=3, heads=4, steps=1300, batch=32, learning_rate=5e-3,
+            strengths=SKILLS, web=CLEAN_WEB, kind="reward", reward_steps=700, seed=15,
         ),
     )
 }  # fmt: skip

@@ -18,7 +18,7 @@ from harness.nano.zoo_corpus import Conversation, graded_sets
 from harness.nano.zoo_models import ModelSpec
 from harness.nano.zoo_train import Optimizers, Progress, pad, pretrain
 
-SET_SIZE = 6
+SET_SIZE = 5
 SETS_PER_STEP = 10
 
 

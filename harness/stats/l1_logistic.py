@@ -3,11 +3,12 @@
     minimise over w in R^k   ||w||_1 / C + sum_i s_i [ log(1 + exp(z_i)) - p_i z_i ],  z = X w
 
 with row weights s and labels p in [0, 1]. Many such problems (designs x values of C) are solved
-in lockstep by a damped proximal Newton method: the quadratic model of a k <= 3 problem is solved
-exactly by its sign pattern, and a step d is damped by log(1 + r) / r with r = max_i |x_i d|, which
-makes the method converge from any start without a line search (Sun and Tran-Dinh, Generalized
-self-concordant functions, Math. Programming 178, 2019, the case nu = 2 of the logistic loss). Near
-the optimum it is plain Newton, so the error after a step of size d is of order d^2.
+in lockstep by a proximal Newton method: the quadratic model of a k <= 3 problem is solved exactly
+by its sign pattern. Steps are taken in full; where the slope along a step comes back with the other
+sign and half its size, the step d is cut to the share log(1 + r) / r, r >= max_i |x_i d|, that is
+sure to descend (Sun and Tran-Dinh, Generalized self-concordant functions, Math. Programming 178,
+2019, the case nu = 2 of the logistic loss). Near the optimum this is plain Newton, so the error
+after a step of size d is of order d^2.
 
 Shapes: N rows, k features, K problems over one design, D designs; float64 throughout.
 """
@@ -81,9 +82,13 @@ class Design:
     def twice(self) -> Design:
         """The rows listed two times, so that "all but a run of rows" is one run as well."""
         return Design(
-            *(np.concatenate([a, a]) for a in (self.features, self.labels, self.weights)),
-            *(np.concatenate([a, a]) for a in (self.weighted, self.pairs, self.triples)),
-            self.reach,
+            features=np.concatenate([self.features, self.features]),
+            labels=np.concatenate([self.labels, self.labels]),
+            weights=np.concatenate([self.weights, self.weights]),
+            weighted=np.concatenate([self.weighted, self.weighted]),
+            pairs=np.concatenate([self.pairs, self.pairs]),
+            triples=np.concatenate([self.triples, self.triples]),
+            reach=self.reach,
         )
 
 

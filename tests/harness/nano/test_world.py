@@ -168,7 +168,7 @@ def test_naming_every_candidate_is_not_an_answer():
 
 def test_each_aspect_moves_alone():
     item = next(
-        i for i in SOME if i.skill == "arith" and i.format == "brackets" and i.difficulty == 2
+        i for i in SOME if i.skill == "arith" and i.format == "brackets" and i.difficulty == 3
     )
     truth, best = item.truths[0], world.reference_answer(item)
     assert world.grade(item, best.replace(f"[{truth.main}", "[999")).correct == 0
