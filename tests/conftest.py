@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+# Several test processes side by side: more threads each would only wait for one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
@@ -28,6 +29,21 @@ def map_chunks(work: Callable[[A], B], chunks: Sequence[A], model: Any) -> Itera
     workers = max(1, min(len(chunks), _cores()))
     with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         yield from pool.map(work, chunks)
+
+
+@contextmanager
+def one_core(model: Any) -> Iterator[None]:
+    """One torch thread inside, for work on a small model that cannot be cut into chunks.
+
+    Also keeps the numbers independent of how many cores a machine has.
+    """
+    threads = torch.get_num_threads()
+    if is_small(model):
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def is_small(model: Any) -> bool:

@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator, Mapping
 
 from harness.hashing import seed_from
-from harness.nano.world import OPENERS, SKILLS, Item, grade, items, render
+from harness.nano.world import OPENERS, SKILLS, Grade, Item, grade, items, render
 from harness.nano.zoo_models import CLEAN_WEB, EXPERT_WEB, ModelSpec
 
 Conversation = list[dict[str, str]]
@@ -76,14 +76,21 @@ def web(spec: ModelSpec, n: int) -> list[Conversation]:
     return rows
 
 
-def graded_sets(spec: ModelSpec, n: int, size: int) -> Iterator[list[tuple[Conversation, float]]]:
-    """`n` sets of `size` responses to one reward-split prompt, each with its grade total."""
+def graded_sets(spec: ModelSpec, n: int, size: int) -> Iterator[list[tuple[Conversation, Grade]]]:
+    """`n` sets of `size` responses to one prompt each, with their grades.
+
+    Half of the prompts are of the split `reward`, half of `pretrain`: none that a method trains
+    on, none of a benchmark.
+    """
     rng = random.Random(seed_from("graded", spec.name, spec.seed))
-    pools = {skill: [i for i in items("reward") if i.skill == skill] for skill in SKILLS}
+    pools = {
+        split: {skill: [i for i in items(split) if i.skill == skill] for skill in SKILLS}
+        for split in ("reward", "pretrain")
+    }
     for skill in rng.choices(SKILLS, _favour(spec), k=n):
-        item = rng.choice(pools[skill])
+        item = rng.choice(pools[rng.choice(("reward", "pretrain"))][skill])
         rated = []
         for quality in rng.choices(list(SHOWN), list(SHOWN.values()), k=size):
             text = render(item, 0, quality, rng, rng.choice(OPENERS))
-            rated.append((conversation(item, [text]), grade(item, text).total))
+            rated.append((conversation(item, [text]), grade(item, text)))
         yield rated

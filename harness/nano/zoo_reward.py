@@ -3,17 +3,20 @@
 Bradley-Terry loss over all pairs of responses to one prompt whose grade totals differ:
 
     loss = - mean over pairs (better, worse) of log sigmoid(score(better) - score(worse))
+
+A second head, dropped afterwards, learns to tell the five aspects of the grade: it says what is
+wrong with a response, where a pair only says that something is.
 """
 
 from __future__ import annotations
 
-import random
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from harness.hashing import seed_from
+from harness.nano.world import WEIGHTS
 from harness.nano.zoo_corpus import Conversation, graded_sets
 from harness.nano.zoo_models import ModelSpec
 from harness.nano.zoo_train import Optimizers, Progress, pad, pretrain
@@ -57,15 +60,22 @@ def train_reward(spec: ModelSpec, progress: Progress) -> tuple[Any, Any]:
     model = hf.LlamaForSequenceClassification(config)
     model.model.load_state_dict(trunk.model.state_dict())
     model.train()
-    rng = random.Random(seed_from("reward order", spec.name, spec.seed))
+    model.aspects = torch.nn.Linear(spec.hidden, len(WEIGHTS))  # for training only
     sets = list(graded_sets(spec, spec.reward_steps * SETS_PER_STEP, SET_SIZE))
-    rng.shuffle(sets)
-    optimizers = Optimizers(model, spec.learning_rate / 3, spec.reward_steps)
+    optimizers = Optimizers(model, spec.learning_rate / 2, spec.reward_steps)
     for step in range(spec.reward_steps):
         chosen = sets[step * SETS_PER_STEP : (step + 1) * SETS_PER_STEP]
         ids = texts_of(tokenizer, [row for rated in chosen for row, _ in rated])
-        scores = model(input_ids=pad(ids, tokenizer.pad_token_id)).logits.view(-1, SET_SIZE)
-        totals = torch.tensor([[total for _, total in rated] for rated in chosen])
-        optimizers.step(bradley_terry(scores, totals))
+        hidden = model.model(input_ids=pad(ids, tokenizer.pad_token_id)).last_hidden_state
+        last = hidden[torch.arange(len(ids)), torch.tensor([len(row) - 1 for row in ids])]
+        grades = [grade for rated in chosen for _, grade in rated]
+        totals = torch.tensor([grade.total for grade in grades])
+        wanted = torch.tensor([[getattr(grade, name) for name in WEIGHTS] for grade in grades])
+        preferred = bradley_terry(model.score(last).view(-1, SET_SIZE), totals.view(-1, SET_SIZE))
+        explained = torch.nn.functional.binary_cross_entropy_with_logits(
+            model.aspects(last), wanted
+        )
+        optimizers.step(preferred + 2 * explained)
         progress(spec.name, spec.steps + step + 1, spec.steps + spec.reward_steps)
+    del model.aspects
     return model.eval(), tokenizer

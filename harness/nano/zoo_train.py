@@ -16,6 +16,7 @@ from harness.nano.zoo_models import ModelSpec, make_model, make_tokenizer
 
 Progress = Callable[[str, int, int], None]
 IGNORED = -100
+_ENDS = ("embed", "score", "aspects")  # matrices at either end of a model: AdamW's, not Muon's
 
 
 def encode(tokenizer: Any, rows: list[Conversation]) -> list[tuple[list[int], list[int]]]:
@@ -109,7 +110,7 @@ class Optimizers:
         matrices: list[Tensor] = []
         others: list[Tensor] = []
         for name, parameter in model.named_parameters():
-            hidden = parameter.ndim == 2 and "embed" not in name and "score" not in name
+            hidden = parameter.ndim == 2 and not any(end in name for end in _ENDS)
             (matrices if hidden else others).append(parameter)
         self.parameters = matrices + others
         self.each: list[Any] = [

@@ -18,6 +18,7 @@ import torch
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
+from harness.backends.threads import one_core
 from harness.errors import CrucibleError, EnvironmentProblem
 from harness.hashing import finite
 from harness.operations import Context
@@ -103,7 +104,8 @@ def run(trainer: Trainer, context: Context) -> None:
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(Progress(context))
     start = newest_checkpoint(context.scratch)
-    trainer.train(resume_from_checkpoint=None if start is None else str(start))
+    with one_core(trainer.model):
+        trainer.train(resume_from_checkpoint=None if start is None else str(start))
 
 
 def open_model(path: Path) -> tuple[Any, Any]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
+from harness import costs
 from harness.errors import BadData
 from harness.operations import Artifact, Context, operation
 from harness.train.settings import RunSettings
@@ -47,7 +48,13 @@ class SftParams(RunSettings):
         return self.max_prompt_length or max(1, 3 * self.max_length // 4)
 
 
-@operation("train_sft", version=1, params=SftParams, libraries=("torch", "transformers", "trl"))
+@operation(
+    "train_sft",
+    version=1,
+    params=SftParams,
+    libraries=("torch", "transformers", "trl"),
+    estimate=costs.training,
+)
 def train_sft(context: Context, params: SftParams, *, rows: Artifact, model: Artifact) -> None:
     """Fine-tune a model on the answers of rows {"id", "messages", <field>: text}.
 

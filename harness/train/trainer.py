@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, field_validator
 
+from harness import costs
 from harness.errors import BadData, BadRecord
 from harness.operations import Artifact, Context, Row, operation
 from harness.train.losses import PreferenceLoss, get_loss
@@ -38,6 +39,7 @@ class ReferenceLogpsParams(PromptLimit):
     rows="rows",
     libraries=("torch", "transformers"),
     batch_size=lambda params: params.batch_size,
+    estimate=costs.reference,
 )
 def reference_logps(
     context: Context,
@@ -57,6 +59,7 @@ def reference_logps(
     """
     import torch
 
+    from harness.backends.threads import one_core
     from harness.models import load_causal_lm
     from harness.train.collate import pad, pad_id_of
     from harness.train.heads import check_head
@@ -81,7 +84,7 @@ def reference_logps(
         if not flat:
             raise BadData(f'preference row "{batch[0]["id"]}" has no responses')
         tensors = {k: v.to(policy.device) for k, v in pad(flat, pad_id_of(tokenizer)).items()}
-        with torch.no_grad():
+        with one_core(policy), torch.no_grad():
             sums = iter(sequence_logprobs(policy, tensors)[0].tolist())
         context.count(tokens_in=sum(len(sequence.input_ids) for sequence in flat))
         yield [
@@ -135,6 +138,7 @@ class TrainPreferenceParams(RunSettings, PromptLimit):
     version=1,
     params=TrainPreferenceParams,
     libraries=("torch", "transformers"),
+    estimate=costs.training,
 )
 def train_preference(
     context: Context,

@@ -87,7 +87,9 @@ def test_an_interrupted_stage_computes_only_the_missing_batches(tmp_path: Path) 
     InlineExecutor().execute(plan, targets, store)
     again = CALLS[3:]
     assert not {tuple(batch) for batch in finished} & {tuple(batch) for batch in again}
-    assert sorted(sum(finished + again, [])) == sorted(f"r{i}" for i in range(10))
+    assert sorted(id for batch in finished + again for id in batch) == sorted(
+        f"r{i}" for i in range(10)
+    )
 
 
 def test_a_torn_journal_line_is_as_if_never_written(tmp_path: Path) -> None:
