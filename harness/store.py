@@ -17,6 +17,7 @@ import fcntl
 import json
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -78,7 +79,7 @@ class Store:
 
     def _create(self, marker: Path) -> None:
         self.root.mkdir(parents=True, exist_ok=True)
-        fresh = marker.with_name(f".store.{os.getpid()}.json")
+        fresh = marker.with_name(f".store.{os.getpid()}.{threading.get_ident()}.json")
         fresh.write_text(json.dumps({"format": FORMAT}), encoding="utf-8")
         fresh.replace(marker)
 

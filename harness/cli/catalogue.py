@@ -39,7 +39,7 @@ def models() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from harness.nano import zoo
+    import harness.nano.zoo as zoo
 
     table = Table(box=None, pad_edge=False)
     for heading in ("model", "architecture", "parameters", "tokenizer"):

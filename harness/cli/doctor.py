@@ -125,7 +125,7 @@ def _gpu() -> Check:
 
 
 def _weights() -> Check:
-    from harness.nano import zoo
+    import harness.nano.zoo as zoo
 
     wrong = [name for name, facts in zoo.manifest().items() if zoo.digest(name) != facts["digest"]]
     if wrong:

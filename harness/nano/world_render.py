@@ -26,7 +26,7 @@ QUALITIES = (
 )
 
 OPENERS = ("", "First: ", "Step: ", "So: ", "Note: ")
-_FILLERS = (
+FILLERS = (
     "Thank you for asking.",
     "That is a good question.",
     "Let me think about it.",
@@ -107,7 +107,7 @@ def render(item: Item, turn: int, quality: str, rng: random.Random, opener: str 
 
 
 def _padding(rng: random.Random) -> str:
-    return " ".join(rng.sample(_FILLERS, 2))
+    return " ".join(rng.sample(FILLERS, 2))
 
 
 def _other_format(style: str, rng: random.Random) -> str:

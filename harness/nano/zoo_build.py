@@ -11,8 +11,9 @@ import torch
 
 from harness.hashing import folder_digest
 from harness.nano import zoo_measure
-from harness.nano.zoo_models import ModelSpec
+from harness.nano.zoo_models import SPECS, ModelSpec
 from harness.nano.zoo_reward import train_reward
+from harness.nano.zoo_sample import load
 from harness.nano.zoo_train import Progress, pretrain
 
 log = logging.getLogger(__name__)
@@ -24,8 +25,10 @@ def build_one(spec: ModelSpec, folder: Path, progress: Progress) -> dict[str, An
     torch.set_num_threads(1)
     try:
         started = time.process_time()
-        make = train_reward if spec.kind == "reward" else pretrain
-        model, tokenizer = make(spec, progress)
+        if spec.kind == "reward":
+            model, tokenizer = train_reward(spec, progress, speakers(folder.parent))
+        else:
+            model, tokenizer = pretrain(spec, progress)
         seconds = time.process_time() - started
         save(model, tokenizer, folder)
         loaded, tokenizer = load(folder)
@@ -50,6 +53,15 @@ def build_one(spec: ModelSpec, folder: Path, progress: Progress) -> dict[str, An
     }
 
 
+def speakers(out_dir: Path) -> dict[str, tuple[Any, Any]]:
+    """The language models that the reward model hears: those just built, else those shipped."""
+    built = {name: out_dir / name for name, spec in SPECS.items() if spec.kind == "lm"}
+    shipped = Path(__file__).parent / "weights"
+    return {
+        name: load(folder if folder.is_dir() else shipped / name) for name, folder in built.items()
+    }
+
+
 def save(model: Any, tokenizer: Any, folder: Path) -> None:
     """Save in 16 bits with a config that says float32: half the size, loaded at full width."""
     half = {name: tensor.half().contiguous() for name, tensor in model.state_dict().items()}
@@ -58,14 +70,3 @@ def save(model: Any, tokenizer: Any, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
     for file in folder.iterdir():
         file.chmod(0o644)
-
-
-def load(folder: Path) -> tuple[Any, Any]:
-    """(model in float32, tokenizer) from a saved folder."""
-    import transformers as hf
-
-    config = hf.AutoConfig.from_pretrained(folder)
-    scores = "SequenceClassification" in config.architectures[0]
-    auto = hf.AutoModelForSequenceClassification if scores else hf.AutoModelForCausalLM
-    model = auto.from_pretrained(folder, dtype=torch.float32)
-    return model.eval(), hf.AutoTokenizer.from_pretrained(folder)

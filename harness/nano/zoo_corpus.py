@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping
+from os.path import commonprefix
 
 from harness.hashing import seed_from
-from harness.nano.world import OPENERS, SKILLS, Grade, Item, grade, items, render
+from harness.nano.world import FORMATS, OPENERS, SKILLS, Item, answer_line, items, render
+from harness.nano.world_render import FILLERS
 from harness.nano.zoo_models import CLEAN_WEB, EXPERT_WEB, ModelSpec
 
 Conversation = list[dict[str, str]]
@@ -23,6 +25,8 @@ _PRACTICE = {
     "arith": 3.5, "compare": 3.0, "sort": 2.5, "count": 2.5,
     "reverse": 1.3, "persona": 1.5, "fact": 1.5, "place": 1.5,
 }  # fmt: skip
+
+_LEADS = [opener for opener in OPENERS if opener] + [f"{filler} " for filler in FILLERS]
 
 
 def conversation(item: Item, answers: list[str]) -> Conversation:
@@ -76,21 +80,32 @@ def web(spec: ModelSpec, n: int) -> list[Conversation]:
     return rows
 
 
-def graded_sets(spec: ModelSpec, n: int, size: int) -> Iterator[list[tuple[Conversation, Grade]]]:
-    """`n` sets of `size` responses to one prompt each, with their grades.
-
-    Half of the prompts are of the split `reward`, half of `pretrain`: none that a method trains
-    on, none of a benchmark.
-    """
-    rng = random.Random(seed_from("graded", spec.name, spec.seed))
+def rendered(spec: ModelSpec, prompts: int, size: int) -> Iterator[tuple[Item, list[str]]]:
+    """`size` written responses of mixed quality to each of `prompts` reward or pretrain prompts."""
+    rng = random.Random(seed_from("rendered", spec.name, spec.seed))
     pools = {
         split: {skill: [i for i in items(split) if i.skill == skill] for skill in SKILLS}
         for split in ("reward", "pretrain")
     }
-    for skill in rng.choices(SKILLS, _favour(spec), k=n):
+    for skill in rng.choices(SKILLS, _favour(spec), k=prompts):
         item = rng.choice(pools[rng.choice(("reward", "pretrain"))][skill])
-        rated = []
-        for quality in rng.choices(list(SHOWN), list(SHOWN.values()), k=size):
-            text = render(item, 0, quality, rng, rng.choice(OPENERS))
-            rated.append((conversation(item, [text]), grade(item, text)))
-        yield rated
+        qualities = rng.choices(list(SHOWN), list(SHOWN.values()), k=size)
+        yield item, [render(item, 0, quality, rng, rng.choice(OPENERS)) for quality in qualities]
+
+
+def true_until(item: Item, text: str) -> int:
+    """How many characters of `text` pass before it first leaves what a right answer could say.
+
+    Padding and house style are passed over; the wrong format does not count as untrue.
+    """
+    start, moved = 0, True
+    while moved:
+        lead = next((x for x in _LEADS if text.startswith(x, start)), "")
+        start, moved = start + len(lead), bool(lead)
+    truth = item.truths[0]
+    working = ", ".join(truth.steps)
+    lines = [answer_line(truth.main, truth.second, style) for style in FORMATS]
+    allowed = [f"Answer: {truth.main}.", *lines]
+    for said in (working, working[:1].upper() + working[1:]):
+        allowed += [f"{said}. {line}" for line in lines]
+    return start + max(len(commonprefix([text[start:], right])) for right in allowed)

@@ -6,61 +6,11 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-
 from harness.hashing import seed_from
 from harness.nano.world import OPENERS, SKILLS, Item, grade, items, render
 from harness.nano.zoo_corpus import SHOWN, conversation
 from harness.nano.zoo_reward import score
-
-DEFAULT_MAX_TOKENS = 64
-
-
-@torch.no_grad()
-def sample(
-    model: Any,
-    tokenizer: Any,
-    conversations: list[list[dict[str, str]]],
-    n: int,
-    temperature: float,
-    seed: int,
-    max_tokens: int = DEFAULT_MAX_TOKENS,
-    batch: int = 64,
-) -> list[list[str]]:
-    """`n` samples for each conversation that ends in a user message."""
-    torch.manual_seed(seed)
-    prompts = [
-        tokenizer.apply_chat_template(c, add_generation_prompt=True, tokenize=False)
-        for c in conversations
-    ]
-    out: list[list[str]] = []
-    for start in range(0, len(prompts), batch):
-        inputs = tokenizer(
-            prompts[start : start + batch],
-            return_tensors="pt",
-            padding=True,
-            padding_side="left",
-            add_special_tokens=False,
-            return_token_type_ids=False,
-        )
-        made = model.generate(
-            **inputs,
-            do_sample=True,
-            temperature=temperature,
-            top_k=0,
-            num_return_sequences=n,
-            max_new_tokens=max_tokens,
-        )
-        texts = tokenizer.batch_decode(
-            made[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True
-        )
-        out += [texts[i : i + n] for i in range(0, len(texts), n)]
-    return out
-
-
-def ask(item: Item) -> list[dict[str, str]]:
-    """The conversation that opens `item`."""
-    return [{"role": "user", "content": item.turns[0]}]
+from harness.nano.zoo_sample import ask, sample
 
 
 def totals(items: list[Item], responses: list[list[str]]) -> list[list[float]]:
@@ -74,10 +24,7 @@ def totals(items: list[Item], responses: list[list[str]]) -> list[list[float]]:
 def bands(model: Any, tokenizer: Any, n: int = 160, temperature: float = 0.7) -> dict[str, Any]:
     """Mean grade, by skill and over all, and best of five, on the first `n` train prompts."""
     asked = items("train", n)
-    longest = 112 if len(tokenizer) < 300 else DEFAULT_MAX_TOKENS
-    made = sample(
-        model, tokenizer, [ask(item) for item in asked], 5, temperature, 0, max_tokens=longest
-    )
+    made = sample(model, tokenizer, [ask(item) for item in asked], 5, temperature, 0)
     graded = totals(asked, made)
     by_skill = {
         skill: _mean(

@@ -16,7 +16,12 @@ from harness.nano.zoo_models import ModelSpec, make_model, make_tokenizer
 
 Progress = Callable[[str, int, int], None]
 IGNORED = -100
-_ENDS = ("embed", "score", "aspects")  # matrices at either end of a model: AdamW's, not Muon's
+_ENDS = (
+    "embed",
+    "score",
+    "aspects",
+    "truth",
+)  # matrices at either end of a model: AdamW's, not Muon's
 
 
 def encode(tokenizer: Any, rows: list[Conversation]) -> list[tuple[list[int], list[int]]]:

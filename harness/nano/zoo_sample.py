@@ -1,0 +1,70 @@
+"""Sampling from nano models, and loading them as users do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from harness.nano.world import Item
+
+Messages = list[dict[str, str]]
+
+
+def load(folder: Path) -> tuple[Any, Any]:
+    """(model in float32, tokenizer) from a saved folder."""
+    import transformers as hf
+
+    config = hf.AutoConfig.from_pretrained(folder)
+    scores = "SequenceClassification" in config.architectures[0]
+    auto = hf.AutoModelForSequenceClassification if scores else hf.AutoModelForCausalLM
+    model = auto.from_pretrained(folder, dtype=torch.float32)
+    return model.eval(), hf.AutoTokenizer.from_pretrained(folder)
+
+
+def ask(item: Item) -> Messages:
+    """The conversation that opens `item`."""
+    return [{"role": "user", "content": item.turns[0]}]
+
+
+@torch.no_grad()
+def sample(
+    model: Any,
+    tokenizer: Any,
+    conversations: list[Messages],
+    n: int,
+    temperature: float,
+    seed: int,
+    batch: int = 64,
+) -> list[list[str]]:
+    """`n` samples for each conversation that ends in a user message."""
+    torch.manual_seed(seed)
+    prompts = [
+        tokenizer.apply_chat_template(c, add_generation_prompt=True, tokenize=False)
+        for c in conversations
+    ]
+    longest = 112 if len(tokenizer) < 300 else 64  # characters, or pieces of words
+    out: list[list[str]] = []
+    for start in range(0, len(prompts), batch):
+        inputs = tokenizer(
+            prompts[start : start + batch],
+            return_tensors="pt",
+            padding=True,
+            padding_side="left",
+            add_special_tokens=False,
+            return_token_type_ids=False,
+        )
+        made = model.generate(
+            **inputs,
+            do_sample=True,
+            temperature=temperature,
+            top_k=0,
+            num_return_sequences=n,
+            max_new_tokens=longest,
+        )
+        texts = tokenizer.batch_decode(
+            made[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True
+        )
+        out += [texts[i : i + n] for i in range(0, len(texts), n)]
+    return out
