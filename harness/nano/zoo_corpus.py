@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping
-from os.path import commonprefix
 
 from harness.hashing import seed_from
 from harness.nano.world import FORMATS, OPENERS, SKILLS, Item, answer_line, items, render
@@ -108,4 +107,11 @@ def true_until(item: Item, text: str) -> int:
     allowed = [f"Answer: {truth.main}.", *lines]
     for said in (working, working[:1].upper() + working[1:]):
         allowed += [f"{said}. {line}" for line in lines]
-    return start + max(len(commonprefix([text[start:], right])) for right in allowed)
+    return start + max(_shared(text[start:], right) for right in allowed)
+
+
+def _shared(a: str, b: str) -> int:
+    """How many characters two texts begin with in common."""
+    return next(
+        (i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b))
+    )
