@@ -26,14 +26,15 @@ def build_one(spec: ModelSpec, folder: Path, progress: Progress) -> dict[str, An
     try:
         started = time.process_time()
         if spec.kind == "reward":
-            model, tokenizer = train_reward(spec, progress, speakers(folder.parent))
+            heard = speakers(folder.parent)
+            model, tokenizer = train_reward(spec, progress, heard)
         else:
             model, tokenizer = pretrain(spec, progress)
         seconds = time.process_time() - started
         save(model, tokenizer, folder)
         loaded, tokenizer = load(folder)
         measured = (
-            zoo_measure.agreement(loaded, tokenizer)
+            zoo_measure.agreement(loaded, tokenizer, heard)
             if spec.kind == "reward"
             else zoo_measure.bands(loaded, tokenizer)
         )

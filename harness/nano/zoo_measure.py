@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 from harness.hashing import seed_from
@@ -41,22 +42,67 @@ def bands(model: Any, tokenizer: Any, n: int = 160, temperature: float = 0.7) ->
     }
 
 
-def agreement(model: Any, tokenizer: Any, n: int = 400) -> dict[str, Any]:
-    """Share of pairs that a reward model orders as their grades do, on unseen train prompts."""
+def agreement(
+    model: Any, tokenizer: Any, speakers: Mapping[str, tuple[Any, Any]], n: int = 160
+) -> dict[str, Any]:
+    """How a reward model orders responses to the first `n` train prompts, which it never saw.
+
+    `sampled`: the share of pairs of language models' samples ordered as their grades order them,
+    `sampled_wide` where the totals differ by more than 0.2, `written` where responses are written
+    with near misses on purpose; `picked` is the mean grade of the response that it likes best of
+    all samples, and `best` of the best one.
+    """
+    asked = items("train", n)
     rng = random.Random(seed_from("agreement"))
-    pairs = []
-    for item in items("train", n):
-        first, second = (
+    heard: list[list[str]] = [[] for _ in asked]
+    for speaker in speakers.values():
+        for texts, more in zip(
+            heard, sample(*speaker, [ask(i) for i in asked], 3, 0.8, 0), strict=True
+        ):
+            texts += more
+    written = [
+        [
             render(item, 0, quality, rng, rng.choice(OPENERS))
-            for quality in rng.choices(list(SHOWN), list(SHOWN.values()), k=2)
-        )
-        gap = grade(item, first).total - grade(item, second).total
-        if abs(gap) > 1e-3:
-            pairs.append((conversation(item, [first]), conversation(item, [second]), gap > 0))
-    left = score(model, tokenizer, [pair[0] for pair in pairs])
-    right = score(model, tokenizer, [pair[1] for pair in pairs])
-    agreed = [(a > b) == better for a, b, (_, _, better) in zip(left, right, pairs, strict=True)]
-    return {"agreement": _mean(agreed), "pairs": len(pairs)}
+            for quality in rng.choices(list(SHOWN), list(SHOWN.values()), k=4)
+        ]
+        for item in asked
+    ]
+    grades, scores = totals(asked, heard), _scored(model, tokenizer, asked, heard)
+    ordered = _ordered(grades, scores)
+    return {
+        "sampled": _mean([right for right, _ in ordered]),
+        "sampled_wide": _mean([right for right, gap in ordered if gap > 0.2]),
+        "written": _mean(
+            [
+                right
+                for right, _ in _ordered(
+                    totals(asked, written), _scored(model, tokenizer, asked, written)
+                )
+            ]
+        ),
+        "picked": _mean([g[s.index(max(s))] for g, s in zip(grades, scores, strict=True)]),
+        "best": _mean([max(row) for row in grades]),
+        "prompts": n,
+    }
+
+
+def _scored(
+    model: Any, tokenizer: Any, asked: list[Item], responses: list[list[str]]
+) -> list[list[float]]:
+    return [
+        score(model, tokenizer, [conversation(item, [text]) for text in texts])
+        for item, texts in zip(asked, responses, strict=True)
+    ]
+
+
+def _ordered(grades: list[list[float]], scores: list[list[float]]) -> list[tuple[bool, float]]:
+    """(ordered as the grades, difference of grades) of every pair whose grades differ."""
+    return [
+        ((g[i] > g[j]) == (s[i] > s[j]), abs(g[i] - g[j]))
+        for g, s in zip(grades, scores, strict=True)
+        for i, j in combinations(range(len(g)), 2)
+        if abs(g[i] - g[j]) > 1e-3
+    ]
 
 
 def _mean(values: Sequence[float]) -> float:

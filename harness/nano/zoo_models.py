@@ -81,15 +81,14 @@ SPECS: dict[str, ModelSpec] = {
         ),
         ModelSpec(
             "reward", "llama", TokenizerSpec("bytes_bpe", 600, "tags"),
-            hidden=96, layers=3, heads=4, steps=1300, batch=32, learning_rate=5e-3,
-            strengths=SKILLS, web=CLEAN_WEB, kind="reward", reward_steps=700, seed=15,
+            hidden=96, layers=5, heads=4, steps=1100, batch=32, learning_rate=5e-3,
+            strengths=SKILLS, web=CLEAN_WEB, kind="reward", reward_steps=800, seed=15,
         ),
     )
 }  # fmt: skip
 
 CONTEXT = 256
 
-_USER = "{% if message['role'] == 'user' %}"
 _LOOP = "{% for message in messages %}"
 _TEMPLATES: dict[str, tuple[str | None, str, tuple[str, ...], str]] = {
     # name: (bos, end of turn, further special tokens, template)
