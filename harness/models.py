@@ -300,6 +300,7 @@ def _transformers() -> Any:
         import transformers
     except ImportError:
         raise MissingExtra("torch and transformers", "train") from None
+    transformers.utils.logging.disable_progress_bar()  # ours would be torn by its bars
     return transformers
 
 

@@ -40,15 +40,17 @@ def disk_errors(root: Path) -> Iterator[None]:
     """Turn a full or read-only disk into one clear line."""
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    except Exception as error:
+        # Libraries written in other languages wrap the error and keep only its text.
+        number = error.errno if isinstance(error, OSError) else None
+        if number in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error):
             raise StoreProblem(
                 f"no space left for the store {root}; what is finished is kept: "
                 "free some space, or set CRUCIBLE_HOME to another disk, and run again"
             ) from None
-        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        if number in (errno.EROFS, errno.EACCES, errno.EPERM):
             raise StoreProblem(
-                f"the store {root} cannot be written ({error.strerror}); "
+                f"the store {root} cannot be written ({os.strerror(number)}); "
                 "set CRUCIBLE_HOME to a folder of yours"
             ) from None
         raise

@@ -20,7 +20,10 @@ from harness.plan import Stage
 
 
 class ProgressReporter:
-    """Two bars on a terminal (stages, rows of the current stage); one line a stage elsewhere."""
+    """Two bars on a terminal (stages, rows of the current stage), and a line for each stage that
+    took a second or more."""
+
+    LISTED_S = 1.0
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -71,6 +74,8 @@ class ProgressReporter:
             self._current = None
         if self._all is not None:
             self.bars.advance(self._all)
+        if seconds < self.LISTED_S:
+            return
         self.console.print(
             f"  [dim]{self._number:>3}/{self._total}[/dim]  {stage.label:<44.44} "
             f"[dim]{seconds:7.1f} s  {stage.id[:10]}[/dim]",

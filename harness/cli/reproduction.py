@@ -18,6 +18,9 @@ from harness.records import Cell, parse
 from harness.store import Store
 
 
+REHEARSAL_PROMPTS = 24  # of the data and of each suite
+
+
 @dataclass(frozen=True)
 class Run:
     """One system on one suite with one seed; `cells` is the stage that writes its scores."""
@@ -89,6 +92,7 @@ def prepare(
         if host.stand_ins is None:
             raise UserError(f'method "{name}" declares no stand-ins to rehearse with')
         recipe = host.stand_ins(recipe)
+        limit = REHEARSAL_PROMPTS if limit is None else limit
     recipe = _expanded(_limited(recipe, limit, suites))
     made = Reproduction(
         name,

@@ -104,7 +104,7 @@ def _carry_out(made: Reproduction, out: Path | None, strict: bool, home: Path | 
     from rich.console import Console
 
     from harness.cli.reproduction import board_spec_of, collect
-    from harness.store import Store
+    from harness.store import Store, disk_errors
     from leaderboards.board import build_board
     from leaderboards.claims import require
     from leaderboards.files import write_board
@@ -117,7 +117,8 @@ def _carry_out(made: Reproduction, out: Path | None, strict: bool, home: Path | 
     execute(made, store, console)
     cells = collect(made, store)
     folder = out or store.root / "boards" / spec.name
-    write_board(folder, spec, cells)
+    with disk_errors(folder):
+        write_board(folder, spec, cells)
     board = build_board(spec, cells)
     console.print(render_board(board))
     console.print(f"board: {folder / 'board.html'}", highlight=False, soft_wrap=True)

@@ -2,8 +2,20 @@
 
 Shipped under `weights/<name>/` in the layout of `save_pretrained`, in 16-bit floats that load as
 float32, so that `AutoModelForCausalLM.from_pretrained(zoo.path("target"))` works offline. What each
-model is stands in `zoo_models.py`; how well each does is measured at build time and stands in
-`weights/manifest.json`. `build` makes them again from their seeds.
+model is stands in `zoo_models.py`; how well it does, skill by skill, is measured when it is built
+and stands in `weights/manifest.json`:
+
+    target    Llama, byte-level BPE         mean grade 0.51, best of five 0.87; weak at everything
+    source_a  Qwen3, Unigram                0.64, and 0.90 to 0.97 on numbers, facts, reversing
+    source_b  GPT-NeoX, characters          0.58, and 0.94 to 0.97 on sorting, reversing, persona
+    source_c  Mistral, byte-level BPE       0.64, and 0.92 to 0.97 on persona, facts, sorting
+    reward    Llama, Bradley-Terry          orders 86 % of pairs of their samples as the grades do
+
+(temperature 0.7, train prompts.) The best of five samples of each source has a mean grade of 0.98,
+and beats the target's best of five on every second prompt. Three epochs on 320 such responses take
+the target from 0.44 to 0.73 on AlpacaEval-2 prompts at temperature 0.8, with best of five at 0.89:
+that difference is what preference training can still win. `build` makes all models again from
+their seeds, in 2 to 11 minutes each on one core.
 
 Importing this module imports no torch.
 """

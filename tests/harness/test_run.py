@@ -191,6 +191,18 @@ def test_a_full_disk_is_one_clear_line_and_loses_nothing(
     assert len(CALLS) - seen == 2  # two of four batches were kept
 
 
+def test_a_full_disk_reported_by_a_library_is_the_same_line(tmp_path: Path) -> None:
+    @operation("test_wrapped", version=1, params=NumbersParams)
+    def wrapped(context: Context, params: NumbersParams) -> None:
+        raise RuntimeError("Error while serializing: No space left on device (os error 28)")
+
+    plan = Plan()
+    target = plan.stage("test_wrapped", n=1)
+    with pytest.raises(StoreProblem, match="no space left for the store"):
+        InlineExecutor().execute(plan, [target], Store(tmp_path))
+    del OPERATIONS["test_wrapped"]
+
+
 def test_a_store_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     (tmp_path / "store.json").write_text('{"format": 99}')
     with pytest.raises(StoreProblem, match="format 99"):

@@ -51,7 +51,11 @@ def test_bands_have_room_between_target_sources_and_the_best():
         assert bands["target"]["mean"] + 0.05 < bands[name]["mean"] < 0.8
         for skill in SPECS[name].strengths:
             assert bands[name]["skills"][skill] > bands["target"]["skills"][skill]
-    assert 0.85 <= zoo.manifest()["reward"]["bands"]["agreement"] <= 0.98
+    best = max(bands[name]["best_of_5"] for name in bands)
+    reward = zoo.manifest()["reward"]["bands"]
+    assert 0.85 <= reward["sampled"] <= 0.98
+    assert best < reward["best"], "the sources together can do what none of them can alone"
+    assert bands["source_a"]["mean"] + 0.1 < reward["picked"] < reward["best"]
 
 
 @pytest.mark.parametrize("name", zoo.names())
@@ -122,6 +126,33 @@ def test_bradley_terry_is_log_two_where_nothing_is_known_and_falls_with_the_marg
     assert bradley_terry(right, totals) < 0.2 < 1.0 < bradley_terry(wrong, totals)
 
 
+def test_truth_ends_where_the_first_mistake_begins():
+    from harness.nano.zoo_corpus import true_until
+
+    item = next(i for i in world.items("train") if i.skill == "arith" and i.format == "brackets")
+    best = world.reference_answer(item)
+    assert true_until(item, best) == len(best)
+    assert true_until(item, f"Thank you for asking. Note: {best}") == len(best) + 28
+    assert true_until(item, best.replace("[", "").replace("]", "")) == len(best) - 2
+    wrong = best.replace(f"[{item.truths[0].main}", "[x")
+    assert true_until(item, wrong) == wrong.index("x")
+    assert true_until(item, "") == 0
+
+
+def test_the_reward_model_is_told_about_every_token_of_a_response():
+    from harness.nano.zoo_reward import rate
+
+    _, tokenizer = _loaded("reward")
+    item = world.items("train", 1)[0]
+    best = world.reference_answer(item)
+    right, wrong = rate(tokenizer, item, [best, "x" + best[1:]])
+    told = [value for value in right.true_so_far if value >= 0]
+    assert set(told) == {1.0}
+    assert right.grade.total == 1.0
+    assert right.true_so_far.count(-1.0) == wrong.true_so_far.count(-1.0) > 5
+    assert set(wrong.true_so_far) == {-1.0, 0.0}
+
+
 @pytest.mark.slow
 def test_a_rebuild_is_deterministic_and_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     small = dataclasses.replace(SPECS["source_c"], steps=120, hidden=64, layers=2, schooling=0.0)
@@ -139,7 +170,7 @@ _cache: dict[str, tuple[object, object]] = {}
 
 
 def _loaded(name: str):
-    from harness.nano.zoo_build import load
+    from harness.nano.zoo_sample import load
 
     if name not in _cache:
         _cache[name] = load(zoo.path(name))
