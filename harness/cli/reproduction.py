@@ -17,7 +17,6 @@ from harness.recipe import Method, Recipe, SuiteSpec, SystemSpec, load_recipe, w
 from harness.records import Cell, parse
 from harness.store import Store
 
-
 REHEARSAL_PROMPTS = 24  # of the data and of each suite
 
 
