@@ -54,6 +54,7 @@ def models() -> None:
 
 def _table(group: str, headings: tuple[str, ...]) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from harness import registry
@@ -63,7 +64,8 @@ def _table(group: str, headings: tuple[str, ...]) -> None:
         table.add_column(heading, overflow="fold", no_wrap=heading == headings[0])
     for entry in registry.entries(group).values():
         kind = entry.group if entry.origin == "built-in" else f"plugin {entry.origin}"
-        table.add_row(entry.name, kind, entry.summary, entry.paper, _needs(entry.needs))
+        cells = (entry.name, kind, entry.summary, entry.paper, _needs(entry.needs))
+        table.add_row(*map(escape, cells))
     Console().print(table)
 
 

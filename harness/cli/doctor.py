@@ -40,12 +40,16 @@ def doctor() -> None:
     Exits with 3 if something that everything needs is broken.
     """
     from rich.console import Console
+    from rich.markup import escape
 
     console = Console()
     checks = [*_packages(), *_extras(), *_plugins(), _store(), _disk(), _gpu(), _weights()]
     marks = {True: "[green]ok[/green]  ", False: "[red]bad[/red] ", None: "[yellow]--[/yellow]  "}
     for check in checks:
-        console.print(f"{marks[check.ok]} {check.name:<22} {check.found}", highlight=False)
+        found = escape(check.found)
+        console.print(
+            f"{marks[check.ok]} {check.name:<22} {found}", highlight=False, soft_wrap=True
+        )
     broken = [check.name for check in checks if check.ok is False]
     if broken:
         raise EnvironmentProblem(f"{', '.join(broken)}: see the lines marked bad")

@@ -155,14 +155,14 @@ def test_the_reward_model_is_told_about_every_token_of_a_response():
 
 @pytest.mark.slow
 def test_a_rebuild_is_deterministic_and_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    small = dataclasses.replace(SPECS["source_c"], steps=120, hidden=64, layers=2, schooling=0.0)
+    small = dataclasses.replace(SPECS["source_c"], steps=120, hidden=64, layers=2, schooling=1.0)
     monkeypatch.setitem(SPECS, "source_c", small)
     seen: list[tuple[str, int, int]] = []
     first = zoo.build(["source_c"], tmp_path / "a", lambda *step: seen.append(step))
     second = zoo.build(["source_c"], tmp_path / "b", lambda *step: None)
     assert seen[-1] == ("source_c", 120, 120)
     assert first["source_c"]["digest"] == second["source_c"]["digest"]
-    assert first["source_c"]["bands"]["mean"] > 0.08
+    assert first["source_c"]["bands"]["mean"] > 0.15
     assert json.loads((tmp_path / "a" / "manifest.json").read_text()).keys() == {"source_c"}
 
 
