@@ -4,7 +4,7 @@ Claims: the board of the disturbed run equals that of an undisturbed one byte fo
 batch that was written is computed again (what a stage's journal held when the process died is what
 the next attempt reports as resumed).
 
-    python benchmarks/kill_and_resume.py --kills 10 --seed 0 -- --limit 200
+    python benchmarks/kill_and_resume.py --kills 10 -- --limit 100 --set sampling.batch_size=8
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def main() -> int:
             process = subprocess.Popen(
                 command(options.extra), env=environment(rough), stdout=subprocess.DEVNULL
             )
-            time.sleep(draw.uniform(0.5, 1.6 * seconds / options.kills))
+            time.sleep(draw.uniform(0.5, 2.4 * seconds / options.kills))
             if process.poll() is not None:
                 print(f"the run was over before kill {kills + 1}")
                 break
