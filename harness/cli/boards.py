@@ -12,6 +12,7 @@ from harness.errors import BadData, UserError, unknown
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from harness.records import Cell
     from harness.store import Store
     from leaderboards.board import Board
 
@@ -48,6 +49,9 @@ def board(
         Path | None,
         typer.Option("--reference-data", help="Folder with df_gamed.csv and instruction tables."),
     ] = None,
+    judge: Annotated[
+        str | None, typer.Option("--judge", help="Keep only annotations of this judge.")
+    ] = None,
     allow_partial: Annotated[
         bool, typer.Option("--allow-partial", help="Score incomplete annotations, marked partial.")
     ] = False,
@@ -66,7 +70,10 @@ def board(
     if format not in FORMATS:
         raise unknown("format", format, FORMATS)
     if annotations is not None:
-        _published(console, name, annotations, lc_mode, reference_data, allow_partial, format, out)
+        if name != "alpaca_eval2":
+            raise unknown("suite with published annotations", name or "", ["alpaca_eval2"])
+        published = published_cells(annotations, lc_mode, reference_data, judge, allow_partial)
+        _published(console, name, published, format, out)
         return
     if name is None:
         _list_boards(console, check)
@@ -83,34 +90,43 @@ def board(
     _print(console, build_board(spec, cells), format)
 
 
-def _published(
-    console: Console,
-    name: str | None,
+def published_cells(
     annotations: Path,
     lc_mode: str,
     reference_data: Path | None,
+    judge: str | None,
     allow_partial: bool,
-    format: str,
-    out: Path | None,
-) -> None:
+) -> list[Cell]:
+    """Cells of published annotations; refuses unknown modes before reading anything."""
     from leaderboards.annotations import published_board
-    from leaderboards.board import build_board
-    from leaderboards.files import write_board
-    from leaderboards.spec import board_spec
 
     modes = ("exact", "compat-stable", "compat-legacy")
     mode: Any = next((known for known in modes if known == lc_mode), None)
     if mode is None:
         raise unknown("LC mode", lc_mode, modes)
-    if name != "alpaca_eval2":
-        raise unknown("suite with published annotations", name or "", ["alpaca_eval2"])
-    cells = published_board(
-        annotations, lc_mode=mode, reference_data=reference_data, allow_partial=allow_partial
+    return published_board(
+        annotations,
+        lc_mode=mode,
+        reference_data=reference_data,
+        judge=judge,
+        allow_partial=allow_partial,
     )
+
+
+def _published(
+    console: Console, name: str, cells: list[Cell], format: str, out: Path | None
+) -> None:
+    from leaderboards.board import build_board
+    from leaderboards.files import write_board
+    from leaderboards.spec import board_spec
+
     spec = board_spec(name)
     if out is not None:
         write_board(out, spec, cells)
     _print(console, build_board(spec, cells), format)
+    if format == "terminal":
+        judges = sorted({cell.judge for cell in cells if cell.judge})
+        console.print(f"judge: {_plain(', '.join(judges))}", highlight=False)
 
 
 def _print(console: Console, board: Board, format: str) -> None:
