@@ -22,9 +22,7 @@ length gaps are equal, std(d) is 0 and the length term is set to 0 (the original
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import add
@@ -197,16 +195,12 @@ def fit_board(
         raise unknown("length-control mode", mode, MODES)
     if mode != "exact":
         return [_fit_liblinear(rows, anchors, mode, shape) for rows in models]
-
-    def fit_block(start: int) -> list[LengthControlResult]:
+    # One block after another: threads side by side were slower (9.6 against 7.2 ms a model).
+    results: list[LengthControlResult] = []
+    for start in range(0, len(models), BLOCK):
         block = [rows.only(rows.scored) for rows in models[start : start + BLOCK]]
-        return _fit_exact(block, anchors, shape)
-
-    # numpy gives up the interpreter lock in the large operations: blocks side by side use the
-    # cores, and a block's numbers do not depend on how many there are.
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        blocks = list(pool.map(fit_block, range(0, len(models), BLOCK)))
-    return [result for block in blocks for result in block]
+        results += _fit_exact(block, anchors, shape)
+    return results
 
 
 def predict_win_rate(
