@@ -13,6 +13,9 @@ import typer
 from harness.cli import boards, catalogue, doctor, nano, plugins, runs
 from harness.errors import CrucibleError
 
+INTERRUPTED = 130
+STOPPED = "stopped; what is finished is kept, the same command resumes"
+
 app = typer.Typer(
     name="crucible",
     help=(
@@ -50,16 +53,18 @@ def main() -> None:
         signal.signal(signal.SIGTERM, _terminate)
     try:
         code = app(standalone_mode=False)
+        if code == INTERRUPTED:  # typer turns KeyboardInterrupt into this
+            _fail(STOPPED, INTERRUPTED)
     except CrucibleError as error:
         _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
-        _fail("stopped; what is finished is kept, the same command resumes", 130)
+        _fail(STOPPED, INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except Exception as error:
         if type(error).__name__ == "Abort":
-            _fail("stopped; what is finished is kept, the same command resumes", 130)
+            _fail(STOPPED, INTERRUPTED)
         if not hasattr(error, "format_message"):
             raise
         _fail(error.format_message().replace("\n", " "), getattr(error, "exit_code", 2))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -69,3 +70,24 @@ def test_help_teaches_and_version_prints(tmp_path: Path) -> None:
     assert crucible("--version", cwd=tmp_path).stdout.startswith("crucible ")
     listed = crucible("methods", cwd=tmp_path).stdout
     assert all(name in listed for name in ("wrpo", "ln_dpo", "arXiv 2412.03187"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_says_that_the_same_command_resumes(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    code = (
+        "import os\nfrom harness.run import InlineExecutor\n"
+        f"InlineExecutor.execute = lambda *_: os.kill(os.getpid(), {int(number)})\n"
+        "from harness.cli import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "reproduce", "dpo", "--limit", "4"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=120,
+    )
+    assert done.returncode == 130, done.stderr
+    assert "what is finished is kept, the same command resumes" in done.stderr
+    assert "Traceback" not in done.stderr
