@@ -12,7 +12,7 @@ ask for are one stage.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -36,7 +36,8 @@ class Models(Record):
 class Data(Record):
     """Prompts, and the share of them that goes to SFT (the paper: one third).
 
-    `expected_rows` is the size of the whole set, for the estimates of a plan.
+    `expected_rows` is the size of the whole set, for the estimates of a plan; `ties` says what
+    becomes of prompts whose own responses all have the same reward.
     """
 
     prompts: str
@@ -45,6 +46,7 @@ class Data(Record):
     limit: int | None = Field(default=None, ge=2)
     expected_rows: int | None = None
     sft_fraction: float = Field(default=1 / 3, gt=0, lt=1)
+    ties: Literal["drop", "keep"] = "drop"
 
 
 class Decoding(Record):
@@ -187,7 +189,9 @@ def preference_rows(recipe: FusionRecipe, stage: Any) -> Any:
         name="target-sft",
     )
     best = best_source_responses(recipe, stage, "preference")
-    return stage("preference_pairs", best=best, own=own, label="preference rows")
+    return stage(
+        "preference_pairs", best=best, own=own, ties=recipe.data.ties, label="preference rows"
+    )
 
 
 def preference_model(
