@@ -20,6 +20,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
+from harness.calls import Services
 from harness.errors import BadData
 from harness.records import Record
 
@@ -33,6 +34,7 @@ class Context(Protocol):
     directory: Path
     scratch: Path
     device: str
+    services: Services
 
     def progress(self, done: int, total: int, unit: str = "rows") -> None:
         """Report how far a file operation has come."""

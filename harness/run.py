@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from harness.calls import Services
 from harness.errors import BadData, CrucibleError
 from harness.ledger import Ledger, provenance
 from harness.operations import Artifact, Row
@@ -54,7 +55,15 @@ class RunSummary:
 
 
 class InlineExecutor:
-    """One stage at a time, in this process."""
+    """One stage at a time, in this process.
+
+    Args:
+        services: what the stages share (hosted models, servers, the account); who passes it closes
+            it. Without it, a run opens its own with default settings and closes them.
+    """
+
+    def __init__(self, services: Services | None = None) -> None:
+        self.services = services
 
     def execute(
         self, plan: Plan, targets: Sequence[Handle], store: Store, reporter: Reporter | None = None
@@ -64,12 +73,19 @@ class InlineExecutor:
         finished = [id for id in plan.stages if store.has(id)]
         todo = plan.needed(targets, finished)
         executed = []
-        for number, stage in enumerate(todo, 1):
-            began = time.monotonic()
-            reporter.begin(stage, number, len(todo))
-            if run_stage(stage, store, reporter):
-                executed.append(stage.id)
-            reporter.end(stage, time.monotonic() - began)
+        own = Services() if self.services is None else None
+        try:
+            services = self.services or own
+            assert services is not None
+            for number, stage in enumerate(todo, 1):
+                began = time.monotonic()
+                reporter.begin(stage, number, len(todo))
+                if run_stage(stage, store, reporter, services):
+                    executed.append(stage.id)
+                reporter.end(stage, time.monotonic() - began)
+        finally:
+            if own is not None:
+                own.close()
         reused = len(plan.stages) - len(todo)
         return RunSummary(tuple(executed), reused, time.monotonic() - start)
 
@@ -83,6 +99,7 @@ class StageContext:
     scratch: Path
     ledger: Ledger
     reporter: Reporter
+    services: Services = field(default_factory=Services)
     resumed_batches: int | None = None
     _device: str | None = field(default=None, repr=False)
 
@@ -110,7 +127,9 @@ def _torch_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def run_stage(stage: Stage, store: Store, reporter: Reporter) -> bool:
+def run_stage(
+    stage: Stage, store: Store, reporter: Reporter, services: Services | None = None
+) -> bool:
     """Make the artifact of one stage; False if another process made it meanwhile."""
     with store.lock(stage.id):
         if store.has(stage.id):
@@ -119,7 +138,9 @@ def run_stage(stage: Stage, store: Store, reporter: Reporter) -> bool:
             scratch = store.partial(stage.id) / "scratch"
             scratch.mkdir(parents=True, exist_ok=True)
             output = store.fresh_output(stage.id)
-            context = StageContext(stage, output, scratch, Ledger(), reporter)
+            context = StageContext(
+                stage, output, scratch, Ledger(), reporter, services or Services()
+            )
             inputs = {key: _artifacts(store, value) for key, value in stage.inputs.items()}
             if stage.operation.rows is None:
                 stage.operation.function(context, stage.params, **inputs)

@@ -72,7 +72,11 @@ class Completion(Record):
 
 
 class Response(Record):
-    """Answers to one request, `n` of them, or an error and none."""
+    """Answers to one request, `n` of them, or an error and none.
+
+    `cached` answers come from stored responses and cost nothing now; `cost_usd` is None where
+    there is no price.
+    """
 
     id: str
     completions: tuple[Completion, ...] = ()
@@ -80,6 +84,8 @@ class Response(Record):
     tokens_out: int = 0
     prompt_ids: tuple[int, ...] | None = None
     error: str | None = None
+    cached: bool = False
+    cost_usd: float | None = None
 
 
 class ScoreRequest(Record):
@@ -108,7 +114,10 @@ class Score(Record):
 
 @runtime_checkable
 class Backend(Protocol):
-    """Anything that runs, or stands in for, a language model."""
+    """Anything that runs, or stands in for, a language model.
+
+    A backend that answers many requests at once says so in an attribute `parallel`, see `parallel`.
+    """
 
     @property
     def fingerprint(self) -> str:
@@ -133,6 +142,11 @@ def messages_of(rows: Sequence[dict[str, str]]) -> tuple[Message, ...]:
 def plain_messages(messages: Sequence[Message]) -> list[dict[str, str]]:
     """The plain dictionaries that chat templates and APIs take."""
     return [{"role": message.role, "content": message.content} for message in messages]
+
+
+def parallel(backend: Backend) -> int:
+    """How many requests a backend wants in hand at once; 1 for a model in this process."""
+    return int(getattr(backend, "parallel", 1))
 
 
 def check_unique(ids: Sequence[str]) -> None:

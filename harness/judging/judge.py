@@ -20,6 +20,7 @@ from urllib.parse import parse_qsl
 
 from harness import registry
 from harness.backends.base import Backend, Completion, Request, Response, Sampling, messages_of
+from harness.calls import Services
 from harness.errors import BadRecord
 from harness.hashing import digest
 from harness.judging import verdicts
@@ -236,13 +237,15 @@ _EXPLAINED: dict[str, tuple[str, int, Callable[[ParserMode, Completion], Verdict
 }
 
 
-def open_judge(ref: str, rules: Protocol) -> Judge:
+def open_judge(ref: str, rules: Protocol, services: Services | None = None) -> Judge:
     """The judge `ref` under a protocol.
 
     Args:
         ref: a name of the registry's group "judges", optionally with ":model" and "?key=value&..."
-            options: "nano:oracle", "nano:oracle?position_bias=0". An entry of the group is a
-            callable that takes the options (the model under "model") and returns a backend.
+            options: "nano:oracle", "nano:oracle?position_bias=0", "openai:gpt-4-1106-preview". An
+            entry of the group is a callable that takes the options (the model under "model") and
+            the run's services, and returns a backend; it must not call anybody yet.
+        services: of the run; without them, default ones, which is enough for a fingerprint.
 
     Raises:
         UnknownName: if the registry has no such judge.
@@ -256,5 +259,5 @@ def open_judge(ref: str, rules: Protocol) -> Judge:
     family, colon, model = name.partition(":")
     if name not in registry.entries("judges") and colon and family in registry.entries("judges"):
         name, options = family, {"model": model, **options}
-    opener = cast("Callable[[Mapping[str, str]], Backend]", registry.load("judges", name))
-    return Judge(opener(options), rules)
+    opener = cast("Callable[[Mapping[str, str], Services], Backend]", registry.load("judges", name))
+    return Judge(opener(options, services or Services()), rules)

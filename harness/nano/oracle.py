@@ -31,6 +31,7 @@ from typing import Literal
 from pydantic import Field
 
 from harness.backends.base import Completion, Request, Response, Score, ScoreRequest, plain_messages
+from harness.calls import Services
 from harness.errors import UserError
 from harness.hashing import digest, seed_from
 from harness.judging.frames import Frame, parse_frame
@@ -73,7 +74,7 @@ class OracleSettings(Record):
 UNBIASED = OracleSettings(position_bias=0, verbosity_bias=0, noise=0, rating_noise=0)
 
 
-def open_oracle(options: Mapping[str, str]) -> OracleBackend:
+def open_oracle(options: Mapping[str, str], services: Services) -> OracleBackend:
     """The judge `nano:oracle`; options as in "nano:oracle?position_bias=0&noise=0.1"."""
     return OracleBackend(parse(OracleSettings, options, "judge nano:oracle"))
 

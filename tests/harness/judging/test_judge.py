@@ -139,7 +139,7 @@ def test_a_plugin_judge_receives_model_and_options(monkeypatch: pytest.MonkeyPat
 
     received = {}
 
-    def opener(options):  # type: ignore[no-untyped-def]
+    def opener(options, services):  # type: ignore[no-untyped-def]
         received.update(options)
         return Scripted({})
 

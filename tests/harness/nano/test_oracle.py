@@ -8,6 +8,7 @@ import random
 import pytest
 
 from harness.backends.base import Request, Sampling, messages_of
+from harness.calls import Services
 from harness.errors import BadRecord, UserError
 from harness.judging.frames import (
     Message,
@@ -204,9 +205,9 @@ def test_the_fingerprint_follows_the_settings() -> None:
 
 
 def test_options_of_the_reference_are_validated() -> None:
-    assert open_oracle({"position_bias": "0", "noise": "0.1"}).settings.noise == 0.1
+    assert open_oracle({"position_bias": "0", "noise": "0.1"}, Services()).settings.noise == 0.1
     with pytest.raises(BadRecord, match="position_bias"):
-        open_oracle({"position_bais": "0"})
+        open_oracle({"position_bais": "0"}, Services())
 
 
 def test_scoring_is_refused_with_a_reason() -> None:

@@ -49,7 +49,7 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> None:
     def opened(group: str, name: str) -> Any:
         if (group, name) != ("judges", "broken"):
             return load(group, name)
-        return lambda options: Broken(float(options["share"]))
+        return lambda options, services: Broken(float(options["share"]))
 
     monkeypatch.setattr(registry, "entries", lambda group: {**known, "broken": plugin})
     monkeypatch.setattr(registry, "load", opened)
