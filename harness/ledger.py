@@ -11,7 +11,10 @@ from harness.records import Record
 
 
 class Entry(Record):
-    """What one attempt at a stage spent. None is unmeasured, never zero."""
+    """What one attempt at a stage spent. None is unmeasured or unpriced, never zero.
+
+    `cached` answers came from stored responses; they are in none of the other counts.
+    """
 
     seconds: float
     tokens_in: int
@@ -19,6 +22,8 @@ class Entry(Record):
     requests: int
     peak_memory_mib: float | None
     gpu_seconds: float | None = None
+    cached: int = 0
+    cost_usd: float | None = None
 
 
 class Ledger:
@@ -28,13 +33,26 @@ class Ledger:
         self.tokens_in = 0
         self.tokens_out = 0
         self.requests = 0
+        self.cached = 0
+        self.cost_usd: float | None = None
         self._start = time.monotonic()
         self._resettable = _reset_peak_memory()
 
-    def count(self, *, tokens_in: int = 0, tokens_out: int = 0, requests: int = 0) -> None:
+    def count(
+        self,
+        *,
+        tokens_in: int = 0,
+        tokens_out: int = 0,
+        requests: int = 0,
+        cached: int = 0,
+        cost_usd: float | None = None,
+    ) -> None:
         self.tokens_in += tokens_in
         self.tokens_out += tokens_out
         self.requests += requests
+        self.cached += cached
+        if cost_usd is not None:
+            self.cost_usd = (self.cost_usd or 0.0) + cost_usd
 
     def entry(self, device: str) -> Entry:
         seconds = time.monotonic() - self._start
@@ -45,6 +63,8 @@ class Ledger:
             requests=self.requests,
             peak_memory_mib=peak_memory_mib() if self._resettable else None,
             gpu_seconds=round(seconds, 3) if device.startswith("cuda") else None,
+            cached=self.cached,
+            cost_usd=self.cost_usd,
         )
 
 

@@ -5,6 +5,9 @@ A model reference is one of
     nano:<name>      a tiny model shipped with Crucible
     <folder>         a local checkpoint (config.json, *.safetensors, tokenizer)
     <org>/<name>     a model on the Hugging Face hub
+    vllm:<one of the above>               the same, run by vLLM
+    openai:<model>[@<url>][?key=<VAR>]    a hosted model, or any family of `crucible.judges`
+    <file>                                stored outputs, .json or .jsonl (.gz)
 
 A model artifact is a folder: a checkpoint, or a `model.json` that points to a reference. Loaded
 models are kept in a small cache, are in evaluation mode, and must not be changed by who gets
@@ -27,7 +30,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from harness.errors import BadData, EnvironmentProblem, MissingExtra, UserError
 from harness.hashing import digest, file_digest
 from harness.operations import Context, operation
-from harness.records import Record
+from harness.records import Record, parse
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -57,6 +60,23 @@ class Source:
     revision: str | None = None
     dtype: str | None = None
     trust_remote_code: bool = False
+
+
+class Pointer(Record):
+    """A model.json: what an artifact without weights of its own stands for.
+
+    Attributes:
+        engine: "hf", "vllm", "stored", or a family of hosted models.
+        ref: without the engine; a local path is absolute.
+        identity: see `model_identity`.
+    """
+
+    ref: str
+    engine: str = "hf"
+    revision: str | None = None
+    dtype: Dtype | None = None
+    trust_remote_code: bool = False
+    identity: str = ""
 
 
 class ImportModelParams(Record):
@@ -89,18 +109,50 @@ def import_model(context: Context, params: ImportModelParams) -> None:
             f"model {params.ref} is now {found}, but the plan was made with {params.digest}; "
             "its files changed: run the command again"
         )
-    ref = params.ref
-    if not ref.startswith("nano:") and not resolve(ref).hub:
+    engine, ref = split_engine(params.ref)
+    local = not ref.startswith("nano:") and engine in ("hf", "vllm") and not resolve(ref).hub
+    if local or engine == "stored":
         ref = str(Path(ref).expanduser().resolve())
-    pointer = {
-        "ref": ref,
-        "revision": params.revision,
-        "dtype": params.dtype,
-        "trust_remote_code": params.trust_remote_code,
-        "identity": found,
-    }
-    text = json.dumps(pointer, indent=1, sort_keys=True) + "\n"
+    pointer = Pointer(
+        ref=ref,
+        engine=engine,
+        revision=params.revision,
+        dtype=params.dtype,
+        trust_remote_code=params.trust_remote_code,
+        identity=found,
+    )
+    text = json.dumps(pointer.model_dump(), indent=1, sort_keys=True) + "\n"
     (context.directory / "model.json").write_text(text, encoding="utf-8")
+
+
+def split_engine(ref: str) -> tuple[str, str]:
+    """Engine and the rest of a reference.
+
+    >>> split_engine("vllm:org/model"), split_engine("nano:target")
+    (('vllm', 'org/model'), ('hf', 'nano:target'))
+    """
+    family, colon, rest = ref.partition(":")
+    if colon and (family in ("hf", "vllm", "stored") or family in _hosted()):
+        return family, rest
+    path = Path(ref).expanduser()
+    if path.is_file() or ref.removesuffix(".gz").endswith((".json", ".jsonl")):
+        return "stored", ref
+    return "hf", ref
+
+
+def _hosted() -> set[str]:
+    """Families whose references read "family:model"."""
+    from harness import registry
+
+    return {name for name in registry.entries("judges") if ":" not in name}
+
+
+def pointer_of(folder: Path) -> Pointer | None:
+    """The model.json of a model artifact; None where it holds weights."""
+    path = folder / "model.json"
+    if not path.is_file():
+        return None
+    return parse(Pointer, json.loads(path.read_text(encoding="utf-8")), str(path))
 
 
 def resolve(ref: str | Path, revision: str | None = None) -> Source:
@@ -110,7 +162,10 @@ def resolve(ref: str | Path, revision: str | None = None) -> Source:
         UserError: it is neither a model folder nor a hub id.
         UnknownName: no such nano model.
     """
-    text = str(ref)
+    engine, text = split_engine(str(ref))
+    if engine not in ("hf", "vllm"):
+        what = "stored outputs" if engine == "stored" else "a hosted model"
+        raise UserError(f"{ref} is {what} and has no weights; this step needs a checkpoint")
     if text.startswith("nano:"):
         from harness.nano import zoo
 
@@ -121,34 +176,48 @@ def resolve(ref: str | Path, revision: str | None = None) -> Source:
     if _HUB_ID.fullmatch(text):
         return Source(text, hub=True, revision=revision)
     raise UserError(
-        f'no model "{text}"; expected nano:<name>, a folder with a config.json, or a hub id '
-        "<org>/<name> (crucible models)"
+        f'no model "{text}"; expected nano:<name>, a folder with a config.json, a hub id '
+        "<org>/<name>, vllm:<model>, openai:<model>@<url>, or a file of stored outputs "
+        "(crucible models)"
     )
 
 
 def _resolve_folder(folder: Path) -> Source:
-    pointer = folder / "model.json"
-    if pointer.is_file():
-        data = json.loads(pointer.read_text(encoding="utf-8"))
-        target = resolve(data["ref"], data.get("revision"))
-        trust = bool(data.get("trust_remote_code"))
-        return Source(target.location, target.hub, target.revision, data.get("dtype"), trust)
+    pointer = pointer_of(folder)
+    if pointer is not None:
+        if pointer.engine not in ("hf", "vllm"):
+            resolve(f"{pointer.engine}:{pointer.ref}")  # raises: it has no weights
+        target = resolve(pointer.ref, pointer.revision)
+        trust = pointer.trust_remote_code
+        return Source(target.location, target.hub, target.revision, pointer.dtype, trust)
     if (folder / "config.json").is_file():
         return Source(str(folder.resolve()), hub=False)
     raise UserError(f"{folder} holds no model: expected a config.json or a model.json in it")
 
 
 def model_identity(ref: str | Path, revision: str | None = None) -> str:
-    """What a model's weights are: a content digest, or "hub:<id>@<revision>".
+    """What a model is: a digest of weights or stored outputs, "hub:<id>@<revision>", or the name
+    of a hosted model.
 
     Raises:
         UserError: the reference leads nowhere.
     """
-    if str(ref).startswith("nano:"):
+    engine, rest = split_engine(str(ref))
+    if engine == "stored":
+        path = Path(rest).expanduser()
+        if not path.is_file():
+            raise UserError(f'no stored outputs "{rest}"; expected a .json or .jsonl file (.gz)')
+        return "stored:" + file_digest(path)
+    if engine not in ("hf", "vllm"):
+        from harness.calls import Services
+        from harness.judging.judge import open_backend
+
+        return f"{engine}:" + open_backend(str(ref), Services()).fingerprint
+    if rest.startswith("nano:"):
         from harness.nano import zoo
 
-        return str(zoo.digest(str(ref).removeprefix("nano:")))
-    source = resolve(ref, revision)
+        return str(zoo.digest(rest.removeprefix("nano:")))
+    source = resolve(rest, revision)
     if source.hub:
         return f"hub:{source.location}@{source.revision or 'main'}"
     parts = []

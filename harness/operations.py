@@ -39,8 +39,16 @@ class Context(Protocol):
     def progress(self, done: int, total: int, unit: str = "rows") -> None:
         """Report how far a file operation has come."""
 
-    def count(self, *, tokens_in: int = 0, tokens_out: int = 0, requests: int = 0) -> None:
-        """Add to the stage's ledger."""
+    def count(
+        self,
+        *,
+        tokens_in: int = 0,
+        tokens_out: int = 0,
+        requests: int = 0,
+        cached: int = 0,
+        cost_usd: float | None = None,
+    ) -> None:
+        """Add to the stage's ledger; `cached` answers came from stored responses."""
 
 
 @dataclass(frozen=True)

@@ -117,8 +117,22 @@ class StageContext:
     def progress(self, done: int, total: int, unit: str = "rows") -> None:
         self.reporter.progress(self.stage, done, total, unit)
 
-    def count(self, *, tokens_in: int = 0, tokens_out: int = 0, requests: int = 0) -> None:
-        self.ledger.count(tokens_in=tokens_in, tokens_out=tokens_out, requests=requests)
+    def count(
+        self,
+        *,
+        tokens_in: int = 0,
+        tokens_out: int = 0,
+        requests: int = 0,
+        cached: int = 0,
+        cost_usd: float | None = None,
+    ) -> None:
+        self.ledger.count(
+            tokens_in=tokens_in,
+            tokens_out=tokens_out,
+            requests=requests,
+            cached=cached,
+            cost_usd=cost_usd,
+        )
 
 
 def _torch_device() -> str:

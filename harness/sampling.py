@@ -13,10 +13,20 @@ from typing import Any, Literal
 from pydantic import Field
 
 from harness import chat, costs
-from harness.backends.base import Request, Response, Sampling, messages_of
+from harness.backends.base import (
+    Backend,
+    Request,
+    Response,
+    Sampling,
+    count_response,
+    messages_of,
+    parallel,
+)
+from harness.backends.opening import Engine, open_engine
+from harness.backends.windows import in_windows
 from harness.errors import BadData, MissingExtra
 from harness.hashing import digest
-from harness.models import Dtype, load_causal_lm, load_reward_model
+from harness.models import Dtype, load_reward_model
 from harness.operations import Artifact, Context, Row, operation
 from harness.records import Record
 
@@ -30,6 +40,7 @@ class SampleParams(Record):
         max_rows: most responses decoded at once; lower it when GPU memory runs out.
         system: name of the sampled model in the rows.
         dtype: None leaves it to the model artifact.
+        engine: None takes the model reference's own ("vllm:..."), else transformers.
         on_error: what a prompt that cannot be answered does: "stop" the stage, or "record" the
             error in its row, with no responses.
     """
@@ -43,6 +54,7 @@ class SampleParams(Record):
     max_rows: int = Field(default=320, ge=1)
     system: str = ""
     dtype: Dtype | None = None
+    engine: Engine | None = None
     on_error: Literal["stop", "record"] = "stop"
 
     @property
@@ -76,65 +88,64 @@ def sample(
     """Answer each prompt n times.
 
     Adds to a row: `responses` (n texts), `finish` ("stop" or "length" each), `system`,
-    `rendered` (the prompt as the model read it, as text), `prompt_digest` (of its token ids),
-    `tokens_in`, and `tokens_out` (one number a response).
+    `tokens_in`, `tokens_out` (one number a response), and from a model whose tokenizer is at hand
+    `rendered` (the prompt as the model read it, as text) and `prompt_digest` (of its token ids).
 
     Raises:
         BadData: a prompt cannot be answered (too long, refused by the template), naming the row.
         UserError: the model has no chat template.
         EnvironmentProblem: the model cannot be loaded here, or memory ran out.
     """
-    backend: Any = None
-    for batch in batches:
-        if backend is None:
-            backend = _open_backend(context, params, model)
-        requests = [
+    backend = open_engine(
+        context, model, engine=params.engine, dtype=params.dtype, max_rows=params.max_rows
+    )
+
+    def requests(batch: list[Row]) -> list[Request]:
+        return [
             Request(id=row["id"], messages=messages_of(row["messages"]), sampling=params.sampling)
             for row in batch
         ]
-        answers = {response.id: response for response in backend.generate(requests)}
+
+    for batch, answers in in_windows(batches, requests, backend.generate, parallel(backend)):
         yield [_answered(context, params, backend, row, answers[row["id"]]) for row in batch]
 
 
-def _open_backend(context: Context, params: SampleParams, model: Artifact) -> Any:
-    try:
-        from harness.backends.hf import HFBackend
-    except ImportError:
-        raise MissingExtra("torch and transformers", "train") from None
-    loaded = load_causal_lm(model.path, context.device, params.dtype)
-    return HFBackend(*loaded, identity=model.id, max_rows=params.max_rows)
-
-
 def _answered(
-    context: Context, params: SampleParams, backend: Any, row: Row, response: Response
+    context: Context, params: SampleParams, backend: Backend, row: Row, response: Response
 ) -> Row:
     if response.error is not None and params.on_error == "stop":
         raise BadData(
             f'prompt "{row["id"]}" cannot be answered by {params.system or "the model"}: '
             f'{response.error} (on_error = "record" keeps such rows and goes on)'
         )
-    written = [
-        len(completion.token_ids or ()) + int(completion.finish == "stop")
-        for completion in response.completions
-    ]
-    context.count(
-        tokens_in=response.tokens_in, tokens_out=response.tokens_out, requests=len(written)
-    )
+    count_response(context.count, response)
     result: Row = {
         **row,
         "system": params.system,
         "responses": [completion.text for completion in response.completions],
         "finish": [completion.finish for completion in response.completions],
         "tokens_in": response.tokens_in,
-        "tokens_out": written,
+        "tokens_out": _written(response),
     }
     if response.error is not None:
         return {**result, "error": response.error}
+    tokenizer = getattr(backend, "tokenizer", None)
+    if tokenizer is None or response.prompt_ids is None:
+        return result
     return {
         **result,
-        "rendered": chat.render(backend.tokenizer, row["messages"]),
-        "prompt_digest": digest(list(response.prompt_ids or ())),
+        "rendered": chat.render(tokenizer, row["messages"]),
+        "prompt_digest": digest(list(response.prompt_ids)),
     }
+
+
+def _written(response: Response) -> list[int]:
+    """Tokens of each response; a hosted model tells only the sum, which is shared out evenly."""
+    found = response.completions
+    if all(completion.token_ids is not None for completion in found):
+        return [len(c.token_ids or ()) + int(c.finish == "stop") for c in found]
+    share, rest = divmod(response.tokens_out, max(1, len(found)))
+    return [share + int(number < rest) for number in range(len(found))]
 
 
 class ScoreRewardsParams(Record):

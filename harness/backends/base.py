@@ -9,7 +9,7 @@ others. Settings that no row can work with (an unknown option, a missing model) 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, Protocol, runtime_checkable
 
 from pydantic import Field
@@ -147,6 +147,19 @@ def plain_messages(messages: Sequence[Message]) -> list[dict[str, str]]:
 def parallel(backend: Backend) -> int:
     """How many requests a backend wants in hand at once; 1 for a model in this process."""
     return int(getattr(backend, "parallel", 1))
+
+
+def count_response(count: Callable[..., None], response: Response) -> None:
+    """Tell a ledger (`Context.count`) what a response cost; stored ones cost nothing."""
+    if response.cached:
+        count(cached=1)
+    else:
+        count(
+            tokens_in=response.tokens_in,
+            tokens_out=response.tokens_out,
+            requests=1,
+            cost_usd=response.cost_usd,
+        )
 
 
 def check_unique(ids: Sequence[str]) -> None:

@@ -3,32 +3,42 @@
     judge = open_judge("nano:oracle", protocol("arena"))
     judgments = judge.ask([Question("q1/0", arena_frame(prompt, a, b))])
 
-`ask` returns one judgment per question, always. A reply that holds no verdict is asked for again,
-alone, at most `RETRIES` times, with a request to give only the verdict; the attempt's number is
-part of the request's id and seed, so stored replies of different attempts never mix. What still
-has no verdict is a failed judgment: verdict None and a reason, recorded and counted.
+`stream` gives one judgment per question, always; `ask` collects them. A reply that holds no
+verdict is asked for again, alone, at most `RETRIES` times, with a request to give only the verdict;
+the attempt's number is part of the request's id and seed, so stored replies of different attempts
+never mix. What still has no verdict is a failed judgment: verdict None and a reason, recorded and
+counted.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 from urllib.parse import parse_qsl
 
 from harness import registry
-from harness.backends.base import Backend, Completion, Request, Response, Sampling, messages_of
+from harness.backends.base import (
+    Backend,
+    Completion,
+    Request,
+    Response,
+    Sampling,
+    count_response,
+    messages_of,
+)
 from harness.calls import Services
 from harness.errors import BadRecord
 from harness.hashing import digest
 from harness.judging import verdicts
-from harness.judging.frames import REPAIR, Message, prompt_hash
+from harness.judging.frames import REPAIR, Message, alpaca_frame, prompt_hash
 
 _LOG = logging.getLogger(__name__)
 
 RETRIES = 2
+OWN = "crucible"  # the annotator whose prompt is ours
 ParserMode = verdicts.Mode
 Verdict = float | str
 
@@ -43,6 +53,10 @@ class Protocol:
         sampling: how the judge decodes.
         parser: name, mode and version of the parser.
         read: a completion -> verdict, or None when it holds none.
+        prompt: digest of the wording; part of the fingerprint.
+        frame: alpaca only: (instruction, first answer, second answer) -> messages.
+        suspicion: an answer -> why it looks like an attack on the prompt, or None. Our own frames
+            cannot be imitated, see `frames`; published ones can.
     """
 
     kind: str
@@ -50,6 +64,9 @@ class Protocol:
     sampling: Sampling
     parser: str
     read: Callable[[Completion], Verdict | None]
+    prompt: str
+    frame: Callable[[str, str, str], list[Message]] = alpaca_frame
+    suspicion: Callable[[str], str | None] = lambda answer: None
 
 
 @dataclass(frozen=True)
@@ -101,7 +118,7 @@ class Judge:
         return digest(
             {
                 "model": self.backend.fingerprint,
-                "prompt": prompt_hash(rules.kind),
+                "prompt": rules.prompt,
                 "parser": rules.parser,
                 "decode": rules.sampling.fingerprint,
                 "order": rules.order_rule,
@@ -112,30 +129,48 @@ class Judge:
     def ask(
         self, questions: Sequence[Question], count: Callable[..., None] | None = None
     ) -> dict[str, Judgment]:
-        """Judge every question; failures are among the results.
+        """Judge every question; see `stream`."""
+        return {judgment.id: judgment for judgment in self.stream(questions, count)}
+
+    def stream(
+        self, questions: Sequence[Question], count: Callable[..., None] | None = None
+    ) -> Iterator[Judgment]:
+        """Judge every question, in order of completion; failures are among the results.
+
+        A question is asked again when its reply holds no verdict. An error of the backend is
+        final: it has had its own retries.
 
         Args:
             count: told of requests and tokens, see `Context.count`.
         """
-        found: dict[str, Judgment] = {}
-        pending = list(questions)
+        pending: list[Question] = list(questions)
+        last: dict[str, Judgment] = {}
         for attempt in range(1, RETRIES + 2):
-            requests = [self._request(q, attempt, found.get(q.id)) for q in pending]
-            ids = {request.id: q.id for request, q in zip(requests, pending, strict=True)}
+            requests = [self._request(q, attempt, last.get(q.id)) for q in pending]
+            asked = {request.id: q for request, q in zip(requests, pending, strict=True)}
+            again: list[Question] = []
             for response in self.backend.generate(requests):
-                id = ids[response.id]
-                found[id] = self._read(id, attempt, response)
+                question = asked.pop(response.id)
+                judgment = self._read(question.id, attempt, response)
                 if count is not None:
-                    count(tokens_in=response.tokens_in, tokens_out=response.tokens_out, requests=1)
-            pending = [q for q in pending if q.id not in found or found[q.id].verdict is None]
+                    count_response(count, response)
+                if judgment.verdict is None and not response.error and attempt <= RETRIES:
+                    last[question.id] = judgment
+                    again.append(question)
+                else:
+                    yield self._final(judgment)
+            for question in asked.values():
+                yield self._final(
+                    Judgment(question.id, "", None, attempt, "the judge said nothing")
+                )
+            pending = again
             if not pending:
-                break
-        for question in pending:
-            judgment = found.setdefault(
-                question.id, Judgment(question.id, "", None, RETRIES + 1, "the judge said nothing")
-            )
-            _LOG.warning("no verdict on %s: %s", question.id, judgment.failure)
-        return found
+                return
+
+    def _final(self, judgment: Judgment) -> Judgment:
+        if judgment.verdict is None:
+            _LOG.warning("no verdict on %s: %s", judgment.id, judgment.failure)
+        return judgment
 
     def _request(self, question: Question, attempt: int, last: Judgment | None) -> Request:
         messages = list(question.messages)
@@ -176,6 +211,7 @@ def protocol(
     parser: ParserMode = "strict",
     max_tokens: int | None = None,
     both_orders: bool = False,
+    annotator: str = OWN,
 ) -> Protocol:
     """The protocol of a frame kind at its paper's settings.
 
@@ -185,20 +221,46 @@ def protocol(
         max_tokens: of explanations; None for the paper's.
         both_orders: alpaca only: ask in both orders instead of one; the others always do, or have
             one answer to show.
+        annotator: alpaca only: "crucible" for our own frame, else a configuration of the installed
+            alpaca-eval, see `harness.judging.annotators`.
+
+    Raises:
+        UnknownName, MissingExtra: there is no such annotator here.
     """
-    version = verdicts.VERSION
     if kind == "alpaca":
-        # Temperature 1 as published; it moves nothing, for only the log-probabilities are read.
-        sampling = Sampling(temperature=1.0, max_tokens=1, top_logprobs=5)
         rule = "both orders" if both_orders else "one order, switched by the instruction (seed 0)"
-        return Protocol(kind, rule, sampling, f"logprobs/{version}", _read_identifier)
+        return _own_alpaca(rule) if annotator == OWN else _published_alpaca(rule, annotator)
     rule, paper_tokens, read = _EXPLAINED[kind]
     return Protocol(
         kind,
         rule,
         Sampling(temperature=0.0, max_tokens=max_tokens or paper_tokens),
-        f"{kind}-{parser}/{version}",
+        f"{kind}-{parser}/{verdicts.VERSION}",
         partial(read, parser),
+        prompt_hash(kind),
+    )
+
+
+def _own_alpaca(rule: str) -> Protocol:
+    # Temperature 1 as published; it moves nothing, for only the log-probabilities are read.
+    sampling = Sampling(temperature=1.0, max_tokens=1, top_logprobs=5)
+    parser = f"logprobs/{verdicts.VERSION}"
+    return Protocol("alpaca", rule, sampling, parser, _read_identifier, prompt_hash("alpaca"))
+
+
+def _published_alpaca(rule: str, name: str) -> Protocol:
+    from harness.judging import annotators
+
+    found = annotators.load(name)
+    return Protocol(
+        "alpaca",
+        rule,
+        found.sampling,
+        found.parser,
+        found.read,
+        found.prompt_hash,
+        found.frame,
+        found.injection,
     )
 
 
@@ -238,14 +300,18 @@ _EXPLAINED: dict[str, tuple[str, int, Callable[[ParserMode, Completion], Verdict
 
 
 def open_judge(ref: str, rules: Protocol, services: Services | None = None) -> Judge:
-    """The judge `ref` under a protocol.
+    """The judge `ref` under a protocol; see `open_backend`."""
+    return Judge(open_backend(ref, services or Services()), rules)
+
+
+def open_backend(ref: str, services: Services) -> Backend:
+    """The backend that a reference of the registry's group "judges" names.
 
     Args:
-        ref: a name of the registry's group "judges", optionally with ":model" and "?key=value&..."
-            options: "nano:oracle", "nano:oracle?position_bias=0", "openai:gpt-4-1106-preview". An
-            entry of the group is a callable that takes the options (the model under "model") and
-            the run's services, and returns a backend; it must not call anybody yet.
-        services: of the run; without them, default ones, which is enough for a fingerprint.
+        ref: a name of the group, optionally with ":model" and "?key=value&..." options:
+            "nano:oracle", "nano:oracle?position_bias=0", "openai:gpt-4-1106-preview". An entry of
+            the group is a callable that takes the options (the model under "model") and the run's
+            services, and returns a backend; it must not call anybody yet.
 
     Raises:
         UnknownName: if the registry has no such judge.
@@ -260,4 +326,4 @@ def open_judge(ref: str, rules: Protocol, services: Services | None = None) -> J
     if name not in registry.entries("judges") and colon and family in registry.entries("judges"):
         name, options = family, {"model": model, **options}
     opener = cast("Callable[[Mapping[str, str], Services], Backend]", registry.load("judges", name))
-    return Judge(opener(options, services or Services()), rules)
+    return opener(options, services)

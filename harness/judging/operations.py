@@ -17,10 +17,13 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from harness.backends.base import parallel
+from harness.backends.windows import in_windows
 from harness.costs import PROMPT_TOKENS, RESPONSE_TOKENS
 from harness.errors import BadData, CrucibleError
 from harness.judging import frames, verdicts
 from harness.judging.judge import (
+    OWN,
     Judge,
     Judgment,
     ParserMode,
@@ -63,9 +66,13 @@ class JudgeParams(Record):
 
 
 class JudgeAlpacaParams(JudgeParams):
-    """orders: "switched" is the published protocol; "both" asks twice and averages."""
+    """Attributes:
+    orders: "switched" is the published protocol; "both" asks twice and averages.
+    annotator: whose prompt and parser, see `harness.judging.annotators`.
+    """
 
     orders: Literal["switched", "both"] = "switched"
+    annotator: str = OWN
 
 
 def _batch_size(params: JudgeParams) -> int:
@@ -83,14 +90,12 @@ def _calls(calls: int, answers: int, reply: int) -> Callable[..., Estimate]:
     return estimate
 
 
-def _open(params: JudgeParams, kind: str) -> Judge:
-    rules = protocol(
-        kind,
-        parser=params.parser,
-        max_tokens=params.max_tokens,
-        both_orders=isinstance(params, JudgeAlpacaParams) and params.orders == "both",
-    )
-    judge = open_judge(params.judge, rules)
+def _open(context: Context, params: JudgeParams, kind: str) -> Judge:
+    alpaca: dict[str, Any] = {}
+    if isinstance(params, JudgeAlpacaParams):
+        alpaca = {"both_orders": params.orders == "both", "annotator": params.annotator}
+    rules = protocol(kind, parser=params.parser, max_tokens=params.max_tokens, **alpaca)
+    judge = open_judge(params.judge, rules, context.services)
     if judge.fingerprint != params.fingerprint:
         raise CrucibleError(
             f"judge {params.judge} has the fingerprint {judge.fingerprint}, the plan was made for "
@@ -119,32 +124,40 @@ def judge_alpaca(
 
     Equal answers are a draw without a call, as published.
     """
-    judge = _open(params, "alpaca")
+    judge = _open(context, params, "alpaca")
     others = _Baseline(baseline)
-    for batch in batches:
-        pairs = {row["id"]: (_answer(row), others.answer(row)) for row in batch}
-        questions, first = [], {}
+
+    def questions(batch: list[Row]) -> list[Question]:
+        found = []
         for row in batch:
-            model, other = pairs[row["id"]]
+            model, other = _answer(row), others.answer(row)
             if model is None or model == other:
                 continue
             prompt = frames.prompt_text(row["messages"])
             for number, model_first in enumerate(_orders(prompt, params)):
-                id = f"{row['id']}/{number}"
                 shown = (model, other) if model_first else (other, model)
-                first[id] = "model" if model_first else "baseline"
-                questions.append(Question(id, frames.alpaca_frame(prompt, *shown)))
-        judged = judge.ask(questions, context.count)
-        rows = []
-        for row in batch:
-            model, other = pairs[row["id"]]
-            ids = [f"{row['id']}/{n}" for n in range(2) if f"{row['id']}/{n}" in judged]
-            games = [{"first": first[id], **judged[id].row()} for id in ids]
-            if model is None:
-                games = [{"first": "baseline", **_game(None, row)}]
-            preference = 0.5 if model == other else _mean([_model_wins(game) for game in games])
-            rows.append({**_seen(row, model, other), "games": games, "preference": preference})
-        yield rows
+                frame = judge.protocol.frame(prompt, *shown)
+                found.append(Question(f"{row['id']}/{number}", frame))
+        return found
+
+    for batch, judged in _judged(context, judge, batches, questions):
+        yield [_alpaca_row(row, others.answer(row), judge, judged, params) for row in batch]
+
+
+def _alpaca_row(
+    row: Row, other: str, judge: Judge, judged: dict[str, Judgment], params: JudgeAlpacaParams
+) -> Row:
+    model = _answer(row)
+    seen = _seen(row, model, other, judge)
+    if model is None:
+        return {**seen, "games": [{"first": "baseline", **_game(None, row)}], "preference": None}
+    if model == other:
+        return {**seen, "games": [], "preference": 0.5}
+    games = [
+        {"first": "model" if model_first else "baseline", **judged[f"{row['id']}/{number}"].row()}
+        for number, model_first in enumerate(_orders(seen["prompt"], params))
+    ]
+    return {**seen, "games": games, "preference": _mean([_model_wins(game) for game in games])}
 
 
 def _orders(prompt: str, params: JudgeAlpacaParams) -> list[bool]:
@@ -182,26 +195,30 @@ def judge_arena(
     baseline: Artifact,
 ) -> Iterator[list[Row]]:
     """Two games a prompt: A is the baseline in the first, the model in the second."""
-    judge = _open(params, "arena")
+    judge = _open(context, params, "arena")
     others = _Baseline(baseline)
-    for batch in batches:
-        pairs = {row["id"]: (_answer(row), others.answer(row)) for row in batch}
-        questions = []
+
+    def questions(batch: list[Row]) -> list[Question]:
+        found = []
         for row in batch:
-            model, other = pairs[row["id"]]
+            model, other = _answer(row), others.answer(row)
             if model is None:
                 continue
             prompt = frames.prompt_text(row["messages"])
             own = row.get("category") != CREATIVE
             for number, (a, b) in enumerate(((other, model), (model, other))):
                 frame = frames.arena_frame(prompt, a, b, own_answer_first=own)
-                questions.append(Question(f"{row['id']}/{number}", frame))
-        judged = judge.ask(questions, context.count)
-        rows = []
-        for row in batch:
-            games = _two_games(row["id"], row, judged, ("baseline", "model"))
-            rows.append({**_seen(row, *pairs[row["id"]]), "games": games})
-        yield rows
+                found.append(Question(f"{row['id']}/{number}", frame))
+        return found
+
+    for batch, judged in _judged(context, judge, batches, questions):
+        yield [
+            {
+                **_seen(row, _answer(row), others.answer(row), judge),
+                "games": _two_games(row["id"], row, judged, ("baseline", "model")),
+            }
+            for row in batch
+        ]
 
 
 @operation(
@@ -224,36 +241,37 @@ def judge_mt_bench(
 
     `references` (rows of `import_answers`) make the frames reference-guided where it has answers.
     """
-    judge = _open(params, "rating")
+    judge = _open(context, params, "rating")
     guide = _references(references)
-    for batch in batches:
-        talks = {row["id"]: _dialogue(row) for row in batch}
-        questions = []
+
+    def questions(batch: list[Row]) -> list[Question]:
+        found = []
         for row in batch:
-            asked, said = talks[row["id"]]
+            asked, said = _dialogue(row)
+            guided = guide.get(row["id"], [])
             for turn, answer in enumerate(said, 1):
-                if answer is None:
-                    continue
-                frame = frames.rating_frame(
-                    asked[:turn], _texts(said[:turn]), guide.get(row["id"], [])[:turn]
-                )
-                questions.append(Question(f"{row['id']}/{turn}", frame))
-        judged = judge.ask(questions, context.count)
-        rows = []
-        for row in batch:
-            asked, said = talks[row["id"]]
-            graded = [
-                {
-                    "turn": turn,
-                    "question": question,
-                    "answer": answer,
-                    "guided": bool(guide.get(row["id"])),
-                    **_game(judged.get(f"{row['id']}/{turn}"), row),
-                }
-                for turn, (question, answer) in enumerate(zip(asked, said, strict=True), 1)
-            ]
-            rows.append({**_described(row), "turns": graded})
-        yield rows
+                if answer is not None:
+                    frame = frames.rating_frame(asked[:turn], _texts(said[:turn]), guided[:turn])
+                    found.append(Question(f"{row['id']}/{turn}", frame))
+        return found
+
+    for batch, judged in _judged(context, judge, batches, questions):
+        yield [_rated_row(row, bool(guide.get(row["id"])), judge, judged) for row in batch]
+
+
+def _rated_row(row: Row, guided: bool, judge: Judge, judged: dict[str, Judgment]) -> Row:
+    asked, said = _dialogue(row)
+    graded = [
+        {
+            "turn": turn,
+            "question": question,
+            "answer": answer,
+            "guided": guided,
+            **_game(judged.get(f"{row['id']}/{turn}"), row),
+        }
+        for turn, (question, answer) in enumerate(zip(asked, said, strict=True), 1)
+    ]
+    return {**_described(row), **_suspicion(judge, said), "turns": graded}
 
 
 @operation(
@@ -274,13 +292,13 @@ def judge_mt_bench_pairwise(
     references: Artifact | None = None,
 ) -> Iterator[list[Row]]:
     """Two games a turn against the baseline: A is the model in the first, then the baseline."""
-    judge = _open(params, "pairwise")
+    judge = _open(context, params, "pairwise")
     guide, others = _references(references), _Baseline(baseline)
-    for batch in batches:
-        talks = {row["id"]: (*_dialogue(row), others.dialogue(row)) for row in batch}
-        questions = []
+
+    def questions(batch: list[Row]) -> list[Question]:
+        found = []
         for row in batch:
-            asked, said, other = talks[row["id"]]
+            (asked, said), other = _dialogue(row), others.dialogue(row)
             guided = guide.get(row["id"], [])
             for turn, answer in enumerate(said, 1):
                 if answer is None:
@@ -288,22 +306,39 @@ def judge_mt_bench_pairwise(
                 ours, theirs = _texts(said[:turn]), other[:turn]
                 for number, (a, b) in enumerate(((ours, theirs), (theirs, ours))):
                     frame = frames.pairwise_frame(asked[:turn], a, b, guided[:turn])
-                    questions.append(Question(f"{row['id']}/{turn}/{number}", frame))
-        judged = judge.ask(questions, context.count)
-        rows = []
-        for row in batch:
-            asked, said, other = talks[row["id"]]
-            compared = [
-                {
-                    "turn": turn,
-                    "question": asked[turn - 1],
-                    "answers": {"model": said[turn - 1], "baseline": other[turn - 1]},
-                    "games": _two_games(f"{row['id']}/{turn}", row, judged, ("model", "baseline")),
-                }
-                for turn in range(1, len(said) + 1)
-            ]
-            rows.append({**_described(row), "turns": compared})
-        yield rows
+                    found.append(Question(f"{row['id']}/{turn}/{number}", frame))
+        return found
+
+    for batch, judged in _judged(context, judge, batches, questions):
+        yield [_compared_row(row, others.dialogue(row), judge, judged) for row in batch]
+
+
+def _compared_row(row: Row, other: list[str], judge: Judge, judged: dict[str, Judgment]) -> Row:
+    asked, said = _dialogue(row)
+    compared = [
+        {
+            "turn": turn,
+            "question": asked[turn - 1],
+            "answers": {"model": said[turn - 1], "baseline": other[turn - 1]},
+            "games": _two_games(f"{row['id']}/{turn}", row, judged, ("model", "baseline")),
+        }
+        for turn in range(1, len(said) + 1)
+    ]
+    return {**_described(row), **_suspicion(judge, said), "turns": compared}
+
+
+def _judged(
+    context: Context,
+    judge: Judge,
+    batches: Iterable[list[Row]],
+    questions: Callable[[list[Row]], list[Question]],
+) -> Iterator[tuple[list[Row], dict[str, Judgment]]]:
+    """Each batch with its judgments, as they are complete."""
+
+    def ask(asked: Sequence[Question]) -> Iterator[Judgment]:
+        return judge.stream(asked, context.count)
+
+    return in_windows(batches, questions, ask, parallel(judge.backend))
 
 
 class _Baseline:
@@ -368,9 +403,23 @@ def _described(row: Row) -> Row:
     return {"id": row["id"], "system": row.get("system", ""), **kept}
 
 
-def _seen(row: Row, model: str | None, other: str) -> Row:
+def _seen(row: Row, model: str | None, other: str, judge: Judge) -> Row:
     prompt = frames.prompt_text(row["messages"])
-    return {**_described(row), "prompt": prompt, "answers": {"model": model, "baseline": other}}
+    return {
+        **_described(row),
+        **_suspicion(judge, [model]),
+        "prompt": prompt,
+        "answers": {"model": model, "baseline": other},
+    }
+
+
+def _suspicion(judge: Judge, answers: Sequence[str | None]) -> Row:
+    """Why an answer of the system looks like an attack on the judge's prompt, where it does."""
+    for answer in answers:
+        reason = judge.protocol.suspicion(answer) if answer else None
+        if reason:
+            return {"suspicious": reason}
+    return {}
 
 
 def _game(judgment: Judgment | None, row: Row) -> dict[str, Any]:

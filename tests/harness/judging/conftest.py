@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from harness.calls import Services
 from harness.hashing import canonical_json
 from harness.operations import OPERATIONS, Artifact, Row
 
@@ -20,10 +21,11 @@ class FakeContext:
     def __init__(self, directory: Path) -> None:
         self.directory = self.scratch = directory
         self.requests = 0
+        self.services = Services()
 
     def progress(self, done: int, total: int, unit: str = "rows") -> None: ...
 
-    def count(self, *, tokens_in: int = 0, tokens_out: int = 0, requests: int = 0) -> None:
+    def count(self, *, requests: int = 0, **more: object) -> None:
         self.requests += requests
 
 

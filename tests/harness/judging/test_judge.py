@@ -73,11 +73,24 @@ def test_what_stays_unreadable_is_a_failure_with_its_reason() -> None:
     assert "said nothing" in found["mute"].failure
     assert "empty" in found["empty"].failure
     assert found["garbage"].reply == "7/10"
-    assert len(backend.seen) == 4 * (RETRIES + 1)
+    assert len(backend.seen) == 2 * (RETRIES + 1) + 2
 
 
-def test_a_failed_call_is_repeated_without_a_repair_request() -> None:
+def test_an_error_of_the_backend_is_final_for_it_has_its_own_retries() -> None:
     found, backend = ask(q=["error", "[[A>B]]"])
+    assert found["q"].verdict is None
+    assert found["q"].attempts == len(backend.seen) == 1
+
+
+def test_verdicts_come_as_they_arrive_and_asked_again_ones_last() -> None:
+    backend = Scripted({"a": ["hm", "[[A>B]]"], "b": ["[[B>A]]"], "c": ["[[A=B]]"]})
+    questions = [Question(name, arena_frame(name, "a", "b")) for name in "abc"]
+    seen = [j.id for j in Judge(backend, protocol("arena")).stream(questions)]
+    assert seen == ["c", "b", "a"]
+
+
+def test_a_repair_request_without_a_reply_repeats_the_question() -> None:
+    found, backend = ask(q=[" ", "[[A>B]]"])
     assert found["q"].verdict == "A>B"
     assert backend.seen[1].messages == backend.seen[0].messages
 
@@ -85,9 +98,10 @@ def test_a_failed_call_is_repeated_without_a_repair_request() -> None:
 def test_calls_and_tokens_are_counted() -> None:
     counted = {"tokens_in": 0, "tokens_out": 0, "requests": 0}
 
-    def count(**more: int) -> None:
+    def count(**more: int | None) -> None:
         for key, value in more.items():
-            counted[key] += value
+            if value is not None:
+                counted[key] += value
 
     backend = Scripted({"q": ["Rating: none", "Rating: [[7]]"]})
     found = Judge(backend, protocol("rating")).ask(

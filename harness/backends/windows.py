@@ -1,0 +1,70 @@
+"""Batches of rows through something that answers many requests at once.
+
+A row operation gets small batches, so that little is repeated after an interruption; a hosted
+model wants many requests in hand, so that none of its workers waits. A window of several batches
+serves both: all their requests go out together, and each batch comes back when its own last answer
+has arrived.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Protocol, TypeVar
+
+from harness.operations import Row
+
+
+class Identified(Protocol):
+    """A request or an answer; both carry the request's id."""
+
+    @property
+    def id(self) -> str: ...
+
+
+Asked = TypeVar("Asked", bound=Identified)
+Answer = TypeVar("Answer", bound=Identified)
+
+
+def in_windows(
+    batches: Iterable[list[Row]],
+    requests: Callable[[list[Row]], Sequence[Asked]],
+    answer: Callable[[Sequence[Asked]], Iterator[Answer]],
+    size: int,
+) -> Iterator[tuple[list[Row], dict[str, Answer]]]:
+    """Yield each batch with the answers to its requests, by id, in order of completion.
+
+    Args:
+        requests: what to ask about a batch; ids are unique within a window.
+        answer: each request's answer once, in any order.
+        size: requests in hand at which a window is closed; 1 takes one batch at a time.
+    """
+    window: list[tuple[list[Row], Sequence[Asked]]] = []
+    waiting = 0
+    for batch in batches:
+        asked = requests(batch)
+        window.append((batch, asked))
+        waiting += len(asked)
+        if waiting >= size:
+            yield from _answered(window, answer)
+            window, waiting = [], 0
+    yield from _answered(window, answer)
+
+
+def _answered(
+    window: list[tuple[list[Row], Sequence[Asked]]],
+    answer: Callable[[Sequence[Asked]], Iterator[Answer]],
+) -> Iterator[tuple[list[Row], dict[str, Answer]]]:
+    batch_of = {item.id: number for number, (_, asked) in enumerate(window) for item in asked}
+    missing = [len(asked) for _, asked in window]
+    found: list[dict[str, Answer]] = [{} for _ in window]
+    for number, (batch, asked) in enumerate(window):
+        if not asked:
+            yield batch, {}
+    requests = [item for _, asked in window for item in asked]
+    for given in answer(requests) if requests else ():
+        number = batch_of[given.id]
+        found[number][given.id] = given
+        missing[number] -= 1
+        if not missing[number]:
+            yield window[number][0], found[number]
+            found[number] = {}
