@@ -2,12 +2,64 @@
 
 from __future__ import annotations
 
+import ipaddress
+import os
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+if TYPE_CHECKING:
+    from harness.nano.server import NanoServer
+
 app = typer.Typer(help="The embedded nano universe: tiny models and their world.")
+
+Host = Annotated[
+    str, typer.Option("--host", help="Address to listen on; the default is this machine only.")
+]
+Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")]
+Served = Annotated[
+    str, typer.Option("--model", help="Name of the model served; '*' answers to any name.")
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="A setting of the oracle: position_bias=0, seed=1."
+    ),
+]
+Faults = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fault",
+        metavar="SPEC",
+        help=(
+            "What goes wrong: KIND=SHARE as in 429=0.05, KIND@NUMBER,... as in hang@7, either with "
+            ":SECONDS as in slow=0.1:0.5. Kinds: 429, 429-retry-after, 500, 503, hang, slow, drop, "
+            "cut, malformed, no_logprobs, empty, wrong_label."
+        ),
+    ),
+]
+FaultSeed = Annotated[int, typer.Option("--fault-seed", help="Another seed hits other requests.")]
+Sticky = Annotated[
+    bool, typer.Option("--sticky", help="The same request always meets the same fate.")
+]
+RequestsPerMinute = Annotated[
+    int | None, typer.Option("--requests-per-minute", min=1, help="Announced and enforced.")
+]
+TokensPerMinute = Annotated[
+    int | None, typer.Option("--tokens-per-minute", min=1, help="Announced and enforced.")
+]
+KeyVariable = Annotated[
+    str | None,
+    typer.Option(
+        "--key-variable", metavar="NAME", help="Environment variable with the key to ask for."
+    ),
+]
+Log = Annotated[
+    Path | None,
+    typer.Option("--log", help="File for a line of JSON per request (digests, no texts)."),
+]
 
 
 @app.callback()
@@ -66,3 +118,102 @@ def build(
         same = folder_digest(out / name) == zoo.digest(name)
         console.print(f"nano:{name}: {'same bytes as' if same else 'differs from'} the shipped one")
     console.print(f"written to {out}", highlight=False)
+
+
+@app.command()
+def serve(
+    host: Host = "127.0.0.1",
+    port: Port = 8008,
+    model: Served = "nano-oracle",
+    settings: Settings = None,
+    faults: Faults = None,
+    fault_seed: FaultSeed = 0,
+    sticky: Sticky = False,
+    requests_per_minute: RequestsPerMinute = None,
+    tokens_per_minute: TokensPerMinute = None,
+    key_variable: KeyVariable = None,
+    log: Log = None,
+) -> None:
+    """Serve the nano world's judge over HTTP, as hosted models are (OpenAI's chat completions).
+
+    For trying out and testing whatever calls a hosted model: no account, no key, no costs, and
+    faults on demand. Questions from outside the nano world are graded by length, which means
+    nothing; `--set unknown=fail` refuses them instead. Stop with Ctrl-C.
+    """
+    from harness.nano.faults import FaultScript, fault
+    from harness.nano.oracle import OracleSettings
+    from harness.nano.server import NanoServer
+    from harness.records import parse
+
+    script = {
+        "faults": tuple(fault(text) for text in faults or ()),
+        "seed": fault_seed,
+        "sticky": sticky,
+        "requests_per_minute": requests_per_minute,
+        "tokens_per_minute": tokens_per_minute,
+    }
+    server = NanoServer(
+        parse(OracleSettings, {"unknown": "generic", **_options(settings or [])}, "--set"),
+        parse(FaultScript, script, "--fault"),
+        host=host,
+        port=port,
+        key=_key(key_variable),
+        model=model,
+        log=log,
+    )
+    if not _is_loopback(host):
+        typer.echo(
+            f"warning: {host} can be reached by other machines"
+            + ("" if key_variable else "; ask for a key with --key-variable"),
+            err=True,
+        )
+    _serve(server, key_variable, model)
+
+
+def _serve(server: NanoServer, key_variable: str | None, model: str) -> None:
+    """Run until a signal; stopping is how a server ends well, so the exit code is 0."""
+    try:
+        server.start()
+        judge = f"openai:{'nano-oracle' if model == '*' else model}@{server.url}"
+        judge += f"?key={key_variable}" if key_variable else ""
+        typer.echo(f"serving {model} at {server.url} (Ctrl-C stops)")
+        typer.echo(f'try: crucible eval nano:target --suite alpaca_eval2 --judge "{judge}"')
+        sys.stdout.flush()
+        server.wait()
+    except KeyboardInterrupt:
+        server.stop()
+        counts = server.counts()
+        typer.echo(f"stopped after {counts['requests']} requests, {counts['ok']} of them answered")
+
+
+def _options(pairs: list[str]) -> dict[str, str]:
+    from harness.errors import BadRecord
+
+    found = {}
+    for pair in pairs:
+        name, mark, value = pair.partition("=")
+        if not mark:
+            raise BadRecord(f'--set expects "key=value", as in position_bias=0; got "{pair}"')
+        found[name] = value
+    return found
+
+
+def _key(variable: str | None) -> str | None:
+    from harness.errors import UserError
+
+    if variable is None:
+        return None
+    key = os.environ.get(variable, "")
+    if not key:
+        raise UserError(
+            f"the environment variable {variable} is not set; set it to the key that clients must "
+            "send, and give --key-variable its name, never the key"
+        )
+    return key
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

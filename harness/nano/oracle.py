@@ -1,7 +1,8 @@
 """The oracle: the nano world's judge, who knows the ground truth and has documented weaknesses.
 
-It reads a judge frame (`harness.judging.frames`), finds the world's item by the quoted question,
-grades the quoted answers with `world.grade` and replies in the frame's protocol. In a comparison
+It reads a judge frame (`harness.judging.frames`) or a prompt of the installed alpaca_eval package
+(`harness.judging.published_frames`), finds the world's item by the quoted question, grades the
+quoted answers with `world.grade` and replies in the frame's protocol. In a comparison
 the first-shown (or A) answer wins with probability sigma(z),
 
     z = scale * (g1 - g2)                                       what a perfect judge would see
@@ -35,6 +36,7 @@ from harness.calls import Services
 from harness.errors import UserError
 from harness.hashing import digest, seed_from
 from harness.judging.frames import Frame, parse_frame
+from harness.judging.published_frames import parse_published_frame
 from harness.nano import world
 from harness.records import Record, parse
 
@@ -102,7 +104,8 @@ class OracleBackend:
         )
 
     def _answer(self, request: Request) -> Response:
-        frame = parse_frame(plain_messages(request.messages))
+        messages = plain_messages(request.messages)
+        frame = parse_frame(messages) or parse_published_frame(messages)
         if frame is None:
             return Response(id=request.id, error="the oracle reads judge frames only; found none")
         try:

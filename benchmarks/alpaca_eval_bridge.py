@@ -1,0 +1,220 @@
+"""The alpaca-eval package and Crucible judge the same answers through the same server.
+
+    python benchmarks/alpaca_eval_bridge.py [--data FOLDER] [--system NAME] [--limit N]
+
+The package (0.6.6, in a process of its own) is pointed at the nano server as if it were OpenAI and
+evaluates stored answers to the 805 instructions with its default annotator. Our side writes the
+same prompts, in the same order of the two answers, and asks the oracle in process. Compared are all
+preferences, the win rate, and the length-controlled win rate (ours in the mode "compat-stable").
+
+The package makes a new client for every request, five at a time; that is what its time goes into.
+Its only download, df_gamed.csv, is replaced by the local copy. FOLDER is the public data folder
+with alpaca_eval2 (default: $CRUCIBLE_DATA).
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.backends.base import Request, Sampling, messages_of
+from harness.judging.published_frames import installed
+from harness.judging.verdicts import is_switched, preference_from_logprobs
+from harness.metrics.alpaca import read_reference, win_rate
+from harness.nano.oracle import OracleBackend, OracleSettings
+from harness.nano.server import NanoServer
+from harness.stats.length_control import Rows, fit
+
+ANNOTATOR = "weighted_alpaca_eval_gpt4_turbo"
+BASELINE, SYSTEM = "gpt4_1106_preview_baseline", "FuseChat-Llama-3.2-1B-Instruct"
+GRADED = OracleSettings(unknown="generic")  # the instructions are not of the nano world
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An instruction, the baseline's answer and the system's."""
+
+    instruction: str
+    baseline: str
+    answer: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one side found: preferences in [1, 2] by instruction, and its figures in %."""
+
+    preferences: dict[str, float]
+    win_rate: float
+    length_controlled: float | None = None
+
+
+def read_pairs(folder: Path, system: str = SYSTEM, limit: int | None = None) -> list[Pair]:
+    """The first `limit` instructions of the public data folder with both answers."""
+
+    def lines(name: str) -> list[dict[str, Any]]:
+        with gzip.open(folder / f"{name}.jsonl.gz", "rt", encoding="utf-8") as stream:
+            return [json.loads(line) for line in stream]
+
+    key = "instruction_sha256_16"
+    baseline, answers = (
+        {row[key]: row["output"] for row in lines(f"outputs_{name}")} for name in (BASELINE, system)
+    )
+    instructions = sorted(lines("instructions"), key=lambda row: row["index"])[:limit]
+    return [Pair(row["instruction"], baseline[row[key]], answers[row[key]]) for row in instructions]
+
+
+def package_side(pairs: Sequence[Pair], url: str, work: Path, gamed: Path | None = None) -> Outcome:
+    """What the package finds, run in a process of its own against the server at `url`.
+
+    Args:
+        work: an empty folder for its input, its cache and its output.
+        gamed: df_gamed.csv, to have the length-controlled win rate, too.
+    """
+    (work / "pairs.json").write_text(json.dumps([asdict(pair) for pair in pairs]))
+    environment = {
+        **os.environ,
+        "OPENAI_API_BASE": url,
+        "OPENAI_API_KEY": "not-asked-for",
+        "OPENAI_CLIENT_CONFIG_PATH": str(work / "absent.yaml"),
+        "NO_PROXY": "127.0.0.1",
+        "HF_HUB_OFFLINE": "1",
+    }
+    arguments = [sys.executable, __file__, "--package-side", str(work)]
+    if gamed is not None:
+        arguments += ["--gamed", str(gamed)]
+    done = subprocess.run(arguments, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"the package failed:\n{done.stderr[-4000:]}")
+    return Outcome(**json.loads((work / "outcome.json").read_text()))
+
+
+def _evaluate_with_package(work: Path, gamed: Path | None) -> None:
+    """The process of `package_side`: reads pairs.json, writes outcome.json."""
+    import alpaca_eval
+    from alpaca_eval.metrics import glm_winrate
+
+    pairs = [Pair(**row) for row in json.loads((work / "pairs.json").read_text())]
+    baseline = [_output(pair.instruction, pair.baseline, "baseline") for pair in pairs]
+    answers = [_output(pair.instruction, pair.answer, "system") for pair in pairs]
+    glm_winrate.hf_hub_download = lambda **_: str(gamed)
+    controlled = gamed is not None
+    board, annotations = alpaca_eval.evaluate(
+        model_outputs=answers,
+        reference_outputs=baseline,
+        annotators_config=ANNOTATOR,
+        name="system",
+        output_path=None,
+        caching_path=work / "annotations.json",
+        precomputed_leaderboard=None,
+        is_return_instead_of_print=True,
+        fn_metric="get_length_controlled_winrate" if controlled else "get_winrate",
+        metric_kwargs={"save_weights_dir": None} if controlled else None,
+        sort_by="win_rate",
+    )
+    row = board.loc["system"]
+    outcome = {
+        "preferences": {note["instruction"]: note["preference"] for note in annotations},
+        "win_rate": float(row["win_rate"]),
+        "length_controlled": float(row["length_controlled_winrate"]) if controlled else None,
+    }
+    (work / "outcome.json").write_text(json.dumps(outcome))
+
+
+def _output(instruction: str, output: str, generator: str) -> dict[str, str]:
+    return {"instruction": instruction, "output": output, "generator": generator}
+
+
+def own_side(
+    pairs: Sequence[Pair], settings: OracleSettings = GRADED, data: Path | None = None
+) -> Outcome:
+    """What Crucible finds: the published prompt and order, and the oracle in process.
+
+    Args:
+        data: the folder with the published tables, to have the length-controlled win rate, too.
+    """
+    prompt = installed("alpaca")
+    sampling = Sampling(temperature=1.0, max_tokens=1, top_logprobs=5)
+    preferences, requests = {}, []
+    for pair in pairs:
+        if pair.baseline == pair.answer:
+            preferences[pair.instruction] = 1.5  # a draw, as the package has it, without asking
+            continue
+        shown = (pair.baseline, pair.answer)
+        if is_switched(pair.instruction):
+            shown = shown[::-1]
+        messages = messages_of(prompt.write(pair.instruction, *shown))
+        requests.append(Request(id=pair.instruction, messages=messages, sampling=sampling))
+    for response in OracleBackend(settings).generate(requests):
+        if response.error is not None:
+            raise RuntimeError(f"the oracle failed: {response.error}")
+        listed = response.completions[0].top_logprobs
+        assert listed is not None
+        found = preference_from_logprobs(listed[0], switched=is_switched(response.id))
+        assert found is not None
+        preferences[response.id] = found
+    ordered = [preferences[pair.instruction] for pair in pairs]
+    return Outcome(
+        preferences, win_rate(ordered).win_rate, _length_controlled(pairs, ordered, data)
+    )
+
+
+def _length_controlled(
+    pairs: Sequence[Pair], preferences: Sequence[float], data: Path | None
+) -> float | None:
+    if data is None:
+        return None
+    reference = read_reference(data)
+    rows = Rows(
+        np.array(preferences),
+        np.array([float(len(pair.answer)) for pair in pairs]),
+        np.array([float(len(pair.baseline)) for pair in pairs]),
+        reference.difficulty[: len(pairs)],
+    )
+    return fit(rows, anchors=reference.anchors, mode="compat-stable").lc_win_rate
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    default = os.environ.get("CRUCIBLE_DATA")
+    parser.add_argument("--data", type=Path, default=Path(default) if default else None)
+    parser.add_argument("--system", default=SYSTEM)
+    parser.add_argument("--limit", type=int)
+    parser.add_argument("--package-side", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--gamed", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.package_side is not None:
+        _evaluate_with_package(options.package_side, options.gamed)
+        return
+    if options.data is None:
+        parser.error("say where the public data are: --data FOLDER, or set CRUCIBLE_DATA")
+    folder = options.data / "alpaca_eval2"
+    pairs = read_pairs(folder, options.system, options.limit)
+    with tempfile.TemporaryDirectory() as work, NanoServer(GRADED, model="*") as server:
+        started = time.perf_counter()
+        package = package_side(pairs, server.url, Path(work), folder / "df_gamed.csv")
+        package_s = time.perf_counter() - started
+        counts = server.counts()
+    started = time.perf_counter()
+    own = own_side(pairs, data=folder)
+    own_s = time.perf_counter() - started
+    gaps = [abs(package.preferences[text] - value) for text, value in own.preferences.items()]
+    print(f"{len(pairs)} instructions, {options.system}; server: {counts}")
+    print(f"package  {package_s:7.2f} s  WR {package.win_rate:.9f}  LC {package.length_controlled}")
+    print(f"crucible {own_s:7.2f} s  WR {own.win_rate:.9f}  LC {own.length_controlled}")
+    print(f"largest difference of a preference: {max(gaps):.3g}")
+
+
+if __name__ == "__main__":
+    main()
