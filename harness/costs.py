@@ -72,6 +72,8 @@ def sampling(params: Record, prompts: Estimate, model: Estimate) -> Estimate:
     return Estimate(
         rows=prompts.rows,
         tokens=tokens,
+        requests=prompts.rows,
+        tokens_out=None if prompts.rows is None else round(prompts.rows * n * length),
         gpu_gib=_memory(model.parameters_b, 2),
         gpu_seconds=_seconds(model.parameters_b, tokens, 2, SAMPLING_SHARE),
     )

@@ -74,10 +74,16 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a stage is expected to cost. None means unknown, never zero."""
+    """What a stage is expected to cost. None means unknown, never zero.
+
+    `tokens` counts those read and written, `tokens_out` those written; `requests` are those that a
+    hosted model would get.
+    """
 
     rows: int | None = None
     tokens: int | None = None
+    requests: int | None = None
+    tokens_out: int | None = None
     parameters_b: float | None = None
     gpu_gib: float | None = None
     gpu_seconds: float | None = None

@@ -124,6 +124,14 @@ class Store:
             "(crucible show lists them)"
         )
 
+    def discard(self, id: str) -> None:
+        """Remove a finished artifact, in one rename; the stage will be computed again."""
+        with self.lock(id), disk_errors(self.root):
+            if self.has(id):
+                trash = self.partial(id).with_suffix(".discarded")
+                self.folder(id).rename(trash)
+                shutil.rmtree(trash)
+
     # Work under way
 
     def partial(self, id: str) -> Path:

@@ -84,8 +84,11 @@ def _calls(calls: int, answers: int, reply: int) -> Callable[..., Estimate]:
 
     def estimate(params: JudgeParams, **inputs: Estimate) -> Estimate:
         rows = next(iter(inputs.values())).rows
-        each = calls * (PROMPT_TOKENS + answers * RESPONSE_TOKENS + reply)
-        return Estimate(rows=rows, tokens=None if rows is None else rows * each)
+        if rows is None:
+            return Estimate()
+        each = PROMPT_TOKENS + answers * RESPONSE_TOKENS + reply
+        asked = rows * calls
+        return Estimate(rows=rows, tokens=asked * each, requests=asked, tokens_out=asked * reply)
 
     return estimate
 
