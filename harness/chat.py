@@ -29,6 +29,7 @@ from harness.errors import BadData, UserError
 
 Message = Mapping[str, str]
 ROLES = ("system", "user", "assistant")
+CUT = " [...] "  # stands where the middle of a message was left out
 DATE = datetime(2024, 7, 26)  # the date that Llama-3.1's own template falls back to
 
 _PRIVATE = range(0xF0000, 0x10FFFE)  # two planes of code points that mean nothing in any text
@@ -123,6 +124,40 @@ def response_ids(tokenizer: Tokenizer, response: str) -> list[int]:
 def render(tokenizer: Tokenizer, messages: Sequence[Message]) -> str:
     """The prompt as text, template included: what `prompt_ids` tokenises."""
     return _render(tokenizer, _checked(messages, prompt=True), generation=True)
+
+
+def cut_to_fit(
+    tokenizer: Tokenizer, messages: Sequence[Message], most: int
+) -> tuple[list[Message], int]:
+    """Messages whose prompt has at most `most` ids, and how many characters they lost.
+
+    The longest message loses its middle, as little of it as will do: instructions stand at the
+    beginning or at the end of a long text.
+
+    Raises:
+        BadData: even without that message the prompt is too long.
+    """
+    kept = list(messages)
+    if len(prompt_ids(tokenizer, kept)) <= most:
+        return kept, 0
+    place = max(range(len(kept)), key=lambda number: len(kept[number]["content"]))
+    text = kept[place]["content"]
+
+    def cut(characters: int) -> list[Message]:
+        head = (characters + 1) // 2
+        middle = text[:head] + CUT + text[len(text) - (characters - head) :]
+        return [*kept[:place], {**kept[place], "content": middle}, *kept[place + 1 :]]
+
+    if len(prompt_ids(tokenizer, cut(0))) > most:
+        raise BadData(f"the prompt has more than {most} tokens even without its longest message")
+    low, high = 0, len(text) - 1  # characters that fit, and a bound for them
+    while low < high:
+        middle = (low + high + 1) // 2
+        if len(prompt_ids(tokenizer, cut(middle))) <= most:
+            low = middle
+        else:
+            high = middle - 1
+    return cut(low), len(text) - low
 
 
 def end_of_turn_id(tokenizer: Tokenizer) -> int:

@@ -41,6 +41,9 @@ class SampleParams(Record):
         system: name of the sampled model in the rows.
         dtype: None leaves it to the model artifact.
         engine: None takes the model reference's own ("vllm:..."), else transformers.
+        too_long: what a prompt does that leaves no room for an answer: it cannot be answered
+            ("fail"), or the middle of its longest message is left out ("cut"), so that a quarter of
+            the context (at most max_tokens) is free. Needs the model's tokenizer at hand.
         on_error: what a prompt that cannot be answered does: "stop" the stage, or "record" the
             error in its row, with no responses.
     """
@@ -55,6 +58,7 @@ class SampleParams(Record):
     system: str = ""
     dtype: Dtype | None = None
     engine: Engine | None = None
+    too_long: Literal["fail", "cut"] = "fail"
     on_error: Literal["stop", "record"] = "stop"
 
     @property
@@ -89,7 +93,8 @@ def sample(
 
     Adds to a row: `responses` (n texts), `finish` ("stop" or "length" each), `system`,
     `tokens_in`, `tokens_out` (one number a response), and from a model whose tokenizer is at hand
-    `rendered` (the prompt as the model read it, as text) and `prompt_digest` (of its token ids).
+    `rendered` (the prompt as the model read it, as text) and `prompt_digest` (of its token ids),
+    and `cut_characters` where a part of the prompt was left out.
 
     Raises:
         BadData: a prompt cannot be answered (too long, refused by the template), naming the row.
@@ -100,18 +105,47 @@ def sample(
         context, model, engine=params.engine, dtype=params.dtype, max_rows=params.max_rows
     )
 
+    fitted: dict[str, Row] = {}
+
     def requests(batch: list[Row]) -> list[Request]:
+        for row in batch:
+            fitted[row["id"]] = _fitted(backend, params, row)
         return [
-            Request(id=row["id"], messages=messages_of(row["messages"]), sampling=params.sampling)
+            Request(
+                id=row["id"],
+                messages=messages_of(fitted[row["id"]]["messages"]),
+                sampling=params.sampling,
+            )
             for row in batch
         ]
 
     for batch, answers in in_windows(batches, requests, backend.generate, parallel(backend)):
-        yield [_answered(context, params, backend, row, answers[row["id"]]) for row in batch]
+        yield [
+            _answered(context, params, backend, row, fitted.pop(row["id"]), answers[row["id"]])
+            for row in batch
+        ]
+
+
+def _fitted(backend: Backend, params: SampleParams, row: Row) -> Row:
+    """What the model is shown of a row's messages, and the characters that were left out."""
+    tokenizer, context = (getattr(backend, name, None) for name in ("tokenizer", "context"))
+    if params.too_long == "fail" or tokenizer is None or context is None:
+        return {"messages": row["messages"]}
+    try:
+        most = context - min(params.max_tokens, max(1, context // 4))
+        messages, lost = chat.cut_to_fit(tokenizer, row["messages"], most)
+    except BadData:  # the backend says what is wrong with it
+        return {"messages": row["messages"]}
+    return {"messages": messages, "cut_characters": lost} if lost else {"messages": messages}
 
 
 def _answered(
-    context: Context, params: SampleParams, backend: Backend, row: Row, response: Response
+    context: Context,
+    params: SampleParams,
+    backend: Backend,
+    row: Row,
+    shown: Row,
+    response: Response,
 ) -> Row:
     if response.error is not None and params.on_error == "stop":
         raise BadData(
@@ -127,6 +161,8 @@ def _answered(
         "tokens_in": response.tokens_in,
         "tokens_out": _written(response),
     }
+    if "cut_characters" in shown:
+        result["cut_characters"] = shown["cut_characters"]
     if response.error is not None:
         return {**result, "error": response.error}
     tokenizer = getattr(backend, "tokenizer", None)
@@ -134,7 +170,7 @@ def _answered(
         return result
     return {
         **result,
-        "rendered": chat.render(tokenizer, row["messages"]),
+        "rendered": chat.render(tokenizer, shown["messages"]),
         "prompt_digest": digest(list(response.prompt_ids)),
     }
 

@@ -22,6 +22,7 @@ def register(app: typer.Typer) -> None:
     app.command(rich_help_panel="Catalogue")(methods)
     app.command(rich_help_panel="Catalogue")(suites)
     app.command(rich_help_panel="Catalogue")(models)
+    app.command(rich_help_panel="Catalogue")(judges)
 
 
 def methods() -> None:
@@ -49,7 +50,30 @@ def models() -> None:
         table.add_row(f"nano:{name}", facts["class"], count, str(facts["tokenizer"]))
     console = Console()
     console.print(table)
-    console.print("\nAlso: a folder with a checkpoint, or a hub id such as org/name.")
+    console.print(
+        "\nAlso: a folder with a checkpoint, a hub id such as org/name, vllm:<model>,\n"
+        "openai:<model> or openai:<model>@<url>, and a file of stored outputs.",
+        highlight=False,
+    )
+
+
+def judges() -> None:
+    """List the judges, and the prompts of AlpacaEval that a judge can be asked with."""
+    from rich.console import Console
+
+    from harness.errors import MissingExtra
+    from harness.judging import annotators
+
+    _table("judges", ("judge", "kind", "what it is", "paper", "needs"))
+    console = Console()
+    console.print("\nAnnotators (--set alpaca_eval2.annotator=NAME):", highlight=False)
+    try:
+        names = [annotators.OWN, *annotators.supported()]
+    except MissingExtra as error:
+        console.print(f"{annotators.OWN}; those of the alpaca-eval package: {error}", markup=False)
+        return
+    for name in names:
+        console.print(f"  {name:<46} {annotators.load(name).model}", highlight=False, markup=False)
 
 
 def _table(group: str, headings: tuple[str, ...]) -> None:

@@ -1,72 +1,263 @@
-"""`crucible eval`: one model on judge suites."""
+"""`crucible eval`: one model on suites, planned, estimated, run and printed."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from harness import registry
-from harness.errors import UserError
-from harness.models import model_identity
+from harness.calls import Account, CallSettings, Services
+from harness.errors import BadRecord, UserError, unknown
+from harness.models import model_identity, split_engine
 from harness.plan import Handle, Plan
-from harness.records import Cell, parse
+from harness.recipe import merge, parse_override, set_key
+from harness.records import Cell, Record, parse
 from harness.store import Store
+from harness.suites.base import Suite, System
+
+EDITIONS = ("auto", "official", "nano")
+NANO = "nano"
+FULL = "paper"  # the scale of the papers' own question sets and judges
+
+
+class Evaluation(Record):
+    """What `crucible eval` was asked for.
+
+    Attributes:
+        judge: "" takes each suite's own.
+        data: edition of the question sets, see EDITIONS.
+        overrides: "suite.key=value" settings.
+    """
+
+    ref: str
+    suites: tuple[str, ...]
+    judge: str = ""
+    data: str = "auto"
+    name: str = ""
+    overrides: tuple[str, ...] = ()
+    seed: int = 42
+    limit: int | None = None
 
 
 def evaluate_model(
     console: Console,
-    ref: str,
-    suites: Sequence[str],
-    judge: str,
-    seed: int,
-    limit: int | None,
+    wanted: Evaluation,
     store: Store,
+    calls: CallSettings,
+    *,
+    out: Path | None = None,
+    plan_only: bool = False,
+    retry_failed: bool = False,
 ) -> list[Cell]:
     """Plan, run and print the cells of one model.
 
     Raises:
-        UnknownName: for a suite, judge or nano model that does not exist.
+        UnknownName: for a suite, judge, edition or nano model that does not exist.
+        BadRecord: for a setting that a suite does not have.
     """
+    from harness.cli.estimate import show_estimate
     from harness.cli.progress import ProgressReporter
     from harness.run import InlineExecutor
-    from harness.suites.base import System
 
-    if not suites:
-        raise UserError("no suite given; for example --suite alpaca_eval2,mt_bench")
-    plan = Plan()
-    model = plan.stage("import_model", ref=ref, digest=model_identity(ref), label=f"model {ref}")
-    system = System(name=ref, model=model, scale="nano", seed=seed)
-    targets: list[Handle] = []
-    for name in suites:
-        suite = registry.load("suites", name)
-        chosen = {"judge": judge, **({"limit": limit} if limit else {})}
-        settings = parse(suite.settings, chosen, f'suite "{name}"')
-        targets.append(suite.plan(system, settings, plan.stage))
-    with ProgressReporter(console) as reporter:
-        InlineExecutor().execute(plan, targets, store, reporter)
+    plan, targets = planned(wanted)
+    suites = ", ".join(wanted.suites)
+    console.print(f"[bold]{escape(wanted.name or wanted.ref)}[/bold] on {suites}", highlight=False)
+    if retry_failed:
+        from harness.cli.retries import forget_failures
+
+        forget_failures(console, plan, store)
+    with Services(calls) as services:
+        show_estimate(console, plan, targets, store, calls)
+        if plan_only:
+            return []
+        try:
+            with ProgressReporter(console) as reporter:
+                InlineExecutor(services).execute(plan, targets, store, reporter)
+        finally:
+            show_account(console, services.account)
     cells = [
         parse(Cell, data, f"artifact {handle.id}")
         for handle in targets
         for data in store.artifact(handle.id).read_json("cells.json")
     ]
     console.print(cells_table(cells))
+    show_judges(console, cells)
+    _show_hints(console, cells, targets)
+    if out is not None:
+        _write_board(console, out, wanted, cells)
     return cells
 
 
+def planned(wanted: Evaluation) -> tuple[Plan, list[Handle]]:
+    """The plan of an evaluation and the stages that write its cells, one for each suite."""
+    if not wanted.suites:
+        raise UserError("no suite given; for example --suite alpaca_eval2,mt_bench")
+    if wanted.data not in EDITIONS:
+        raise unknown("data edition", wanted.data, EDITIONS, "crucible eval --help")
+    plan = Plan()
+    settings = _settings_by_suite(wanted)
+    identity = model_identity(wanted.ref)
+    label = f"model {wanted.ref}"
+    model = plan.stage("import_model", ref=wanted.ref, digest=identity, label=label)
+    targets: list[Handle] = []
+    for name in wanted.suites:
+        suite: Suite = registry.load("suites", name)
+        edition = edition_of(suite, wanted)
+        given = merge(suite.editions.get(edition, {}), settings[name])
+        resolved = parse(suite.settings, merge(_defaults(suite, given), given), f'suite "{name}"')
+        system = System(
+            name=wanted.name or wanted.ref,
+            model=model,
+            scale=scale_of(edition, getattr(resolved, "judge", None)),
+            seed=wanted.seed,
+            stored=split_engine(wanted.ref)[0] == "stored",
+        )
+        targets.append(suite.plan(system, resolved, plan.stage))
+    return plan, targets
+
+
+def _defaults(suite: Suite, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Defaults of the tables that `given` changes in part, such as `decode`."""
+    found = {}
+    for key, value in given.items():
+        field = suite.settings.model_fields.get(key)
+        if isinstance(value, dict) and field is not None and isinstance(field.default, Record):
+            found[key] = field.default.model_dump()
+    return found
+
+
+def edition_of(suite: Suite, wanted: Evaluation) -> str:
+    """Which question set: asked for, else the official one unless the judge knows nano only."""
+    if wanted.data != "auto":
+        if wanted.data not in suite.editions:
+            raise unknown(f"edition of suite {suite.name}", wanted.data, suite.editions)
+        return wanted.data
+    if len(suite.editions) == 1:
+        return next(iter(suite.editions))
+    return NANO if not wanted.judge or wanted.judge.startswith("nano:") else "official"
+
+
+def scale_of(edition: str, judge: str | None) -> str:
+    """ "nano" for whatever the nano world has a part in, so that no board mixes it with others."""
+    return NANO if edition == NANO or "nano-oracle" in (judge or "") or _is_nano(judge) else FULL
+
+
+def _is_nano(judge: str | None) -> bool:
+    return (judge or "").startswith("nano:")
+
+
+def _settings_by_suite(wanted: Evaluation) -> dict[str, dict[str, Any]]:
+    """Settings given on the command line, for each suite."""
+    found: dict[str, dict[str, Any]] = {name: {} for name in wanted.suites}
+    for name, values in found.items():
+        fields = registry.load("suites", name).settings.model_fields
+        if wanted.judge and "judge" in fields:
+            values["judge"] = wanted.judge
+        if wanted.limit:
+            values["limit"] = wanted.limit
+    for text in wanted.overrides:
+        key, value = parse_override(text)
+        suite = next((name for name in found if key.startswith(name + ".")), None)
+        if suite is None:
+            raise BadRecord(
+                f"--set {text}: expected SUITE.KEY=VALUE with a suite of {', '.join(found)}"
+            )
+        found[suite] = set_key(found[suite], key.removeprefix(suite + "."), value)
+    return found
+
+
 def cells_table(cells: Sequence[Cell]) -> Table:
-    """Scores of one system as a table."""
-    table = Table(box=None, pad_edge=False, title_justify="left")
-    for heading in ("suite", "metric", "value", "interval", "scored", "failed", "judge"):
+    """Scores of one system as a table; the judge is named once, below it, see `show_judges`."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in ("suite", "metric", "value", "interval", "scored", "failed"):
         right = heading in ("value", "scored", "failed")
-        table.add_column(heading, justify="right" if right else "left", overflow="fold")
+        table.add_column(heading, justify="right" if right else "left", no_wrap=True)
+    last = ""
     for cell in cells:
         value = "—" if cell.value is None else f"{cell.value:.2f}"
         span = cell.interval
         between = f"{span.low:.2f} to {span.high:.2f}" if span else "—"
+        if cell.value is None and cell.bounds is not None:
+            between = f"bounds {cell.bounds[0]:.2f} to {cell.bounds[1]:.2f}"
         scored = f"{cell.n_scored}/{cell.n_expected}"
+        suite = "" if cell.suite == last else cell.suite
+        style = None if cell.primary else "dim"
         table.add_row(
-            cell.suite, cell.metric, value, between, scored, str(cell.n_failed), cell.judge or "—"
+            escape(suite),
+            escape(cell.metric),
+            value,
+            between,
+            scored,
+            str(cell.n_failed),
+            style=style,
         )
+        last = cell.suite
     return table
+
+
+def show_judges(console: Console, cells: Sequence[Cell]) -> None:
+    """Who judged each suite, on which data: what makes two scores comparable."""
+    lines = []
+    for cell in cells:
+        parts = [f"{cell.suite}: prompts {cell.prompt_set[:10]}"]
+        if cell.details.get("data"):
+            parts.append(f"data {cell.details['data']}")
+        if cell.judge:
+            parts.append(f"judge {cell.judge} ({cell.judge_fingerprint})")
+        lines.append(", ".join(parts))
+    for line in dict.fromkeys(lines):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def show_account(console: Console, account: Account) -> None:
+    """What hosted models were asked in this run, one line for each."""
+    for model, spent in account.models.items():
+        cost = "unpriced" if spent.cost_usd is None else f"{spent.cost_usd:.4f} USD"
+        console.print(
+            f"{model}: {spent.requests:,} requests, {spent.cached:,} from stored responses, "
+            f"{spent.tokens_in:,} tokens in, {spent.tokens_out:,} out, {cost}",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+
+
+def _show_hints(console: Console, cells: Sequence[Cell], targets: Sequence[Handle]) -> None:
+    if any(cell.scale == NANO for cell in cells):
+        console.print("[dim]nano: a check of methods, not a figure to publish[/dim]")
+    suspicious = sum(int(cell.details.get("n_suspicious") or 0) for cell in cells if cell.primary)
+    if suspicious:
+        console.print(
+            f"{suspicious} answers look like attacks on the judge's prompt (suspicious in "
+            "`crucible show`)",
+            highlight=False,
+        )
+    if any(cell.n_failed for cell in cells):
+        console.print("some judgments failed; the same command with --retry-failed asks again")
+    for name, handle in zip(dict.fromkeys(cell.suite for cell in cells), targets):
+        console.print(f"samples of {name}: crucible show {handle.id[:10]}", highlight=False)
+
+
+def _write_board(console: Console, out: Path, wanted: Evaluation, cells: list[Cell]) -> None:
+    from harness.cli.runs import command_line
+    from harness.store import disk_errors
+    from leaderboards.files import write_board
+    from leaderboards.spec import BoardSpec, ColumnSpec, Provenance, SystemSpec
+
+    columns = [ColumnSpec(suite=c.suite, metric=c.metric) for c in cells if c.primary]
+    spec = BoardSpec(
+        name=out.name,
+        title=f"Evaluation of {wanted.name or wanted.ref}",
+        scale=cells[0].scale if len({cell.scale for cell in cells}) == 1 else None,
+        systems=(SystemSpec(name=cells[0].system),),
+        columns=tuple(columns),
+        provenance=Provenance(command=command_line()),
+    )
+    with disk_errors(out):
+        write_board(out, spec, cells)
+    console.print(f"board: {out / 'board.html'}", highlight=False, soft_wrap=True)

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.calls import CallSettings
+from harness.cli.call_options import with_call_options
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -43,6 +46,7 @@ def register(app: typer.Typer) -> None:
     app.command("eval", rich_help_panel="Run")(evaluate)
 
 
+@with_call_options
 def reproduce(
     method: MethodName,
     scale: Scale = "nano",
@@ -58,6 +62,8 @@ def reproduce(
         bool, typer.Option("--strict", help="Exit with 4 if a claim is contradicted.")
     ] = False,
     store: Home = None,
+    *,
+    calls: CallSettings,
 ) -> None:
     """Reproduce a method: train it and its baselines, evaluate all, test the paper's claims.
 
@@ -75,7 +81,7 @@ def reproduce(
         limit=limit,
         suites=_names(suite),
     )
-    _carry_out(made, out, strict, store)
+    _carry_out(made, out, strict, store, calls)
 
 
 def rehearse(
@@ -92,17 +98,20 @@ def rehearse(
     from harness.cli.reproduction import prepare
 
     made = prepare(method, scale, overrides=overrides or (), rehearse=True, suites=_names(suite))
-    _carry_out(made, None, False, store)
+    _carry_out(made, None, False, store, CallSettings())
 
 
 def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def _carry_out(made: Reproduction, out: Path | None, strict: bool, home: Path | None) -> None:
+def _carry_out(
+    made: Reproduction, out: Path | None, strict: bool, home: Path | None, calls: CallSettings
+) -> None:
     """Run a reproduction, write its board, print it."""
     from rich.console import Console
 
+    from harness.cli.call_options import for_store
     from harness.cli.reproduction import board_spec_of, collect
     from harness.store import Store, disk_errors
     from leaderboards.board import build_board
@@ -114,7 +123,7 @@ def _carry_out(made: Reproduction, out: Path | None, strict: bool, home: Path | 
     spec = board_spec_of(made, command_line())
     store = Store(home)
     _announce(console, made)
-    execute(made, store, console)
+    execute(made, store, console, for_store(calls, store.root))
     cells = collect(made, store)
     folder = out or store.root / "boards" / spec.name
     with disk_errors(folder):
@@ -141,15 +150,24 @@ def _announce(console: Console, made: Reproduction) -> None:
     )
 
 
-def execute(made: Reproduction, store: object, console: Console) -> None:
-    """Run what is missing of a plan, with progress bars, and say what was done."""
+def execute(
+    made: Reproduction, store: object, console: Console, calls: CallSettings | None = None
+) -> None:
+    """Run what is missing of a plan, with progress bars, and say what was done and spent."""
+    from harness.calls import Services
+    from harness.cli.evaluation import show_account
     from harness.cli.progress import ProgressReporter
     from harness.run import InlineExecutor
     from harness.store import Store
 
     assert isinstance(store, Store)
-    with ProgressReporter(console) as reporter:
-        summary = InlineExecutor().execute(made.plan, made.targets, store, reporter)
+    with Services(calls) as services:
+        try:
+            with ProgressReporter(console) as reporter:
+                executor = InlineExecutor(services)
+                summary = executor.execute(made.plan, made.targets, store, reporter)
+        finally:
+            show_account(console, services.account)
     console.print(
         f"{len(summary.executed)} stages executed, {summary.reused} reused, "
         f"{summary.seconds:.1f} s\n",
@@ -204,20 +222,87 @@ def train(
     export_checkpoint(Console(), made, method, out, Store(store))
 
 
+@with_call_options
 def evaluate(
-    model: Annotated[str, typer.Argument(help="nano:<name>, a checkpoint folder, or a hub id.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="nano:<name>, a checkpoint folder, a hub id, vllm:<model>, "
+            "openai:<model> or openai:<model>@<url>, or a file of stored outputs."
+        ),
+    ],
     suite: Annotated[
         str, typer.Option("--suite", help="Suites of `crucible suites`, separated by commas.")
     ] = "alpaca_eval2,arena_hard,mt_bench",
-    judge: Annotated[str, typer.Option("--judge", help="Who judges.")] = "nano:oracle",
+    judge: Annotated[
+        str,
+        typer.Option(
+            "--judge",
+            help="nano:oracle, or openai:<model>@<url>?key=<VARIABLE> (default: the suite's own; "
+            "nano:oracle on nano data).",
+        ),
+    ] = "",
+    data: Annotated[
+        str,
+        typer.Option("--data", help="official, nano, or auto: official unless the judge is nano."),
+    ] = "auto",
+    name: Annotated[str, typer.Option("--name", help="What tables call the model.")] = "",
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="SUITE.KEY=VALUE", help="A setting: mt_bench.rounds=200"),
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the model's sampling.")] = 42,
     limit: Limit = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Also write a board folder with these cells.")
+    ] = None,
+    plan_only: Annotated[
+        bool, typer.Option("--plan", help="Show what would run and what it costs; call nobody.")
+    ] = False,
+    retry_failed: Annotated[
+        bool,
+        typer.Option("--retry-failed", help="Ask again for judgments and answers that failed."),
+    ] = False,
     store: Home = None,
+    *,
+    calls: CallSettings,
 ) -> None:
-    """Evaluate one model on judge suites and print its scores with their intervals."""
+    """Evaluate any model on benchmark suites, with any judge; every score with its interval.
+
+    Offline, in a minute:  crucible eval nano:target
+
+    The official set:  crucible eval org/model --suite alpaca_eval2 --judge
+    openai:gpt-4-1106-preview
+
+    Stored answers, a judge of yours:  crucible eval outputs.json --suite mt_bench --judge
+    openai:my-judge@http://127.0.0.1:8000/v1
+
+    Every response is stored the moment it arrives: the same command resumes, and costs nothing when
+    nothing is missing. A key is read from OPENAI_API_KEY, or from the variable that ?key= names.
+    """
     from rich.console import Console
 
-    from harness.cli.evaluation import evaluate_model
+    from harness.cli.call_options import for_store
+    from harness.cli.evaluation import Evaluation, evaluate_model
     from harness.store import Store
 
-    evaluate_model(Console(), model, _names(suite), judge, seed, limit, Store(store))
+    kept = Store(store)
+    wanted = Evaluation(
+        ref=model,
+        suites=tuple(_names(suite)),
+        judge=judge,
+        data=data,
+        name=name,
+        overrides=tuple(overrides or ()),
+        seed=seed,
+        limit=limit,
+    )
+    evaluate_model(
+        Console(),
+        wanted,
+        kept,
+        for_store(calls, kept.root),
+        out=out,
+        plan_only=plan_only,
+        retry_failed=retry_failed,
+    )

@@ -21,6 +21,7 @@ _SAMPLED = frozenset(
         "tokens_out",
         "rendered",
         "prompt_digest",
+        "cut_characters",
     )
 )
 

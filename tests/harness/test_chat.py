@@ -195,3 +195,28 @@ def test_changing_the_template_is_noticed(
     before = chat.end_of_turn_id(tokenizer)
     tokenizer.chat_template = gemma_template
     assert chat.end_of_turn_id(tokenizer) == tokenizer.convert_tokens_to_ids("<|eot|>") != before
+
+
+@pytest.mark.parametrize("most", [12, 30, 60, 10_000])
+def test_a_long_prompt_loses_the_middle_of_its_longest_message(tokenizer: Any, most: int) -> None:
+    text = "first words " + "blue " * 300 + "last words"
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": text}]
+    fixed = len(chat.prompt_ids(tokenizer, [messages[0], {"role": "user", "content": chat.CUT}]))
+    if most < fixed:
+        with pytest.raises(BadData, match="without its longest message"):
+            chat.cut_to_fit(tokenizer, messages, most)
+        return
+    found, lost = chat.cut_to_fit(tokenizer, messages, most)
+    assert len(chat.prompt_ids(tokenizer, found)) <= most
+    assert found[0] == messages[0]
+    if most == 10_000:
+        assert (found, lost) == (messages, 0)
+        return
+    head, _, tail = found[1]["content"].partition(chat.CUT)
+    assert text.startswith(head)
+    assert text.endswith(tail)
+    assert len(head) + len(tail) + lost == len(text)
+    assert 0 <= len(head) - len(tail) <= 1
+    longer = text[: len(head) + 3] + chat.CUT + text[len(text) - len(tail) - 3 :]
+    more = [messages[0], {"role": "user", "content": longer}]
+    assert len(chat.prompt_ids(tokenizer, more)) >= most  # as little as will do

@@ -104,6 +104,20 @@ def test_a_prompt_that_cannot_be_answered(tmp_path: Path, llama_folder: Path) ->
     assert "at most 256" in rows[-1]["error"]
 
 
+def test_a_prompt_that_is_too_long_can_be_cut_and_says_so(
+    tmp_path: Path, llama_folder: Path
+) -> None:
+    long = {"id": "long", "messages": [{"role": "user", "content": "blue " * 300 + "end?"}]}
+    params = PARAMS.model_copy(update={"too_long": "cut"})
+    rows, _ = run_sample(tmp_path, llama_folder, [*ROWS, long], params)
+    assert rows[:-1] == run_sample(tmp_path, llama_folder, [*ROWS, long], params)[0][:-1]
+    assert all("cut_characters" not in row for row in rows[:-1])
+    assert len(rows[-1]["responses"]) == 3
+    assert 0 < rows[-1]["cut_characters"] < 1504
+    assert chat.CUT in rows[-1]["rendered"]
+    assert rows[-1]["messages"] == long["messages"]  # the judge sees the whole prompt
+
+
 ANSWERED: list[Row] = [
     {**row, "responses": ["red", "", "The sum is 42. " * (1 + n)]} for n, row in enumerate(ROWS)
 ]

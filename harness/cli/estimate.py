@@ -1,0 +1,97 @@
+"""What is about to be asked of hosted models, before the first call: requests, tokens and money."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.console import Console
+
+from harness.calls import CallSettings
+from harness.models import split_engine
+from harness.operations import Estimate
+from harness.plan import Handle, Plan, Stage
+from harness.store import Store
+
+
+@dataclass
+class Asked:
+    """Sums over the stages that ask one model; `unknown` counts those that tell nothing."""
+
+    stages: int = 0
+    requests: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    unknown: int = 0
+
+
+def show_estimate(
+    console: Console, plan: Plan, targets: Sequence[Handle], store: Store, calls: CallSettings
+) -> None:
+    """Print stages to do, and for each hosted model what it will be asked at most.
+
+    Stored responses are not counted off: a resumed run asks less.
+    """
+    from harness.prices import BATCH_SHARE, PROVIDER, PriceList
+
+    finished = [id for id in plan.stages if store.has(id)]
+    todo = plan.needed(targets, finished)
+    console.print(
+        f"{len(plan.stages)} stages: {len(plan.stages) - len(todo)} finished or not needed, "
+        f"{len(todo)} to do",
+        highlight=False,
+    )
+    table = PriceList.load(calls.prices)
+    for model, asked in hosted(plan, todo).items():
+        name, at, _ = model.partition("@")
+        price = table.of(name, "elsewhere" if at else PROVIDER)
+        money = "unpriced"
+        if price is not None:
+            paid = price.share(BATCH_SHARE) if calls.batch else price
+            cost = paid.cost(asked.tokens_in, asked.tokens_out)
+            money = f"about {cost:.2f} USD" + (f" (prices of {price.as_of})" if price.as_of else "")
+        rest = f"; {asked.unknown} stages of unknown size more" if asked.unknown else ""
+        console.print(
+            f"{model}: at most {asked.requests:,} requests, about {asked.tokens_in:,} tokens in "
+            f"and {asked.tokens_out:,} out, {money}{rest}",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+
+
+def hosted(plan: Plan, todo: Sequence[Stage]) -> dict[str, Asked]:
+    """What each hosted model is asked by the stages to do, by "model" or "model@url"."""
+    estimates = plan.estimates()
+    found: dict[str, Asked] = {}
+    for stage in todo:
+        model = _model_of(plan, stage)
+        if model is None:
+            continue
+        _add(found.setdefault(model, Asked()), estimates[stage.id])
+    return found
+
+
+def _add(asked: Asked, estimate: Estimate) -> None:
+    asked.stages += 1
+    if estimate.requests is None or estimate.tokens is None or estimate.tokens_out is None:
+        asked.unknown += 1
+        return
+    asked.requests += estimate.requests
+    asked.tokens_in += estimate.tokens - estimate.tokens_out
+    asked.tokens_out += estimate.tokens_out
+
+
+def _model_of(plan: Plan, stage: Stage) -> str | None:
+    """The hosted model that a stage asks: its judge, or the model that it samples from."""
+    ref = getattr(stage.params, "judge", None) if stage.operation.rows is not None else None
+    if ref is None and stage.operation.name == "sample":
+        model = stage.inputs["model"]
+        assert isinstance(model, Handle)
+        ref = getattr(plan.stages[model.id].params, "ref", None)
+    if not ref or ref.startswith("nano:"):
+        return None
+    engine, rest = split_engine(ref)
+    if engine in ("hf", "vllm", "stored"):
+        return None
+    return rest.partition("?")[0]
