@@ -54,9 +54,14 @@ class SystemSpec(Record):
 
 
 class SuiteSpec(Record):
-    """A benchmark suite with the settings that differ from its defaults."""
+    """A benchmark suite with the settings that differ from its defaults.
+
+    Attributes:
+        edition: "nano", or "official" for the published questions and judge; "" is nano.
+    """
 
     name: str
+    edition: str = ""
     settings: dict[str, Any] = {}
 
 

@@ -32,8 +32,6 @@ def show_estimate(
 
     Stored responses are not counted off: a resumed run asks less.
     """
-    from harness.prices import BATCH_SHARE, PROVIDER, PriceList
-
     finished = [id for id in plan.stages if store.has(id)]
     todo = plan.needed(targets, finished)
     console.print(
@@ -41,6 +39,13 @@ def show_estimate(
         f"{len(todo)} to do",
         highlight=False,
     )
+    show_hosted(console, plan, todo, calls)
+
+
+def show_hosted(console: Console, plan: Plan, todo: Sequence[Stage], calls: CallSettings) -> None:
+    """One line for each hosted model that the stages to do will ask."""
+    from harness.prices import BATCH_SHARE, PROVIDER, PriceList
+
     table = PriceList.load(calls.prices)
     for model, asked in hosted(plan, todo).items():
         name, at, _ = model.partition("@")
@@ -49,7 +54,9 @@ def show_estimate(
         if price is not None:
             paid = price.share(BATCH_SHARE) if calls.batch else price
             cost = paid.cost(asked.tokens_in, asked.tokens_out)
-            money = f"about {cost:.2f} USD" + (f" (prices of {price.as_of})" if price.as_of else "")
+            money = f"about {cost:,.2f} USD" + (
+                f" (prices of {price.as_of})" if price.as_of else ""
+            )
         rest = f"; {asked.unknown} stages of unknown size more" if asked.unknown else ""
         console.print(
             f"{model}: at most {asked.requests:,} requests, about {asked.tokens_in:,} tokens in "

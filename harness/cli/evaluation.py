@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,20 @@ from harness.calls import Account, CallSettings, Services
 from harness.errors import BadRecord, UserError, unknown
 from harness.models import model_identity, split_engine
 from harness.plan import Handle, Plan
-from harness.recipe import merge, parse_override, set_key
+from harness.recipe import parse_override, set_key
 from harness.records import Cell, Record, parse
 from harness.store import Store
 from harness.suites.base import Suite, System
+from harness.suites.editions import (
+    NANO,
+    OFFICIAL,
+    default_edition,
+    resolve_settings,
+    scale_of,
+)
 
-EDITIONS = ("auto", "official", "nano")
-NANO = "nano"
+AUTO = "auto"
+EDITIONS = (AUTO, OFFICIAL, NANO)
 FULL = "paper"  # the scale of the papers' own question sets and judges
 
 
@@ -107,13 +114,11 @@ def planned(wanted: Evaluation) -> tuple[Plan, list[Handle]]:
     targets: list[Handle] = []
     for name in wanted.suites:
         suite: Suite = registry.load("suites", name)
-        edition = edition_of(suite, wanted)
-        given = merge(suite.editions.get(edition, {}), settings[name])
-        resolved = parse(suite.settings, merge(_defaults(suite, given), given), f'suite "{name}"')
+        resolved = resolve_settings(suite, edition_of(suite, wanted), settings[name])
         system = System(
             name=wanted.name or wanted.ref,
             model=model,
-            scale=scale_of(edition, getattr(resolved, "judge", None)),
+            scale=scale_of(resolved, FULL),
             seed=wanted.seed,
             stored=split_engine(wanted.ref)[0] == "stored",
         )
@@ -121,34 +126,12 @@ def planned(wanted: Evaluation) -> tuple[Plan, list[Handle]]:
     return plan, targets
 
 
-def _defaults(suite: Suite, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Defaults of the tables that `given` changes in part, such as `decode`."""
-    found = {}
-    for key, value in given.items():
-        field = suite.settings.model_fields.get(key)
-        if isinstance(value, dict) and field is not None and isinstance(field.default, Record):
-            found[key] = field.default.model_dump()
-    return found
-
-
 def edition_of(suite: Suite, wanted: Evaluation) -> str:
     """Which question set: asked for, else the official one unless the judge knows nano only."""
-    if wanted.data != "auto":
-        if wanted.data not in suite.editions:
-            raise unknown(f"edition of suite {suite.name}", wanted.data, suite.editions)
+    if wanted.data != AUTO:
         return wanted.data
-    if len(suite.editions) == 1:
-        return next(iter(suite.editions))
-    return NANO if not wanted.judge or wanted.judge.startswith("nano:") else "official"
-
-
-def scale_of(edition: str, judge: str | None) -> str:
-    """ "nano" for whatever the nano world has a part in, so that no board mixes it with others."""
-    return NANO if edition == NANO or "nano-oracle" in (judge or "") or _is_nano(judge) else FULL
-
-
-def _is_nano(judge: str | None) -> bool:
-    return (judge or "").startswith("nano:")
+    real = wanted.judge and not wanted.judge.startswith("nano:")
+    return OFFICIAL if real and OFFICIAL in suite.editions else default_edition(suite)
 
 
 def _settings_by_suite(wanted: Evaluation) -> dict[str, dict[str, Any]]:

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from harness.calls import CallSettings
+from harness.cli.estimate import show_hosted
+
 if TYPE_CHECKING:
     from harness.cli.reproduction import Reproduction
     from harness.operations import Estimate
@@ -48,6 +51,9 @@ def show_plan(console: Console, made: Reproduction, store: Store | None) -> None
         )
     console.print(table, soft_wrap=not console.is_terminal)
     _show_totals(console, [estimates[id] for id in made.plan.stages if id in todo], made)
+    waiting = [stage for id, stage in made.plan.stages.items() if id in todo]
+    show_hosted(console, made.plan, waiting, CallSettings())
+    console.print("[dim]assumptions behind the estimates: docs/estimates.md[/dim]")
 
 
 def _show_totals(console: Console, estimates: list[Estimate], made: Reproduction) -> None:
@@ -66,7 +72,6 @@ def _show_totals(console: Console, estimates: list[Estimate], made: Reproduction
     unknown = sum(e.tokens is None and e.rows is None for e in estimates)
     if unknown:
         console.print(f"{unknown} stages without an estimate are not in these figures")
-    console.print("[dim]assumptions behind the estimates: docs/estimates.md[/dim]")
 
 
 def _groups(plan: Plan) -> list[tuple[str, list[Stage]]]:

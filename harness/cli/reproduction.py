@@ -18,6 +18,8 @@ from harness.records import Cell, parse
 from harness.store import Store
 
 REHEARSAL_PROMPTS = 24  # of the data and of each suite
+# Settings of suites that say where questions, answers and verdicts come from.
+SOURCES = ("prompts", "baseline", "references", "reference", "anchors", "judge", "annotator")
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,7 @@ def prepare(
         if host.stand_ins is None:
             raise UserError(f'method "{name}" declares no stand-ins to rehearse with')
         recipe = host.stand_ins(recipe)
+        recipe = recipe.model_copy(update={"suites": tuple(map(_rehearsed, recipe.suites))})
         limit = REHEARSAL_PROMPTS if limit is None else limit
     recipe = _expanded(_limited(recipe, limit, suites))
     made = Reproduction(
@@ -102,6 +105,12 @@ def prepare(
     for replicate in made.seeds:
         _plan_seed(made, recipe.model_copy(update={"seed": replicate}))
     return made
+
+
+def _rehearsed(suite: SuiteSpec) -> SuiteSpec:
+    """The suite on nano questions with the nano judge; its other settings stay."""
+    kept = {key: value for key, value in suite.settings.items() if key not in SOURCES}
+    return suite.model_copy(update={"edition": "", "settings": kept})
 
 
 def _only(recipe: Recipe, name: str) -> Recipe:
@@ -145,6 +154,7 @@ def _expanded(recipe: Recipe) -> Recipe:
 
 def _plan_seed(made: Reproduction, recipe: Recipe) -> None:
     from harness.suites.base import System
+    from harness.suites.editions import resolve_settings, scale_of
 
     stage = made.plan.stage
     for spec in recipe.systems:
@@ -154,10 +164,8 @@ def _plan_seed(made: Reproduction, recipe: Recipe) -> None:
         made.models[recipe.seed, spec.name] = model
         for suite_spec in recipe.suites:
             suite = registry.load("suites", suite_spec.name)
-            settings = parse(suite.settings, suite_spec.settings, f'suite "{suite_spec.name}"')
-            # Nano prompts make a nano result, whatever the size of the model.
-            nano = made.scale != "rehearsal" and settings.prompts.startswith("nano:")
-            scale = "nano" if nano else made.scale
+            settings = resolve_settings(suite, suite_spec.edition, suite_spec.settings)
+            scale = made.scale if made.scale == "rehearsal" else scale_of(settings, made.scale)
             system = System(name=spec.name, model=model, scale=scale, seed=recipe.seed)
             handle = suite.plan(system, settings, _labelled(stage, f"{spec.name} on {suite.name}"))
             made.runs.append(Run(recipe.seed, spec, suite_spec, handle))

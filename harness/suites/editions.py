@@ -1,0 +1,52 @@
+"""Which question set and judge a suite runs with: its editions, and the user's settings on top."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from harness.errors import unknown
+from harness.recipe import merge
+from harness.records import Record, parse
+from harness.suites.base import Suite
+
+NANO, OFFICIAL = "nano", "official"
+
+
+def resolve_settings(suite: Suite, edition: str, changes: Mapping[str, Any]) -> Record:
+    """The suite's settings: its defaults, an edition over them, `changes` over both.
+
+    Args:
+        edition: "" is the nano edition, or the only one there is.
+
+    Raises:
+        UnknownName: the suite has no such edition.
+        BadRecord: a setting that it does not have.
+    """
+    chosen = edition or default_edition(suite)
+    if chosen not in suite.editions and (suite.editions or edition):
+        raise unknown(f"edition of suite {suite.name}", chosen, suite.editions)
+    given = merge(suite.editions.get(chosen, {}), changes)
+    return parse(suite.settings, merge(_tables(suite, given), given), f'suite "{suite.name}"')
+
+
+def default_edition(suite: Suite) -> str:
+    """The nano edition, or the only one there is."""
+    return NANO if NANO in suite.editions else next(iter(suite.editions), "")
+
+
+def _tables(suite: Suite, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Defaults of the tables that `given` changes in part, such as `decode`."""
+    found = {}
+    for key, value in given.items():
+        field = suite.settings.model_fields.get(key)
+        if isinstance(value, dict) and field is not None and isinstance(field.default, Record):
+            found[key] = field.default.model_dump()
+    return found
+
+
+def scale_of(settings: Record, otherwise: str) -> str:
+    """ "nano" for whatever the nano world has a part in, so that no board mixes it with others."""
+    questions, judge = (str(getattr(settings, name, "") or "") for name in ("prompts", "judge"))
+    nano = questions.startswith("nano:") or judge.startswith("nano:") or "nano-oracle" in judge
+    return NANO if nano else otherwise
