@@ -131,33 +131,44 @@ def cut_to_fit(
 ) -> tuple[list[Message], int]:
     """Messages whose prompt has at most `most` ids, and how many characters they lost.
 
-    The longest message loses its middle, as little of it as will do: instructions stand at the
-    beginning or at the end of a long text.
+    The longest message loses its middle, as little of it as will do (instructions stand at the
+    beginning or at the end of a long text); where all of it will not do, so does the next longest.
 
     Raises:
-        BadData: even without that message the prompt is too long.
+        BadData: the prompt is too long even without any of the messages.
     """
     kept = list(messages)
-    if len(prompt_ids(tokenizer, kept)) <= most:
-        return kept, 0
-    place = max(range(len(kept)), key=lambda number: len(kept[number]["content"]))
-    text = kept[place]["content"]
+    lost = 0
+    whole = sorted(range(len(kept)), key=lambda number: len(kept[number]["content"]))
+    while len(prompt_ids(tokenizer, kept)) > most:
+        if not whole:
+            raise BadData(f"the prompt has more than {most} tokens even without its messages")
+        place = whole.pop()
+        text = kept[place]["content"]
+        stays = _most_that_fits(tokenizer, kept, place, most)
+        kept[place] = {**kept[place], "content": _without_middle(text, stays)}
+        lost += len(text) - stays
+    return kept, lost
 
-    def cut(characters: int) -> list[Message]:
-        head = (characters + 1) // 2
-        middle = text[:head] + CUT + text[len(text) - (characters - head) :]
-        return [*kept[:place], {**kept[place], "content": middle}, *kept[place + 1 :]]
 
-    if len(prompt_ids(tokenizer, cut(0))) > most:
-        raise BadData(f"the prompt has more than {most} tokens even without its longest message")
-    low, high = 0, len(text) - 1  # characters that fit, and a bound for them
+def _most_that_fits(tokenizer: Tokenizer, messages: list[Message], place: int, most: int) -> int:
+    """How many characters of one message may stay; 0 where none may."""
+    text = messages[place]["content"]
+    low, high = 0, max(0, len(text) - 1)
     while low < high:
         middle = (low + high + 1) // 2
-        if len(prompt_ids(tokenizer, cut(middle))) <= most:
+        shorter = {**messages[place], "content": _without_middle(text, middle)}
+        tried = [*messages[:place], shorter, *messages[place + 1 :]]
+        if len(prompt_ids(tokenizer, tried)) <= most:
             low = middle
         else:
             high = middle - 1
-    return cut(low), len(text) - low
+    return low
+
+
+def _without_middle(text: str, characters: int) -> str:
+    head = (characters + 1) // 2
+    return text[:head] + CUT + text[len(text) - (characters - head) :]
 
 
 def end_of_turn_id(tokenizer: Tokenizer) -> int:

@@ -1,11 +1,14 @@
 """Prompt sets as rows, from the nano world, a local file, or a data set of the hub.
 
     nano:<split>     prompts of the nano world (harness.nano.world)
-    <file>           .jsonl (one object a line) or .json (a list of objects)
+    official:<set>   a published question set (harness.data)
+    <file>           .jsonl (one object a line) or .json (a list of objects), also with .gz
     <org>/<name>     a hub data set; its prompts are made unique and sorted by text, so that their
                      order does not depend on the data set's
 
-A row of a file holds `messages`, or its prompt as text under `field`; its other fields are kept.
+A row of a file holds `messages`, its prompt as text under `field`, or the `turns` of a dialogue.
+Its id is its `id`, `prompt_id`, `uid` or `question_id`, else made of the messages; its other fields
+are kept.
 """
 
 from __future__ import annotations
@@ -18,13 +21,15 @@ from typing import Any
 
 from pydantic import Field
 
-from harness import costs
+from harness import costs, data
 from harness.errors import BadData, EnvironmentProblem, MissingExtra, UserError, unknown
 from harness.hashing import canonical_json, digest, file_digest
-from harness.operations import Context, Row, operation, read_jsonl
+from harness.operations import Context, Estimate, Row, operation
 from harness.records import Record
 
 FIELDS = ("prompt", "instruction", "question")  # where a prompt's text is looked for, in order
+IDS = ("id", "prompt_id", "uid", "question_id")
+FILES = (".json", ".jsonl", ".json.gz", ".jsonl.gz")
 _HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
 _ROLES = ("system", "user", "assistant")
 
@@ -34,7 +39,9 @@ class ImportPromptsParams(Record):
 
     Attributes:
         split, revision: of a hub data set.
-        field: where a row holds its prompt; None looks for messages, prompt, instruction, question.
+        field: where a row holds its prompt; None looks for messages, prompt, instruction, question,
+            turns.
+        categories: keep the rows of these only; () keeps all.
         limit, offset: a window of the rows, taken last.
         digest: `prompts_identity` at planning time; puts a file's content into the stage id.
     """
@@ -46,9 +53,17 @@ class ImportPromptsParams(Record):
     limit: int | None = Field(default=None, ge=1)
     offset: int = Field(default=0, ge=0)
     digest: str | None = None
+    categories: tuple[str, ...] = ()
 
 
-@operation("import_prompts", version=1, params=ImportPromptsParams, estimate=costs.prompts)
+def _expected(params: ImportPromptsParams) -> Estimate:
+    if not data.is_official(params.ref):
+        return costs.prompts(params)
+    rows = max(0, data.count(params.ref, params.categories) - params.offset)
+    return Estimate(rows=rows if params.limit is None else min(rows, params.limit))
+
+
+@operation("import_prompts", version=1, params=ImportPromptsParams, estimate=_expected)
 def import_prompts(context: Context, params: ImportPromptsParams) -> None:
     """Write rows.jsonl: {"id", "messages", ...}, ids unique.
 
@@ -63,7 +78,7 @@ def import_prompts(context: Context, params: ImportPromptsParams) -> None:
             f"prompts {params.ref} are now {found}, but the plan was made with {params.digest}; "
             "the file changed: run the command again"
         )
-    rows = read_prompts(params)
+    rows = _of_categories(read_prompts(params), params)
     end = None if params.limit is None else params.offset + params.limit
     chosen = rows[params.offset : end]
     if not chosen:
@@ -76,8 +91,18 @@ def import_prompts(context: Context, params: ImportPromptsParams) -> None:
     context.progress(len(chosen), len(chosen))
 
 
+def _of_categories(rows: list[Row], params: ImportPromptsParams) -> list[Row]:
+    if not params.categories:
+        return rows
+    known = dict.fromkeys(str(row.get("category")) for row in rows)
+    for name in params.categories:
+        if name not in known:
+            raise unknown(f"category in {params.ref}", name, known)
+    return [row for row in rows if row.get("category") in params.categories]
+
+
 def prompts_identity(ref: str, revision: str | None = None) -> str:
-    """What a prompt set is: a file's digest, the nano world's version, else the reference.
+    """What a prompt set is: a digest of its content, the nano world's version, or the reference.
 
     Raises:
         UserError: the reference leads nowhere.
@@ -86,6 +111,8 @@ def prompts_identity(ref: str, revision: str | None = None) -> str:
         from harness.nano import world
 
         return f"{ref}@{world.VERSION}"
+    if data.is_official(ref):
+        return data.prompts_identity(ref)
     path = Path(ref).expanduser()
     if path.is_file():
         return file_digest(path)
@@ -98,6 +125,8 @@ def read_prompts(params: ImportPromptsParams) -> list[Row]:
     """All prompts of a reference, before the window; see `import_prompts` for the errors."""
     if params.ref.startswith("nano:"):
         return _nano(params.ref.removeprefix("nano:"))
+    if data.is_official(params.ref):
+        return data.prompts(params.ref)
     path = Path(params.ref).expanduser()
     if path.is_file():
         return _from_file(path, params.field)
@@ -108,13 +137,13 @@ def read_prompts(params: ImportPromptsParams) -> list[Row]:
 
 def _is_hub(ref: str) -> bool:
     """Whether a reference that is no file reads like a hub id rather than a mistyped path."""
-    return _HUB_ID.fullmatch(ref) is not None and not ref.endswith((".json", ".jsonl"))
+    return _HUB_ID.fullmatch(ref) is not None and not ref.endswith(FILES)
 
 
 def _nowhere(ref: str) -> UserError:
     return UserError(
-        f'no prompts "{ref}"; expected nano:<split>, a .jsonl or .json file, or a hub data set '
-        "<org>/<name>"
+        f'no prompts "{ref}"; expected nano:<split>, official:<set>, a .jsonl or .json file (.gz), '
+        "or a hub data set <org>/<name>"
     )
 
 
@@ -140,12 +169,9 @@ def _nano(split: str) -> list[Row]:
 
 
 def _from_file(path: Path, field: str | None) -> list[Row]:
-    if path.suffix == ".jsonl":
-        objects = read_jsonl(path)
-    elif path.suffix == ".json":
-        objects = _read_json_list(path)
-    else:
-        raise BadData(f"{path}: expected a .jsonl or .json file")
+    if not path.name.endswith(FILES):
+        raise BadData(f"{path}: expected a .jsonl or .json file, also with .gz")
+    objects = data.read_objects(path)
     rows = [_row(item, field, f"{path}, row {n}") for n, item in enumerate(objects, 1)]
     seen: dict[str, int] = {}
     for number, row in enumerate(rows, 1):
@@ -158,30 +184,27 @@ def _from_file(path: Path, field: str | None) -> list[Row]:
     return rows
 
 
-def _read_json_list(path: Path) -> list[Row]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise BadData(f"{path}, line {error.lineno}: not JSON: {error.msg}") from None
-    except UnicodeDecodeError as error:
-        raise BadData(f"{path}: not UTF-8 text: {error.reason}") from None
-    if not isinstance(data, list) or not all(isinstance(item, dict) for item in data):
-        raise BadData(f"{path}: expected a list of objects")
-    return data
-
-
 def _row(item: Row, field: str | None, where: str) -> Row:
-    """The prompt row of one object; an id that is missing is made from the messages."""
-    names = (field,) if field else ("messages", *FIELDS)
+    """The prompt row of one object."""
+    names = (field,) if field else ("messages", *FIELDS, "turns")
     name = next((name for name in names if name in item), None)
     if name is None:
         raise BadData(
             f"{where}: no {' or '.join(names)}; found {', '.join(sorted(item)) or 'none'}"
         )
-    messages = _messages(item[name], f"{where}: {name}")
+    turns = _turns(item[name])
+    messages = _messages(turns[0] if turns else item[name], f"{where}: {name}")
     rest = {key: value for key, value in item.items() if key not in {name, "id", "prompt_id"}}
-    id = item.get("id", item.get("prompt_id"))
-    return {**rest, "id": str(digest(messages) if id is None else id), "messages": messages}
+    id = next((item[key] for key in IDS if item.get(key) is not None), None)
+    row = {**rest, "id": str(digest(messages) if id is None else id), "messages": messages}
+    return {**row, "turns": turns} if turns else row
+
+
+def _turns(value: object) -> list[str] | None:
+    """The user's turns, where a prompt is given as a list of texts."""
+    if isinstance(value, list) and value and all(isinstance(turn, str) for turn in value):
+        return list(value)
+    return None
 
 
 def _messages(value: object, where: str) -> list[dict[str, str]]:

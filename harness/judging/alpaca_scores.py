@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from harness import data
 from harness.errors import BadData
 from harness.hashing import file_digest
 from harness.judging.scores import (
@@ -17,6 +18,7 @@ from harness.judging.scores import (
     Tally,
     cell_maker,
     failures,
+    suspicious,
     write_cells,
 )
 from harness.metrics.alpaca import (
@@ -24,10 +26,12 @@ from harness.metrics.alpaca import (
     GAMED_TABLE,
     INSTRUCTION_TABLE,
     AlpacaScores,
+    Reference,
     average_length,
     evaluate_board,
     instruction_id,
     read_reference,
+    reference_of,
 )
 from harness.operations import Artifact, Context, Row, operation
 from harness.records import Cell
@@ -41,9 +45,9 @@ class ScoreAlpacaParams(CellParams):
 
     Attributes:
         lc_mode: see `harness.stats.length_control`.
-        reference: folder with the published tables (df_gamed.csv and the instructions' order):
-            its anchors and difficulties are then used; "" takes anchors from judgments and
-            difficulties from the prompts.
+        reference: the published tables, as "official:alpaca_eval2" or a folder that holds them
+            (df_gamed.csv and the instructions' order): their anchors and difficulties are then
+            used; "" takes anchors from judgments and difficulties from the prompts.
         reference_digest: of the tables, see `reference_digest`.
     """
 
@@ -53,9 +57,11 @@ class ScoreAlpacaParams(CellParams):
 
 
 def reference_digest(folder: str) -> str:
-    """Digest of the published tables in a folder; "" for no folder."""
+    """What the published tables in a folder, or of a set, are; "" for no folder."""
     if not folder:
         return ""
+    if data.is_official(folder):
+        return data.table_identity(folder)
     names = (GAMED_TABLE, INSTRUCTION_TABLE, BASELINE_OUTPUTS)
     paths = [Path(folder) / name for name in names]
     return file_digest(*(path for path in paths if path.is_file()))
@@ -99,11 +105,18 @@ def score_alpaca(
 _METRICS = ("lc_win_rate", "win_rate")
 
 
+def _published(reference: str) -> Reference:
+    if not data.is_official(reference):
+        return read_reference(Path(reference))
+    texts = [row["messages"][0]["content"] for row in data.prompts(reference)]
+    return reference_of(data.gamed_table(reference), texts)
+
+
 def _cells(
     maker: CellMaker, params: ScoreAlpacaParams, rows: list[Row], tables: Sequence[Artifact]
 ) -> list[Cell]:
     if params.reference:
-        published = read_reference(Path(params.reference))
+        published = _published(params.reference)
         by_text = dict(zip(published.ids, published.difficulty.tolist(), strict=True))
         difficulty = {row["id"]: by_text.get(instruction_id(row["prompt"])) for row in rows}
         anchor_rows: Anchors | None = published.anchors
@@ -131,6 +144,7 @@ def _cells(
         "avg_length": average_length(lengths),
         "avg_length_baseline": average_length(row["answers"]["baseline"] for row in rows),
         **failures(_games(rows)),
+        **suspicious(rows),
     }
     tally = Tally(scores.n_expected, scores.n_scored)
     lc_bounds = None

@@ -3,19 +3,21 @@
 `import_answers` puts stored answers beside prompts. A source is `nano:<flavour>` (the nano world's
 baseline: plain, verbose, concise; or reference) or a JSON or JSON-lines file (.gz too) in the form
 of AlpacaEval (`instruction, output`), Arena-Hard (`uid, messages`), FastChat (`question_id,
-choices`) or our own (`id`, `responses` or `answers`). Answers are joined by id, else by the text of
-the prompt, never by position.
+choices`) or our own (`id`, `responses` or `answers`), or `official:<set>`, the published baseline
+or references of a question set (`harness.data`). Answers are joined by id, else by the text of the
+prompt, never by position.
 """
 
 from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness import costs
+from harness import costs, data
+from harness.data.forms import instruction_id
 from harness.errors import BadData, UserError
 from harness.hashing import file_digest
 from harness.judging.frames import prompt_text
@@ -24,6 +26,7 @@ from harness.records import Record
 
 NANO = "nano:"
 REFERENCE = "reference"
+TEXT_DIGEST = "instruction_sha256_16"
 _IDS = ("id", "uid", "question_id")
 
 
@@ -33,26 +36,35 @@ class ImportAnswersParams(Record):
     Attributes:
         digest: content of the file, see `source_digest`; part of the stage's id.
         partial: prompts without an answer are kept with `answers: []` instead of refused.
+        required: with `partial`, categories whose prompts need an answer to every turn.
     """
 
     source: str
     digest: str = ""
     partial: bool = False
+    required: tuple[str, ...] = ()
 
 
 def source_digest(source: str) -> str:
-    """Digest of an answer file, or the nano world's version; to be passed to `import_answers`.
+    """What the answers are: a file's digest, the nano world's version, a published set's content.
+
+    To be passed to `import_answers`.
 
     Raises:
-        UserError: if there is no such file.
+        UserError: if there is no such file or set.
+        EnvironmentProblem: a published set without a known content is not here.
     """
     if source.startswith(NANO):
         from harness.nano import world
 
         return f"world@{world.VERSION}"
+    if data.is_official(source):
+        return data.answers_identity(source)
     path = Path(source)
     if not path.is_file():
-        raise UserError(f'answers "{source}": no such file; expected a file or {NANO}plain')
+        raise UserError(
+            f'answers "{source}": no such file; expected a file, {NANO}plain or official:<set>'
+        )
     return file_digest(path)
 
 
@@ -77,7 +89,9 @@ def import_answers(
     prompts: Artifact,
 ) -> Iterator[list[Row]]:
     """Response rows with `answers` (one a turn), `responses` (the first turn's) and `system`."""
-    find = _nano_answers if params.source.startswith(NANO) else _Stored(params).find
+    find = _nano_answers if params.source.startswith(NANO) else _stored_answers(params)
+    if params.required:
+        _check_required(params, prompts.rows(), find)
     for batch in batches:
         rows = []
         for row in batch:
@@ -99,6 +113,39 @@ def import_answers(
         yield rows
 
 
+def _check_required(
+    params: ImportAnswersParams, rows: Sequence[Row], find: Callable[[Row, str], list[str]]
+) -> None:
+    lacking = [
+        str(row["id"])
+        for row in rows
+        if row.get("category") in params.required
+        and len(find(row, params.source)) < len(turns_of(row))
+    ]
+    if lacking:
+        raise BadData(
+            f"{params.source} has no complete answer to {len(lacking)} of the prompts of "
+            f"{', '.join(params.required)}, which need one for every turn: {', '.join(lacking)}"
+        )
+
+
+def _stored_answers(params: ImportAnswersParams) -> Callable[[Row, str], list[str]]:
+    if source_digest(params.source) != params.digest:
+        raise BadData(f"{params.source} changed after the plan was made; plan again")
+    if data.is_official(params.source):
+        published = data.answers(params.source)
+        return lambda row, source: (
+            published.get(str(row["id"])) or published.get(text_digest(turns_of(row)[0]), [])
+        )
+    stored = StoredAnswers(params.source)
+
+    def find(row: Row, source: str) -> list[str]:
+        ids = [str(row[key]) for key in _IDS if key in row]
+        return stored.find(ids, turns_of(row)[0])
+
+    return find
+
+
 def _nano_answers(row: Row, source: str) -> list[str]:
     from harness.nano import world
 
@@ -115,22 +162,23 @@ def _nano_answers(row: Row, source: str) -> list[str]:
     return [world.baseline_answer(item, turn, flavour) for turn in range(len(turns))]
 
 
-class _Stored:
-    """The answers of a file, by id and by prompt text."""
+class StoredAnswers:
+    """The answers of a file, by id, by prompt text, and by the text's digest.
 
-    def __init__(self, params: ImportAnswersParams) -> None:
-        path = Path(params.source)
-        if source_digest(params.source) != params.digest:
-            raise BadData(f"{path} changed after the plan was made; plan again")
+    Raises:
+        BadData: naming the record that is of no known form.
+    """
+
+    def __init__(self, source: str) -> None:
         self.by_id: dict[str, list[str]] = {}
         self.by_text: dict[str, list[str]] = {}
-        for number, stored in enumerate(_read_any(path), 1):
+        for number, stored in enumerate(_read_any(Path(source)), 1):
             try:
                 answers = _answers(stored)
             except (KeyError, IndexError, TypeError):
                 keys = ", ".join(sorted(stored)) if isinstance(stored, dict) else "no object"
                 raise BadData(
-                    f"{path}, record {number}: no answer in ({keys}); expected output, messages, "
+                    f"{source}, record {number}: no answer in ({keys}); expected output, messages, "
                     "choices, answers or responses"
                 ) from None
             for key in _IDS:
@@ -138,12 +186,20 @@ class _Stored:
                     self.by_id[str(stored[key])] = answers
             if isinstance(stored.get("instruction"), str):
                 self.by_text[stored["instruction"]] = answers
+            if isinstance(stored.get(TEXT_DIGEST), str):
+                self.by_id[stored[TEXT_DIGEST]] = answers
 
-    def find(self, row: Row, source: str) -> list[str]:
-        for key in _IDS:
-            if str(row.get(key)) in self.by_id:
-                return self.by_id[str(row[key])]
-        return self.by_text.get(turns_of(row)[0], [])
+    def find(self, ids: Sequence[str], text: str) -> list[str]:
+        """Answers, by turn, to the prompt of these ids whose first turn is `text`, if any."""
+        for key in (*ids, text_digest(text)):
+            if key in self.by_id:
+                return self.by_id[key]
+        return self.by_text.get(text, [])
+
+
+def text_digest(text: str) -> str:
+    """What output files that leave the instructions out join by: 16 digits of its SHA-256."""
+    return instruction_id(text)
 
 
 def _read_any(path: Path) -> list[Any]:

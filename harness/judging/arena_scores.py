@@ -17,9 +17,11 @@ from harness.judging.scores import (
     cell_maker,
     failures,
     percent,
+    suspicious,
     write_cells,
 )
 from harness.metrics.arena import (
+    ArenaScore,
     GameTable,
     Judgment,
     category_scores,
@@ -38,11 +40,12 @@ PRIOR = 0.1  # drawn games, see `_style_fits`
 
 
 class ScoreArenaParams(CellParams):
-    """See `harness.suites.arena_hard`."""
+    """See `harness.suites.arena_hard`; `by_category` adds a cell for each category's score."""
 
     weight: int = Field(default=3, ge=1)
     style_features: tuple[StyleFeature, ...] = FEATURES  # type: ignore[assignment]
     bootstrap: Literal["clusters", "rows"] = "clusters"
+    by_category: bool = False
 
 
 @operation("score_arena", version=1, params=ScoreArenaParams)
@@ -66,7 +69,19 @@ def score_arena(
     maker = cell_maker(
         params, texts, checkpoint=model, generations=generations, judgments=judgments
     )
-    table = tabulate(
+    table = _tabulated(params, rows)
+    clusters = _clusters(rows)
+    cells = _score_cells(maker, params, table, rows, clusters)
+    if params.by_category:
+        cells += _category_cells(maker, params, rows, clusters)
+    if params.style_features and table.rows.sum() > 0:
+        cells.append(_style_cell(maker, params, table, rows, clusters))
+    cells.append(_contradiction_cell(maker, rows, clusters))
+    write_cells(context, cells)
+
+
+def _tabulated(params: ScoreArenaParams, rows: list[Row]) -> GameTable:
+    return tabulate(
         [
             Judgment(
                 row["id"], params.system, (row["games"][0]["verdict"], row["games"][1]["verdict"])
@@ -76,12 +91,6 @@ def score_arena(
         weight=params.weight,
         uids=[row["id"] for row in rows],
     )
-    clusters = _clusters(rows)
-    cells = _score_cells(maker, params, table, rows, clusters)
-    if params.style_features and table.rows.sum() > 0:
-        cells.append(_style_cell(maker, params, table, rows, clusters))
-    cells.append(_contradiction_cell(maker, rows, clusters))
-    write_cells(context, cells)
 
 
 def _clusters(rows: list[Row]) -> dict[str, str] | None:
@@ -97,6 +106,37 @@ def _score_cells(
     rows: list[Row],
     clusters: Mapping[str, str] | None,
 ) -> list[Cell]:
+    line, score = _scored(maker, params, table, clusters)
+    details = {
+        "n_rows": line.n_rows,
+        "weight": params.weight,
+        "first_shown_share": line.first_share,
+        "missing_game_1": line.missing_games[0],
+        "missing_game_2": line.missing_games[1],
+        **_category_details(table, rows, params.system),
+        **failures([game for row in rows for game in row["games"]]),
+        **suspicious(rows),
+    }
+    # With a single baseline the Bradley-Terry win rate is the mean of the rows, so it shares the
+    # replicates; it is fitted all the same, as a check that stays visible.
+    win_rate = None
+    if line.score is not None:
+        none = np.zeros((*table.rows.shape, 0))
+        fit = fit_style(none, table.wins, table.rows.astype(np.float64))
+        win_rate = 100 * float(fit.win_rates[0])
+    return [
+        score("score", _percent(line.score), details=details),
+        score("bt_win_rate", win_rate, primary=False),
+    ]
+
+
+def _scored(
+    maker: CellMaker,
+    params: ScoreArenaParams,
+    table: GameTable,
+    clusters: Mapping[str, str] | None,
+) -> tuple[ArenaScore, partial[Cell]]:
+    """The score of a table, and a maker of cells that have its interval, counts and bounds."""
     by_rows = params.bootstrap == "rows"
     line = leaderboard(
         table,
@@ -107,36 +147,32 @@ def _score_cells(
         clusters=None if by_rows else clusters,
         seed=params.seed,
     )[0]
-    tally = Tally(line.n_expected, line.n_scored)
     interval = percent(line.interval)
     if interval is not None and clusters is not None and not by_rows:
         interval = interval.model_copy(update={"kind": "bootstrap over prompt clusters"})
-    details = {
-        "n_rows": line.n_rows,
-        "weight": params.weight,
-        "first_shown_share": line.first_share,
-        "missing_game_1": line.missing_games[0],
-        "missing_game_2": line.missing_games[1],
-        **_category_details(table, rows, params.system),
-        **failures([game for row in rows for game in row["games"]]),
-    }
-    bounds = None if line.bounds is None else (100 * line.bounds[0], 100 * line.bounds[1])
-    shared = partial(
+    return line, partial(
         maker.cell,
-        tally=tally,
+        tally=Tally(line.n_expected, line.n_scored),
         interval=interval,
         replicates=100 * line.replicates if line.score is not None else (),
-        bounds=bounds,
+        bounds=None if line.bounds is None else (100 * line.bounds[0], 100 * line.bounds[1]),
     )
-    score = shared("score", _percent(line.score), details=details)
-    # With a single baseline the Bradley-Terry win rate is the mean of the rows, so it shares the
-    # replicates; it is fitted all the same, as a check that stays visible.
-    win_rate = None
-    if line.score is not None:
-        none = np.zeros((*table.rows.shape, 0))
-        fit = fit_style(none, table.wins, table.rows.astype(np.float64))
-        win_rate = 100 * float(fit.win_rates[0])
-    return [score, shared("bt_win_rate", win_rate, primary=False)]
+
+
+def _category_cells(
+    maker: CellMaker,
+    params: ScoreArenaParams,
+    rows: list[Row],
+    clusters: Mapping[str, str] | None,
+) -> list[Cell]:
+    """The score of each category's prompts alone; none where all are of one category."""
+    names = sorted({row["category"] for row in rows if row.get("category")})
+    cells = []
+    for name in names if len(names) > 1 else ():
+        table = _tabulated(params, [row for row in rows if row.get("category") == name])
+        line, score = _scored(maker, params, table, clusters)
+        cells.append(score(f"score:{name}", _percent(line.score), primary=False))
+    return cells
 
 
 def _category_details(table: GameTable, rows: list[Row], system: str) -> dict[str, float]:

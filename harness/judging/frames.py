@@ -30,6 +30,8 @@ Message = dict[str, str]
 
 VERSION = 1
 KINDS = ("alpaca", "arena", "rating", "pairwise")
+# An imitated fence inside a section is never met: matching goes from real fence to real fence.
+_FENCED = re.compile(r"^<<([0-9a-f]{12}) ([^>\n]+)>>\n(.*?)\n<</\1>>$", re.DOTALL | re.MULTILINE)
 _HEADER = re.compile(r"Frame ([a-z]+)/(\d+), quotation code ([0-9a-f]{12})\n")
 
 _QUOTING = (
@@ -170,9 +172,8 @@ def parse_frame(messages: Sequence[Mapping[str, str]]) -> Frame | None:
         content = message["content"]
         header = _HEADER.match(content)
         if message["role"] == "user" and header is not None:
-            code = header.group(3)
-            fenced = re.compile(rf"^<<{code} ([^>\n]+)>>\n(.*?)\n<</{code}>>$", re.DOTALL | re.M)
-            return Frame(header.group(1), dict(fenced.findall(content)))
+            found = _FENCED.findall(content)
+            return Frame(header.group(1), {n: text for code, n, text in found if code == header[3]})
     return None
 
 

@@ -34,6 +34,7 @@ from harness.errors import BadRecord
 from harness.hashing import digest
 from harness.judging import verdicts
 from harness.judging.frames import REPAIR, Message, alpaca_frame, prompt_hash
+from harness.judging.injection import suspicion
 
 _LOG = logging.getLogger(__name__)
 
@@ -41,6 +42,11 @@ RETRIES = 2
 OWN = "crucible"  # the annotator whose prompt is ours
 ParserMode = verdicts.Mode
 Verdict = float | str
+
+
+def _holds_marks(answer: str) -> str | None:
+    """Our own frames cannot be imitated; verdicts and chat marks in an answer are still odd."""
+    return suspicion((), answer)
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,8 @@ class Protocol:
         frame: alpaca only: (instruction, first answer, second answer) -> messages.
         suspicion: an answer -> why it looks like an attack on the prompt, or None. Our own frames
             cannot be imitated, see `frames`; published ones can.
+        repair: an unreadable reply is asked for again with a request for the verdict alone; else
+            the question is repeated as it was, for published prompts have no such request.
     """
 
     kind: str
@@ -66,7 +74,8 @@ class Protocol:
     read: Callable[[Completion], Verdict | None]
     prompt: str
     frame: Callable[[str, str, str], list[Message]] = alpaca_frame
-    suspicion: Callable[[str], str | None] = lambda answer: None
+    suspicion: Callable[[str], str | None] = _holds_marks
+    repair: bool = True
 
 
 @dataclass(frozen=True)
@@ -174,7 +183,7 @@ class Judge:
 
     def _request(self, question: Question, attempt: int, last: Judgment | None) -> Request:
         messages = list(question.messages)
-        if last is not None and last.reply.strip():
+        if last is not None and last.reply.strip() and self.protocol.repair:
             messages.append({"role": "assistant", "content": last.reply})
             messages.append({"role": "user", "content": REPAIR[self.protocol.kind]})
         sampling = self.protocol.sampling
@@ -261,6 +270,7 @@ def _published_alpaca(rule: str, name: str) -> Protocol:
         found.prompt_hash,
         found.frame,
         found.injection,
+        repair=False,
     )
 
 

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from harness.judging.scores import CellMaker, CellParams, Tally, cell_maker, failures, write_cells
+from harness.judging.scores import (
+    CellMaker,
+    CellParams,
+    Tally,
+    cell_maker,
+    failures,
+    suspicious,
+    write_cells,
+)
 from harness.metrics.mt_bench import (
     SCALE,
     PairRecord,
@@ -74,6 +82,7 @@ def _rating_cells(maker: CellMaker, params: ScoreMTBenchParams, rows: list[Row])
             "standard_error": line.standard_error,
             "mean_of_turns": line.mean_of_turns,
             **failures([turn for row in rows for turn in row["turns"]]),
+            **suspicious(rows),
         },
     )
     units = [id for id in categories for _ in turns]

@@ -29,6 +29,11 @@ class CellParams(Record):
     Attributes:
         seed: of the run that made the system.
         rounds: prompt resamples behind intervals and paired differences.
+        data: contents of prompts, baseline, references and tables, see
+            `harness.suites.base.contents`; "" for those of the nano world. Cells of other contents
+            are of another prompt set, so that boards do not rank them together.
+        stored: the system's answers are stored outputs, whose decoding is not known.
+        cut: prompts without room for an answer were cut, see `harness.sampling`.
     """
 
     suite: str
@@ -40,6 +45,18 @@ class CellParams(Record):
     decode_fingerprint: str | None = None
     rounds: int = Field(default=1000, ge=1)
     level: float = Field(default=0.95, gt=0, lt=1)
+    data: str = ""
+    stored: bool = False
+    cut: bool = False
+
+    def origin(self) -> dict[str, str]:
+        """What the details of every cell say of where prompts and answers come from."""
+        found = {"data": self.data} if self.data else {}
+        if self.stored:
+            found["answers"] = "stored outputs"
+        if self.cut:
+            found["long prompts"] = "cut to the model's context"
+        return found
 
 
 @dataclass(frozen=True)
@@ -98,7 +115,9 @@ class CellMaker:
             prompt_set=self.prompt_set,
             artifacts=self.artifacts,
             replicates=draws,
-            details={key: _plain(item) for key, item in (details or {}).items()},
+            details={
+                key: _plain(item) for key, item in ({**(details or {}), **params.origin()}).items()
+            },
             **more,
         )
 
@@ -144,7 +163,10 @@ def cell_maker(
 ) -> CellMaker:
     """A maker for the prompt set `texts` (id -> user turns); `links` become cells' artifacts."""
     artifacts = {role: artifact.id for role, artifact in links.items() if artifact is not None}
-    return CellMaker(params, prompt_set_hash(texts), artifacts)
+    prompt_set = prompt_set_hash(texts)
+    if params.data:
+        prompt_set = digest([prompt_set, params.data])
+    return CellMaker(params, prompt_set, artifacts)
 
 
 def prompt_set_hash(texts: Mapping[str, Sequence[str]]) -> str:
@@ -167,6 +189,12 @@ def failures(games: Sequence[Row]) -> dict[str, int]:
             reason = f"failed: {game['failure'][:60]}"
             counted[reason] = counted.get(reason, 0) + 1
     return counted
+
+
+def suspicious(rows: Sequence[Row]) -> dict[str, int]:
+    """How many answers look like an attack on the judge's prompt, for the details of a cell."""
+    found = sum(bool(row.get("suspicious")) for row in rows)
+    return {"n_suspicious": found} if found else {}
 
 
 def percent(interval: Interval | None) -> Interval | None:

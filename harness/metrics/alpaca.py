@@ -17,12 +17,12 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from harness.data.forms import instruction_id as instruction_id
 from harness.errors import BadData
 from harness.records import Interval
 from harness.stats.bootstrap import percentile_interval, replicate_means, resample_counts
@@ -87,11 +87,6 @@ class Reference:
     ids: tuple[str, ...]
     difficulty: Floats
     anchors: Anchors
-
-
-def instruction_id(instruction: str) -> str:
-    """First 16 hexadecimal digits of the SHA-256 of the instruction's UTF-8 bytes."""
-    return sha256(instruction.encode("utf-8", errors="surrogatepass")).hexdigest()[:16]
 
 
 def win_rate(preferences: ArrayLike) -> WinRate:
@@ -235,7 +230,7 @@ def read_reference(folder: Path) -> Reference:
     Raises:
         BadData: a file is absent or does not hold what it should.
     """
-    anchors, indexes = _read_anchors(folder / GAMED_TABLE)
+    anchors, _ = _read_anchors(folder / GAMED_TABLE)
     table, outputs = folder / INSTRUCTION_TABLE, folder / BASELINE_OUTPUTS
     if table.exists():
         with table.open(newline="", encoding="utf-8") as stream:
@@ -247,17 +242,33 @@ def read_reference(folder: Path) -> Reference:
             raise BadData(f"{table}: cannot read column {error}") from None
     elif outputs.exists():
         texts = [row["instruction"] for row in json.loads(outputs.read_text("utf-8"))]
-        ids = tuple(instruction_id(text) for text in texts)
-        by_index = dict(zip(indexes[::-1], anchors.difficulty[::-1].tolist()))
-        difficulty = np.array([by_index.get(place, math.nan) for place in range(len(ids))])
+        return reference_of(folder / GAMED_TABLE, texts)
     else:
         raise BadData(
             f"{folder} has neither {INSTRUCTION_TABLE} nor {BASELINE_OUTPUTS}: one of them must "
             "give the order of the instructions"
         )
-    if not ids or len(set(ids)) != len(ids) or np.isnan(difficulty).any():
-        raise BadData(f"{folder}: {len(ids)} instructions, some repeated or without a difficulty")
-    return Reference(ids, difficulty, anchors)
+    return _checked(Reference(ids, difficulty, anchors), folder)
+
+
+def reference_of(gamed_table: Path, instructions: Sequence[str]) -> Reference:
+    """Anchors and difficulties from df_gamed.csv for the instructions in their standard order.
+
+    Raises:
+        BadData: the table does not hold what it should, or lists no difficulty for one of them.
+    """
+    anchors, indexes = _read_anchors(gamed_table)
+    by_index = dict(zip(indexes[::-1], anchors.difficulty[::-1].tolist()))
+    difficulty = np.array([by_index.get(place, math.nan) for place in range(len(instructions))])
+    ids = tuple(instruction_id(text) for text in instructions)
+    return _checked(Reference(ids, difficulty, anchors), gamed_table)
+
+
+def _checked(found: Reference, where: Path) -> Reference:
+    ids = found.ids
+    if not ids or len(set(ids)) != len(ids) or np.isnan(found.difficulty).any():
+        raise BadData(f"{where}: {len(ids)} instructions, some repeated or without a difficulty")
+    return found
 
 
 def _read_anchors(path: Path) -> tuple[Anchors, list[int]]:

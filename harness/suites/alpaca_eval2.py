@@ -11,8 +11,9 @@ gpt-4-1106-preview. Protocol:
 
 The nano universe follows the whole protocol: its anchors are the baseline's answers in the verbose
 and the concise flavour, and the difficulty of an instruction is its item's difficulty (1 to 4)
-minus 2.5. For the published set, `prompts` and `baseline` are files and `reference` is a folder
-with the published tables, whose anchors and difficulties are then used instead.
+minus 2.5. The edition "official" takes the published set, its baseline and its tables, whose
+anchors and difficulties are used instead, and asks by the prompt and parser of the installed
+alpaca-eval.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from __future__ import annotations
 from typing import Literal
 
 from harness.judging.alpaca_scores import reference_digest
-from harness.judging.answers import source_digest
+from harness.judging.judge import OWN
 from harness.plan import Handle, StageMaker
 from harness.stats.length_control import Mode
 from harness.suites.base import (
@@ -31,6 +32,8 @@ from harness.suites.base import (
     System,
     answers_of,
     cell_arguments,
+    contents,
+    import_answers,
     import_prompts,
     judge_arguments,
 )
@@ -44,7 +47,10 @@ class AlpacaEvalSettings(JudgeSuiteSettings):
     Attributes:
         anchors: sources of the baseline's variants behind the length control; none without
             `reference` fits the length control on the system alone.
-        reference: folder with df_gamed.csv and the instructions' order.
+        reference: the published tables: "official:alpaca_eval2", or a folder with df_gamed.csv and
+            the instructions' order.
+        annotator: whose prompt and parser: "crucible" for our own, whose quotation cannot be
+            forged, or a configuration of the installed alpaca-eval.
         lc_mode: "exact" solves the published model to its optimum; the compat modes reproduce the
             original's solver and folds, see `harness.stats.length_control`.
         orders: "switched" is the published protocol; "both" asks in both orders and averages.
@@ -53,6 +59,7 @@ class AlpacaEvalSettings(JudgeSuiteSettings):
     prompts: str = "nano:alpaca_eval2"
     anchors: tuple[str, ...] = ("nano:verbose", "nano:concise")
     reference: str = ""
+    annotator: str = OWN
     decode: Decode = Decode(temperature=0.7)
     lc_mode: Mode = "exact"
     orders: Literal["switched", "both"] = "switched"
@@ -61,18 +68,19 @@ class AlpacaEvalSettings(JudgeSuiteSettings):
 def plan(system: System, settings: AlpacaEvalSettings, stage: StageMaker) -> Handle:
     """The stages of one system on AlpacaEval 2."""
     prompts = import_prompts(settings, stage)
+    # Before the answers: what is missing is noticed before anything is spent.
+    baseline = import_answers(settings.baseline, prompts, stage)
     generations = answers_of(system, prompts, settings, settings.decode, stage, NAME)
-
-    def imported(source: str) -> Handle:
-        return stage("import_answers", prompts=prompts, source=source, digest=source_digest(source))
-
-    baseline = imported(settings.baseline)
     both = settings.orders == "both"
-    judging = judge_arguments(settings, "alpaca", both_orders=both) | {"orders": settings.orders}
+    judging = judge_arguments(settings, "alpaca", both_orders=both, annotator=settings.annotator)
+    judging |= {"orders": settings.orders}
+    tables = reference_digest(settings.reference)
     judgments = stage("judge_alpaca", generations=generations, baseline=baseline, **judging)
+    sources = () if settings.reference else settings.anchors
+    variants = [import_answers(source, prompts, stage) for source in sources]
     anchors = [
-        stage("judge_alpaca", generations=imported(source), baseline=baseline, **judging)
-        for source in (() if settings.reference else settings.anchors)
+        stage("judge_alpaca", generations=variant, baseline=baseline, **judging)
+        for variant in variants
     ]
     return stage(
         "score_alpaca",
@@ -82,8 +90,15 @@ def plan(system: System, settings: AlpacaEvalSettings, stage: StageMaker) -> Han
         **({"anchors": anchors} if anchors else {}),
         lc_mode=settings.lc_mode,
         reference=settings.reference,
-        reference_digest=reference_digest(settings.reference),
-        **cell_arguments(NAME, system, settings, judging, settings.decode),
+        reference_digest=tables,
+        **cell_arguments(
+            NAME,
+            system,
+            settings,
+            judging,
+            settings.decode,
+            contents(settings, settings.baseline, *sources, tables=tables),
+        ),
     )
 
 
@@ -98,4 +113,15 @@ SUITE = Suite(
     settings=AlpacaEvalSettings,
     plan=plan,
     paper="arXiv:2404.04475",
+    editions={
+        "nano": {},
+        "official": {
+            "prompts": "official:alpaca_eval2",
+            "baseline": "official:alpaca_eval2",
+            "anchors": (),
+            "reference": "official:alpaca_eval2",
+            "annotator": "weighted_alpaca_eval_gpt4_turbo",
+            "judge": "openai:gpt-4-1106-preview",
+        },
+    },
 )

@@ -7,18 +7,22 @@ A suite module reads top-down: docstring with the protocol, settings record, `pl
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from pydantic import Field
 
 from harness.backends.base import Sampling
-from harness.hashing import seed_from
-from harness.judging.judge import ParserMode, open_judge, protocol
+from harness.hashing import digest, seed_from
+from harness.judging.answers import source_digest
+from harness.judging.judge import OWN, ParserMode, open_judge, protocol
 from harness.plan import Handle, StageMaker
 from harness.prompts import prompts_identity
 from harness.records import Record
+
+STORED = digest("stored outputs")[:16]  # decode fingerprint of answers made elsewhere
+NANO = "nano:"
 
 
 class Decode(Record):
@@ -42,6 +46,7 @@ class System:
         scale: "nano", "small", "paper" or "rehearsal"; boards never mix them.
         seed: of the run that made the model; decoding derives its own from it.
         decode: replaces the suite's decoding settings, for models with settings of their own.
+        stored: the model is a file of stored outputs; its cells say so.
     """
 
     name: str
@@ -49,6 +54,11 @@ class System:
     scale: str = "nano"
     seed: int = 0
     decode: Decode | None = None
+    stored: bool = False
+
+    def decode_fingerprint(self, decode: Decode) -> str:
+        """Of its answers in a suite that decodes by `decode`."""
+        return STORED if self.stored else (self.decode or decode).fingerprint
 
 
 @dataclass(frozen=True)
@@ -70,6 +80,8 @@ class Suite:
         settings: the record its settings are validated by; has at least `judge` and `limit`.
         plan: (system, settings, stage) -> handle of the stage that writes cells.json.
         needs: optional extras that the defaults cannot do without.
+        editions: name -> settings over the defaults; "official" is the published question set with
+            its judge, "nano" the nano world's.
     """
 
     name: str
@@ -80,17 +92,19 @@ class Suite:
     plan: Callable[[System, Any, StageMaker], Handle]
     paper: str = ""
     needs: tuple[str, ...] = ()
+    editions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 class JudgeSuiteSettings(Record):
     """What the suites with a judge have in common.
 
     Attributes:
-        prompts: "nano:<split>" or a prompt file, see `import_prompts`.
+        prompts: "nano:<split>", "official:<set>" or a prompt file, see `harness.prompts`.
         baseline: source of the other side's answers, see `import_answers`.
         limit: use the first prompts only.
         judge: see `open_judge`.
         judge_batch: rows judged together; a hosted judge answers them concurrently.
+        too_long: what happens to prompts that leave the model no room, see `harness.sampling`.
         rounds: prompt resamples behind every interval.
     """
 
@@ -102,11 +116,12 @@ class JudgeSuiteSettings(Record):
     judge_max_tokens: int | None = Field(default=None, ge=1)
     judge_batch: int = Field(default=8, ge=1)
     sample_batch: int = Field(default=16, ge=1)
+    too_long: Literal["fail", "cut"] = "fail"
     rounds: int = Field(default=1000, ge=1)
 
 
 def judge_arguments(
-    settings: JudgeSuiteSettings, kind: str, *, both_orders: bool = False
+    settings: JudgeSuiteSettings, kind: str, *, both_orders: bool = False, annotator: str = OWN
 ) -> dict[str, Any]:
     """Parameters of a judging stage; the fingerprint makes its id follow the judge."""
     rules = protocol(
@@ -114,8 +129,11 @@ def judge_arguments(
         parser=settings.parser,
         max_tokens=settings.judge_max_tokens,
         both_orders=both_orders,
+        annotator=annotator,
     )
+    published = {} if annotator == OWN else {"annotator": annotator}
     return {
+        **published,
         "judge": settings.judge,
         "fingerprint": open_judge(settings.judge, rules).fingerprint,
         "parser": settings.parser,
@@ -124,10 +142,38 @@ def judge_arguments(
     }
 
 
-def import_prompts(settings: JudgeSuiteSettings, stage: StageMaker) -> Handle:
-    """The stage that brings in the questions."""
+def import_prompts(
+    settings: JudgeSuiteSettings, stage: StageMaker, categories: Sequence[str] = ()
+) -> Handle:
+    """The stage that brings in the questions, of some categories or of all."""
     identity = prompts_identity(settings.prompts)
-    return stage("import_prompts", ref=settings.prompts, limit=settings.limit, digest=identity)
+    chosen = {"categories": tuple(categories)} if categories else {}
+    return stage(
+        "import_prompts", ref=settings.prompts, limit=settings.limit, digest=identity, **chosen
+    )
+
+
+def import_answers(source: str, prompts: Handle, stage: StageMaker, **more: Any) -> Handle:
+    """The stage that brings in answers from elsewhere: a baseline or references."""
+    identity = source_digest(source)
+    return stage("import_answers", prompts=prompts, source=source, digest=identity, **more)
+
+
+def contents(settings: JudgeSuiteSettings, *sources: str, tables: str = "") -> str:
+    """What the questions and the answers beside them are, by content, for cells to carry.
+
+    "" where all of it is of the nano world, whose version is part of the judge's fingerprint.
+
+    Args:
+        sources: of answers, see `import_answers`.
+        tables: identity of published tables, if any.
+    """
+    refs = [settings.prompts, *sources]
+    if not tables and all(ref.startswith(NANO) for ref in refs):
+        return ""
+    found = [prompts_identity(settings.prompts), *(source_digest(source) for source in sources)]
+    found += [tables] if tables else []
+    return ", ".join(part if "@" in part else f"file@{part}" for part in found)
 
 
 def answers_of(
@@ -139,16 +185,18 @@ def answers_of(
     *parts: object,
 ) -> Handle:
     """The stage in which the system answers; its seed comes from the system's and `parts`."""
-    chosen = system.decode or decode
+    # Stored outputs are what they are: no setting makes another stage of them.
+    chosen = Decode() if system.stored else system.decode or decode
     return stage(
         "sample",
         prompts=prompts,
         model=system.model,
         system=system.name,
         n=1,
-        seed=seed_from(system.seed, *parts) % 2**31,
+        seed=0 if system.stored else seed_from(system.seed, *parts) % 2**31,
         batch_size=settings.sample_batch,
-        on_error="record",  # one prompt that is too long is a counted failure, not the end
+        too_long=settings.too_long,
+        on_error="record",  # one prompt that cannot be answered is a counted failure, not the end
         **chosen.model_dump(),
     )
 
@@ -159,19 +207,27 @@ def cell_arguments(
     settings: JudgeSuiteSettings,
     judging: dict[str, Any],
     decode: Decode,
+    data: str = "",
 ) -> dict[str, Any]:
     """Parameters of a scoring stage: what its cells say of where they come from.
 
     Args:
         judging: the parameters of the judging stage, see `judge_arguments`.
+        data: see `contents`.
     """
+    known: dict[str, Any] = {"data": data} if data else {}
+    if system.stored:
+        known["stored"] = True
+    if settings.too_long == "cut":
+        known["cut"] = True
     return {
+        **known,
         "suite": suite,
         "system": system.name,
         "scale": system.scale,
         "seed": system.seed,
         "judge": settings.judge,
         "judge_fingerprint": judging["fingerprint"],
-        "decode_fingerprint": (system.decode or decode).fingerprint,
+        "decode_fingerprint": system.decode_fingerprint(decode),
         "rounds": settings.rounds,
     }

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +14,7 @@ import pytest
 from harness import prompts
 from harness.errors import BadData, EnvironmentProblem, UnknownName, UserError
 from harness.operations import Row, read_jsonl
+from harness.plan import Plan
 from harness.prompts import ImportPromptsParams, import_prompts, prompts_identity
 
 
@@ -67,7 +70,10 @@ def test_files(tmp_path: Path, name: str) -> None:
     [
         ('{"prompt": "a"}\n{"prompt": \n', "in.jsonl, line 2: not JSON"),
         ('{"prompt": "a"}\n[1]\n', "in.jsonl, line 2: expected an object"),
-        ('{"text": "a"}\n', "row 1: no messages or prompt or instruction or question; found text"),
+        (
+            '{"text": "a"}\n',
+            "row 1: no messages or prompt or instruction or question or turns; found text",
+        ),
         ('{"prompt": 3}\n', "row 1: prompt: expected text or messages"),
         ('{"prompt": " "}\n', "row 1: prompt: the prompt is empty"),
         (
@@ -127,3 +133,78 @@ def test_hub_prompts_are_unique_and_sorted(tmp_path: Path, monkeypatch: pytest.M
 def test_hub_without_network_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(EnvironmentProblem, match=r"give a local \.jsonl file instead"):
         imported(tmp_path, "crucible-bench/not-here")
+
+
+@pytest.mark.parametrize("name", ["q.jsonl.gz", "q.json.gz"])
+def test_packed_files(tmp_path: Path, name: str) -> None:
+    rows = [{"id": "1", "prompt": "one"}, {"id": "2", "prompt": "two \u2028 lines"}]
+    each = [json.dumps(row, ensure_ascii=False) for row in rows]
+    text = "\n".join(each) if "jsonl" in name else json.dumps(rows)
+    (tmp_path / name).write_bytes(gzip.compress(text.encode()))
+    found = imported(tmp_path, tmp_path / name)
+    assert [row["messages"][0]["content"] for row in found] == ["one", "two \u2028 lines"]
+    (tmp_path / name).write_bytes(b"no gzip")
+    with pytest.raises(BadData, match="cannot be read"):
+        imported(tmp_path, tmp_path / name)
+
+
+def test_questions_of_two_turns(tmp_path: Path) -> None:
+    questions = [
+        {"question_id": 81, "category": "writing", "turns": ["Write.", "Rewrite."]},
+        {"prompt_id": 82, "prompt": ["Sum?", "Twice?"]},
+    ]
+    first, second = imported(tmp_path, written(tmp_path, questions))
+    assert (first["id"], first["turns"]) == ("81", ["Write.", "Rewrite."])
+    assert first["messages"] == [{"role": "user", "content": "Write."}]
+    assert first["category"] == "writing"
+    assert (second["id"], second["turns"]) == ("82", ["Sum?", "Twice?"])
+
+
+def test_the_ids_of_published_files_are_kept(tmp_path: Path) -> None:
+    (row,) = imported(tmp_path, written(tmp_path, [{"uid": "ab12", "prompt": "?"}]))
+    assert row["id"] == "ab12"
+    both = written(tmp_path, [{"uid": "ab12", "id": "own", "prompt": "?"}])
+    assert imported(tmp_path, both)[0]["id"] == "own"
+
+
+def test_categories_are_chosen_before_the_window(tmp_path: Path) -> None:
+    path = written(
+        tmp_path, [{"id": n, "prompt": "?", "category": ["even", "odd"][n % 2]} for n in range(6)]
+    )
+    found = imported(tmp_path, path, categories=["odd"], limit=2)
+    assert [row["id"] for row in found] == ["1", "3"]
+    with pytest.raises(UserError, match=r'no category in .* named "od"; did you mean "odd"'):
+        imported(tmp_path, path, categories=["od"])
+
+
+def test_the_size_of_a_published_set_is_known_beforehand() -> None:
+    plan = Plan()
+    for more, rows in (
+        ({}, 750),
+        ({"categories": ("hard_prompt",)}, 500),
+        ({"limit": 20}, 20),
+        ({"offset": 740, "limit": 20}, 10),
+    ):
+        handle = plan.stage("import_prompts", ref="official:arena_hard_v2.0", **more)
+        assert plan.estimates()[handle.id].rows == rows
+
+
+def test_an_official_set_that_is_absent_is_a_matter_of_the_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CRUCIBLE_DATA", str(tmp_path))
+    assert prompts_identity("official:mt_bench").startswith("official:mt_bench@")
+    with pytest.raises(EnvironmentProblem, match=r"mt_bench/question\.jsonl"):
+        imported(tmp_path, "official:mt_bench")
+    with pytest.raises(UnknownName, match="mt_bench"):
+        imported(tmp_path, "official:mt_bnch")
+
+
+@pytest.mark.realdata
+def test_plain_files_of_published_questions(
+    tmp_path: Path, realdata: Callable[[str], Path]
+) -> None:
+    assert len(imported(tmp_path, realdata("mt_bench") / "question.jsonl.gz")) == 80
+    rows = imported(tmp_path, realdata("arena_hard") / "v2.0_question.jsonl.gz")
+    assert len({row["id"] for row in rows}) == 750
+    assert len(imported(tmp_path, realdata("alpaca_eval2") / "instructions.jsonl.gz")) == 805

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 import harness.judging.dialogues
+from harness.data.sets import SETS, OfficialSet, Piece
 from harness.errors import BadData, UserError
-from harness.judging.answers import source_digest
+from harness.judging.answers import source_digest, text_digest
 from harness.nano import world
 from harness.operations import Artifact, Row
 
@@ -135,6 +136,44 @@ def test_published_answers_fit_the_published_prompts(
     params = {"source": source, "digest": source_digest(source), "partial": True}
     made = run_operation("import_answers", params, prompts=rows_artifact(rows)).rows()
     assert sum(len(row["answers"]) == 2 for row in made) == 30
+
+
+def test_official_answers_are_joined_by_id_else_by_the_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_operation: Run, rows_artifact: Make
+) -> None:
+    def published(path: Path) -> dict[str, list[str]]:
+        return {"p1": ["one"], text_digest("Say hi."): ["hi"]}
+
+    (tmp_path / "any.jsonl").write_text("")
+    piece: Any = Piece("the answers", 2, None, ("any.jsonl",), published)
+    monkeypatch.setitem(SETS, "mini", OfficialSet(SETS["mt_bench"].prompts, {"gpt": piece}))
+    monkeypatch.setenv("CRUCIBLE_DATA", str(tmp_path))
+    params = {"source": "official:mini", "digest": source_digest("official:mini")}
+    rows = rows_artifact([prompt("p1", "Else?"), prompt("other", "Say hi.")])
+    made = run_operation("import_answers", params, prompts=rows).rows()
+    assert [row["responses"] for row in made] == [["one"], ["hi"]]
+    assert made[0]["system"] == "official:mini"
+    with pytest.raises(BadData, match='no answer to prompt "p9"'):
+        run_operation("import_answers", params, prompts=rows_artifact([prompt("p9", "What?")]))
+    with pytest.raises(BadData, match="changed after the plan"):
+        run_operation("import_answers", params | {"digest": "old"}, prompts=rows)
+
+
+def test_categories_that_need_an_answer_to_every_turn_name_who_lacks_one(
+    tmp_path: Path, run_operation: Run, rows_artifact: Make
+) -> None:
+    path = tmp_path / "references.jsonl"
+    stored = [{"id": "a", "answers": ["x", "y"]}, {"id": "b", "answers": ["x"]}]
+    path.write_text("\n".join(map(json.dumps, stored)), encoding="utf-8")
+    rows = [prompt(id, "1?", "2?", category="math") for id in ("a", "b", "c")]
+    rows.append(prompt("d", "1?", "2?", category="stem"))
+    params = {"source": str(path), "digest": source_digest(str(path)), "partial": True}
+    made = run_operation("import_answers", params, prompts=rows_artifact(rows)).rows()
+    assert [len(row["answers"]) for row in made] == [2, 1, 0, 0]
+    with pytest.raises(BadData, match=r"2 of the prompts of math, .* every turn: b, c$"):
+        run_operation(
+            "import_answers", params | {"required": ["math"]}, prompts=rows_artifact(rows)
+        )
 
 
 def test_the_second_turn_follows_the_systems_own_first_answer(

@@ -58,12 +58,12 @@ def test_alpaca_eval_judges_the_anchors_like_the_system() -> None:
     stage = planned(alpaca_eval2.SUITE)
     assert stage.names() == [
         "import_prompts",
+        "import_answers",
         "sample",
-        "import_answers",
         "judge_alpaca",
         "import_answers",
-        "judge_alpaca",
         "import_answers",
+        "judge_alpaca",
         "judge_alpaca",
         "score_alpaca",
     ]
@@ -90,8 +90,8 @@ def test_arena_hard_plans_one_line() -> None:
     stage = planned(arena_hard.SUITE, limit=5, style_features=["length"])
     assert stage.names() == [
         "import_prompts",
-        "sample",
         "import_answers",
+        "sample",
         "judge_arena",
         "score_arena",
     ]
@@ -106,8 +106,8 @@ def test_mt_bench_answers_each_category_at_its_temperature() -> None:
     assert [call["temperature"] for call in first] == [0.0, 0.1, 0.7]
     assert [call["temperature"] for call in second] == [0.0, 0.1, 0.7]
     assert stage.names()[-4:] == [
+        "sample",
         "join_rows",
-        "import_answers",
         "judge_mt_bench",
         "score_mt_bench",
     ]
@@ -122,7 +122,8 @@ def test_mt_bench_with_one_temperature_needs_no_groups() -> None:
         planned(mt_bench.SUITE, by_category=False),
         planned(mt_bench.SUITE, decode=Decode(temperature=0.3)),
     ):
-        assert stage.names()[:4] == ["import_prompts", "sample", "follow_up", "sample"]
+        assert stage.names()[:2] == ["import_prompts", "import_answers"]
+        assert stage.names()[2:5] == ["sample", "follow_up", "sample"]
     assert stage.of("sample")[0]["temperature"] == 0.3
 
 

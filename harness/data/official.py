@@ -1,0 +1,199 @@
+"""Published sets by name: found, read into their canonical form, and checked against the table.
+
+Prompts are rows: ids are the set's own (AlpacaEval's are the first 16 digits of the instruction's
+SHA-256, by which its tables are joined, too), rows of Arena-Hard are sorted by id, those of
+MT-Bench by number, those of AlpacaEval stand in the published order: the first N are the same
+wherever a file came from. Answers are texts by turn under the id of their prompt.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from harness.data.files import FOLDER_VARIABLE, download, hub_reachable, local_file
+from harness.data.forms import Answers, Row
+from harness.data.sets import SETS, Content, OfficialSet, Piece
+from harness.errors import BadData, EnvironmentProblem, UserError, unknown
+from harness.hashing import digest
+
+PREFIX = "official:"
+
+
+def is_official(ref: str) -> bool:
+    return ref.startswith(PREFIX)
+
+
+def prompts(ref: str, folder: Path | None = None) -> list[Row]:
+    """The prompt rows of a set: `id`, `messages`, and what the set says of each.
+
+    Args:
+        ref: "official:<set>".
+        folder: looked into instead of $CRUCIBLE_DATA.
+
+    Raises:
+        UnknownName: no such set.
+        EnvironmentProblem: its file is not here and cannot be fetched.
+        BadData: the file does not hold the published set.
+    """
+    name, official = _set(ref)
+    return _load(f"{PREFIX}{name}", official.prompts, folder)
+
+
+def answers(ref: str, folder: Path | None = None) -> Answers:
+    """Answers by prompt id, one text a turn; see `prompts` for the errors.
+
+    Args:
+        ref: "official:<set>", or "official:<set>/<model>" where a set has answers of several.
+    """
+    return _load(ref, _answers_piece(ref), folder)
+
+
+def gamed_table(ref: str, folder: Path | None = None) -> Path:
+    """df_gamed.csv of a set, checked; see `prompts` for the errors."""
+    piece = _tables_piece(ref)
+    _load(ref, piece, folder)
+    return _path(ref, piece, folder)
+
+
+def prompts_identity(ref: str, folder: Path | None = None) -> str:
+    """What the prompts are: the reference and the digest of their content.
+
+    Needs no data where the table knows the digest, so that a plan can be made without.
+    """
+    name, official = _set(ref)
+    return _identity(f"{PREFIX}{name}", official.prompts, folder)
+
+
+def answers_identity(ref: str, folder: Path | None = None) -> str:
+    """What the answers are; see `prompts_identity`."""
+    return _identity(ref, _answers_piece(ref), folder)
+
+
+def table_identity(ref: str, folder: Path | None = None) -> str:
+    """What the published tables are; see `prompts_identity`."""
+    return _identity(ref, _tables_piece(ref), folder)
+
+
+def check_corrected(source: str) -> None:
+    """Refuse MT-Bench references that are the uncorrected ones, whatever they are called.
+
+    Args:
+        source: a file, or "official:<set>".
+
+    Raises:
+        UserError: they are.
+    """
+    piece = SETS["mt_bench_corrected"].answers["corrected"]
+    path = Path(source).expanduser()
+    problem = None
+    if is_official(source):
+        known = source.startswith(f"{PREFIX}mt_bench_corrected")
+        problem = None if known else "it is another set of references"
+    elif path.is_file():
+        # A file of another form is for `import_answers` to read or refuse.
+        with suppress(KeyError, IndexError, TypeError, ValueError):
+            problem = piece.problem(piece.read(path))
+    if problem is not None:
+        raise UserError(
+            f"{source} is not {piece.what} of MT-Bench: {problem}; the suite mt_bench is for them"
+        )
+
+
+def count(ref: str, categories: Iterable[str] = ()) -> int:
+    """How many prompts a set has, of some categories or of all."""
+    _, official = _set(ref)
+    chosen = set(categories)
+    if not chosen:
+        return official.prompts.rows
+    return sum(n for name, n in official.categories.items() if name in chosen)
+
+
+def _set(ref: str) -> tuple[str, OfficialSet]:
+    name = ref.removeprefix(PREFIX).partition("/")[0]
+    if name not in SETS:
+        raise unknown("official set", name, SETS)
+    return name, SETS[name]
+
+
+def _answers_piece(ref: str) -> Piece[Answers]:
+    name, official = _set(ref)
+    model = ref.removeprefix(PREFIX).partition("/")[2]
+    if not model and len(official.answers) == 1:
+        model = next(iter(official.answers))
+    if not model:
+        choices = " or ".join(f"{PREFIX}{name}/{model}" for model in official.answers)
+        raise UserError(f"{ref} has answers of several models; expected {choices}")
+    if model not in official.answers:
+        raise unknown(f"answers in {PREFIX}{name}", model, official.answers)
+    return official.answers[model]
+
+
+def _tables_piece(ref: str) -> Piece[list[Row]]:
+    name, official = _set(ref)
+    if official.tables is None:
+        having = [known for known, item in SETS.items() if item.tables is not None]
+        raise unknown("official set with tables", name, having)
+    return official.tables
+
+
+def _identity(ref: str, piece: Piece[Content], folder: Path | None) -> str:
+    if piece.digest is not None:
+        return f"{ref}@{piece.digest}"
+    if local_file(piece.files, folder) is not None:
+        return f"{ref}@{digest(_load(ref, piece, folder))}"
+    if piece.hub is not None and hub_reachable(piece.hub):
+        return f"{ref}@hub:{piece.hub.revision}"
+    raise _missing(ref, piece, folder, "the hub is switched off (HF_HUB_OFFLINE) or not installed")
+
+
+def _path(ref: str, piece: Piece[Content], folder: Path | None) -> Path:
+    found = local_file(piece.files, folder)
+    if found is not None:
+        return found
+    try:
+        if piece.hub is not None:
+            return download(piece.hub)
+        reason = ""
+    except EnvironmentProblem as error:
+        reason = str(error)
+    raise _missing(ref, piece, folder, reason)
+
+
+def _missing(
+    ref: str, piece: Piece[Content], folder: Path | None, reason: str
+) -> EnvironmentProblem:
+    root = folder or os.environ.get(FOLDER_VARIABLE)
+    hub = "" if piece.hub is None else f", and {piece.hub} cannot be fetched: {reason}"
+    ways = f"put one of these files there (.gz too): {', '.join(piece.files)}"
+    if root is None:
+        ways = f"set {FOLDER_VARIABLE} to a folder and " + ways
+    online = "" if piece.hub is None else "; or unset HF_HUB_OFFLINE and check the network"
+    return EnvironmentProblem(
+        f"{ref}: {piece.what} not found below ${FOLDER_VARIABLE} ({root or 'not set'}){hub}; "
+        f"{ways}{online}{piece.instead}"
+    )
+
+
+def _load(ref: str, piece: Piece[Content], folder: Path | None) -> Content:
+    path = _path(ref, piece, folder)
+    try:
+        content = piece.read(path)
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise BadData(
+            f"{path} does not hold {piece.what}: {type(error).__name__} {error}; expected "
+            f"the published form of {ref}"
+        ) from None
+    found, problem = digest(content), piece.problem(content)
+    if len(content) != piece.rows:
+        problem = f"{len(content)} rows, expected {piece.rows}"
+    elif piece.digest is not None and found != piece.digest:
+        problem = f"content {found}, expected {piece.digest}"
+    if problem is not None:
+        raise BadData(
+            f"{path} is not {piece.what} of {ref}: {problem}. To use it knowingly, give the file "
+            "itself where you gave the name; its scores then stand apart from the official ones"
+        )
+    return content
