@@ -372,5 +372,6 @@ def _behind_another(tokenizer: Tokenizer, text: str) -> list[int]:
 
 
 def _plain(tokenizer: Tokenizer, text: str, *, split: bool) -> list[int]:
-    encoded = tokenizer(text, add_special_tokens=False, split_special_tokens=split)
+    # Not verbose: lengths are checked, and reported by row, where a prompt is used.
+    encoded = tokenizer(text, add_special_tokens=False, split_special_tokens=split, verbose=False)
     return [int(token) for token in encoded["input_ids"]]
