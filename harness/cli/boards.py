@@ -1,4 +1,4 @@
-"""`crucible board | compare | show`: from a table down to the sample behind a number."""
+"""`crucible board | compare`: tables of scores, and two systems of one side by side."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.cli.plain import plain
 from harness.errors import BadData, UserError, unknown
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from harness.records import Cell
-    from harness.store import Store
     from leaderboards.board import Board
 
 FORMATS = ("terminal", "md", "csv", "json", "tex", "html")
 
 
 def register(app: typer.Typer) -> None:
-    for command in (board, compare, show):
+    for command in (board, compare):
         app.command(rich_help_panel="Boards")(command)
 
 
@@ -126,7 +126,7 @@ def _published(
     _print(console, build_board(spec, cells), format)
     if format == "terminal":
         judges = sorted({cell.judge for cell in cells if cell.judge})
-        console.print(f"judge: {_plain(', '.join(judges))}", highlight=False)
+        console.out(f"judge: {plain(', '.join(judges))}", highlight=False)
 
 
 def _print(console: Console, board: Board, format: str) -> None:
@@ -196,69 +196,3 @@ def compare(
 
     _, cells = read_board(find_board(board))
     Console().print(render_comparison(compare_systems(cells, first, second)))
-
-
-def show(
-    id: Annotated[str, typer.Argument(help="Beginning of an artifact id; empty lists all.")] = "",
-    row: Annotated[str, typer.Option("--row", help="Show one row in full, by its id.")] = "",
-    limit: Annotated[int, typer.Option("--limit", help="Rows to list.")] = 10,
-    store: Annotated[Path | None, typer.Option("--store", help="Store folder.")] = None,
-) -> None:
-    """Walk from an artifact to what it was made from, down to single samples.
-
-    Ids stand on boards (json and html) and in `crucible plan`.
-    """
-    from rich.console import Console
-
-    from harness.store import Store
-
-    found = Store(store)
-    console = Console()
-    if not id:
-        for known in found.ids():
-            manifest = found.manifest(known)
-            console.print(f"{known[:12]}  {manifest['label']}", highlight=False)
-        return
-    _show_artifact(console, found, found.find(id), row, limit)
-
-
-def _show_artifact(console: Console, store: Store, id: str, row: str, limit: int) -> None:
-    manifest = store.manifest(id)
-    console.print(f"[bold]{_plain(manifest['label'])}[/bold]  {id}", highlight=False)
-    for key in ("operation", "version", "params", "libraries", "ledger", "finished", "revision"):
-        console.print(f"{key:<10} {_plain(manifest.get(key))}", highlight=False, soft_wrap=True)
-    for name, value in manifest["inputs"].items():
-        for other in value if isinstance(value, list) else [value]:
-            label = store.manifest(other)["label"] if store.has(other) else "(deleted)"
-            console.print(f"from       {name}: {other[:12]}  {_plain(label)}", highlight=False)
-    if not (store.folder(id) / "rows.jsonl").is_file():
-        files = sorted(p.name for p in store.folder(id).iterdir())
-        console.print(f"files      {', '.join(files)}  in {store.folder(id)}", soft_wrap=True)
-        return
-    rows = store.artifact(id).rows()
-    if row:
-        match = next((item for item in rows if item["id"] == row), None)
-        if match is None:
-            raise unknown("row", row, (item["id"] for item in rows), f"crucible show {id[:10]}")
-        _show_row(console, match)
-        return
-    console.print(f"rows       {len(rows)} (one in full: --row ID)\n", highlight=False)
-    for item in rows[:limit]:
-        rest = {key: value for key, value in item.items() if key != "id"}
-        console.print(_plain(f"{item['id']}  {rest}")[:240], highlight=False)
-
-
-def _show_row(console: Console, row: dict[str, Any]) -> None:
-    for key, value in row.items():
-        console.print(f"[bold]{_plain(key)}[/bold]", highlight=False)
-        console.print(f"  {_plain(value)}", highlight=False)
-
-
-def _plain(value: object) -> str:
-    """Text that can neither style the terminal nor move its cursor."""
-    from rich.markup import escape
-
-    text = value if isinstance(value, str) else repr(value)
-    return escape(
-        "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
-    )

@@ -10,7 +10,7 @@ from types import FrameType
 
 import typer
 
-from harness.cli import boards, catalogue, doctor, nano, plugins, runs
+from harness.cli import agreement, boards, catalogue, doctor, nano, plugins, runs, show
 from harness.errors import CrucibleError
 
 INTERRUPTED = 130
@@ -30,7 +30,7 @@ app = typer.Typer(
     add_completion=False,
 )
 
-for module in (catalogue, runs, boards, plugins, doctor):
+for module in (catalogue, runs, boards, show, agreement, plugins, doctor):
     module.register(app)
 app.add_typer(nano.app, name="nano")
 

@@ -1,0 +1,298 @@
+"""`crucible judge-agreement`: can this judge stand in for that one?"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from harness.cli.plain import plain
+from harness.errors import StoreProblem, UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from harness.judging.agreement import Agreement, Figure
+    from harness.judging.verdict_sets import VerdictSet
+    from harness.records import Cell
+    from harness.store import Store
+
+# Name of a figure -> what the table calls it.
+TITLES = {
+    "agreement": "equal verdicts",
+    "agreement_without_ties": "equal verdicts, without ties",
+    "agreement_within_1": "ratings within one point",
+    "kappa": "Cohen's kappa",
+    "kappa_quadratic": "Cohen's kappa, quadratic weights",
+    "label_agreement": "equal labels, by game",
+    "label_kappa": "kappa of labels, by game",
+    "label_kappa_quadratic": "kappa of labels, quadratic weights",
+    "pearson": "Pearson correlation",
+    "win_rate": "mean share of the model",
+    "mean_rating": "mean rating",
+    "first_shown": "the answer shown first wins",
+    "contradictions": "both orders name different winners",
+    "contradictions_to_first": "... each time the first shown",
+    "prefers_longer": "the longer answer wins",
+    "length_slope": "length slope (log odds)",
+    "length_slope_excess": "length slope beyond the reference",
+    "spearman": "Spearman, ranks of systems",
+    "kendall": "Kendall, ranks of systems",
+}
+_FILES = (".json", ".jsonl", ".gz", ".parquet")
+
+
+def register(app: typer.Typer) -> None:
+    app.command("judge-agreement", rich_help_panel="Boards")(judge_agreement)
+
+
+def judge_agreement(
+    judged: Annotated[
+        str,
+        typer.Argument(
+            metavar="JUDGED",
+            help="The judge to test: judgments in the store (a cell SYSTEM/SUITE/METRIC, or the "
+            "beginning of an artifact's id), or a file or folder. Several, separated by commas, "
+            "make several systems.",
+        ),
+    ],
+    reference: Annotated[
+        str,
+        typer.Argument(
+            metavar="REFERENCE", help="The verdicts to hold it against, given in the same ways."
+        ),
+    ],
+    judge: Annotated[
+        str | None, typer.Option("--judge", help="Of the files of JUDGED, only this judge.")
+    ] = None,
+    reference_judge: Annotated[
+        str | None, typer.Option("--reference-judge", help="Of those of REFERENCE, only this one.")
+    ] = None,
+    tie_margin: Annotated[
+        float,
+        typer.Option(
+            "--tie-margin", min=0, max=0.5, help="A preference this close to 1/2 is a tie."
+        ),
+    ] = 0.0,
+    rounds: Annotated[
+        int, typer.Option("--rounds", min=1, help="Prompt resamples behind every interval.")
+    ] = 1000,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Also write every figure here.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", metavar="FOLDER", help="Also write a board of judges, or add to the one there."
+        ),
+    ] = None,
+    store: Annotated[Path | None, typer.Option("--store", help="Store folder.")] = None,
+) -> None:
+    """Compare a judge with reference verdicts on the same answers.
+
+    Equal verdicts, Cohen's kappa, and what the judge leans on: position, length. Intervals resample
+    prompts. Rows are joined by id, else by the prompt's text, never by position.
+
+    crucible eval nano:target --judge "nano:oracle?position_bias=2"      judge again, same answers
+
+    crucible judge-agreement ID-OF-ITS-JUDGMENTS ID-OF-THE-OTHERS        (crucible show lists ids)
+
+    crucible judge-agreement mine/annotations.json theirs/annotations.json --out judges
+
+    Files: AlpacaEval annotations (.json, .parquet, or a folder of models), Arena-Hard and MT-Bench
+    model_judgment (.jsonl), judgment rows of ours.
+    """
+    from rich.console import Console
+
+    from harness.judging.agreement import compare
+    from harness.judging.agreement_cells import cells
+    from harness.store import Store
+
+    found = Store(store)
+    sides = _side(found, judged, judge), _side(found, reference, reference_judge)
+    result = compare(*sides, tie_margin=tie_margin, rounds=rounds)
+    made = cells(result)
+    _print(Console(), result)
+    if json_file is not None:
+        _write_json(json_file, result, made)
+    if out is not None:
+        from leaderboards.judge_board import add_to_board
+
+        board = add_to_board(out, made)
+        typer.echo(f"{out}: board of {len(board.rows)} judges (crucible board {out})")
+
+
+def _side(store: Store, text: str, judge: str | None) -> VerdictSet:
+    from harness.judging.verdict_sets import merge
+
+    return merge([_part(store, part.strip(), judge) for part in text.split(",") if part.strip()])
+
+
+def _part(store: Store, text: str, judge: str | None) -> VerdictSet:
+    from harness.judging.verdict_sets import read_verdicts
+    from leaderboards.samples.addresses import is_address
+
+    path = Path(text)
+    if path.exists():
+        from leaderboards.annotation_verdicts import holds_annotations, read_annotation_verdicts
+
+        read = read_annotation_verdicts if holds_annotations(path) else read_verdicts
+        return read(path, judge)
+    if text.endswith(_FILES):
+        raise UserError(
+            f'"{text}": no such file; expected AlpacaEval annotations, Arena-Hard or MT-Bench '
+            "judgments, or a cell or artifact of the store (crucible show lists them)"
+        )
+    return _stored_cell(store, text) if is_address(text) else _stored(store, store.find(text))
+
+
+def _stored_cell(store: Store, text: str) -> VerdictSet:
+    from harness.cli.show import board_folder
+    from leaderboards.samples.addresses import find_cell
+
+    cell = find_cell(store, text, board_folder)
+    id = cell.artifacts.get("judgments")
+    if id is None or not store.has(id):
+        raise UserError(
+            f"the cell {text} names no judgments that are in the store {store.root}; expected a "
+            "cell of a judged suite made here (--store)"
+        )
+    return replace(_stored(store, id), suite=cell.suite, scale=cell.scale)
+
+
+def _stored(store: Store, id: str) -> VerdictSet:
+    from harness.judging.verdict_sets import verdicts_of_rows
+    from leaderboards.samples.addresses import cells_of_store
+
+    artifact = store.artifact(id)
+    if not (artifact.path / "rows.jsonl").is_file():
+        places = cells_of_store(store, id)
+        hint = f" (one of its cells: {places[0].full})" if places else ""
+        raise UserError(
+            f"artifact {id[:10]} ({artifact.operation}) holds no judgments; expected an id of "
+            f"judgments as in crucible show{hint}"
+        )
+    about: dict[str, Any] = {
+        "judge": str(artifact.params.get("judge") or artifact.operation),
+        "fingerprint": str(artifact.params.get("fingerprint") or ""),
+        "scale": "nano" if str(artifact.params.get("judge")).startswith("nano:") else "small",
+    }
+    for place in cells_of_store(store):
+        if place.cell.artifacts.get("judgments") == id:
+            about |= {"suite": place.cell.suite, "scale": place.cell.scale}
+            about["system"] = place.cell.system
+            break
+    return verdicts_of_rows(artifact.rows(), f"artifact {id[:10]}", **about)
+
+
+# Output
+
+
+def _print(console: Console, result: Agreement) -> None:
+    joined, judged, reference = result.joined, result.judged, result.reference
+    console.out(f"{plain(judged.judge)} against {plain(reference.judge)} on {plain(judged.suite)}")
+    systems = f", {len(result.systems)} systems" if len(result.systems) > 1 else ""
+    console.out(
+        f"{len(joined.pairs):,} verdicts joined{systems}: {result.n_scored:,} compared, "
+        f"{result.n_failed} without a verdict of the judge, {result.n_reference_failed} without "
+        f"one of the reference\nonly judged {joined.only_judged}, only in the reference "
+        f"{joined.only_reference}, on other answers {joined.other_answers}, repeated rows "
+        f"{judged.repeated + reference.repeated}\n",
+        highlight=False,
+    )
+    if not result.figures:
+        console.out("nothing to compare: no pair has two verdicts")
+        return
+    console.print(_table(result))
+    console.out("")
+    for note in _notes(result):
+        console.out(note, highlight=False)
+
+
+def _table(result: Agreement) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    from harness.judging.agreement import REFERENCE
+
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("", "judge", "95 % interval", "reference", "n"):
+        table.add_column(name, justify="left" if name in ("", "95 % interval") else "right")
+    for figure in result.figures:
+        if figure.of == REFERENCE:
+            continue
+        other = result.figure(figure.name, REFERENCE)
+        table.add_row(
+            Text(TITLES.get(figure.name, figure.name)),
+            Text(_value(figure), style="bold"),
+            Text(_span(figure)),
+            Text("" if other is None else _value(other)),
+            Text(f"{figure.n:,}"),
+        )
+    return table
+
+
+def _value(figure: Figure) -> str:
+    if figure.value is None:
+        return "—"
+    return f"{figure.value:.1f} %" if figure.unit == "%" else f"{figure.value:.3f}"
+
+
+def _span(figure: Figure) -> str:
+    if figure.interval is None:
+        return ""
+    digits = 1 if figure.unit == "%" else 3
+    return f"[{figure.interval.low:.{digits}f}, {figure.interval.high:.{digits}f}]"
+
+
+def _notes(result: Agreement) -> list[str]:
+    names = {figure.name for figure in result.figures}
+    notes = []
+    if "first_shown" in names:
+        notes.append(
+            "The answer shown first should win half of the games where the order is drawn or "
+            "swapped."
+        )
+    if "length_slope" in names:
+        notes.append(
+            "Length slope: what the log odds gain from a much longer answer; beyond the reference: "
+            "the judge's minus the reference's."
+        )
+    return notes
+
+
+def _write_json(path: Path, result: Agreement, cells: list[Cell]) -> None:
+    joined = result.joined
+    data = {
+        "judge": result.judged.judge,
+        "reference": result.reference.judge,
+        "suite": result.judged.suite,
+        "systems": list(result.systems),
+        "n_joined": len(joined.pairs),
+        "n_scored": result.n_scored,
+        "n_failed": result.n_failed,
+        "n_reference_failed": result.n_reference_failed,
+        "n_only_judged": joined.only_judged,
+        "n_only_reference": joined.only_reference,
+        "n_other_answers": joined.other_answers,
+        "figures": [
+            {
+                "name": figure.name,
+                "of": figure.of,
+                "value": figure.value,
+                "unit": figure.unit,
+                "interval": None if figure.interval is None else figure.interval.model_dump(),
+                "n": figure.n,
+            }
+            for figure in result.figures
+        ],
+        "cells": [cell.model_dump(mode="json", exclude={"replicates"}) for cell in cells],
+    }
+    try:
+        path.write_text(json.dumps(data, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise StoreProblem(f"{path} cannot be written: {error.strerror}") from None

@@ -1,0 +1,239 @@
+"""`crucible show`: from a cell to its samples, from a sample to everything the judge saw."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from harness.cli.plain import line, plain
+from harness.errors import StoreProblem, UnknownName, UserError, unknown
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from harness.store import Store
+    from leaderboards.samples import Samples
+
+LISTED_CELLS = 40
+
+
+class _HtmlAlone(TyperCommand):
+    """`--html` may stand without a file, which the option parser cannot say."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        completed: list[str] = []
+        for place, word in enumerate(args):
+            completed.append(word)
+            following = args[place + 1 : place + 2]
+            if word == "--html" and (not following or following[0].startswith("--")):
+                completed.append("")
+        return list(super().parse_args(ctx, completed))
+
+
+def register(app: typer.Typer) -> None:
+    app.command(cls=_HtmlAlone, rich_help_panel="Boards")(show)
+
+
+def show(
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="CELL | ID",
+            help="SYSTEM/SUITE/METRIC\\[@SEED] or BOARD:SYSTEM/SUITE/METRIC, or the beginning of "
+            "an artifact's id; without it, everything in the store is listed.",
+        ),
+    ] = "",
+    row: Annotated[str, typer.Option("--row", help="One sample in full, by its id.")] = "",
+    html: Annotated[
+        str | None,
+        typer.Option(
+            "--html",
+            metavar="[FILE]",
+            help="Write a page of all samples (one file, opens anywhere, loads nothing).",
+        ),
+    ] = None,
+    filters: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--filter",
+            metavar="NAME=VALUE",
+            help="verdict=win|loss|tie|failed (ratings: low|middle|high), first=model|baseline, "
+            "flag=contradictory|suspicious|failed|retried, category=..., skill=...; may be given "
+            "several times.",
+        ),
+    ] = None,
+    search: Annotated[
+        str, typer.Option("--search", help="Only samples with this text, in any case.")
+    ] = "",
+    sort: Annotated[
+        str,
+        typer.Option("--sort", help="stored, preference, length or id; -id turns the order round."),
+    ] = "stored",
+    limit: Annotated[int, typer.Option("--limit", min=0, help="Rows to list; 0 lists all.")] = 10,
+    store: Annotated[Path | None, typer.Option("--store", help="Store folder.")] = None,
+) -> None:
+    """Walk from a number to the samples it was made from, down to the judge's own words.
+
+    crucible show nano:target/arena_hard/score --filter verdict=loss --sort preference
+
+    crucible show nano:target/arena_hard/score --row ID     one sample in full
+
+    crucible show nano:target/arena_hard/score --html       a page to browse, search and share
+
+    Addresses stand on boards (json and html); ids, too, and in `crucible plan`.
+    """
+    from rich.console import Console
+
+    from harness.cli.sample_view import list_samples, show_sample
+    from harness.store import Store
+    from leaderboards.samples.addresses import is_address
+
+    found, console = Store(store), Console()
+    if not target:
+        if html is not None or row or filters or search:
+            raise UserError(
+                "which samples? expected a cell's address first, as in: crucible show "
+                f"{_an_address(found)} --html"
+            )
+        _list_store(console, found)
+        return
+    if is_address(target):
+        samples = _samples_of(found, target)
+    else:
+        id = found.find(target)
+        if html is None and not filters and not search and sort == "stored":
+            _show_artifact(console, found, id, row, limit)
+            return
+        samples = _rows_of(found, id)
+    if row:
+        show_sample(console, samples, row)
+        return
+    chosen = _chosen(samples, filters or (), search, sort)
+    if html is not None:
+        _write_page(console, chosen, html)
+        return
+    list_samples(console, chosen, len(samples.samples), limit, target)
+
+
+def _samples_of(store: Store, address: str) -> Samples:
+    from leaderboards.samples import find_cell, samples_of_cell
+
+    return samples_of_cell(store, find_cell(store, address, board_folder))
+
+
+def board_folder(name: str) -> Path | None:
+    """The folder of a board by its name or path; None if there is none."""
+    from harness.cli.boards import find_board
+
+    try:
+        return find_board(name)
+    except UnknownName:
+        return None
+
+
+def _rows_of(store: Store, id: str) -> Samples:
+    from leaderboards.samples import samples_of_artifact
+    from leaderboards.samples.addresses import cells_of_store
+
+    cells = cells_of_store(store, id)
+    if cells:
+        raise UserError(
+            f"artifact {id[:10]} holds {len(cells)} cells; name one of them, as in: crucible show "
+            f"{cells[0].full}"
+        )
+    return samples_of_artifact(store, id)
+
+
+def _an_address(store: Store) -> str:
+    from leaderboards.samples.addresses import cells_of_store
+
+    return next((place.address for place in cells_of_store(store)), "SYSTEM/SUITE/METRIC")
+
+
+def _chosen(samples: Samples, filters: Any, search: str, sort: str) -> Samples:
+    from dataclasses import replace
+
+    from leaderboards.samples import choose
+
+    return replace(samples, samples=tuple(choose(samples.samples, filters, search, sort)))
+
+
+def _write_page(console: Console, samples: Samples, file: str) -> None:
+    from leaderboards.render.samples import render
+
+    path = Path(file) if file else Path(f"samples-{_file_name(samples.title)}.html")
+    data = render(samples).encode("utf-8")
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise StoreProblem(
+            f"{path} cannot be written: {error.strerror}; expected --html FILE in a folder of yours"
+        ) from None
+    console.out(
+        f"{path}: {len(samples.samples):,} samples, {len(data) / 1e6:.1f} MB; "
+        "open it in a browser, link to one sample with #ID",
+        highlight=False,
+    )
+
+
+def _file_name(title: str) -> str:
+    """A title as part of a file's name.
+
+    >>> _file_name("org/name / mt_bench / turn_1")
+    'org-name-mt_bench-turn_1'
+    """
+    return re.sub(r"[^A-Za-z0-9._]+", "-", title).strip("-.")[:120] or "rows"
+
+
+# Artifacts
+
+
+def _list_store(console: Console, store: Store) -> None:
+    from leaderboards.samples.addresses import cells_of_store
+
+    for known in store.ids():
+        console.out(f"{known[:12]}  {plain(store.manifest(known)['label'])}", highlight=False)
+    primary = [place for place in cells_of_store(store) if place.cell.primary]
+    addresses = dict.fromkeys(plain(place.address) for place in primary)
+    if addresses:
+        console.out("\ncells (crucible show CELL lists the samples behind the number)")
+        console.out("\n".join(list(addresses)[:LISTED_CELLS]), highlight=False)
+        if len(addresses) > LISTED_CELLS:
+            console.out(f"... and {len(addresses) - LISTED_CELLS} more")
+
+
+def _show_artifact(console: Console, store: Store, id: str, row: str, limit: int) -> None:
+    from harness.cli.sample_view import bold
+    from leaderboards.samples.addresses import cells_of_store
+
+    manifest = store.manifest(id)
+    console.print(bold(f"{manifest['label']}  {id}"), highlight=False)
+    for key in ("operation", "version", "params", "libraries", "ledger", "finished", "revision"):
+        console.out(f"{key:<10} {plain(manifest.get(key))}", highlight=False)
+    for name, value in manifest["inputs"].items():
+        for other in value if isinstance(value, list) else [value]:
+            label = store.manifest(other)["label"] if store.has(other) else "(deleted)"
+            console.out(f"from       {plain(name)}: {other[:12]}  {plain(label)}", highlight=False)
+    if not (store.folder(id) / "rows.jsonl").is_file():
+        files = sorted(path.name for path in store.folder(id).iterdir())
+        console.out(f"files      {', '.join(files)}  in {store.folder(id)}", highlight=False)
+        for place in cells_of_store(store, id):
+            console.out(f"cell       {plain(place.full)}", highlight=False)
+        return
+    rows = store.artifact(id).rows()
+    if row:
+        match = next((item for item in rows if item["id"] == row), None)
+        if match is None:
+            raise unknown("row", row, (item["id"] for item in rows), f"crucible show {id[:10]}")
+        for key, value in match.items():
+            console.print(bold(key), highlight=False)
+            console.out(f"  {plain(value)}", highlight=False)
+        return
+    console.out(f"rows       {len(rows)} (one in full: --row ID; a page: --html)\n")
+    for item in rows[: limit or None]:
+        rest = {key: value for key, value in item.items() if key != "id"}
+        console.out(line(f"{item['id']}  {rest}", 240), highlight=False)

@@ -1,0 +1,322 @@
+"""How far one judge agrees with reference verdicts, and what each of the two leans on.
+
+Verdicts on two answers are compared as win, loss or tie for the model; five-step labels and ratings
+also on their scale. Every interval resamples prompts, all figures of one comparison with the same
+draws. Swapping the two sides swaps the figures of judge and reference and leaves the common ones.
+
+    agreement                   share of equal verdicts; MT-Bench calls this setup 1: ties, and two
+                                games that disagree, count as a verdict of their own
+    agreement_without_ties      the same where neither side says tie (its setup 2)
+    first_shown                 share of games won by the answer shown first, ties one half
+    contradictions              share of prompts whose two games name different winners
+    contradictions_to_first     of those, the share that names the answer shown first both times
+    prefers_longer              share of decided verdicts on answers of unequal length that prefer
+                                the longer one (AlpacaEval's analyzer)
+    length_slope                see `harness.stats.agreement.length_slopes`
+    length_slope_excess         judge's slope minus the reference's, on the very same answers: what
+                                length does beyond its share in what the reference prefers
+    spearman, kendall           rank correlations of systems by their mean verdict
+
+Sources: Zheng et al. 2023 (arXiv 2306.05685), tables 2 and 5, for setups and position bias; Dubois
+et al. 2024 (arXiv 2404.04475) for the length term.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from harness.errors import BadData
+from harness.hashing import digest
+from harness.judging.joining import Joined, Pair, join
+from harness.judging.verdict_sets import Verdict, VerdictSet
+from harness.records import Interval
+from harness.stats import agreement as stats
+from harness.stats.agreement import Estimate, Floats
+from harness.stats.bootstrap import resample_counts
+
+JUDGE, REFERENCE, BOTH = "judge", "reference", "both"
+FEWEST_SYSTEMS = 3  # two systems are ranked equally or not: no correlation of ranks
+_ROUNDING = 1e-9  # numbers this close are equal
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One statistic: of both judges together, or of one of them.
+
+    Attributes:
+        of: "both", "judge" or "reference".
+        n: rows (games, systems) behind it.
+    """
+
+    name: str
+    of: str
+    estimate: Estimate
+    n: int
+    unit: str = ""
+
+    @property
+    def value(self) -> float | None:
+        return self.estimate.value
+
+    @property
+    def interval(self) -> Interval | None:
+        return self.estimate.interval
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """A judge compared with reference verdicts.
+
+    Attributes:
+        n_scored: pairs in which both sides have a verdict; figures are of these.
+        n_failed: pairs in which the reference has one and the judge none.
+        n_reference_failed: pairs in which the reference has none.
+    """
+
+    judged: VerdictSet
+    reference: VerdictSet
+    joined: Joined
+    n_scored: int
+    n_failed: int
+    n_reference_failed: int
+    prompt_set: str
+    figures: tuple[Figure, ...]
+
+    @property
+    def systems(self) -> tuple[str, ...]:
+        return tuple(sorted({pair.system for pair in self.joined.pairs}))
+
+    def figure(self, name: str, of: str = BOTH) -> Figure | None:
+        return next((f for f in self.figures if (f.name, f.of) == (name, of)), None)
+
+
+def compare(
+    judged: VerdictSet,
+    reference: VerdictSet,
+    *,
+    tie_margin: float = 0.0,
+    rounds: int = 1000,
+    level: float = 0.95,
+) -> Agreement:
+    """Compare the verdicts of two judges on the same answers.
+
+    Args:
+        tie_margin: a preference this close to 1/2 is a tie; 0 as AlpacaEval counts draws.
+        rounds: prompt resamples behind every interval.
+
+    Raises:
+        BadData: ratings against verdicts on pairs, or nothing in common (see `join`).
+    """
+    ratings = [side.protocol == "ratings" for side in (judged, reference)]
+    if ratings[0] != ratings[1]:
+        raise BadData(
+            f"{judged.source} holds {judged.protocol} and {reference.source} "
+            f"{reference.protocol}: a rating of one answer and a verdict on two cannot be compared"
+        )
+    joined = join(judged, reference)
+    prompts = sorted({pair.unit for pair in joined.pairs})
+    prompt_set = digest(prompts)
+    scored = [p for p in joined.pairs if None not in (p.judged.value, p.reference.value)]
+    no_reference = sum(pair.reference.value is None for pair in joined.pairs)
+    figures: list[Figure] = []
+    if scored:
+        counts = stats.with_point(resample_counts(prompt_set, len(prompts), rounds))
+        sample = _Sample(scored, prompts, counts, level, tie_margin)
+        if ratings[0]:
+            figures += _of_ratings(sample)
+        else:
+            figures += _of_pairs(sample)
+            if judged.protocol == reference.protocol == "preference":
+                figures.append(sample.correlation())
+            if judged.protocol == reference.protocol == "labels":
+                figures += _of_labels(sample)
+            for side in (JUDGE, REFERENCE):
+                figures += _of_positions(sample, side)
+            figures += _of_lengths(sample)
+        figures += _of_systems(sample)
+    return Agreement(
+        judged=judged,
+        reference=reference,
+        joined=joined,
+        n_scored=len(scored),
+        n_failed=len(joined.pairs) - no_reference - len(scored),
+        n_reference_failed=no_reference,
+        prompt_set=prompt_set,
+        figures=tuple(figures),
+    )
+
+
+class _Sample:
+    """The pairs both judges decided, as arrays, with the draws of their prompts."""
+
+    def __init__(
+        self,
+        pairs: Sequence[Pair],
+        prompts: Sequence[str],
+        counts: Floats,
+        level: float,
+        tie_margin: float,
+    ) -> None:
+        places = {prompt: place for place, prompt in enumerate(prompts)}
+        self.pairs, self.counts, self.level = pairs, counts, level
+        self.units = np.array([places[pair.unit] for pair in pairs], dtype=np.int64)
+        self.values = {
+            side: np.array([_side(pair, side).value for pair in pairs], dtype=np.float64)
+            for side in (JUDGE, REFERENCE)
+        }
+        margin = tie_margin + _ROUNDING
+        self.outcomes = {
+            side: np.where(np.abs(values - 0.5) <= margin, 0, np.sign(values - 0.5)).astype(int)
+            for side, values in self.values.items()
+        }
+
+    def figure(
+        self, name: str, of: str, found: Floats, n: int, *, scale: float = 1.0, unit: str = ""
+    ) -> Figure:
+        return Figure(name, of, stats.estimate(scale * found, self.level), n, unit)
+
+    def share(
+        self, name: str, of: str, values: ArrayLike, units: NDArray[np.int64] | None = None
+    ) -> Figure:
+        """A mean of 0s and 1s in per cent; NaN values are left out."""
+        array = np.asarray(values, dtype=np.float64)
+        units = self.units if units is None else units
+        n = int((~np.isnan(array)).sum())
+        found = stats.means(array, units, self.counts)
+        return self.figure(name, of, found, n, scale=100.0, unit="%")
+
+    def correlation(self) -> Figure:
+        a, b = self.values[JUDGE], self.values[REFERENCE]
+        return self.figure("pearson", BOTH, stats.pearson(a, b, self.units, self.counts), len(a))
+
+
+def _side(pair: Pair, side: str) -> Verdict:
+    return pair.judged if side == JUDGE else pair.reference
+
+
+def _of_pairs(sample: _Sample) -> Iterator[Figure]:
+    """Win, loss or tie: equal shares, kappa, and how far the mean verdicts lie apart."""
+    a, b = sample.outcomes[JUDGE], sample.outcomes[REFERENCE]
+    equal, decided = (a == b).astype(float), (a != 0) & (b != 0)
+    yield sample.share("agreement", BOTH, equal)
+    yield sample.share("agreement_without_ties", BOTH, np.where(decided, equal, np.nan))
+    found = stats.kappa(stats.tables(a, b, sample.units, sample.counts))
+    yield sample.figure("kappa", BOTH, found, len(a))
+    for side in (JUDGE, REFERENCE):
+        yield sample.share("win_rate", side, sample.values[side])
+
+
+def _of_labels(sample: _Sample) -> Iterator[Figure]:
+    """Arena-Hard's five labels, game by game."""
+    units, a, b = [], [], []
+    for unit, pair in zip(sample.units, sample.pairs, strict=True):
+        theirs = {game.first: game.share for game in pair.reference.games}
+        for game in pair.judged.games:
+            if game.first in theirs:
+                units.append(unit)
+                a.append(game.share)
+                b.append(theirs[game.first])
+    if not a:
+        return
+    at, first, second = np.array(units), np.array(a), np.array(b)
+    yield sample.share("label_agreement", BOTH, (first == second).astype(float), at)
+    found = stats.kappa(stats.tables(first, second, at, sample.counts))
+    yield sample.figure("label_kappa", BOTH, found, len(a))
+    found = stats.quadratic_kappa(first, second, at, sample.counts)
+    yield sample.figure("label_kappa_quadratic", BOTH, found, len(a))
+
+
+def _of_ratings(sample: _Sample) -> Iterator[Figure]:
+    a, b = sample.values[JUDGE], sample.values[REFERENCE]
+    n, gap = len(a), np.abs(a - b)
+    yield sample.share("agreement", BOTH, (gap < _ROUNDING).astype(float))
+    yield sample.share("agreement_within_1", BOTH, (gap < 1 + _ROUNDING).astype(float))
+    found = stats.kappa(stats.tables(a, b, sample.units, sample.counts))
+    yield sample.figure("kappa", BOTH, found, n)
+    found = stats.quadratic_kappa(a, b, sample.units, sample.counts)
+    yield sample.figure("kappa_quadratic", BOTH, found, n)
+    yield sample.correlation()
+    for side in (JUDGE, REFERENCE):
+        found = stats.means(sample.values[side], sample.units, sample.counts)
+        yield sample.figure("mean_rating", side, found, n, unit="points")
+
+
+def _of_positions(sample: _Sample, side: str) -> Iterator[Figure]:
+    """Whether it matters who is shown first."""
+    units, firsts = [], []
+    torn, to_first = [], []
+    for unit, pair in zip(sample.units, sample.pairs, strict=True):
+        games = [game for game in _side(pair, side).games if game.first]
+        won = [_first_won(game.first, game.share) for game in games]
+        units += [unit] * len(won)
+        firsts += won
+        both = len({game.first for game in games}) == 2
+        contradicts = both and 0.5 not in won and won[0] == won[1]
+        torn.append(float(contradicts) if both else np.nan)
+        to_first.append(won[0] if contradicts else np.nan)
+    if firsts:
+        at = np.array(units, dtype=np.int64)
+        yield sample.share("first_shown", side, firsts, at)
+    if any(not np.isnan(value) for value in torn):
+        yield sample.share("contradictions", side, torn)
+        yield sample.share("contradictions_to_first", side, to_first)
+
+
+def _first_won(first: str, share: float) -> float:
+    """1 if the answer shown first won the game, 0.5 for a tie."""
+    ahead = share - 0.5 if first == "model" else 0.5 - share
+    return 0.5 if abs(ahead) < _ROUNDING else float(ahead > 0)
+
+
+def _of_lengths(sample: _Sample) -> Iterator[Figure]:
+    """Whether length is liked; of both judges, for they read the same answers."""
+    known = [pair.judged.lengths or pair.reference.lengths for pair in sample.pairs]
+    lengths = np.array([each or (np.nan, np.nan) for each in known])
+    gaps = np.full(len(known), np.nan)
+    _, systems = np.unique([pair.system for pair in sample.pairs], return_inverse=True)
+    for system in range(systems.max() + 1):
+        own = systems == system
+        gaps[own] = stats.standard_gaps(lengths[own, 0], lengths[own, 1])
+    n = int((~np.isnan(gaps)).sum())
+    if n == 0:
+        return
+    slopes = {}
+    for side in (JUDGE, REFERENCE):
+        outcome = sample.outcomes[side]
+        clear = (outcome != 0) & ~np.isnan(gaps) & (gaps != 0)
+        longer = np.where(clear, (outcome > 0) == (gaps > 0), np.nan)
+        yield sample.share("prefers_longer", side, longer)
+        values = sample.values[side]
+        slopes[side] = stats.length_slopes(values, gaps, sample.units, sample.counts, systems)
+        yield sample.figure("length_slope", side, slopes[side], n)
+    excess = slopes[JUDGE] - slopes[REFERENCE]
+    yield sample.figure("length_slope_excess", BOTH, excess, n)
+
+
+def _of_systems(sample: _Sample) -> Iterator[Figure]:
+    """Whether both judges rank the systems alike."""
+    names = [pair.system for pair in sample.pairs]
+    systems = sorted(set(names))
+    if len(systems) < FEWEST_SYSTEMS:
+        return
+    places = np.array([systems.index(name) for name in names])
+    scores = {}
+    for side in (JUDGE, REFERENCE):
+        columns = [
+            stats.means(
+                np.where(places == place, sample.values[side], np.nan), sample.units, sample.counts
+            )
+            for place in range(len(systems))
+        ]
+        scores[side] = np.stack(columns, axis=1)
+    whole = np.asarray(
+        ~np.isnan(scores[JUDGE]).any(axis=1)
+    )  # a resample may miss a system altogether
+    for name, correlate in (("spearman", stats.spearman), ("kendall", stats.kendall)):
+        found = np.full(len(whole), np.nan)
+        found[whole] = correlate(scores[JUDGE][whole], scores[REFERENCE][whole])
+        yield sample.figure(name, BOTH, found, len(systems))

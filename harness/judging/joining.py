@@ -1,0 +1,181 @@
+"""Which verdicts of two judges are about the same thing: joined by id, else by the prompt's text.
+
+Rows are never joined by position. An id may stand with a suite in front ("mt_bench/81") on one side
+and bare ("81") on the other. Verdicts on different answers are not compared: they would tell models
+apart and not judges.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass
+
+from harness.errors import BadData
+from harness.judging.verdict_sets import Verdict, VerdictSet
+
+Key = Callable[[Verdict], Hashable | None]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two verdicts on one thing; `unit` names the prompt, `system` the system, the same for both
+    orders of the sides."""
+
+    unit: str
+    system: str
+    turn: int
+    judged: Verdict
+    reference: Verdict
+
+
+@dataclass(frozen=True)
+class Joined:
+    """The pairs, sorted, and how many verdicts found none.
+
+    `other_answers` were joined but dropped, for the two judges read different answers.
+    """
+
+    pairs: tuple[Pair, ...]
+    only_judged: int
+    only_reference: int
+    other_answers: int
+
+
+def join(judged: VerdictSet, reference: VerdictSet) -> Joined:
+    """Pair the verdicts of two judges.
+
+    Systems are matched by name; where each side has one system, the names need not agree.
+
+    Raises:
+        BadData: one id with two different prompts, nothing in common, or mostly other answers.
+    """
+    names = _systems(judged, reference)
+    ours = [v for v in judged.verdicts if v.system in names]
+    theirs = [v for v in reference.verdicts if v.system in names.values()]
+    found = _matched(ours, theirs, names)
+    pairs, other_answers = [], 0
+    for left, right in found:
+        if _differ(left, right):
+            other_answers += 1
+            continue
+        unit = min(left.prompt, right.prompt)
+        system = min(left.system, right.system)
+        pairs.append(Pair(unit, system, left.turn, left, right))
+    if not pairs or other_answers > len(pairs):
+        raise BadData(_nothing(judged, reference, found, other_answers))
+    pairs.sort(key=lambda pair: (pair.unit, pair.system, pair.turn))
+    return Joined(
+        pairs=tuple(pairs),
+        only_judged=len(judged.verdicts) - len(found),
+        only_reference=len(reference.verdicts) - len(found),
+        other_answers=other_answers,
+    )
+
+
+def _systems(judged: VerdictSet, reference: VerdictSet) -> dict[str, str]:
+    """The reference's name of each of the judged systems that it has."""
+    if len(judged.systems) == len(reference.systems) == 1:
+        return {judged.systems[0]: reference.systems[0]}
+    common = set(judged.systems) & set(reference.systems)
+    if not common:
+        raise BadData(
+            f"no system in common: {judged.source} judges {_few(judged.systems)}, "
+            f"{reference.source} {_few(reference.systems)}; expected verdicts on the same answers"
+        )
+    return {name: name for name in common}
+
+
+def _matched(
+    ours: Iterable[Verdict], theirs: Iterable[Verdict], names: dict[str, str]
+) -> list[tuple[Verdict, Verdict]]:
+    left, right = list(ours), list(theirs)
+    found: list[tuple[Verdict, Verdict]] = []
+    for key in (_by_id, _by_bare_id, _by_text):
+        mine, index = _index(left, key, names), _index(right, key, {})
+        taken: set[tuple[int, int]] = set()
+        for name, place in mine.items():
+            other = index.get(name)
+            if other is None:
+                continue
+            if _other_text(left[place], right[other]):
+                if key is _by_id:
+                    raise BadData(_two_texts(left[place], right[other]))
+                continue
+            taken.add((place, other))
+        found += [(left[place], right[other]) for place, other in sorted(taken)]
+        gone = [{pair[side] for pair in taken} for side in (0, 1)]
+        left = [verdict for place, verdict in enumerate(left) if place not in gone[0]]
+        right = [verdict for place, verdict in enumerate(right) if place not in gone[1]]
+    return found
+
+
+def _index(
+    verdicts: list[Verdict], key: Key, names: dict[str, str]
+) -> dict[tuple[str, int, Hashable], int]:
+    """Place of each verdict by its key; a key that several share, or none has, names nothing."""
+    keys = [(names.get(v.system, v.system), v.turn, key(v)) for v in verdicts]
+    often = Counter(keys)
+    return {
+        (system, turn, name): place
+        for place, (system, turn, name) in enumerate(keys)
+        if name is not None and often[system, turn, name] == 1
+    }
+
+
+def _by_id(verdict: Verdict) -> str:
+    return verdict.prompt
+
+
+def _by_bare_id(verdict: Verdict) -> str:
+    return verdict.prompt.rpartition("/")[2]
+
+
+def _by_text(verdict: Verdict) -> str | None:
+    return verdict.text or None
+
+
+def _other_text(left: Verdict, right: Verdict) -> bool:
+    return bool(left.text and right.text and left.text != right.text)
+
+
+def _two_texts(left: Verdict, right: Verdict) -> str:
+    return (
+        f'"{left.prompt}" is another prompt on either side (texts {left.text} and {right.text}); '
+        "expected verdicts on one prompt set"
+    )
+
+
+def _differ(left: Verdict, right: Verdict) -> bool:
+    """Whether the two judges are known to have read different answers."""
+    if left.answers and right.answers:
+        return left.answers != right.answers
+    if left.lengths is not None and right.lengths is not None:
+        return left.lengths != right.lengths
+    return False
+
+
+def _nothing(
+    judged: VerdictSet,
+    reference: VerdictSet,
+    found: list[tuple[Verdict, Verdict]],
+    other_answers: int,
+) -> str:
+    if found:
+        left, right = next(pair for pair in found if _differ(*pair))
+        return (
+            f"{other_answers} of {len(found)} prompts in common have other answers on either side "
+            f'(as "{left.prompt}" of {left.system} and {right.system}): comparing them would tell '
+            "models apart, not judges; expected two judges of the same answers"
+        )
+    ids = [_few([verdict.prompt for verdict in side.verdicts]) for side in (judged, reference)]
+    return (
+        f"no prompt in common: {judged.source} has {ids[0]}, {reference.source} has {ids[1]}; "
+        "expected equal ids, or rows that hold the prompt's text"
+    )
+
+
+def _few(names: Iterable[str]) -> str:
+    listed = list(names)
+    more = f", ... ({len(listed)})" if len(listed) > 3 else ""
+    return ", ".join(listed[:3]) + more

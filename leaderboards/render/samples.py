@@ -1,0 +1,216 @@
+"""The samples of a cell as one self-contained page: a list, one sample in full, a search.
+
+The samples stand in the page as JSON, which no browser runs; the script puts them on the screen as
+text, never as markup. Texts are stored once and named by their number, and a judge's prompt is a
+list of such numbers, so that it costs little although it repeats question and answers.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from harness.hashing import finite
+from leaderboards.render import text
+from leaderboards.render.page import asset, embedded_json, policy, templates
+from leaderboards.samples.addresses import address
+from leaderboards.samples.prompts import PromptWriter, prompt_writer
+from leaderboards.samples.records import Game, Sample, Samples, Turn
+
+_SHORT = 24  # shorter texts are not worth a number of their own in a prompt
+_PICKED = ("category", "task", "dataset", "skill")  # the first that differs gets a menu
+_FLAGS = ("contradictory", "suspicious", "retried")
+
+
+def render(samples: Samples) -> str:
+    """The page, ending in a newline."""
+    style, script = asset("samples.css.jinja"), asset("samples.js.jinja")
+    return (
+        templates()
+        .get_template("samples.html.jinja")
+        .render(
+            title=samples.title,
+            policy=policy(style, script),
+            style=Markup(style),
+            script=Markup(script),
+            tiles=_tiles(samples),
+            facts=facts(samples),
+            command=_command(samples),
+            data=embedded_json(page_data(samples)),
+        )
+        .rstrip()
+        + "\n"
+    )
+
+
+def _command(samples: Samples) -> str:
+    cell = samples.cell
+    target = samples.judging.id[:10] if cell is None else address(cell)
+    return f"crucible show {shlex.quote(target)}"
+
+
+def facts(samples: Samples) -> list[tuple[str, str]]:
+    """What the number was made with, as (name, value) pairs."""
+    cell = samples.cell
+    found: list[tuple[str, str]] = []
+    if cell is not None:
+        if cell.interval is not None:
+            found.append(("interval", f"{100 * cell.interval.level:g} %, {cell.interval.kind}"))
+        if cell.bounds is not None:
+            low, high = (text.number(end, 2) for end in cell.bounds)
+            found.append(("bounds", f"{low} if all failed were lost, {high} if all were won"))
+        found += [
+            ("judge", cell.judge or ""),
+            ("baseline", samples.baseline),
+            ("judge fingerprint", cell.judge_fingerprint or ""),
+            ("decode fingerprint", cell.decode_fingerprint or ""),
+            ("prompt set", cell.prompt_set),
+            ("seed", str(cell.seed)),
+            ("scale", cell.scale),
+        ]
+        found += [(name, text.detail(value)) for name, value in cell.details.items()]
+    found += [(f"artifact: {role}", id) for role, id in sorted(samples.artifacts.items())]
+    return [(name.replace("_", " "), value) for name, value in found if value]
+
+
+def _tiles(samples: Samples) -> list[tuple[str, str, str]]:
+    """Head of the page: name, value, small print."""
+    cell = samples.cell
+    counts = f"{len(samples.samples):,}"
+    if cell is None:
+        return [("samples", counts, samples.judging.operation)]
+    value = text.MISSING if cell.value is None else text.number(cell.value, 2)
+    unit = "%" if cell.unit == "%" and cell.value is not None else ""
+    metric = (cell.metric.replace("_", " "), f"{value}{unit and ' ' + unit}", "")
+    if cell.interval is not None:
+        metric = (*metric[:2], text.span(cell.interval, 2))
+    scored = f"{cell.n_scored:,} of {cell.n_expected:,}"
+    failed = f"{cell.n_failed} failed" if cell.n_failed else ""
+    tiles = [metric, ("scored", scored, failed), ("samples", counts, "")]
+    if cell.judge:
+        tiles.append(("judge", cell.judge, ""))
+    return tiles
+
+
+def page_data(samples: Samples) -> dict[str, Any]:
+    """What the script reads: texts by number, samples that name them."""
+    writer, table = prompt_writer(samples), _Texts()
+    label = next((name for name in _PICKED if len(samples.label_values(name)) > 1), "")
+    views = [_sample(samples, sample, writer, table) for sample in samples.samples]
+    return {
+        "kind": samples.kind,
+        "system": samples.cell.system if samples.cell else "",
+        "baseline": samples.baseline,
+        "outcomes": samples.outcomes(),
+        "label": label,
+        "categories": samples.label_values(label),
+        "flags": {
+            name: count
+            for name in _FLAGS
+            if (count := sum(name in sample.flags for sample in samples.samples))
+        },
+        "prompt_reason": writer.reason,
+        "samples": views,
+        "texts": table.texts,
+    }
+
+
+class _Texts:
+    """Every text once, by its number."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self._numbers: dict[str, int] = {}
+
+    def number(self, text: str) -> int:
+        number = self._numbers.setdefault(text, len(self.texts))
+        if number == len(self.texts):
+            self.texts.append(text)
+        return number
+
+
+def _sample(
+    samples: Samples, sample: Sample, writer: PromptWriter, table: _Texts
+) -> dict[str, Any]:
+    ours, theirs = sample.lengths
+    view = {
+        "id": sample.id,
+        "outcome": sample.outcome,
+        "value": None if sample.value is None else finite(sample.value),
+        "lengths": [ours, theirs],
+        "first": sample.first,
+        "flags": sample.flags,
+        "labels": sample.labels,
+        "suspicions": sample.suspicions,
+        "rendered": table.number(sample.rendered) if sample.rendered else None,
+        "fields": [[name, table.number(value)] for name, value in sample.fields.items()],
+        "turns": [
+            {
+                **_turn(turn, table),
+                "games": [
+                    {**_game(game, table), "prompt": _prompt(sample, writer, table, place, number)}
+                    for number, game in enumerate(turn.games)
+                ],
+            }
+            for place, turn in enumerate(sample.turns)
+        ],
+    }
+    # Most samples lack most of these.
+    return {name: value for name, value in view.items() if value not in (None, [], (), {}, "")}
+
+
+def _turn(turn: Turn, table: _Texts) -> dict[str, Any]:
+    def number(said: str | None) -> int | None:
+        return None if said is None else table.number(said)
+
+    return {
+        "question": table.number(turn.question),
+        "answer": number(turn.answer),
+        "other": number(turn.other),
+        "reference": number(turn.reference or None),
+    }
+
+
+def _game(game: Game, table: _Texts) -> dict[str, Any]:
+    return {
+        "first": game.first,
+        "verdict": game.verdict,
+        "outcome": game.outcome,
+        "reply": table.number(game.reply),
+        "attempts": game.attempts,
+        "failure": game.failure,
+        "logprobs": [[token, finite(logp)] for token, logp in game.logprobs],
+    }
+
+
+def _prompt(
+    sample: Sample, writer: PromptWriter, table: _Texts, turn: int, game: int
+) -> list[tuple[str, list[int]]]:
+    """The judge's messages as (role, numbers of the texts that make up the content)."""
+    if writer.write is None:
+        return []
+    said = sample.turns[: turn + 1]
+    known = [t for part in said for t in (part.question, part.answer, part.other, part.reference)]
+    return [
+        (message["role"], [table.number(piece) for piece in _pieces(message["content"], known)])
+        for message in writer.write(sample, turn, game)
+    ]
+
+
+def _pieces(content: str, known: Sequence[str | None]) -> list[str]:
+    """`content` cut at the first occurrence of each known text; joined they are `content`.
+
+    >>> _pieces("<<a>> the quick brown fox jumps <</a>>", ["the quick brown fox jumps"])
+    ['<<a>> ', 'the quick brown fox jumps', ' <</a>>']
+    """
+    pieces = [content]
+    for text_ in sorted({t for t in known if t and len(t) >= _SHORT}, key=len, reverse=True):
+        for place, piece in enumerate(pieces):
+            before, found, after = piece.partition(text_)
+            if found and piece != text_:
+                pieces[place : place + 1] = [part for part in (before, found, after) if part]
+                break
+    return pieces

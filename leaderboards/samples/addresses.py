@@ -1,0 +1,139 @@
+"""Addresses of cells: SYSTEM/SUITE/METRIC[@SEED], looked up among cells, never taken apart.
+
+Names of systems hold slashes, colons and at-signs (`org/name`, `openai:model@http://...`), so an
+address is compared with those of all cells at hand. SYSTEM/SUITE alone means the suite's first
+primary metric. `PLACE:ADDRESS` looks in one place only: a board, or an artifact of cells.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import BadData, unknown
+from harness.records import Cell, parse
+from harness.store import Store
+
+CELLS = "cells.json"
+SHOWN = 6  # choices that an error message lists
+
+
+@dataclass(frozen=True)
+class Place:
+    """A cell and where it was found: an artifact of cells, or a board."""
+
+    where: str
+    cell: Cell
+
+    @property
+    def address(self) -> str:
+        return address(self.cell)
+
+    @property
+    def full(self) -> str:
+        return f"{self.where}:{self.address}"
+
+
+def address(cell: Cell, seed: bool = True) -> str:
+    """SYSTEM/SUITE/METRIC@SEED."""
+    name = f"{cell.system}/{cell.suite}/{cell.metric}"
+    return f"{name}@{cell.seed}" if seed else name
+
+
+def is_address(text: str) -> bool:
+    """Whether `text` can be the address of a cell; the beginning of an id never is."""
+    return "/" in text
+
+
+def cells_of_store(store: Store, beginning: str = "") -> list[Place]:
+    """Every cell of the store, or those of artifacts whose id begins so."""
+    found = []
+    for id in store.ids():
+        path = store.folder(id) / CELLS
+        if id.startswith(beginning) and path.is_file():
+            for data in json.loads(path.read_text(encoding="utf-8")):
+                # Replicates are most of a cell's bytes, and no address needs them.
+                cell = parse(Cell, {**data, "replicates": ()}, f"artifact {id}")
+                found.append(Place(id[:10], cell))
+    return found
+
+
+def find_cell(store: Store, text: str, board: Callable[[str], Path | None] | None = None) -> Cell:
+    """The one cell that an address names.
+
+    Args:
+        board: the folder of a board by its name or path, None if there is none.
+
+    Raises:
+        UnknownName: no cell has this address.
+        BadData: several have; the message lists what tells them apart.
+    """
+    for place, rest in _splits(text):
+        folder = board(place) if board is not None else None
+        if folder is not None:
+            return _one(_cells_of_board(folder, place), rest, place)
+        if len(place) >= 4 and all(character in "0123456789abcdef" for character in place):
+            known = cells_of_store(store, place)
+            if known:
+                return _one(known, rest, place)
+    return _one(cells_of_store(store), text)
+
+
+def _splits(text: str) -> list[tuple[str, str]]:
+    """PLACE and address at each colon; the first that names a place counts."""
+    return [(text[:at], text[at + 1 :]) for at, mark in enumerate(text) if mark == ":"]
+
+
+def _cells_of_board(folder: Path, name: str) -> list[Place]:
+    from leaderboards.files import read_board
+
+    return [Place(name, cell) for cell in read_board(folder)[1]]
+
+
+def _one(places: Sequence[Place], wanted: str, inside: str = "") -> Cell:
+    found = _matching(places, wanted)
+    if not found:
+        known = dict.fromkeys(address(place.cell, seed=False) for place in places)
+        raise unknown("cell", wanted, known, "crucible show lists cells")
+    if len(found) == 1:
+        return found[0].cell
+    raise BadData(
+        f'"{wanted}" names {len(found)} cells: {_listed(found, inside)}; type one of these'
+    )
+
+
+def _matching(places: Sequence[Place], wanted: str) -> list[Place]:
+    """Cells of exactly this address; else those of a system and suite, if one thing made them."""
+    exact = [p for p in places if wanted in (p.address, address(p.cell, seed=False))]
+    if exact:
+        return _distinct(exact)
+    suite = wanted.rstrip("/") + "/"
+    among = [p for p in places if p.address.startswith(suite) and _depth(p, suite)]
+    primary = [p for p in among if p.cell.primary] or among
+    made = {(p.where, p.cell.seed, *sorted(p.cell.artifacts.items())) for p in primary}
+    return _distinct(primary[:1] if len(made) == 1 else primary)
+
+
+def _depth(place: Place, beginning: str) -> bool:
+    """Whether `beginning` is SYSTEM/ or SYSTEM/SUITE/ of a cell, and not half a name."""
+    cell = place.cell
+    return beginning in (f"{cell.system}/", f"{cell.system}/{cell.suite}/")
+
+
+def _distinct(places: Iterable[Place]) -> list[Place]:
+    return list({place.full: place for place in places}.values())
+
+
+def _listed(places: Sequence[Place], inside: str) -> str:
+    """Addresses that tell the cells apart, each as it must be typed."""
+    places = sorted(places, key=lambda place: (place.address, place.where))
+    addresses = [place.address for place in places]
+    parts = []
+    for place in places[:SHOWN]:
+        twice = addresses.count(place.address) > 1
+        name = place.full if twice or inside else place.address
+        parts.append(f"{name} ({place.cell.judge}, n {place.cell.n_expected})" if twice else name)
+    more = f" and {len(places) - SHOWN} more" if len(places) > SHOWN else ""
+    return ", ".join(parts) + more

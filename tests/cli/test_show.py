@@ -1,0 +1,147 @@
+"""`crucible show`: addresses, lists, one sample, pages, and texts that attack the terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from harness.cli.main import app
+from harness.cli.plain import line, plain
+from harness.errors import CrucibleError
+from tests.hand_made import HOSTILE, HandMade, four_games, hostile_cell
+
+CELL = "target/arena_hard/score"
+
+
+@pytest.fixture
+def show(hand_made: HandMade, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """`show("target/arena_hard", "--row", "p/win")`: what it prints; errors are raised."""
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.chdir(tmp_path)
+    four_games(hand_made)
+
+    def run(*arguments: str) -> str:
+        command = ["show", *arguments, "--store", str(hand_made.store.root)]
+        done = CliRunner().invoke(app, command)
+        if done.exception is not None and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        return done.output
+
+    return run
+
+
+def test_a_cell_lists_its_samples(show) -> None:
+    said = show(CELL)
+    assert "target / arena_hard / score  50.00 %" in said
+    assert "nano:oracle" in said
+    for id in ("p/win", "p/loss", "p/torn", "p/failed"):
+        assert id in said
+    assert "contradictory" in said
+    assert "win 1, loss 1, tie 1, failed 1" in said
+    assert "no verdict found in the reply" in said
+
+
+def test_filters_search_limit_and_order(show) -> None:
+    assert "1 listed of 1 found of 4: loss 1" in show(CELL, "--filter", "verdict=loss")
+    said = show(CELL, "--filter", "category=math", "--search", "P/TORN")
+    assert "p/torn" in said
+    assert "p/win" not in said
+    assert "2 listed of 4 found" in show(CELL, "--limit", "2")
+    said = show(CELL, "--sort", "preference")
+    assert said.index("p/loss") < said.index("p/torn") < said.index("p/win")
+
+
+def test_one_sample_in_full(show) -> None:
+    said = show(CELL, "--row", "p/win")
+    for told in (
+        "Question p/win?",
+        "  answer to p/win",
+        "  other answer to p/win",
+        "shown first  baseline",
+        "read         B>>A",
+        "I say [[B>>A]]",
+        "<s>p/win",
+        "You are an impartial judge",
+        "attempts     1",
+    ):
+        assert told in said
+    assert "failure      no verdict found" in show(CELL, "--row", "failed")  # the id's end will do
+    assert said.count("You are an impartial judge") == 1
+
+
+def test_a_page_is_written_where_asked_or_under_the_name_of_the_cell(show, tmp_path: Path) -> None:
+    assert "samples-target-arena_hard-score.html: 4 samples" in show(CELL, "--html")
+    assert (tmp_path / "samples-target-arena_hard-score.html").is_file()
+    show(CELL, "--html", "mine.html", "--filter", "verdict=win")
+    assert "p/loss" not in (tmp_path / "mine.html").read_text()
+    show("--html", "first.html", CELL)
+    show(CELL, "--html", "--search", "p/win")
+    assert (tmp_path / "first.html").is_file()
+
+
+def test_an_artifact_is_shown_as_before(show, hand_made: HandMade) -> None:
+    ids = {hand_made.store.manifest(id)["operation"]: id for id in hand_made.store.ids()}
+    said = show(ids["judge_arena"][:10])
+    assert f"judge_arena  {ids['judge_arena']}" in said
+    assert "from       generations:" in said
+    assert "rows       4" in said
+    assert "{'" in said
+    assert f"cell       {ids['score_arena'][:10]}:{CELL}@0" in show(ids["score_arena"][:8])
+    assert "p/win" in show(ids["judge_arena"][:10], "--filter", "verdict=win")
+    assert "p/win" in show(ids["judge_arena"][:10], "--row", "p/win")
+
+
+def test_without_a_target_everything_is_listed(show) -> None:
+    said = show()
+    assert "judge_arena" in said
+    assert f"{CELL}@0" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--html"], f"which samples.*crucible show {CELL}@0 --html"),
+        (["target/arena_hrd"], 'no cell named "target/arena_hrd"; did you mean'),
+        ([CELL, "--filter", "verdict=los"], 'did you mean "loss"'),
+        ([CELL, "--row", "p/wim"], 'no sample named "p/wim"; did you mean "p/win"'),
+        ([CELL, "--row", "p"], '"p" is part of 4 ids'),
+        ([CELL, "--html", "no/such/folder/x.html"], "cannot be written"),
+        (["123456"], "no artifact"),
+    ],
+)
+def test_mistakes_say_what_to_type(show, arguments: list[str], message: str) -> None:
+    with pytest.raises(CrucibleError, match=message) as error:
+        show(*arguments)
+    assert "\n" not in str(error.value)
+    assert error.value.exit_code == 2
+
+
+def test_hostile_samples_neither_style_nor_move_nor_hide(show, hand_made: HandMade) -> None:
+    hostile_cell(hand_made)
+    places = [p for p in show().splitlines() if CELL in p]
+    assert places
+    ids = [
+        hand_made.store.folder(id).name
+        for id in hand_made.store.ids()
+        if hand_made.store.manifest(id)["operation"] == "judge_arena"
+        and "h0" in (hand_made.store.folder(id) / "rows.jsonl").read_text()
+    ]
+    said = show(ids[0], "--limit", "0", "--sort", "id")
+    for number in range(len(HOSTILE)):
+        said += show(ids[0], "--row", f"h{number} {HOSTILE[number][:50]}", "--sort", "id")
+        said += show(ids[0], "--row", f"h{number} {HOSTILE[number][:50]}")
+    said += show(ids[0])
+    for character in "\x1b\x07\x00\u202e\u2066\u200b\ufeff\ud800\u2028\x9b":
+        assert character not in said
+    assert "[bold red]markup[/] [/nope]" in said
+    assert "<U+001B>[31mred" in said
+    assert "<U+202E>gnp.exe" in said
+
+
+def test_plain_keeps_what_is_harmless() -> None:
+    for text in ("日本語 🦙 עברית\n\ttab", "[bold]x[/]", "a\u00a0b"):
+        assert plain(text) == text
+    assert line("a\n\n  b\x1b") == "a b<U+001B>"
+    assert len(line("x" * 10_000)) == 300
