@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -223,7 +224,13 @@ def _show_hints(console: Console, cells: Sequence[Cell], targets: Sequence[Handl
     if any(cell.n_failed for cell in cells):
         console.print("some judgments failed; the same command with --retry-failed asks again")
     for name, handle in zip(dict.fromkeys(cell.suite for cell in cells), targets):
-        console.print(f"samples of {name}: crucible show {handle.id[:10]}", highlight=False)
+        address = shlex.quote(f"{handle.id[:10]}:{cells[0].system}/{name}")
+        console.print(
+            f"samples: crucible show {address} --html",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
 
 
 def _write_board(console: Console, out: Path, wanted: Evaluation, cells: list[Cell]) -> None:
