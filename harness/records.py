@@ -41,7 +41,7 @@ def _first_problem(model: type[BaseModel], error: ValidationError) -> str:
     # A misspelt key reads as one missing and one unknown: naming the unknown one helps more.
     problem = min(error.errors(), key=lambda p: p["type"] != "extra_forbidden")
     path = [str(part) for part in problem["loc"]]
-    key = ".".join(path) or "(whole record)"
+    key = ".".join(path)
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if problem["type"] == "extra_forbidden":
         guess = nearest(path[-1], field_names(model, path[:-1]))
@@ -49,9 +49,11 @@ def _first_problem(model: type[BaseModel], error: ValidationError) -> str:
         return f'unknown key "{key}"{hint}{more}'
     if problem["type"] == "missing":
         return f'key "{key}" is missing{more}'
+    message = problem["msg"].removeprefix("Value error, ")
+    if not path:  # a rule about several keys names them itself
+        return f"expected {message[0].lower()}{message[1:]}{more}"
     found = repr(problem["input"])
     found = found if len(found) <= 60 else found[:57] + "..."
-    message = problem["msg"].removeprefix("Value error, ")
     return f'key "{key}" is {found}; expected: {message[0].lower()}{message[1:]}{more}'
 
 

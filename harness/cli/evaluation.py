@@ -51,6 +51,13 @@ class Evaluation(Record):
     seed: int = 42
     limit: int | None = None
 
+    @property
+    def title(self) -> str:
+        """What tables call the model: its reference, or the name of a file of stored outputs."""
+        if self.name or split_engine(self.ref)[0] != "stored":
+            return self.name or self.ref
+        return Path(self.ref).name.partition(".json")[0]
+
 
 def evaluate_model(
     console: Console,
@@ -74,7 +81,7 @@ def evaluate_model(
 
     plan, targets = planned(wanted)
     suites = ", ".join(wanted.suites)
-    console.print(f"[bold]{escape(wanted.name or wanted.ref)}[/bold] on {suites}", highlight=False)
+    console.print(f"[bold]{escape(wanted.title)}[/bold] on {suites}", highlight=False)
     if retry_failed:
         from harness.cli.retries import forget_failures
 
@@ -117,7 +124,7 @@ def planned(wanted: Evaluation) -> tuple[Plan, list[Handle]]:
         suite: Suite = registry.load("suites", name)
         resolved = resolve_settings(suite, edition_of(suite, wanted), settings[name])
         system = System(
-            name=wanted.name or wanted.ref,
+            name=wanted.title,
             model=model,
             scale=scale_of(resolved, FULL),
             seed=wanted.seed,
@@ -242,7 +249,7 @@ def _write_board(console: Console, out: Path, wanted: Evaluation, cells: list[Ce
     columns = [ColumnSpec(suite=c.suite, metric=c.metric) for c in cells if c.primary]
     spec = BoardSpec(
         name=out.name,
-        title=f"Evaluation of {wanted.name or wanted.ref}",
+        title=f"Evaluation of {wanted.title}",
         scale=cells[0].scale if len({cell.scale for cell in cells}) == 1 else None,
         systems=(SystemSpec(name=cells[0].system),),
         columns=tuple(columns),
