@@ -46,20 +46,91 @@ SUITES = (
         paper="arXiv 2406.11939",
     ),
     Entry(
+        "arena_hard_v0.1",
+        "harness.suites.arena_hard:V01_SUITE",
+        "the published 500 prompts against gpt-4-0314",
+        needs=("api",),
+        paper="arXiv 2406.11939",
+    ),
+    Entry(
+        "arena_hard_v2.0",
+        "harness.suites.arena_hard:V2_SUITE",
+        "the published 750 prompts, each category against a baseline of its own",
+        needs=("api",),
+        paper="arXiv 2406.11939",
+    ),
+    Entry(
         "mt_bench",
         "harness.suites.mt_bench:SUITE",
         "two-turn questions graded 1 to 10; pairwise mode",
         paper="arXiv 2306.05685",
     ),
+    Entry(
+        "mt_bench_corrected",
+        "harness.suites.mt_bench:CORRECTED_SUITE",
+        "the published questions graded beside corrected references",
+        needs=("api",),
+        paper="arXiv 2306.05685",
+    ),
+    Entry(
+        "lm_nano",
+        "harness.suites.lm_eval:LM_NANO",
+        "facts and skills of the nano world: 260 choices, 260 answers",
+        needs=("lm-eval", "train"),
+    ),
+    Entry(
+        "lm_fusellm",
+        "harness.suites.lm_eval:LM_FUSELLM",
+        "FuseLLM's list: BBH, common sense, TriviaQA, DROP, LAMBADA",
+        needs=("lm-eval", "train"),
+        paper="arXiv 2401.10491",
+    ),
+    Entry(
+        "lm_fusechat3",
+        "harness.suites.lm_eval:LM_FUSECHAT3",
+        "FuseChat-3.0's list without a judge: mathematics, knowledge, code",
+        needs=("lm-eval", "train"),
+        paper="arXiv 2503.04222",
+    ),
+    Entry(
+        "lm_eval",
+        "harness.suites.lm_eval:LM_EVAL",
+        "any tasks of lm-eval, by name",
+        needs=("lm-eval", "train"),
+    ),
 )
 
 BACKENDS = (
     Entry("hf", "harness.backends.hf:HFBackend", "transformers, in process", needs=("train",)),
+    Entry(
+        "vllm",
+        "harness.backends.vllm:VLLMBackend",
+        "vLLM's server, as a child process from an interpreter of its own",
+        needs=("train", "api"),
+    ),
+    Entry(
+        "openai",
+        "harness.backends.openai:OpenAIBackend",
+        "OpenAI and every server that speaks its language",
+        needs=("api",),
+    ),
     Entry("replay", "harness.backends.replay:ReplayBackend", "answers from stored rows"),
     Entry("oracle", "harness.nano.oracle:OracleBackend", "the nano world's judge, in process"),
 )
 
 JUDGES = (
+    Entry(
+        "openai",
+        "harness.backends.openai:open_judge",
+        "openai:<model>, or openai:<model>@<url> for any OpenAI-compatible server",
+        needs=("api",),
+    ),
+    Entry(
+        "vllm",
+        "harness.backends.vllm:open_judge",
+        "vllm:<folder or org/name>, a local model run by vLLM",
+        needs=("train", "api"),
+    ),
     Entry(
         "nano:oracle",
         "harness.nano.oracle:open_oracle",
@@ -90,6 +161,8 @@ OPERATION_MODULES = {
     "score_arena": "harness.judging.arena_scores",
     "score_mt_bench": "harness.judging.mt_bench_scores",
     "train_sft": "harness.train.sft",
+    "lm_eval_run": "harness.lm_eval.running",
+    "score_lm_eval": "harness.lm_eval.scores",
 }
 
 # Group -> where its literal table stands ("module:attribute").

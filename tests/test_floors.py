@@ -24,6 +24,7 @@ FLOORS = (
             "harness.ledger",
             "harness.costs",
             "harness.calls",
+            "harness.prices",
         ),
     ),
     (2, ("harness.chat", "harness.data", "harness.metrics", "harness.stats")),

@@ -1,0 +1,389 @@
+"""Many calls to one endpoint at once: workers, capabilities, stored responses and money.
+
+    for outcome in client.ask(calls):      # in order of completion; calls are not stored yet
+        outcome.completions or outcome.error
+
+`ask` is an ordinary generator; behind it, worker tasks take calls from a queue inside one
+background event loop, which lives as long as the client. A response is on disk before it is handed
+on. Leaving the generator, or Ctrl-C, cancels what is in flight and keeps what has arrived. Calls of
+equal key that are in flight at once share one request, whoever asked. One `ask` at a time is
+expected; several, of several threads, share limits and pool and are merely slower.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+from harness.backends.api import faults, wire
+from harness.backends.api.background import Background
+from harness.backends.api.capabilities import Capabilities
+from harness.backends.api.endpoint import Endpoint, forbid_logprobs
+from harness.backends.api.limits import Limits
+from harness.backends.api.responses import Busy, ResponseStore, Stored
+from harness.backends.base import Completion
+from harness.calls import Services
+from harness.errors import CrucibleError, StoreProblem, UserError, nearest
+from harness.prices import BATCH_SHARE, PriceList
+
+if TYPE_CHECKING:
+    from harness.backends.api.transport import Exchange, Lane
+
+_LOG = logging.getLogger(__name__)
+
+GIVE_UP = 20  # failures of the transport in a row after which the next would fail too
+PROBE_TOKENS = 16  # a call of at most this length is its own probe
+STORE_PATIENCE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a call: answers or an error.
+
+    Attributes:
+        reply: the server's body, for scores only; answers are read from it when it arrives.
+        shared: another call of the same key was asked and paid for; this is its answer.
+        cost_usd: None where the model has no price.
+    """
+
+    call: wire.Call
+    completions: tuple[Completion, ...] = ()
+    reply: dict[str, Any] | None = None
+    tokens_in: int = 0
+    tokens_out: int = 0
+    cost_usd: float | None = 0.0
+    error: str | None = None
+    shared: bool = False
+
+
+Put = Callable[["Outcome | BaseException | None"], None]
+
+
+class Client:
+    """All traffic to one endpoint; opened once per run, see `Services.get`."""
+
+    def __init__(self, endpoint: Endpoint, services: Services, store: ResponseStore | None) -> None:
+        from harness.backends.api.transport import Lane
+
+        settings = services.settings
+        self.endpoint = endpoint
+        self.settings = settings
+        self.store = store
+        self.account = services.account
+        prices = services.get(f"prices:{settings.prices}", lambda: PriceList.load(settings.prices))
+        price = prices.of(endpoint.model, endpoint.identity)
+        self.price = price.share(BATCH_SHARE) if price and settings.batch else price
+        self.lanes: list[Lane] = []
+        for url in endpoint.base_urls:
+            limits = Limits(
+                settings.concurrency, settings.requests_per_minute, settings.tokens_per_minute
+            )
+            lane = Lane(endpoint, url, limits, settings.timeout_s, settings.retries)
+            self.lanes.append(lane)
+        self.capabilities = Capabilities(endpoint, store)
+        self._flying: dict[str, asyncio.Future[Outcome]] = {}
+        self._arrived: list[tuple[Stored, asyncio.Future[None]]] = []
+        self._busy_since: float | None = None
+        self._reserved = 0
+        self._settled = asyncio.Event()
+        self._failures = 0
+        self._probing = asyncio.Lock()
+        self._background = Background(f"calls to {endpoint.model}")
+
+    def ask(self, calls: Sequence[wire.Call]) -> Iterator[Outcome]:
+        """Ask all calls; each comes back once, in order of completion.
+
+        Raises:
+            CrucibleError: the run cannot go on; what has arrived is stored.
+        """
+        yield from self.run(lambda put: self._serve(deque(calls), put))
+
+    def run(self, work: Callable[[Put], Any]) -> Iterator[Outcome]:
+        """Run a coroutine in the background and yield what it puts, until it ends."""
+        inbox: SimpleQueue[Outcome | BaseException | None] = SimpleQueue()
+
+        async def reporting() -> None:
+            end: BaseException | None = None
+            try:
+                await work(inbox.put)
+            except BaseException as error:
+                end = error
+                if isinstance(error, asyncio.CancelledError):
+                    raise
+            finally:
+                inbox.put(end)
+
+        job = self._background.start(reporting())
+        try:
+            while (item := inbox.get()) is not None:
+                if isinstance(item, asyncio.CancelledError):
+                    raise CrucibleError(f"the client of {self.endpoint.model} was closed meanwhile")
+                if isinstance(item, BaseException):
+                    raise item
+                yield item
+        finally:
+            job.stop()
+
+    def close(self) -> None:
+        async def close_lanes() -> None:
+            for lane in self.lanes:
+                await lane.close()
+
+        if not self._background.loop.is_closed():
+            self._background.call(close_lanes())
+        self._background.close()
+        if self._arrived and self.store is not None:  # another process held the file to the end
+            self.store.put([row for row, _ in self._arrived])
+
+    # Inside the loop from here on
+
+    async def _serve(self, calls: deque[wire.Call], put: Put) -> None:
+        """Let workers empty the queue; the first error that is not a row's ends them all."""
+        await self.probe(calls, put)
+        width = self.settings.concurrency * len(self.lanes)
+
+        async def work() -> None:
+            while calls:
+                put(await self.answer(calls.popleft()))
+
+        workers = [asyncio.create_task(work()) for _ in range(min(width, len(calls)))]
+        try:
+            if workers:
+                await asyncio.wait(workers, return_when=asyncio.FIRST_EXCEPTION)
+        finally:
+            for worker in workers:
+                worker.cancel()
+            ended = await asyncio.gather(*workers, return_exceptions=True)
+        problems = [e for e in ended if isinstance(e, BaseException)]
+        for problem in problems:
+            if not isinstance(problem, asyncio.CancelledError):
+                raise problem
+
+    async def probe(self, calls: deque[wire.Call], put: Put | None) -> None:
+        """Find out once what the server can do, with the cheapest call at hand.
+
+        A call of a few tokens is its own probe: it is answered and leaves the queue. Without `put`
+        it stays, and one token is asked for.
+        """
+        async with self._probing:
+            if not calls or not self.capabilities.missing(calls):
+                return
+            wanted = next((c.sampling.top_logprobs for c in calls if c.sampling.top_logprobs), None)
+            first = min(
+                calls,
+                key=lambda c: (
+                    bool(wanted) and not c.sampling.top_logprobs,
+                    c.sampling.n > 1,
+                    c.tokens_in,
+                ),
+            )
+            short = first.sampling.n == 1 and first.sampling.max_tokens <= PROBE_TOKENS
+            if short and put is not None:
+                calls.remove(first)
+                put(await self.answer(first))
+                return
+            how = first.sampling.model_copy(
+                update={"max_tokens": 1, "n": 1, "top_logprobs": wanted}
+            )
+            call = wire.chat_call(self.endpoint, first.id, first.prompt, how)  # type: ignore[arg-type]
+            try:
+                await self._paid(call)
+            except (faults.RowFault, faults.Refused) as fault:
+                _LOG.info("the probe of %s failed: %s", self.endpoint.model, fault)
+
+    async def answer(self, call: wire.Call) -> Outcome:
+        """Ask one call, or share the answer of one of equal key that is in flight.
+
+        Raises:
+            CrucibleError: the run ends.
+        """
+        while (other := self._flying.get(call.key)) is not None:
+            await asyncio.wait([other])
+            if not other.cancelled() and other.exception() is None:
+                done = other.result()
+                if done.error is None:
+                    self.account.settle(self.endpoint.model, cached=1)
+                return replace(done, call=call, shared=done.error is None, cost_usd=0.0)
+            if self._flying.get(call.key) is other:
+                del self._flying[call.key]
+        mine: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._flying[call.key] = mine
+        try:
+            outcome = await self._asked(call)
+            mine.set_result(outcome)
+            return outcome
+        finally:
+            if not mine.done():
+                mine.cancel()
+            if self._flying.get(call.key) is mine:
+                del self._flying[call.key]
+
+    async def _asked(self, call: wire.Call) -> Outcome:
+        try:
+            exchange, outcome = await self._paid(call)
+        except faults.RowFault as fault:
+            return Outcome(call, error=str(fault))
+        if call.kind != "score" and len(outcome.completions) < call.sampling.n:
+            found = f"{len(outcome.completions)} of {call.sampling.n} samples"
+            error = f"the server returned {found}; ?n=false asks for them one by one"
+            return Outcome(call, error=error)
+        await self.keep(call, exchange.text, wire.usage(exchange.reply or {}), exchange.latency_s)
+        return outcome
+
+    async def _paid(self, call: wire.Call) -> tuple[Exchange, Outcome]:
+        """Send a call, with money set aside for it, and book what it cost."""
+        reserved = await self._reserve(self.most(call))
+        booked: dict[str, Any] = {}
+        try:
+            exchange = await self._sent(call)
+            outcome = self.outcome(call, exchange.reply or {}, exchange.completions)
+            booked = {
+                "requests": 1,
+                "tokens_in": outcome.tokens_in,
+                "tokens_out": outcome.tokens_out,
+                "cost_usd": outcome.cost_usd,
+            }
+        finally:
+            self._reserved -= bool(reserved)
+            self.account.settle(self.endpoint.model, reserved, **booked)
+            self._settled.set()
+        self.check_logprobs(outcome)
+        return exchange, outcome
+
+    def most(self, call: wire.Call) -> float | None:
+        """USD that a call can cost at most; None where there is no price."""
+        return self.price.cost(call.tokens_in, call.tokens - call.tokens_in) if self.price else None
+
+    def outcome(
+        self, call: wire.Call, reply: dict[str, Any], completions: tuple[Completion, ...]
+    ) -> Outcome:
+        """Answers with their tokens and price.
+
+        A server that counts no tokens is charged the most that the call could have cost.
+        """
+        counted = wire.usage(reply)
+        cost = self.price.cost(*counted) if self.price and counted else self.most(call)
+        kept = reply if call.kind == "score" else None
+        return Outcome(call, completions, kept, *(counted or (0, 0)), cost_usd=cost)
+
+    async def _reserve(self, most_usd: float | None) -> float:
+        """Set money aside; near the limit, wait for calls in flight to cost less than they might.
+
+        Raises:
+            UserError: nothing is in flight and the limit would be passed, or there is no price.
+        """
+        while True:
+            try:
+                reserved = self.account.reserve(self.endpoint.model, most_usd)
+            except UserError:
+                if not self._reserved or most_usd is None:
+                    raise
+                self._settled.clear()
+                await self._settled.wait()
+            else:
+                self._reserved += bool(reserved)
+                return reserved
+
+    async def _sent(self, call: wire.Call) -> Exchange:
+        from harness.backends.api.transport import Exchange
+
+        lane = min(self.lanes, key=lambda lane: lane.assigned)
+        for _ in range(2):
+            exchange = Exchange(call)
+            field = self.capabilities.token_field
+            lane.assigned += 1
+            try:
+                await lane.post(exchange, wire.body(call, self.endpoint, field))
+            except faults.NeedsOtherField:
+                self.capabilities.other_field(field)
+                continue
+            except faults.RowFault as fault:
+                self._failed(lane, exchange, str(fault))
+                raise
+            except faults.UnknownModel as error:
+                raise await _with_names(lane, self.endpoint, error) from None
+            finally:
+                lane.assigned -= 1
+            self._failures = 0
+            self.capabilities.answered(call, exchange.completions)
+            return exchange
+        raise UserError(
+            f"{self.endpoint.model} at {lane.url} takes neither max_tokens nor "
+            f"max_completion_tokens (row {call.id})"
+        )
+
+    def _failed(self, lane: Lane, exchange: Exchange, said: str) -> None:
+        """Count failures of the transport; too many in a row, or no way to connect, end the run."""
+        if exchange.fault.startswith("status 4"):
+            return
+        self._failures += 1
+        never = exchange.fault.startswith(faults.NO_CONNECTION) and not self.capabilities.reached
+        if never or self._failures >= GIVE_UP:
+            times = f"{self._failures} requests in a row failed, the last: " if not never else ""
+            raise faults.unreachable(lane.url, times + said)
+
+    def check_logprobs(self, outcome: Outcome) -> None:
+        """Refuse answers without the log-probabilities that were asked for.
+
+        Raises:
+            UserError: what to use instead.
+        """
+        if outcome.call.kind == "score" or outcome.call.sampling.top_logprobs is None:
+            return
+        for completion in outcome.completions:
+            if not completion.top_logprobs and completion.text:
+                raise forbid_logprobs(self.endpoint)
+
+    async def keep(
+        self, call: wire.Call, text: str, used: tuple[int, int] | None, latency_s: float | None
+    ) -> None:
+        """Store a response; returns when it is on disk."""
+        if self.store is None:
+            return
+        tokens_in, tokens_out = used or (None, None)
+        now = time.time()
+        row = Stored(call.key, self.endpoint.model, text, tokens_in, tokens_out, latency_s, now)
+        loop = asyncio.get_running_loop()
+        written: asyncio.Future[None] = loop.create_future()
+        if not self._arrived:
+            loop.call_soon(self._write)  # whatever else arrives in this turn goes along
+        self._arrived.append((row, written))
+        await asyncio.shield(written)
+
+    def _write(self) -> None:
+        assert self.store is not None
+        problem: CrucibleError | None = None
+        try:
+            self.store.put([row for row, _ in self._arrived], wait=False)
+        except Busy:
+            now = time.monotonic()
+            self._busy_since = self._busy_since or now
+            if now - self._busy_since < STORE_PATIENCE_S:
+                asyncio.get_running_loop().call_later(0.05, self._write)
+                return
+            problem = StoreProblem(f"{self.store.path} is locked by another process")
+        except CrucibleError as error:
+            problem = error
+        arrived, self._arrived, self._busy_since = self._arrived, [], None
+        for _, written in arrived:
+            if problem is None:
+                written.set_result(None)
+            else:
+                written.set_exception(problem)
+
+
+async def _with_names(lane: Lane, endpoint: Endpoint, error: UserError) -> UserError:
+    """An unknown model, with the ones that the server has."""
+    names = await lane.models()
+    if not names or endpoint.model in names:
+        return error
+    guess = nearest(endpoint.model, names)
+    shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+    hint = f'; did you mean "{guess}"?' if guess else ""
+    return type(error)(f"{error}; it has {shown}{hint}")

@@ -1,0 +1,220 @@
+"""Where a hosted model is, by which key, and what identifies it.
+
+    Endpoint.parse("gpt-4-1106-preview")                        OpenAI, $OPENAI_API_KEY
+    Endpoint.parse("judge@http://127.0.0.1:8000/v1")            a server of yours, no key
+    Endpoint.parse("m@https://host/v1", {"key": "HOST_KEY"})    the key in $HOST_KEY
+    Endpoint.parse("m@http://a/v1,http://b/v1")                 replicas of one model
+
+A key is sent only where the user means it to go: $OPENAI_API_KEY to OpenAI or to
+$OPENAI_BASE_URL, and to a URL that stands in a reference only the variable that `key` names. The
+key itself is read when the first call goes out and is part of no record.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from ipaddress import ip_address
+from typing import Literal
+from urllib.parse import urlsplit, urlunsplit
+
+from harness.errors import BadRecord, EnvironmentProblem, UserError
+from harness.hashing import digest
+from harness.prices import PROVIDER
+from harness.records import Record, parse
+
+DEFAULT_URL = "https://api.openai.com/v1"
+DEFAULT_KEY = "OPENAI_API_KEY"
+
+TokenField = Literal["max_tokens", "max_completion_tokens"]
+
+_URL_MARK = re.compile(r"@(?=[A-Za-z][A-Za-z0-9+.-]*://)")
+_BARE_URL = re.compile(r"@((?:localhost|[\w.-]+:\d+)(?:/\S*)?)$")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+class Options(Record):
+    """What may stand behind "?" in a reference; None leaves it to the client to find out.
+
+    Attributes:
+        key: environment variable that holds the API key.
+        identity: what stands in keys and fingerprints instead of the URL.
+        max_tokens_field: how the server calls the limit of an answer's length.
+        logprobs: false: the server returns no log-probabilities.
+        seed, temperature: false: do not send it (temperature includes top_p).
+        n: false: several samples of one prompt are asked for one by one.
+        system: false: a system message goes before the first user message.
+    """
+
+    key: str | None = None
+    identity: str | None = None
+    max_tokens_field: TokenField | None = None
+    logprobs: bool | None = None
+    seed: bool | None = None
+    n: bool | None = None
+    system: bool | None = None
+    temperature: bool | None = None
+
+
+class Endpoint(Record):
+    """A model behind one URL or several replicas.
+
+    Attributes:
+        base_urls: without user information; the first also receives files and batches.
+        key_variable: environment variable of the key; None sends none.
+        identity: stands in keys and fingerprints; never a secret.
+        ambient: OpenAI, or $OPENAI_BASE_URL: organisation and project headers of the environment
+            may go there too.
+        max_tokens_field ... temperature: as in `Options`; set only by the user.
+    """
+
+    model: str
+    base_urls: tuple[str, ...]
+    key_variable: str | None = None
+    identity: str
+    ambient: bool = False
+    max_tokens_field: TokenField | None = None
+    logprobs: bool | None = None
+    seed: bool | None = None
+    n: bool | None = None
+    system: bool | None = None
+    temperature: bool | None = None
+
+    @classmethod
+    def parse(cls, ref: str, options: Mapping[str, str] | None = None) -> Endpoint:
+        """The endpoint that "MODEL[@URL[,URL...]]" and options name; no network, no key.
+
+        Raises:
+            BadRecord: no model, a URL that is none or carries a secret, an unknown option.
+        """
+        given = parse(Options, dict(options or {}), f"openai:{_shown(ref)}")
+        model, typed = _split(ref)
+        urls = tuple(_base_url(url, ref) for url in typed)
+        base = os.environ.get("OPENAI_BASE_URL", "").strip()
+        default = _base_url(base, "$OPENAI_BASE_URL") if base else DEFAULT_URL
+        ambient = not urls or urls == (DEFAULT_URL,)
+        urls = urls or (default,)
+        if given.key is not None and not _VARIABLE.fullmatch(given.key):
+            raise BadRecord(
+                f"openai:{_shown(ref)}: key names an environment variable, as in key=MY_KEY; what "
+                "was given is no such name (never put a key itself into a reference)"
+            )
+        flags = given.model_dump(exclude={"key", "identity"}, exclude_none=True)
+        return cls(
+            model=model,
+            base_urls=urls,
+            key_variable=given.key or (DEFAULT_KEY if ambient else None),
+            identity=given.identity or _identity(urls),
+            ambient=ambient,
+            **flags,
+        )
+
+    @property
+    def overrides(self) -> dict[str, str | bool]:
+        """What the user has said about the server, and nothing that was found out."""
+        fields = {"max_tokens_field", "logprobs", "seed", "n", "system", "temperature"}
+        return self.model_dump(include=fields, exclude_none=True)
+
+    def fingerprint(self, kind: str) -> str:
+        """Identifies the model and how it is asked; needs neither network nor key."""
+        parts = [kind, self.identity, self.model, self.overrides]
+        return f"openai:{self.model}/{digest(parts)[:16]}"
+
+    def api_key(self) -> str | None:
+        """The key to send, read from the environment now.
+
+        Raises:
+            EnvironmentProblem: the variable is not set or holds something that is no key.
+        """
+        if self.key_variable is None:
+            return None
+        key = os.environ.get(self.key_variable, "").strip()
+        if not key:
+            raise EnvironmentProblem(
+                f"{self.key_variable} is not set; {self.model} at {self.base_urls[0]} needs a key: "
+                f"export {self.key_variable}=..., or name another variable with ?key=VARIABLE"
+            )
+        if not key.isascii() or not key.isprintable() or " " in key:
+            raise EnvironmentProblem(
+                f"{self.key_variable} holds blanks or characters that no key has; set it again"
+            )
+        return key
+
+
+def is_loopback(url: str) -> bool:
+    """Whether a URL leads to this machine.
+
+    >>> is_loopback("http://127.0.0.1:8000/v1"), is_loopback("https://api.openai.com/v1")
+    (True, False)
+    """
+    host = urlsplit(url).hostname or ""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _split(ref: str) -> tuple[str, list[str]]:
+    mark = _URL_MARK.search(ref)
+    if mark is None:
+        bare = _BARE_URL.search(ref)
+        if bare is not None:
+            raise BadRecord(
+                f"openai:{_shown(ref)}: a URL starts with http:// or https://, as in "
+                f"{ref[: bare.start()]}@http://{bare[1]}"
+            )
+        model, urls = ref, []
+    else:
+        model, urls = ref[: mark.start()], ref[mark.end() :].split(",")
+    if not model.strip() or model != model.strip():
+        raise BadRecord(
+            f'"openai:{_shown(ref)}" names no model; expected openai:<model>[@<url>], for example '
+            "openai:gpt-4-1106-preview or openai:my-judge@http://127.0.0.1:8000/v1"
+        )
+    return model, urls
+
+
+def _base_url(url: str, where: str) -> str:
+    """The URL without query, fragment and trailing slash."""
+    where = _shown(where)
+    try:
+        parts = urlsplit(url.strip())
+        _ = parts.port
+    except ValueError as error:
+        raise BadRecord(f"{where}: not a URL ({error})") from None
+    if parts.scheme not in ("http", "https"):
+        raise BadRecord(
+            f'{where}: found a URL of the kind "{parts.scheme}"; expected http:// or https://'
+        )
+    if parts.username is not None or parts.password is not None:
+        raise BadRecord(
+            f"{where}: the URL holds a user name or password, and references are stored and shown; "
+            "put the secret into an environment variable and name it with ?key=VARIABLE"
+        )
+    if not parts.hostname:
+        raise BadRecord(f"{where}: the URL has no host; expected http://host:port/v1")
+    if parts.query:
+        raise BadRecord(f"{where}: a base URL has no query; expected http://host:port/v1")
+    return urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/"), "", ""))
+
+
+def _identity(urls: tuple[str, ...]) -> str:
+    return PROVIDER if urls == (DEFAULT_URL,) else ",".join(sorted(urls))
+
+
+def _shown(ref: str) -> str:
+    """A reference for a message, without user information and query."""
+    return re.sub(r"(://)[^/,@]*@", r"\1...@", ref).partition("?")[0]
+
+
+def forbid_logprobs(endpoint: Endpoint) -> UserError:
+    """The error for a judge that must return log-probabilities and does not."""
+    return UserError(
+        f"{endpoint.model} at {endpoint.base_urls[0]} returns no log-probabilities, and alpaca's "
+        "published protocol reads the verdict from those of the first token: choose a model or "
+        "server that returns them, or an annotator that reads the reply's text "
+        "(--set alpaca_eval2.annotator=<name>); numbers of the two are not comparable"
+    )

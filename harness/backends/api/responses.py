@@ -1,0 +1,326 @@
+"""The file of stored responses: SQLite, one row per call, written before anybody sees the answer.
+
+    store = ResponseStore(Path("responses.sqlite"))
+    store.put([Stored(key, model, body, tokens_in, tokens_out, latency_s, time)])
+    found = store.get(keys)
+
+Several processes and threads may share a file (write-ahead log, one short transaction per group of
+arrivals). A committed row outlives `kill -9` of the process; after a power cut the file is sound
+and may lack its last rows. A file or folder that cannot be written still answers what it holds.
+Rows hold the server's body as it came and never a key or a URL's secrets.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any, cast
+
+from harness.errors import BadData, StoreProblem
+from harness.store import disk_errors
+
+FORMAT = 1
+LOOKUP = 500  # keys per query; SQLite's limit on variables is at least 999
+MAGIC = b"SQLite format 3\0"  # how each of its files begins
+BUSY_S = 0.1  # most one statement waits for another process
+PATIENCE_S = 60.0  # most a caller that may block waits
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS responses (
+    key BLOB NOT NULL UNIQUE, model TEXT NOT NULL, body TEXT NOT NULL,
+    tokens_in INTEGER, tokens_out INTEGER, latency_s REAL, time REAL NOT NULL
+);
+CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One response.
+
+    Attributes:
+        key: 64 hexadecimal digits, see `wire.Call`.
+        body: the server's JSON, complete.
+        tokens_in, tokens_out: None where the server did not count them.
+        time: when it arrived, seconds since 1970.
+    """
+
+    key: str
+    model: str
+    body: str
+    tokens_in: int | None
+    tokens_out: int | None
+    latency_s: float | None
+    time: float
+
+
+class Busy(Exception):
+    """Another process is writing; try again."""
+
+
+class ResponseStore:
+    """Stored responses and a few notes about endpoints and batches.
+
+    Raises:
+        StoreProblem: the file is damaged, of a newer version, or cannot be made; names it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        self._lock = threading.Lock()
+        self.read_only = False
+        with disk_errors(self.path.parent), self._problems():
+            self._connection = self._open()
+
+    def _open(self) -> sqlite3.Connection:
+        if self.path.is_file():
+            with self.path.open("rb") as stream:
+                head = stream.read(len(MAGIC))
+            if head not in (b"", MAGIC):  # SQLite itself overwrites some of these
+                raise self._damaged("it is no SQLite file")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            connection = self._connect("rwc")
+            self._patiently(lambda: self._prepare(connection))
+            return connection
+        except (OSError, sqlite3.OperationalError):
+            if not self.path.is_file():
+                raise
+        self.read_only = True
+        return self._open_read_only()
+
+    def _connect(self, mode: str) -> sqlite3.Connection:
+        return sqlite3.connect(
+            f"{self.path.as_uri()}?mode={mode}",
+            uri=True,
+            timeout=BUSY_S,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version > FORMAT:
+            raise StoreProblem(
+                f"{self.path} has format {version}, this version reads up to {FORMAT}; upgrade "
+                "crucible-bench or move the file away"
+            )
+        if version < FORMAT:
+            connection.execute("PRAGMA journal_mode=WAL")
+            script = f"BEGIN IMMEDIATE;{_SCHEMA}PRAGMA user_version={FORMAT};COMMIT"
+            connection.executescript(script)
+        else:
+            # Fails now, not at the first response, where the folder cannot be written.
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("UPDATE notes SET value = value WHERE name = ''")
+            connection.execute("ROLLBACK")
+        # Survives the death of the process; only a power cut can take the last rows back.
+        connection.execute("PRAGMA synchronous=NORMAL")
+
+    def _open_read_only(self) -> sqlite3.Connection:
+        """For a folder that cannot be written: with the log where one is left, else without."""
+        log = self.path.with_name(self.path.name + "-wal")
+        modes = ["ro"] if log.exists() and log.stat().st_size else ["ro", "ro&immutable=1"]
+        for mode in modes:
+            connection = self._connect(mode)
+            try:
+                connection.execute("SELECT count(*) FROM notes").fetchone()
+                return connection
+            except sqlite3.OperationalError:
+                connection.close()
+        raise StoreProblem(
+            f"{self.path} cannot be read: its folder is read-only and the write-ahead log beside "
+            "it was not folded in; copy both files to a folder of yours and read them there"
+        )
+
+    # Responses
+
+    def get(self, keys: Sequence[str]) -> dict[str, Stored]:
+        """The stored responses among `keys`."""
+        found: dict[str, Stored] = {}
+        for start in range(0, len(keys), LOOKUP):
+            part = [bytes.fromhex(key) for key in keys[start : start + LOOKUP]]
+            marks = ",".join("?" * len(part))
+            query = f"SELECT * FROM responses WHERE key IN ({marks})"
+            for key, *rest in self._rows(query, part):
+                row = Stored(key.hex(), *rest)
+                found[row.key] = row
+        return found
+
+    def put(self, rows: Sequence[Stored], *, wait: bool = True) -> None:
+        """Store rows in one transaction; a key that is there keeps its first response.
+
+        Raises:
+            Busy: another process is writing, and the caller did not want to wait.
+            StoreProblem: the disk is full, or the file cannot be written.
+        """
+        values = [
+            (bytes.fromhex(r.key), r.model, r.body, r.tokens_in, r.tokens_out, r.latency_s, r.time)
+            for r in rows
+        ]
+        statement = "INSERT OR IGNORE INTO responses VALUES (?, ?, ?, ?, ?, ?, ?)"
+        self._write(statement, values, PATIENCE_S if wait else 0)
+
+    def __len__(self) -> int:
+        return int(self._rows("SELECT count(*) FROM responses", [])[0][0])
+
+    def all(self) -> Iterator[Stored]:
+        """Every response, in order of arrival."""
+        last = 0
+        while True:
+            query = "SELECT rowid, * FROM responses WHERE rowid > ? ORDER BY rowid LIMIT 1000"
+            rows = self._rows(query, [last])
+            if not rows:
+                return
+            for rowid, key, *rest in rows:
+                last = rowid
+                yield Stored(key.hex(), *rest)
+
+    # Notes
+
+    def note(self, name: str) -> dict[str, Any] | None:
+        """What was noted under a name."""
+        rows = self._rows("SELECT value FROM notes WHERE name = ?", [name])
+        return cast("dict[str, Any]", json.loads(rows[0][0])) if rows else None
+
+    def notes(self, prefix: str) -> dict[str, dict[str, Any]]:
+        """All notes whose name begins with `prefix`."""
+        query = "SELECT name, value FROM notes WHERE substr(name, 1, ?) = ?"
+        return {name: json.loads(value) for name, value in self._rows(query, [len(prefix), prefix])}
+
+    def write_note(self, name: str, value: dict[str, Any] | None) -> None:
+        """Note something, over what stood there; None removes it. Nothing in a read-only file."""
+        if self.read_only:
+            return
+        if value is None:
+            self._write("DELETE FROM notes WHERE name = ?", [(name,)])
+        else:
+            text = json.dumps(value)
+            self._write("INSERT OR REPLACE INTO notes VALUES (?, ?)", [(name, text)])
+
+    def close(self) -> None:
+        with self._lock:
+            self._connection.close()
+
+    # One connection, one statement or transaction at a time
+
+    def _rows(self, query: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        with self._problems(), self._lock:
+            return self._patiently(lambda: self._connection.execute(query, values).fetchall())
+
+    def _write(
+        self,
+        statement: str,
+        values: Sequence[tuple[Any, ...]],
+        patience_s: float = PATIENCE_S,
+    ) -> None:
+        if self.read_only:
+            raise StoreProblem(
+                f"{self.path} cannot be written, so new responses have no place; make it writable, "
+                "or run with --offline where everything is stored"
+            )
+
+        def transaction() -> None:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                self._connection.executemany(statement, values)
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+
+        with self._problems(), self._lock:
+            self._patiently(transaction, patience_s)
+
+    def _patiently(self, work: Any, patience_s: float = PATIENCE_S) -> Any:
+        """Do `work`, again while another process holds the file."""
+        end = time.monotonic() + patience_s
+        while True:
+            try:
+                return work()
+            except sqlite3.OperationalError as error:
+                if _code(error) not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                    raise
+                if not patience_s:
+                    raise Busy from None
+                if time.monotonic() >= end:
+                    raise
+                time.sleep(0.01)
+
+    @contextmanager
+    def _problems(self) -> Iterator[None]:
+        """Turn SQLite's errors into one clear line."""
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            code = _code(error)
+            if code == sqlite3.SQLITE_FULL:
+                raise StoreProblem(
+                    f"no space left for {self.path}; what was answered before is stored: free some "
+                    "space and run again"
+                ) from None
+            if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+                raise self._damaged(str(error)) from None
+            hint = " (is the disk full?)" if code == sqlite3.SQLITE_IOERR else ""
+            raise StoreProblem(f"{self.path} cannot be used: {error}{hint}") from None
+
+    def _damaged(self, why: str) -> StoreProblem:
+        return StoreProblem(
+            f"{self.path} is not a sound file of responses ({why}); restore it from a copy, or "
+            "move it away and run again"
+        )
+
+
+def _code(error: sqlite3.Error) -> int:
+    """SQLite's primary result code; 0 for errors of the module itself."""
+    return int(getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF
+
+
+def export_responses(store: ResponseStore, path: Path) -> int:
+    """Write all responses as JSON lines, compressed where the name ends in .gz; how many."""
+    count = 0
+    with disk_errors(path.parent), _text(path, "wt") as stream:
+        for row in store.all():
+            stream.write(json.dumps(asdict(row), ensure_ascii=False) + "\n")
+            count += 1
+    return count
+
+
+def import_responses(store: ResponseStore, path: Path) -> int:
+    """Add responses that `export_responses` wrote; stored ones stay. Returns how many were read.
+
+    Raises:
+        BadData: a line that is not a response, by number.
+    """
+    count = 0
+    rows: list[Stored] = []
+    with _text(path, "rt") as stream:
+        for count, line in enumerate(stream, 1):
+            try:
+                row = Stored(**json.loads(line))
+                json.loads(row.body)
+                rows.append(row)
+                sound = len(bytes.fromhex(row.key)) == 32
+            except (TypeError, ValueError):
+                sound = False
+            if not sound:
+                raise BadData(f"{path}, line {count}: not a stored response")
+            if len(rows) >= 1000:
+                store.put(rows)
+                rows = []
+    store.put(rows)
+    return count
+
+
+def _text(path: Path, mode: str) -> IO[str]:
+    if path.suffix == ".gz":
+        return cast("IO[str]", gzip.open(path, mode, encoding="utf-8"))
+    return cast("IO[str]", path.open(mode, encoding="utf-8"))

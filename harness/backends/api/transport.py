@@ -1,0 +1,273 @@
+"""One attempt: the openai SDK's client on an HTTP client that judges what comes back.
+
+The SDK retries, with backoff and the server's Retry-After, whatever its HTTP client reports as a
+transport fault. `GuardedClient.send` is that client's one method: it waits for the endpoint's
+limits, gives each attempt its time, reads the whole body, and reports a body that is no answer (an
+error with status 200, broken JSON, one cut off) as a fault too, so that all of them share one count
+of retries. It follows no redirect and sends a key only where the endpoint says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import ssl
+import time
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+from harness.backends.api import faults, wire
+from harness.backends.api.endpoint import Endpoint, is_loopback
+from harness.backends.api.limits import Limits
+from harness.backends.base import Completion
+from harness.errors import MissingExtra
+
+try:
+    import aiohttp
+    import httpx2
+    import openai
+except ImportError:
+    raise MissingExtra("openai and aiohttp", "api") from None
+
+_LOG = logging.getLogger(__name__)
+
+CONNECT_S = 30.0  # most one connection may take to open
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One call with all its attempts, and what came of it.
+
+    Attributes:
+        fault: what went wrong last, for the message when all attempts are used up.
+    """
+
+    call: wire.Call
+    attempts: int = 0
+    fault: str = ""
+    text: str = ""
+    reply: dict[str, Any] | None = None
+    completions: tuple[Completion, ...] = ()
+    latency_s: float = 0.0
+
+
+_JSON = {"Content-Type": "application/json"}
+
+# Set while a call is under way; the SDK offers no way to hand something to its HTTP client.
+_EXCHANGE: ContextVar[Exchange | None] = ContextVar("exchange", default=None)
+
+
+class GuardedClient(openai.DefaultAioHttpClient):  # type: ignore[misc]
+    """The HTTP client of one base URL."""
+
+    def __init__(
+        self, url: str, limits: Limits, timeout_s: float, scrub: faults.Scrub, endpoint: Endpoint
+    ) -> None:
+        super().__init__(
+            follow_redirects=False,
+            # A proxy of the environment is for the network, never for this machine.
+            trust_env=not is_loopback(url),
+            limits=httpx2.Limits(
+                max_connections=limits.most + 8, max_keepalive_connections=limits.most + 8
+            ),
+        )
+        self._url = url
+        self._limits = limits
+        self._timeout_s = timeout_s
+        self._scrub = scrub
+        self._endpoint = endpoint
+        self._parsed: dict[str, httpx2.URL] = {}
+        self._greeted = False  # something has come back, or its absence was reported
+
+    def build_request(
+        self, method: str, url: Any, *, content: Any = None, **options: Any
+    ) -> httpx2.Request:
+        """A call's request, made in a third of the usual time: its URL is always the same."""
+        if _EXCHANGE.get() is None or content is None:
+            return super().build_request(method, url, content=content, **options)
+        known = self._parsed.get(url)
+        if known is None:
+            known = self._parsed[url] = httpx2.URL(url)
+        times = {"timeout": options["timeout"].as_dict()}
+        headers = options["headers"]
+        return httpx2.Request(method, known, headers=headers, content=content, extensions=times)
+
+    async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
+        if self._endpoint.key_variable is None:  # the SDK insists on a header
+            request.headers.pop("authorization", None)
+        exchange = _EXCHANGE.get()
+        if exchange is None:  # files, batches, lists of models
+            return await super().send(request, **options)
+        started = await self._limits.enter(exchange.call.tokens)
+        used = 0
+        try:
+            exchange.attempts += 1
+            begun = time.monotonic()
+            response = await self._attempt(exchange, request, options)
+            self._greeted = True
+            exchange.latency_s = time.monotonic() - begun
+            self._limits.observe(response.headers)
+            if response.status_code == 200:
+                used = self._accept(exchange, response)
+            else:
+                self._reject(exchange, response, started)
+            return response
+        finally:
+            self._limits.unused(exchange.call.tokens - used)
+            self._limits.leave()
+
+    async def _attempt(
+        self, exchange: Exchange, request: httpx2.Request, options: dict[str, Any]
+    ) -> httpx2.Response:
+        try:
+            return await self._timed(exchange, request, options)
+        except httpx2.RequestError:
+            if not self._greeted:
+                self._greeted = True
+                _LOG.warning("%s: %s; trying again", self._url, exchange.fault)
+            raise
+
+    async def _timed(
+        self, exchange: Exchange, request: httpx2.Request, options: dict[str, Any]
+    ) -> httpx2.Response:
+        try:
+            # The HTTP client's own time-outs are for silence; this one is for the whole attempt.
+            async with asyncio.timeout(self._timeout_s):
+                return await super().send(request, **options)
+        except (httpx2.RequestError, aiohttp.ClientError, OSError) as error:
+            exchange.fault = self._described(error)
+            if isinstance(error, httpx2.RequestError):
+                raise
+            raise httpx2.ReadError(exchange.fault, request=request) from None
+
+    def _described(self, error: Exception) -> str:
+        """What went wrong with an attempt, by the error at its root.
+
+        Raises:
+            EnvironmentProblem: the TLS handshake failed; trying again cannot help.
+        """
+        # The adapter below the SDK gives most of aiohttp's errors one name.
+        root = error if error.__cause__ is None else error.__cause__
+        said = self._scrub.text(" ".join(str(root).split())) or type(root).__name__
+        if isinstance(root, ssl.SSLError | aiohttp.ClientSSLError):
+            raise faults.untrusted(self._url, said) from None
+        if isinstance(root, TimeoutError | httpx2.TimeoutException):
+            return f"no answer within {self._timeout_s:g} s"
+        if isinstance(root, aiohttp.ClientConnectorError | aiohttp.ClientProxyConnectionError):
+            return f"{faults.NO_CONNECTION} ({said})"
+        if isinstance(root, aiohttp.ClientPayloadError):
+            return "the body was cut off"
+        if isinstance(root, ConnectionError | aiohttp.ClientConnectionError):
+            return "the connection was lost"
+        return f"the transfer failed ({said})"
+
+    def _accept(self, exchange: Exchange, response: httpx2.Response) -> int:
+        """Read a body with status 200; returns the tokens it says were used."""
+        text = self._scrub.body(response.content.decode(errors="replace"))
+        try:
+            reply = wire.parse(text)
+            exchange.completions = wire.read(exchange.call, reply)
+        except ValueError as error:
+            broken = isinstance(error, json.JSONDecodeError)
+            said = "the reply is not JSON" if broken else self._scrub.text(str(error))
+            exchange.fault = said
+            raise httpx2.RemoteProtocolError(said, request=response.request) from None
+        exchange.text, exchange.reply = text, reply
+        self._limits.succeeded()
+        return sum(wire.usage(reply) or (exchange.call.tokens,))
+
+    def _reject(self, exchange: Exchange, response: httpx2.Response, started: float) -> None:
+        """Note why, and end the run where waiting cannot help."""
+        said, code = faults.server_message(response.content, self._scrub)
+        exchange.fault = f"status {response.status_code}: {said}"
+        if 300 <= response.status_code < 400:
+            target = response.headers.get("location", "")
+            raise faults.redirected(self._url, target, exchange.call.id)
+        if response.status_code == 429:
+            if code == "insufficient_quota":
+                raise self.refusal(exchange, 429, response.content)
+            self._limits.rate_limited(started)
+
+    def refusal(self, exchange: Exchange, status: int, content: bytes) -> Exception:
+        """The error that a status stands for."""
+        said, code = faults.server_message(content, self._scrub)
+        call = exchange.call
+        wanted = call.sampling.top_logprobs is not None
+        return faults.refused(self._endpoint, self._url, status, said, code, call.id, wanted)
+
+
+class Lane:
+    """The SDK's client for one base URL; used inside one event loop only."""
+
+    def __init__(
+        self, endpoint: Endpoint, url: str, limits: Limits, timeout_s: float, retries: int
+    ) -> None:
+        key = endpoint.api_key()
+        self.url = url
+        self.limits = limits
+        self.assigned = 0  # calls under way, those that wait for a retry included
+        self.scrub = faults.Scrub(key)
+        self._http = GuardedClient(url, limits, timeout_s, self.scrub, endpoint)
+        self.sdk = openai.AsyncOpenAI(
+            api_key=key or "none",
+            base_url=url,
+            http_client=self._http,
+            max_retries=retries,
+            timeout=httpx2.Timeout(timeout_s, connect=min(timeout_s, CONNECT_S), pool=None),
+            default_headers=_own_headers(endpoint, key),
+        )
+        if not endpoint.ambient:
+            self.sdk.organization = self.sdk.project = None
+
+    async def post(self, exchange: Exchange, body: dict[str, Any]) -> None:
+        """Send a call until it is answered or its attempts are used up.
+
+        Raises:
+            RowFault: the row fails.
+            NeedsOtherField: see there.
+            CrucibleError: the run ends.
+        """
+        failure: Exception | None = None
+        mark = _EXCHANGE.set(exchange)
+        try:
+            await self.sdk.post(
+                wire.PATHS[exchange.call.kind],
+                cast_to=httpx2.Response,
+                content=json.dumps(body, ensure_ascii=False).encode(errors="backslashreplace"),
+                options={"headers": _JSON, "idempotency_key": exchange.call.key},
+            )
+        except openai.APIStatusError as error:
+            failure = self._http.refusal(exchange, error.status_code, error.response.content)
+        except openai.APIConnectionError:
+            tries = f" (attempt {exchange.attempts})" if exchange.attempts > 1 else ""
+            failure = faults.RowFault(exchange.fault + tries)
+        finally:
+            _EXCHANGE.reset(mark)
+        if (
+            failure is not None
+        ):  # raised here: the SDK's error, whose text may hold a key, stays out
+            raise failure
+
+    async def models(self) -> list[str]:
+        """Names of the models that the server lists; none where it does not."""
+        try:
+            listed = await self.sdk.with_options(timeout=5.0, max_retries=0).models.list()
+            return sorted(str(model.id) for model in listed.data)
+        except Exception:  # a courtesy for a message: whatever goes wrong, there is no list
+            return []
+
+    async def close(self) -> None:
+        await self.sdk.close()
+
+
+def _own_headers(endpoint: Endpoint, key: str | None) -> dict[str, Any]:
+    """What replaces headers that the SDK takes from the environment, for any other server."""
+    if endpoint.ambient:
+        return {}
+    lines = os.environ.get("OPENAI_CUSTOM_HEADERS", "").split("\n")
+    names = [line.partition(":")[0].strip() for line in lines if ":" in line]
+    withheld = {name: openai.Omit() for name in names if name.lower() != "authorization"}
+    return {**withheld, "Authorization": f"Bearer {key or 'none'}"}

@@ -1,0 +1,279 @@
+"""Requests as bodies and keys; bodies as completions and scores.
+
+A call's key is a digest of everything that shapes its answer and of nothing else: neither the
+request's id, nor a URL, nor an API key. Two runs that ask the same get the same stored response.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+from pydantic_core import from_json
+
+from harness.backends.api.endpoint import Endpoint
+from harness.backends.base import Completion, Finish, Message, Sampling, Score
+from harness.hashing import canonical_json, seed_from
+
+SCHEMA = 1
+BYTES_PER_TOKEN = 3  # of UTF-8, at least: an upper bound on tokens for all but unusual text
+IMPOSSIBLE = -9000.0  # servers write -9999 for a token that cannot come
+
+Kind = Literal["chat", "completions", "score"]
+PATHS: dict[Kind, str] = {
+    "chat": "/chat/completions",
+    "completions": "/completions",
+    "score": "/completions",
+}
+Tops = tuple[tuple[tuple[str, float], ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One body to send.
+
+    Attributes:
+        id: of the request it belongs to, for messages.
+        key: 64 hexadecimal digits; what its response is stored under.
+        prompt: messages for "chat", else token ids.
+        tokens_in: most tokens the prompt can have.
+    """
+
+    id: str
+    key: str
+    kind: Kind
+    prompt: tuple[Message, ...] | tuple[int, ...]
+    sampling: Sampling
+    tokens_in: int
+
+    @property
+    def tokens(self) -> int:
+        """Most tokens, read and written, that the call can cost."""
+        return self.tokens_in + self.sampling.n * self.sampling.max_tokens
+
+
+def chat_call(endpoint: Endpoint, id: str, messages: tuple[Message, ...], how: Sampling) -> Call:
+    """A call with messages."""
+    shown = [[message.role, message.content] for message in messages]
+    size = sum(len(message.content.encode(errors="replace")) + 24 for message in messages)
+    key = _key(endpoint, "chat", shown, how)
+    return Call(id, key, "chat", messages, how, size // BYTES_PER_TOKEN + 1)
+
+
+def token_call(endpoint: Endpoint, id: str, kind: Kind, ids: Sequence[int], how: Sampling) -> Call:
+    """A call with token ids, for answers ("completions") or their log-probabilities ("score")."""
+    prompt = tuple(ids)
+    return Call(id, _key(endpoint, kind, prompt, how), kind, prompt, how, len(prompt))
+
+
+def _key(endpoint: Endpoint, kind: Kind, prompt: object, how: Sampling) -> str:
+    parts = {
+        "schema": SCHEMA,
+        "kind": kind,
+        "identity": endpoint.identity,
+        "model": endpoint.model,
+        "prompt": prompt,
+        "sampling": _settings(how),
+    }
+    # What the user changed about the body itself; how a limit is called changes no answer.
+    changed = {k: v for k, v in endpoint.overrides.items() if k in _SHAPING and v is False}
+    if changed:
+        parts["changed"] = changed
+    return hashlib.sha256(canonical_json(parts)).hexdigest()
+
+
+_SHAPING = ("seed", "system", "temperature")
+
+
+@lru_cache(maxsize=64)
+def _settings(how: Sampling) -> dict[str, Any]:
+    return how.model_dump()
+
+
+def samples(endpoint: Endpoint, how: Sampling) -> list[Sampling]:
+    """The settings of each call that a request takes: one, or `n` where the server has no n."""
+    if how.n == 1 or endpoint.n is not False:
+        return [how]
+    first = how.model_copy(update={"n": 1})
+    rest = (seed_from(how.seed, number) >> 32 for number in range(1, how.n))
+    return [first, *(first.model_copy(update={"seed": seed}) for seed in rest)]
+
+
+def body(call: Call, endpoint: Endpoint, token_field: str) -> dict[str, Any]:
+    """The JSON body of a call.
+
+    Args:
+        token_field: what the server calls the limit of an answer's length.
+    """
+    how = call.sampling
+    asked: dict[str, Any] = {"model": endpoint.model}
+    if call.kind == "chat":
+        asked["messages"] = _messages(call.prompt, endpoint.system is not False)
+        asked[token_field] = how.max_tokens
+        if how.top_logprobs is not None:
+            asked |= {"logprobs": True, "top_logprobs": how.top_logprobs}
+    else:
+        asked |= {"prompt": list(call.prompt), "max_tokens": how.max_tokens}
+        if call.kind == "score":
+            return asked | {"temperature": 0, "prompt_logprobs": 1}
+        asked |= {"return_token_ids": True, "skip_special_tokens": True}
+        if how.top_logprobs is not None:
+            asked["logprobs"] = how.top_logprobs
+    if endpoint.temperature is not False:
+        asked["temperature"] = how.temperature
+        if how.top_p < 1:
+            asked["top_p"] = how.top_p
+    if endpoint.seed is not False:
+        asked["seed"] = how.seed
+    if how.n > 1:
+        asked["n"] = how.n
+    return asked
+
+
+def _messages(messages: Sequence[Any], system: bool) -> list[dict[str, str]]:
+    found = [{"role": message.role, "content": message.content} for message in messages]
+    if system:
+        return found
+    kept = [message for message in found if message["role"] != "system"]
+    said = [message["content"] for message in found if message["role"] == "system"]
+    for message in kept if said else ():
+        if message["role"] == "user":
+            message["content"] = "\n\n".join([*said, message["content"]])
+            return kept
+    return kept or [{"role": "user", "content": "\n\n".join(said)}]
+
+
+def parse(text: str) -> Any:
+    """JSON as Python objects; several times faster than the standard library on sound text.
+
+    Raises:
+        ValueError: it is not JSON.
+    """
+    try:
+        return from_json(text)
+    except ValueError:  # stricter about halves of surrogate pairs, which cut-off emoji leave
+        return json.loads(text)
+
+
+def read(call: Call, reply: object) -> tuple[Completion, ...]:
+    """The answers in a body that came with status 200; none for "score", see `score`.
+
+    Raises:
+        ValueError: with the reason why the body is no answer.
+    """
+    if not isinstance(reply, dict):
+        raise ValueError("the reply is not a JSON object")
+    if not reply.get("choices"):
+        error = reply.get("error")
+        if error:
+            said = error.get("message", error) if isinstance(error, dict) else error
+            raise ValueError(f"the server sent an error with status 200: {str(said)[:200]}")
+        raise ValueError("the reply has no choices")
+    if call.kind == "score":
+        return ()
+    try:
+        return _completions(call, reply)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"the reply has an unknown form ({type(error).__name__})") from None
+
+
+def usage(reply: dict[str, Any]) -> tuple[int, int] | None:
+    """Tokens read and written as the server counts them; None where it does not say."""
+    counted = reply.get("usage")
+    if not isinstance(counted, dict):
+        return None
+    try:
+        return int(counted["prompt_tokens"]), int(counted.get("completion_tokens") or 0)
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _completions(call: Call, reply: dict[str, Any]) -> tuple[Completion, ...]:
+    choices = reply["choices"]
+    if len(choices) > 1:
+        choices = sorted(choices, key=lambda choice: choice.get("index") or 0)
+    one = _chat_choice if call.kind == "chat" else _token_choice
+    wanted = call.sampling.top_logprobs
+    return tuple(one(choice, wanted) for choice in choices[: call.sampling.n])
+
+
+def _chat_choice(choice: dict[str, Any], wanted: int | None) -> Completion:
+    message = choice["message"]
+    text = message.get("content")
+    if isinstance(text, list):
+        text = "".join(part.get("text") or "" for part in text)
+    tops: Tops | None = None
+    if wanted is not None:
+        given = (choice.get("logprobs") or {}).get("content")
+        if given:
+            tops = tuple(
+                _likeliest(
+                    [(top["token"], top["logprob"]) for top in entry.get("top_logprobs") or ()]
+                    or [(entry["token"], entry["logprob"])],
+                    wanted,
+                )
+                for entry in given
+            )
+    # Built without validation: thousands are read at once, and every field is made right here.
+    return Completion.model_construct(
+        text=_text(text or message.get("refusal")),
+        finish="length" if choice.get("finish_reason") == "length" else "stop",
+        token_ids=None,
+        top_logprobs=tops,
+    )
+
+
+def _token_choice(choice: dict[str, Any], wanted: int | None) -> Completion:
+    finish: Finish = "length" if choice.get("finish_reason") == "length" else "stop"
+    ids = choice.get("token_ids")
+    if ids is not None:
+        # vLLM's ids end in the id that stopped the answer, unless a string stopped it.
+        stopped = finish == "stop" and not isinstance(choice.get("stop_reason"), str)
+        ids = tuple(ids[:-1] if stopped else ids)
+    tops: Tops | None = None
+    if wanted is not None:
+        given = (choice.get("logprobs") or {}).get("top_logprobs")
+        if given:
+            given = given if ids is None else given[: len(ids)]
+            tops = tuple(_likeliest(list((entry or {}).items()), wanted) for entry in given)
+    return Completion.model_construct(
+        text=_text(choice["text"]), finish=finish, token_ids=ids, top_logprobs=tops
+    )
+
+
+def _text(value: Any) -> str:
+    if value is not None and not isinstance(value, str):
+        raise TypeError
+    return value or ""
+
+
+def _likeliest(pairs: list[tuple[str, Any]], wanted: int) -> tuple[tuple[str, float], ...]:
+    """The likeliest first; impossible tokens dropped, rounding above zero cut off."""
+    sound = [
+        (token, min(0.0, float(value)))
+        for token, value in pairs
+        if value is not None and math.isfinite(value) and value > IMPOSSIBLE
+    ]
+    sound.sort(key=lambda pair: -pair[1])
+    return tuple(sound[:wanted])
+
+
+def score(id: str, reply: dict[str, Any], answer: Sequence[int]) -> Score:
+    """The log-probability of the last `len(answer)` ids of a prompt, from `prompt_logprobs`."""
+    given = reply["choices"][0].get("prompt_logprobs")
+    tokens = len(answer)
+    if not isinstance(given, list) or len(given) <= tokens:
+        return Score(id=id, logp=None, tokens=tokens, error="the server scored no prompt tokens")
+    logps = []
+    for token, entry in zip(answer, given[len(given) - tokens :], strict=True):
+        value = ((entry or {}).get(str(token)) or {}).get("logprob")
+        if value is None or not math.isfinite(value):
+            error = "the server gave no finite log-probability for a token of the answer"
+            return Score(id=id, logp=None, tokens=tokens, error=error)
+        logps.append(min(0.0, float(value)))
+    return Score(id=id, logp=math.fsum(logps), tokens=tokens, token_logps=tuple(logps))

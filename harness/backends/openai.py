@@ -1,0 +1,264 @@
+"""Hosted models as a backend: OpenAI and every server that speaks its language.
+
+    with Services(CallSettings(responses=Path("responses.sqlite"))) as services:
+        judge = OpenAIBackend(Endpoint.parse("gpt-4-1106-preview"), services)
+        for response in judge.generate(requests): ...
+
+Stored responses come first and cost nothing; the others are asked for side by side and stored the
+moment they arrive. All backends of a run that lead to one endpoint share its client: connections,
+rate limits and what is known of the server. One caller at a time uses a backend.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
+
+from harness.backends.api import wire
+from harness.backends.api.client import Client, Outcome
+from harness.backends.api.endpoint import Endpoint
+from harness.backends.api.responses import ResponseStore, Stored
+from harness.backends.base import (
+    Completion,
+    Request,
+    Response,
+    Sampling,
+    Score,
+    ScoreRequest,
+    check_unique,
+)
+from harness.calls import Services
+from harness.errors import BadData, StoreProblem, UserError
+from harness.hashing import digest
+
+Render = Callable[[Request], Sequence[int]]
+RenderAnswer = Callable[[ScoreRequest], tuple[Sequence[int], Sequence[int]]]
+
+PARALLEL = 4096  # requests that are welcome in hand; bounded, so that an answer is used soon
+SCORING = Sampling(max_tokens=1)
+
+
+def open_judge(options: Mapping[str, str], services: Services) -> OpenAIBackend:
+    """The judge `openai:<model>[@<url>][?<options>]`; calls nobody yet.
+
+    Raises:
+        BadRecord: see `Endpoint.parse`.
+    """
+    given = dict(options)
+    return OpenAIBackend(Endpoint.parse(given.pop("model", ""), given), services)
+
+
+@dataclass
+class _Asked:
+    """One request and the calls it takes."""
+
+    id: str
+    calls: list[wire.Call]
+    answer: Sequence[int] = ()
+    found: dict[int, Outcome] = field(default_factory=dict)
+
+
+class OpenAIBackend:
+    """A hosted model.
+
+    Args:
+        endpoint: where it is.
+        services: of the run: settings, account, and what its stages share.
+        render: token ids of a request's prompt: then /completions is asked instead of
+            /chat/completions, and answers carry their token ids (vLLM's `return_token_ids`). It may
+            raise BadData for a request that cannot be rendered.
+        render_answer: token ids of a prompt and of its answer, the end of turn included; needed for
+            `score` (vLLM's `prompt_logprobs`).
+    """
+
+    parallel = PARALLEL
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        services: Services,
+        *,
+        render: Render | None = None,
+        render_answer: RenderAnswer | None = None,
+    ) -> None:
+        self.endpoint = endpoint
+        self.services = services
+        self._render = render
+        self._render_answer = render_answer
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity, model and what the user said about the server; no network, no key."""
+        return self.endpoint.fingerprint("chat" if self._render is None else "completions")
+
+    def generate(self, requests: Sequence[Request]) -> Iterator[Response]:
+        """Answer requests: stored ones first, the others in order of completion.
+
+        Raises:
+            BadData: two requests of one id.
+            UserError: a refused key, an unknown model, a missing capability, no stored response
+                with --offline, or the limit of --max-cost.
+            EnvironmentProblem: no key, or a server that cannot be reached.
+            StoreProblem: the response store cannot be used.
+        """
+        check_unique([request.id for request in requests])
+        asked: list[_Asked] = []
+        for request in requests:
+            try:
+                asked.append(self._asked(request))
+            except BadData as error:
+                yield Response(id=request.id, error=str(error))
+        for entry in self._answers(asked):
+            yield _response(entry)
+
+    def score(self, requests: Sequence[ScoreRequest]) -> Iterator[Score]:
+        """Log-probabilities of given answers.
+
+        Raises:
+            UserError: a chat endpoint has none; otherwise as for `generate`.
+        """
+        if self._render_answer is None:
+            raise UserError(
+                f"openai:{self.endpoint.model} is asked with messages, and chat endpoints return "
+                "no log-probabilities of given texts; use a local model (a folder, a hub id or "
+                "vllm:<model>) for scoring"
+            )
+        check_unique([request.id for request in requests])
+        asked: list[_Asked] = []
+        for request in requests:
+            try:
+                prompt, answer = self._render_answer(request)
+            except BadData as error:
+                yield Score(id=request.id, logp=None, tokens=0, error=str(error))
+                continue
+            ids = [*prompt, *answer]
+            call = wire.token_call(self.endpoint, request.id, "score", ids, SCORING)
+            asked.append(_Asked(request.id, [call], answer))
+        for entry in self._answers(asked):
+            outcome = entry.found[0]
+            if outcome.error is not None or outcome.reply is None:
+                yield Score(
+                    id=entry.id, logp=None, tokens=len(entry.answer), error=outcome.error or "-"
+                )
+            else:
+                yield wire.score(entry.id, outcome.reply, entry.answer)
+
+    def _asked(self, request: Request) -> _Asked:
+        if not request.messages:
+            raise BadData("the request has no messages")
+        how = wire.samples(self.endpoint, request.sampling)
+        if self._render is None:
+            calls = [wire.chat_call(self.endpoint, request.id, request.messages, h) for h in how]
+        else:
+            ids = self._render(request)
+            calls = [wire.token_call(self.endpoint, request.id, "completions", ids, h) for h in how]
+        return _Asked(request.id, calls)
+
+    def _answers(self, asked: Sequence[_Asked]) -> Iterator[_Asked]:
+        """Each entry once all its calls have come back."""
+        places: dict[str, list[tuple[_Asked, int]]] = {}
+        calls: dict[str, wire.Call] = {}
+        for entry in asked:
+            for number, call in enumerate(entry.calls):
+                places.setdefault(call.key, []).append((entry, number))
+                calls.setdefault(call.key, call)
+        for outcome in self._outcomes(calls):
+            for copy, (entry, number) in enumerate(places.pop(outcome.call.key)):
+                entry.found[number] = self._copied(outcome) if copy else outcome
+                if len(entry.found) == len(entry.calls):
+                    yield entry
+                    entry.found.clear()  # thousands are under way; only the caller keeps answers
+
+    def _outcomes(self, calls: dict[str, wire.Call]) -> Iterator[Outcome]:
+        """Stored outcomes, then asked ones."""
+        if not calls:
+            return
+        store = self._store()
+        found = store.get(list(calls)) if store is not None else {}
+        self.services.account.settle(self.endpoint.model, cached=len(found))
+        missing = []
+        for key, call in calls.items():
+            row = found.pop(key, None)
+            if row is None:
+                missing.append(call)
+            else:
+                yield _read(call, row, store)
+        if not missing:
+            return
+        settings = self.services.settings
+        if settings.offline:
+            raise _offline(missing, len(calls), store)
+        client = self._client(store)
+        if settings.batch and self._render is None:
+            from harness.backends.api import batch
+
+            yield from batch.ask(client, missing)
+        else:
+            yield from client.ask(missing)
+
+    def _copied(self, outcome: Outcome) -> Outcome:
+        """The answer to a request that asks the same as another; it is paid for once."""
+        if outcome.error is not None:
+            return outcome
+        self.services.account.settle(self.endpoint.model, cached=1)
+        return replace(outcome, shared=True, cost_usd=0.0)
+
+    def _store(self) -> ResponseStore | None:
+        path = self.services.settings.responses
+        if path is None or (self.services.settings.offline and not path.exists()):
+            return None
+        return self.services.get(f"responses:{path}", lambda: ResponseStore(path))
+
+    def _client(self, store: ResponseStore | None) -> Client:
+        key = "openai:" + digest(self.endpoint.model_dump())
+        return self.services.get(key, lambda: Client(self.endpoint, self.services, store))
+
+
+def _offline(missing: list[wire.Call], total: int, store: ResponseStore | None) -> UserError:
+    where = store.path if store is not None else "no file of responses"
+    return UserError(
+        f"offline, and {len(missing)} of {total} responses are not stored in {where}, the first "
+        f"for row {missing[0].id}; run once without --offline to ask for them"
+    )
+
+
+def _read(call: wire.Call, row: Stored, store: ResponseStore | None) -> Outcome:
+    """A stored response as an outcome that costs nothing."""
+    try:
+        reply: dict[str, Any] = wire.parse(row.body)
+        completions = wire.read(call, reply)
+    except ValueError as error:
+        where = store.path if store is not None else "the store"
+        raise StoreProblem(
+            f"{where}: the stored response of row {call.id} (key {row.key[:16]}) cannot be read: "
+            f"{error}"
+        ) from None
+    tokens = (row.tokens_in or 0, row.tokens_out or 0)
+    kept = reply if call.kind == "score" else None
+    return Outcome(call, completions, kept, *tokens, cost_usd=0.0, shared=True)
+
+
+def _response(entry: _Asked) -> Response:
+    """The response to a request, from the outcomes of its calls."""
+    outcomes = [entry.found[number] for number in range(len(entry.calls))]
+    error = next((o.error for o in outcomes if o.error is not None), None)
+    completions: tuple[Completion, ...] = outcomes[0].completions
+    if len(outcomes) > 1:
+        completions = tuple(c for outcome in outcomes for c in outcome.completions)
+    paid = [outcome for outcome in outcomes if not outcome.shared]
+    costs = [outcome.cost_usd for outcome in paid]
+    counted = paid or outcomes
+    asked = outcomes[0].call
+    prompt = cast("tuple[int, ...]", asked.prompt) if asked.kind == "completions" else None
+    # Built without validation: thousands are read at once, and every field is made right here.
+    return Response.model_construct(
+        id=entry.id,
+        completions=() if error else completions,
+        tokens_in=sum(outcome.tokens_in for outcome in counted),
+        tokens_out=sum(outcome.tokens_out for outcome in counted),
+        prompt_ids=prompt,
+        error=error,
+        cached=not paid,
+        cost_usd=None if None in costs else sum(cost for cost in costs if cost),
+    )
