@@ -1,0 +1,311 @@
+"""Local models run by vLLM's own server, which is a child process of the run.
+
+    with Services(CallSettings(vllm_python="/envs/vllm/bin/python")) as services:
+        backend = VLLMBackend("org/model", services)
+        for response in backend.generate(requests): ...
+
+Prompts are rendered here, by `harness.chat` with the model's own tokenizer, and answers are decoded
+here: token ids go to the server and token ids come back, so that the same ids mean the same text
+for vLLM and for transformers. The server starts with the first request that has no stored response
+and serves all stages of the run; one model is served at a time, because an engine takes most of a
+GPU's memory.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from harness import chat
+from harness.backends.base import (
+    GREEDY_BELOW,
+    Completion,
+    Request,
+    Response,
+    Score,
+    ScoreRequest,
+    check_unique,
+    plain_messages,
+)
+from harness.backends.openai import PARALLEL
+from harness.backends.vllm_client import EngineClient
+from harness.backends.vllm_machine import visible_gpus
+from harness.backends.vllm_server import EngineSettings
+from harness.calls import Services
+from harness.errors import BadData, BadRecord, EnvironmentProblem
+from harness.hashing import digest, seed_from
+from harness.models import load_tokenizer, model_identity, pointer_of, resolve
+
+# Arguments of the engine that place and speed up the work and leave the model as it is.
+PLACEMENT = frozenset(
+    {
+        "tensor_parallel_size",
+        "pipeline_parallel_size",
+        "data_parallel_size",
+        "gpu_memory_utilization",
+        "max_num_seqs",
+        "max_num_batched_tokens",
+        "enforce_eager",
+        "swap_space",
+        "cpu_offload_gb",
+        "distributed_executor_backend",
+    }
+)
+Device = Literal["auto", "cpu", "cuda"]
+
+
+class VLLMBackend:
+    """Generate and score with a causal language model that vLLM runs.
+
+    Args:
+        model: a model artifact's folder or a model reference.
+        services: of the run; its settings name the interpreter and the number of replicas.
+        max_model_len: tokens of prompt and answer; None takes what the model's configuration says.
+        dtype: None takes the artifact's, else float32 on a CPU and bfloat16 on a GPU.
+        device: "auto" takes the GPUs this process sees.
+        engine_args: more of vLLM's arguments, by name; what shapes answers is in the fingerprint.
+        start_timeout_s, log_directory: see `EngineSettings`.
+
+    Raises:
+        UserError: the reference leads nowhere.
+    """
+
+    parallel = PARALLEL
+
+    def __init__(
+        self,
+        model: str | Path,
+        services: Services | None = None,
+        *,
+        max_model_len: int | None = None,
+        dtype: str | None = None,
+        seed: int = 0,
+        device: Device = "auto",
+        engine_args: Mapping[str, Any] | None = None,
+        start_timeout_s: float = 600.0,
+        log_directory: Path | None = None,
+    ) -> None:
+        self.services = services or Services()
+        self._source = resolve(model)
+        found = _identity(model)
+        self._model = str(model)
+        self._max_model_len = max_model_len
+        on_cpu = device == "cpu" or (device == "auto" and not visible_gpus())
+        arguments = {name.replace("-", "_"): v for name, v in (engine_args or {}).items()}
+        shaping = {name: v for name, v in arguments.items() if name not in PLACEMENT}
+        self._base = EngineSettings(
+            model=self._source.location,
+            name=_name(model, found),
+            revision=self._source.revision,
+            dtype=dtype or self._source.dtype or ("float32" if on_cpu else "bfloat16"),
+            max_model_len=max_model_len,
+            seed=seed,
+            device=device,
+            trust_remote_code=self._source.trust_remote_code,
+            engine_args=arguments,
+            start_timeout_s=start_timeout_s,
+            log_directory=log_directory,
+        )
+        extra = f":{digest(shaping)[:16]}" if shaping else ""
+        self.identity = f"vllm:{found}:{self._base.dtype}{extra}"
+
+    @property
+    def fingerprint(self) -> str:
+        """Identifies the weights, their chat template and dtype; the same on any machine."""
+        return digest(["vllm", self.identity])[:16]
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        return load_tokenizer(self._model)
+
+    def generate(self, requests: Sequence[Request]) -> Iterator[Response]:
+        """Answer requests, in order of completion; a prompt that fails comes back with its error.
+
+        A request's samples depend on its seed, id and prompt; what else the server has in hand can
+        move them through rounding only.
+
+        Raises:
+            BadData: two requests of one id.
+            UserError: the tokenizer has no chat template; offline without a stored response.
+            EnvironmentProblem: no vLLM here, or its server failed: with the end of its log.
+        """
+        check_unique([request.id for request in requests])
+        asked: dict[str, Request] = {}
+        prompts: dict[str, list[int]] = {}
+        ready: list[Request] = []
+        for request in requests:
+            try:
+                prompts[request.id] = self._prompt(request)
+            except BadData as error:
+                yield Response(id=request.id, error=str(error))
+            else:
+                asked[request.id] = request
+                ready.append(self._asked(request, len(prompts[request.id])))
+        server = self._server(render=lambda request: prompts[request.id])
+        for response in self._watched(server, lambda: server.generate(ready)):
+            yield self._response(asked[response.id], response, prompts[response.id])
+
+    def score(self, requests: Sequence[ScoreRequest]) -> Iterator[Score]:
+        """Log-probabilities of answers, their end-of-turn token included.
+
+        Raises:
+            BadData, UserError, EnvironmentProblem: as for `generate`.
+        """
+        server = self._server(render_answer=self._prompt_and_answer)
+        yield from self._watched(server, lambda: server.score(requests))
+
+    def _watched(self, server: EngineClient, answer: Callable[[], Iterator[Any]]) -> Iterator[Any]:
+        """Answers, and the engine's own error where it broke down instead of each row's."""
+        try:
+            for item in answer():
+                if item.error is not None:
+                    server.check()
+                yield item
+        except EnvironmentProblem:
+            server.check(patience_s=2.0)
+            raise
+
+    def _prompt(self, request: Request) -> list[int]:
+        ids = chat.prompt_ids(self.tokenizer, plain_messages(request.messages))
+        self._check_fits(len(ids) + 1, "the prompt and one answer token are")
+        return ids
+
+    def _prompt_and_answer(self, request: ScoreRequest) -> tuple[list[int], list[int]]:
+        prompt = chat.prompt_ids(self.tokenizer, plain_messages(request.messages))
+        answer = chat.response_ids(self.tokenizer, request.response)
+        # vLLM scores a prompt by answering it with at least one token.
+        self._check_fits(len(prompt) + len(answer) + 1, "prompt, answer and one more token have")
+        return prompt, answer
+
+    def _check_fits(self, tokens: int, what: str) -> None:
+        if tokens > self._context:
+            raise BadData(f"{what} {tokens} tokens; the model reads at most {self._context}")
+
+    def _asked(self, request: Request, tokens_in: int) -> Request:
+        """The request as the server gets it: limits that fit, a seed of its own.
+
+        vLLM refuses several greedy samples, which are equal anyway: one is asked for.
+        """
+        how = request.sampling
+        changes: dict[str, Any] = {"max_tokens": min(how.max_tokens, self._context - tokens_in)}
+        if how.temperature < GREEDY_BELOW:
+            changes |= {"temperature": 0.0, "top_p": 1.0, "seed": 0, "n": 1}
+        else:
+            changes["seed"] = seed_from("sample", how.seed, request.id) >> 31
+        return request.model_copy(update={"sampling": how.model_copy(update=changes)})
+
+    def _response(self, request: Request, response: Response, prompt: list[int]) -> Response:
+        if response.error is not None:
+            return response
+        texts = self.tokenizer.batch_decode(
+            [list(completion.token_ids or ()) for completion in response.completions],
+            skip_special_tokens=True,
+            clean_up_tokenization_spaces=False,
+        )
+        completions = tuple(
+            completion.model_copy(update={"text": text, "top_logprobs": self._tops(completion)})
+            for completion, text in zip(response.completions, texts, strict=True)
+        )
+        completions *= request.sampling.n // len(completions)
+        written = (len(c.token_ids or ()) + int(c.finish == "stop") for c in completions)
+        return response.model_copy(
+            update={
+                "completions": completions,
+                "tokens_in": len(prompt),
+                "tokens_out": sum(written),
+                "prompt_ids": tuple(prompt),
+            }
+        )
+
+    def _tops(self, completion: Completion) -> tuple[tuple[tuple[str, float], ...], ...] | None:
+        """The likeliest tokens as text; the server names them "token_id:17"."""
+        if completion.top_logprobs is None:
+            return None
+        return tuple(
+            tuple((self.tokenizer.decode([int(name[9:])]), value) for name, value in pairs)
+            for pairs in completion.top_logprobs
+        )
+
+    def _server(self, **renderers: Any) -> EngineClient:
+        return EngineClient(self._settings, self.identity, self.services, **renderers)
+
+    @cached_property
+    def _settings(self) -> EngineSettings:
+        stops = sorted({*chat.stop_ids(self.tokenizer), *self._generation_ends()})
+        return self._base.model_copy(update={"stop_ids": tuple(stops), "context": self._context})
+
+    def _generation_ends(self) -> list[int]:
+        """Stop ids of the checkpoint's generation_config.json, or else of its configuration."""
+        from transformers import GenerationConfig
+
+        source = self._source
+        try:
+            found = GenerationConfig.from_pretrained(source.location, revision=source.revision)
+        except OSError:
+            found = self._configuration
+        ends = getattr(found, "eos_token_id", None)
+        if ends is None:
+            return []
+        return [int(end) for end in ends] if isinstance(ends, list | tuple) else [int(ends)]
+
+    @cached_property
+    def _configuration(self) -> Any:
+        from transformers import AutoConfig
+
+        source = self._source
+        return AutoConfig.from_pretrained(
+            source.location,
+            revision=source.revision,
+            trust_remote_code=source.trust_remote_code,
+        )
+
+    @cached_property
+    def _context(self) -> int:
+        limit = getattr(self._configuration, "max_position_embeddings", None)
+        known = [int(n) for n in (limit, self._max_model_len) if n]
+        return min(known, default=1 << 30)
+
+
+def open_judge(options: Mapping[str, str], services: Services) -> VLLMBackend:
+    """The judge `vllm:<model>[?max_model_len=8192&dtype=bfloat16&<argument of vLLM>=...]`.
+
+    Raises:
+        UserError: the reference leads nowhere.
+    """
+    given: dict[str, Any] = {name: _value(text) for name, text in options.items()}
+    model = options.get("model", "")
+    if not model:
+        raise BadRecord("vllm: names no model; expected vllm:<folder>, vllm:<org>/<name>")
+    own = {name: given.pop(name) for name in ("max_model_len", "dtype", "device") if name in given}
+    given.pop("model")
+    return VLLMBackend(model, services, engine_args=given, **own)
+
+
+def _value(text: str) -> Any:
+    """What an option's text spells: a number, true, false, else the text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _identity(model: str | Path) -> str:
+    """What the weights are; the same for a reference and for an artifact that points to it."""
+    pointer = pointer_of(Path(model)) if Path(model).is_dir() else None
+    if pointer is None:
+        return model_identity(model)
+    return model_identity(pointer.ref, pointer.revision)
+
+
+def _name(model: str | Path, identity: str) -> str:
+    """How the run's account calls the model; part of stored responses' keys, so never a path."""
+    pointer = pointer_of(Path(model)) if Path(model).is_dir() else None
+    ref = pointer.ref if pointer is not None else str(model).removeprefix("vllm:")
+    if ref.startswith("nano:"):
+        return ref
+    if identity.startswith("hub:"):
+        return identity.removeprefix("hub:")
+    return f"local:{identity[:12]}"

@@ -1,0 +1,554 @@
+"""VLLMBackend and its server, with a package `vllm` that stands in for the real one.
+
+The interpreter, the command line, the supervision and the HTTP are those of a real run; only the
+module that the child process runs is another, see `fake_vllm`. `tests/vllm` has the real one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import chat
+from harness.backends import vllm_machine, vllm_server
+from harness.backends.base import Request, Sampling, ScoreRequest, messages_of
+from harness.backends.conformance import check_backend
+from harness.backends.vllm import VLLMBackend, open_judge
+from harness.backends.vllm_machine import find_interpreter, gpu_shares, visible_gpus
+from harness.backends.vllm_server import EngineSettings, command, environment
+from harness.calls import CallSettings, Services
+from harness.errors import BadData, BadRecord, EnvironmentProblem, UserError
+from harness.nano import zoo
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
+
+FAKE = Path(__file__).parent / "fake_vllm"
+MODEL = "nano:target"
+GREEDY = Sampling(max_tokens=6)
+SAMPLED = Sampling(temperature=0.9, top_p=0.95, max_tokens=6, n=3, seed=7)
+
+Mood = Callable[..., None]
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Path:
+    return tmp_path / "record.jsonl"
+
+
+@pytest.fixture
+def mood(monkeypatch: pytest.MonkeyPatch, record: Path) -> Mood:
+    """Puts the stand-in on the child's path; `mood(crash="...")` makes it misbehave."""
+    monkeypatch.setenv("PYTHONPATH", str(FAKE))
+    monkeypatch.setenv(vllm_machine.VARIABLE, sys.executable)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setenv("OPENAI_API_KEY", "not for vllm")
+    monkeypatch.setattr(vllm_machine, "_gpu_count", lambda: 0)
+
+    def set_mood(**traits: Any) -> None:
+        monkeypatch.setenv("FAKE_VLLM", json.dumps({"record": str(record), **traits}))
+
+    set_mood()
+    return set_mood
+
+
+@pytest.fixture
+def services(mood: Mood) -> Iterator[Services]:
+    with Services() as opened:
+        yield opened
+
+
+def ask(id: str, text: str = "Name three colours", sampling: Sampling = GREEDY) -> Request:
+    messages = messages_of([{"role": "user", "content": text}])
+    return Request(id=id, messages=messages, sampling=sampling)
+
+
+def starts(record: Path) -> list[dict[str, Any]]:
+    """What each server was started with."""
+    return [entry for entry in entries(record) if "argv" in entry]
+
+
+def bodies(record: Path) -> list[dict[str, Any]]:
+    """What the servers were asked, their first sign of life aside."""
+    asked = [entry["body"] for entry in entries(record) if "body" in entry]
+    return [body for body in asked if body["prompt"] != [0]]
+
+
+def entries(record: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in record.read_text().splitlines()] if record.exists() else []
+
+
+def option(start: dict[str, Any], name: str) -> str:
+    return start["argv"][start["argv"].index(name) + 1]
+
+
+def alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state not in "ZX"
+
+
+def wait_for(fact: Callable[[], Any], what: str, limit_s: float = 30.0) -> None:
+    end = time.monotonic() + limit_s
+    while not fact():
+        assert time.monotonic() < end, f"not within {limit_s} s: {what}"
+        time.sleep(0.02)
+
+
+# Answers
+
+
+def test_conforms(services: Services) -> None:
+    check_backend(
+        VLLMBackend(MODEL, services),
+        [
+            ask("a", sampling=SAMPLED),
+            ask("b", sampling=SAMPLED),
+            ask("c", "What is 12 and 30? " * 4),
+            ask("greedy", "Hello", Sampling(max_tokens=5, top_logprobs=5, n=2)),
+            ask("one", "Hello", Sampling(temperature=1.0, max_tokens=1, n=2, top_logprobs=20)),
+        ],
+    )
+
+
+def test_ids_go_out_and_ids_come_back(services: Services, record: Path) -> None:
+    backend = VLLMBackend(MODEL, services)
+    sampling = SAMPLED.model_copy(update={"max_tokens": 10, "n": 8})
+    (response,) = backend.generate([ask("x", sampling=sampling)])
+    expected = chat.prompt_ids(
+        backend.tokenizer, [{"role": "user", "content": ask("x").messages[0].content}]
+    )
+    assert response.prompt_ids == tuple(expected)
+    (body,) = bodies(record)
+    assert body["prompt"] == expected
+    finishes = [completion.finish for completion in response.completions]
+    assert set(finishes) == {"stop", "length"}
+    stops = set(chat.stop_ids(backend.tokenizer))
+    for completion in response.completions:
+        ids = list(completion.token_ids or ())
+        assert not stops & set(ids)
+        assert completion.text == backend.tokenizer.decode(
+            ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+    lengths = [len(completion.token_ids or ()) for completion in response.completions]
+    assert response.tokens_in == len(expected)
+    assert response.tokens_out == sum(lengths) + finishes.count("stop")
+
+
+def test_likeliest_tokens_are_text(services: Services) -> None:
+    backend = VLLMBackend(MODEL, services)
+    (response,) = backend.generate([ask("x", sampling=Sampling(max_tokens=4, top_logprobs=3))])
+    (completion,) = response.completions
+    assert completion.top_logprobs is not None
+    for token, pairs in zip(completion.token_ids or (), completion.top_logprobs, strict=True):
+        assert pairs[0][0] == backend.tokenizer.decode([token])
+        assert len(pairs) == 3
+
+
+def test_samples_depend_on_seed_and_id(services: Services) -> None:
+    backend = VLLMBackend(MODEL, services)
+    other = SAMPLED.model_copy(update={"seed": 8})
+    requests = [ask("a", sampling=SAMPLED), ask("b", sampling=SAMPLED), ask("c", sampling=other)]
+    found = {r.id: r.completions for r in backend.generate(requests)}
+    assert len({found["a"], found["b"], found["c"]}) == 3
+    (again,) = backend.generate([requests[0]])
+    assert again.completions == found["a"]
+
+
+def test_scores_sum_the_answers_tokens(services: Services) -> None:
+    backend = VLLMBackend(MODEL, services)
+    message = {"role": "user", "content": "Hello"}
+    request = ScoreRequest(id="s", messages=messages_of([message]), response="red and blue")
+    (score,) = backend.score([request])
+    answer = chat.response_ids(backend.tokenizer, "red and blue")
+    assert score.tokens == len(answer) == len(score.token_logps)
+    assert score.logp == pytest.approx(sum(score.token_logps))
+    (greedy,) = backend.generate([ask("g", "Hello", Sampling(max_tokens=1, top_logprobs=20))])
+    likeliest = greedy.completions[0].top_logprobs or ()
+    known = dict(likeliest[0])
+    text = backend.tokenizer.decode([answer[0]])
+    if text in known:
+        assert score.token_logps[0] == pytest.approx(known[text])
+    assert score.token_logps[0] <= likeliest[0][0][1]
+
+
+def test_a_prompt_that_is_too_long_fails_alone(services: Services, record: Path) -> None:
+    backend = VLLMBackend(MODEL, services)
+    found = {r.id: r for r in backend.generate([ask("long", "blue " * 300), ask("short")])}
+    assert "at most 256" in (found["long"].error or "")
+    assert found["short"].error is None
+    assert len(bodies(record)) == 1
+    request = ScoreRequest(id="s", messages=ask("s").messages, response="blue " * 300)
+    (score,) = backend.score([request])
+    assert "at most 256" in (score.error or "")
+
+
+def test_answers_end_at_the_models_context(services: Services, record: Path) -> None:
+    backend = VLLMBackend(MODEL, services, max_model_len=64)
+    (response,) = backend.generate([ask("x", sampling=Sampling(max_tokens=4000))])
+    assert response.error is None
+    assert response.tokens_in + bodies(record)[0]["max_tokens"] == 64
+    assert option(starts(record)[0], "--max-model-len") == "64"
+
+
+def test_a_server_that_reads_less_than_expected_is_refused(mood: Mood) -> None:
+    with Services() as services:
+        backend = VLLMBackend(MODEL, services, engine_args={"max-model-len": 32})
+        with pytest.raises(BadRecord, match="max_model_len"):
+            list(backend.generate([ask("x")]))
+
+
+def test_repeated_ids_are_refused(services: Services) -> None:
+    with pytest.raises(BadData, match='the id "a"'):
+        list(VLLMBackend(MODEL, services).generate([ask("a"), ask("a")]))
+
+
+# What the server is started with
+
+
+def test_the_command_line_and_the_environment(services: Services, record: Path) -> None:
+    backend = VLLMBackend(MODEL, services, seed=3, engine_args={"block_size": 32, "quiet": False})
+    list(backend.generate([ask("x")]))
+    (start,) = starts(record)
+    assert option(start, "--model") == str(zoo.path("target"))
+    assert option(start, "--served-model-name") == "nano:target"
+    assert option(start, "--host") == "127.0.0.1"
+    assert option(start, "--dtype") == "float32"
+    assert option(start, "--seed") == "3"
+    assert option(start, "--block-size") == "32"
+    assert {"--enforce-eager", "--no-quiet"} <= set(start["argv"])
+    assert "--trust-remote-code" not in start["argv"]
+    key = start["environment"]["VLLM_API_KEY"]
+    assert len(key) > 30
+    assert not any(key in part for part in start["argv"])
+    assert start["environment"]["OPENAI_API_KEY"] is None
+    assert start["environment"]["VLLM_CPU_KVCACHE_SPACE"] == "1"
+    assert key not in os.environ.values()
+
+
+def test_stop_ids_are_told_to_the_server(
+    mood: Mood, record: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = []
+    starting = vllm_server._Launch.start
+
+    def start(launch: vllm_server._Launch) -> None:
+        path = launch.generation_config / "generation_config.json"
+        told.append(json.loads(path.read_text()))
+        starting(launch)
+
+    monkeypatch.setattr(vllm_server._Launch, "start", start)
+    with Services() as services:
+        backend = VLLMBackend(MODEL, services)
+        list(backend.generate([ask("x")]))
+        assert told == [{"eos_token_id": chat.stop_ids(backend.tokenizer)}]
+    assert "--generation-config" in starts(record)[0]["argv"]
+
+
+def test_remote_code_only_where_the_artifact_says_so(tmp_path: Path, mood: Mood) -> None:
+    for trust in (False, True):
+        pointer = {"ref": MODEL, "engine": "vllm", "dtype": "float16", "trust_remote_code": trust}
+        (tmp_path / "model.json").write_text(json.dumps(pointer))
+        settings = VLLMBackend(tmp_path)._base
+        assert settings.dtype == "float16"
+        line = command("python", settings, 1, tmp_path, on_cpu=True)
+        assert ("--trust-remote-code" in line) == trust
+
+
+def test_arguments_with_settings_of_their_own_are_refused(tmp_path: Path) -> None:
+    settings = EngineSettings(model="m", engine_args={"port": 3})
+    with pytest.raises(BadRecord, match="port"):
+        command("python", settings, 1, tmp_path, on_cpu=True)
+
+
+def test_gpus_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert gpu_shares([], 2, {}) == [None, None]
+    assert gpu_shares(["0", "1"], 2, {}) == [["0"], ["1"]]
+    with pytest.raises(EnvironmentProblem, match="need 4 GPUs; 3 are visible"):
+        gpu_shares(["0", "1", "2"], 2, {"tensor_parallel_size": 2})
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
+    assert visible_gpus() == ["2", "5"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    assert visible_gpus() == []
+    assert environment("k", ["2", "5"], on_cpu=False)["CUDA_VISIBLE_DEVICES"] == "2,5"
+
+
+def test_on_a_gpu_weights_are_bfloat16_and_nothing_is_eager(
+    mood: Mood, record: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,3")
+    found = find_interpreter(CallSettings())
+    as_gpu = vllm_machine.Interpreter(found.path, found.version, cpu_only=False)
+    monkeypatch.setattr(vllm_server, "find_interpreter", lambda settings: as_gpu)
+    with Services(CallSettings(replicas=2)) as services:
+        list(VLLMBackend(MODEL, services).generate([ask("x")]))
+    first, second = starts(record)
+    assert option(first, "--dtype") == "bfloat16"
+    assert "--enforce-eager" not in first["argv"]
+    seen = {entry["environment"]["CUDA_VISIBLE_DEVICES"] for entry in (first, second)}
+    assert seen == {"1", "3"}
+
+
+# The life of the server
+
+
+def test_it_starts_with_the_first_request_and_serves_all_stages(mood: Mood, record: Path) -> None:
+    with Services() as services:
+        backend = VLLMBackend(MODEL, services)
+        assert backend.fingerprint == VLLMBackend(MODEL).fingerprint
+        list(backend.generate([]))
+        assert starts(record) == []
+        list(backend.generate([ask("a")]))
+        list(VLLMBackend(MODEL, services).generate([ask("b", "Hello")]))
+        (start,) = starts(record)
+        assert alive(start["pid"])
+        list(VLLMBackend("nano:source_c", services).generate([ask("c")]))
+        assert len(starts(record)) == 2
+        assert not alive(start["pid"]), "two engines at once"
+    assert not any(alive(entry["pid"]) for entry in starts(record))
+
+
+def test_stored_responses_need_no_server_and_no_vllm(
+    mood: Mood, record: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = CallSettings(responses=tmp_path / "responses.sqlite", max_cost_usd=0.01)
+    requests = [ask("a"), ask("b", sampling=SAMPLED)]
+    with Services(settings) as services:
+        live = {r.id: r for r in VLLMBackend(MODEL, services).generate(requests)}
+        spent = services.account.models[MODEL]
+        assert (spent.requests, spent.cached, spent.cost_usd) == (2, 0, 0.0)
+    monkeypatch.setenv(vllm_machine.VARIABLE, "/nonexistent/python")
+    with Services(settings.model_copy(update={"offline": True})) as services:
+        stored = {r.id: r for r in VLLMBackend(MODEL, services).generate(requests)}
+        with pytest.raises(UserError, match="offline"):
+            list(VLLMBackend(MODEL, services, dtype="bfloat16").generate(requests))
+    assert len(starts(record)) == 1
+    assert all(response.cached for response in stored.values())
+    assert {id: r.completions for id, r in stored.items()} == {
+        id: r.completions for id, r in live.items()
+    }
+
+
+def test_replicas_share_the_requests(mood: Mood, record: Path) -> None:
+    with Services(CallSettings(replicas=2)) as services:
+        backend = VLLMBackend(MODEL, services)
+        requests = [ask(str(n), f"What is {n}?") for n in range(12)]
+        assert all(response.error is None for response in backend.generate(requests))
+        first, second = starts(record)
+        assert option(first, "--port") != option(second, "--port")
+        assert first["environment"]["VLLM_API_KEY"] == second["environment"]["VLLM_API_KEY"]
+    assert len(bodies(record)) == 12
+    assert not any(alive(entry["pid"]) for entry in starts(record))
+
+
+def test_a_port_that_is_taken_meanwhile_is_given_up(
+    mood: Mood, record: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "taken").touch()
+    mood(taken=str(tmp_path / "taken"))
+    with Services() as services:
+        (response,) = VLLMBackend(MODEL, services).generate([ask("x")])
+        assert response.error is None
+    first, second = starts(record)
+    assert option(first, "--port") != option(second, "--port")
+
+
+def test_a_stranger_on_the_port_is_not_taken_for_ours(
+    mood: Mood, record: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else's server answers /health there, but refuses our key."""
+    with Services() as theirs, Services() as ours:
+        list(VLLMBackend(MODEL, theirs).generate([ask("x")]))
+        port = int(option(starts(record)[0], "--port"))
+        free = vllm_server.free_ports
+        handed_out = iter([[port]])
+        monkeypatch.setattr(
+            vllm_server, "free_ports", lambda count: next(handed_out, None) or free(count)
+        )
+        (response,) = VLLMBackend(MODEL, ours).generate([ask("x")])
+        assert response.error is None
+    assert option(starts(record)[-1], "--port") != str(port)
+
+
+def test_a_crash_at_the_start_is_told_with_the_log(mood: Mood) -> None:
+    mood(crash="no such architecture")
+    with Services() as services, pytest.raises(EnvironmentProblem) as caught:
+        list(VLLMBackend(MODEL, services).generate([ask("x")]))
+    said = str(caught.value)
+    assert "exit code 1" in said
+    assert "RuntimeError: no such architecture" in said
+    (log,) = [word for word in said.split() if word.endswith(".log")]
+    assert "no such architecture" in Path(log).read_text()
+
+
+def test_a_server_that_never_answers_is_given_up(mood: Mood, record: Path, tmp_path: Path) -> None:
+    mood(never=True)
+    with Services() as services:
+        backend = VLLMBackend(MODEL, services, start_timeout_s=0.8, log_directory=tmp_path / "logs")
+        with pytest.raises(EnvironmentProblem, match=r"not ready within 0.8 s(.|\n)*still loading"):
+            list(backend.generate([ask("x")]))
+    assert len(list((tmp_path / "logs").glob("vllm-*.log"))) == 1
+    assert not any(alive(entry["pid"]) for entry in starts(record))
+
+
+def test_a_model_that_loads_and_cannot_run_is_found_out_at_once(mood: Mood) -> None:
+    mood(broken=True)
+    with Services() as services, pytest.raises(EnvironmentProblem) as caught:
+        list(VLLMBackend(MODEL, services).generate([ask("x")]))
+    assert "cannot run it" in str(caught.value)
+    assert "no kernel for this model" in str(caught.value)
+
+
+def test_a_server_that_dies_while_answering_ends_the_run(mood: Mood, record: Path) -> None:
+    mood(die_at=4)
+    with Services() as services:
+        backend = VLLMBackend(MODEL, services)
+        requests = [ask(str(n), f"What is {n}?") for n in range(9)]
+        with pytest.raises(EnvironmentProblem, match=r"exit code 7(.|\n)*the engine is dead"):
+            assert all(response.error is None for response in backend.generate(requests))
+
+
+def test_temporary_logs_are_removed_after_success(
+    mood: Mood, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with Services() as services:
+        list(VLLMBackend(MODEL, services).generate([ask("x")]))
+        assert list(tmp_path.glob("crucible-vllm-*/vllm-*.log"))
+    assert not list(tmp_path.glob("crucible-vllm-*"))
+
+
+# Without the tokenizer, whose import takes longer than all the rest.
+SCRIPT = """
+import time
+from harness.backends.base import Request, Sampling, messages_of
+from harness.backends.vllm_client import EngineClient
+from harness.backends.vllm_server import EngineSettings
+from harness.calls import Services
+request = Request(
+    id="x",
+    messages=messages_of([{"role": "user", "content": "Hello"}]),
+    sampling=Sampling(max_tokens=3),
+)
+with Services() as services:
+    settings = EngineSettings(model="MODEL", stop_ids=(1,))
+    client = EngineClient(settings, "identity", services, render=lambda request: [5, 2, 9])
+    (response,) = client.generate([request])
+    assert response.error is None, response.error
+    print("answered", flush=True)
+    THEN
+"""
+
+
+@pytest.mark.parametrize(
+    ("then", "number", "status"),
+    [
+        ("pass", None, 0),
+        ("1 / 0", None, 1),
+        ("time.sleep(600)", signal.SIGINT, -signal.SIGINT),
+        ("time.sleep(600)", signal.SIGTERM, -signal.SIGTERM),
+        ("time.sleep(600)", signal.SIGKILL, -signal.SIGKILL),
+    ],
+    ids=["success", "error", "ctrl-c", "sigterm", "kill -9"],
+)
+def test_nothing_is_left_of_the_server(
+    mood: Mood, record: Path, then: str, number: signal.Signals | None, status: int
+) -> None:
+    script = SCRIPT.replace("THEN", then).replace("MODEL", str(zoo.path("target")))
+    run = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert run.stdout is not None
+    assert run.stdout.readline() == "answered\n"
+    (start,) = starts(record)
+    family = {start["pid"], *start["children"]}
+    if number is not None:
+        assert all(map(alive, family))
+        run.send_signal(number)
+    assert run.wait(30) == status
+    wait_for(lambda: not any(map(alive, family)), "the end of the server's processes")
+
+
+def test_ctrl_c_while_a_model_loads_ends_the_server(mood: Mood, record: Path) -> None:
+    mood(never=True)
+    script = SCRIPT.replace("MODEL", str(zoo.path("target")))
+    run = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL)
+    wait_for(lambda: starts(record), "the server")
+    (start,) = starts(record)
+    run.send_signal(signal.SIGINT)
+    assert run.wait(30) != 0
+    family = {start["pid"], *start["children"]}
+    wait_for(lambda: not any(map(alive, family)), "the end of the server's processes")
+
+
+# Where vLLM is
+
+
+def test_without_vllm_it_says_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(vllm_machine.VARIABLE, raising=False)
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(EnvironmentProblem, match=r"crucible-bench\[vllm\].*CRUCIBLE_VLLM_PYTHON"):
+        find_interpreter(CallSettings())
+
+
+def test_an_interpreter_without_vllm_is_named(tmp_path: Path) -> None:
+    bare = tmp_path / "python"
+    bare.write_text(f'#!/bin/sh\nexec {sys.executable} -I -S "$@"\n')
+    bare.chmod(0o755)
+    with pytest.raises(EnvironmentProblem, match=f"{bare} has no vLLM"):
+        find_interpreter(CallSettings(vllm_python=str(bare)))
+    with pytest.raises(EnvironmentProblem, match="/nonexistent/python is not a Python that runs"):
+        find_interpreter(CallSettings(vllm_python="/nonexistent/python"))
+
+
+def test_the_setting_goes_before_the_variable(mood: Mood) -> None:
+    assert find_interpreter(CallSettings()).path == sys.executable
+    with pytest.raises(EnvironmentProblem, match="/nonexistent/python"):
+        find_interpreter(CallSettings(vllm_python="/nonexistent/python"))
+
+
+# Identity
+
+
+def test_the_fingerprint_names_weights_dtype_and_what_shapes_answers(mood: Mood) -> None:
+    first = VLLMBackend(MODEL).fingerprint
+    assert first == VLLMBackend(f"vllm:{MODEL}").fingerprint
+    assert first == VLLMBackend(MODEL, engine_args={"tensor-parallel-size": 2}).fingerprint
+    others = [
+        VLLMBackend("nano:source_c"),
+        VLLMBackend(MODEL, dtype="bfloat16"),
+        VLLMBackend(MODEL, engine_args={"quantization": "fp8"}),
+    ]
+    assert len({first, *(other.fingerprint for other in others)}) == 4
+
+
+def test_an_artifact_is_known_by_what_it_points_to(tmp_path: Path, mood: Mood) -> None:
+    (tmp_path / "model.json").write_text(json.dumps({"ref": MODEL, "engine": "vllm"}))
+    pointing, named = VLLMBackend(tmp_path), VLLMBackend(MODEL)
+    assert pointing.identity == named.identity
+    assert pointing._base.name == named._base.name == MODEL
+
+
+def test_a_judge_reference_carries_options(mood: Mood) -> None:
+    judge = open_judge(
+        {
+            "model": MODEL,
+            "max_model_len": "128",
+            "tensor_parallel_size": "2",
+            "quantization": "fp8",
+        },
+        Services(),
+    )
+    assert judge._base.max_model_len == 128
+    assert judge._base.engine_args == {"tensor_parallel_size": 2, "quantization": "fp8"}
+    with pytest.raises(BadRecord, match="names no model"):
+        open_judge({"model": ""}, Services())
