@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -263,7 +264,13 @@ def left_padded(
 
 def accepts(model: Any, option: str) -> bool:
     """Whether the model's forward pass has an argument of this name."""
-    return option in inspect.signature(model.forward).parameters
+    return option in _arguments(type(model).forward)
+
+
+@cache
+def _arguments(forward: Any) -> frozenset[str]:
+    # Reading a signature takes longer than a layer of a tiny model, and is asked for every token.
+    return frozenset(inspect.signature(forward).parameters)
 
 
 def forward_options(model: Any, positions: torch.Tensor, keep: int) -> dict[str, Any]:

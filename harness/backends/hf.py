@@ -1,8 +1,9 @@
 """A transformers model in this process as a backend.
 
 Prompts are rendered by `harness.chat`, sorted by length and decoded in chunks of at most
-`max_rows` samples; the chunks depend on the requests alone, never on the machine, so that the
-same call gives the same answers.
+`max_rows` samples; where one sample of each of more prompts is wanted, ended rows make room for
+the next prompts (`rolling`). What is decoded together depends on the requests and the model alone,
+never on the machine, so that the same call gives the same answers.
 """
 
 from __future__ import annotations
@@ -26,11 +27,14 @@ from harness.backends.base import (
     plain_messages,
 )
 from harness.backends.decoding import Decoded, accepts, decode, left_padded, uniforms
+from harness.backends.rolling import can_roll, decode_rolling
 from harness.backends.threads import map_chunks
 from harness.errors import BadData, EnvironmentProblem
 from harness.hashing import digest
 
 LOGIT_BYTES = 1 << 29  # most memory for the float32 logits of one scored chunk
+STREAM = 1024  # most prompts that share a batch one after another,
+STREAM_TOKENS = 1 << 24  # and most tokens that may be written for all of them
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ class HFBackend:
         self._fingerprint = digest(["hf", identity, dtype, str(tokenizer.chat_template)])[:16]
         self._stop = sorted({*chat.stop_ids(tokenizer), *_generation_ends(model)})
         limit = getattr(model.config, "max_position_embeddings", None)
-        self._context = int(limit) if limit else 1 << 30
+        self.context = int(limit) if limit else 1 << 30
 
     @property
     def fingerprint(self) -> str:
@@ -112,8 +116,8 @@ class HFBackend:
         return _Prompt(request, ids)
 
     def _check_fits(self, tokens: int, what: str) -> None:
-        if tokens > self._context:
-            raise BadData(f"{what} {tokens} tokens; the model reads at most {self._context}")
+        if tokens > self.context:
+            raise BadData(f"{what} {tokens} tokens; the model reads at most {self.context}")
 
     def _chunks(self, prompts: list[_Prompt]) -> Iterator[list[_Prompt]]:
         """Prompts that are decoded together: equal settings, similar length."""
@@ -124,29 +128,44 @@ class HFBackend:
         for settings, group in groups.items():
             group.sort(key=lambda prompt: (len(prompt.ids), prompt.request.id))
             size = max(1, self.max_rows // settings.n)
+            if size < len(group) and settings.n == 1 and not settings.top_logprobs:
+                stream = min(STREAM, STREAM_TOKENS // settings.max_tokens)
+                size = max(size, stream) if can_roll(self.model) else size
             for start in range(0, len(group), size):
                 yield group[start : start + size]
 
     def _decode_chunk(self, chunk: list[_Prompt]) -> list[Response]:
         sampling = chunk[0].request.sampling
-        limits = [min(sampling.max_tokens, self._context - len(p.ids)) for p in chunk]
+        limits = [min(sampling.max_tokens, self.context - len(p.ids)) for p in chunk]
         draws = np.concatenate(
             [uniforms(p.request.sampling, p.request.id, max(limits)) for p in chunk]
         )
         try:
-            decoded = decode(
-                self.model, [p.ids for p in chunk], sampling, draws, limits, self._stop
-            )
+            decoded = self._decode([p.ids for p in chunk], sampling, draws, limits)
         except torch.OutOfMemoryError:
             raise EnvironmentProblem(
-                f"out of GPU memory while sampling {len(draws)} answers of up to {max(limits)} "
-                "tokens at once; lower max_rows"
+                f"out of GPU memory while sampling {min(len(draws), self.max_rows)} answers of up "
+                f"to {max(limits)} tokens at once; lower max_rows"
             ) from None
         texts = self._texts(decoded)
         return [
             self._response(prompt, decoded, texts, number * sampling.n)
             for number, prompt in enumerate(chunk)
         ]
+
+    def _decode(
+        self,
+        prompts: list[list[int]],
+        sampling: Sampling,
+        draws: np.ndarray,
+        limits: list[int],
+    ) -> Decoded:
+        stop = self._stop
+        if len(draws) > self.max_rows and sampling.n == 1:
+            return decode_rolling(
+                self.model, prompts, sampling, draws, limits, stop, capacity=self.max_rows
+            )
+        return decode(self.model, prompts, sampling, draws, limits, stop)
 
     def _texts(self, decoded: Decoded) -> list[str]:
         rows = [

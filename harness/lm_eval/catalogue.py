@@ -1,0 +1,154 @@
+"""Literal tables: the papers' benchmark lists, and where lm-eval keeps the tasks in them.
+
+The folders spare the scan of lm-eval's fourteen thousand task files (15 to 50 s). Metrics are
+named "metric,filter", as lm-eval does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class TaskList:
+    """A named list of benchmarks.
+
+    Attributes:
+        headline: task or group -> the metric that counts; the others are shown beside it.
+        averages: name -> members, macro-averaged; "bbh/*" stands for the tasks of a group.
+        absent: benchmark of the paper that lm-eval does not have -> why, and what to do.
+    """
+
+    headline: dict[str, str]
+    averages: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    absent: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        return tuple(self.headline)
+
+
+_COMMONSENSE = ("arc_easy", "arc_challenge", "boolq", "hellaswag", "openbookqa")
+
+FUSELLM = TaskList(
+    headline={
+        "bbh": "exact_match,get-answer",
+        "arc_easy": "acc_norm,none",
+        "arc_challenge": "acc_norm,none",
+        "boolq": "acc,none",
+        "hellaswag": "acc_norm,none",
+        "openbookqa": "acc_norm,none",
+        "triviaqa": "exact_match,remove_whitespace",
+        "drop": "f1,none",
+        "lambada_openai": "acc,none",
+    },
+    # The paper's averages: of 27 BBH tasks, and of five common-sense benchmarks.
+    averages={"bbh_average": ("bbh/*",), "commonsense": _COMMONSENSE},
+    absent={
+        "iwslt2017": "lm-eval has only ar-en and en-ar; the paper's pairs need task files of "
+        "one's own (include)",
+        "multipl_e": "not in lm-eval: the paper ran bigcode-evaluation-harness",
+        "scibench": "not in lm-eval: the paper ran OpenCompass",
+    },
+)
+
+FUSECHAT3 = TaskList(
+    headline={
+        "gsm8k_cot_zeroshot": "exact_match,flexible-extract",
+        "hendrycks_math": "exact_match,none",
+        "crucible_amc23": "exact_match,none",
+        "aime24": "exact_match,none",
+        "crucible_fusechat_mmlu_pro": "exact_match,three-stage",
+        "crucible_fusechat_mmlu_redux": "exact_match,three-stage",
+        "crucible_fusechat_gpqa_diamond": "exact_match,three-stage",
+        "humaneval_instruct": "pass@1,create_test",
+        "mbpp_instruct": "pass_at_1,extract_code",
+    },
+    averages={
+        "average": (  # what the paper's list and this one share; AIME is not in the paper's
+            "gsm8k_cot_zeroshot",
+            "hendrycks_math",
+            "crucible_amc23",
+            "crucible_fusechat_mmlu_pro",
+            "crucible_fusechat_mmlu_redux",
+            "crucible_fusechat_gpqa_diamond",
+            "humaneval_instruct",
+            "mbpp_instruct",
+        )
+    },
+    absent={
+        "livecodebench": "not in lm-eval: has a runner of its own",
+        "livebench": "not in lm-eval: has a runner of its own",
+        "alignbench": "not in lm-eval: a Chinese benchmark with a judge",
+    },
+)
+
+NANO = TaskList(
+    headline={
+        "crucible_nano_facts": "acc,none",
+        "crucible_nano_skills": "acc,none",
+        "crucible_nano_answers": "exact_match,answer-line",
+    },
+    averages={"average": ("crucible_nano_facts", "crucible_nano_skills", "crucible_nano_answers")},
+)
+
+# Task or group -> folder below lm_eval/tasks.
+FOLDERS = {
+    "bbh": "bbh/cot_fewshot",
+    "arc_easy": "arc",
+    "arc_challenge": "arc",
+    "boolq": "super_glue/boolq",
+    "hellaswag": "hellaswag",
+    "openbookqa": "openbookqa",
+    "triviaqa": "triviaqa",
+    "drop": "drop",
+    "lambada_openai": "lambada",
+    "gsm8k": "gsm8k",
+    "gsm8k_cot": "gsm8k",
+    "gsm8k_cot_zeroshot": "gsm8k",
+    "hendrycks_math": "hendrycks_math",
+    "hendrycks_math500": "hendrycks_math",
+    "aime24": "aime",
+    "aime25": "aime",
+    "humaneval": "humaneval",
+    "humaneval_instruct": "humaneval",
+    "mbpp": "mbpp",
+    "mbpp_instruct": "mbpp",
+    "mmlu": "mmlu/default",
+    "mmlu_pro": "mmlu_pro",
+    "gpqa_diamond_cot_zeroshot": "gpqa/cot_zeroshot",
+    "ifeval": "ifeval",
+    "truthfulqa_mc1": "truthfulqa",
+    "truthfulqa_mc2": "truthfulqa",
+    "winogrande": "winogrande",
+    "piqa": "piqa",
+    "commonsense_qa": "commonsense_qa",
+}
+
+# Our task -> the lm-eval file that gives it prompt and metric, and the rows its data must have.
+# They have no data set of their own: `data` must name a file.
+DERIVED = {"crucible_amc23": ("aime/aime25.yaml", 'rows with "problem" and "answer"')}
+
+# Metrics that are shares of documents (or of what is in them) and are shown in per cent.
+SHARES = frozenset(
+    {
+        "acc",
+        "acc_norm",
+        "acc_bytes",
+        "acc_mutual_info",
+        "em",
+        "exact_match",
+        "f1",
+        "math_verify",
+        "mc1",
+        "mc2",
+        "pass@1",
+        "pass_at_1",
+        "prompt_level_loose_acc",
+        "prompt_level_strict_acc",
+        "inst_level_loose_acc",
+        "inst_level_strict_acc",
+    }
+)
+
+UNITS = {"perplexity": "ppl", "word_perplexity": "ppl", "byte_perplexity": "ppl"}

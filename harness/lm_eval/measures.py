@@ -1,0 +1,95 @@
+"""Values and resamples of lm-eval's aggregations, computed from one number a document."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.stats.bootstrap import replicate_means
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A value with its resamples; None and none where it could not be computed.
+
+    `span` holds the least and greatest value that one document can have, where they are known.
+    """
+
+    value: float | None
+    replicates: Floats | None
+    scored: int
+    expected: int
+    span: tuple[float, float] | None = None
+
+
+def measure(aggregation: str, values: Sequence[Any], counts: NDArray[np.int32]) -> Measured | None:
+    """Value and resamples of one metric; None for aggregations that are not known here.
+
+    Args:
+        aggregation: lm-eval's name of it.
+        values: one for each document, None where there is none: a number, or (log-likelihood,
+            weight) for the weighted ones.
+        counts: resamples, see `harness.stats.bootstrap`.
+    """
+    if aggregation in ("mean", "nanmean", "perplexity"):
+        return _of_mean(values, counts, math.exp if aggregation == "perplexity" else None)
+    if aggregation in ("weighted_perplexity", "bits_per_byte"):
+        return _of_ratio(values, counts, aggregation)
+    return None
+
+
+def _of_mean(
+    values: Sequence[Any], counts: NDArray[np.int32], link: Callable[[float], float] | None
+) -> Measured | None:
+    if any(isinstance(value, list | dict | str) for value in values):
+        return None
+    array = np.array([np.nan if value is None else float(value) for value in values])
+    scored = int((~np.isnan(array)).sum())
+    if not scored:
+        return Measured(None, None, 0, len(values))
+    mean = float(np.nansum(array) / scored)
+    draws = replicate_means(array, counts)
+    if link is not None:  # perplexity: exp of the mean negative log-likelihood
+        return Measured(link(-mean), np.exp(-draws), scored, len(values))
+    return Measured(mean, draws, scored, len(values), (0.0, 1.0))
+
+
+def _of_ratio(
+    values: Sequence[Any], counts: NDArray[np.int32], aggregation: str
+) -> Measured | None:
+    valid = np.array([value is not None and None not in value for value in values])
+    if not valid.any():
+        return Measured(None, None, 0, len(values))
+    pairs = np.array([v if ok else (0.0, 0.0) for v, ok in zip(values, valid)], dtype=float)
+
+    def link(ratio: Any) -> Any:
+        return np.exp(-ratio) if aggregation == "weighted_perplexity" else -ratio / math.log(2)
+
+    total = pairs.sum(axis=0)
+    drawn = counts.astype(float) @ pairs  # (rounds, 2)
+    value = float(link(total[0] / total[1]))
+    ratios = drawn[:, 0] / np.where(drawn[:, 1] > 0, drawn[:, 1], np.nan)
+    draws = np.where(np.isnan(ratios), value, link(ratios))
+    return Measured(value, draws, int(valid.sum()), len(values))
+
+
+def mean_of(parts: Sequence[Measured], weights: Sequence[float]) -> Measured:
+    """Weighted mean; parts without a value leave it."""
+    kept = [(part, w) for part, w in zip(parts, weights) if part.value is not None]
+    scored, expected = sum(p.scored for p in parts), sum(p.expected for p in parts)
+    if not kept:
+        return Measured(None, None, scored, expected)
+    total = math.fsum(weight for _, weight in kept)
+    value = math.fsum(weight * (part.value or 0.0) for part, weight in kept) / total
+    draws: Floats | None = None
+    if all(part.replicates is not None for part, _ in kept):
+        stacked = np.stack([part.replicates for part, _ in kept])  # type: ignore[misc]
+        draws = np.array([weight for _, weight in kept]) @ stacked / total
+    return Measured(value, draws, scored, expected)

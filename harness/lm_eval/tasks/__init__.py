@@ -1,0 +1,1 @@
+"""Task files of ours for lm-eval, and the functions they name."""
