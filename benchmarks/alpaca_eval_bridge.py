@@ -3,9 +3,10 @@
     python benchmarks/alpaca_eval_bridge.py [--data FOLDER] [--system NAME] [--limit N]
 
 The package (0.6.6, in a process of its own) is pointed at the nano server as if it were OpenAI and
-evaluates stored answers to the 805 instructions with its default annotator. Our side writes the
-same prompts, in the same order of the two answers, and asks the oracle in process. Compared are all
-preferences, the win rate, and the length-controlled win rate (ours in the mode "compat-stable").
+evaluates stored answers to the 805 instructions with its default annotator. Our side is the suite
+alpaca_eval2 on its official question set, with the same annotator, judge and stored answers, as
+`crucible eval` runs it. Compared are all preferences, the win rate, and the length-controlled win
+rate (ours in the mode "compat-stable").
 
 The package makes a new client for every request, five at a time; that is what its time goes into.
 Its only download, df_gamed.csv, is replaced by the local copy. FOLDER is the public data folder
@@ -27,17 +28,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from rich.console import Console
 
-from harness.backends.base import Request, Sampling, messages_of
-from harness.judging.published_frames import installed
-from harness.judging.verdicts import is_switched, preference_from_logprobs
-from harness.metrics.alpaca import read_reference, win_rate
-from harness.nano.oracle import OracleBackend, OracleSettings
+from harness.calls import CallSettings
+from harness.cli.evaluation import Evaluation, evaluate_model
+from harness.nano.oracle import OracleSettings
 from harness.nano.server import NanoServer
-from harness.stats.length_control import Rows, fit
+from harness.store import Store
 
-ANNOTATOR = "weighted_alpaca_eval_gpt4_turbo"
+SUITE, ANNOTATOR = "alpaca_eval2", "weighted_alpaca_eval_gpt4_turbo"
+MODE = f"{SUITE}.lc_mode=compat-stable"
 BASELINE, SYSTEM = "gpt4_1106_preview_baseline", "FuseChat-Llama-3.2-1B-Instruct"
 GRADED = OracleSettings(unknown="generic")  # the instructions are not of the nano world
 
@@ -137,52 +137,38 @@ def _output(instruction: str, output: str, generator: str) -> dict[str, str]:
 
 
 def own_side(
-    pairs: Sequence[Pair], settings: OracleSettings = GRADED, data: Path | None = None
+    outputs: Path,
+    url: str,
+    work: Path,
+    *overrides: str,
+    data: str = "official",
+    limit: int | None = None,
 ) -> Outcome:
-    """What Crucible finds: the published prompt and order, and the oracle in process.
+    """What Crucible finds, as `crucible eval OUTPUTS --suite alpaca_eval2` with the judge at `url`.
 
     Args:
-        data: the folder with the published tables, to have the length-controlled win rate, too.
+        outputs: the system's stored answers.
+        work: a folder for the store.
+        overrides: settings, as "alpaca_eval2.key=value".
+        data: edition; the official one needs $CRUCIBLE_DATA.
     """
-    prompt = installed("alpaca")
-    sampling = Sampling(temperature=1.0, max_tokens=1, top_logprobs=5)
-    preferences, requests = {}, []
-    for pair in pairs:
-        if pair.baseline == pair.answer:
-            preferences[pair.instruction] = 1.5  # a draw, as the package has it, without asking
-            continue
-        shown = (pair.baseline, pair.answer)
-        if is_switched(pair.instruction):
-            shown = shown[::-1]
-        messages = messages_of(prompt.write(pair.instruction, *shown))
-        requests.append(Request(id=pair.instruction, messages=messages, sampling=sampling))
-    for response in OracleBackend(settings).generate(requests):
-        if response.error is not None:
-            raise RuntimeError(f"the oracle failed: {response.error}")
-        listed = response.completions[0].top_logprobs
-        assert listed is not None
-        found = preference_from_logprobs(listed[0], switched=is_switched(response.id))
-        assert found is not None
-        preferences[response.id] = found
-    ordered = [preferences[pair.instruction] for pair in pairs]
-    return Outcome(
-        preferences, win_rate(ordered).win_rate, _length_controlled(pairs, ordered, data)
+    wanted = Evaluation(
+        ref=str(outputs),
+        suites=(SUITE,),
+        judge=f"openai:nano-oracle@{url}",
+        data=data,
+        overrides=overrides,
+        limit=limit,
     )
-
-
-def _length_controlled(
-    pairs: Sequence[Pair], preferences: Sequence[float], data: Path | None
-) -> float | None:
-    if data is None:
-        return None
-    reference = read_reference(data)
-    rows = Rows(
-        np.array(preferences),
-        np.array([float(len(pair.answer)) for pair in pairs]),
-        np.array([float(len(pair.baseline)) for pair in pairs]),
-        reference.difficulty[: len(pairs)],
-    )
-    return fit(rows, anchors=reference.anchors, mode="compat-stable").lc_win_rate
+    store = Store(work)
+    cells = evaluate_model(Console(quiet=True), wanted, store, CallSettings())
+    found = {cell.metric: cell for cell in cells}
+    raw, controlled = found["win_rate"], found["lc_win_rate"]
+    if raw.value is None or raw.n_failed:
+        raise RuntimeError(f"{raw.n_failed} judgments failed: {raw.details}")
+    rows = store.artifact(raw.artifacts["judgments"]).rows()
+    preferences = {row["prompt"]: 1 + row["preference"] for row in rows}
+    return Outcome(preferences, raw.value, controlled.value)
 
 
 def main() -> None:
@@ -199,21 +185,23 @@ def main() -> None:
         return
     if options.data is None:
         parser.error("say where the public data are: --data FOLDER, or set CRUCIBLE_DATA")
+    os.environ["CRUCIBLE_DATA"] = str(options.data)
     folder = options.data / "alpaca_eval2"
     pairs = read_pairs(folder, options.system, options.limit)
+    outputs = folder / f"outputs_{options.system}.jsonl.gz"
     with tempfile.TemporaryDirectory() as work, NanoServer(GRADED, model="*") as server:
         started = time.perf_counter()
         package = package_side(pairs, server.url, Path(work), folder / "df_gamed.csv")
-        package_s = time.perf_counter() - started
-        counts = server.counts()
-    started = time.perf_counter()
-    own = own_side(pairs, data=folder)
-    own_s = time.perf_counter() - started
-    gaps = [abs(package.preferences[text] - value) for text, value in own.preferences.items()]
-    print(f"{len(pairs)} instructions, {options.system}; server: {counts}")
+        package_s, asked = time.perf_counter() - started, server.counts()["ok"]
+        started = time.perf_counter()
+        own = own_side(outputs, server.url, Path(work) / "store", MODE, limit=options.limit)
+        own_s, counts = time.perf_counter() - started, server.counts()
+    gaps = [abs(own.preferences[text] - value) for text, value in package.preferences.items()]
+    print(f"{len(pairs)} instructions, {options.system}")
+    print(f"requests answered: {asked} and {counts['ok'] - asked}; all: {counts}")
     print(f"package  {package_s:7.2f} s  WR {package.win_rate:.9f}  LC {package.length_controlled}")
     print(f"crucible {own_s:7.2f} s  WR {own.win_rate:.9f}  LC {own.length_controlled}")
-    print(f"largest difference of a preference: {max(gaps):.3g}")
+    print(f"largest difference of {len(gaps)} preferences: {max(gaps):.3g}")
 
 
 if __name__ == "__main__":

@@ -64,6 +64,7 @@ _REFUSED_KWARGS = {
     "tokens_to_avoid": "shifts the judge's token probabilities",
 }
 Reader = Callable[[Completion], float | None]
+Blocks = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,8 @@ class Annotator:
         parser: name and version of the reader.
         prompt_hash: digest of the template.
         injection: an answer -> why it looks like an attack on this prompt, or None.
+        blocks: (role, content) of each chat block of the template, see `parted`; () for our own
+            frame, which has none.
     """
 
     name: str
@@ -88,6 +91,7 @@ class Annotator:
     parser: str
     prompt_hash: str
     injection: Callable[[str], str | None]
+    blocks: Blocks = ()
 
 
 class _Unsupported(Exception):
@@ -166,6 +170,7 @@ def _published(name: str, path: Path) -> Annotator:
         parser=f"{parser}/{VERSION}.{verdicts.VERSION}",
         prompt_hash=digest(["alpaca-eval", blocks]),
         injection=partial(suspicion, _pieces(blocks)),
+        blocks=blocks,
     )
 
 
@@ -212,7 +217,7 @@ def _template(path: Path, relative: str) -> str:
         ) from None
 
 
-def _blocks(template: str) -> tuple[tuple[str, str], ...]:
+def _blocks(template: str) -> Blocks:
     """(role, content) of each chat block of a template."""
     text = template.strip()
     if not text.startswith(_START) or not text.endswith(_END):
@@ -229,19 +234,22 @@ def _blocks(template: str) -> tuple[tuple[str, str], ...]:
     return tuple(blocks)
 
 
-def _pieces(blocks: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+def parted(content: str) -> list[str]:
+    """A block's own text around its slots, and the names of the slots between.
+
+    >>> parted("Task: {instruction} Go.")
+    ['Task: ', 'instruction', ' Go.']
+    """
+    return _PLACEHOLDER.split(content)
+
+
+def _pieces(blocks: Blocks) -> tuple[str, ...]:
     """The template's own text around the slots."""
-    return tuple(
-        piece
-        for _, content in blocks
-        if _PLACEHOLDER.search(content)
-        for piece in _PLACEHOLDER.split(content)[::2]
-    )
+    found = [parted(content) for _, content in blocks]
+    return tuple(piece for parts in found if len(parts) > 1 for piece in parts[::2])
 
 
-def _fill(
-    blocks: Sequence[tuple[str, str]], instruction: str, first: str, second: str
-) -> list[Message]:
+def _fill(blocks: Blocks, instruction: str, first: str, second: str) -> list[Message]:
     texts = {"instruction": instruction, "output_1": first, "output_2": second}
 
     def put(slot: re.Match[str]) -> str:

@@ -88,6 +88,8 @@ def test_a_template_becomes_messages(mine: Callable[..., annotators.Annotator]) 
     system, user = found.frame("Say hi.", "hi", "  hello\n")
     assert system == {"role": "system", "content": "You compare."}
     assert user["content"] == ('Task: """Say hi."""\nOne: """hi"""\nTwo: """  hello\n"""\nWhich?')
+    assert [role for role, _ in found.blocks] == ["system", "user"]
+    assert annotators.parted(found.blocks[1][1])[1::2] == ["instruction", "output_1", "output_2"]
 
 
 def test_texts_are_put_in_once_and_cannot_part_the_prompt(
@@ -238,6 +240,7 @@ def test_our_own_frame_is_one_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
     own = annotators.load("crucible")
     rules = protocol("alpaca")
     assert own.frame("q", "a", "b") == alpaca_frame("q", "a", "b")
+    assert own.blocks == ()
     assert (own.sampling, own.parser) == (rules.sampling, rules.parser)
     assert own.prompt_hash == rules.prompt == prompt_hash("alpaca")
     completion = weighed({"m": -0.2, "M": -1.9})

@@ -122,6 +122,7 @@ def test_generation_options_reach_the_model_and_the_results(
     assert outcome.rows[0]["filtered"] == ["[invalid]"]
 
 
+@pytest.mark.filterwarnings("ignore:invalid value")
 def test_files_are_json_of_whatever_lm_eval_returns(run: Callable[..., Any], stub: Any) -> None:
     class Odd(stub):  # type: ignore[misc, valid-type]
         def loglikelihood(self, requests: list[Any]) -> list[tuple[float, bool]]:
