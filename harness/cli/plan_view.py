@@ -51,8 +51,8 @@ def show_plan(console: Console, made: Reproduction, store: Store | None) -> None
         )
     console.print(table, soft_wrap=not console.is_terminal)
     _show_totals(console, [estimates[id] for id in made.plan.stages if id in todo], made)
-    waiting = [stage for id, stage in made.plan.stages.items() if id in todo]
-    show_hosted(console, made.plan, waiting, CallSettings())
+    left = [stage for id, stage in made.plan.stages.items() if id in todo]
+    show_hosted(console, made.plan, left, CallSettings())
     console.print("[dim]assumptions behind the estimates: docs/estimates.md[/dim]")
 
 

@@ -72,27 +72,30 @@ def token_call(endpoint: Endpoint, id: str, kind: Kind, ids: Sequence[int], how:
 
 
 def _key(endpoint: Endpoint, kind: Kind, prompt: object, how: Sampling) -> str:
-    parts = {
+    before, after = _around(endpoint, kind, how)
+    return hashlib.sha256(before + canonical_json(prompt) + after).hexdigest()
+
+
+@lru_cache(maxsize=64)
+def _around(endpoint: Endpoint, kind: Kind, how: Sampling) -> tuple[bytes, bytes]:
+    """The canonical JSON of a key's parts, up to the prompt and behind it."""
+    parts: dict[str, object] = {
         "schema": SCHEMA,
         "kind": kind,
         "identity": endpoint.identity,
         "model": endpoint.model,
-        "prompt": prompt,
-        "sampling": _settings(how),
+        "prompt": None,
+        "sampling": how.model_dump(),
     }
     # What the user changed about the body itself; how a limit is called changes no answer.
     changed = {k: v for k, v in endpoint.overrides.items() if k in _SHAPING and v is False}
     if changed:
         parts["changed"] = changed
-    return hashlib.sha256(canonical_json(parts)).hexdigest()
+    before, mark, after = canonical_json(parts).partition(b'"prompt":null')
+    return before + mark.removesuffix(b"null"), after
 
 
 _SHAPING = ("seed", "system", "temperature")
-
-
-@lru_cache(maxsize=64)
-def _settings(how: Sampling) -> dict[str, Any]:
-    return how.model_dump()
 
 
 def samples(endpoint: Endpoint, how: Sampling) -> list[Sampling]:
