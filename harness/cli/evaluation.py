@@ -167,7 +167,10 @@ def cells_table(cells: Sequence[Cell]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for heading in ("suite", "metric", "value", "interval", "scored", "failed"):
         right = heading in ("value", "scored", "failed")
-        table.add_column(heading, justify="right" if right else "left", no_wrap=True)
+        name = heading in ("suite", "metric")
+        table.add_column(
+            heading, justify="right" if right else "left", no_wrap=not name, overflow="fold"
+        )
     last = ""
     for cell in cells:
         value = "—" if cell.value is None else f"{cell.value:.2f}"
@@ -193,16 +196,15 @@ def cells_table(cells: Sequence[Cell]) -> Table:
 
 def show_judges(console: Console, cells: Sequence[Cell]) -> None:
     """Who judged each suite, on which data: what makes two scores comparable."""
-    lines = []
-    for cell in cells:
-        parts = [f"{cell.suite}: prompts {cell.prompt_set[:10]}"]
-        if cell.details.get("data"):
-            parts.append(f"data {cell.details['data']}")
-        if cell.judge:
-            parts.append(f"judge {cell.judge} ({cell.judge_fingerprint})")
-        lines.append(", ".join(parts))
-    for line in dict.fromkeys(lines):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    for suite in dict.fromkeys(cell.suite for cell in cells):
+        own = [cell for cell in cells if cell.suite == suite]
+        sets = list(dict.fromkeys(cell.prompt_set[:10] for cell in own))
+        parts = [f"prompts {sets[0]}" if len(sets) == 1 else f"{len(sets)} prompt sets"]
+        if own[0].details.get("data"):
+            parts.append(f"data {own[0].details['data']}")
+        if own[0].judge:
+            parts.append(f"judge {own[0].judge} ({own[0].judge_fingerprint})")
+        console.print(f"{suite}: {', '.join(parts)}", highlight=False, markup=False, soft_wrap=True)
 
 
 def show_account(console: Console, account: Account) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from tests.harness.backends.api.fake_server import Asked, FakeServer, Reply, goo
 
 CLIENT = """
 import sys
+import time
 from pathlib import Path
 from harness.backends.api.endpoint import Endpoint
 from harness.backends.base import Message, Request, Sampling
@@ -70,3 +73,28 @@ def test_killed_and_resumed(tmp_path: Path, kill_after: int) -> None:
         times = Counter(asked.prompt for asked in server.asked)
         assert len(times) == COUNT
         assert all(times[f"prompt {id}"] == 1 for id in handed_on)
+
+
+def test_an_interrupt_stops_at_once_and_keeps_what_arrived(tmp_path: Path) -> None:
+    def behave(asked: Asked) -> Reply:
+        reply = slowly(asked)
+        reply.after_s = 0.01 if asked.number <= 40 else 30
+        return reply
+
+    path = tmp_path / "responses.sqlite"
+    with FakeServer(behave) as server:
+        command = [sys.executable, "-c", CLIENT, server.url, str(path), str(COUNT)]
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(40)]
+        begun = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        more, errors = process.communicate(timeout=10)
+        assert time.monotonic() - begun < 3
+        assert "KeyboardInterrupt" in errors.splitlines()[-1]
+        handed_on = len(lines) + len(more.splitlines())
+    store = ResponseStore(path)
+    assert len(store) == handed_on == 40
+    store.close()
