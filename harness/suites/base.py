@@ -77,7 +77,7 @@ class Suite:
 
     Attributes:
         version: raised when the same answers would give another score.
-        settings: the record its settings are validated by; has at least `judge` and `limit`.
+        settings: the record its settings are validated by; has at least `limit`.
         plan: (system, settings, stage) -> handle of the stage that writes cells.json.
         needs: optional extras that the defaults cannot do without.
         editions: name -> settings over the defaults; "official" is the published question set with

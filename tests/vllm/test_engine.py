@@ -110,7 +110,9 @@ def test_nothing_is_left_after_success(vllm: VLLMBackend, mark: str, processes: 
 
 
 SCRIPT = """
-import sys, time
+import signal, sys, time
+# A background job of a shell ignores Ctrl-C, and so would the script.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from pathlib import Path
 from harness.backends.vllm import VLLMBackend
 from harness.backends.base import Request, Sampling, messages_of

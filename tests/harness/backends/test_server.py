@@ -29,8 +29,10 @@ os.rename(sys.argv[1] + ".part", sys.argv[1])
 """
 STUBBORN = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
 PARENT = """
-import os, sys, time
+import os, signal, sys, time
 from pathlib import Path
+# A background job of a shell ignores Ctrl-C, and so would the script.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from harness.backends.server import ChildServer
 server = ChildServer({command!r}, os.environ, Path({log!r}), grace_s=0.2)
 {then}

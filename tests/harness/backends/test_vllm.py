@@ -430,7 +430,9 @@ def test_temporary_logs_are_removed_after_success(
 
 # Without the tokenizer, whose import takes longer than all the rest.
 SCRIPT = """
-import time
+import signal, time
+# A background job of a shell ignores Ctrl-C, and so would the script.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from harness.backends.base import Request, Sampling, messages_of
 from harness.backends.vllm_client import EngineClient
 from harness.backends.vllm_server import EngineSettings
