@@ -8,6 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("tests", deadline=None)
+settings.load_profile("tests")
 
 # Several test processes side by side: more threads each would only wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -57,7 +57,7 @@ def _answered(
     batch_of = {item.id: number for number, (_, asked) in enumerate(window) for item in asked}
     missing = [len(asked) for _, asked in window]
     found: list[dict[str, Answer]] = [{} for _ in window]
-    for number, (batch, asked) in enumerate(window):
+    for batch, asked in window:
         if not asked:
             yield batch, {}
     requests = [item for _, asked in window for item in asked]

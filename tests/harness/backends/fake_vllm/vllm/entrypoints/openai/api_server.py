@@ -204,7 +204,7 @@ def complete(prompt: list[int], body: dict[str, Any], number: int, options: Any)
             break
     choice: dict[str, Any] = {
         "index": number,
-        "text": " ".join(map(str, ids)),
+        "text": " ".join(str(token) for token in ids if token not in stops),
         "finish_reason": finish,
         "stop_reason": reason,
         "token_ids": ids,
