@@ -31,7 +31,7 @@ def test_a_limit_counts_what_is_in_flight() -> None:
 
 
 def test_a_limit_needs_a_price() -> None:
-    with pytest.raises(UserError, match="unpriced.*--prices"):
+    with pytest.raises(UserError, match=r"unpriced.*--prices"):
         Account(max_cost_usd=1.0).reserve("local", None)
 
 

@@ -45,13 +45,15 @@ def record(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def mood(monkeypatch: pytest.MonkeyPatch, record: Path) -> Mood:
+def mood(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, record: Path) -> Mood:
     """Puts the stand-in on the child's path; `mood(crash="...")` makes it misbehave."""
     monkeypatch.setenv("PYTHONPATH", str(FAKE))
     monkeypatch.setenv(vllm_machine.VARIABLE, sys.executable)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setenv("OPENAI_API_KEY", "not for vllm")
     monkeypatch.setattr(vllm_machine, "_gpu_count", lambda: 0)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # for logs that stay: of scripts, and of tests
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
 
     def set_mood(**traits: Any) -> None:
         monkeypatch.setenv("FAKE_VLLM", json.dumps({"record": str(record), **traits}))
@@ -418,10 +420,7 @@ def test_a_server_that_dies_while_answering_ends_the_run(mood: Mood, record: Pat
             assert all(response.error is None for response in backend.generate(requests))
 
 
-def test_temporary_logs_are_removed_after_success(
-    mood: Mood, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+def test_temporary_logs_are_removed_after_success(mood: Mood, tmp_path: Path) -> None:
     with Services() as services:
         list(VLLMBackend(MODEL, services).generate([ask("x")]))
         assert list(tmp_path.glob("crucible-vllm-*/vllm-*.log"))
