@@ -1,29 +1,22 @@
-"""A board as one self-contained page: nothing is loaded, nothing leaves, every string is escaped.
+"""A board as one self-contained page, see `leaderboards.render.page`.
 
-The style and the script stand in the page and are allowed by their hashes; the policy forbids
-everything else, so that even an escaping mistake could not run a script. Without the script the
-page shows all details; with it, columns sort and rows fold.
+Without its script the page shows all details; with it, columns sort and rows fold.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Sequence
-from functools import cache
 from itertools import groupby
-from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from harness.records import Cell
 from leaderboards.board import Board, Entry, Row
 from leaderboards.claims import VERDICTS, ClaimResult
 from leaderboards.render import text
+from leaderboards.render.page import asset, policy, templates
 from leaderboards.scores import Score
 
-FOLDER = Path(__file__).parent
 BAR_WIDTH = 104
 FOREST_WIDTH = 260
 MARKS = {"best": "★", "tied": "≈", "": ""}
@@ -35,16 +28,12 @@ View = dict[str, object]
 
 def render(board: Board) -> str:
     """The page, ending in a newline."""
-    style, script = _asset("board.css.jinja"), _asset("board.js.jinja")
-    policy = (
-        f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
-        "base-uri 'none'; form-action 'none'"
-    )
-    page = _environment().get_template("board.html.jinja")
+    style, script = asset("board.css.jinja"), asset("board.js.jinja")
+    page = templates().get_template("board.html.jinja")
     return (
         page.render(
             spec=board.spec,
-            policy=Markup(policy),
+            policy=policy(style, script),
             style=Markup(style),
             script=Markup(script),
             banner=text.banner(board),
@@ -62,32 +51,6 @@ def render(board: Board) -> str:
         ).rstrip()
         + "\n"
     )
-
-
-@cache
-def _asset(name: str) -> str:
-    return (FOLDER / name).read_text(encoding="utf-8").strip()
-
-
-def _hash(content: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
-
-
-@cache
-def _environment() -> Environment:
-    return Environment(
-        loader=FileSystemLoader(FOLDER),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_finalize,
-    )
-
-
-def _finalize(value: object) -> object:
-    """Every string that enters the page loses its invisible characters; then it is escaped."""
-    return text.visible(value) if type(value) is str else value
 
 
 def _facts(board: Board) -> list[tuple[str, str]]:
