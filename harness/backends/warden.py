@@ -22,8 +22,10 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from functools import partial
 
 POLL_S = 0.2
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 LINUX = sys.platform.startswith("linux")
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 
@@ -31,11 +33,12 @@ PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 def main() -> int:
     parent, grace_s, command = int(sys.argv[1]), float(sys.argv[2]), sys.argv[3:]
     wanted: list[int] = []
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in SIGNALS:
         signal.signal(number, lambda received, _: wanted.append(received))
     if LINUX:  # orphans of the command become children of the warden, so that it can find them
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=_set_apart)
+    apart = partial(_set_apart, os.getpid())
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=apart)
     while child.poll() is None and not wanted and not _parent_gone(parent):
         pass
     ended = child.poll()
@@ -43,11 +46,15 @@ def main() -> int:
     return 0 if ended is None else ended if ended >= 0 else 128 - ended
 
 
-def _set_apart() -> None:
+def _set_apart(warden: int) -> None:
     """In the child: a process group of its own, and a SIGTERM should the warden be killed."""
+    for number in SIGNALS:  # the warden's handlers would swallow one that comes before the exec
+        signal.signal(number, signal.SIG_DFL)
     os.setpgid(0, 0)
     if LINUX:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+        if os.getppid() != warden:  # killed before the line above: no signal will come
+            os._exit(1)
 
 
 def _parent_gone(parent: int) -> bool:
