@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-from harness.calls import CallSettings
+from harness.calls import CallSettings, Services
 from harness.models import split_engine
 from harness.operations import Estimate
 from harness.plan import Handle, Plan, Stage
@@ -67,14 +67,33 @@ def show_hosted(console: Console, plan: Plan, todo: Sequence[Stage], calls: Call
         )
 
 
+def check_keys(plan: Plan, targets: Sequence[Handle], store: Store, calls: CallSettings) -> None:
+    """Notice a missing key before hours of sampling, not after them.
+
+    Raises:
+        EnvironmentProblem: a hosted model of the stages to do needs a key that is not set.
+    """
+    from harness.judging.judge import open_backend
+
+    if calls.offline:
+        return
+    finished = [id for id in plan.stages if store.has(id)]
+    refs = {_hosted_ref(plan, stage) for stage in plan.needed(targets, finished)}
+    for ref in sorted(ref for ref in refs if ref):
+        endpoint = getattr(open_backend(ref, Services()), "endpoint", None)
+        if endpoint is not None:
+            endpoint.api_key()
+
+
 def hosted(plan: Plan, todo: Sequence[Stage]) -> dict[str, Asked]:
     """What each hosted model is asked by the stages to do, by "model" or "model@url"."""
     estimates = plan.estimates()
     found: dict[str, Asked] = {}
     for stage in todo:
-        model = _model_of(plan, stage)
-        if model is None:
+        ref = _hosted_ref(plan, stage)
+        if ref is None:
             continue
+        model = split_engine(ref)[1].partition("?")[0]
         _add(found.setdefault(model, Asked()), estimates[stage.id])
     return found
 
@@ -89,7 +108,7 @@ def _add(asked: Asked, estimate: Estimate) -> None:
     asked.tokens_out += estimate.tokens_out
 
 
-def _model_of(plan: Plan, stage: Stage) -> str | None:
+def _hosted_ref(plan: Plan, stage: Stage) -> str | None:
     """The hosted model that a stage asks: its judge, or the model that it samples from."""
     ref = getattr(stage.params, "judge", None) if stage.operation.rows is not None else None
     if ref is None and stage.operation.name == "sample":
@@ -98,7 +117,4 @@ def _model_of(plan: Plan, stage: Stage) -> str | None:
         ref = getattr(plan.stages[model.id].params, "ref", None)
     if not ref or ref.startswith("nano:"):
         return None
-    engine, rest = split_engine(ref)
-    if engine in ("hf", "vllm", "stored"):
-        return None
-    return rest.partition("?")[0]
+    return None if split_engine(ref)[0] in ("hf", "vllm", "stored") else str(ref)

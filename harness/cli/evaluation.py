@@ -75,7 +75,7 @@ def evaluate_model(
         UnknownName: for a suite, judge, edition or nano model that does not exist.
         BadRecord: for a setting that a suite does not have.
     """
-    from harness.cli.estimate import show_estimate
+    from harness.cli.estimate import check_keys, show_estimate
     from harness.cli.progress import ProgressReporter
     from harness.run import InlineExecutor
 
@@ -90,6 +90,7 @@ def evaluate_model(
         show_estimate(console, plan, targets, store, calls)
         if plan_only:
             return []
+        check_keys(plan, targets, store, calls)
         try:
             with ProgressReporter(console) as reporter:
                 InlineExecutor(services).execute(plan, targets, store, reporter)

@@ -155,12 +155,14 @@ def execute(
 ) -> None:
     """Run what is missing of a plan, with progress bars, and say what was done and spent."""
     from harness.calls import Services
+    from harness.cli.estimate import check_keys
     from harness.cli.evaluation import show_account
     from harness.cli.progress import ProgressReporter
     from harness.run import InlineExecutor
     from harness.store import Store
 
     assert isinstance(store, Store)
+    check_keys(made.plan, made.targets, store, calls or CallSettings())
     with Services(calls) as services:
         try:
             with ProgressReporter(console) as reporter:

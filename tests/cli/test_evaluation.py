@@ -107,6 +107,17 @@ def test_a_wrong_key_stops_at_once_and_shows_up_nowhere(outputs: Path, tmp_path:
     assert "sk-not-the-right-one" not in missing.stderr + wrong.stderr + wrong.stdout
 
 
+def test_a_missing_key_is_noticed_before_anything_is_sampled(tmp_path: Path) -> None:
+    done = crucible(
+        *("eval", "nano:target", "--suite", "alpaca_eval2", "--data", "nano", "--limit", "4"),
+        *("--judge", "openai:m@http://127.0.0.1:9/v1?key=NO_SUCH_KEY"),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 3
+    assert "NO_SUCH_KEY is not set" in done.stderr
+    assert not list((tmp_path / "home").glob("artifacts/*/*"))
+
+
 def test_failed_judgments_are_counted_bounded_and_asked_again(
     outputs: Path, tmp_path: Path
 ) -> None:
