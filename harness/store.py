@@ -177,24 +177,23 @@ class Store:
             (self.root / "partial" / f"{id}.lock").unlink(missing_ok=True)
 
 
-class Journal:
-    """Finished batches of a row stage, one JSON line each, appended in one write.
+class Log:
+    """JSON objects, one a line, each appended in one write; a line that a crash cut off is dropped.
 
-    `batches` holds what earlier attempts finished, by batch number.
+    `found` holds what earlier attempts wrote.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self.batches: dict[int, list[Row]] = {}
         path.parent.mkdir(parents=True, exist_ok=True)
+        self.found: list[Row] = []
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        self._size = self._read()
+        self._size = self._read(path)
         os.ftruncate(self._descriptor, self._size)
 
-    def _read(self) -> int:
+    def _read(self, path: Path) -> int:
         """Load whole lines; returns the length of the sound part of the file."""
         sound = 0
-        with self.path.open("rb") as stream:
+        with path.open("rb") as stream:
             for line in stream:
                 try:
                     entry = json.loads(line) if line.endswith(b"\n") else None
@@ -202,12 +201,13 @@ class Journal:
                     entry = None
                 if entry is None:
                     break
-                self.batches[entry["batch"]] = entry["rows"]
+                self.found.append(entry)
                 sound += len(line)
         return sound
 
-    def append(self, batch: int, rows: list[Row]) -> None:
-        data = canonical_json({"batch": batch, "rows": rows}) + b"\n"
+    def append(self, line: bytes) -> None:
+        """Add one JSON object, written on one line without its end."""
+        data = line + b"\n"
         try:
             written = 0
             while written < len(data):
@@ -216,7 +216,25 @@ class Journal:
             os.ftruncate(self._descriptor, self._size)
             raise
         self._size += len(data)
-        self.batches[batch] = rows
 
     def close(self) -> None:
         os.close(self._descriptor)
+
+
+class Journal:
+    """Finished batches of a row stage.
+
+    `batches` holds what earlier attempts finished, by batch number.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._log = Log(path)
+        self.batches: dict[int, list[Row]] = {e["batch"]: e["rows"] for e in self._log.found}
+        self._log.found.clear()
+
+    def append(self, batch: int, rows: list[Row]) -> None:
+        self._log.append(canonical_json({"batch": batch, "rows": rows}))
+        self.batches[batch] = rows
+
+    def close(self) -> None:
+        self._log.close()

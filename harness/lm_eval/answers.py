@@ -10,7 +10,6 @@ cut because they are too long, and two BOS tokens in a row.
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -23,6 +22,7 @@ from lm_eval.models.utils import normalize_gen_kwargs
 from harness.errors import BadData, EnvironmentProblem
 from harness.hashing import digest, seed_from
 from harness.lm_eval import batches
+from harness.store import Log
 
 Progress = Callable[[int, int, str], None]
 _NAMES = {
@@ -40,41 +40,16 @@ class StoredAnswers:
     """
 
     def __init__(self, folder: Path, identity: Mapping[str, object]) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"answers-{digest(dict(identity))[:16]}.jsonl"
-        self.known: dict[str, list[Any]] = {}
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        self._size = self._read(path)
-        os.ftruncate(self._descriptor, self._size)
-
-    def _read(self, path: Path) -> int:
-        sound = 0
-        with path.open("rb") as stream:
-            for line in stream:
-                try:
-                    entry = json.loads(line) if line.endswith(b"\n") else None
-                except ValueError:
-                    entry = None
-                if entry is None:
-                    break
-                self.known[entry["key"]] = entry["answers"]
-                sound += len(line)
-        return sound
+        self._log = Log(folder / f"answers-{digest(dict(identity))[:16]}.jsonl")
+        self.known: dict[str, list[Any]] = {e["key"]: e["answers"] for e in self._log.found}
 
     def add(self, key: str, answers: list[Any]) -> None:
-        data = (json.dumps({"key": key, "answers": answers}) + "\n").encode("ascii")
-        try:
-            written = 0
-            while written < len(data):
-                written += os.pwrite(self._descriptor, data[written:], self._size + written)
-        except OSError:
-            os.ftruncate(self._descriptor, self._size)
-            raise
-        self._size += len(data)
+        # Not canonical: a log-likelihood may be minus infinity.
+        self._log.append(json.dumps({"key": key, "answers": answers}).encode("ascii"))
         self.known[key] = answers
 
     def close(self) -> None:
-        os.close(self._descriptor)
+        self._log.close()
 
 
 class Answering(LM):
