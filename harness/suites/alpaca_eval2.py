@@ -86,7 +86,7 @@ def plan(system: System, settings: AlpacaEvalSettings, stage: StageMaker) -> Han
         "score_alpaca",
         judgments=judgments,
         generations=generations,
-        model=system.model,
+        **system.links(),
         **({"anchors": anchors} if anchors else {}),
         lc_mode=settings.lc_mode,
         reference=settings.reference,

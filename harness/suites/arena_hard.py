@@ -114,7 +114,7 @@ def plan(name: str, system: System, settings: ArenaHardSettings, stage: StageMak
         "score_arena",
         judgments=judgments,
         generations=generations,
-        model=system.model,
+        **system.links(),
         weight=settings.weight,
         style_features=settings.style_features,
         bootstrap=settings.bootstrap,

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from harness.backends.base import Sampling
+from harness.errors import UserError
 from harness.hashing import digest, seed_from
 from harness.judging.answers import source_digest
 from harness.judging.judge import OWN, ParserMode, open_judge, protocol
@@ -38,11 +39,32 @@ class Decode(Record):
 
 
 @dataclass(frozen=True)
+class Program:
+    """A system that is more than a model asked once; a method's plan may return one.
+
+    Attributes:
+        task: what it answers: "respond" to prompts, or "label_authors".
+        answer: (rows, stage, ...) -> handle of answer rows with the same ids; its keywords are the
+            task's. respond: `decode`, `seed`. label_authors: see `harness.suites.personality`.
+        model: handle of the model behind it, if there is one.
+        fingerprint: digest of how it answers.
+        sensitive_to: fields of `harness.personality.orders.Orders` that can change its answers.
+    """
+
+    task: str
+    answer: Callable[..., Handle]
+    model: Handle | None = None
+    fingerprint: str = ""
+    sensitive_to: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
 class System:
     """What a suite evaluates.
 
     Attributes:
-        model: handle of a model artifact.
+        model: handle of a model artifact; None where a program needs none.
+        program: answers instead of the model alone.
         scale: "nano", "small", "paper" or "rehearsal"; boards never mix them.
         seed: of the run that made the model; decoding derives its own from it.
         decode: replaces the suite's decoding settings, for models with settings of their own.
@@ -50,15 +72,44 @@ class System:
     """
 
     name: str
-    model: Handle
+    model: Handle | None
     scale: str = "nano"
     seed: int = 0
     decode: Decode | None = None
     stored: bool = False
+    program: Program | None = None
+
+    @classmethod
+    def of(cls, name: str, made: Handle | Program, **more: Any) -> System:
+        """The system that a method's plan made."""
+        if isinstance(made, Program):
+            return cls(name, made.model, program=made, **more)
+        return cls(name, made, **more)
 
     def decode_fingerprint(self, decode: Decode) -> str:
         """Of its answers in a suite that decodes by `decode`."""
-        return STORED if self.stored else (self.decode or decode).fingerprint
+        if self.stored:
+            return STORED
+        own = (self.decode or decode).fingerprint
+        return own if self.program is None else digest([own, self.program.fingerprint])[:16]
+
+    def links(self) -> dict[str, Handle]:
+        """The model as an input of a scoring stage; nothing where there is none."""
+        return {} if self.model is None else {"model": self.model}
+
+    def program_for(self, task: str, suite: str) -> Program | None:
+        """The program, if there is one, checked to answer what the suite asks.
+
+        Raises:
+            UserError: it answers something else, or the suite asks the system for something that a
+                model alone cannot give and there is no model.
+        """
+        if self.program is not None and self.program.task != task:
+            raise UserError(
+                f'system "{self.name}" answers the task "{self.program.task}"; suite {suite} asks '
+                f'for "{task}" (crucible methods, crucible suites)'
+            )
+        return self.program
 
 
 @dataclass(frozen=True)
@@ -187,6 +238,10 @@ def answers_of(
     """The stage in which the system answers; its seed comes from the system's and `parts`."""
     # Stored outputs are what they are: no setting makes another stage of them.
     chosen = Decode() if system.stored else system.decode or decode
+    program = system.program_for("respond", str(parts[0]) if parts else "")
+    if program is not None:
+        seed = seed_from(system.seed, *parts) % 2**31
+        return program.answer(prompts, stage, decode=chosen, seed=seed)
     return stage(
         "sample",
         prompts=prompts,

@@ -64,12 +64,13 @@ Plan = Callable[[System, Any, StageMaker], Handle]
 def _plan(suite: str, listed: TaskList) -> Plan:
     def plan(system: System, settings: LmEvalSettings, stage: StageMaker) -> Handle:
         """The stages of one system: run all tasks, then score."""
+        system.program_for("log_likelihoods", suite)  # a program has none
         nano = any(name.startswith("crucible_nano") for name in settings.tasks)
         results = stage("lm_eval_run", model=system.model, **run_arguments(settings))
         return stage(
             "score_lm_eval",
             results=results,
-            model=system.model,
+            **system.links(),
             suite=suite,
             system=system.name,
             scale="nano" if nano else system.scale,

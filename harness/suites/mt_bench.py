@@ -104,7 +104,7 @@ def plan(name: str, system: System, settings: MTBenchSettings, stage: StageMaker
         "score_mt_bench",
         judgments=judgments,
         generations=responses,
-        model=system.model,
+        **system.links(),
         **compared,
         **cell_arguments(
             name, system, settings, judging, settings.decode, contents(settings, *sources)
