@@ -41,6 +41,7 @@ FLOORS = (
             "harness.merge",
             "harness.nano",
             "harness.lm_eval",
+            "harness.personality",
         ),
     ),
     (4, ("harness.suites", "harness.plan", "harness.run", "harness.testing")),

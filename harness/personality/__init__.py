@@ -1,0 +1,1 @@
+"""Labelling authors with traits: their texts, questionnaires, dialogues and scores."""
