@@ -20,8 +20,20 @@ from pydantic import Field
 from harness.backends.base import parallel
 from harness.backends.windows import in_windows
 from harness.costs import PROMPT_TOKENS, RESPONSE_TOKENS
-from harness.errors import BadData, CrucibleError
+from harness.errors import CrucibleError
 from harness.judging import frames, verdicts
+from harness.judging.games import (
+    Baseline,
+    answer_of,
+    described,
+    dialogue_of,
+    game_of,
+    references_by_id,
+    seen_row,
+    suspicion_of,
+    texts,
+    two_games,
+)
 from harness.judging.judge import (
     OWN,
     Judge,
@@ -34,18 +46,7 @@ from harness.judging.judge import (
 from harness.operations import Artifact, Context, Estimate, Row, operation
 from harness.records import Record
 
-# What a prompt row says of itself that scores and boards group by.
-_KEPT = (
-    "category",
-    "subcategory",
-    "cluster",
-    "dataset",
-    "skill",
-    "difficulty",
-    "instruction_difficulty",
-)
 CREATIVE = "creative_writing"  # Arena-Hard v2: the judge writes no own answer first
-NO_ANSWER = "no answer was generated"
 
 
 class JudgeParams(Record):
@@ -128,12 +129,12 @@ def judge_alpaca(
     Equal answers are a draw without a call, as published.
     """
     judge = _open(context, params, "alpaca")
-    others = _Baseline(baseline)
+    others = Baseline(baseline)
 
     def questions(batch: list[Row]) -> list[Question]:
         found = []
         for row in batch:
-            model, other = _answer(row), others.answer(row)
+            model, other = answer_of(row), others.answer(row)
             if model is None or model == other:
                 continue
             prompt = frames.prompt_text(row["messages"])
@@ -150,10 +151,10 @@ def judge_alpaca(
 def _alpaca_row(
     row: Row, other: str, judge: Judge, judged: dict[str, Judgment], params: JudgeAlpacaParams
 ) -> Row:
-    model = _answer(row)
-    seen = _seen(row, model, other, judge)
+    model = answer_of(row)
+    seen = seen_row(row, model, other, judge)
     if model is None:
-        return {**seen, "games": [{"first": "baseline", **_game(None, row)}], "preference": None}
+        return {**seen, "games": [{"first": "baseline", **game_of(None, row)}], "preference": None}
     if model == other:
         return {**seen, "games": [], "preference": 0.5}
     games = [
@@ -199,12 +200,12 @@ def judge_arena(
 ) -> Iterator[list[Row]]:
     """Two games a prompt: A is the baseline in the first, the model in the second."""
     judge = _open(context, params, "arena")
-    others = _Baseline(baseline)
+    others = Baseline(baseline)
 
     def questions(batch: list[Row]) -> list[Question]:
         found = []
         for row in batch:
-            model, other = _answer(row), others.answer(row)
+            model, other = answer_of(row), others.answer(row)
             if model is None:
                 continue
             prompt = frames.prompt_text(row["messages"])
@@ -217,8 +218,8 @@ def judge_arena(
     for batch, judged in _judged(context, judge, batches, questions):
         yield [
             {
-                **_seen(row, _answer(row), others.answer(row), judge),
-                "games": _two_games(row["id"], row, judged, ("baseline", "model")),
+                **seen_row(row, answer_of(row), others.answer(row), judge),
+                "games": two_games(row["id"], row, judged, ("baseline", "model")),
             }
             for row in batch
         ]
@@ -245,16 +246,16 @@ def judge_mt_bench(
     `references` (rows of `import_answers`) make the frames reference-guided where it has answers.
     """
     judge = _open(context, params, "rating")
-    guide = _references(references)
+    guide = references_by_id(references)
 
     def questions(batch: list[Row]) -> list[Question]:
         found = []
         for row in batch:
-            asked, said = _dialogue(row)
+            asked, said = dialogue_of(row)
             guided = guide.get(row["id"], [])
             for turn, answer in enumerate(said, 1):
                 if answer is not None:
-                    frame = frames.rating_frame(asked[:turn], _texts(said[:turn]), guided[:turn])
+                    frame = frames.rating_frame(asked[:turn], texts(said[:turn]), guided[:turn])
                     found.append(Question(f"{row['id']}/{turn}", frame))
         return found
 
@@ -263,18 +264,18 @@ def judge_mt_bench(
 
 
 def _rated_row(row: Row, guided: bool, judge: Judge, judged: dict[str, Judgment]) -> Row:
-    asked, said = _dialogue(row)
+    asked, said = dialogue_of(row)
     graded = [
         {
             "turn": turn,
             "question": question,
             "answer": answer,
             "guided": guided,
-            **_game(judged.get(f"{row['id']}/{turn}"), row),
+            **game_of(judged.get(f"{row['id']}/{turn}"), row),
         }
         for turn, (question, answer) in enumerate(zip(asked, said, strict=True), 1)
     ]
-    return {**_described(row), **_suspicion(judge, said), "turns": graded}
+    return {**described(row), **suspicion_of(judge, said), "turns": graded}
 
 
 @operation(
@@ -296,17 +297,17 @@ def judge_mt_bench_pairwise(
 ) -> Iterator[list[Row]]:
     """Two games a turn against the baseline: A is the model in the first, then the baseline."""
     judge = _open(context, params, "pairwise")
-    guide, others = _references(references), _Baseline(baseline)
+    guide, others = references_by_id(references), Baseline(baseline)
 
     def questions(batch: list[Row]) -> list[Question]:
         found = []
         for row in batch:
-            (asked, said), other = _dialogue(row), others.dialogue(row)
+            (asked, said), other = dialogue_of(row), others.dialogue(row)
             guided = guide.get(row["id"], [])
             for turn, answer in enumerate(said, 1):
                 if answer is None:
                     continue
-                ours, theirs = _texts(said[:turn]), other[:turn]
+                ours, theirs = texts(said[:turn]), other[:turn]
                 for number, (a, b) in enumerate(((ours, theirs), (theirs, ours))):
                     frame = frames.pairwise_frame(asked[:turn], a, b, guided[:turn])
                     found.append(Question(f"{row['id']}/{turn}/{number}", frame))
@@ -317,17 +318,17 @@ def judge_mt_bench_pairwise(
 
 
 def _compared_row(row: Row, other: list[str], judge: Judge, judged: dict[str, Judgment]) -> Row:
-    asked, said = _dialogue(row)
+    asked, said = dialogue_of(row)
     compared = [
         {
             "turn": turn,
             "question": asked[turn - 1],
             "answers": {"model": said[turn - 1], "baseline": other[turn - 1]},
-            "games": _two_games(f"{row['id']}/{turn}", row, judged, ("model", "baseline")),
+            "games": two_games(f"{row['id']}/{turn}", row, judged, ("model", "baseline")),
         }
         for turn in range(1, len(said) + 1)
     ]
-    return {**_described(row), **_suspicion(judge, said), "turns": compared}
+    return {**described(row), **suspicion_of(judge, said), "turns": compared}
 
 
 def _judged(
@@ -342,102 +343,3 @@ def _judged(
         return judge.stream(asked, context.count)
 
     return in_windows(batches, questions, ask, parallel(judge.backend))
-
-
-class _Baseline:
-    """The answers of the other side, by prompt id; the prompt must be the same text."""
-
-    def __init__(self, artifact: Artifact) -> None:
-        self.id = artifact.id
-        self.rows = {row["id"]: row for row in artifact.rows()}
-
-    def _row(self, row: Row) -> Row:
-        other = self.rows.get(row["id"])
-        if other is None:
-            raise BadData(f'baseline {self.id[:8]} has no answer to prompt "{row["id"]}"')
-        if _first_question(other) != _first_question(row):
-            raise BadData(f'baseline {self.id[:8]} answers another prompt under "{row["id"]}"')
-        return other
-
-    def answer(self, row: Row) -> str:
-        answer = _answer(self._row(row))
-        if answer is None:
-            raise BadData(f'baseline {self.id[:8]} has an empty row for prompt "{row["id"]}"')
-        return answer
-
-    def dialogue(self, row: Row) -> list[str]:
-        other = self._row(row)
-        said = other.get("answers") or _texts(_dialogue(other)[1])
-        if len(said) < len(_dialogue(row)[0]):
-            raise BadData(f'baseline {self.id[:8]} answers fewer turns than "{row["id"]}" has')
-        return list(said)
-
-
-def _first_question(row: Row) -> str:
-    return next(m["content"] for m in row["messages"] if m["role"] == "user")
-
-
-def _answer(row: Row) -> str | None:
-    """The first response; "" is an answer, no response is none."""
-    return row["responses"][0] if row.get("responses") else None
-
-
-def _dialogue(row: Row) -> tuple[list[str], list[str | None]]:
-    """Questions and answers of a response row, earlier turns taken from its messages."""
-    asked = [m["content"] for m in row["messages"] if m["role"] == "user"]
-    if row.get("first_error"):  # see `follow_up`
-        return asked, [None] * len(asked)
-    said: list[str | None] = [m["content"] for m in row["messages"] if m["role"] == "assistant"]
-    return asked, [*said, _answer(row)]
-
-
-def _texts(answers: Sequence[str | None]) -> list[str]:
-    return [answer or "" for answer in answers]
-
-
-def _references(artifact: Artifact | None) -> dict[str, list[str]]:
-    if artifact is None:
-        return {}
-    return {row["id"]: row["answers"] for row in artifact.rows() if row["answers"]}
-
-
-def _described(row: Row) -> Row:
-    kept = {key: row[key] for key in _KEPT if row.get(key) is not None}
-    return {"id": row["id"], "system": row.get("system", ""), **kept}
-
-
-def _seen(row: Row, model: str | None, other: str, judge: Judge) -> Row:
-    prompt = frames.prompt_text(row["messages"])
-    return {
-        **_described(row),
-        **_suspicion(judge, [model]),
-        "prompt": prompt,
-        "answers": {"model": model, "baseline": other},
-    }
-
-
-def _suspicion(judge: Judge, answers: Sequence[str | None]) -> Row:
-    """Why an answer of the system looks like an attack on the judge's prompt, where it does."""
-    for answer in answers:
-        reason = judge.protocol.suspicion(answer) if answer else None
-        if reason:
-            return {"suspicious": reason}
-    return {}
-
-
-def _game(judgment: Judgment | None, row: Row) -> dict[str, Any]:
-    """What is stored of one question; without a judgment there was no answer to judge."""
-    if judgment is None:
-        error = row.get("first_error") or row.get("error")
-        reason = f"{NO_ANSWER}: {error}" if error else NO_ANSWER
-        return {"reply": "", "verdict": None, "attempts": 0, "failure": reason}
-    return judgment.row()
-
-
-def _two_games(
-    id: str, row: Row, judged: dict[str, Judgment], first: tuple[str, str]
-) -> list[dict[str, Any]]:
-    return [
-        {"first": shown, **_game(judged.get(f"{id}/{number}"), row)}
-        for number, shown in enumerate(first)
-    ]
