@@ -1,7 +1,8 @@
 """Two systems of one board, or one system on two boards, metric by metric.
 
 Each line is the paired difference, always first minus second, over the prompts both were scored
-on. Metrics by category appear wherever both sides have cells for them.
+on. Metrics by category appear wherever both sides have cells for them. Where both hold the outcome
+of every row (labels of authors), McNemar's exact test stands beside the interval.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Iterable, Mapping
 
 from harness.errors import UserError, unknown
 from harness.records import Cell, Interval, Record
+from harness.stats.mcnemar import OUTCOMES, McNemar, mcnemar, unpack
 from leaderboards.render.text import MISSING, number, span, visible
 from leaderboards.scores import Score, ScoreKey, combine_all, difference, mismatch, tidy
 
@@ -26,6 +28,7 @@ class ComparisonLine(Record):
     difference: float | None
     interval: Interval | None
     p_value: float | None = None
+    mcnemar: McNemar | None = None
     ahead: str = ""
     note: str = ""
 
@@ -101,9 +104,26 @@ def _cells(line: ComparisonLine, digits: int) -> tuple[str, str, str, str]:
     if line.interval is not None:
         shown += f" {span(line.interval, digits, signed=True)}"
         shown += " *" if line.ahead else ""
+    shown += mcnemar_text(line)
     if line.note:
         shown += f" ({visible(line.note, 200)})"
     return visible(f"{line.suite} {line.metric}", 60), first, second, shown
+
+
+def mcnemar_text(line: ComparisonLine) -> str:
+    """ "; McNemar 12:25, p 0.047": rows that only the first, only the second has right."""
+    test = line.mcnemar
+    return "" if test is None else f"; McNemar {test.b}:{test.c}, p {test.p_value:.2g}"
+
+
+def _mcnemar(first: Score, second: Score) -> McNemar | None:
+    """The test of two single cells on the same rows; over seeds outcomes are not independent."""
+    if len(first.cells) != 1 or len(second.cells) != 1 or mismatch(first, second, ("prompt_set",)):
+        return None
+    packed = [score.cells[0].details.get(OUTCOMES) for score in (first, second)]
+    if not all(isinstance(text, str) for text in packed) or first.n_expected != second.n_expected:
+        return None
+    return mcnemar(*(unpack(str(text), first.n_expected) for text in packed))
 
 
 def _of(scores: Mapping[ScoreKey, Score], system: str) -> dict[tuple[str, str], Score]:
@@ -146,6 +166,7 @@ def _line(first: Score, second: Score, level: float) -> ComparisonLine:
         difference=delta.value,
         interval=delta.interval,
         p_value=delta.p_value,
+        mcnemar=_mcnemar(first, second),
         ahead=ahead,
         note=delta.reason or mismatch(first, second),
     )

@@ -39,7 +39,7 @@ def prompts(ref: str, folder: Path | None = None) -> list[Row]:
         BadData: the file does not hold the published set.
     """
     name, official = _set(ref)
-    return _load(f"{PREFIX}{name}", official.prompts, folder)
+    return load_piece(f"{PREFIX}{name}", official.prompts, folder)
 
 
 def answers(ref: str, folder: Path | None = None) -> Answers:
@@ -48,13 +48,13 @@ def answers(ref: str, folder: Path | None = None) -> Answers:
     Args:
         ref: "official:<set>", or "official:<set>/<model>" where a set has answers of several.
     """
-    return _load(ref, _answers_piece(ref), folder)
+    return load_piece(ref, _answers_piece(ref), folder)
 
 
 def gamed_table(ref: str, folder: Path | None = None) -> Path:
     """df_gamed.csv of a set, checked; see `prompts` for the errors."""
     piece = _tables_piece(ref)
-    _load(ref, piece, folder)
+    load_piece(ref, piece, folder)
     return _path(ref, piece, folder)
 
 
@@ -64,17 +64,17 @@ def prompts_identity(ref: str, folder: Path | None = None) -> str:
     Needs no data where the table knows the digest, so that a plan can be made without.
     """
     name, official = _set(ref)
-    return _identity(f"{PREFIX}{name}", official.prompts, folder)
+    return piece_identity(f"{PREFIX}{name}", official.prompts, folder)
 
 
 def answers_identity(ref: str, folder: Path | None = None) -> str:
     """What the answers are; see `prompts_identity`."""
-    return _identity(ref, _answers_piece(ref), folder)
+    return piece_identity(ref, _answers_piece(ref), folder)
 
 
 def table_identity(ref: str, folder: Path | None = None) -> str:
     """What the published tables are; see `prompts_identity`."""
-    return _identity(ref, _tables_piece(ref), folder)
+    return piece_identity(ref, _tables_piece(ref), folder)
 
 
 def check_corrected(source: str) -> None:
@@ -139,11 +139,12 @@ def _tables_piece(ref: str) -> Piece[list[Row]]:
     return official.tables
 
 
-def _identity(ref: str, piece: Piece[Content], folder: Path | None) -> str:
+def piece_identity(ref: str, piece: Piece[Content], folder: Path | None) -> str:
+    """The reference and the digest of its content, or of the hub's revision."""
     if piece.digest is not None:
         return f"{ref}@{piece.digest}"
     if local_file(piece.files, folder) is not None:
-        return f"{ref}@{digest(_load(ref, piece, folder))}"
+        return f"{ref}@{digest(load_piece(ref, piece, folder))}"
     if piece.hub is not None and hub_reachable(piece.hub):
         return f"{ref}@hub:{piece.hub.revision}"
     raise _missing(ref, piece, folder, "the hub is switched off (HF_HUB_OFFLINE) or not installed")
@@ -177,7 +178,8 @@ def _missing(
     )
 
 
-def _load(ref: str, piece: Piece[Content], folder: Path | None) -> Content:
+def load_piece(ref: str, piece: Piece[Content], folder: Path | None) -> Content:
+    """The content of a piece, held to the table; see `prompts` for the errors."""
     path = _path(ref, piece, folder)
     try:
         content = piece.read(path)

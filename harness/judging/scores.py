@@ -28,6 +28,7 @@ class CellParams(Record):
 
     Attributes:
         seed: of the run that made the system.
+        judge: None where none is asked; `judge_fingerprint` is then the rule answers count by.
         rounds: prompt resamples behind intervals and paired differences.
         data: contents of prompts, baseline, references and tables, see
             `harness.suites.base.contents`; "" for those of the nano world. Cells of other contents
@@ -40,8 +41,8 @@ class CellParams(Record):
     system: str
     scale: str
     seed: int = 0
-    judge: str
-    judge_fingerprint: str
+    judge: str | None = None
+    judge_fingerprint: str | None = None
     decode_fingerprint: str | None = None
     rounds: int = Field(default=1000, ge=1)
     level: float = Field(default=0.95, gt=0, lt=1)

@@ -47,6 +47,6 @@ def _tables(suite: Suite, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def scale_of(settings: Record, otherwise: str) -> str:
     """ "nano" for whatever the nano world has a part in, so that no board mixes it with others."""
-    questions, judge = (str(getattr(settings, name, "") or "") for name in ("prompts", "judge"))
-    nano = questions.startswith("nano:") or judge.startswith("nano:") or "nano-oracle" in judge
+    sources = [str(getattr(settings, name, "") or "") for name in ("prompts", "authors", "judge")]
+    nano = any(source.startswith("nano:") or "nano-oracle" in source for source in sources)
     return NANO if nano else otherwise

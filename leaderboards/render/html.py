@@ -172,7 +172,8 @@ def _score(board: Board, score: Score) -> View:
         "counts": f"{score.n_scored} of {score.n_expected}",
         "failed": score.failed,
         "details": [
-            (name.replace("_", " "), text.detail(value)) for name, value in score.details.items()
+            (name.replace("_", " "), text.detail(value))
+            for name, value in text.shown_details(score.details).items()
         ],
         "reason": score.reason,
     }

@@ -7,9 +7,11 @@ import json
 from harness.records import Interval, Json
 from leaderboards.board import Board, Row
 from leaderboards.claims import ClaimResult
+from leaderboards.render.text import shown_details
 from leaderboards.scores import Score
 
 FORMAT = 1
+_LEFT_OUT = {"system", "suite", "metric", "replicates", "details"}
 
 
 def render(board: Board) -> str:
@@ -69,10 +71,11 @@ def _score(score: Score) -> dict[str, Json]:
         "value": _tidy(score.value),
         "interval": _interval(score.interval),
         "bounds": None if score.bounds is None else [_tidy(bound) for bound in score.bounds],
-        "details": {name: _tidy(value) for name, value in score.details.items()},
+        "details": {n: _tidy(value) for n, value in shown_details(score.details).items()},
         "n_seeds": score.n_seeds,
         "seeds": [
-            cell.model_dump(mode="json", exclude={"system", "suite", "metric", "replicates"})
+            cell.model_dump(mode="json", exclude=_LEFT_OUT)
+            | {"details": {n: _tidy(v) for n, v in shown_details(cell.details).items()}}
             for cell in score.cells
         ],
     }
@@ -80,6 +83,7 @@ def _score(score: Score) -> dict[str, Json]:
 
 def _claim(result: ClaimResult) -> dict[str, Json]:
     shown = result.model_dump(mode="json", exclude={"interval", "difference"})
+    del shown["claim"]["paper_gain"]  # stands below as the paper's difference
     return {
         **shown,
         "difference": _tidy(result.difference),

@@ -71,7 +71,8 @@ def facts(samples: Samples) -> list[tuple[str, str]]:
             ("seed", str(cell.seed)),
             ("scale", cell.scale),
         ]
-        found += [(name, text.detail(value)) for name, value in cell.details.items()]
+        details = text.shown_details(cell.details)
+        found += [(name, text.detail(value)) for name, value in details.items()]
     found += [(f"artifact: {role}", id) for role, id in sorted(samples.artifacts.items())]
     return [(name.replace("_", " "), value) for name, value in found if value]
 

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from leaderboards.board import Board, Entry, Row
 from leaderboards.claims import Verdict, summary
-from leaderboards.compare import Comparison
+from leaderboards.compare import Comparison, mcnemar_text
 from leaderboards.render import text
 
 # Wider consoles are not filled: a line of 160 characters is as long as an eye follows.
@@ -181,6 +181,8 @@ def render_comparison(comparison: Comparison, digits: int = 2) -> RenderableType
         metric = Text(text.visible(f"{line.suite} {line.metric.replace('_', ' ')}", 80))
         if line.note:
             metric.append(f"\n{text.visible(line.note, 200)}", style="dim")
+        if line.mcnemar:
+            metric.append(mcnemar_text(line).replace("; ", "\n", 1), style="dim")
         shown = text.signed(line.difference, digits)
         if line.interval is not None:
             shown += f" {text.span(line.interval, digits, signed=True)}"

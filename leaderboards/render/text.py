@@ -7,10 +7,13 @@ characters into visible codes, so that no name can break a line, reorder a row o
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Mapping
 
 from harness.records import Interval
+from harness.stats.mcnemar import OUTCOMES
 from leaderboards.board import Board, Entry
 from leaderboards.claims import ClaimResult
+from leaderboards.scores import Detail
 from leaderboards.spec import ColumnSpec
 
 MISSING = "—"
@@ -90,6 +93,11 @@ def detail(value: float | int | str | bool | None) -> str:
     if isinstance(value, float):
         return number(value, 4).rstrip("0").rstrip(".")
     return visible(str(value), NAME_LIMIT)
+
+
+def shown_details(details: Mapping[str, Detail]) -> dict[str, Detail]:
+    """The details for people to read: without the packed outcomes of rows."""
+    return {name: value for name, value in details.items() if name != OUTCOMES}
 
 
 def banner(board: Board) -> str:

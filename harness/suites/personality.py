@@ -1,0 +1,208 @@
+"""Traits of authors from their texts: the Essays (Big Five) and the Kaggle MBTI posts.
+
+Paper: PsyCoT (arXiv:2310.20256); 247 essays with five traits, 200 users with four dimensions.
+Protocol:
+
+1. a system labels every author 1 or 0 in each trait, or abstains; a chat model alone is asked once
+   a trait for one of the trait's two poles;
+2. score = macro-F1 of each trait, averaged over the traits; an abstention counts as wrong.
+
+Systems that learn get `train`, or are cross-validated on the authors. With `robustness` the same
+system answers again with options, items and posts in other orders.
+
+What is measured is text classification against questionnaires that authors once filled in. It is
+no diagnosis, and nothing to profile a person with.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from pydantic import Field
+
+from harness.hashing import seed_from
+from harness.metrics.labels import Policy
+from harness.personality.authors import NANO, authors_identity
+from harness.personality.orders import Orders
+from harness.plan import Handle, StageMaker
+from harness.records import Record
+from harness.suites.base import Decode, Metric, Program, Suite, System
+
+TASK = "label_authors"
+UNIT = "%"
+ORDERS = frozenset(Orders.model_fields)
+
+
+class PersonalitySettings(Record):
+    """Settings of both suites.
+
+    Attributes:
+        authors: who is labelled, see `harness.personality.authors`.
+        train: who may be learnt from; "" cross-validates on `authors`, None takes the training
+            split of a nano set and cross-validates otherwise.
+        limit: label the first authors only.
+        policy: what an abstention counts as in the scores that lead, see `harness.metrics.labels`.
+        robustness: run again with the options exchanged, with so many orders of the items, and
+            with the posts shuffled, as far as a system's answers can depend on it; 0 does not.
+        mask: take the 16 type words out of posts.
+        batch_size: authors asked at once.
+        rounds: author resamples behind every interval.
+        columns: names of a file's own columns, see `harness.data.authors.read_authors`.
+    """
+
+    authors: str
+    train: str | None = None
+    limit: int | None = Field(default=None, ge=1)
+    policy: Policy = "wrong"
+    robustness: int = Field(default=0, ge=0)
+    mask: bool = True
+    batch_size: int = Field(default=16, ge=1)
+    rounds: int = Field(default=1000, ge=1)
+    columns: dict[str, str] = {}
+
+
+class EssaysSettings(PersonalitySettings):
+    """Settings of the suite `personality_essays`."""
+
+    authors: str = "nano:essays"
+
+
+class MBTISettings(PersonalitySettings):
+    """Settings of the suite `personality_mbti`."""
+
+    authors: str = "nano:posts"
+
+
+def plan(
+    name: str, scheme: str, system: System, settings: PersonalitySettings, stage: StageMaker
+) -> Handle:
+    """The stages of one system on authors labelled by a scheme of traits.
+
+    Raises:
+        UserError: the system answers something else, or the authors cannot be found.
+    """
+    program = system.program_for(TASK, name) or standard(system)
+    identity = authors_identity(settings.authors)
+    shared: dict[str, Any] = {"scheme": scheme, "columns": settings.columns}
+    if scheme == "mbti":
+        shared["mask"] = settings.mask
+    authors = stage(
+        "import_authors", ref=settings.authors, digest=identity, limit=settings.limit, **shared
+    )
+    train = _train(settings, authors, stage, shared)
+
+    def answers(orders: Orders) -> Handle:
+        return program.answer(
+            authors,
+            stage,
+            orders=orders,
+            train=train,
+            seed=seed_from(system.seed, name) % 2**31,
+            batch_size=settings.batch_size,
+        )
+
+    base = answers(Orders())
+    others = perturbations(settings.robustness, program.sensitive_to)
+    more: dict[str, Any] = {}
+    if others:
+        perturbed = [answers(orders) for orders in others.values()]
+        more = {"perturbed": perturbed, "orders": tuple(others)}
+    return stage(
+        "score_labels",
+        authors=authors,
+        labels=base,
+        **system.links(),
+        **more,
+        suite=name,
+        system=system.name,
+        scale=system.scale,
+        seed=system.seed,
+        policy=settings.policy,
+        judge_fingerprint=f"abstention: {settings.policy}",
+        decode_fingerprint=system.decode_fingerprint(Decode()),
+        rounds=settings.rounds,
+        data="" if settings.authors.startswith(NANO) else identity,
+    )
+
+
+def _train(
+    settings: PersonalitySettings, authors: Handle, stage: StageMaker, shared: dict[str, Any]
+) -> Handle | None:
+    ref = settings.train
+    if ref is None:
+        ref = f"{settings.authors}/train" if settings.authors.startswith(NANO) else ""
+    if not ref:
+        return None
+    digest = authors_identity(ref)
+    return stage("import_authors", ref=ref, digest=digest, apart=authors, **shared)
+
+
+def perturbations(items: int, sensitive_to: frozenset[str]) -> dict[str, Orders]:
+    """Other orders by name, of those that can change answers: item orders by `items` seeds.
+
+    >>> list(perturbations(1, frozenset({"item_seed", "post_seed"})))
+    ['items shuffled by 0', 'posts shuffled by 0']
+    """
+    if not items:
+        return {}
+    found = {"options exchanged": Orders(reverse_options=True)}
+    found |= {f"items shuffled by {seed}": Orders(item_seed=seed) for seed in range(items)}
+    found["posts shuffled by 0"] = Orders(post_seed=0)
+    return {
+        name: orders
+        for name, orders in found.items()
+        if set(orders.model_dump(exclude_defaults=True)) <= sensitive_to
+    }
+
+
+def standard(system: System) -> Program:
+    """A model alone: one question an author and trait, for one of the two poles."""
+
+    def answer(authors: Handle, stage: StageMaker, **how: Any) -> Handle:
+        how.pop("train")
+        return stage("interview_authors", authors=authors, model=system.model, **how)
+
+    return Program(TASK, answer, system.model, sensitive_to=ORDERS - {"item_seed"})
+
+
+def _suite(
+    name: str, scheme: str, settings: type[PersonalitySettings], summary: str, official: str
+) -> Suite:
+    return Suite(
+        name=name,
+        version=1,
+        summary=summary,
+        metrics=(
+            Metric("macro_f1", UNIT, "mean over traits, abstentions wrong"),
+            Metric("accuracy", UNIT, "mean over traits"),
+            Metric("macro_f1:*", UNIT, "of a trait", primary=False),
+            Metric("accuracy:*", UNIT, "of a trait", primary=False),
+            Metric("macro_f1_third_class", UNIT, "abstentions a class apart", primary=False),
+            Metric("macro_f1_drop", UNIT, "abstentions left out", primary=False),
+            Metric("abstained", UNIT, "labels not given", primary=False),
+            Metric("macro_f1_worst", UNIT, "of the orders (robustness)", primary=False),
+            Metric("macro_f1_sd", UNIT, "over the orders (robustness)", primary=False),
+            Metric("flip_rate", UNIT, "labels another order changes", primary=False),
+        ),
+        settings=settings,
+        plan=partial(plan, name, scheme),
+        paper="arXiv:2310.20256",
+        editions={"nano": {}, "official": {"authors": f"official:{official}"}},
+    )
+
+
+ESSAYS_SUITE = _suite(
+    "personality_essays",
+    "big_five",
+    EssaysSettings,
+    "five traits of authors from essays; macro-F1",
+    "essays_test",
+)
+MBTI_SUITE = _suite(
+    "personality_mbti",
+    "mbti",
+    MBTISettings,
+    "four dimensions of types from forum posts; macro-F1",
+    "kaggle_mbti_test",
+)
