@@ -6,6 +6,9 @@ It prints its port and then answers POST .../chat/completions as fast as one pro
 is "good" when a whole, valid answer was written to a connection that was still open; `GET /counts`
 returns how many requests came, what became of them, and the tokens of the good replies. Tokens are
 taken from the request's length, so that a client that books a request twice, or drops one, is off.
+
+With --interviews a reply rates or chooses, as the last message asks, by a hash of the conversation;
+its id is the name under which the log has the conversation.
 """
 
 from __future__ import annotations
@@ -36,6 +39,11 @@ LOGPROBS = {
 }
 
 
+def logged(messages: list[dict[str, str]]) -> str:
+    """How the log names a conversation."""
+    return hashlib.sha256(json.dumps(messages, sort_keys=True).encode()).hexdigest()
+
+
 class Site:
     """What all connections share: rates of faults, counts and the log."""
 
@@ -48,6 +56,7 @@ class Site:
         ]
         self.delay_s: float = options.delay
         self.draw = random.Random(options.seed)
+        self.interviews: bool = options.interviews
         self.log = log
         self.counts = dict.fromkeys(
             ["requests", "good", "tokens_in", "tokens_out", *(n for n, _ in self.faults)], 0
@@ -66,17 +75,23 @@ class Site:
         """The reply to a request; counted and logged by `book` once it is written."""
         asked = json.loads(body)
         tokens_in = len(body) // 4
+        name, said = "chatcmpl-0", "m"
+        if self.interviews:
+            name = logged(asked["messages"])
+            number = int(name[:8], 16)
+            chooses = "CHOICE:" in asked["messages"][-1]["content"][-200:]
+            said = f"CHOICE: {'AB'[number % 2]}" if chooses else f"SCORE: {number % 5 + 1}"
         reply: dict[str, Any] = {
-            "id": "chatcmpl-0",
+            "id": name,
             "object": "chat.completion",
             "created": 0,
             "model": asked["model"],
             "choices": [
                 {
                     "index": 0,
-                    "message": {"role": "assistant", "content": "m"},
+                    "message": {"role": "assistant", "content": said},
                     "logprobs": LOGPROBS if asked.get("logprobs") else None,
-                    "finish_reason": "length",
+                    "finish_reason": "stop" if self.interviews else "length",
                 }
             ],
             "usage": {
@@ -92,8 +107,7 @@ class Site:
         self.counts["tokens_in"] += len(body) // 4
         self.counts["tokens_out"] += 1
         if self.log is not None:
-            messages = json.dumps(json.loads(body)["messages"], sort_keys=True)
-            self.log.write(hashlib.sha256(messages.encode()).hexdigest() + "\n")
+            self.log.write(logged(json.loads(body)["messages"]) + "\n")
             self.log.flush()
 
 
@@ -170,6 +184,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=float, default=0.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--log", type=Path)
+    parser.add_argument("--interviews", action="store_true")
     asyncio.run(serve(parser.parse_args()))
 
 

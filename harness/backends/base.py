@@ -10,6 +10,7 @@ others. Settings that no row can work with (an unknown option, a missing model) 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Literal, Protocol, runtime_checkable
 
 from pydantic import Field
@@ -112,11 +113,16 @@ class Score(Record):
     error: str | None = None
 
 
+Next = Callable[[Response], Request | None]  # the request that an answer leads to
+
+
 @runtime_checkable
 class Backend(Protocol):
     """Anything that runs, or stands in for, a language model.
 
     A backend that answers many requests at once says so in an attribute `parallel`, see `parallel`.
+    One that can go on from an answer while others are under way has a method `follow` besides, with
+    the form and the meaning of `harness.backends.conversing.in_rounds`.
     """
 
     @property
@@ -147,6 +153,15 @@ def plain_messages(messages: Sequence[Message]) -> list[dict[str, str]]:
 def parallel(backend: Backend) -> int:
     """How many requests a backend wants in hand at once; 1 for a model in this process."""
     return int(getattr(backend, "parallel", 1))
+
+
+def keeping_prefixes(backend: Backend) -> AbstractContextManager[None]:
+    """Inside, a backend that can do so reads what prompts have in common at their beginning once.
+
+    For the turns of dialogues, also across calls of `generate`; see `HFBackend.keeping_prefixes`.
+    """
+    keeping: AbstractContextManager[None] = getattr(backend, "keeping_prefixes", nullcontext)()
+    return keeping
 
 
 def count_response(count: Callable[..., None], response: Response) -> None:

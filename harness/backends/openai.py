@@ -13,14 +13,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, cast
 
 from harness.backends.api import wire
-from harness.backends.api.client import Client, Outcome
+from harness.backends.api.client import Client
 from harness.backends.api.endpoint import Endpoint
 from harness.backends.api.responses import ResponseStore, Stored
+from harness.backends.api.wire import Outcome
 from harness.backends.base import (
     Completion,
+    Next,
     Request,
     Response,
     Sampling,
@@ -51,12 +54,22 @@ def open_judge(options: Mapping[str, str], services: Services) -> OpenAIBackend:
 
 @dataclass
 class _Asked:
-    """One request and the calls it takes."""
+    """One request and the calls it takes: none where it cannot be asked."""
 
     id: str
     calls: list[wire.Call]
     answer: Sequence[int] = ()
+    error: str | None = None
     found: dict[int, Outcome] = field(default_factory=dict)
+
+
+@dataclass
+class _Waiting:
+    """Calls under way: the entries that wait for each, and those that nobody has asked for yet."""
+
+    places: dict[str, list[tuple[_Asked, int]]]
+    missing: list[wire.Call]
+    total: int = 0
 
 
 class OpenAIBackend:
@@ -102,15 +115,22 @@ class OpenAIBackend:
             EnvironmentProblem: no key, or a server that cannot be reached.
             StoreProblem: the response store cannot be used.
         """
+        yield from self.follow(requests, lambda response: None)
+
+    def follow(self, requests: Sequence[Request], next: Next) -> Iterator[Response]:
+        """Answer requests as `generate` does, and those that `next` makes of their answers.
+
+        `next` is called once for each answer, in this thread, before the answer is handed on. Ids
+        are unique among the requests that are under way at once.
+        """
         check_unique([request.id for request in requests])
-        asked: list[_Asked] = []
-        for request in requests:
-            try:
-                asked.append(self._asked(request))
-            except BadData as error:
-                yield Response(id=request.id, error=str(error))
+        asked = [self._asked(request) for request in requests]
         for entry in self._answers(asked):
-            yield _response(entry)
+            response = _response(entry)
+            following = next(response)
+            if following is not None:
+                asked.append(self._asked(following))
+            yield response
 
     def score(self, requests: Sequence[ScoreRequest]) -> Iterator[Score]:
         """Log-probabilities of given answers.
@@ -145,57 +165,75 @@ class OpenAIBackend:
                 yield wire.score(entry.id, outcome.reply, entry.answer)
 
     def _asked(self, request: Request) -> _Asked:
-        if not request.messages:
-            raise BadData("the request has no messages")
         how = wire.samples(self.endpoint, request.sampling)
+        if not request.messages:
+            return _Asked(request.id, [], error="the request has no messages")
         if self._render is None:
             calls = [wire.chat_call(self.endpoint, request.id, request.messages, h) for h in how]
         else:
-            ids = self._render(request)
+            try:
+                ids = self._render(request)
+            except BadData as error:
+                return _Asked(request.id, [], error=str(error))
             calls = [wire.token_call(self.endpoint, request.id, "completions", ids, h) for h in how]
         return _Asked(request.id, calls)
 
-    def _answers(self, asked: Sequence[_Asked]) -> Iterator[_Asked]:
-        """Each entry once all its calls have come back."""
-        places: dict[str, list[tuple[_Asked, int]]] = {}
-        calls: dict[str, wire.Call] = {}
-        for entry in asked:
-            for number, call in enumerate(entry.calls):
-                places.setdefault(call.key, []).append((entry, number))
-                calls.setdefault(call.key, call)
-        for outcome in self._outcomes(calls):
-            for copy, (entry, number) in enumerate(places.pop(outcome.call.key)):
-                entry.found[number] = self._copied(outcome) if copy else outcome
-                if len(entry.found) == len(entry.calls):
-                    yield entry
-                    entry.found.clear()  # thousands are under way; only the caller keeps answers
+    def _answers(self, asked: list[_Asked]) -> Iterator[_Asked]:
+        """Each entry once all its calls have come back; entries added meanwhile are answered, too.
 
-    def _outcomes(self, calls: dict[str, wire.Call]) -> Iterator[Outcome]:
-        """Stored outcomes, then asked ones."""
-        if not calls:
-            return
-        store = self._store()
-        found = store.get(list(calls)) if store is not None else {}
-        self.services.account.settle(self.endpoint.model, cached=len(found))
-        missing = []
-        for key, call in calls.items():
-            row = found.pop(key, None)
-            if row is None:
-                missing.append(call)
-            else:
-                yield _read(call, row, store)
-        if not missing:
+        Stored answers come first; the list is emptied.
+        """
+        waiting = _Waiting({}, [])
+        yield from self._stored(asked, waiting)
+        if not waiting.missing:
             return
         settings = self.services.settings
+        store = self._store()
         if settings.offline:
-            raise _offline(missing, len(calls), store)
+            raise _offline(waiting.missing, waiting.total, store)
         client = self._client(store)
+        ask = client.ask
         if settings.batch and self._render is None:
             from harness.backends.api import batch
 
-            yield from batch.ask(client, missing)
-        else:
-            yield from client.ask(missing)
+            ask = partial(batch.ask, client)
+        for arrived in ask(waiting.missing):
+            for outcome in arrived:
+                yield from self._arrived(outcome, waiting)
+            yield from self._stored(asked, waiting)
+
+    def _stored(self, asked: list[_Asked], waiting: _Waiting) -> Iterator[_Asked]:
+        """Entries that stored responses answer; what has to be asked for joins the missing."""
+        while asked:
+            calls: dict[str, wire.Call] = {}
+            entries = asked.copy()
+            asked.clear()
+            store = self._store()
+            for entry in entries:
+                for number, call in enumerate(entry.calls):
+                    if call.key not in waiting.places:
+                        calls[call.key] = call
+                    waiting.places.setdefault(call.key, []).append((entry, number))
+                if not entry.calls:
+                    yield entry
+            waiting.total += len(calls)
+            found = store.get(list(calls)) if store is not None else {}
+            if found:
+                self.services.account.settle(self.endpoint.model, cached=len(found))
+            for key, call in calls.items():
+                row = found.pop(key, None)
+                if row is None:
+                    waiting.missing.append(call)
+                else:
+                    yield from self._arrived(_read(call, row, store), waiting)
+
+    def _arrived(self, outcome: Outcome, waiting: _Waiting) -> Iterator[_Asked]:
+        """Entries that wait for nothing more now that a call has come back."""
+        for copy, (entry, number) in enumerate(waiting.places.pop(outcome.call.key)):
+            entry.found[number] = self._copied(outcome) if copy else outcome
+            if len(entry.found) == len(entry.calls):
+                yield entry
+                entry.found.clear()  # thousands are under way; only the caller keeps answers
 
     def _copied(self, outcome: Outcome) -> Outcome:
         """The answer to a request that asks the same as another; it is paid for once."""
@@ -241,6 +279,8 @@ def _read(call: wire.Call, row: Stored, store: ResponseStore | None) -> Outcome:
 
 def _response(entry: _Asked) -> Response:
     """The response to a request, from the outcomes of its calls."""
+    if entry.error is not None:
+        return Response(id=entry.id, error=entry.error)
     outcomes = [entry.found[number] for number in range(len(entry.calls))]
     error = next((o.error for o in outcomes if o.error is not None), None)
     completions: tuple[Completion, ...] = outcomes[0].completions

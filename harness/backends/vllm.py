@@ -23,6 +23,7 @@ from harness import chat
 from harness.backends.base import (
     GREEDY_BELOW,
     Completion,
+    Next,
     Request,
     Response,
     Score,
@@ -132,21 +133,40 @@ class VLLMBackend:
             UserError: the tokenizer has no chat template; offline without a stored response.
             EnvironmentProblem: no vLLM here, or its server failed: with the end of its log.
         """
+        yield from self.follow(requests, lambda response: None)
+
+    def follow(self, requests: Sequence[Request], next: Next) -> Iterator[Response]:
+        """Answer requests as `generate` does, and those that `next` makes of their answers."""
         check_unique([request.id for request in requests])
-        asked: dict[str, Request] = {}
-        prompts: dict[str, list[int]] = {}
-        ready: list[Request] = []
-        for request in requests:
+        asked: dict[str, tuple[Request, list[int] | BadData]] = {}
+        answered: dict[str, Response] = {}
+
+        def ready(request: Request) -> Request:
             try:
-                prompts[request.id] = self._prompt(request)
+                prompt = self._prompt(request)
             except BadData as error:
-                yield Response(id=request.id, error=str(error))
-            else:
-                asked[request.id] = request
-                ready.append(self._asked(request, len(prompts[request.id])))
-        server = self._server(render=lambda request: prompts[request.id])
-        for response in self._watched(server, lambda: server.generate(ready)):
-            yield self._response(asked[response.id], response, prompts[response.id])
+                asked[request.id] = request, error
+                return request
+            asked[request.id] = request, prompt
+            return self._asked(request, len(prompt))
+
+        def render(request: Request) -> list[int]:
+            prompt = asked[request.id][1]
+            if isinstance(prompt, BadData):
+                raise prompt
+            return prompt
+
+        def go_on(given: Response) -> Request | None:
+            request, prompt = asked.pop(given.id)
+            response = given if isinstance(prompt, BadData) else self._read(request, given, prompt)
+            answered[response.id] = response
+            following = next(response)
+            return None if following is None else ready(following)
+
+        server = self._server(render=render)
+        first = [ready(request) for request in requests]
+        for given in self._watched(server, lambda: server.follow(first, go_on)):
+            yield answered.pop(given.id)
 
     def score(self, requests: Sequence[ScoreRequest]) -> Iterator[Score]:
         """Log-probabilities of answers, their end-of-turn token included.
@@ -197,7 +217,7 @@ class VLLMBackend:
             changes["seed"] = seed_from("sample", how.seed, request.id) >> 31
         return request.model_copy(update={"sampling": how.model_copy(update=changes)})
 
-    def _response(self, request: Request, response: Response, prompt: list[int]) -> Response:
+    def _read(self, request: Request, response: Response, prompt: list[int]) -> Response:
         if response.error is not None:
             return response
         texts = self.tokenizer.batch_decode(

@@ -14,11 +14,13 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Iterator, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from harness.backends.api import faults, wire
-from harness.backends.api.client import Client, Outcome, Put
+from harness.backends.api.client import Client, Put
 from harness.backends.api.responses import Stored
+from harness.backends.api.wire import Outcome
 from harness.errors import CrucibleError, UserError
 from harness.hashing import digest
 
@@ -35,13 +37,19 @@ OVER = ("completed", "failed", "expired", "cancelled")
 TAG = "crucible"  # the metadata field by which a batch is found again
 
 
-def ask(client: Client, calls: Sequence[wire.Call]) -> Iterator[Outcome]:
+def ask(client: Client, calls: list[wire.Call]) -> Iterator[list[Outcome]]:
     """Ask all calls through batches; each comes back once, a batch at a time.
+
+    The list is emptied. Calls that the caller puts into it meanwhile go out together, in batches of
+    their own, once all the others have come back.
 
     Raises:
         CrucibleError: the server has no batches, refuses the file, or the limit of cost is passed.
     """
-    yield from client.run(lambda put: _serve(client, {call.key: call for call in calls}, put))
+    while calls:
+        asked = {call.key: call for call in calls}
+        calls.clear()
+        yield from client.run(partial(_serve, client, asked))
 
 
 async def _serve(client: Client, calls: dict[str, wire.Call], put: Put) -> None:

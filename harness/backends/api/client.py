@@ -1,7 +1,9 @@
 """Many calls to one endpoint at once: workers, capabilities, stored responses and money.
 
-    for outcome in client.ask(calls):      # in order of completion; calls are not stored yet
-        outcome.completions or outcome.error
+    for arrived in client.ask(calls):      # in order of completion; calls are not stored yet
+        for outcome in arrived:
+            outcome.completions or outcome.error
+            calls.append(...)              # what it leads to
 
 `ask` is an ordinary generator; behind it, worker tasks take calls from a queue inside one
 background event loop, which lives as long as the client. A response is on disk before it is handed
@@ -16,8 +18,9 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -27,9 +30,10 @@ from harness.backends.api.capabilities import Capabilities
 from harness.backends.api.endpoint import Endpoint, forbid_logprobs
 from harness.backends.api.limits import Limits
 from harness.backends.api.responses import Busy, ResponseStore, Stored
+from harness.backends.api.wire import Outcome
 from harness.backends.base import Completion
 from harness.calls import Services
-from harness.errors import CrucibleError, StoreProblem, UserError, nearest
+from harness.errors import CrucibleError, StoreProblem, UserError
 from harness.prices import BATCH_SHARE, PriceList
 
 if TYPE_CHECKING:
@@ -41,28 +45,7 @@ GIVE_UP = 20  # failures of the transport in a row after which the next would fa
 PROBE_TOKENS = 16  # a call of at most this length is its own probe
 STORE_PATIENCE_S = 60.0
 
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What came of a call: answers or an error.
-
-    Attributes:
-        reply: the server's body, for scores only; answers are read from it when it arrives.
-        shared: another call of the same key was asked and paid for; this is its answer.
-        cost_usd: None where the model has no price.
-    """
-
-    call: wire.Call
-    completions: tuple[Completion, ...] = ()
-    reply: dict[str, Any] | None = None
-    tokens_in: int = 0
-    tokens_out: int = 0
-    cost_usd: float | None = 0.0
-    error: str | None = None
-    shared: bool = False
-
-
-Put = Callable[["Outcome | BaseException | None"], None]
+Put = Callable[[Outcome | BaseException | None], None]
 
 
 class Client:
@@ -96,16 +79,35 @@ class Client:
         self._probing = asyncio.Lock()
         self._background = Background(f"calls to {endpoint.model}")
 
-    def ask(self, calls: Sequence[wire.Call]) -> Iterator[Outcome]:
-        """Ask all calls; each comes back once, in order of completion.
+    def ask(self, calls: list[wire.Call]) -> Iterator[list[Outcome]]:
+        """Ask all calls; each comes back once, in order of completion, with what arrived meanwhile.
+
+        The list is emptied. Calls that the caller puts into it meanwhile are asked, too, before
+        those that wait: a dialogue goes on while a server still knows its beginning.
 
         Raises:
             CrucibleError: the run cannot go on; what has arrived is stored.
         """
-        yield from self.run(lambda put: self._serve(deque(calls), put))
+        first, waiting = deque(calls), asyncio.LifoQueue[wire.Call]()
+        under_way = len(calls)
+        calls.clear()
 
-    def run(self, work: Callable[[Put], Any]) -> Iterator[Outcome]:
-        """Run a coroutine in the background and yield what it puts, until it ends."""
+        def add(more: list[wire.Call]) -> None:
+            for call in more:
+                waiting.put_nowait(call)
+
+        for arrived in self.run(lambda put: self._serve(first, waiting, put)) if first else ():
+            yield arrived
+            under_way += len(calls) - len(arrived)
+            if not under_way:
+                return
+            if calls:
+                with suppress(RuntimeError):  # the loop was closed meanwhile: `run` says so next
+                    self._background.loop.call_soon_threadsafe(add, calls.copy())
+                calls.clear()
+
+    def run(self, work: Callable[[Put], Any]) -> Iterator[list[Outcome]]:
+        """Run a coroutine in the background and yield what it has put, until it ends."""
         inbox: SimpleQueue[Outcome | BaseException | None] = SimpleQueue()
 
         async def reporting() -> None:
@@ -121,12 +123,18 @@ class Client:
 
         job = self._background.start(reporting())
         try:
-            while (item := inbox.get()) is not None:
-                if isinstance(item, asyncio.CancelledError):
+            while True:
+                items = [inbox.get(), *(inbox.get() for _ in range(inbox.qsize()))]
+                arrived = [item for item in items if isinstance(item, Outcome)]
+                if arrived:
+                    yield arrived
+                end = items[-1]
+                if isinstance(end, asyncio.CancelledError):
                     raise CrucibleError(f"the client of {self.endpoint.model} was closed meanwhile")
-                if isinstance(item, BaseException):
-                    raise item
-                yield item
+                if isinstance(end, BaseException):
+                    raise end
+                if end is None:
+                    return
         finally:
             job.stop()
 
@@ -143,19 +151,25 @@ class Client:
 
     # Inside the loop from here on
 
-    async def _serve(self, calls: deque[wire.Call], put: Put) -> None:
-        """Let workers empty the queue; the first error that is not a row's ends them all."""
-        await self.probe(calls, put)
-        width = self.settings.concurrency * len(self.lanes)
+    async def _serve(
+        self, first: deque[wire.Call], waiting: asyncio.LifoQueue[wire.Call], put: Put
+    ) -> None:
+        """Let workers answer calls until cancelled; an error that is not a row's ends them all."""
+        await self.probe(first, put)
+        while first:
+            waiting.put_nowait(first.pop())
 
         async def work() -> None:
-            while calls:
-                put(await self.answer(calls.popleft()))
+            while True:
+                calls = deque([await waiting.get()])
+                await self.probe(calls, put)  # it may need what no call before it did
+                if calls:
+                    put(await self.answer(calls.popleft()))
 
-        workers = [asyncio.create_task(work()) for _ in range(min(width, len(calls)))]
+        width = self.settings.concurrency * len(self.lanes)
+        workers = [asyncio.create_task(work()) for _ in range(width)]
         try:
-            if workers:
-                await asyncio.wait(workers, return_when=asyncio.FIRST_EXCEPTION)
+            await asyncio.wait(workers, return_when=asyncio.FIRST_EXCEPTION)
         finally:
             for worker in workers:
                 worker.cancel()
@@ -171,8 +185,10 @@ class Client:
         A call of a few tokens is its own probe: it is answered and leaves the queue. Without `put`
         it stays, and one token is asked for.
         """
+        if not self.capabilities.missing(calls):
+            return
         async with self._probing:
-            if not calls or not self.capabilities.missing(calls):
+            if not self.capabilities.missing(calls):
                 return
             wanted = next((c.sampling.top_logprobs for c in calls if c.sampling.top_logprobs), None)
             first = min(
@@ -307,7 +323,7 @@ class Client:
                 self._failed(lane, exchange, str(fault))
                 raise
             except faults.UnknownModel as error:
-                raise await _with_names(lane, self.endpoint, error) from None
+                raise await lane.with_names(error) from None
             finally:
                 lane.assigned -= 1
             self._failures = 0
@@ -376,14 +392,3 @@ class Client:
                 written.set_result(None)
             else:
                 written.set_exception(problem)
-
-
-async def _with_names(lane: Lane, endpoint: Endpoint, error: UserError) -> UserError:
-    """An unknown model, with the ones that the server has."""
-    names = await lane.models()
-    if not names or endpoint.model in names:
-        return error
-    guess = nearest(endpoint.model, names)
-    shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
-    hint = f'; did you mean "{guess}"?' if guess else ""
-    return type(error)(f"{error}; it has {shown}{hint}")

@@ -23,7 +23,7 @@ from harness.backends.api import faults, wire
 from harness.backends.api.endpoint import Endpoint, is_loopback
 from harness.backends.api.limits import Limits
 from harness.backends.base import Completion
-from harness.errors import MissingExtra
+from harness.errors import MissingExtra, UserError, nearest
 
 try:
     import aiohttp
@@ -199,6 +199,16 @@ class GuardedClient(openai.DefaultAioHttpClient):  # type: ignore[misc]
         return faults.refused(self._endpoint, self._url, status, said, code, call.id, wanted)
 
 
+class _SDK(openai.AsyncOpenAI):
+    """The SDK, which parses the two halves of a URL anew for every call; these are few."""
+
+    def _prepare_url(self, url: str) -> httpx2.URL:
+        known: dict[str, httpx2.URL] = self.__dict__.setdefault("_prepared_urls", {})
+        if url not in known:
+            known[url] = super()._prepare_url(url)
+        return known[url]
+
+
 class Lane:
     """The SDK's client for one base URL; used inside one event loop only."""
 
@@ -207,11 +217,12 @@ class Lane:
     ) -> None:
         key = endpoint.api_key()
         self.url = url
+        self.model = endpoint.model
         self.limits = limits
         self.assigned = 0  # calls under way, those that wait for a retry included
         self.scrub = faults.Scrub(key)
         self._http = GuardedClient(url, limits, timeout_s, self.scrub, endpoint)
-        self.sdk = openai.AsyncOpenAI(
+        self.sdk = _SDK(
             api_key=key or "none",
             base_url=url,
             http_client=self._http,
@@ -258,6 +269,16 @@ class Lane:
             return sorted(str(model.id) for model in listed.data)
         except Exception:  # a courtesy for a message: whatever goes wrong, there is no list
             return []
+
+    async def with_names(self, error: UserError) -> UserError:
+        """An unknown model, with the ones that the server has."""
+        names = await self.models()
+        if not names or self.model in names:
+            return error
+        guess = nearest(self.model, names)
+        shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+        hint = f'; did you mean "{guess}"?' if guess else ""
+        return type(error)(f"{error}; it has {shown}{hint}")
 
     async def close(self) -> None:
         await self.sdk.close()

@@ -57,6 +57,26 @@ class Call:
         return self.tokens_in + self.sampling.n * self.sampling.max_tokens
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a call: answers or an error.
+
+    Attributes:
+        reply: the server's body, for scores only; answers are read from it when it arrives.
+        shared: another call of the same key was asked and paid for; this is its answer.
+        cost_usd: None where the model has no price.
+    """
+
+    call: Call
+    completions: tuple[Completion, ...] = ()
+    reply: dict[str, Any] | None = None
+    tokens_in: int = 0
+    tokens_out: int = 0
+    cost_usd: float | None = 0.0
+    error: str | None = None
+    shared: bool = False
+
+
 def chat_call(endpoint: Endpoint, id: str, messages: tuple[Message, ...], how: Sampling) -> Call:
     """A call with messages."""
     shown = [[message.role, message.content] for message in messages]

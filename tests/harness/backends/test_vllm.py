@@ -12,7 +12,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,9 @@ import pytest
 
 from harness import chat
 from harness.backends import vllm_machine, vllm_server
-from harness.backends.base import Request, Sampling, ScoreRequest, messages_of
+from harness.backends.base import Message, Request, Sampling, ScoreRequest, messages_of
 from harness.backends.conformance import check_backend
+from harness.backends.conversing import converse
 from harness.backends.vllm import VLLMBackend, open_judge
 from harness.backends.vllm_machine import find_interpreter, gpu_shares, visible_gpus
 from harness.backends.vllm_server import EngineSettings, command, environment
@@ -121,6 +123,37 @@ def test_conforms(services: Services) -> None:
             ask("one", "Hello", Sampling(temperature=1.0, max_tokens=1, n=2, top_logprobs=20)),
         ],
     )
+
+
+@dataclass(frozen=True)
+class Talk:
+    """A dialogue of three turns."""
+
+    id: str
+    text: str
+
+    def ask(self, replies: Sequence[str]) -> tuple[list[Message], Sampling] | None:
+        said = [Message(role="user", content=self.text)]
+        for reply in replies:
+            said.append(Message(role="assistant", content=reply))
+            said.append(Message(role="user", content="And then?"))
+        return (said, SAMPLED.model_copy(update={"n": 1})) if len(replies) < 3 else None
+
+
+def test_dialogues_go_on_as_they_do_in_rounds(services: Services, record: Path) -> None:
+    backend = VLLMBackend(MODEL, services)
+    talks = [Talk(f"t{n}", f"Name {n} colours") for n in range(6)] + [Talk("long", "word " * 5000)]
+
+    class InRounds:
+        fingerprint = backend.fingerprint
+        generate = backend.generate
+
+    apart = dict(converse(backend, talks))
+    assert len(bodies(record)) == 18
+    assert apart == dict(converse(InRounds(), talks))  # type: ignore[arg-type]
+    assert [len(turns) for turns in apart.values() if not turns[-1].error] == [3] * 6
+    assert "the model reads at most" in str(apart["long"][0].error)
+    assert all(turn.tokens_in for turns in apart.values() for turn in turns if not turn.error)
 
 
 def test_ids_go_out_and_ids_come_back(services: Services, record: Path) -> None:
