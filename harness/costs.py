@@ -120,3 +120,22 @@ def training(
         gpu_gib=_memory(model.parameters_b, 16),
         gpu_seconds=_seconds(model.parameters_b, tokens, 6, TRAINING_SHARE),
     )
+
+
+def asking(
+    rows: int | None, requests: int, tokens_in: int, tokens_out: int, model: Estimate
+) -> Estimate:
+    """So many requests and tokens a row."""
+
+    def all_rows(each: int) -> int | None:
+        return None if rows is None else rows * each
+
+    tokens = all_rows(tokens_in + tokens_out)
+    return Estimate(
+        rows=rows,
+        tokens=tokens,
+        requests=all_rows(requests),
+        tokens_out=all_rows(tokens_out),
+        gpu_gib=_memory(model.parameters_b, 2),
+        gpu_seconds=_seconds(model.parameters_b, tokens, 2, SAMPLING_SHARE),
+    )

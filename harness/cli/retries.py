@@ -39,7 +39,7 @@ def forget_failures(console: Console, plan: Plan, store: Store) -> int:
 
 def has_failed(row: Row) -> bool:
     """Whether a row holds an answer that could not be had, or a question without a verdict."""
-    if row.get("error") and "responses" in row:
+    if row.get("error") and ("responses" in row or "labels" in row):
         return True
     asked = list(row.get("games") or ())
     for turn in row.get("turns") or ():

@@ -92,13 +92,16 @@ def preamble(
             f"There are {count} questions about the author, one at a time. Answer each by letter."
         )
     else:
-        scale = ", ".join(f"{n} {words}" for n, words in enumerate(questionnaire.scale, 1))
         task = (
             f"There are {count} statements about the author, S0 to S{count - 1}, one at a time. "
-            f"Rate each from 1 to {POINTS}: {scale}."
+            f"Rate each from 1 to {POINTS}: {_words(questionnaire.scale)}."
         )
         task += _note(trait, items, questionnaire, notes)
     return f"{task} After the last one, choose: {question(trait, reverse)}"
+
+
+def _words(scale: Sequence[str]) -> str:
+    return ", ".join(f"{number} {words}" for number, words in enumerate(scale, 1))
 
 
 def _note(trait: Trait, items: Sequence[Item], questionnaire: Questionnaire, notes: Notes) -> str:
@@ -135,7 +138,9 @@ def conclusion(trait: Trait, kind: str, reverse: bool = False) -> str:
     return f"{basis}, {question(trait, reverse)} {_choice_form()}"
 
 
-def all_items(trait: Trait, items: Sequence[Item], reverse: bool = False) -> str:
+def all_items(
+    trait: Trait, items: Sequence[Item], reverse: bool = False, scale: Sequence[str] = ()
+) -> str:
     """All items and the choice in one prompt, to be answered in one reply."""
     lines = []
     for slot, item in enumerate(items):
@@ -145,6 +150,7 @@ def all_items(trait: Trait, items: Sequence[Item], reverse: bool = False) -> str
     return "\n".join(
         [
             *lines,
+            *([f"Rate each from 1 to {POINTS}: {_words(scale)}."] if scale else []),
             f"Give one answer a line, in the form {form}, then decide: {question(trait, reverse)} "
             f"End with a line {CHOICE}, without explanation.",
         ]

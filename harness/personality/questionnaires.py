@@ -61,11 +61,11 @@ class Questionnaire(Record):
     released_reverse: dict[str, tuple[int, ...]] = {}
 
     def of(self, trait: str, first: int | None = None, seed: int | None = None) -> list[Item]:
-        """The items of a trait, the first few only, or shuffled by a seed."""
-        found = [item for item in self.items if item.trait == trait]
+        """The items of a trait, the first few only, shuffled by a seed."""
+        found = [item for item in self.items if item.trait == trait][:first]
         if seed is not None:
             random.Random(seed_from("item order", self.name, trait, seed)).shuffle(found)
-        return found[:first]
+        return found
 
     def reverse_slots(self, trait: str, released: bool = False) -> list[int]:
         """Positions of the reverse-scored items in the released order."""

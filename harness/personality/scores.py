@@ -5,7 +5,7 @@
     macro_f1_third_class, macro_f1_drop   with abstentions counted otherwise than in `macro_f1`
     abstained                             share of labels that a system did not give
     macro_f1_worst, macro_f1_sd           over the orders a system was run with
-    flip_rate                             share of labels that another order changes
+    flip_rate, flip_rate:options, ...     share of labels that another order changes
 
 Rows are put in the order of their ids and draws depend on the authors alone, so that two systems
 are compared author by author; the outcomes for McNemar's test stand packed in the details of
@@ -202,8 +202,8 @@ class _Scorer:
             (answers.labels != base.labels) & ~(answers.silent & base.silent)
             for answers in others.values()
         ]
-        own = {f"flips, {name}": 100 * flip.mean() for name, flip in zip(others, flips)}
-        return [*cells, self._share_cell("flip_rate", np.concatenate(flips, axis=1), own)]
+        cells += [self._share_cell(f"flip_rate:{name}", flip) for name, flip in zip(others, flips)]
+        return [*cells, self._share_cell("flip_rate", np.concatenate(flips, axis=1))]
 
     def _mean(
         self,

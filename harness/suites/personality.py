@@ -24,14 +24,15 @@ from pydantic import Field
 from harness.hashing import seed_from
 from harness.metrics.labels import Policy
 from harness.personality.authors import NANO, authors_identity
+from harness.personality.dialogues import InterviewSettings
 from harness.personality.orders import Orders
 from harness.plan import Handle, StageMaker
 from harness.records import Record
-from harness.suites.base import Decode, Metric, Program, Suite, System
+from harness.suites.base import Decode, Metric, Suite, System
+from harness.suites.interviewing import interviewing
 
 TASK = "label_authors"
 UNIT = "%"
-ORDERS = frozenset(Orders.model_fields)
 
 
 class PersonalitySettings(Record):
@@ -82,7 +83,10 @@ def plan(
     Raises:
         UserError: the system answers something else, or the authors cannot be found.
     """
-    program = system.program_for(TASK, name) or standard(system)
+    program = system.program_for(TASK, name)
+    if program is None:
+        assert system.model is not None  # a system has a model or a program
+        program = interviewing(system.model, InterviewSettings())
     identity = authors_identity(settings.authors)
     shared: dict[str, Any] = {"scheme": scheme, "columns": settings.columns}
     if scheme == "mbti":
@@ -142,28 +146,18 @@ def perturbations(items: int, sensitive_to: frozenset[str]) -> dict[str, Orders]
     """Other orders by name, of those that can change answers: item orders by `items` seeds.
 
     >>> list(perturbations(1, frozenset({"item_seed", "post_seed"})))
-    ['items shuffled by 0', 'posts shuffled by 0']
+    ['items_0', 'posts_0']
     """
     if not items:
         return {}
-    found = {"options exchanged": Orders(reverse_options=True)}
-    found |= {f"items shuffled by {seed}": Orders(item_seed=seed) for seed in range(items)}
-    found["posts shuffled by 0"] = Orders(post_seed=0)
+    found = {"options": Orders(reverse_options=True)}
+    found |= {f"items_{seed}": Orders(item_seed=seed) for seed in range(items)}
+    found["posts_0"] = Orders(post_seed=0)
     return {
         name: orders
         for name, orders in found.items()
         if set(orders.model_dump(exclude_defaults=True)) <= sensitive_to
     }
-
-
-def standard(system: System) -> Program:
-    """A model alone: one question an author and trait, for one of the two poles."""
-
-    def answer(authors: Handle, stage: StageMaker, **how: Any) -> Handle:
-        how.pop("train")
-        return stage("interview_authors", authors=authors, model=system.model, **how)
-
-    return Program(TASK, answer, system.model, sensitive_to=ORDERS - {"item_seed"})
 
 
 def _suite(
@@ -184,6 +178,7 @@ def _suite(
             Metric("macro_f1_worst", UNIT, "of the orders (robustness)", primary=False),
             Metric("macro_f1_sd", UNIT, "over the orders (robustness)", primary=False),
             Metric("flip_rate", UNIT, "labels another order changes", primary=False),
+            Metric("flip_rate:*", UNIT, "labels that one order changes", primary=False),
         ),
         settings=settings,
         plan=partial(plan, name, scheme),

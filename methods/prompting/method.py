@@ -1,0 +1,30 @@
+"""Plain prompting of a chat model about an author: what PsyCoT is measured against.
+
+    standard_prompting   the text, one question for the trait's pole, a letter in reply
+    zero_shot_cot        "Let us think step by step" first, then the letter (arXiv 2205.11916)
+
+Same model, same text, same options as PsyCoT; one request an author and trait, or two.
+"""
+
+from __future__ import annotations
+
+from harness.personality.recipe import AuthorsRecipe
+from harness.plan import StageMaker
+from harness.recipe import Method
+from harness.suites.base import Program
+from harness.suites.interviewing import interviewing
+from harness.train import fusion
+
+
+def standard_prompting(recipe: AuthorsRecipe, stage: StageMaker) -> Program:
+    model = fusion.model(recipe.models.chat, stage)
+    return interviewing(model, recipe.interview.asking(form="standard"))
+
+
+def zero_shot_cot(recipe: AuthorsRecipe, stage: StageMaker) -> Program:
+    model = fusion.model(recipe.models.chat, stage)
+    return interviewing(model, recipe.interview.asking(form="cot"))
+
+
+STANDARD_PROMPTING = Method("standard_prompting", AuthorsRecipe, standard_prompting)
+ZERO_SHOT_COT = Method("zero_shot_cot", AuthorsRecipe, zero_shot_cot)

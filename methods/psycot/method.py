@@ -1,0 +1,87 @@
+"""PsyCoT: a psychological questionnaire as chain of thought (arXiv 2310.20256). Nothing is trained.
+
+For each author and trait, one dialogue: the model reads the text and fills in a questionnaire about
+the author, one item a turn; then, with all of its own answers before it, it chooses between the
+trait's two poles:
+
+    text, task              "There are 9 statements about the author, S0 to S8 ..."
+    S0: "The author ..."    SCORE: 4
+    S1: "The author ..."    2
+    ...
+    According to these scores and the text, is the author more likely A: ... or B: ...?
+                            CHOICE: A
+
+`psycot` takes that choice for the label. `psycot_ratings` takes what the items themselves say,
+which the released code never computes: with r_i a rating and 6 - r_i in its place for a reverse
+item, the label is 1 if their mean is above 3, 0 if it is below; votes of questions with options are
+counted; only a tie is left to the choice. `psycot_single_turn` asks for everything in one reply.
+`psycot_released` does as the released notebooks do, errors included.
+
+What is said stands in `harness.personality.prompts`, the course of a dialogue in
+`harness.personality.dialogues`, the reading of replies in `harness.personality.replies`, the rule
+for items in `harness.personality.decisions`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from harness.personality.recipe import AuthorsRecipe
+from harness.plan import StageMaker
+from harness.recipe import Method, ModelSpec
+from harness.suites.base import Program
+from harness.suites.interviewing import interviewing
+from harness.train import fusion
+
+RECIPE = Path(__file__).with_name("recipe.toml")
+ROWS = 8  # authors of a rehearsal
+
+
+def questionnaire(
+    by_items: bool = False, **how: Any
+) -> Callable[[AuthorsRecipe, StageMaker], Program]:
+    """The plan of one variant: the recipe's settings with `how` on top."""
+
+    def plan(recipe: AuthorsRecipe, stage: StageMaker) -> Program:
+        model = fusion.model(recipe.models.chat, stage)
+        return interviewing(model, recipe.interview.asking(**how), by_items)
+
+    return plan
+
+
+def stand_ins(recipe: AuthorsRecipe) -> AuthorsRecipe:
+    """Nano models and a few nano authors; every stage, system, claim and setting kept."""
+    encoder = recipe.models.encoder
+    models = {"chat": _nano(recipe.models.chat, "nano:reader")}
+    if encoder is not None:
+        models["encoder"] = _nano(encoder, "nano:encoder")
+    sets = {"personality_essays": "nano:essays", "personality_mbti": "nano:posts"}
+    suites = [
+        spec.model_copy(
+            update={
+                "edition": "nano",
+                "settings": {**spec.settings, "authors": sets[spec.name], "limit": ROWS},
+            }
+        )
+        if spec.name in sets
+        else spec
+        for spec in recipe.suites
+    ]
+    update = {"models": recipe.models.model_copy(update=models), "suites": tuple(suites)}
+    return recipe.model_copy(update=update)
+
+
+def _nano(spec: ModelSpec, ref: str) -> ModelSpec:
+    return ModelSpec(ref=ref, name=spec.display_name(), dtype="float32")
+
+
+PSYCOT = Method("psycot", AuthorsRecipe, questionnaire(form="psycot"), RECIPE, stand_ins)
+PSYCOT_RATINGS = Method(
+    "psycot_ratings", AuthorsRecipe, questionnaire(form="psycot", by_items=True)
+)
+PSYCOT_SINGLE_TURN = Method("psycot_single_turn", AuthorsRecipe, questionnaire(form="single_turn"))
+PSYCOT_RELEASED = Method(
+    "psycot_released", AuthorsRecipe, questionnaire(form="psycot", released=True)
+)
