@@ -270,6 +270,28 @@ def load_reward_model(
     return _load("AutoModelForSequenceClassification", path, device, dtype, fresh)
 
 
+def load_encoder(
+    path: str | Path, device: str = "cpu", *, labels: int | None = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A text encoder in float32 and its tokenizer; see `load_causal_lm` for errors.
+
+    Args:
+        labels: None gives the encoder alone; a number a private copy with a new head of so many
+            independent binary labels, to be trained.
+    """
+    if labels is None:
+        return _load("AutoModel", path, device, "float32", fresh=False)
+    kind, source = "AutoModelForSequenceClassification", resolve(path)
+    head = {"num_labels": labels, "problem_type": "multi_label_classification"}
+    report = _transformers().utils.logging
+    before = report.get_verbosity()
+    report.set_verbosity_error()  # it would warn that the head is new
+    try:
+        return _load_now(kind, source, device, "float32", ignore_mismatched_sizes=True, **head)
+    finally:
+        report.set_verbosity(before)
+
+
 def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
     """Only the tokenizer of a model; see `load_causal_lm` for arguments and errors."""
     return _load_tokenizer(resolve(path))
@@ -335,7 +357,9 @@ def _size(key: tuple[object, ...]) -> int:
     return sum(parameter.numel() for parameter in _LOADED[key][0].parameters())
 
 
-def _load_now(kind: str, source: Source, device: str, dtype: str) -> tuple[Any, Any]:
+def _load_now(
+    kind: str, source: Source, device: str, dtype: str, **options: Any
+) -> tuple[Any, Any]:
     transformers = _transformers()
     import torch
 
@@ -347,6 +371,7 @@ def _load_now(kind: str, source: Source, device: str, dtype: str) -> tuple[Any, 
             dtype=getattr(torch, dtype),
             trust_remote_code=source.trust_remote_code,
             device_map="auto" if several else None,
+            **options,
         )
     except (OSError, ValueError) as error:
         raise _explain(source, error) from error

@@ -6,14 +6,22 @@ from __future__ import annotations
 from harness.registry import Entry
 
 _WRPO = "arXiv 2412.03187"
+_PSYCOT = "arXiv 2310.20256"
 _FUSION = "implicit fusion"
+_ASKING = "asking about authors"
 _BASELINE = "baseline"
 
 
-def _entry(name: str, group: str, target: str, paper: str, recipe: str, summary: str) -> Entry:
-    return Entry(
-        name, f"methods.{target}", summary, ("train",), group=group, paper=paper, recipe=recipe
-    )
+def _entry(
+    name: str,
+    group: str,
+    target: str,
+    paper: str,
+    recipe: str,
+    summary: str,
+    needs: tuple[str, ...] = ("train",),
+) -> Entry:
+    return Entry(name, f"methods.{target}", summary, needs, group=group, paper=paper, recipe=recipe)
 
 
 METHODS = (
@@ -60,5 +68,47 @@ METHODS = (
     _entry(
         "ln_dpo", _BASELINE, "baselines.method:LN_DPO", "", "wrpo",
         "length-normalised DPO on the SFT model's own best and worst response",
+    ),
+    _entry(
+        "psycot", _ASKING, "psycot.method:PSYCOT", _PSYCOT, "psycot",
+        "a model rates the items of a questionnaire about an author, one a turn, then concludes",
+        (),
+    ),
+    _entry(
+        "psycot_ratings", _ASKING, "psycot.method:PSYCOT_RATINGS", f"{_PSYCOT}; rule ours",
+        "psycot",
+        "PsyCoT decided by the keyed mean or the votes of its items", (),
+    ),
+    _entry(
+        "psycot_single_turn", _ASKING, "psycot.method:PSYCOT_SINGLE_TURN", _PSYCOT, "psycot",
+        "all items and the choice in one prompt", (),
+    ),
+    _entry(
+        "psycot_released", _ASKING, "psycot.method:PSYCOT_RELEASED", _PSYCOT, "psycot",
+        "PsyCoT as released: one flat message, wrong key for extraversion, posts shuffled", (),
+    ),
+    _entry(
+        "standard_prompting", _ASKING, "prompting.method:STANDARD_PROMPTING", _PSYCOT, "psycot",
+        "one question about an author and trait", (),
+    ),
+    _entry(
+        "zero_shot_cot", _ASKING, "prompting.method:ZERO_SHOT_COT", "arXiv 2205.11916", "psycot",
+        "step by step first, then that question", (),
+    ),
+    _entry(
+        "majority", _BASELINE, "classifiers.method:MAJORITY", "", "psycot",
+        "the more frequent label of each trait", ("classic",),
+    ),
+    _entry(
+        "tfidf_svm", _BASELINE, "classifiers.method:TFIDF_SVM", "", "psycot",
+        "TF-IDF of an author's words, linear support vector machine", ("classic",),
+    ),
+    _entry(
+        "tfidf_logistic", _BASELINE, "classifiers.method:TFIDF_LOGISTIC", "", "psycot",
+        "TF-IDF of an author's words, logistic regression", ("classic",),
+    ),
+    _entry(
+        "encoder", _BASELINE, "classifiers.method:ENCODER", "", "psycot",
+        "a pretrained encoder, fine-tuned or frozen (models.encoder)", ("classic", "train"),
     ),
 )  # fmt: skip

@@ -11,6 +11,7 @@ EXTRA_PACKAGE = {
     "train": "trl",
     "api": "openai",
     "alpaca": "alpaca_eval",
+    "classic": "sklearn",
     "lm-eval": "lm_eval",
     "merge": "mergekit",
     "ray": "ray",
@@ -81,16 +82,21 @@ def _table(group: str, headings: tuple[str, ...]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from harness import registry
+    from harness import plugins, registry
+    from harness.cli.plain import line
 
     table = Table(box=None, pad_edge=False)
     for heading in headings:
         table.add_column(heading, overflow="fold", no_wrap=heading == headings[0])
     for entry in registry.entries(group).values():
-        kind = entry.group if entry.origin == "built-in" else f"plugin {entry.origin}"
-        cells = (entry.name, kind, entry.summary, entry.paper, _needs(entry.needs))
-        table.add_row(*map(escape, cells))
-    Console().print(table)
+        kind = entry.group if entry.origin == registry.BUILT_IN else f"plugin {entry.origin}"
+        text = entry.problem or entry.summary
+        cells = (entry.name, kind, text, entry.paper, _needs(entry.needs))
+        table.add_row(*(escape(line(cell)) for cell in cells))
+    console = Console()
+    console.print(table)
+    for note in (*registry.notes(group), *plugins.offers()[1]):
+        console.print(line(note), markup=False, highlight=False, soft_wrap=True)
 
 
 def _needs(extras: tuple[str, ...]) -> str:

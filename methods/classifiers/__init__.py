@@ -1,0 +1,1 @@
+"""Trained text classifiers as systems that label authors."""

@@ -1,0 +1,80 @@
+"""Trained text classifiers: what prompting a model about an author is measured against.
+
+    majority         the more frequent label of each trait
+    tfidf_svm        TF-IDF of words, linear support vector machine
+    tfidf_logistic   TF-IDF of words, logistic regression
+    encoder          a pretrained encoder, fine-tuned or frozen (models.encoder)
+
+They learn from the suite's training set; without one, authors are labelled out of fold, see
+`harness.personality.classifiers`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from harness.errors import BadRecord
+from harness.hashing import digest
+from harness.personality.orders import Orders
+from harness.personality.recipe import AuthorsRecipe
+from harness.plan import Handle, StageMaker
+from harness.recipe import Method
+from harness.suites.base import Program
+from harness.train import fusion
+
+
+def of_words(kind: str) -> Callable[[AuthorsRecipe, StageMaker], Program]:
+    """The plan of a classifier that sees words without their order: no order can change it."""
+
+    def plan(recipe: AuthorsRecipe, stage: StageMaker) -> Program:
+        settings = {"kind": kind, **recipe.classifier.model_dump(include={"tune", "folds"})}
+
+        def answer(authors: Handle, stage: StageMaker, **how: Any) -> Handle:
+            return stage("classify_authors", authors=authors, **_learning(how), **settings)
+
+        return Program("label_authors", answer, fingerprint=digest(settings)[:16])
+
+    return plan
+
+
+def encoder(recipe: AuthorsRecipe, stage: StageMaker) -> Program:
+    spec = recipe.models.encoder
+    if spec is None:
+        raise BadRecord(
+            'the method "encoder" needs models.encoder; for example '
+            '--set models.encoder.ref="FacebookAI/roberta-base", or a folder'
+        )
+    model = fusion.model(spec, stage)
+    settings = recipe.classifier.model_dump(exclude={"encoder"})
+    settings |= recipe.classifier.encoder.model_dump()
+
+    def answer(authors: Handle, stage: StageMaker, *, orders: Orders, **how: Any) -> Handle:
+        return stage(
+            "classify_authors_by_encoder",
+            authors=authors,
+            model=model,
+            post_seed=orders.post_seed,
+            **_learning(how),
+            **settings,
+        )
+
+    return Program(
+        "label_authors",
+        answer,
+        model=model,
+        fingerprint=digest(settings)[:16],
+        sensitive_to=frozenset({"post_seed"}),  # a text may be cut
+    )
+
+
+def _learning(how: dict[str, Any]) -> dict[str, Any]:
+    """What all of them take of what a suite asks for."""
+    train = {} if how["train"] is None else {"train": how["train"]}
+    return {"seed": how["seed"], **train}
+
+
+MAJORITY = Method("majority", AuthorsRecipe, of_words("majority"))
+TFIDF_SVM = Method("tfidf_svm", AuthorsRecipe, of_words("tfidf_svm"))
+TFIDF_LOGISTIC = Method("tfidf_logistic", AuthorsRecipe, of_words("tfidf_logistic"))
+ENCODER = Method("encoder", AuthorsRecipe, encoder)
