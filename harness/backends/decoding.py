@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers.cache_utils import DynamicLayer
+from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from harness.backends.base import GREEDY_BELOW, Sampling
+from harness.backends.prefixes import Reading, room_for
 from harness.hashing import seed_from
 
 SHORTLISTS = (32, 1024, 1 << 30)  # tokens that top-p ranks: a wider list where one falls short
@@ -119,12 +120,10 @@ class _RoomyLayer(DynamicLayer):
     CPU those copies took more than half of the decoding time.
     """
 
-    def __init__(self, layer: Any, repeats: int) -> None:
+    def __init__(self, key_room: torch.Tensor, value_room: torch.Tensor, used: int) -> None:
         super().__init__()
-        self.lazy_initialization(layer.keys, layer.values)
-        self._used = layer.keys.shape[-2]
-        self._key_room = _with_room(layer.keys, repeats)
-        self._value_room = _with_room(layer.values, repeats)
+        self.lazy_initialization(key_room, value_room)
+        self._key_room, self._value_room, self._used = key_room, value_room, used
         self._show()
 
     def update(
@@ -161,8 +160,9 @@ def _with_room(states: torch.Tensor, repeats: int = 1) -> torch.Tensor:
 def _repeat_cache(cache: Any, n: int) -> None:
     """Repeat each row of a cache n times, in place."""
     for number, layer in enumerate(cache.layers):
-        if type(layer) is DynamicLayer:
-            cache.layers[number] = _RoomyLayer(layer, n)
+        if type(layer) is DynamicLayer or (n > 1 and type(layer) is _RoomyLayer):
+            keys, values = _with_room(layer.keys, n), _with_room(layer.values, n)
+            cache.layers[number] = _RoomyLayer(keys, values, layer.keys.shape[-2])
         elif n > 1:
             layer.batch_repeat_interleave(n)
 
@@ -186,6 +186,7 @@ def decode(
     draws: np.ndarray,
     limits: Sequence[int],
     stop: Sequence[int],
+    readings: Sequence[Reading] | None = None,
 ) -> Decoded:
     """Sample `sampling.n` answers to each prompt.
 
@@ -194,6 +195,7 @@ def decode(
         draws: (R, T) random numbers, see `uniforms`.
         limits: most tokens for each prompt, at most T.
         stop: ids that end an answer.
+        readings: how each prompt is read, where states are reused.
     """
     device = next(model.parameters()).device
     rows, longest = draws.shape
@@ -205,7 +207,7 @@ def decode(
     stopped = torch.zeros(rows, dtype=torch.bool, device=device)
     broken = torch.zeros(rows, dtype=torch.bool, device=device)
     tops: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
-    logits, state = _prefill(model, prompts, sampling.n, longest, device)
+    logits, state = _prefill(model, prompts, sampling.n, longest, readings)
     for step in range(longest):
         if sampling.top_logprobs:
             logps = torch.log_softmax(logits.float(), dim=-1)
@@ -283,20 +285,53 @@ def forward_options(model: Any, positions: torch.Tensor, keep: int) -> dict[str,
     return options
 
 
-def _prefill(
-    model: Any, prompts: Sequence[Sequence[int]], n: int, longest: int, device: torch.device
-) -> tuple[torch.Tensor, _State]:
-    """Read the prompts once; logits of the first token and the state of all samples."""
-    ids, mask, positions = left_padded(prompts, device)
+@torch.inference_mode()
+def read_prompts(
+    model: Any, prompts: Sequence[Sequence[int]], readings: Sequence[Reading] | None = None
+) -> tuple[torch.Tensor, Any, torch.Tensor]:
+    """Logits (B, V) of each prompt's next token, the cache, and its mask (B, L).
+
+    With readings only the tokens without known states go through the model; their columns stand
+    behind those of the known ones, so that a row may have pads between the two.
+    """
+    device = next(model.parameters()).device
+    if not readings:
+        ids, mask, positions = left_padded(prompts, device)
+        cache = None
+    else:
+        known = torch.tensor([reading.known for reading in readings], device=device)[:, None]
+        rest = [prompt[reading.known :] for prompt, reading in zip(prompts, readings)]
+        ids, mask, positions = left_padded(rest, device)
+        positions += known
+        wide = int(known.max())
+        before = torch.arange(wide, device=device) >= wide - known
+        mask = torch.cat([before.to(mask.dtype), mask], dim=1)
+        room = room_for(readings, wide, mask.shape[1] + ROOM)
+        cache = DynamicCache(config=model.config)
+        cache.layers = [_RoomyLayer(keys, values, wide) for keys, values in zip(*room)]
     output = model(
         input_ids=ids,
         attention_mask=mask,
+        past_key_values=cache,
         use_cache=True,
         **forward_options(model, positions, keep=1),
     )
-    cache = output.past_key_values
-    logits = output.logits[:, -1]
-    following = positions[:, -1:] + 1
+    for row, reading in enumerate(readings or ()):
+        reading.fill(room[:, :, row, :, : mask.shape[1]])
+    return output.logits[:, -1], output.past_key_values, mask
+
+
+def _prefill(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    n: int,
+    longest: int,
+    readings: Sequence[Reading] | None,
+) -> tuple[torch.Tensor, _State]:
+    """Read the prompts once; logits of the first token and the state of all samples."""
+    logits, cache, mask = read_prompts(model, prompts, readings)
+    device = mask.device
+    following = mask.sum(dim=1, keepdim=True)
     _repeat_cache(cache, n)
     if n > 1:
         mask, following, logits = (x.repeat_interleave(n, 0) for x in (mask, following, logits))

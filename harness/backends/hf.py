@@ -9,6 +9,7 @@ never on the machine, so that the same call gives the same answers.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +27,15 @@ from harness.backends.base import (
     check_unique,
     plain_messages,
 )
-from harness.backends.decoding import Decoded, accepts, decode, left_padded, uniforms
+from harness.backends.decoding import (
+    Decoded,
+    accepts,
+    decode,
+    left_padded,
+    read_prompts,
+    uniforms,
+)
+from harness.backends.prefixes import Prefixes, Reading, sample_states
 from harness.backends.rolling import can_roll, decode_rolling
 from harness.backends.threads import map_chunks
 from harness.errors import BadData, EnvironmentProblem
@@ -35,12 +44,20 @@ from harness.hashing import digest
 LOGIT_BYTES = 1 << 29  # most memory for the float32 logits of one scored chunk
 STREAM = 1024  # most prompts that share a batch one after another,
 STREAM_TOKENS = 1 << 24  # and most tokens that may be written for all of them
+UNEVEN = 32  # tokens that may be read for nothing besides as many as are needed
+PREFIX_BYTES = 1 << 30  # of the states kept on a CPU; a GPU may use an eighth of its memory
 
 
 @dataclass(frozen=True)
 class _Prompt:
     request: Request
     ids: list[int]
+    reading: Reading | None = None
+
+    @property
+    def rest(self) -> int:
+        """How many tokens have to be read."""
+        return len(self.ids) - (self.reading.known if self.reading else 0)
 
 
 class HFBackend:
@@ -50,14 +67,23 @@ class HFBackend:
         model, tokenizer: as `harness.models.load_causal_lm` returns them.
         identity: what the weights are, for the fingerprint (see `models.model_identity`).
         max_rows: most samples decoded at once; lower it when memory runs out.
+        prefix_bytes: most memory for `keeping_prefixes`, 0 for none; None leaves it to the device.
     """
 
     def __init__(
-        self, model: Any, tokenizer: Any, *, identity: str = "unnamed", max_rows: int = 320
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        identity: str = "unnamed",
+        max_rows: int = 320,
+        prefix_bytes: int | None = None,
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.max_rows = max_rows
+        self._prefix_bytes = _prefix_bytes(model) if prefix_bytes is None else prefix_bytes
+        self._prefixes: Prefixes | None = None
         dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
         self._fingerprint = digest(["hf", identity, dtype, str(tokenizer.chat_template)])[:16]
         self._stop = sorted({*chat.stop_ids(tokenizer), *_generation_ends(model)})
@@ -67,6 +93,24 @@ class HFBackend:
     @property
     def fingerprint(self) -> str:
         return self._fingerprint
+
+    @contextmanager
+    def keeping_prefixes(self) -> Iterator[None]:
+        """Inside, `generate` reads a beginning that prompts share once, within and across calls.
+
+        It pays for dialogues and for several questions about one text; other prompts would only
+        be copied. An answer differs from the one given outside by no more than rounding can do:
+        a greedy one only where two tokens are all but equally likely. Nothing is kept, and nothing
+        else changes, for models whose caches are not plain (see `can_roll`).
+        """
+        outer = self._prefixes
+        if outer is None and self._prefix_bytes and _keeps_states(self.model):
+            sample = sample_states(self.model)
+            self._prefixes = None if sample is None else Prefixes(sample, self._prefix_bytes)
+        try:
+            yield
+        finally:
+            self._prefixes = outer
 
     def generate(self, requests: Sequence[Request]) -> Iterator[Response]:
         """Answer requests; a prompt that fails comes back with its error.
@@ -86,7 +130,8 @@ class HFBackend:
                 prompts.append(self._prompt(request))
             except BadData as error:
                 yield Response(id=request.id, error=str(error))
-        for responses in map_chunks(self._decode_chunk, list(self._chunks(prompts)), self.model):
+        chunks = list(self._chunks(self._read_ahead(prompts)))
+        for responses in map_chunks(self._decode_chunk, chunks, self.model):
             yield from responses
 
     def score(self, requests: Sequence[ScoreRequest]) -> Iterator[Score]:
@@ -115,6 +160,28 @@ class HFBackend:
         self._check_fits(len(ids) + 1, "the prompt and one answer token are")
         return _Prompt(request, ids)
 
+    def _read_ahead(self, prompts: list[_Prompt]) -> list[_Prompt]:
+        """Plan how prompts are read, and read what several of them begin with."""
+        if self._prefixes is None or not prompts:
+            return prompts
+        prompts = sorted(prompts, key=lambda prompt: (len(prompt.ids), prompt.request.id))
+        *ahead, last = self._prefixes.plan([prompt.ids for prompt in prompts])
+        for stage in ahead:
+            stage.sort(key=lambda reading: len(reading.ids) - reading.known)
+            rows = range(0, len(stage), self.max_rows)
+            chunks = [stage[first : first + self.max_rows] for first in rows]
+            list(map_chunks(self._read_chunk, chunks, self.model))
+        return [_Prompt(p.request, p.ids, reading) for p, reading in zip(prompts, last)]
+
+    def _read_chunk(self, readings: list[Reading]) -> None:
+        try:
+            read_prompts(self.model, [reading.ids for reading in readings], readings)
+        except torch.OutOfMemoryError:
+            raise EnvironmentProblem(
+                f"out of GPU memory while reading {len(readings)} prompts of up to "
+                f"{max(len(reading.ids) for reading in readings)} tokens at once; lower max_rows"
+            ) from None
+
     def _check_fits(self, tokens: int, what: str) -> None:
         if tokens > self.context:
             raise BadData(f"{what} {tokens} tokens; the model reads at most {self.context}")
@@ -126,13 +193,19 @@ class HFBackend:
             settings = prompt.request.sampling.model_copy(update={"seed": 0})
             groups.setdefault(settings, []).append(prompt)
         for settings, group in groups.items():
-            group.sort(key=lambda prompt: (len(prompt.ids), prompt.request.id))
+            group.sort(key=lambda prompt: (prompt.rest, len(prompt.ids), prompt.request.id))
             size = max(1, self.max_rows // settings.n)
             if size < len(group) and settings.n == 1 and not settings.top_logprobs:
                 stream = min(STREAM, STREAM_TOKENS // settings.max_tokens)
                 size = max(size, stream) if can_roll(self.model) else size
-            for start in range(0, len(group), size):
-                yield group[start : start + size]
+            start = 0
+            for place, prompt in enumerate(group):
+                # What little is left of known prompts would be padded to whole new ones.
+                longer = prompt.reading is not None and prompt.rest > 2 * group[start].rest + UNEVEN
+                if longer or place == start + size:
+                    yield group[start:place]
+                    start = place
+            yield group[start:]
 
     def _decode_chunk(self, chunk: list[_Prompt]) -> list[Response]:
         sampling = chunk[0].request.sampling
@@ -141,7 +214,7 @@ class HFBackend:
             [uniforms(p.request.sampling, p.request.id, max(limits)) for p in chunk]
         )
         try:
-            decoded = self._decode([p.ids for p in chunk], sampling, draws, limits)
+            decoded = self._decode(chunk, sampling, draws, limits)
         except torch.OutOfMemoryError:
             raise EnvironmentProblem(
                 f"out of GPU memory while sampling {min(len(draws), self.max_rows)} answers of up "
@@ -155,17 +228,16 @@ class HFBackend:
 
     def _decode(
         self,
-        prompts: list[list[int]],
+        chunk: list[_Prompt],
         sampling: Sampling,
         draws: np.ndarray,
         limits: list[int],
     ) -> Decoded:
-        stop = self._stop
+        common = (self.model, [p.ids for p in chunk], sampling, draws, limits, self._stop)
+        readings = [p.reading for p in chunk if p.reading]  # of all of them or of none
         if len(draws) > self.max_rows and sampling.n == 1:
-            return decode_rolling(
-                self.model, prompts, sampling, draws, limits, stop, capacity=self.max_rows
-            )
-        return decode(self.model, prompts, sampling, draws, limits, stop)
+            return decode_rolling(*common, capacity=self.max_rows, readings=readings)
+        return decode(*common, readings=readings)
 
     def _texts(self, decoded: Decoded) -> list[str]:
         rows = [
@@ -269,6 +341,19 @@ def _score(name: str, logps: np.ndarray) -> Score:
     return Score(
         id=name, logp=float(logps.sum()), tokens=len(logps), token_logps=tuple(logps.tolist())
     )
+
+
+def _keeps_states(model: Any) -> bool:
+    """Whether the states of a run of tokens are the same whatever comes behind it."""
+    scaling = str(getattr(model.config, "rope_parameters", None) or "")
+    return can_roll(model) and "dynamic" not in scaling and "longrope" not in scaling
+
+
+def _prefix_bytes(model: Any) -> int:
+    device = next(model.parameters()).device
+    if device.type != "cuda":
+        return PREFIX_BYTES
+    return int(torch.cuda.get_device_properties(device).total_memory // 8)
 
 
 def _generation_ends(model: Any) -> list[int]:

@@ -25,9 +25,10 @@ from harness.backends.decoding import (
     Decoded,
     accepts,
     forward_options,
-    left_padded,
     next_tokens,
+    read_prompts,
 )
+from harness.backends.prefixes import Reading
 
 SHARE = 8  # slots are refilled when this part of them is free: moving one row costs as much as two
 
@@ -154,6 +155,7 @@ def decode_rolling(
     limits: Sequence[int],
     stop: Sequence[int],
     capacity: int,
+    readings: Sequence[Reading] | None = None,
 ) -> Decoded:
     """One answer to each prompt, `capacity` rows at a time; arguments as for `decode`."""
     count, longest = draws.shape
@@ -165,7 +167,7 @@ def decode_rolling(
         limits=np.asarray(limits),
         stops=np.asarray(sorted(stop)),
     )
-    decoder = _Decoder(model, prompts, sampling, draws, progress, capacity)
+    decoder = _Decoder(model, prompts, sampling, draws, progress, capacity, readings)
     decoder.run()
     return Decoded(progress.tokens, progress.lengths, progress.stopped, progress.broken)
 
@@ -179,8 +181,10 @@ class _Decoder:
         draws: np.ndarray,
         progress: _Progress,
         capacity: int,
+        readings: Sequence[Reading] | None = None,
     ) -> None:
         self.model, self.prompts, self.sampling = model, prompts, sampling
+        self.readings = readings
         self.draws, self.progress, self.capacity = draws, progress, capacity
         self.greedy = sampling.temperature < GREEDY_BELOW
         self.device = next(model.parameters()).device
@@ -215,17 +219,13 @@ class _Decoder:
         """Read prompts until one of them needs more than its first token; False at the end."""
         while self.next_prompt < len(self.prompts):
             ahead = max(1, self.capacity // 2) if self.slots is not None else self.capacity
-            batch = self.prompts[self.next_prompt : self.next_prompt + ahead]
+            span = slice(self.next_prompt, self.next_prompt + ahead)
+            batch = self.prompts[span]
             rows = np.arange(self.next_prompt, self.next_prompt + len(batch))
             self.next_prompt += len(batch)
-            ids, mask, positions = left_padded(batch, self.device)
-            output = self.model(
-                input_ids=ids,
-                attention_mask=mask,
-                use_cache=True,
-                **forward_options(self.model, positions, keep=1),
-            )
-            chosen, host, bad = self._choose(output.logits[:, -1], rows)
+            readings = self.readings[span] if self.readings else None
+            logits, cache, mask = read_prompts(self.model, batch, readings)
+            chosen, host, bad = self._choose(logits, rows)
             keep = np.flatnonzero(~self.progress.note(rows, host, bad))
             if not len(keep):
                 continue  # one token was the whole answer
@@ -235,10 +235,7 @@ class _Decoder:
                 length=np.array([len(self.prompts[row]) for row in rows[keep]]),
                 token=chosen[place],
                 mask=mask[place],
-                layers=[
-                    (layer.keys[place], layer.values[place])
-                    for layer in output.past_key_values.layers
-                ],
+                layers=[(layer.keys[place], layer.values[place]) for layer in cache.layers],
             )
             return True
         return False
@@ -270,7 +267,8 @@ class _Decoder:
         slots.mask[place, slots.used - wide : slots.used] = waiting.mask[taken]
         lengths = waiting.length[taken]
         slots.row[free] = waiting.row[taken]
-        slots.start[free] = slots.used - lengths
+        first = waiting.mask[taken].argmax(dim=1).cpu().numpy()
+        slots.start[free] = slots.used - wide + first
         slots.positions[place] = torch.from_numpy(lengths[:, None]).to(self.device)
         slots.token[place] = waiting.token[taken][:, None]
 
