@@ -3,24 +3,37 @@
 Built-ins stand in literal tables; third parties add to the groups by entry points
 (`crucible.methods`, `crucible.suites`, `crucible.backends`, `crucible.judges`). Nothing is
 imported until it is asked for, and a plugin that fails to load is reported by name and never
-breaks the others.
+breaks the others. A plugin takes a built-in's name only where `$CRUCIBLE_OVERRIDE` says so, see
+`harness.plugins`.
 """
 
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import metadata
+from operator import attrgetter
 from typing import Any
 
-from harness.errors import EnvironmentProblem, unknown
+from harness import plugins
+from harness.errors import EnvironmentProblem, UserError, unknown
 from harness.operations import OPERATIONS, Operation
+
+BUILT_IN = "built-in"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of a catalogue; `target` is "module:attribute"."""
+    """One line of a catalogue.
+
+    Attributes:
+        target: "module:attribute".
+        recipe: the method whose recipe runs this one, where it has none of its own.
+        origin: the distribution that provides it.
+        problem: why it cannot be used, found without importing it.
+    """
 
     name: str
     target: str
@@ -29,7 +42,8 @@ class Entry:
     group: str = ""
     paper: str = ""
     recipe: str = ""
-    origin: str = "built-in"
+    origin: str = BUILT_IN
+    problem: str = ""
 
 
 SUITES = (
@@ -98,6 +112,18 @@ SUITES = (
         "any tasks of lm-eval, by name",
         needs=("lm-eval", "train"),
     ),
+    Entry(
+        "personality_essays",
+        "harness.suites.personality:ESSAYS_SUITE",
+        "five traits of authors from essays; macro-F1",
+        paper="arXiv 2310.20256",
+    ),
+    Entry(
+        "personality_mbti",
+        "harness.suites.personality:MBTI_SUITE",
+        "four dimensions of types from forum posts; macro-F1",
+        paper="arXiv 2310.20256",
+    ),
 )
 
 BACKENDS = (
@@ -163,6 +189,13 @@ OPERATION_MODULES = {
     "train_sft": "harness.train.sft",
     "lm_eval_run": "harness.lm_eval.running",
     "score_lm_eval": "harness.lm_eval.scores",
+    "classify_authors": "harness.personality.classifiers",
+    "classify_authors_by_encoder": "harness.personality.encoders",
+    "import_authors": "harness.personality.authors",
+    "interview_authors": "harness.personality.interviews",
+    "decide_by_items": "harness.personality.interviews",
+    "score_labels": "harness.personality.scores",
+    "score_prompts": "harness.suites.per_prompt",
 }
 
 # Group -> where its literal table stands ("module:attribute").
@@ -174,21 +207,80 @@ TABLES = {
 }
 
 
+# Group -> what a plugin's entry point must lead to ("module:class"); others: anything callable.
+KINDS = {"methods": "harness.recipe:Method", "suites": "harness.suites.base:Suite"}
+
+
 def load_target(target: str) -> Any:
     """Import "module:attribute"."""
     module, _, attribute = target.partition(":")
-    return getattr(importlib.import_module(module), attribute)
+    return attrgetter(attribute)(importlib.import_module(module))
+
+
+def entries(group: str) -> dict[str, Entry]:
+    """All entries of a group by name: built-ins first, then plugins, none of them imported."""
+    return _resolved(group)[0]
+
+
+def notes(group: str) -> tuple[str, ...]:
+    """What is to be known of a group's plugins: which replace something, which are not in force."""
+    return _resolved(group)[1]
 
 
 @cache
-def entries(group: str) -> dict[str, Entry]:
-    """All entries of a group by name: built-ins first, then plugins, none of them imported."""
-    found = {entry.name: entry for entry in load_target(TABLES[group])}
-    for point in metadata.entry_points(group=f"crucible.{group}"):
-        origin = point.dist.name if point.dist else "plugin"
-        if point.name not in found:  # a plugin cannot replace a built-in
-            found[point.name] = Entry(point.name, point.value, "", origin=origin)
-    return found
+def _resolved(group: str) -> tuple[dict[str, Entry], tuple[str, ...]]:
+    """
+    Raises:
+        UserError: an override of this group names a distribution that does not provide the name.
+    """
+    found: dict[str, Entry] = {entry.name: entry for entry in load_target(TABLES[group])}
+    offered: dict[str, list[plugins.Offer]] = {}
+    for offer in plugins.offers()[0]:
+        if offer.group == group:
+            offered.setdefault(offer.name, []).append(offer)
+    chosen = {name: source for (kind, name), source in plugins.overrides().items() if kind == group}
+    remarks = []
+    for name, source in chosen.items():
+        rivals = offered.get(name, [])
+        offered[name] = [o for o in rivals if plugins.canonical(o.distribution) == source]
+        if not offered[name]:
+            known = ", ".join(sorted(o.distribution for o in rivals)) or "no plugin"
+            raise UserError(
+                f'{plugins.VARIABLE} takes the {_kind(group)} "{name}" from {source}, which does '
+                f"not provide it; {known} does"
+            )
+        place = "the built-in" if name in found else "others of that name"
+        remarks.append(f'"{name}" is that of {source}, not {place} ({plugins.VARIABLE})')
+    for name, rivals in offered.items():
+        if name in found and name not in chosen:
+            for rival in rivals:
+                choice = f"{plugins.VARIABLE}={group}:{name}={rival.distribution}"
+                remarks.append(
+                    f'the {_kind(group)} "{name}" of {rival.distribution} is not in force: the '
+                    f"built-in has the name ({choice} prefers the plugin)"
+                )
+        else:
+            found[name] = _entry_of(group, name, rivals, found.get(name))
+    return found, tuple(remarks)
+
+
+def _kind(group: str) -> str:
+    return group.removesuffix("s")
+
+
+def _entry_of(group: str, name: str, rivals: list[plugins.Offer], old: Entry | None) -> Entry:
+    """The entry of a plugin, in the place of `old`; with a problem if several offer the name."""
+    first, names = rivals[0], sorted({rival.distribution for rival in rivals})
+    problem = ""
+    if len(names) > 1:
+        problem = (
+            f'the {_kind(group)} "{name}" is registered by {" and by ".join(names)}; uninstall one '
+            f"of them, or choose: {plugins.VARIABLE}={group}:{name}={names[0]}"
+        )
+    elif len(rivals) > 1:
+        problem = f'{names[0]} registers the {_kind(group)} "{name}" twice; expected one entry'
+    entry = replace(old or Entry(name, "", ""), target=first.target, origin=" and ".join(names))
+    return replace(entry, summary=first.summary or entry.summary, problem=problem)
 
 
 def entry(group: str, name: str) -> Entry:
@@ -199,7 +291,7 @@ def entry(group: str, name: str) -> Entry:
     """
     known = entries(group)
     if name not in known:
-        raise unknown(group.removesuffix("s"), name, known, f"crucible {group}")
+        raise unknown(_kind(group), name, known, f"crucible {group}")
     return known[name]
 
 
@@ -208,18 +300,44 @@ def load(group: str, name: str) -> Any:
 
     Raises:
         UnknownName: if there is no such entry.
-        EnvironmentProblem: if the plugin cannot be imported; names the plugin.
+        EnvironmentProblem: if the plugin cannot be imported, provides something else, or shares its
+            name with another; names the distribution.
     """
     found = entry(group, name)
-    if found.origin == "built-in":
+    if found.origin == BUILT_IN:
         return load_target(found.target)
+    if found.problem:
+        raise EnvironmentProblem(found.problem)
+    whose = f'the {_kind(group)} "{name}" of {found.origin}'
     try:
-        return load_target(found.target)
-    except Exception as error:
+        provided = load_target(found.target)
+    except (Exception, SystemExit) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise EnvironmentProblem(
-            f'the {group.removesuffix("s")} "{name}" of {found.origin} cannot be loaded: '
-            f"{type(error).__name__}: {error}; repair or uninstall {found.origin}"
+            f"{whose} cannot be loaded: {reason}; repair or uninstall {found.origin}"
         ) from error
+    if misfit := _misfit(group, name, provided):
+        raise EnvironmentProblem(f"{whose} ({found.target}) {misfit}")
+    return provided
+
+
+def _misfit(group: str, name: str, provided: Any) -> str:
+    """What is wrong with the thing a plugin provides, or ""."""
+    if group in KINDS:
+        expected = load_target(KINDS[group])
+        if not isinstance(provided, expected):
+            return f"is a {type(provided).__name__}; expected a {KINDS[group].replace(':', '.')}"
+        if provided.name != name:
+            return f'is named "{provided.name}"; expected the name of its entry point'
+    elif not callable(provided):
+        return f"is a {type(provided).__name__}; expected something callable"
+    return ""
+
+
+def plugin_versions(used: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Distribution -> version of the plugins among (group, name) pairs, for provenance."""
+    origins = {entry(group, name).origin for group, name in used} - {BUILT_IN}
+    return {origin: metadata.version(origin) for origin in sorted(origins)}
 
 
 def load_operation(name: str) -> Operation[Any]:

@@ -8,12 +8,17 @@ Run on all built-ins, and public for authors of plugins:
 
 from __future__ import annotations
 
+from harness import registry
 from harness.backends.conformance import check_backend
 from harness.plan import Handle, Plan
 from harness.recipe import Method, Recipe, load_recipe, profiles
+from harness.suites.base import Program, Suite, System
 from harness.suites.conformance import check_judge, check_suite
 
 __all__ = ["check_backend", "check_judge", "check_method", "check_suite"]
+
+# What a program answers -> a suite that asks for it, to plan the answers with.
+ASKING = {"respond": "alpaca_eval2", "label_authors": "personality_essays"}
 
 
 def check_method(method: Method, recipe: Recipe | None = None) -> None:
@@ -29,6 +34,8 @@ def check_method(method: Method, recipe: Recipe | None = None) -> None:
     assert recipes, f"{method.name}: no profile to plan with"
     for resolved in recipes:
         where = f"{method.name}, profile {resolved.profile}"
+        own = recipe is not None or resolved.method == method.name
+        assert own, f'{where}: the recipe is for method "{resolved.method}"'
         first, plan = _planned(method, resolved)
         again, _ = _planned(method, resolved)
         assert first == again, f"{where}: planning twice gave two different stages"
@@ -37,6 +44,7 @@ def check_method(method: Method, recipe: Recipe | None = None) -> None:
         if method.name != made.operation.name and _trains(plan):
             other, _ = _planned(method, resolved.model_copy(update={"seed": resolved.seed + 1}))
             assert other != first, f"{where}: another seed gave the same artifact"
+        _check_losses(plan)
         if method.stand_ins is not None:
             small = method.stand_ins(resolved)
             assert type(small) is type(resolved), f"{where}: stand_ins changed the recipe's type"
@@ -54,10 +62,28 @@ def _own_recipes(method: Method) -> list[Recipe]:
 
 
 def _planned(method: Method, recipe: Recipe) -> tuple[Handle, Plan]:
+    """The plan, and its last stage: the model's, or the scores of what a program answers."""
     plan = Plan()
-    handle = method.plan(recipe, plan.stage)
-    assert isinstance(handle, Handle), f"{method.name}: plan must return a handle"
-    return handle, plan
+    made = method.plan(recipe, plan.stage)
+    if isinstance(made, Program) and made.task in ASKING:
+        suite: Suite = registry.load("suites", ASKING[made.task])
+        system = System.of("system", made, seed=recipe.seed)
+        made = suite.plan(system, suite.settings(), plan.stage)
+    assert isinstance(made, Handle), (
+        f"{method.name}: plan returned {type(made).__name__}; expected a handle, or a Program for "
+        f"a task of {', '.join(ASKING)}"
+    )
+    return made, plan
+
+
+def _check_losses(plan: Plan) -> None:
+    for stage in plan.stages.values():
+        if stage.operation.name == "train_preference":
+            from harness.train.conformance import check_loss
+            from harness.train.trainer import TrainPreferenceParams
+
+            assert isinstance(stage.params, TrainPreferenceParams)
+            check_loss(stage.params, with_reference="reference" in stage.inputs)
 
 
 def _shape(plan: Plan) -> list[str]:

@@ -27,7 +27,10 @@ VERDICTS: tuple[Verdict, ...] = ("holds", "not shown", "contradicted", "not test
 
 
 class Claim(Record):
-    """One comparison a paper makes, with its own figures (None where it gives none)."""
+    """One comparison a paper makes, with its own figures (None where it gives none).
+
+    A paper that gives the difference alone has it as `paper_gain`, in the metric's unit.
+    """
 
     id: str
     better: str
@@ -36,6 +39,7 @@ class Claim(Record):
     metric: str
     paper_better: float | None = None
     paper_worse: float | None = None
+    paper_gain: float | None = None
     margin: float = 0.0
     source: str = ""
     text: str = ""
@@ -44,7 +48,7 @@ class Claim(Record):
     def paper_difference(self) -> float | None:
         """The paper's value for `better` minus its value for `worse`, in the metric's unit."""
         if self.paper_better is None or self.paper_worse is None:
-            return None
+            return self.paper_gain
         return round(self.paper_better - self.paper_worse, 9)
 
     @property

@@ -18,6 +18,7 @@ FLOORS = (
         1,
         (
             "harness.registry",
+            "harness.plugins",
             "harness.operations",
             "harness.recipe",
             "harness.store",

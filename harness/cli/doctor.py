@@ -85,19 +85,21 @@ def _extras() -> list[Check]:
 
 
 def _plugins() -> list[Check]:
-    from harness import registry
+    from harness import plugins, registry
+    from harness.cli.plain import plain
 
     checks = []
     for group in registry.TABLES:
         for entry in registry.entries(group).values():
-            if entry.origin == "built-in":
+            if entry.origin == registry.BUILT_IN:
                 continue
             try:
                 registry.load(group, entry.name)
-                checks.append(Check(f"plugin {entry.name}", True, entry.origin))
+                checks.append(Check(f"plugin {plain(entry.name)}", True, plain(entry.origin)))
             except CrucibleError as error:
-                checks.append(Check(f"plugin {entry.name}", None, str(error)))
-    return checks
+                checks.append(Check(f"plugin {plain(entry.name)}", None, plain(str(error))))
+        checks += [Check("plugins", None, plain(note)) for note in registry.notes(group)]
+    return checks + [Check("plugins", None, plain(problem)) for problem in plugins.offers()[1]]
 
 
 def _store() -> Check:

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from harness import registry
 from harness.calls import Account, CallSettings, Services
+from harness.cli.reproduction import checked
 from harness.errors import BadRecord, UserError, unknown
 from harness.models import model_identity, split_engine
 from harness.plan import Handle, Plan
@@ -119,6 +120,7 @@ def planned(wanted: Evaluation) -> tuple[Plan, list[Handle]]:
     settings = _settings_by_suite(wanted)
     identity = model_identity(wanted.ref)
     label = f"model {wanted.ref}"
+    scale = NANO if wanted.ref.startswith("nano:") else FULL
     model = plan.stage("import_model", ref=wanted.ref, digest=identity, label=label)
     targets: list[Handle] = []
     for name in wanted.suites:
@@ -127,11 +129,11 @@ def planned(wanted: Evaluation) -> tuple[Plan, list[Handle]]:
         system = System(
             name=wanted.title,
             model=model,
-            scale=scale_of(resolved, FULL),
+            scale=scale_of(resolved, scale),
             seed=wanted.seed,
             stored=split_engine(wanted.ref)[0] == "stored",
         )
-        targets.append(suite.plan(system, resolved, plan.stage))
+        targets.append(checked(suite.plan(system, resolved, plan.stage), f'suite "{name}"'))
     return plan, targets
 
 
@@ -231,7 +233,7 @@ def _show_hints(console: Console, cells: Sequence[Cell], targets: Sequence[Handl
             "`crucible show`)",
             highlight=False,
         )
-    if any(cell.n_failed for cell in cells):
+    if any(cell.n_failed and cell.judge is not None for cell in cells):
         console.print("some judgments failed; the same command with --retry-failed asks again")
     for name, handle in zip(dict.fromkeys(cell.suite for cell in cells), targets):
         address = shlex.quote(f"{handle.id[:10]}:{cells[0].system}/{name}")
@@ -256,7 +258,10 @@ def _write_board(console: Console, out: Path, wanted: Evaluation, cells: list[Ce
         scale=cells[0].scale if len({cell.scale for cell in cells}) == 1 else None,
         systems=(SystemSpec(name=cells[0].system),),
         columns=tuple(columns),
-        provenance=Provenance(command=command_line()),
+        provenance=Provenance(
+            command=command_line(),
+            libraries=registry.plugin_versions(("suites", name) for name in wanted.suites),
+        ),
     )
     with disk_errors(out):
         write_board(out, spec, cells)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import registry
-from harness.errors import BadRecord, UserError, unknown
+from harness.errors import UserError, unknown
 from harness.plan import Handle, Plan, StageMaker
 from harness.recipe import Method, Recipe, SuiteSpec, SystemSpec, load_recipe, with_settings
 from harness.records import Cell, parse
@@ -19,7 +19,8 @@ from harness.store import Store
 
 REHEARSAL_PROMPTS = 24  # of the data and of each suite
 # Settings of suites that say where questions, answers and verdicts come from.
-SOURCES = ("prompts", "baseline", "references", "reference", "anchors", "judge", "annotator")
+ANSWERS = ("baseline", "references", "reference", "anchors")
+SOURCES = ("prompts", "authors", "train", *ANSWERS, "judge", "annotator")
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Run:
 
 @dataclass
 class Reproduction:
-    """A resolved recipe with its plan."""
+    """A resolved recipe with its plan; `models` holds None for a program without a model."""
 
     method: str
     recipe: Recipe
@@ -42,7 +43,7 @@ class Reproduction:
     seeds: list[int]
     plan: Plan = field(default_factory=Plan)
     runs: list[Run] = field(default_factory=list)
-    models: dict[tuple[int, str], Handle] = field(default_factory=dict)
+    models: dict[tuple[int, str], Handle | None] = field(default_factory=dict)
 
     @property
     def targets(self) -> list[Handle]:
@@ -55,8 +56,8 @@ def recipe_of(name: str) -> tuple[Method, Path]:
     if method.recipe_file is not None:
         return method, method.recipe_file
     host = registry.entry("methods", name).recipe
-    hosted: Method = registry.load("methods", host)
-    if hosted.recipe_file is None:
+    hosted: Method | None = registry.load("methods", host) if host else None
+    if hosted is None or hosted.recipe_file is None:
         raise UserError(f'method "{name}" has no recipe file and names none that has')
     return method, hosted.recipe_file
 
@@ -76,9 +77,9 @@ def prepare(
 
     Args:
         seeds: replicates, with seeds `recipe.seed`, `recipe.seed + 1`, ...
-        limit: at most so many training prompts, and so many prompts a suite.
+        limit: at most so many rows of the recipe's data, if it has any, and of each suite.
         rehearse: replace models, data and sizes by the recipe's nano stand-ins.
-        suites: keep only these suites.
+        suites: only these; one that the recipe does not have runs with its defaults.
 
     Raises:
         UnknownName: for a method, profile, suite or system that does not exist.
@@ -114,8 +115,9 @@ def _rehearsed(suite: SuiteSpec) -> SuiteSpec:
 
 
 def _only(recipe: Recipe, name: str) -> Recipe:
-    """The recipe with the systems of one method, and the target it is compared with."""
-    kept = [system for system in recipe.systems if system.method in (name, "target")]
+    """The recipe with the systems of one method, and its first, which they are compared with."""
+    first = recipe.systems[:1]
+    kept = [*first, *(s for s in recipe.systems if s.method == name and s not in first)]
     if not any(system.method == name for system in kept):
         kept.append(SystemSpec(name=name, method=name))
     names = {system.name for system in kept}
@@ -126,11 +128,12 @@ def _only(recipe: Recipe, name: str) -> Recipe:
 def _limited(recipe: Recipe, limit: int | None, suites: Sequence[str]) -> Recipe:
     chosen = list(recipe.suites)
     if suites:
-        known = {suite.name: suite for suite in chosen}
+        known = {name: SuiteSpec(name=name) for name in registry.entries("suites")}
+        known |= {suite.name: suite for suite in chosen}
         for wanted in suites:
             if wanted not in known:
-                raise unknown("suite", wanted, known, "in this recipe")
-        chosen = [known[wanted] for wanted in suites]
+                raise unknown("suite", wanted, known, "crucible suites")
+        chosen = [known[wanted] for wanted in dict.fromkeys(suites)]
         claims = tuple(c for c in recipe.claims if c.get("suite") in set(suites))
         recipe = recipe.model_copy(update={"claims": claims})
     if limit is not None:
@@ -138,7 +141,8 @@ def _limited(recipe: Recipe, limit: int | None, suites: Sequence[str]) -> Recipe
             suite.model_copy(update={"settings": {**suite.settings, "limit": limit}})
             for suite in chosen
         ]
-        recipe = with_settings(recipe, {"data.limit": limit}, "--limit")
+        if "limit" in getattr(type(getattr(recipe, "data", None)), "model_fields", ()):
+            recipe = with_settings(recipe, {"data.limit": limit}, "--limit")
     return recipe.model_copy(update={"suites": tuple(chosen)})
 
 
@@ -153,22 +157,37 @@ def _expanded(recipe: Recipe) -> Recipe:
 
 
 def _plan_seed(made: Reproduction, recipe: Recipe) -> None:
-    from harness.suites.base import System
+    from harness.suites.base import Program, System
     from harness.suites.editions import resolve_settings, scale_of
 
     stage = made.plan.stage
     for spec in recipe.systems:
         method: Method = registry.load("methods", spec.method)
         own = with_settings(recipe, spec.set, f'system "{spec.name}"') if spec.set else recipe
-        model = method.plan(own, stage)
-        made.models[recipe.seed, spec.name] = model
+        planned = checked(method.plan(own, stage), f'method "{spec.method}"', Program)
+        made.models[recipe.seed, spec.name] = System.of(spec.name, planned).model
         for suite_spec in recipe.suites:
             suite = registry.load("suites", suite_spec.name)
             settings = resolve_settings(suite, suite_spec.edition, suite_spec.settings)
             scale = made.scale if made.scale == "rehearsal" else scale_of(settings, made.scale)
-            system = System(name=spec.name, model=model, scale=scale, seed=recipe.seed)
-            handle = suite.plan(system, settings, _labelled(stage, f"{spec.name} on {suite.name}"))
-            made.runs.append(Run(recipe.seed, spec, suite_spec, handle))
+            system = System.of(spec.name, planned, scale=scale, seed=recipe.seed)
+            named = _labelled(stage, f"{spec.name} on {suite.name}")
+            cells = checked(suite.plan(system, settings, named), f'suite "{suite.name}"')
+            made.runs.append(Run(recipe.seed, spec, suite_spec, cells))
+
+
+def checked(planned: Any, whose: str, *others: type) -> Any:
+    """What a plan returned, if it is a handle or one of `others`.
+
+    Raises:
+        UserError: it is something else, as a plugin's may be.
+    """
+    if not isinstance(planned, (Handle, *others)):
+        raise UserError(
+            f"the plan of {whose} returned {type(planned).__name__}; expected the handle that "
+            "stage(...) gives (harness.testing checks a plugin)"
+        )
+    return planned
 
 
 def _labelled(stage: StageMaker, prefix: str) -> StageMaker:
@@ -188,22 +207,25 @@ def collect(made: Reproduction, store: Store) -> list[Cell]:
         model = made.models[run.seed, run.system.name]
         for data in artifact.read_json("cells.json"):
             cell = parse(Cell, data, f"artifact {artifact.id}")
-            links = {"checkpoint": model.id, **cell.artifacts, "cells": artifact.id}
+            links = {"checkpoint": model.id} if model is not None else {}
+            links |= {**cell.artifacts, "cells": artifact.id}
             cells.append(cell.model_copy(update={"artifacts": links}))
     return cells
 
 
 def board_spec_of(made: Reproduction, command: str) -> Any:
-    """The board that belongs to a reproduction: systems and claims of the recipe."""
+    """The board that belongs to a reproduction: systems, suites and claims of the recipe.
+
+    A board definition of the recipe's name, if one ships, brings labels, references and columns;
+    suites that it does not know, or all without one, show their primary metrics.
+    """
     from leaderboards.claims import Claim
-    from leaderboards.spec import Provenance, board_spec, shipped
+    from leaderboards.spec import BoardSpec, ColumnSpec, Provenance, board_spec, shipped
     from leaderboards.spec import SystemSpec as Row
 
-    recipe = made.recipe
-    if recipe.method not in shipped():
-        raise BadRecord(f'no board definition "{recipe.method}.toml" for the recipe\'s systems')
-    base = board_spec(recipe.method)
-    measured = {suite.name for suite in recipe.suites}
+    recipe, name = made.recipe, f"{made.method}-{made.scale}"
+    known = recipe.method in shipped()
+    base = board_spec(recipe.method) if known else BoardSpec(name=name, title=recipe.title or name)
     rows = {row.name: row for row in base.systems}
     systems = tuple(
         rows.get(spec.name, Row(name=spec.name)).model_copy(
@@ -211,16 +233,26 @@ def board_spec_of(made: Reproduction, command: str) -> Any:
         )
         for spec in recipe.systems
     )
+    columns = [c for c in base.columns if c.suite in {suite.name for suite in recipe.suites}]
+    for suite in recipe.suites:
+        if suite.name not in {column.suite for column in base.columns}:
+            metrics = registry.load("suites", suite.name).metrics
+            columns += [ColumnSpec(suite=suite.name, metric=m.name) for m in metrics if m.primary]
     claims = tuple(parse(Claim, claim, f"{recipe.method} recipe, claim") for claim in recipe.claims)
+    used = [("methods", spec.method) for spec in recipe.systems]
+    used += [("suites", suite.name) for suite in recipe.suites]
     return base.model_copy(
         update={
-            "name": f"{made.method}-{made.scale}",
+            "name": name,
             "scale": made.scale,
             "systems": systems,
-            "columns": tuple(c for c in base.columns if c.suite in measured),
+            "columns": tuple(columns),
             "claims": claims,
             "provenance": Provenance(
-                recipe=f"{recipe.method}/{recipe.profile}", recipe_id=recipe.id(), command=command
+                recipe=f"{recipe.method}/{recipe.profile}",
+                recipe_id=recipe.id(),
+                command=command,
+                libraries=registry.plugin_versions(used),
             ),
         }
     )

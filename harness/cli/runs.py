@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -31,7 +32,8 @@ Limit = Annotated[
     int | None, typer.Option("--limit", min=2, help="Use at most N training and suite prompts.")
 ]
 Suites = Annotated[
-    str, typer.Option("--suite", help="Only these suites of the recipe, separated by commas.")
+    str,
+    typer.Option("--suite", help="Only these suites (the recipe's, or any), with commas."),
 ]
 Home = Annotated[
     Path | None, typer.Option("--store", help="Store folder (default: $CRUCIBLE_HOME or .crucible)")
@@ -136,11 +138,17 @@ def _carry_out(
 
 
 def command_line() -> str:
-    """The command as it can be typed again."""
-    return shlex.join(["crucible", *sys.argv[1:]])
+    """The command as it can be typed again, with the overrides in force."""
+    from harness.plugins import VARIABLE
+
+    override = os.environ.get(VARIABLE, "")
+    before = f"{VARIABLE}={shlex.quote(override)} " if override else ""
+    return before + shlex.join(["crucible", *sys.argv[1:]])
 
 
 def _announce(console: Console, made: Reproduction) -> None:
+    from harness.plugins import overrides
+
     recipe = made.recipe
     seeds = ", ".join(map(str, made.seeds))
     console.print(
@@ -148,6 +156,8 @@ def _announce(console: Console, made: Reproduction) -> None:
         f"seed{'s' * (len(made.seeds) > 1)} {seeds}, recipe {recipe.id()[:10]})",
         highlight=False,
     )
+    for (group, name), source in overrides().items():
+        console.print(f"override: {group}:{name} is that of {source}", highlight=False)
 
 
 def execute(

@@ -146,29 +146,37 @@ class Suite:
     editions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
-class JudgeSuiteSettings(Record):
-    """What the suites with a judge have in common.
+class PromptSuiteSettings(Record):
+    """What the suites that put prompts to a system have in common.
 
     Attributes:
         prompts: "nano:<split>", "official:<set>" or a prompt file, see `harness.prompts`.
-        baseline: source of the other side's answers, see `import_answers`.
         limit: use the first prompts only.
-        judge: see `open_judge`.
-        judge_batch: rows judged together; a hosted judge answers them concurrently.
         too_long: what happens to prompts that leave the model no room, see `harness.sampling`.
         rounds: prompt resamples behind every interval.
     """
 
     prompts: str
-    baseline: str = "nano:plain"
     limit: int | None = Field(default=None, ge=1)
+    sample_batch: int = Field(default=16, ge=1)
+    too_long: Literal["fail", "cut"] = "fail"
+    rounds: int = Field(default=1000, ge=1)
+
+
+class JudgeSuiteSettings(PromptSuiteSettings):
+    """What the suites with a judge have in common.
+
+    Attributes:
+        baseline: source of the other side's answers, see `import_answers`.
+        judge: see `open_judge`.
+        judge_batch: rows judged together; a hosted judge answers them concurrently.
+    """
+
+    baseline: str = "nano:plain"
     judge: str = "nano:oracle"
     parser: ParserMode = "strict"
     judge_max_tokens: int | None = Field(default=None, ge=1)
     judge_batch: int = Field(default=8, ge=1)
-    sample_batch: int = Field(default=16, ge=1)
-    too_long: Literal["fail", "cut"] = "fail"
-    rounds: int = Field(default=1000, ge=1)
 
 
 def judge_arguments(
@@ -194,7 +202,7 @@ def judge_arguments(
 
 
 def import_prompts(
-    settings: JudgeSuiteSettings, stage: StageMaker, categories: Sequence[str] = ()
+    settings: PromptSuiteSettings, stage: StageMaker, categories: Sequence[str] = ()
 ) -> Handle:
     """The stage that brings in the questions, of some categories or of all."""
     identity = prompts_identity(settings.prompts)
@@ -210,7 +218,7 @@ def import_answers(source: str, prompts: Handle, stage: StageMaker, **more: Any)
     return stage("import_answers", prompts=prompts, source=source, digest=identity, **more)
 
 
-def contents(settings: JudgeSuiteSettings, *sources: str, tables: str = "") -> str:
+def contents(settings: PromptSuiteSettings, *sources: str, tables: str = "") -> str:
     """What the questions and the answers beside them are, by content, for cells to carry.
 
     "" where all of it is of the nano world, whose version is part of the judge's fingerprint.
@@ -230,7 +238,7 @@ def contents(settings: JudgeSuiteSettings, *sources: str, tables: str = "") -> s
 def answers_of(
     system: System,
     prompts: Handle,
-    settings: JudgeSuiteSettings,
+    settings: PromptSuiteSettings,
     decode: Decode,
     stage: StageMaker,
     *parts: object,
@@ -259,7 +267,7 @@ def answers_of(
 def cell_arguments(
     suite: str,
     system: System,
-    settings: JudgeSuiteSettings,
+    settings: PromptSuiteSettings,
     judging: dict[str, Any],
     decode: Decode,
     data: str = "",
@@ -267,7 +275,7 @@ def cell_arguments(
     """Parameters of a scoring stage: what its cells say of where they come from.
 
     Args:
-        judging: the parameters of the judging stage, see `judge_arguments`.
+        judging: "judge" and "fingerprint", as `judge_arguments` gives them.
         data: see `contents`.
     """
     known: dict[str, Any] = {"data": data} if data else {}
@@ -281,7 +289,7 @@ def cell_arguments(
         "system": system.name,
         "scale": system.scale,
         "seed": system.seed,
-        "judge": settings.judge,
+        "judge": judging["judge"],
         "judge_fingerprint": judging["fingerprint"],
         "decode_fingerprint": system.decode_fingerprint(decode),
         "rounds": settings.rounds,

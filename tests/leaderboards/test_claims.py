@@ -27,6 +27,12 @@ def test_a_clear_difference_holds_with_the_papers_figure_beside_it(cells):
     assert result.seeds == 3
 
 
+def test_a_paper_may_give_the_difference_alone(cells):
+    (result,) = judge_claims([claim(paper_gain=4.23)], cells())
+    assert (result.claim.paper_difference, result.paper_agrees) == (4.23, True)
+    assert claim(paper_gain=4.23, paper_better=2.0, paper_worse=1.0).paper_difference == 1.0
+
+
 def test_the_reverse_claim_is_contradicted_and_strict_raises(cells):
     results = judge_claims([claim("target", "target-sft-wrpo")], cells())
     assert results[0].verdict == "contradicted"

@@ -1,0 +1,56 @@
+"""The conformance kit refuses what would only fail after hours of sampling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from harness.recipe import Method, load_recipe
+from harness.testing import check_method
+from harness.train import fusion, losses
+from harness.train.losses import preference_loss, with_metrics
+from methods.wrpo.method import WRPO
+
+
+def good(h: Any) -> Any:
+    return with_metrics(-torch.nn.functional.logsigmoid(h[:, 0] - h[:, -1]), h)
+
+
+@pytest.mark.parametrize(
+    ("function", "complaint"),
+    [
+        (good, ""),
+        (lambda h: (good(h)[0], {"margin": h[:, 0]}), "its metrics lack rewards"),
+        (lambda h: (good(h)[0].mean(), good(h)[1]), "expected a loss a row"),
+        (lambda h: (good(h)[0] * float("nan"), good(h)[1]), "not finite"),
+        (lambda h: (good(h)[0] + h.mean().detach() / 0, good(h)[1]), "not finite"),
+    ],
+)
+def test_a_loss_that_the_trainer_cannot_use_is_found_by_the_kit(
+    function: Callable[..., Any], complaint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(losses, "LOSSES", dict(losses.LOSSES))
+
+    @preference_loss("tried", responses=("target", "rejected"))
+    def tried(logps: Any, reference: Any, lengths: Any, *, alpha: float, settings: Any) -> Any:
+        return function(settings.beta * (logps - reference))
+
+    method = Method(
+        "tried", fusion.FusionRecipe, lambda r, s: fusion.preference_model(r, s, loss="tried")
+    )
+    assert WRPO.recipe_file is not None
+    recipe = load_recipe(fusion.FusionRecipe, WRPO.recipe_file, "nano")
+    if not complaint:
+        check_method(method, recipe)
+        return
+    with pytest.raises(AssertionError, match=complaint):
+        check_method(method, recipe)
+
+
+def test_a_recipe_of_another_method_is_noticed() -> None:
+    renamed = Method("renamed", WRPO.recipe, WRPO.plan, WRPO.recipe_file)
+    with pytest.raises(AssertionError, match='the recipe is for method "wrpo"'):
+        check_method(renamed)
