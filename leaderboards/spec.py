@@ -64,7 +64,7 @@ class ColumnSpec(Record):
 
     @property
     def key(self) -> str:
-        """Name of the column in files: suite.metric or suite.metric.detail."""
+        """What files call the column, suite.metric or suite.metric.detail."""
         return ".".join(filter(None, (self.suite, self.metric, self.detail)))
 
 

@@ -1,0 +1,142 @@
+"""The documentation agrees with the tree: links, pages of the catalogue, commands."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import typer
+
+from harness import registry
+from harness.cli.main import app
+
+ROOT = Path(__file__).parent.parent
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs/api").glob("*.md")),
+    *sorted((ROOT / "methods").glob("*/README.md")),
+]
+LINK = re.compile(r"\[[^\]]*\]\(\s*([^)\s]+)\s*\)")
+FENCE = re.compile(r"^(```|~~~).*?^\1\s*$", re.M | re.S)
+BLOCK = re.compile(r"^(?: {4}|\$ )?(?:[A-Z_]+=\S+ )*(crucible .*)$", re.M)
+SPAN = re.compile(r"`(crucible [^`]+)`")
+STANDS_FOR_ANY = re.compile(r"[A-Z_]+$|my_|\.\.\.")  # METHOD, my_method: a name of the reader's
+
+pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+
+
+@pages
+def test_every_relative_link_leads_somewhere(page: Path) -> None:
+    broken = []
+    for target in LINK.findall(FENCE.sub("", page.read_text(encoding="utf-8"))):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        if not file.exists() or (anchor and anchor not in anchors(file)):
+            broken.append(target)
+    # Pages made at build time are linked from toctrees only: a reader of the files has none.
+    assert not broken, f"{page.relative_to(ROOT)}: {broken}"
+
+
+@pages
+def test_every_command_and_option_exists(page: Path) -> None:
+    text = re.sub(r"\\\n\s*", "", page.read_text(encoding="utf-8"))
+    wrong = [
+        f"{line}: {problem}"
+        for line in [*BLOCK.findall(text), *SPAN.findall(text.replace("\n", " "))]
+        if (problem := problem_of(line))
+    ]
+    assert not wrong, f"{page.relative_to(ROOT)}: {wrong}"
+
+
+def test_every_built_in_has_a_page(tmp_path: Path) -> None:
+    catalogue().write(tmp_path)
+    for group in ("methods", "suites"):
+        overview = (tmp_path / f"{group}.md").read_text(encoding="utf-8")
+        for entry in registry.entries(group).values():
+            if entry.origin == "built-in":
+                page = (tmp_path / group / f"{entry.name}.md").read_text(encoding="utf-8")
+                assert entry.summary[1:] in page
+                assert f"\n{group}/{entry.name}\n" in overview
+
+
+def test_a_page_has_readme_settings_and_metrics(tmp_path: Path) -> None:
+    catalogue().write(tmp_path)
+    method = (tmp_path / "methods/wrpo.md").read_text(encoding="utf-8")
+    assert "## Departures from the released code" in method
+    assert "| `train.settings.beta` | `0.1` / `0.01` |" in method  # nano / small and paper
+    assert "(../../official_suites.md)" in method  # the README's link, from where the page stands
+    suite = (tmp_path / "suites/arena_hard.md").read_text(encoding="utf-8")
+    assert "| `style_controlled` | % |" in suite
+    assert "| `weight` | `3` | rows that a >> verdict counts for (`int ≥ 1`) |" in suite
+
+
+@pytest.mark.parametrize(
+    ("line", "part"),
+    [
+        ("crucible reproduse wrpo", "command"),
+        ("crucible reproduce wrpo --sedes 3", "--sedes"),
+        ("crucible reproduce wrop", "wrop"),
+        ("crucible eval MODEL --suite arena_hrd", "arena_hrd"),
+        ("crucible nano severe", "command"),
+    ],
+)
+def test_a_wrong_command_is_found(line: str, part: str) -> None:
+    assert part in problem_of(line)
+
+
+def problem_of(line: str) -> str:
+    """What is wrong with a command line, or ""; nothing runs."""
+    words = shlex.split(line.split(" && ")[0].split(" | ")[0], comments=True)[1:]
+    command = commands()
+    while hasattr(command, "commands") and words and not words[0].startswith("-"):
+        found = command.commands.get(words[0])
+        if found is None:
+            return "" if STANDS_FOR_ANY.match(words[0]) else f'no command "{words[0]}"'
+        command, words = found, words[1:]
+    known = {name for option in command.params for name in (*option.opts, *option.secondary_opts)}
+    options = [word.partition("=")[0] for word in words if word.startswith("--")]
+    for option in options:
+        if option not in known | {"--help"}:
+            return f"no option {option}"
+    if command.name in ("reproduce", "plan", "rehearse", "train") and words:
+        return absent("methods", words[0])
+    if "--suite" in options:
+        names = words[words.index("--suite") + 1].split(",")
+        return next((problem for name in names if (problem := absent("suites", name))), "")
+    return ""
+
+
+@cache
+def commands() -> Any:
+    return typer.main.get_command(app)
+
+
+def absent(group: str, name: str) -> str:
+    known = name in registry.entries(group) or STANDS_FOR_ANY.match(name)
+    return "" if known else f'no "{name}" in {group}'
+
+
+@cache
+def anchors(page: Path) -> set[str]:
+    """Anchors of a page's headings, as GitHub and MyST make them."""
+    headings = re.findall(r"^#+ (.+)$", FENCE.sub("", page.read_text(encoding="utf-8")), re.M)
+    return {re.sub(r"[^\w\- ]", "", text.lower()).strip().replace(" ", "-") for text in headings}
+
+
+@cache
+def catalogue() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("catalogue", ROOT / "docs/_ext/catalogue.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
