@@ -66,7 +66,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def load(options: argparse.Namespace) -> tuple[Any, Any]:
-    from harness.models import load_causal_lm
+    from harness.checkpoints import load_causal_lm
 
     model, tokenizer = load_causal_lm(options.model, options.device, options.dtype)
     if not options.random:

@@ -113,7 +113,7 @@ def killed_and_resumed(
 @contextmanager
 def passes_of(ref: str, stop_after: int | None = None) -> Iterator[list[int]]:
     """Rows of every forward pass of a loaded model inside."""
-    from harness.models import load_causal_lm
+    from harness.checkpoints import load_causal_lm
 
     rows: list[int] = []
 
@@ -138,9 +138,9 @@ def run_directly(options: argparse.Namespace, work: Path) -> tuple[Any, float, i
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
 
+    from harness.checkpoints import load_causal_lm
     from harness.lm_eval import sources
     from harness.lm_eval.quiet import quiet
-    from harness.models import load_causal_lm
     from harness.suites.lm_eval import NanoSettings
 
     model, tokenizer = load_causal_lm(options.model)

@@ -57,7 +57,7 @@ def random_llama(folder: Path) -> Path:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from harness.models import load_tokenizer
+    from harness.checkpoints import load_tokenizer
 
     tokenizer = load_tokenizer("nano:target")
     torch.manual_seed(0)
@@ -95,7 +95,7 @@ def questions(count: int, sampling: Sampling) -> list[Request]:
 
 def transformers_backend(model: str, options: argparse.Namespace) -> tuple[Backend, float]:
     from harness.backends.hf import HFBackend
-    from harness.models import load_causal_lm
+    from harness.checkpoints import load_causal_lm
 
     start = time.perf_counter()
     backend = HFBackend(*load_causal_lm(model, options.device, options.dtype))

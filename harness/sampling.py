@@ -24,9 +24,10 @@ from harness.backends.base import (
 )
 from harness.backends.opening import Engine, open_engine
 from harness.backends.windows import in_windows
+from harness.checkpoints import load_reward_model
 from harness.errors import BadData, MissingExtra
 from harness.hashing import digest
-from harness.models import Dtype, load_reward_model
+from harness.models import Dtype
 from harness.operations import Artifact, Context, Row, operation
 from harness.records import Record
 

@@ -34,6 +34,7 @@ FLOORS = (
         (
             "harness.backends",
             "harness.models",
+            "harness.checkpoints",
             "harness.prompts",
             "harness.sampling",
             "harness.judging",

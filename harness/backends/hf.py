@@ -64,7 +64,7 @@ class HFBackend:
     """Generate and score with a causal language model of transformers.
 
     Args:
-        model, tokenizer: as `harness.models.load_causal_lm` returns them.
+        model, tokenizer: as `harness.checkpoints.load_causal_lm` returns them.
         identity: what the weights are, for the fingerprint (see `models.model_identity`).
         max_rows: most samples decoded at once; lower it when memory runs out.
         prefix_bytes: most memory for `keeping_prefixes`, 0 for none; None leaves it to the device.

@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import Literal
 
 from harness.backends.base import Backend
+from harness.checkpoints import load_causal_lm
 from harness.errors import MissingExtra
-from harness.models import Dtype, load_causal_lm, pointer_of, resolve
+from harness.models import Dtype, pointer_of, resolve
 from harness.operations import Artifact, Context
 
 Engine = Literal["hf", "vllm"]

@@ -22,7 +22,7 @@ Conversation = Sequence[chat.Message]
 
 
 class RewardModel:
-    """A reward model and its tokenizer, as `harness.models.load_reward_model` returns them.
+    """A reward model and its tokenizer, as `harness.checkpoints.load_reward_model` returns them.
 
     Args:
         max_rows: most conversations read at once.

@@ -36,9 +36,10 @@ from harness.backends.vllm_client import EngineClient
 from harness.backends.vllm_machine import visible_gpus
 from harness.backends.vllm_server import EngineSettings
 from harness.calls import Services
+from harness.checkpoints import load_tokenizer
 from harness.errors import BadData, BadRecord, EnvironmentProblem
 from harness.hashing import digest, seed_from
-from harness.models import load_tokenizer, model_identity, pointer_of, resolve
+from harness.models import model_identity, pointer_of, resolve
 
 # Arguments of the engine that place and speed up the work and leave the model as it is.
 PLACEMENT = frozenset(

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.chat import DATE
+from harness.checkpoints import load_causal_lm
 from harness.errors import MissingExtra, UserError
 from harness.hashing import canonical_json
 from harness.lm_eval.settings import RunParams, TaskSettings
-from harness.models import load_causal_lm, pointer_of
+from harness.models import pointer_of
 from harness.operations import Artifact, Context, operation
 
 if TYPE_CHECKING:

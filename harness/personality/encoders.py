@@ -82,7 +82,7 @@ def classify_authors_by_encoder(
     classifier.json also tells how many texts were longer than `max_length`.
     """
     require_sklearn()
-    from harness.models import load_encoder
+    from harness.checkpoints import load_encoder
     from harness.train import runs
 
     task = read_task(authors, train)
@@ -151,7 +151,7 @@ def _train(
 ) -> Ints:
     from transformers import DataCollatorWithPadding, Trainer, TrainingArguments, set_seed
 
-    from harness.models import load_encoder
+    from harness.checkpoints import load_encoder
     from harness.train import runs
 
     # Checkpoints of one fold would be taken for the next one's; finished folds are kept instead.

@@ -110,7 +110,7 @@ def run(trainer: Trainer, context: Context) -> None:
 
 def open_model(path: Path) -> tuple[Any, Any]:
     """A model to train, in float32 on the CPU (the trainer moves it), and its tokenizer."""
-    from harness.models import load_causal_lm
+    from harness.checkpoints import load_causal_lm
 
     return load_causal_lm(path, "cpu", "float32", fresh=True)
 

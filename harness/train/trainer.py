@@ -60,7 +60,7 @@ def reference_logps(
     import torch
 
     from harness.backends.threads import one_core
-    from harness.models import load_causal_lm
+    from harness.checkpoints import load_causal_lm
     from harness.train.collate import pad, pad_id_of
     from harness.train.heads import check_head
     from harness.train.logprobs import sequence_logprobs

@@ -1,10 +1,10 @@
-"""Model references, identities, artifacts, loading and counting."""
+"""Model references, identities, artifacts and loading."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,16 +12,17 @@ from typing import Any
 import pytest
 import torch
 
-from harness import models
+from harness import checkpoints
+from harness.checkpoints import load_causal_lm
 from harness.errors import BadData, EnvironmentProblem, UserError
-from harness.models import ImportModelParams, import_model, load_causal_lm, model_identity, resolve
+from harness.models import ImportModelParams, import_model, model_identity, resolve
 
 
 @pytest.fixture(autouse=True)
 def empty_cache() -> Iterator[None]:
-    models.forget_models()
+    checkpoints.forget_models()
     yield
-    models.forget_models()
+    checkpoints.forget_models()
 
 
 def imported(folder: Path, **params: Any) -> Path:
@@ -83,11 +84,11 @@ def test_the_cache_is_small(llama_folder: Path, tmp_path: Path) -> None:
         copy = tmp_path / str(number)
         shutil.copytree(llama_folder, copy)
         load_causal_lm(copy)
-    assert len(models._LOADED) == models._KEEP["cpu"]
+    assert len(checkpoints._LOADED) == checkpoints._KEEP["cpu"]
 
 
 def test_reward_models(reward_folder: Path) -> None:
-    model, tokenizer = models.load_reward_model(reward_folder)
+    model, tokenizer = checkpoints.load_reward_model(reward_folder)
     assert model.config.num_labels == 1
     assert len(tokenizer) == 300
 
@@ -133,14 +134,3 @@ def test_code_in_a_checkpoint_is_not_run_unasked(llama_folder: Path, tmp_path: P
     (copy / "own.py").write_text("raise SystemExit('ran')")
     with pytest.raises(UserError, match="set trust_remote_code = true"):
         load_causal_lm(copy)
-
-
-def test_parameters_are_counted_without_loading(
-    llama_folder: Path, make_tiny_model: Callable[..., Any], tmp_path: Path
-) -> None:
-    model, _ = load_causal_lm(llama_folder)
-    expected = sum(parameter.numel() for parameter in model.parameters())
-    assert models.parameter_count(llama_folder) == expected
-    model.config.save_pretrained(tmp_path)
-    assert models.parameter_count(tmp_path) == expected
-    assert models.parameter_count("crucible-bench/not-here") is None

@@ -12,8 +12,8 @@ import torch
 
 from harness import chat
 from harness.calls import Services
+from harness.checkpoints import load_reward_model
 from harness.errors import BadData, UserError
-from harness.models import load_reward_model
 from harness.operations import Artifact, Row
 from harness.sampling import SampleParams, ScoreRewardsParams, sample, score_rewards
 

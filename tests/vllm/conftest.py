@@ -19,8 +19,8 @@ from harness.backends.hf import HFBackend
 from harness.backends.vllm import VLLMBackend
 from harness.backends.vllm_machine import find_interpreter
 from harness.calls import CallSettings, Services
+from harness.checkpoints import load_causal_lm
 from harness.errors import EnvironmentProblem
-from harness.models import load_causal_lm
 from harness.nano import world, zoo
 
 PROMPTS = 64

@@ -19,8 +19,8 @@ from harness.backends.conformance import TOLERANCE, check_backend
 from harness.backends.hf import HFBackend
 from harness.backends.vllm import VLLMBackend
 from harness.calls import Services
+from harness.checkpoints import load_causal_lm
 from harness.errors import EnvironmentProblem
-from harness.models import load_causal_lm
 
 pytestmark = pytest.mark.slow
 

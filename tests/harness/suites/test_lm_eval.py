@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from harness import registry
+from harness.checkpoints import load_causal_lm
 from harness.errors import BadRecord, EnvironmentProblem, UserError
 from harness.lm_eval.catalogue import FUSECHAT3, FUSELLM
-from harness.models import load_causal_lm, model_identity
+from harness.models import model_identity
 from harness.plan import Plan
 from harness.records import Cell, parse
 from harness.run import InlineExecutor, RunSummary

@@ -50,7 +50,7 @@ def log_of(context: Any) -> list[dict[str, Any]]:
 
 
 def test_a_model_learns_its_answers(inputs: Any, context: Make) -> None:
-    from harness.models import load_causal_lm
+    from harness.checkpoints import load_causal_lm
 
     run = context("run")
     train_sft(run, params(max_steps=6), **inputs)
@@ -69,7 +69,7 @@ def test_a_model_learns_its_answers(inputs: Any, context: Make) -> None:
 def test_the_logged_loss_is_the_mean_over_trained_tokens(
     inputs: Any, context: Make, tokenizer: Any
 ) -> None:
-    from harness.models import load_causal_lm
+    from harness.checkpoints import load_causal_lm
     from harness.train.collate import pad
     from harness.train.logprobs import sequence_logprobs
 
@@ -109,7 +109,7 @@ def test_packing_fills_sequences_to_the_length(inputs: Any, context: Make) -> No
 
 
 def _sequences_of(inputs: Any, settings: SftParams) -> Any:
-    from harness.models import load_tokenizer
+    from harness.checkpoints import load_tokenizer
 
     return _sequences(load_tokenizer(inputs["model"].path), settings, inputs["rows"])
 

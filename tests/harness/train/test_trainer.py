@@ -72,7 +72,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def test_reference_values_are_those_of_the_model(inputs: Any, preference_rows: Any) -> None:
-    from harness.models import load_causal_lm
+    from harness.checkpoints import load_causal_lm
     from harness.train.logprobs import dense_logprobs
     from harness.train.tokenize import tokenize_row
 
@@ -88,7 +88,7 @@ def test_reference_values_are_those_of_the_model(inputs: Any, preference_rows: A
 
 
 def test_the_checkpoint_works_and_the_log_tells_the_story(inputs: Any, context: Make) -> None:
-    from harness.models import load_causal_lm
+    from harness.checkpoints import load_causal_lm
 
     run = context("run")
     train_preference(run, params(), **inputs)
