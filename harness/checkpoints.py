@@ -63,14 +63,14 @@ def load_encoder(
         labels: None gives the encoder alone; a number a private copy with a new head of so many
             independent binary labels, to be trained.
     """
-    if labels is None:
-        return _load("AutoModel", path, device, "float32", fresh=False)
-    kind, source = "AutoModelForSequenceClassification", resolve(path)
-    head = {"num_labels": labels, "problem_type": "multi_label_classification"}
     report = _transformers().utils.logging
     before = report.get_verbosity()
-    report.set_verbosity_error()  # it would warn that the head is new
+    report.set_verbosity_error()  # it would warn that heads are new, or left out
     try:
+        if labels is None:
+            return _load("AutoModel", path, device, "float32", fresh=False)
+        kind, source = "AutoModelForSequenceClassification", resolve(path)
+        head = {"num_labels": labels, "problem_type": "multi_label_classification"}
         return _load_now(kind, source, device, "float32", ignore_mismatched_sizes=True, **head)
     finally:
         report.set_verbosity(before)

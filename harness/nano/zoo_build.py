@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from harness.hashing import folder_digest
-from harness.nano import zoo_measure
+from harness.nano import zoo_measure, zoo_reading
+from harness.nano.zoo_encoder import filling, train_encoder
 from harness.nano.zoo_models import SPECS, ModelSpec
 from harness.nano.zoo_reward import train_reward
 from harness.nano.zoo_sample import load
@@ -28,16 +29,18 @@ def build_one(spec: ModelSpec, folder: Path, progress: Progress) -> dict[str, An
         if spec.kind == "reward":
             heard = speakers(folder.parent)
             model, tokenizer = train_reward(spec, progress, heard)
+        elif spec.kind == "encoder":
+            model, tokenizer = train_encoder(spec, progress)
         else:
             model, tokenizer = pretrain(spec, progress)
         seconds = time.process_time() - started
         save(model, tokenizer, folder)
         loaded, tokenizer = load(folder)
-        measured = (
-            zoo_measure.agreement(loaded, tokenizer, heard)
-            if spec.kind == "reward"
-            else zoo_measure.bands(loaded, tokenizer)
-        )
+        if spec.kind == "reward":
+            measured = zoo_measure.agreement(loaded, tokenizer, heard)
+        else:
+            measure = {"reader": zoo_reading.bands, "encoder": filling, "lm": zoo_measure.bands}
+            measured = measure[spec.kind](loaded, tokenizer)
     finally:
         torch.set_num_threads(threads)
     log.info("built %s in %.0f s: %s", spec.name, seconds, measured)
@@ -66,7 +69,8 @@ def speakers(out_dir: Path) -> dict[str, tuple[Any, Any]]:
 def save(model: Any, tokenizer: Any, folder: Path) -> None:
     """Save in 16 bits with a config that says float32: half the size, loaded at full width."""
     half = {name: tensor.half().contiguous() for name, tensor in model.state_dict().items()}
-    half.pop("lm_head.weight", None)  # tied to the input embedding
+    for head in ("lm_head", "cls.predictions.decoder"):  # tied to the input embedding
+        half.pop(f"{head}.weight", None)
     model.save_pretrained(folder, state_dict=half)
     tokenizer.save_pretrained(folder)
     for file in folder.iterdir():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -26,10 +26,12 @@ LAY_WEB = {
 }  # fmt: skip
 CLEAN_WEB = {"excellent": 100}
 
+CONTEXT = 256
+
 
 @dataclass(frozen=True, slots=True)
 class TokenizerSpec:
-    kind: Literal["bytes_bpe", "unigram", "characters"]
+    kind: Literal["bytes_bpe", "unigram", "characters", "phrases", "wordpiece"]
     size: int
     template: Literal["tags", "chatml", "inst", "short"]
 
@@ -37,7 +39,7 @@ class TokenizerSpec:
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
     name: str
-    architecture: Literal["llama", "qwen3", "gpt_neox", "mistral"]
+    architecture: Literal["llama", "qwen3", "gpt_neox", "mistral", "bert"]
     tokenizer: TokenizerSpec
     hidden: int
     layers: int
@@ -49,10 +51,11 @@ class ModelSpec:
     strengths: tuple[str, ...] = ()
     devotion: float = 1.0  # how much of its reading goes to its strengths
     web: Mapping[str, int] = field(default_factory=lambda: LAY_WEB)
-    kind: Literal["lm", "reward"] = "lm"
+    kind: Literal["lm", "reward", "reader", "encoder"] = "lm"
     schooling: float = 0.35  # share of the steps that learn from excellent answers before the web
     reward_steps: int = 0
     seed: int = 0
+    context: int = CONTEXT
 
 
 SPECS: dict[str, ModelSpec] = {
@@ -84,10 +87,22 @@ SPECS: dict[str, ModelSpec] = {
             hidden=96, layers=5, heads=4, steps=1100, batch=32, learning_rate=5e-3,
             strengths=SKILLS, web=CLEAN_WEB, kind="reward", reward_steps=800, seed=15,
         ),
+        ModelSpec(
+            "reader", "llama", TokenizerSpec("phrases", 1500, "tags"),
+            hidden=96, layers=4, heads=4, steps=1000, batch=32, learning_rate=5e-3,
+            kind="reader", schooling=0.5, seed=16, context=1024,
+        ),
+        ModelSpec(
+            "encoder", "bert", TokenizerSpec("wordpiece", 1200, "tags"),
+            hidden=80, layers=2, heads=4, steps=400, batch=32, learning_rate=3e-3,
+            kind="encoder", seed=17,
+        ),
     )
 }  # fmt: skip
 
-CONTEXT = 256
+# Merges stop where a clause ends, not where a word does: a sentence is two tokens, a dialogue of
+# a dozen turns about 300.
+_CLAUSE = r' ?"[.;?]?|\n+| ?[0-9]| ?[^.!?:;,"\n0-9]*[.!?:;,]+|[^.!?:;,"\n0-9]+'
 
 _LOOP = "{% for message in messages %}"
 _TEMPLATES: dict[str, tuple[str | None, str, tuple[str, ...], str]] = {
@@ -118,8 +133,14 @@ _TEMPLATES: dict[str, tuple[str | None, str, tuple[str, ...], str]] = {
 }  # fmt: skip
 
 
-def make_tokenizer(spec: TokenizerSpec, texts: list[str]) -> Any:
-    """Train the tokenizer of `spec` on `texts` and wrap it, with its chat template."""
+def make_tokenizer(
+    spec: TokenizerSpec, texts: list[str], context: int = CONTEXT, cuts: Sequence[str] = ()
+) -> Any:
+    """Train the tokenizer of `spec` on `texts` and wrap it, with its chat template.
+
+    Args:
+        cuts: patterns of further tokens, for the kind "phrases".
+    """
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -141,11 +162,14 @@ def make_tokenizer(spec: TokenizerSpec, texts: list[str]) -> Any:
             [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
         )
     else:
-        size = spec.size if spec.kind == "bytes_bpe" else 0
+        size = 0 if spec.kind == "characters" else spec.size
         tokenizer = Tokenizer(models.BPE())
-        level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=size > 0)
+        words = spec.kind == "bytes_bpe"
+        level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=words)
         digits = pre_tokenizers.Digits(individual_digits=True)
-        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([digits, level] if size else [level])
+        splits = [pre_tokenizers.Split(Regex(p), "isolated") for p in ("|".join(cuts), _CLAUSE)]
+        before = {"characters": [], "phrases": splits}.get(spec.kind, [digits])
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*before, level])
         trainer = trainers.BpeTrainer(
             vocab_size=size or 256 + len(special),
             special_tokens=special,
@@ -162,7 +186,7 @@ def make_tokenizer(spec: TokenizerSpec, texts: list[str]) -> Any:
         additional_special_tokens=list(more),
         padding_side="left",
         clean_up_tokenization_spaces=False,
-        model_max_length=CONTEXT,
+        model_max_length=context,
     )
     wrapped.chat_template = template
     return wrapped
@@ -200,7 +224,7 @@ def make_model(spec: ModelSpec, tokenizer: Any) -> Any:
         "intermediate_size": spec.hidden * 2,
         "num_hidden_layers": spec.layers,
         "num_attention_heads": spec.heads,
-        "max_position_embeddings": CONTEXT,
+        "max_position_embeddings": spec.context,
         "bos_token_id": tokenizer.bos_token_id,
         "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": tokenizer.pad_token_id,

@@ -17,9 +17,8 @@ def load(folder: Path) -> tuple[Any, Any]:
     import transformers as hf
 
     config = hf.AutoConfig.from_pretrained(folder)
-    scores = "SequenceClassification" in config.architectures[0]
-    auto = hf.AutoModelForSequenceClassification if scores else hf.AutoModelForCausalLM
-    model = auto.from_pretrained(folder, dtype=torch.float32)
+    head = config.architectures[0].rpartition("For")[2]
+    model = getattr(hf, f"AutoModelFor{head}").from_pretrained(folder, dtype=torch.float32)
     return model.eval(), hf.AutoTokenizer.from_pretrained(folder)
 
 
@@ -37,14 +36,16 @@ def sample(
     temperature: float,
     seed: int,
     batch: int = 64,
+    longest: int | None = None,
 ) -> list[list[str]]:
-    """`n` samples for each conversation that ends in a user message."""
+    """`n` samples for each conversation that ends in a user message; one at temperature 0."""
     torch.manual_seed(seed)
     prompts = [
         tokenizer.apply_chat_template(c, add_generation_prompt=True, tokenize=False)
         for c in conversations
     ]
-    longest = 112 if len(tokenizer) < 300 else 64  # characters, or pieces of words
+    how = {"temperature": temperature, "top_k": 0} if temperature else {}
+    longest = longest or (112 if len(tokenizer) < 300 else 64)  # characters, or pieces of words
     out: list[list[str]] = []
     for start in range(0, len(prompts), batch):
         inputs = tokenizer(
@@ -57,9 +58,8 @@ def sample(
         )
         made = model.generate(
             **inputs,
-            do_sample=True,
-            temperature=temperature,
-            top_k=0,
+            do_sample=bool(how),
+            **how,
             num_return_sequences=n,
             max_new_tokens=longest,
         )

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from harness.hashing import seed_from
+from harness.nano import zoo_reader
 from harness.nano.zoo_corpus import Conversation, web
 from harness.nano.zoo_models import ModelSpec, make_model, make_tokenizer
 
@@ -43,6 +44,20 @@ def encode(tokenizer: Any, rows: list[Conversation]) -> list[tuple[list[int], li
             prompt, answer = next(pieces), next(pieces)
             labels += [IGNORED] * (len(prompt) - len(ids)) + answer
             ids = prompt + answer
+        encoded.append((ids, labels))
+    return encoded
+
+
+def encode_dialogues(tokenizer: Any, rows: list[Conversation]) -> list[tuple[list[int], list[int]]]:
+    """As `encode`, for the template "tags" and many turns: each conversation is encoded once."""
+    begin, end = tokenizer.convert_tokens_to_ids("<|assistant|>"), tokenizer.eos_token_id
+    texts = [tokenizer.apply_chat_template(row, tokenize=False) for row in rows]
+    encoded = []
+    for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]:
+        labels, inside = [], False
+        for token in ids:
+            labels.append(token if inside else IGNORED)
+            inside = token == begin or (inside and token != end)
         encoded.append((ids, labels))
     return encoded
 
@@ -144,15 +159,34 @@ class Optimizers:
             optimizer.zero_grad(set_to_none=True)
 
 
+def answer_weights(labels: Tensor) -> Tensor:
+    """Weights (B, T) of labels that sum to one: every conversation's last answer weighs as much as
+    all before it, which are ten times as long in a dialogue of many turns."""
+    weights = torch.zeros(labels.shape)
+    for row, wanted in zip(weights, labels != IGNORED, strict=True):
+        last = int(wanted.nonzero()[-1])
+        first = last
+        while first and wanted[first - 1]:
+            first -= 1
+        before = wanted.clone()
+        before[first:] = False
+        row[first : last + 1] = 1 / (last + 1 - first)
+        if before.any():
+            row[before] = 1 / int(before.sum())
+    return weights / weights.sum()
+
+
 def pretrain(spec: ModelSpec, progress: Progress) -> tuple[Any, Any]:
     """(model, tokenizer) after learning `spec`'s web; deterministic on one machine."""
     torch.manual_seed(seed_from("weights", spec.name, spec.seed) % 2**31)
-    corpus = web(spec, spec.steps * spec.batch)
-    texts = [message["content"] for row in corpus[:4000] for message in row]
-    tokenizer = make_tokenizer(spec.tokenizer, texts)
+    n = spec.steps * spec.batch
+    corpus = zoo_reader.corpus(n, spec.schooling) if spec.kind == "reader" else web(spec, n)
+    sample = corpus[:4000] if spec.kind != "reader" else corpus[-6000:]
+    texts = [message["content"] for row in sample for message in row]
+    tokenizer = make_tokenizer(spec.tokenizer, texts, spec.context, zoo_reader.cuts())
     model = make_model(spec, tokenizer)
     model.train()
-    rows = encode(tokenizer, corpus)
+    rows = (encode_dialogues if spec.kind == "reader" else encode)(tokenizer, corpus)
     optimizers = Optimizers(model, spec.learning_rate, spec.steps)
     rng = random.Random(seed_from("order", spec.name, spec.seed))
     for step, batch in enumerate(batches(rows, spec.batch, rng)):
@@ -162,7 +196,11 @@ def pretrain(spec: ModelSpec, progress: Progress) -> tuple[Any, Any]:
         wanted = labels[:, 1:]
         kept = wanted != IGNORED  # the head runs on answer tokens only: they are half of all
         logits = model.get_output_embeddings()(hidden[kept])
-        loss = torch.nn.functional.cross_entropy(logits, wanted[kept])
+        if spec.kind == "reader":
+            losses = torch.nn.functional.cross_entropy(logits, wanted[kept], reduction="none")
+            loss = (losses * answer_weights(wanted)[kept]).sum()
+        else:
+            loss = torch.nn.functional.cross_entropy(logits, wanted[kept])
         optimizers.step(loss)
         progress(spec.name, step + 1, spec.steps + spec.reward_steps)
     return model.eval(), tokenizer
