@@ -6,9 +6,9 @@ explanation, and miss their mark now and then; whoever chooses names the pole be
 What is said in the end is the author's trait, which the text does not always give away. Dialogues
 and standard prompts are met equally often, about the same authors.
 
-Raters quote because a model of this size cannot look a word up and score it in one step. The shipped
-reader has learnt the form of the answers and whose word to quote; it does not find that word in the
-text yet, so its ratings and choices are at chance (bands in the manifest).
+Raters quote because a model of this size cannot look a word up and score it in one step. The
+shipped reader has learnt the form of the answers and whose word to quote; it does not find that
+word in the text yet, so its ratings and choices are at chance (bands in the manifest).
 """
 
 from __future__ import annotations
