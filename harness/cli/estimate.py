@@ -109,11 +109,11 @@ def _add(asked: Asked, estimate: Estimate) -> None:
 
 
 def _hosted_ref(plan: Plan, stage: Stage) -> str | None:
-    """The hosted model that a stage asks: its judge, or the model that it samples from."""
-    ref = getattr(stage.params, "judge", None) if stage.operation.rows is not None else None
-    if ref is None and stage.operation.name == "sample":
-        model = stage.inputs["model"]
-        assert isinstance(model, Handle)
+    """The hosted model that a row stage asks: its judge, or its model."""
+    if stage.operation.rows is None:
+        return None
+    ref, model = getattr(stage.params, "judge", None), stage.inputs.get("model")
+    if ref is None and isinstance(model, Handle):
         ref = getattr(plan.stages[model.id].params, "ref", None)
     if not ref or ref.startswith("nano:"):
         return None

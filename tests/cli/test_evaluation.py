@@ -204,3 +204,18 @@ def test_a_board_is_written_where_asked(tmp_path: Path, outputs: Path) -> None:
     assert "mine" in (out / "board.md").read_text()
     checked = crucible("board", str(out), "--check", cwd=tmp_path)
     assert checked.returncode == 0, checked.stderr
+
+
+def test_a_hosted_model_that_is_interviewed_is_priced_and_its_key_is_missed_first(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "authors.csv"
+    file.write_text("id,text,agr,con,ext,neu,opn\na,I went out.,1,0,1,0,1\nb,I read.,0,1,0,1,0\n")
+    command = ["eval", "openai:gpt-4o", "--suite", "personality_essays"]
+    command += ["--set", f"personality_essays.authors={file}"]
+    planned = crucible(*command, "--plan", cwd=tmp_path)
+    assert "gpt-4o: at most" in planned.stdout
+    assert "USD" in planned.stdout
+    run = crucible(*command, cwd=tmp_path, OPENAI_API_KEY="")
+    assert run.returncode == 3
+    assert "OPENAI_API_KEY is not set" in run.stderr
