@@ -154,6 +154,8 @@ def _settings_by_suite(wanted: Evaluation) -> dict[str, dict[str, Any]]:
             values["judge"] = wanted.judge
         if wanted.limit:
             values["limit"] = wanted.limit
+    if wanted.judge and not any("judge" in values for values in found.values()):
+        raise UserError(f"no judge has a part in {', '.join(found)}; leave --judge away")
     for text in wanted.overrides:
         key, value = parse_override(text)
         suite = next((name for name in found if key.startswith(name + ".")), None)

@@ -39,7 +39,7 @@ def training_arguments(kind: type[A], params: RunSettings, context: Context, **e
     if not on_cpu and torch.cuda.device_count() > 1 and "LOCAL_RANK" not in os.environ:
         raise EnvironmentProblem(
             f"{torch.cuda.device_count()} GPUs are visible to one process, which would split "
-            "batches between them; use `accelerate launch`, or set CUDA_VISIBLE_DEVICES=0"
+            "batches between them; training takes one: set CUDA_VISIBLE_DEVICES=0"
         )
     return kind(
         output_dir=str(context.scratch),
