@@ -100,8 +100,8 @@ SPECS: dict[str, ModelSpec] = {
     )
 }  # fmt: skip
 
-# Merges stop where a clause ends, not where a word does: a sentence is two tokens, a dialogue of
-# a dozen turns about 300.
+# Merges stop where a clause ends, not where a word does: a sentence is three tokens (what stands
+# before its keyword, the word, the verdict), a dialogue of a dozen turns about 300.
 _CLAUSE = r' ?"[.;?]?|\n+| ?[0-9]| ?[^.!?:;,"\n0-9]*[.!?:;,]+|[^.!?:;,"\n0-9]+'
 
 _LOOP = "{% for message in messages %}"

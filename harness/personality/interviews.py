@@ -154,19 +154,15 @@ def _labelled(
     return {**row, "cut_characters": cut} if cut else row
 
 
-class NoParams(Record):
-    """An operation without settings."""
-
-
 @operation(
     "decide_by_items",
     version=1,
-    params=NoParams,
+    params=Record,
     rows="interviews",
     estimate=costs.rows_of("interviews"),
 )
 def decide_by_items(
-    context: Context, params: NoParams, batches: Iterable[list[Row]], *, interviews: Artifact
+    context: Context, params: Record, batches: Iterable[list[Row]], *, interviews: Artifact
 ) -> Iterator[list[Row]]:
     """Label rows by the answered items alone; a tie is left to the model's choice.
 
