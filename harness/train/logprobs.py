@@ -11,6 +11,7 @@ arithmetic after the matrix product is float32 (float64 for float64 models).
 
 Data flow: batch {input_ids, attention_mask, labels} each (N, T), label -100 where nothing is
 scored -> hidden states -> `token_logprobs` (N, T-1) -> `sequence_logprobs` (N,) sums and counts.
+`gathered_logprobs` gives any few words of each position, `top_logprobs` the likeliest ones.
 `dense_logprobs` is the plain computation on given logits, the yardstick of tests and benchmarks.
 """
 
@@ -24,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.errors import BadData
-from harness.train.heads import hidden_states, output_head, slope, transform
+from harness.train.heads import Head, hidden_states, output_head, slope, transform
 from harness.train.tokenize import IGNORE
 
 # Bytes of one tile of logits. On a CPU tiles that stay in cache are the fastest: 2 to 16 MiB took
@@ -78,14 +79,67 @@ def token_logprobs(
     hidden = hidden_states(model, batch)[:, :-1]  # the last position predicts nothing
     targets = labels[:, 1:]
     counted = targets != IGNORE  # (N, T-1)
-    values = _TokenLogProbs.apply(
-        *_autocast(hidden[counted], head.weight, head.bias),
-        targets[counted],
-        (head.scale, head.cap),
-        tile_bytes or TILE_BYTES.get(hidden.device.type, TILE_BYTES["cuda"]),
-    )
+    words = targets[counted][:, None]
+    values = gathered_logprobs(hidden[counted], head, words, tile_bytes=tile_bytes)[:, 0]
     # masked_scatter keeps a batch without any label connected to the model: its gradient is zero.
     return values.new_zeros(counted.shape).masked_scatter(counted, values), counted
+
+
+def gathered_logprobs(
+    hidden: Tensor, head: Head, words: Tensor, *, tile_bytes: int | None = None
+) -> Tensor:
+    """Log-probabilities of some words at each position, differentiable.
+
+    Args:
+        hidden: (M, H), the positions.
+        words: (M, m) ids; a word may stand in a row more than once.
+
+    Returns:
+        (M, m) in float32 or float64.
+    """
+    return _GatheredLogProbs.apply(
+        *_autocast(hidden, head.weight, head.bias),
+        words,
+        (head.scale, head.cap),
+        tile_bytes or _tile_bytes(hidden),
+    )
+
+
+@torch.no_grad()
+def top_logprobs(
+    hidden: Tensor, head: Head, k: int, words: Tensor, *, tile_bytes: int | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The k largest log-probabilities of each position, and those of given words.
+
+    Args:
+        hidden: (M, H), the positions.
+        words: (M, m) ids.
+
+    Returns:
+        log-probabilities (M, k), the largest first; their ids (M, k); those of `words` (M, m). All
+        of a position are NaN where its logits have NaN or infinity.
+    """
+    rows = hidden if _mixed_product(hidden) else hidden.to(_wide(hidden))
+    sums = _LogSumExp(rows)
+    chosen = torch.zeros(words.shape, dtype=_wide(hidden), device=rows.device)
+    best = torch.full((len(rows), k), -torch.inf, dtype=_wide(hidden), device=rows.device)
+    ids = torch.zeros((len(rows), k), dtype=torch.long, device=rows.device)
+    head_parts = (head.weight, head.bias, (head.scale, head.cap))
+    for tile in _tiles(rows, *head_parts, tile_bytes or _tile_bytes(hidden)):
+        part = tile.rows
+        at, inside = tile.places(words)
+        chosen[part] = torch.where(inside, tile.logits.gather(1, at), chosen[part])
+        values, found = tile.logits.topk(min(k, tile.logits.shape[1]), dim=1)
+        values, kept = torch.cat([best[part], values], dim=1).topk(k, dim=1)
+        ids[part] = torch.cat([ids[part], found + tile.words.start], dim=1).gather(1, kept)
+        best[part] = values
+        sums.add(tile)
+    normaliser = sums.result()[:, None]
+    return best - normaliser, ids, chosen - normaliser
+
+
+def _tile_bytes(hidden: Tensor) -> int:
+    return TILE_BYTES.get(hidden.device.type, TILE_BYTES["cuda"])
 
 
 def _autocast(*tensors: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -132,11 +186,12 @@ def mean_logprobs(sums: Tensor, counts: Tensor, *, released: bool = False) -> Te
     return sums / (counts if released else counts.clamp(min=1))
 
 
-class _TokenLogProbs(torch.autograd.Function):
-    """log softmax of the target's logit, tile by tile; the backward pass repeats the tiles.
+class _GatheredLogProbs(torch.autograd.Function):
+    """log softmax of some logits, tile by tile; the backward pass repeats the tiles.
 
     With p the softmax, g the incoming gradient and a the transformation of the logits z:
-        d logp / d z = a'(z) * (onehot - p),    grad h = g (dlogp/dz) W,    grad W = (...)' h
+        d logp_w / d z = a'(z) * (onehot_w - p),    grad h = sum_w g_w (dlogp_w/dz) W,
+        grad W = (...)' h
     """
 
     @staticmethod
@@ -145,50 +200,63 @@ class _TokenLogProbs(torch.autograd.Function):
         hidden: Tensor,  # (M, H)
         weight: Tensor,  # (V, H)
         bias: Tensor | None,
-        targets: Tensor,  # (M,)
+        words: Tensor,  # (M, m)
         transformation: tuple[float, float | None],
         tile_bytes: int,
     ) -> Tensor:
         with torch.autocast(hidden.device.type, enabled=False):
             rows = hidden if _mixed_product(hidden) else hidden.to(_wide(hidden))
-            highest = torch.full(targets.shape, -torch.inf, dtype=_wide(hidden), device=rows.device)
-            total = torch.zeros_like(highest)
-            chosen = torch.zeros_like(highest)
+            sums = _LogSumExp(rows)
+            chosen = torch.zeros(words.shape, dtype=_wide(hidden), device=rows.device)
             for tile in _tiles(rows, weight, bias, transformation, tile_bytes):
-                part, logits = tile.rows, tile.logits
-                inside = tile.holds(targets)
-                at = (targets[part] - tile.words.start).clamp(0, logits.shape[1] - 1)
-                value = logits.gather(1, at[:, None])[:, 0]
-                chosen[part] = torch.where(inside, value, chosen[part])
-                top = torch.maximum(highest[part], logits.amax(dim=1))
-                total[part] *= (highest[part] - top).exp_()
-                total[part] += logits.sub_(top[:, None]).exp_().sum(dim=1)
-                highest[part] = top
-            normaliser = highest.add_(total.log_())  # log of the sum of exponentials
-        ctx.save_for_backward(hidden, weight, bias, targets, normaliser)
+                at, inside = tile.places(words)
+                values = tile.logits.gather(1, at)
+                chosen[tile.rows] = torch.where(inside, values, chosen[tile.rows])
+                sums.add(tile)
+            normaliser = sums.result()
+        ctx.save_for_backward(hidden, weight, bias, words, normaliser)
         ctx.options = (transformation, tile_bytes)
-        return chosen.sub_(normaliser)
+        return chosen.sub_(normaliser[:, None])
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        hidden, weight, bias, targets, normaliser = ctx.saved_tensors
+        hidden, weight, bias, words, normaliser = ctx.saved_tensors
         transformation, tile_bytes = ctx.options
         with torch.autocast(hidden.device.type, enabled=False):
             rows = hidden if _mixed_product(hidden) else hidden.to(_wide(hidden))
             sink = _Gradients(rows, weight, bias, ctx.needs_input_grad[:3])
             for tile in _tiles(rows, weight, bias, transformation, tile_bytes):
                 part, steepness = tile.rows, slope(tile.logits, *transformation)
-                inside = tile.holds(targets)
-                at = (targets[part] - tile.words.start).clamp(0, tile.logits.shape[1] - 1)
+                at, inside = tile.places(words)
                 incoming = gradient[part].to(normaliser.dtype)
                 d = tile.logits.sub_(normaliser[part][:, None]).exp_()  # softmax
-                d.mul_(-incoming[:, None])
-                d.scatter_add_(1, at[:, None], (incoming * inside)[:, None])
+                d.mul_(-incoming.sum(dim=1, keepdim=True))
+                d.scatter_add_(1, at, incoming * inside)
                 if steepness is not None:
                     d.mul_(steepness)
                 sink.add(tile, d)
         return (*sink.result(hidden, weight, bias), None, None, None)
+
+
+class _LogSumExp:
+    """The log of the sum of exponentials of each position's logits, over the tiles seen."""
+
+    def __init__(self, rows: Tensor) -> None:
+        size = (len(rows),)
+        self.highest = torch.full(size, -torch.inf, dtype=_wide(rows), device=rows.device)
+        self.total = torch.zeros_like(self.highest)
+
+    def add(self, tile: _Tile) -> None:
+        """Take a tile in; its logits are used up."""
+        part = tile.rows
+        top = torch.maximum(self.highest[part], tile.logits.amax(dim=1))
+        self.total[part] *= (self.highest[part] - top).exp_()
+        self.total[part] += tile.logits.sub_(top[:, None]).exp_().sum(dim=1)
+        self.highest[part] = top
+
+    def result(self) -> Tensor:
+        return self.highest.add_(self.total.log_())
 
 
 @dataclass(frozen=True)
@@ -200,9 +268,10 @@ class _Tile:
     logits: Tensor  # (rows, words), free to be overwritten
     weight: Tensor  # (words, H), wide unless the product is mixed
 
-    def holds(self, targets: Tensor) -> Tensor:
-        found = targets[self.rows]
-        return (found >= self.words.start) & (found < self.words.stop)
+    def places(self, words: Tensor) -> tuple[Tensor, Tensor]:
+        """Where words (M, m) stand in the tile, clamped into it, and whether they do."""
+        at = words[self.rows] - self.words.start
+        return at.clamp(0, self.logits.shape[1] - 1), (at >= 0) & (at < self.logits.shape[1])
 
 
 def _tiles(

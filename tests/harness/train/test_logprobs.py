@@ -16,8 +16,13 @@ from torch import Tensor
 
 from harness.errors import BadData, UserError
 from harness.train import heads, logprobs
-from harness.train.heads import check_head
-from harness.train.logprobs import dense_logprobs, sequence_logprobs, token_logprobs
+from harness.train.heads import check_head, output_head, transform
+from harness.train.logprobs import (
+    dense_logprobs,
+    sequence_logprobs,
+    token_logprobs,
+    top_logprobs,
+)
 from harness.train.tokenize import IGNORE
 
 KINDS = ["llama", "tied", "neox", "gemma2", "cohere", "granite"]
@@ -87,10 +92,11 @@ def test_the_custom_backward_passes_gradcheck(
     hidden = torch.randn(7, 5, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(11, 5, dtype=torch.float64, requires_grad=True)
     bias = torch.randn(11, dtype=torch.float64, requires_grad=True) if with_bias else None
-    targets = torch.randint(0, 11, (7,))
+    words = torch.randint(0, 11, (7, 3))
+    words[0] = 4  # one word three times
 
     def function(h: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
-        return logprobs._TokenLogProbs.apply(h, w, b, targets, (0.7, cap), 96)
+        return logprobs._GatheredLogProbs.apply(h, w, b, words, (0.7, cap), 96)
 
     assert torch.autograd.gradcheck(function, (hidden, weight, bias))
 
@@ -237,6 +243,22 @@ def test_no_tensor_of_positions_times_words_is_ever_made(model_of: Any) -> None:
     assert dense.size >= words * positions
 
 
+@pytest.mark.parametrize(("tile_bytes", "k"), [(96, 4), (96, 40), (1 << 20, 4)])
+def test_the_likeliest_words_are_found_across_tiles(tile_bytes: int, k: int, model_of: Any) -> None:
+    head = output_head(model_of("gemma2"))
+    hidden = torch.randn(9, head.weight.shape[1])
+    words = torch.randint(0, len(head.weight), (9, 2))
+    values, ids, given = top_logprobs(hidden, head, k, words, tile_bytes=tile_bytes)
+    logits = transform((hidden @ head.weight.T).detach(), head.scale, head.cap)
+    expected = logits.log_softmax(-1)
+    torch.testing.assert_close(values, expected.topk(k).values, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(expected.gather(1, ids), values, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(given, expected.gather(1, words), rtol=1e-5, atol=1e-5)
+    hidden[3] = torch.nan
+    values = top_logprobs(hidden, head, k, words, tile_bytes=tile_bytes)[0]
+    assert values.isnan().any(dim=1).tolist() == [place == 3 for place in range(9)]
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -276,9 +298,9 @@ def test_golden_values_of_the_released_code(golden: Callable[[str], Path]) -> No
         counted = labels[:, 1:] != IGNORE
         assert counted.sum(1).tolist() == case["counted_tokens"]
         words = torch.eye(logits.shape[-1], dtype=torch.float64)
-        values = logprobs._TokenLogProbs.apply(
-            logits[:, :-1][counted], words, None, labels[:, 1:][counted], (1.0, None), 48
-        )
+        values = logprobs._GatheredLogProbs.apply(
+            logits[:, :-1][counted], words, None, labels[:, 1:][counted][:, None], (1.0, None), 48
+        )[:, 0]
         sums = torch.zeros(counted.shape, dtype=torch.float64).masked_scatter(counted, values)
         assert sums.sum(1).tolist() == pytest.approx(case["sum"], rel=1e-12)
 
