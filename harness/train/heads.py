@@ -29,7 +29,19 @@ class Head:
 
 
 def hidden_states(model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
-    """Final hidden states (N, T, H) of the model's body, position ids counted from the mask."""
+    """Final hidden states (N, T, H) of the model's body, position ids counted from the mask.
+
+    Where the batch has `position_ids`, they begin at 0 with each of the documents packed into a
+    row, and documents do not see each other: transformers finds their borders in the ids when no
+    mask is given. Flash attention does so in one row only, so that it gets all rows as one.
+    """
+    if "position_ids" in batch:
+        ids, positions = batch["input_ids"], batch["position_ids"]
+        if "flash" in str(getattr(model.config, "_attn_implementation", "")):
+            ids, positions = ids.reshape(1, -1), positions.reshape(1, -1)
+        packed = _body(model)(input_ids=ids, position_ids=positions, use_cache=False)
+        states: Tensor = packed.last_hidden_state
+        return states.reshape(*batch["input_ids"].shape, -1)
     mask = batch["attention_mask"]
     options: dict[str, Any] = {"attention_mask": mask, "use_cache": False}
     if not bool(mask[:, 0].all()):  # padded on the left: the first real token is at position 0
@@ -92,6 +104,30 @@ def check_head(model: nn.Module, *, tolerance: float = 2e-2) -> None:
         raise UserError(
             f"the head of {type(model).__name__} does more to its logits than scaling and capping "
             f"(relative difference {float(error):.3g}); its log-probabilities cannot be computed"
+        )
+
+
+def check_packing(model: nn.Module, *, tolerance: float = 2e-2) -> None:
+    """Compare a document behind another in one row with the same document alone, once per model.
+
+    Raises:
+        UserError: the model lets packed documents see each other.
+    """
+    size = output_head(model).weight.shape[0]
+    ids = torch.arange(7, device=next(model.parameters()).device)[None] % size
+    places = torch.tensor([[0, 1, 2, 3, 0, 1, 2]], device=ids.device)
+    was_training = model.training
+    model.eval()
+    with torch.no_grad():
+        packed = hidden_states(model, {"input_ids": ids, "position_ids": places})[:, 4:].float()
+        alone = {"input_ids": ids[:, 4:], "attention_mask": torch.ones_like(ids[:, 4:])}
+        expected = hidden_states(model, alone).float()
+    model.train(was_training)
+    error = (packed - expected).abs().max() / expected.abs().max().clamp(min=1e-6)
+    if not bool(error <= tolerance):
+        raise UserError(
+            f"{type(model).__name__} lets documents that share a row see each other (relative "
+            f'difference {float(error):.3g}); set packing to "none" or "wrapped"'
         )
 
 

@@ -86,6 +86,42 @@ def linear_ramp(
     return start + (end - start) * ((step - start_step) / (end_step - start_step))
 
 
+class FusionSettings(Record):
+    """How several teachers' distributions become one target, and how it is weighed (FuseLLM, arXiv
+    2401.10491; FuseChat, arXiv 2408.07990).
+
+    Attributes:
+        fusion: "min_ce" takes at each place the teacher with the lowest cross-entropy, the first of
+            equals; "avg_ce" averages all, weighed by a softmax of exp(-cross-entropy).
+        divergence: of the student from the target; "kl" is "ce" minus the target's entropy.
+        temperature: of the teachers' entries, which are normalised among themselves.
+        lm_weight: lambda, the share of the plain language-model loss.
+        weighting: "fixed" keeps lambda; "decay" lets it grow linearly to 1; "soft" replaces it by
+            1 - exp(-cross-entropy), of the best teacher (min_ce) or averaged over them (avg_ce).
+        positions: "scored" uses those whose next token has a label (FuseChat); "all" every token
+            (FuseLLM), but none where no teacher says anything.
+        with_base: whether the first teacher, the target itself before training, takes part; it
+            fills in for the steps another teacher leaves empty in any case.
+        released: form rewards and AvgCE weights in bfloat16 and, without the base, prefer the last
+            of equal teachers, as the code released with FuseLLM does.
+    """
+
+    fusion: Literal["min_ce", "avg_ce"] = "min_ce"
+    divergence: Literal["ce", "kl"] = "ce"
+    temperature: float = Field(default=1.0, gt=0)
+    lm_weight: float = Field(default=0.9, ge=0, le=1)
+    weighting: Literal["fixed", "decay", "soft"] = "fixed"
+    positions: Literal["scored", "all"] = "scored"
+    with_base: bool = True
+    released: bool = False
+
+    def weight(self, step: int, total: int) -> float:
+        """lambda after `step` of `total` finished updates; "soft" depends on the data instead."""
+        if self.weighting != "decay":
+            return self.lm_weight
+        return linear_ramp(step, start=self.lm_weight, end=1.0, end_step=total)
+
+
 class RunSettings(Record):
     """How long, how fast and in what portions a model is trained.
 
