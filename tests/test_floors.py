@@ -40,6 +40,7 @@ FLOORS = (
             "harness.judging",
             "harness.train",
             "harness.align",
+            "harness.distributions",
             "harness.merge",
             "harness.nano",
             "harness.lm_eval",
