@@ -52,6 +52,15 @@ def open_judge(options: Mapping[str, str], services: Services) -> OpenAIBackend:
     return OpenAIBackend(Endpoint.parse(given.pop("model", ""), given), services)
 
 
+@dataclass(frozen=True)
+class PromptLogprobs:
+    """What a server says about each token of a prompt: vLLM's `prompt_logprobs`, or an error."""
+
+    id: str
+    tokens: list[dict[str, Any] | None] | None = None
+    error: str | None = None
+
+
 @dataclass
 class _Asked:
     """One request and the calls it takes: none where it cannot be asked."""
@@ -163,6 +172,27 @@ class OpenAIBackend:
                 )
             else:
                 yield wire.score(entry.id, outcome.reply, entry.answer)
+
+    def prompt_logprobs(
+        self, prompts: Mapping[str, Sequence[int]], k: int
+    ) -> Iterator[PromptLogprobs]:
+        """The k likeliest ids in place of each token of some prompts, given by id as token ids.
+
+        Raises:
+            UserError, EnvironmentProblem, StoreProblem: as for `generate`.
+        """
+        how = SCORING.model_copy(update={"top_logprobs": k})
+        asked = [
+            _Asked(id, [wire.token_call(self.endpoint, id, "score", ids, how)])
+            for id, ids in prompts.items()
+        ]
+        for entry in self._answers(asked):
+            outcome = entry.found[0]
+            if outcome.reply is None:
+                yield PromptLogprobs(entry.id, error=outcome.error or "no answer")
+            else:
+                given = outcome.reply["choices"][0].get("prompt_logprobs")
+                yield PromptLogprobs(entry.id, given)
 
     def _asked(self, request: Request) -> _Asked:
         how = wire.samples(self.endpoint, request.sampling)

@@ -31,7 +31,7 @@ from harness.backends.base import (
     check_unique,
     plain_messages,
 )
-from harness.backends.openai import PARALLEL
+from harness.backends.openai import PARALLEL, PromptLogprobs
 from harness.backends.vllm_client import EngineClient
 from harness.backends.vllm_machine import visible_gpus
 from harness.backends.vllm_server import EngineSettings
@@ -177,6 +177,20 @@ class VLLMBackend:
         """
         server = self._server(render_answer=self._prompt_and_answer)
         yield from self._watched(server, lambda: server.score(requests))
+
+    def prompt_logprobs(
+        self, prompts: Mapping[str, Sequence[int]], k: int
+    ) -> Iterator[PromptLogprobs]:
+        """The k likeliest ids in place of each token of some prompts, see `OpenAIBackend`.
+
+        Raises:
+            BadData: a prompt that leaves no room for the one token that vLLM adds.
+            UserError, EnvironmentProblem: as for `generate`.
+        """
+        for id, ids in prompts.items():
+            self._check_fits(len(ids) + 1, f'document "{id}" and one more token have')
+        server = self._server()
+        yield from self._watched(server, lambda: server.prompt_logprobs(prompts, k))
 
     def _watched(self, server: EngineClient, answer: Callable[[], Iterator[Any]]) -> Iterator[Any]:
         """Answers, and the engine's own error where it broke down instead of each row's."""

@@ -151,7 +151,7 @@ def body(call: Call, endpoint: Endpoint, token_field: str) -> dict[str, Any]:
     else:
         asked |= {"prompt": list(call.prompt), "max_tokens": how.max_tokens}
         if call.kind == "score":
-            return asked | {"temperature": 0, "prompt_logprobs": 1}
+            return asked | {"temperature": 0, "prompt_logprobs": how.top_logprobs or 1}
         asked |= {"return_token_ids": True, "skip_special_tokens": True}
         if how.top_logprobs is not None:
             asked["logprobs"] = how.top_logprobs

@@ -225,8 +225,14 @@ def complete(prompt: list[int], body: dict[str, Any], number: int, options: Any)
         for place in range(1, len(prompt)):
             known = logps(prompt[:place], vocabulary)
             token = prompt[place]
-            entry = {"logprob": known[token], "rank": 1, "decoded_token": ""}
-            given.append({str(token): entry})
+            order = sorted(range(vocabulary), key=lambda v: -known[v])
+            shown = dict.fromkeys([token, *order[: body["prompt_logprobs"]]])
+            given.append(
+                {
+                    str(v): {"logprob": known[v], "rank": order.index(v) + 1, "decoded_token": ""}
+                    for v in shown
+                }
+            )
         choice["prompt_logprobs"] = given
     return choice
 
