@@ -1,0 +1,162 @@
+"""Documents that teachers read: fitted to the context, tokenised, and identified.
+
+    rows {"id", "text"} --fit_documents--> rows that no tokenizer finds empty or too long
+                        --encode_text----> Document: ids with labels, at most one leading BOS
+
+Teachers with different tokenizers read the same text, so a text is cut once, for all of them: where
+the first of the tokenizers reaches its limit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from harness import chat
+from harness.errors import BadData
+from harness.hashing import canonical_json, digest
+from harness.operations import Row
+from harness.train.tokenize import TokenSequence, join
+
+WIDEST = 32  # characters a token that are looked at; a text of longer tokens is cut earlier
+
+
+@dataclass(frozen=True)
+class Document:
+    """A tokenised document; labels say which tokens count in its cross-entropy."""
+
+    id: str
+    tokens: TokenSequence
+
+
+def fit_documents(
+    rows: Iterable[Row],
+    tokenizers: Sequence[Any],
+    limit: int,
+    long: Literal["cut", "split", "refuse"] = "split",
+) -> tuple[list[Row], dict[str, int]]:
+    """Texts that every tokenizer turns into at least one and at most `limit` ids.
+
+    Args:
+        rows: {"id", "text"}.
+        limit: ids of the text alone; leave room for BOS and EOS below the context.
+        long: "cut" keeps a long document's beginning; "split" makes it several, "id#0", "id#1"...;
+            "refuse" raises.
+
+    Returns:
+        rows {"id", "text"}, and how many documents were "empty" (left out), "cut" or "split".
+
+    Raises:
+        BadData: a row without text, two of one id, or a long document with "refuse".
+    """
+    kept: list[Row] = []
+    counts = {"empty": 0, "cut": 0, "split": 0}
+    seen: set[str] = set()
+    for row in rows:
+        text = row.get("text")
+        if not isinstance(text, str) or row["id"] in seen:
+            found = "is there twice" if row["id"] in seen else "has no text"
+            raise BadData(f'document "{row["id"]}" {found}; expected unique ids and a text each')
+        seen.add(row["id"])
+        if not all(_ids(tokenizer, text[: WIDEST * limit]) for tokenizer in tokenizers):
+            counts["empty"] += 1
+            continue
+        pieces = _pieces(text, tokenizers, limit)
+        first = next(pieces)
+        if len(first) == len(text):
+            kept.append({"id": row["id"], "text": text})
+        elif long == "refuse":
+            raise BadData(
+                f'document "{row["id"]}" has {len(text)} characters, of which {len(first)} are '
+                f'{limit} tokens; the limit is {limit}: set long to "cut" or "split"'
+            )
+        elif long == "cut":
+            counts["cut"] += 1
+            kept.append({"id": row["id"], "text": first})
+        else:
+            counts["split"] += 1
+            every = [first, *pieces]
+            kept += [{"id": f"{row['id']}#{n}", "text": piece} for n, piece in enumerate(every)]
+    return kept, counts
+
+
+def _pieces(text: str, tokenizers: Sequence[Any], limit: int) -> Iterator[str]:
+    while text:
+        end = min(len(text), WIDEST * limit)
+        shrinking = True
+        while shrinking:
+            shrinking = False
+            for tokenizer in tokenizers:
+                fits = _fitting(tokenizer, text[:end], limit)
+                shrinking = shrinking or fits < end
+                end = fits
+        yield text[:end]
+        text = text[end:]
+
+
+def _fitting(tokenizer: Any, text: str, limit: int) -> int:
+    """How many characters the first `limit` ids stand for; at least one, at most all."""
+    ids = _ids(tokenizer, text)
+    if len(ids) <= limit:
+        return len(text)
+    if getattr(tokenizer, "is_fast", False):
+        spans = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        end = int(spans["offset_mapping"][limit][0])
+    else:
+        end = len(tokenizer.decode(ids[:limit], clean_up_tokenization_spaces=False))
+    return max(1, min(end, len(text) - 1))
+
+
+def encode_text(tokenizer: Any, row: Row, *, bos: bool = True, eos: bool = True) -> Document:
+    """Token ids of a row's text, all of them scored but the first.
+
+    Args:
+        bos, eos: put the tokenizer's token before and behind, where it has one and the text does
+            not spell it already.
+    """
+    ids = _ids(tokenizer, row["text"])
+    first, last = tokenizer.bos_token_id, tokenizer.eos_token_id
+    if bos and first is not None and ids[:1] != [first]:
+        ids = [first, *ids]
+    if eos and last is not None and ids[-1:] != [last]:
+        ids = [*ids, last]
+    return Document(row["id"], TokenSequence(ids, list(ids)))
+
+
+def encode_chat(tokenizer: Any, row: Row, field: str = "response") -> Document:
+    """Token ids of a row's messages and its answer, of which only the answer's are scored."""
+    prompt = chat.prompt_ids(tokenizer, row["messages"])
+    return Document(row["id"], join(prompt, chat.response_ids(tokenizer, row[field])))
+
+
+def _ids(tokenizer: Any, text: str) -> list[int]:
+    return list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+
+
+def corpus_digest(rows: Iterable[Row]) -> str:
+    """Digest of rows in order: of what a model reads of them, and of their ids."""
+    state = hashlib.blake2b(digest_size=16)
+    for row in rows:
+        read = {name: row[name] for name in ("id", "text", "messages", "response") if name in row}
+        state.update(canonical_json(read) + b"\n")
+    return state.hexdigest()
+
+
+def tokenizer_digest(tokenizer: Any) -> str:
+    """Digest of what turns text into ids: vocabulary, rules and special tokens."""
+    inner = getattr(tokenizer, "backend_tokenizer", None)
+    rules: Any = None
+    if inner is not None:
+        rules = json.loads(inner.to_str())
+        for state in ("truncation", "padding"):  # of the last call, not of the tokenizer
+            rules.pop(state, None)
+    special = {name: str(token) for name, token in tokenizer.special_tokens_map.items()}
+    return digest([sorted(tokenizer.get_vocab().items()), rules, special])
+
+
+def vocabulary_size(tokenizer: Any) -> int:
+    """One more than the largest id of a tokenizer, added tokens included."""
+    return 1 + max(tokenizer.get_vocab().values())
