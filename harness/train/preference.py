@@ -8,7 +8,7 @@ rows, so that no second model is held and half of the forward passes disappear.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -130,8 +130,10 @@ class PreferenceTrainer(Trainer):
             self._totals[key] = self._totals.get(key, 0.0) + value.detach()
 
 
-def score_in_forward(model: nn.Module) -> None:
-    """Let `model(score=batch)` return `sequence_logprobs(model, batch)`.
+def score_in_forward(
+    model: nn.Module, scorer: Callable[[nn.Module, dict[str, Tensor]], Any] = sequence_logprobs
+) -> None:
+    """Let `model(score=batch)` return `scorer(model, batch)`.
 
     Data-parallel wrappers only see calls that go through the module's forward: calling body and
     head beside it would leave gradients unsynchronised.
@@ -140,7 +142,7 @@ def score_in_forward(model: nn.Module) -> None:
 
     @functools.wraps(plain)
     def forward(*args: Any, score: dict[str, Tensor] | None = None, **options: Any) -> Any:
-        return plain(*args, **options) if score is None else sequence_logprobs(model, score)
+        return plain(*args, **options) if score is None else scorer(model, score)
 
     model.forward = forward
 

@@ -281,6 +281,7 @@ def test_the_module_loads_without_torch() -> None:
     code = (
         "import sys; sys.modules['torch'] = None; sys.modules['transformers'] = None\n"
         "import harness.train.losses, harness.train.trainer, harness.train.sft, methods.wrpo.loss\n"
+        "import harness.train.fusion_training, harness.distributions.shards\n"
         "assert harness.train.losses.get_loss('wrpo').responses[0] == 'source'"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,182 @@
+"""The operations of explicit fusion: teachers of a corpus, then a training that learns from them.
+
+corpus + model ──> make_teacher ──> shards (mapped into the target's vocabulary where needed)
+corpus + target + its shards + the sources' ──> train_fusion ──> checkpoint
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from functools import partial
+from typing import Any, Literal
+
+from pydantic import Field
+
+from harness import costs
+from harness.errors import BadData
+from harness.models import model_identity
+from harness.operations import Artifact, Context, operation
+from harness.records import Record
+from harness.train.settings import Dtype, FusionSettings, RunSettings
+
+
+class Reading(Record):
+    """How documents become token ids; the same for a teacher and for the training on it.
+
+    Attributes:
+        bos, eos: put the tokenizer's tokens around a text. Rows with messages go through the chat
+            template instead, and only their response is scored.
+    """
+
+    bos: bool = True
+    eos: bool = True
+
+    def encode(self, tokenizer: Any, row: dict[str, Any]) -> Any:
+        from harness.distributions.documents import encode_chat, encode_text
+
+        if "messages" in row:
+            return encode_chat(tokenizer, row)
+        return encode_text(tokenizer, row, bos=self.bos, eos=self.eos)
+
+
+class MakeTeacherParams(Reading):
+    """One teacher.
+
+    Attributes:
+        k: words a token.
+        token_ce: keep the cross-entropy of each token, for choosing teachers by token.
+        dtype: None is the model's own choice for the device.
+    """
+
+    k: int = Field(default=10, ge=1)
+    token_ce: bool = False
+    shard_documents: int = Field(default=512, ge=1)
+    batch_tokens: int = Field(default=8192, ge=1)
+    dtype: Dtype | None = None
+
+
+@operation(
+    "make_teacher",
+    version=1,
+    params=MakeTeacherParams,
+    libraries=("torch", "transformers"),
+    estimate=costs.rows_of("corpus"),
+)
+def make_teacher(
+    context: Context, params: MakeTeacherParams, *, corpus: Artifact, model: Artifact
+) -> None:
+    """The k likeliest next words of every token of a corpus, as shards in the model's own ids.
+
+    Rows are {"id", "text"} that fit the context (`documents.fit_documents`), or {"id", "messages",
+    "response"}. A stage that was killed keeps its finished shards.
+
+    Raises:
+        BadData: documents that are too long, logits that are not finite.
+    """
+    from harness.checkpoints import load_causal_lm
+    from harness.distributions import documents, produce, shards
+
+    network, tokenizer = load_causal_lm(model.path, context.device, params.dtype)
+    rows = corpus.rows()
+    size = documents.vocabulary_size(tokenizer)
+    read = produce.TopK(network, params.k, size, batch_tokens=params.batch_tokens)
+    manifest = shards.Manifest(
+        k=params.k,
+        vocabulary=read.vocabulary,
+        tokenizer=documents.tokenizer_digest(tokenizer),
+        corpus=documents.corpus_digest(rows),
+        model=model_identity(model.path),
+        shard_documents=params.shard_documents,
+        token_ce=params.token_ce,
+        settings={**read.settings, "bos": params.bos, "eos": params.eos},
+    )
+    folder = context.scratch / "teacher"
+    encode = partial(params.encode, tokenizer)
+    produce.make_teacher(
+        folder, manifest, rows, encode, read, progress=partial(context.progress, unit="documents")
+    )
+    shutil.copytree(folder, context.directory, copy_function=os.link, dirs_exist_ok=True)
+
+
+class TrainFusionParams(RunSettings, Reading):
+    """One training with teachers.
+
+    Attributes:
+        loss: how teachers are fused and weighed.
+        block_size: tokens a block; longer documents are cut.
+        packing: see `harness.train.fusion_data`; "none" trains on one document a row.
+        level: whether teachers are chosen for a whole block, a document or each token.
+    """
+
+    loss: FusionSettings = FusionSettings()
+    block_size: int = Field(default=2048, ge=2)
+    packing: Literal["documents", "wrapped", "none"] = "documents"
+    level: Literal["block", "document", "token"] = "block"
+
+
+def _estimate(params: Record, corpus: Any, model: Any, teachers: Any = ()) -> Any:
+    return costs.training(params, corpus, model)
+
+
+@operation(
+    "train_fusion",
+    version=1,
+    params=TrainFusionParams,
+    libraries=("torch", "transformers"),
+    estimate=_estimate,
+)
+def train_fusion(
+    context: Context,
+    params: TrainFusionParams,
+    *,
+    corpus: Artifact,
+    model: Artifact,
+    teachers: tuple[Artifact, ...] = (),
+) -> None:
+    """Train a model on a corpus and on what teachers say about it.
+
+    Args:
+        teachers: shards in the model's vocabulary, its own first; none for the plain
+            language-model loss (continual training).
+
+    Writes a checkpoint with its tokenizer, and training_log.json: per update the loss, both of its
+    parts per token, and lambda.
+
+    Raises:
+        BadData: no rows, or teachers of another tokenizer, corpus or tokenisation.
+    """
+    from transformers import TrainingArguments
+
+    from harness.distributions.documents import corpus_digest, tokenizer_digest
+    from harness.distributions.shards import Teacher
+    from harness.train import runs
+    from harness.train.collate import pad_id_of
+    from harness.train.fusion_data import FusionExample, fusion_example, plan_blocks
+    from harness.train.fusion_trainer import Blocks, FusionTrainer
+
+    with runs.quiet():
+        student, tokenizer = runs.open_model(model.path)
+        rows = corpus.rows()
+        if not rows:
+            raise BadData("there are no documents to train on")
+        mine, text = tokenizer_digest(tokenizer), corpus_digest(rows)
+        opened = [Teacher(teacher.path, tokenizer=mine, corpus=text) for teacher in teachers]
+        documents = [params.encode(tokenizer, row) for row in rows]
+
+        def load(number: int) -> FusionExample:
+            return fusion_example(documents[number], opened, params.level)
+
+        # Every row of every teacher is read once now, so that nothing breaks in mid-training.
+        lengths = [len(load(number)) for number in range(len(documents))]
+        context.count(tokens_in=sum(lengths))
+        plan = plan_blocks(lengths, params.block_size, params.packing)
+        arguments = runs.training_arguments(
+            TrainingArguments, params, context, remove_unused_columns=False
+        )
+        blocks = Blocks(load, plan, params.packing, params.level)
+        trainer = FusionTrainer(
+            student, arguments, blocks, settings=params.loss, pad_id=pad_id_of(tokenizer)
+        )
+        runs.run(trainer, context)
+        runs.save(trainer, tokenizer, params, context)
