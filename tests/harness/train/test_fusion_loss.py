@@ -218,9 +218,9 @@ def test_padding_and_unscored_teachers_change_nothing(model_of: Any) -> None:
     unscored["labels"][:, 3] = -100
     disturbed = {**unscored, "teacher_logps": batch["teacher_logps"].clone()}
     disturbed["teacher_logps"][:, 2] = -1.0
-    assert float(fusion_sums(model, wider, settings).loss) == pytest.approx(float(expected.loss))
+    assert fusion_sums(model, wider, settings).loss.item() == pytest.approx(expected.loss.item())
     one, other = (fusion_sums(model, b, settings).loss for b in (unscored, disturbed))
-    assert float(one) == float(other) != pytest.approx(float(expected.loss))
+    assert one.item() == other.item() != pytest.approx(expected.loss.item())
 
 
 def test_limits_of_lambda_and_kl(model_of: Any) -> None:

@@ -1,0 +1,220 @@
+"""The fusion loss on sparse teachers against the same loss with dense targets.
+
+One batch of 2,048 tokens, vocabulary 32,000, three teachers of 10 words a token, CLM + fusion loss
+(MinCE), forward and backward through the output head down to the hidden states. The dense version
+makes logits, their float32 log-softmax and one dense target a teacher (bfloat16, as the code
+released with FuseLLM), and picks one a row. Every run is a child process of its own; runs
+alternate; printed are medians. Memory is the growth of the peak resident set (GPU: of allocated
+memory) over head, hidden states, batch and the gradients that both versions leave.
+
+    python benchmarks/fusion_loss.py
+    python benchmarks/fusion_loss.py --device cuda --dtype bfloat16 --vocab 128256 --batch 8
+
+The claim: at most a tenth of the dense version's extra memory, and at most its time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+VARIANTS = {"ours": "sparse, in tiles", "dense": "dense targets"}
+
+
+def main() -> None:
+    options = parser().parse_args()
+    if options.child:
+        print(json.dumps(measure(options)))
+        return
+    runs: dict[str, list[dict[str, float]]] = {name: [] for name in VARIANTS}
+    for number in range(options.repeats):
+        for name in VARIANTS:
+            print(f"run {number + 1} of {options.repeats}: {VARIANTS[name]}", file=sys.stderr)
+            runs[name].append(in_child(name, options))
+    print(
+        f"{options.batch} x {options.length} tokens, vocabulary {options.vocab}, hidden "
+        f"{options.hidden}, {options.teachers} teachers of {options.k}, {options.dtype}, "
+        f"{options.device}, median of {options.repeats}"
+    )
+    print(f"{'':18}{'seconds':>10}{'CPU s':>9}{'MiB':>10}{'loss':>12}{'|grad head|':>13}")
+    middle = {
+        name: {key: statistics.median(run[key] for run in found) for key in found[0]}
+        for name, found in runs.items()
+    }
+    for name, m in middle.items():
+        print(
+            f"{VARIANTS[name]:18}{m['seconds']:10.3f}{m['cpu']:9.2f}{m['mib']:10.1f}"
+            f"{m['loss']:12.6f}{m['gradient']:13.6f}"
+        )
+    ours, dense = middle["ours"], middle["dense"]
+    print(
+        f"sparse / dense: time x{ours['seconds'] / dense['seconds']:.2f}, "
+        f"memory x{ours['mib'] / dense['mib']:.3f}"
+    )
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
+    made.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    made.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
+    made.add_argument("--batch", type=int, default=1)
+    made.add_argument("--length", type=int, default=2048)
+    made.add_argument("--vocab", type=int, default=32_000)
+    made.add_argument("--hidden", type=int, default=256)
+    made.add_argument("--teachers", type=int, default=3)
+    made.add_argument("--k", type=int, default=10)
+    made.add_argument("--threads", type=int, default=None)
+    made.add_argument("--repeats", type=int, default=3)
+    made.add_argument("--child", choices=tuple(VARIANTS), help=argparse.SUPPRESS)
+    return made
+
+
+def in_child(name: str, options: argparse.Namespace) -> dict[str, float]:
+    arguments = [sys.executable, __file__, "--child", name]
+    for key, value in vars(options).items():
+        if key not in ("child", "repeats") and value is not None:
+            arguments += [f"--{key}", str(value)]
+    silent = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(arguments, env=silent, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{VARIANTS[name]}: {(done.stderr.strip().splitlines() or ['failed'])[-1]}")
+    result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def measure(options: argparse.Namespace) -> dict[str, float]:
+    import torch
+
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    model, batch = make(options)
+    loss_of = ours if options.child == "ours" else dense
+    hidden = model.hidden
+    model.hidden = torch.nn.Parameter(hidden[:, :16].detach().clone())
+    loss_of(model, {k: v if k == "teacher_ce" else v[:, :16] for k, v in batch.items()}).backward()
+    model.hidden = hidden
+    if options.device == "cuda":
+        loss_of(model, batch).backward()  # kernels are chosen and caches filled
+    model.zero_grad(set_to_none=True)
+
+    before = start_memory(options.device)
+    start, cpu = time.perf_counter(), time.process_time()
+    loss = loss_of(model, batch)
+    loss.backward()
+    if options.device == "cuda":
+        torch.cuda.synchronize()
+    seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
+    left = sum(value.grad.nbytes for value in model.parameters())
+    return {
+        "seconds": seconds,
+        "cpu": cpu,
+        "mib": (peak_memory(options.device) - before - left) / 2**20,
+        "loss": float(loss.detach()),
+        "gradient": float(model.get_output_embeddings().weight.grad.double().norm()),
+    }
+
+
+def ours(model: Any, batch: Any) -> Any:
+    from harness.train.fusion_loss import fusion_sums
+    from harness.train.settings import FusionSettings
+
+    return fusion_sums(model, batch, FusionSettings(positions="all")).loss
+
+
+def dense(model: Any, batch: Any) -> Any:
+    """Section 3.4 to 3.6 of the method, with targets over the whole vocabulary."""
+    import torch
+
+    logits = model.head(model.hidden)
+    logps = logits.float().log_softmax(-1)
+    probs = batch["teacher_logps"].softmax(-1).bfloat16()
+    targets = [
+        torch.zeros_like(logits, dtype=torch.bfloat16).scatter_(
+            -1, batch["teacher_ids"][:, :, n], probs[:, :, n]
+        )
+        for n in range(probs.shape[2])
+    ]
+    best = (-batch["teacher_ce"]).exp().argmax(-1)
+    target = torch.stack([targets[int(n)][row] for row, n in enumerate(best)])
+    mask = batch["attention_mask"]
+    fusion = -(target * logps).sum(-1).mul(mask).sum() / mask.sum()
+    nll = -logps[:, :-1].gather(-1, batch["labels"][:, 1:, None]).mean()
+    return 0.9 * nll + 0.1 * fusion
+
+
+def make(options: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
+    import torch
+    from transformers import LlamaConfig
+
+    class Body(torch.nn.Module):
+        def forward(self, **_: Any) -> Any:
+            return SimpleNamespace(last_hidden_state=model.hidden)
+
+    class HiddenAndHead(torch.nn.Module):
+        """A language model whose body gives the hidden states it holds."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.config = LlamaConfig()
+            self.base_model = Body()
+            states = torch.randn(options.batch, options.length, options.hidden)
+            self.hidden = torch.nn.Parameter(states)
+            self.head = torch.nn.Linear(options.hidden, options.vocab, bias=False)
+
+        def get_output_embeddings(self) -> torch.nn.Module:
+            return self.head
+
+    torch.manual_seed(0)
+    model = HiddenAndHead().to(options.device, getattr(torch, options.dtype))
+    shape = (options.batch, options.length)
+    ids = torch.randint(0, options.vocab, shape)
+    words = torch.randint(0, options.vocab // options.k, (*shape, options.teachers, options.k))
+    words = words * options.k + torch.arange(options.k)  # no word twice in a row
+    batch = {
+        "input_ids": ids,
+        "attention_mask": torch.ones_like(ids),
+        "labels": ids,
+        "teacher_ids": words,
+        "teacher_logps": torch.randn(words.shape).log_softmax(-1),
+        "teacher_ce": torch.rand(options.batch, options.teachers) * 3,
+    }
+    return model, {name: value.to(options.device) for name, value in batch.items()}
+
+
+def start_memory(device: str) -> int:
+    """Reset the peak and return the memory held now."""
+    if device == "cuda":
+        import torch
+
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        return torch.cuda.memory_allocated()
+    Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak resident set starts again
+    return status_bytes("VmRSS")
+
+
+def peak_memory(device: str) -> int:
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.max_memory_allocated()
+    return status_bytes("VmHWM")
+
+
+def status_bytes(key: str) -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{key}:"):
+            return int(line.split()[1]) * 1024
+    raise OSError(f"/proc/self/status has no {key}; this benchmark needs Linux")
+
+
+if __name__ == "__main__":
+    main()
