@@ -86,7 +86,11 @@ def dtw(
 
 
 def cost_table(
-    base: Sequence[str], source: Sequence[str], base_marker: str, source_marker: str, variant: Variant
+    base: Sequence[str],
+    source: Sequence[str],
+    base_marker: str,
+    source_marker: str,
+    variant: Variant,
 ) -> NDArray[Any]:
     """c of every pair: (len(source), len(base)), int32, float64 for fusechat_v1."""
     b, a = bare(base, base_marker), bare(source, source_marker)
@@ -122,12 +126,14 @@ def levenshtein_table(a: Sequence[str], b: Sequence[str]) -> NDArray[np.int32]:
         from rapidfuzz.process import cdist
     except ImportError:
         raise MissingExtra("rapidfuzz", "train") from None
-    if not a or not b:
+    if not len(a) or not len(b):
         return np.zeros((len(a), len(b)), np.int32)
     return cdist(a, b, scorer=Levenshtein.distance, dtype=np.int32)
 
 
-def warp(table: NDArray[Any], rows: Sequence[int], columns: Sequence[int], variant: Variant) -> Warp:
+def warp(
+    table: NDArray[Any], rows: Sequence[int], columns: Sequence[int], variant: Variant
+) -> Warp:
     """The path for cell costs table[rows[i], columns[j]]; rows are the source's.
 
     Raises:

@@ -20,6 +20,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from harness.errors import BadData
 
 Kind = Literal["byte_level", "sentencepiece", "wordpiece", "plain"]
@@ -52,6 +55,17 @@ class Vocabulary:
     @cached_property
     def texts(self) -> list[str]:
         return [piece.decode("utf-8", "surrogateescape") for piece in self.pieces]
+
+    @cached_property
+    def sizes(self) -> NDArray[np.int64]:
+        """Bytes of each piece."""
+        return np.fromiter(map(len, self.pieces), np.int64, len(self))
+
+    @cached_property
+    def is_special(self) -> NDArray[np.bool_]:
+        flags = np.zeros(len(self), np.bool_)
+        flags[list(self.special)] = True
+        return flags
 
     def strings(self, ids: Iterable[int]) -> list[str]:
         """Vocabulary strings of a sequence.
@@ -90,7 +104,8 @@ def vocabulary(tokenizer: Any) -> Vocabulary:
         marker=marker,
         tokens=listed,
         pieces=[
-            token.encode() if i in added else piece_of(token, kind) for i, token in enumerate(listed)
+            token.encode() if i in added else piece_of(token, kind)
+            for i, token in enumerate(listed)
         ],
         roles=roles,
         special=frozenset(marked | set(roles.values())),
