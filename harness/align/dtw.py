@@ -38,6 +38,7 @@ from harness.errors import BadData, MissingExtra
 
 Variant = Literal["fusellm", "fusechat_v1", "fusechat_v2"]
 Ints = NDArray[np.int64]
+Strings = Sequence[str] | NDArray[np.object_]
 
 _CHUNK = 64  # diagonals whose costs are looked up together: they fit a core's cache
 
@@ -93,11 +94,11 @@ def cost_table(
     variant: Variant,
 ) -> NDArray[Any]:
     """c of every pair: (len(source), len(base)), int32, float64 for fusechat_v1."""
-    b, a = bare(base, base_marker), bare(source, source_marker)
+    b, a = swap_marker(base, base_marker, ""), swap_marker(source, source_marker, "")
     table = levenshtein_table(a, b)
     if variant == "fusechat_v1":
         # A contained string is a subsequence, whose distance is the difference of lengths.
-        gaps = np.abs(np.subtract.outer(lengths(a), lengths(b)))
+        gaps = np.abs(np.subtract.outer([len(x) for x in a], [len(y) for y in b]))
         pairs = np.argwhere(table == gaps)
         inside = pairs[[a[i] in b[j] or b[j] in a[i] for i, j in pairs.tolist()]]
         scaled = table.astype(np.float64)
@@ -105,22 +106,13 @@ def cost_table(
         return scaled
     if variant == "fusechat_v2":
         marked = swap_marker(source, source_marker, base_marker)
-        empty_a, empty_b = np.flatnonzero(lengths(a) == 0), np.flatnonzero(lengths(b) == 0)
+        empty_a, empty_b = ([i for i, x in enumerate(side) if not x] for side in (a, b))
         table[empty_a] = levenshtein_table([marked[i] for i in empty_a], base)
         table[:, empty_b] = levenshtein_table(marked, [base[j] for j in empty_b])
     return table
 
 
-def bare(tokens: Sequence[str], marker: str) -> list[str]:
-    """Tokens without any marker."""
-    return [token.replace(marker, "") for token in tokens] if marker else list(tokens)
-
-
-def lengths(tokens: Sequence[str]) -> Ints:
-    return np.fromiter(map(len, tokens), np.int64, len(tokens))
-
-
-def levenshtein_table(a: Sequence[str], b: Sequence[str]) -> NDArray[np.int32]:
+def levenshtein_table(a: Strings, b: Strings) -> NDArray[np.int32]:
     try:
         from rapidfuzz.distance import Levenshtein
         from rapidfuzz.process import cdist

@@ -1,20 +1,19 @@
-"""The transfer of predictions as FuseLLM and FuseChat released it, step by step.
+"""The transfer of predictions as FuseLLM and FuseChat released it, list by list.
 
-Kept for comparisons with published numbers; `harness.align.transfer` is what methods use. A row of
-top-k logits of the source becomes, at each base position, lists of logits and base ids of 0 to k
-entries. With S the source positions aligned to a base position (`Warp.base_to_source`), the
-position's prediction is that of one source position, or one token with logit 1.0, or nothing.
+For comparisons with published numbers; methods use `harness.align.transfer`. With S the source
+positions aligned to a base position (`Warp.base_to_source`), its prediction is the one of a source
+position, or one token with logit 1.0, or nothing:
 
-                     FuseLLM                      FuseChat v1               FuseChat v2
-    |S| = 1, taken   strings equal, or soft:      the base's string lies    one string ends with
-    where            mapped onto the base's       inside the source's       the other
-    |S| > 1          never                        with counts: see `_among_several`
-    the one token    the position's own           the position's own        the next one
-    source tokens    hard: same string            same string, else         same string, else
-    become           soft: same, else mapped      mapped                    mapped
+                     FuseLLM                     FuseChat v1               FuseChat v2
+    |S| = 1, taken   strings equal, or soft:     the base's string lies    one string ends with
+    where            mapped onto the base's      inside the source's       the other
+    |S| > 1          never                       given counts, see `_among_several`
+    the one token    the position's own          the position's own        the next one
+    source tokens    hard: the same string       the same string, else what they are mapped to
+    become           soft: what they are mapped to
 
-Of two source tokens that reach one base id the first counts. Strings are vocabulary strings, for
-FuseChat v2 what single ids decode to; the source's have the base's marker.
+Of source tokens that reach one base id the first counts. Strings are vocabulary strings, for v2
+those that single ids decode to, with the base's marker in place of the source's.
 """
 
 from __future__ import annotations
@@ -27,8 +26,8 @@ import numpy as np
 
 from harness.align.tokens import Vocabulary, swap_marker
 
-Step = dict[int, float]  # base id: logit, in the order of the stored lists
-Rows = tuple[list[list[float]], list[list[int]]]
+Step = dict[int, float]  # base id: logit, in the order of the lists
+Rows = tuple[list[list[float]], list[list[int]]]  # logits, base ids
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,15 +40,20 @@ class Stored:
     indices: Sequence[Sequence[int]]
     base_to_source: Sequence[Sequence[int]]
 
+    def moved(self, place: int, counterpart: Callable[[int], int | None]) -> Step:
+        """The prediction of a source position in base ids."""
+        step: Step = {}
+        for logit, i in zip(self.logits[place], self.indices[place]):
+            target = counterpart(i)
+            if target is not None:
+                step.setdefault(target, logit)
+        return step
+
 
 def fusellm_steps(
     document: Stored, base: Vocabulary, source: Vocabulary, mapping: Mapping[str, str] | None = None
 ) -> Rows:
-    """FuseLLM: hard (EM), or soft (MinED) given the source string -> base string mapping.
-
-    Keys of the mapping have the base's marker. A first source token of a byte-level vocabulary
-    counts as the base's with its word-start marker.
-    """
+    """FuseLLM: hard (EM), or soft (MinED) by source strings, marker swapped, to base strings."""
     keys = swap_marker(source.tokens, source.marker, base.marker)
     known = {token: i for i, token in enumerate(base.tokens)}
 
@@ -61,11 +65,12 @@ def fusellm_steps(
         token, step = base.tokens[own], {own: 1.0}
         if len(aligned) == 1:
             key = keys[document.source_ids[aligned[0]]]
+            # Byte-level tokenizers put no space before a text.
             starts = token.startswith(base.marker) and not key.startswith(base.marker)
             if source.kind == "byte_level" and j == 0 and starts:
                 key = base.marker + key
             if token in (key, (mapping or {}).get(key)):
-                step = _moved(document, aligned[0], counterpart)
+                step = document.moved(aligned[0], counterpart)
         found.append(step)
     return _lists(found)
 
@@ -83,9 +88,8 @@ def fusechat_steps(
     """FuseChat: `mapping` from `statistics_mapping`, or None for hard (EM, v2).
 
     Args:
-        strings: what single ids decode to (base, source), for v2.
-        counts: `pair_counts`; without them a base token with several source tokens is never
-            transferred. v2 looks only whether there are any.
+        strings: for v2, what single ids decode to, (base, source).
+        counts: `pair_counts`; v2 looks only whether there are any.
     """
     keys = swap_marker(source.tokens, source.marker, base.marker)
     known = {token: i for i, token in enumerate(base.tokens)}
@@ -107,18 +111,20 @@ def fusechat_steps(
     for own, after, aligned in zip(document.base_ids, following, document.base_to_source):
         text = base_strings[own]
         texts = [source_strings[document.source_ids[i]] for i in aligned]
-        step: Step | None = None
+        chosen: list[int] | None = None
         if len(aligned) == 1:
-            if fits(text, texts[0]):
-                step = _moved(document, aligned[0], counterpart)
+            chosen = [0] if fits(text, texts[0]) else None
         elif counts is not None:
-            texts = [t.replace(base.marker, "") for t in texts]
-            chosen = _among_several(text.replace(base.marker, ""), texts, fits, version)
-            if chosen is not None:
-                places = [aligned[c] for c in chosen]
-                n = [counts[own, document.source_ids[i]] for i in places]
-                step = _mixed([_moved(document, i, counterpart) for i in places], n)
-        found.append({after if version == "v2" else own: 1.0} if step is None else step)
+            text, *texts = swap_marker([text, *texts], base.marker, "")
+            chosen = _among_several(text, texts, fits, version)
+        step = {after if version == "v2" else own: 1.0}
+        if chosen is not None:
+            places = [aligned[c] for c in chosen]
+            step = _mixed(
+                [document.moved(i, counterpart) for i in places],
+                [counts[own, document.source_ids[i]] for i in places] if len(places) > 1 else [],
+            )
+        found.append(step)
     return _lists(found)
 
 
@@ -127,9 +133,9 @@ def _among_several(
 ) -> list[int] | None:
     """Which of several source pieces give the prediction; [] for an empty one, None for none.
 
-    The first piece that fits; else, if pieces in their order spell the text (others are passed
-    over), v2 takes the last of them, v1 all, see `_mixed`. In v2 the position stays empty where
-    no piece was met and the joined pieces fit.
+    The first that fits. Else, if pieces in their order spell the text (others are passed over), in
+    v2 the last of them, in v1 all, see `_mixed`. Else v2 leaves the position empty where no piece
+    was met and all of them joined fit.
     """
     for place, piece in enumerate(texts):
         if fits(text, piece):
@@ -154,15 +160,6 @@ def _mixed(steps: Sequence[Step], counts: Sequence[float]) -> Step:
         for i, logit in step.items():
             found[i] = max(found.get(i, -np.inf), float(logit * weight))
     return found
-
-
-def _moved(document: Stored, place: int, counterpart: Callable[[int], int | None]) -> Step:
-    step: Step = {}
-    for logit, i in zip(document.logits[place], document.indices[place]):
-        target = counterpart(i)
-        if target is not None:
-            step.setdefault(target, logit)
-    return step
 
 
 def _lists(steps: Sequence[Step]) -> Rows:

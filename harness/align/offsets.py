@@ -35,7 +35,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.align.dtw import Ints, dtw
-from harness.align.tokens import Vocabulary
+from harness.align.tokens import Vocabulary, check_ids
 
 Flags = NDArray[np.bool_]
 
@@ -107,9 +107,7 @@ def ends_in(
     Raises:
         BadData: an id is outside the vocabulary.
     """
-    numbers = np.asarray(ids, np.int64)
-    if len(numbers) and not 0 <= numbers.min() <= numbers.max() < len(vocabulary):
-        vocabulary.strings(numbers.tolist())  # says what is wrong
+    numbers = check_ids(ids, len(vocabulary), vocabulary.name)
     pieces = list(map(vocabulary.pieces.__getitem__, numbers.tolist()))
     sizes = vocabulary.sizes[numbers]
     spelled, written = b"".join(pieces), text.encode("utf-8", "surrogatepass")

@@ -8,28 +8,23 @@ from itertools import groupby
 
 import numpy as np
 
-from harness.align.offsets import EXACT, RELATIONS, UNMATCHED, Alignment, Reading
+from harness.align.offsets import EXACT, RELATIONS, Alignment, Reading
 from harness.errors import BadData
 from harness.records import Record
+
+Block = tuple[str, tuple[str, ...], tuple[str, ...]]
 
 _LOOKED_AT = 100  # documents that examples are taken from
 
 
-class AlignmentExample(Record):
-    """The tokens of one block, in both vocabularies' strings."""
-
-    relation: str
-    base: tuple[str, ...]
-    source: tuple[str, ...]
-
-
 class AlignmentReport(Record):
-    """Shares of base positions; the five relations sum to 1. See `harness.align.offsets`.
+    """Shares of base positions; the five relations (see `harness.align.offsets`) sum to 1.
 
     Attributes:
         transferable: positions that take a prediction over.
         dtw: documents that had to be aligned by spelling.
-        examples: blocks of each relation but the exact one, the most frequent ones first.
+        examples: (relation, base tokens, source tokens) of blocks that are not exact, the most
+            frequent of each relation.
     """
 
     base: str
@@ -43,7 +38,7 @@ class AlignmentReport(Record):
     unmatched: float
     transferable: float
     dtw: int
-    examples: tuple[AlignmentExample, ...] = ()
+    examples: tuple[Block, ...] = ()
 
 
 def alignment_report(
@@ -56,7 +51,7 @@ def alignment_report(
     """
     counts = np.zeros(len(RELATIONS), np.int64)
     documents = transferable = dtw = 0
-    blocks: Counter[AlignmentExample] = Counter()
+    blocks: Counter[Block] = Counter()
     names = ("", "")
     for base, source, alignment in aligned:
         names = (base.vocabulary.name, source.vocabulary.name)
@@ -69,10 +64,7 @@ def alignment_report(
     positions = int(counts.sum())
     if not positions:
         raise BadData(f"nothing to report on: no base token in {documents} documents")
-    shown: list[AlignmentExample] = []
-    for relation in RELATIONS:
-        ranked = [block for block, _ in blocks.most_common() if block.relation == relation]
-        shown += ranked[:examples]
+    ranked = [block for block, _ in blocks.most_common()]
     return AlignmentReport(
         base=names[0],
         source=names[1],
@@ -81,24 +73,21 @@ def alignment_report(
         **{name: int(n) / positions for name, n in zip(RELATIONS, counts)},
         transferable=transferable / positions,
         dtw=dtw,
-        examples=tuple(shown),
+        examples=tuple(
+            block for name in RELATIONS for block in [b for b in ranked if b[0] == name][:examples]
+        ),
     )
 
 
-def _blocks(base: Reading, source: Reading, alignment: Alignment) -> Iterator[AlignmentExample]:
-    first, last = alignment.first.tolist(), alignment.last.tolist()
-    relations = alignment.relation.tolist()
-    shown = [j for j, relation in enumerate(relations) if relation != EXACT]
-    # A block is known by its last source position, an unmatched token is one of its own.
-    for _, group in groupby(shown, key=lambda j: last[j] if last[j] >= 0 else -1 - j):
+def _blocks(base: Reading, source: Reading, alignment: Alignment) -> Iterator[Block]:
+    last = alignment.last.tolist()
+    shown = np.flatnonzero(alignment.relation != EXACT).tolist()
+    # A block is known by its last source position; an unmatched token is one of its own.
+    for end, group in groupby(shown, key=lambda j: last[j] if last[j] >= 0 else -1 - j):
         places = list(group)
-        theirs = (
-            []
-            if relations[places[0]] == UNMATCHED
-            else range(first[places[0]], last[places[0]] + 1)
-        )
-        yield AlignmentExample(
-            relation=RELATIONS[relations[places[0]]],
-            base=tuple(base.vocabulary.strings(base.ids[places].tolist())),
-            source=tuple(source.vocabulary.strings(source.ids[list(theirs)].tolist())),
+        theirs = source.ids[alignment.first[places[0]] : end + 1] if end >= 0 else source.ids[:0]
+        yield (
+            RELATIONS[alignment.relation[places[0]]],
+            tuple(base.vocabulary.strings(base.ids[places])),
+            tuple(source.vocabulary.strings(theirs)),
         )

@@ -21,7 +21,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from harness.errors import BadData
 
@@ -67,19 +67,23 @@ class Vocabulary:
         flags[list(self.special)] = True
         return flags
 
-    def strings(self, ids: Iterable[int]) -> list[str]:
-        """Vocabulary strings of a sequence.
+    def strings(self, ids: ArrayLike) -> list[str]:
+        return [self.tokens[i] for i in check_ids(ids, len(self), self.name).tolist()]
 
-        Raises:
-            BadData: an id is outside the vocabulary.
-        """
-        found = list(ids)
-        if found and not 0 <= min(found) <= max(found) < len(self):
-            raise BadData(
-                f"token ids reach from {min(found)} to {max(found)}, but {self.name} has "
-                f"{len(self)} tokens; was the text read with another tokenizer?"
-            )
-        return [self.tokens[i] for i in found]
+
+def check_ids(ids: ArrayLike, size: int, name: str) -> NDArray[np.int64]:
+    """Token ids as an array.
+
+    Raises:
+        BadData: an id is outside a vocabulary of `size` tokens.
+    """
+    found = np.asarray(ids, np.int64)
+    if len(found) and not 0 <= found.min() <= found.max() < size:
+        raise BadData(
+            f"token ids reach from {found.min()} to {found.max()}, but {name} has {size} tokens; "
+            "was the text read with another tokenizer?"
+        )
+    return found
 
 
 def vocabulary(tokenizer: Any) -> Vocabulary:
@@ -91,7 +95,7 @@ def vocabulary(tokenizer: Any) -> Vocabulary:
     listed = [tokens.get(i, "") for i in range(size)]
     marker = marker_of(listed)
     kind = MARKERS.get(marker, "plain")
-    roles = {}
+    roles: dict[str, int] = {}
     for role, stand_in in zip(ROLES, ("cls", "sep", *ROLES[2:])):
         for name in (role, stand_in):
             found = getattr(tokenizer, f"{name}_token_id", None)
@@ -139,7 +143,7 @@ def piece_of(token: str, kind: Kind) -> bytes:
         found = _BYTE_TOKEN.fullmatch(token)
         return bytes([int(found[1], 16)]) if found else token.replace("▁", " ").encode()
     if kind == "wordpiece" and token:
-        return token[2:].encode() if token.startswith("##") else f" {token}".encode()
+        return token[2:].encode() if token[:2] == "##" != token else f" {token}".encode()
     return token.encode()
 
 
