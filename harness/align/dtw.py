@@ -40,7 +40,7 @@ Variant = Literal["fusellm", "fusechat_v1", "fusechat_v2"]
 Ints = NDArray[np.int64]
 Strings = Sequence[str] | NDArray[np.object_]
 
-_CHUNK = 64  # diagonals whose costs are looked up together: they fit a core's cache
+_CHUNK = 64  # diagonals whose costs are copied together, so that they fit a core's cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,26 +152,24 @@ def _sums(table: NDArray[Any], rows: NDArray[np.intp], columns: NDArray[np.intp]
     """D sheared, (n + m, m + 1): cell (i, j) stands at [i + j + 1, j + 1], its anti-diagonal in a
     row; whatever is outside of D is too large to be chosen."""
     n, m = len(rows), len(columns)
-    wide = table[:, columns]
-    large = np.inf if wide.dtype.kind == "f" else np.iinfo(wide.dtype).max // 2
-    sums = np.full((n + m, m + 1), large, wide.dtype)
-    sums[1, 1] = wide[rows[0], 0]
-    # Places in `wide` of a diagonal's cells (d - j, j): the rows backwards, plus the column.
-    backwards = np.zeros(n + 2 * m, np.intp)
-    backwards[m : m + n] = rows[::-1] * m
-    step = backwards.itemsize
-    places = as_strided(backwards[m + n - 1 :], (n + m - 1, m), (-step, step))
-    numbers = np.arange(m)
+    # Room around the costs, for what a chunk of diagonals covers beyond the first and last row.
+    costs = np.zeros((n + 2 * _CHUNK, m), table.dtype)
+    costs[_CHUNK : _CHUNK + n] = table[:, columns][rows]
+    large = np.inf if costs.dtype.kind == "f" else np.iinfo(costs.dtype).max // 2
+    sums = np.full((n + m, m + 1), large, costs.dtype)
+    sums[1, 1] = costs[_CHUNK, 0]
+    down, right = costs.strides
     for d in range(1, n + m - 1, _CHUNK):
         e = min(d + _CHUNK, n + m - 1)
         lo, hi = max(0, d - n + 1), min(m, e)
-        costs = wide.ravel().take(places[d:e, lo:hi] + numbers[lo:hi])
+        corner = costs[_CHUNK + d - lo :, lo:]
+        diagonals = as_strided(corner, (e - d, hi - lo), (down, right - down)).copy()
         for above, left, diagonal, cells, cost in zip(
             sums[d:e, lo + 1 : hi + 1],
             sums[d:e, lo:hi],
             sums[d - 1 : e - 1, lo:hi],
             sums[d + 1 : e + 1, lo + 1 : hi + 1],
-            costs,
+            diagonals,
         ):
             np.minimum(above, left, out=cells)
             np.minimum(cells, diagonal, out=cells)

@@ -128,8 +128,10 @@ def ends_in(
         total = sizes.cumsum()
         ends = ends[anchor] - (total[anchor] - total)
         for i in np.flatnonzero(shared).tolist():
-            # A space may be the tokenizer's own; all else must be what the text has there.
-            if ends[i] < 0 or not written.endswith(pieces[i].lstrip(b" "), 0, int(ends[i])):
+            # It must be what the text has there, but for a space that the tokenizer put in front.
+            own, end = pieces[i].lstrip(b" "), int(ends[i])
+            added = end - len(own) == starts[i] and written.endswith(own, 0, end)
+            if end < 0 or not (added or written.endswith(pieces[i], 0, end)):
                 ends[i] = -1
     return ends
 
