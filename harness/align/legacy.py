@@ -24,7 +24,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from harness.align.tokens import Vocabulary, swap_marker
+from harness.align.tokens import Vocabulary, check_ids, swap_marker
 
 Step = dict[int, float]  # base id: logit, in the order of the lists
 Rows = tuple[list[list[float]], list[list[int]]]  # logits, base ids
@@ -53,9 +53,12 @@ class Stored:
 def fusellm_steps(
     document: Stored, base: Vocabulary, source: Vocabulary, mapping: Mapping[str, str] | None = None
 ) -> Rows:
-    """FuseLLM: hard (EM), or soft (MinED) by source strings, marker swapped, to base strings."""
-    keys = swap_marker(source.tokens, source.marker, base.marker)
-    known = {token: i for i, token in enumerate(base.tokens)}
+    """FuseLLM: hard (EM), or soft (MinED) by source strings, marker swapped, to base strings.
+
+    Raises:
+        BadData: stored ids beyond the source's vocabulary; the same below.
+    """
+    keys, known = _strings(document, base, source)
 
     def counterpart(i: int) -> int | None:
         return known.get(keys[i] if mapping is None else mapping.get(keys[i], ""))
@@ -91,13 +94,13 @@ def fusechat_steps(
         strings: for v2, what single ids decode to, (base, source).
         counts: `pair_counts`; v2 looks only whether there are any.
     """
-    keys = swap_marker(source.tokens, source.marker, base.marker)
-    known = {token: i for i, token in enumerate(base.tokens)}
+    keys, known = _strings(document, base, source)
     base_strings, source_strings = strings or (base.tokens, source.tokens)
     source_strings = swap_marker(source_strings, source.marker, base.marker)
 
     def counterpart(i: int) -> int | None:
-        return known.get(keys[i], None if mapping is None else int(mapping[i]))
+        target = known.get(keys[i], -1 if mapping is None else int(mapping[i]))
+        return target if target >= 0 else None
 
     def fits(ours: str, theirs: str) -> bool:
         if mapping is None:
@@ -126,6 +129,16 @@ def fusechat_steps(
             )
         found.append(step)
     return _lists(found)
+
+
+def _strings(
+    document: Stored, base: Vocabulary, source: Vocabulary
+) -> tuple[list[str], dict[str, int]]:
+    """The source's strings with the base's marker, and ids of the base's."""
+    for row in document.indices:
+        check_ids(row, len(source), source.name)
+    keys = swap_marker(source.tokens, source.marker, base.marker)
+    return keys, {token: i for i, token in enumerate(base.tokens) if token}
 
 
 def _among_several(

@@ -13,10 +13,11 @@ same byte (`Alignment.step`). The ends that both sequences have cut them into bl
 Special tokens that stand for no text, a leading bos and a final eos, are aligned by that role. All
 is linear in the number of tokens and characters.
 
-Where a token ends: if the pieces of all tokens, written one after another, are the text (with or
-without a space in front), at the sum of their lengths. Else, where the tokenizer normalised the
-text, at the offset that a fast tokenizer gives; tokens that share a character are told apart by
-the bytes they stand for, as far as these add up, and otherwise have no end of their own.
+Where a token ends: if the tokens' pieces spell the text, or its beginning where it was cut (a space
+in front may be the tokenizer's own), at the sum of their lengths. Else, where the tokenizer
+normalised the text, at the offset that a fast tokenizer gives; of tokens that share a character
+those before the last end where their bytes say so, if the text has these bytes there, and else
+nowhere of their own.
 
 A tokenizer that neither spells the text nor gives offsets is aligned by `harness.align.dtw`: the
 log says so once, and `Alignment.mode` is "dtw". A block of that path is trusted where both sides'
@@ -111,8 +112,9 @@ def ends_in(
     pieces = list(map(vocabulary.pieces.__getitem__, numbers.tolist()))
     sizes = vocabulary.sizes[numbers]
     spelled, written = b"".join(pieces), text.encode("utf-8", "surrogatepass")
-    if spelled == written or spelled == b" " + written:
-        return sizes.cumsum() - (len(spelled) - len(written))
+    for space in (b"", b" "):
+        if (space + written).startswith(spelled):
+            return sizes.cumsum() - len(space)
     if offsets is None:
         return None
     # Bytes before each character.

@@ -70,16 +70,7 @@ def transfer(
     Raises:
         BadData: shapes that do not fit, ids beyond the vocabulary, a log-probability that is NaN.
     """
-    if logps.shape != ids.shape or logps.ndim != 2 or len(step) != len(base_ids):
-        raise BadData(
-            f"log-probabilities {logps.shape} and ids {ids.shape} must be one (positions, k); "
-            f"{len(step)} steps and {len(base_ids)} base ids must be equally many"
-        )
-    if step.max(initial=-1) >= len(ids):
-        raise BadData(
-            f"the alignment reaches source position {step.max()}, but predictions are stored for "
-            f"{len(ids)}; was the source's text cut?"
-        )
+    _check_shapes(logps, ids, step, base_ids)
     rows = np.flatnonzero(step >= 0)
     values, tokens = np.asarray(logps[step[rows]], np.float64), ids[step[rows]]
     bad = np.flatnonzero(np.isnan(values).any(1))
@@ -111,6 +102,19 @@ def transfer(
         alone = np.flatnonzero(step[: len(step) - ahead] < 0)
         found.ids[alone, 0], found.logps[alone, 0] = base_ids[alone + ahead], 0.0
     return found
+
+
+def _check_shapes(logps: NDArray[np.floating], ids: Ints, step: Ints, base_ids: Ints) -> None:
+    if logps.shape != ids.shape or logps.ndim != 2 or len(step) != len(base_ids):
+        raise BadData(
+            f"log-probabilities {logps.shape} and ids {ids.shape} must be one (positions, k); "
+            f"{len(step)} steps and {len(base_ids)} base ids must be equally many"
+        )
+    if step.max(initial=-1) >= len(ids):
+        raise BadData(
+            f"the alignment reaches source position {step.max()}, but predictions are stored for "
+            f"{len(ids)}; was the source's text cut?"
+        )
 
 
 def _merged(

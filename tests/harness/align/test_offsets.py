@@ -275,6 +275,13 @@ def test_slow_tokenizers_that_spell_the_text_are_exact() -> None:
     assert found.ends.tolist() == [1, 2, 3, 4]
 
 
+def test_a_text_that_was_cut_keeps_its_ends() -> None:
+    whole = read(*nano("target"), "some words, cut")
+    kept = ends_in("some words, cut", whole.vocabulary, whole.ids[:4], None)
+    assert kept is not None
+    assert kept.tolist() == whole.ends[:4].tolist()
+
+
 def test_empty_documents_by_dtw() -> None:
     one, nothing = reading(["a"]), reading([])
     blind = Reading(nothing.ids, None, nothing.vocabulary)

@@ -20,6 +20,7 @@ from harness.align.tokens import Vocabulary, decoded, swap_marker
 from harness.align.transfer import transfer
 from harness.align.vocab import nearest_tokens
 from harness.errors import BadData
+from tests.tokenizers import nano
 
 Finder = Callable[[str], Path]
 
@@ -210,6 +211,24 @@ def test_ids_beyond_the_vocabulary() -> None:
     found = transfer(logps, ids, step, mapping, base, beyond_vocabulary="mask")
     assert found.ids.tolist() == [[2, -1]]
     assert found.lost[0] == pytest.approx(0.3)
+
+
+def test_ids_beyond_the_vocabulary_in_lists() -> None:
+    _, tokens = nano("target")
+    document = Stored([0], [0], [[1.0]], [[len(tokens)]], [[0]])
+    with pytest.raises(BadData, match="another tokenizer"):
+        fusellm_steps(document, tokens, tokens)
+    with pytest.raises(BadData, match="another tokenizer"):
+        fusechat_steps(document, tokens, tokens, None, version="v2")
+
+
+def test_a_token_that_was_never_aligned_is_dropped_from_lists() -> None:
+    base, source = nano("target")[1], nano("source_a")[1]
+    unmapped = next(i for i, token in enumerate(source.tokens) if token not in base.tokens)
+    own = next(i for i, token in enumerate(source.tokens) if token in base.tokens)
+    document = Stored([base.tokens.index(source.tokens[own])], [own], [[1.0]], [[unmapped]], [[0]])
+    mapping = [-1] * len(source)
+    assert fusechat_steps(document, base, source, mapping, version="v1") == ([[]], [[]])
 
 
 def test_input_that_does_not_fit_is_refused() -> None:
