@@ -187,6 +187,8 @@ OPERATION_MODULES = {
     "score_arena": "harness.judging.arena_scores",
     "score_mt_bench": "harness.judging.mt_bench_scores",
     "train_sft": "harness.train.sft",
+    "merge_models": "harness.merge.operations",
+    "merge_by_mergekit": "harness.merge.operations",
     "lm_eval_run": "harness.lm_eval.running",
     "score_lm_eval": "harness.lm_eval.scores",
     "classify_authors": "harness.personality.classifiers",
