@@ -121,34 +121,35 @@ def checkpoint_folder(path: Path) -> Path:
 
 
 def open_checkpoint(folder: Path) -> Checkpoint:
-    """A folder with config.json and safetensors, one file or several with an index.
+    """A folder with config.json and model.safetensors, or several files with an index.
 
     Raises:
         BadData: a part is missing, damaged or truncated, or the weights are pickled.
     """
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BadData(f"{folder}: not a checkpoint, no readable config.json ({error})") from None
-    files = sorted(folder.glob("*.safetensors"))
-    index: dict[str, str] = {}
-    if (folder / INDEX).is_file():
-        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"]
+    config, index = _json(folder / "config.json"), {}
+    files = [folder / "model.safetensors"]
+    if not files[0].is_file() and (folder / INDEX).is_file():
+        index = _json(folder / INDEX).get("weight_map", {})
         files = sorted({folder / name for name in index.values()})
-    elif len(files) > 1:
-        raise BadData(f"{folder}: {len(files)} safetensors files but no {INDEX}")
-    pickled = sorted(path.name for path in folder.iterdir() if path.suffix in (".bin", ".pt"))
-    if not files and pickled:
-        raise BadData(
-            f"{folder}: weights are pickled ({pickled[0]}), and unpickling can run any code; save "
-            "the model as safetensors (save_pretrained of current transformers does)"
-        )
-    if not files:
-        raise BadData(f"{folder}: no safetensors file")
+    elif not files[0].is_file():
+        pickled = [path.name for path in folder.iterdir() if path.suffix in (".bin", ".pt")]
+        reason = f"neither model.safetensors nor {INDEX}"
+        if pickled:
+            reason = f"weights are pickled ({pickled[0]}), and unpickling can run any code; save "
+            reason += "the model as safetensors (save_pretrained of current transformers does)"
+        raise BadData(f"{folder}: {reason}")
     tensors = {name: stored for file in files for name, stored in _header(file).items()}
     if lost := sorted(index.keys() - tensors.keys()):
         raise BadData(f'{folder}: tensor "{lost[0]}" is in {INDEX} but in none of its files')
     return Checkpoint(folder, config, tensors)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadData(f"{path} of a checkpoint cannot be read: {error}") from None
+    return found
 
 
 def _header(file: Path) -> dict[str, Stored]:

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import partial
 from importlib import metadata
 from math import prod
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import torch
@@ -76,13 +76,19 @@ def merge_checkpoints(
         writer = Writer(folder, layout, params.shard_gb * 1e9)
         stack.callback(writer.close)
         weights: Weights = {}
-        work = partial(_merge_group, writer, opened, params)
-        for made in _in_threads(work, _groups(stored, params)):
-            weights |= made
-            progress(len(weights), len(stored), "tensors")
+        lock = Lock()
+
+        def merge(group: Group) -> None:
+            for name, listed in _merge_group(writer, opened, params, group):
+                with lock:
+                    weights[name] = listed
+                    progress(len(weights), len(stored), "tensors")
+
+        _in_threads(merge, _groups(stored, params))
         writer.close()
         found = [future.result() for future in identities]
-        finish(folder, opened, found, params, weights, notes)
+        ordered = {name: weights[name] for name in stored}
+        finish(folder, opened, found, params, ordered, notes)
 
 
 def _as_written(stored: Stored, dtype: str) -> Stored:
@@ -102,7 +108,7 @@ def _groups(tensors: Mapping[str, Stored], params: MergeParams) -> list[Group]:
     return list(groups.items())
 
 
-def _in_threads(work: Callable[[Group], Weights], groups: Sequence[Group]) -> Iterator[Weights]:
+def _in_threads(work: Callable[[Group], None], groups: Sequence[Group]) -> None:
     """Apply `work` to groups in as many threads as torch has, each of which computes alone.
 
     Threads that share every small operation wait for each other, badly on a busy machine.
@@ -110,7 +116,7 @@ def _in_threads(work: Callable[[Group], Weights], groups: Sequence[Group]) -> It
     threads = torch.get_num_threads()
     pool = ThreadPoolExecutor(min(threads, _MOST_THREADS), "merge", torch.set_num_threads, (1,))
     try:
-        yield from pool.map(work, groups)
+        list(pool.map(work, groups))
     finally:
         pool.shutdown(cancel_futures=True)
         torch.set_num_threads(threads)
@@ -118,19 +124,18 @@ def _in_threads(work: Callable[[Group], Weights], groups: Sequence[Group]) -> It
 
 def _merge_group(
     writer: Writer, opened: Sequence[Checkpoint], params: MergeParams, group: Group
-) -> Weights:
-    """Merge and write the tensors of one group; their weights, None for those without."""
-    (base, *targets), (name, members) = opened, group
+) -> Iterator[tuple[str, list[float] | None]]:
+    """Merge and write the tensors of one group; yields name and weights, None without any."""
+    (base, *targets), (name, members), rule = opened, group, params.rule
     if base.tensors[members[0]].dtype not in DTYPES:
         writer.write(name, base.pieces(name))  # equal in all, `fit_together` says
-        return {name: None}
+        yield name, None
+        return
     tensors = {member: stacked(member, base, targets) for member in members}
-    rule, weights = params.rule, Weights()
     made = sce(tensors, rule) if isinstance(rule, SceSettings) else varm(tensors, rule, name)
     for member, listed, pieces in made:
         writer.write(member, pieces)
-        weights[member] = listed
-    return weights
+        yield member, listed
 
 
 def finish(
