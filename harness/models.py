@@ -36,6 +36,7 @@ _HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
 _MODEL_FILES = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "*.py")
 _NOT_MODEL = {
     "manifest.json",
+    "merge.json",
     "training_log.json",
     "trainer_state.json",
     "all_results.json",

@@ -189,6 +189,8 @@ OPERATION_MODULES = {
     "train_sft": "harness.train.sft",
     "make_teacher": "harness.train.fusion_training",
     "train_fusion": "harness.train.fusion_training",
+    "merge_models": "harness.merge.operations",
+    "merge_by_mergekit": "harness.merge.operations",
     "lm_eval_run": "harness.lm_eval.running",
     "score_lm_eval": "harness.lm_eval.scores",
     "classify_authors": "harness.personality.classifiers",
