@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 import subprocess
 import sys
@@ -82,13 +83,13 @@ def split_tests(script: str) -> tuple[str, ...]:
     ('x = f(1)\\nassert x == 1', 'assert f(2) == 4')
     """
     try:
-        ends = [n.end_lineno for n in ast.parse(script).body if isinstance(n, ast.Assert)]
+        body = ast.parse(script).body
+        found = {node.end_lineno or 0 for node in body if isinstance(node, ast.Assert)}
     except SyntaxError:
-        ends = []
-    lines = script.splitlines()
-    starts = [0, *ends[:-1]]
-    ends = [*ends[:-1], len(lines)]
-    return tuple("\n".join(lines[start:end]) for start, end in zip(starts, ends))
+        found = set()
+    lines, inner = script.split("\n"), sorted(found)[:-1]
+    spans = zip([0, *inner], [*inner, len(lines)])
+    return tuple("\n".join(lines[start:end]).rstrip() for start, end in spans)
 
 
 def check_code(
@@ -165,16 +166,15 @@ def _jailed(
     with tempfile.TemporaryDirectory(prefix="jail-", ignore_cleanup_errors=True) as root:
         home = HOME if how == "namespaces" else root
         request = {
+            "caller": os.getpid(),
             "isolation": how,
-            "code": code,
             "root": root,
             "paths": paths,
             "limits": limits.model_dump(),
         }
-        content = [json.dumps(part).encode() for part in (request, list(tests))]
         # Nothing of this environment goes in: it holds keys.
         process = subprocess.Popen(
-            [python, "-S", "-s", "-P", str(JAIL)],
+            [python, "-S", "-s", "-P", str(JAIL), json.dumps(request)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -192,10 +192,8 @@ def _jailed(
             },
         )
         try:
-            told, _ = process.communicate(
-                b"".join(len(part).to_bytes(4, "big") + part for part in content),
-                timeout=limits.wall_s + 30,
-            )
+            given = json.dumps({"code": code, "tests": list(tests)}).encode()
+            told, _ = process.communicate(given, timeout=limits.wall_s + 30)
             found: dict[str, Any] = json.loads(told)
         except (subprocess.TimeoutExpired, ValueError):
             found = {"stopped": "ended early", "passed": 0}

@@ -105,7 +105,7 @@ def choose(rule: Rule, candidates: Sequence[Candidate]) -> Choice:
     """Apply a rule to the candidates of one prompt.
 
     Raises:
-        BadData: a candidate without a finite reward where rewards decide.
+        BadData: a candidate without a reward where rewards decide.
     """
     right = [c for c in candidates if c.right] if rule.verified else list(candidates)
     wrong = [c for c in candidates if _wrong(rule, c)] if rule.verified else right
@@ -152,10 +152,10 @@ def _by_reward(candidate: Candidate) -> tuple[float, int]:
 
 def _check_rewards(candidates: Iterable[Candidate]) -> None:
     for found in candidates:
-        if found.rm_score is None or not math.isfinite(found.rm_score):
+        if found.rm_score is None:
             raise BadData(
                 f'prompt "{found.prompt_id}", sample {found.sample_index} of {found.source_model}: '
-                f"reward {found.rm_score}; expected a number: score its responses first"
+                "no reward; score its responses first"
             )
 
 

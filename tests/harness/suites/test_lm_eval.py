@@ -54,7 +54,9 @@ def score_params(suite: Suite, **settings: Any) -> Any:
 
 def test_what_counts_where_an_answer_has_no_letter_is_a_setting() -> None:
     task = "crucible_fusechat_mmlu_pro"
-    assert score_params(suites.LM_FUSECHAT3).headline[task] == "exact_match,three-stage"
+    assert score_params(suites.LM_FUSECHAT3).headline[task] == "exact_match,chosen"
+    released = score_params(suites.LM_FUSECHAT3, letters="released").headline
+    assert released[task] == "exact_match,three-stage"
     chosen = score_params(suites.LM_FUSECHAT3, unparsed="random").headline
     assert chosen[task] == "exact_match,three-stage-random"
     assert chosen["aime24"] == FUSECHAT3.headline["aime24"]
