@@ -186,7 +186,6 @@ def _jailed(
                 "TMPDIR": home,
                 "LANG": "C.UTF-8",
                 "PYTHONHASHSEED": "0",
-                "PYTHONDONTWRITEBYTECODE": "1",
                 "OMP_NUM_THREADS": "1",
                 "OPENBLAS_NUM_THREADS": "1",
             },

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import platform
 import resource
 import signal
 import struct
@@ -150,9 +149,9 @@ def _become_nobody(root: str, user: int) -> None:
 
 def _filter_calls(denied: dict[str, tuple[int, int]]) -> None:
     """Install a seccomp filter: the calls in `denied` fail, all others pass."""
-    machine = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}.get(platform.machine())
+    machine = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}.get(os.uname().machine)
     if machine is None:
-        raise OSError(f"no table of system calls for {platform.machine()}")
+        raise OSError(f"no table of system calls for {os.uname().machine}")
     column, architecture = machine
     program = [(0x20, 0, 0, 4), (0x15, 1, 0, architecture), (6, 0, 0, 0x80000000), (0x20, 0, 0, 0)]
     program += [(0x35, 0, 1, 0x40000000), (6, 0, 0, 0x50026)]  # x32: a second set of numbers

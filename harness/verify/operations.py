@@ -109,7 +109,7 @@ def verify_code(
 
 def _pool() -> ThreadPoolExecutor:
     """Threads that wait for child processes, one for each core."""
-    return ThreadPoolExecutor(len(os.sched_getaffinity(0)))
+    return ThreadPoolExecutor(os.cpu_count())
 
 
 def _checked(

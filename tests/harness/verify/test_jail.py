@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -250,12 +251,14 @@ def test_without_any_confinement_nothing_runs(monkeypatch: pytest.MonkeyPatch) -
         checking.isolation.cache_clear()
 
 
-def test_the_jail_ends_with_its_caller(apart: Jail) -> None:
+def test_the_jail_ends_with_its_caller(apart: Jail, tmp_path: Path) -> None:
     script = (
         "from harness.verify.code import Limits, _jailed\n"
         "_jailed('import time; time.sleep(60)', ['pass'], Limits(wall_s=8.7654321), 'namespaces')"
     )
-    caller = subprocess.Popen([sys.executable, "-c", script])
+    caller = subprocess.Popen(
+        [sys.executable, "-c", script], env={**os.environ, "TMPDIR": str(tmp_path)}
+    )
     while len(alive('8.7654321, "cpu')) < 3:  # supervisor, init, runner
         assert caller.poll() is None
     caller.kill()
