@@ -42,13 +42,18 @@ def test_answers(checker: MathChecker, gold: str, response: str, correct: bool |
     assert bool(found.reason) is (correct is not True)
 
 
-def test_endless_work_has_no_verdict_and_the_next_check_has_one() -> None:
-    with MathChecker(timeout_s=1) as checker:
-        checker.check("1", "\\boxed{1}")
+def test_endless_work_has_no_verdict_and_the_next_check_has_one(
+    checker: MathChecker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checker.check("1", "\\boxed{1}")
+    with monkeypatch.context() as patch:
+        patch.setattr(checker, "timeout_s", 0.5)
         found = checker.check("7", "\\boxed{9^{9^{9^{9^9}}}}")
-        assert (found.correct, found.reason) == (None, "no verdict within 1 s")
-        checker.timeout_s = 20
-        assert checker.check("7", "\\boxed{7}").correct
+    assert (found.correct, found.reason) == (None, "no verdict within 0.5 s")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    assert checker.check("7", "\\boxed{7}").correct
+    (child,) = checker._children
+    assert b"sk-secret" not in Path(f"/proc/{child.pid}/environ").read_bytes()
 
 
 def test_a_child_that_dies_is_replaced(checker: MathChecker) -> None:
@@ -73,11 +78,3 @@ def test_a_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(mathematics, "find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match=r"crucible-bench\[verify\]"):
         MathChecker()
-
-
-def test_no_secret_reaches_the_child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
-    with MathChecker(timeout_s=20) as checker:
-        checker.check("1", "1")
-        (child,) = checker._children
-        assert b"sk-secret" not in Path(f"/proc/{child.pid}/environ").read_bytes()
