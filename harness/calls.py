@@ -38,6 +38,7 @@ class CallSettings(Record):
         batch: send requests through the provider's batch interface (cheaper, within a day).
         vllm_python: interpreter that has vLLM; None takes $CRUCIBLE_VLLM_PYTHON, else this one.
         replicas: vLLM servers started side by side, one per GPU.
+        allow_code_execution: let stages run, confined, code that a model wrote; a recipe cannot.
     """
 
     responses: Path | None = None
@@ -52,6 +53,7 @@ class CallSettings(Record):
     batch: bool = False
     vllm_python: str | None = None
     replicas: int = Field(default=1, ge=1)
+    allow_code_execution: bool = False
 
 
 @dataclass

@@ -200,6 +200,10 @@ OPERATION_MODULES = {
     "decide_by_items": "harness.personality.interviews",
     "score_labels": "harness.personality.scores",
     "score_prompts": "harness.suites.per_prompt",
+    "verify_mathematics": "harness.verify.operations",
+    "verify_code": "harness.verify.operations",
+    "candidate_table": "harness.verify.candidates",
+    "select_training_rows": "harness.verify.selection",
 }
 
 # Group -> where its literal table stands ("module:attribute").

@@ -45,6 +45,7 @@ FLOORS = (
             "harness.nano",
             "harness.lm_eval",
             "harness.personality",
+            "harness.verify",
         ),
     ),
     (4, ("harness.suites", "harness.plan", "harness.run", "harness.testing")),

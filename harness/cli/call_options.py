@@ -56,6 +56,10 @@ OPTIONS: dict[str, Any] = {
     "replicas": Annotated[
         int, _option("--replicas", "vLLM servers side by side, one per GPU.", min=1)
     ],
+    "allow_code_execution": Annotated[
+        bool,
+        _option("--allow-code-execution", "Run code of models, confined, to check it by tests."),
+    ],
     "vllm_python": Annotated[
         str | None,
         _option("--vllm-python", "Interpreter that has vLLM (default: $CRUCIBLE_VLLM_PYTHON)."),

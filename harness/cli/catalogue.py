@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from typing import Annotated
 
 import typer
+
+from harness.errors import unknown
 
 # Extra -> the package whose presence shows that it is installed.
 EXTRA_PACKAGE = {
@@ -15,6 +18,7 @@ EXTRA_PACKAGE = {
     "lm-eval": "lm_eval",
     "merge": "mergekit",
     "ray": "ray",
+    "verify": "math_verify",
     "vllm": "vllm",
 }
 
@@ -31,9 +35,26 @@ def methods() -> None:
     _table("methods", ("method", "kind", "what it is", "paper", "needs"))
 
 
-def suites() -> None:
-    """List the benchmark suites."""
-    _table("suites", ("suite", "kind", "what it measures", "paper", "needs"))
+def suites(paper: Annotated[str, typer.Argument(help="A paper's list: fusechat3.")] = "") -> None:
+    """List the benchmark suites, or the benchmarks of a paper and what runs them here."""
+    if not paper:
+        _table("suites", ("suite", "kind", "what it measures", "paper", "needs"))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    from harness.lm_eval.catalogue import BENCHMARKS
+
+    if paper not in BENCHMARKS:
+        raise unknown("list of benchmarks", paper, BENCHMARKS, "crucible suites")
+    table = Table(box=None, pad_edge=False)
+    for heading in ("benchmark", "suite: task", "unit", "needs", "offline with"):
+        table.add_column(heading, overflow="fold")
+    for found in BENCHMARKS[paper]:
+        run_by = found.run_by or "not here"
+        offline = found.offline or "cannot be run"
+        table.add_row(found.name, run_by, found.unit, found.needs or "nothing more", offline)
+    Console().print(table)
 
 
 def models() -> None:

@@ -28,6 +28,23 @@ class TaskList:
         return tuple(self.headline)
 
 
+@dataclass(frozen=True)
+class Benchmark:
+    """One line of a paper's list of benchmarks.
+
+    Attributes:
+        run_by: our suite, with the task of it; "" where we cannot run it.
+        needs: beside a model.
+        offline: what has to be at hand to run it without a network; "" where that cannot be.
+    """
+
+    name: str
+    run_by: str
+    unit: str
+    needs: str
+    offline: str = "its data, as files or in the hub's cache"
+
+
 _COMMONSENSE = ("arc_easy", "arc_challenge", "boolq", "hellaswag", "openbookqa")
 
 FUSELLM = TaskList(
@@ -58,9 +75,9 @@ FUSECHAT3 = TaskList(
         "hendrycks_math": "exact_match,none",
         "crucible_amc23": "exact_match,none",
         "aime24": "exact_match,none",
-        "crucible_fusechat_mmlu_pro": "exact_match,three-stage",
-        "crucible_fusechat_mmlu_redux": "exact_match,three-stage",
-        "crucible_fusechat_gpqa_diamond": "exact_match,three-stage",
+        "crucible_fusechat_mmlu_pro": "exact_match,chosen",
+        "crucible_fusechat_mmlu_redux": "exact_match,chosen",
+        "crucible_fusechat_gpqa_diamond": "exact_match,chosen",
         "humaneval_instruct": "pass@1,create_test",
         "mbpp_instruct": "pass_at_1,extract_code",
     },
@@ -82,6 +99,30 @@ FUSECHAT3 = TaskList(
         "alignbench": "not in lm-eval: a Chinese benchmark with a judge",
     },
 )
+
+_OPTIONS = "lm_fusechat3: crucible_fusechat_"
+_JUDGED = "its data and a judge on this machine, or stored verdicts"
+_RUNS_CODE = "allow_code_execution"
+
+# Scores of one to ten and shares of one hundred stand side by side in the paper's averages.
+BENCHMARKS = {
+    "fusechat3": (
+        Benchmark("AlpacaEval-2", "alpaca_eval2", "%", "judge gpt-4-1106-preview", _JUDGED),
+        Benchmark("Arena-Hard", "arena_hard_v0.1", "%", "judge gpt-4-1106-preview", _JUDGED),
+        Benchmark("MT-Bench", "mt_bench", "1 to 10", "judge gpt-4-0125-preview", _JUDGED),
+        Benchmark("AlignBench v1.1", "", "1 to 10", "judge gpt-4 (undated), Chinese", ""),
+        Benchmark("GSM8K", "lm_fusechat3: gsm8k_cot_zeroshot", "%", ""),
+        Benchmark("MATH", "lm_fusechat3: hendrycks_math", "%", ""),
+        Benchmark("AMC 23", "lm_fusechat3: crucible_amc23", "%", "a file", "the file"),
+        Benchmark("LiveBench 0831", "", "%", "a runner of its own", ""),
+        Benchmark("MMLU-Pro", f"{_OPTIONS}mmlu_pro", "%", ""),
+        Benchmark("MMLU-redux", f"{_OPTIONS}mmlu_redux", "%", ""),
+        Benchmark("GPQA-Diamond", f"{_OPTIONS}gpqa_diamond", "%", "access to gated data"),
+        Benchmark("HumanEval", "lm_fusechat3: humaneval_instruct", "%", _RUNS_CODE),
+        Benchmark("MBPP", "lm_fusechat3: mbpp_instruct", "%", _RUNS_CODE),
+        Benchmark("LiveCodeBench", "", "%", "a runner of its own; 2024-06-30 onwards", ""),
+    )
+}
 
 NANO = TaskList(
     headline={

@@ -44,12 +44,15 @@ class FuseChat3Settings(LmEvalSettings):
     """Settings of the suite `lm_fusechat3`.
 
     Attributes:
-        unparsed: which score counts where an answer holds no letter: "wrong", or "random" as in
-            the original, a seeded draw among the options. Both are always there.
+        letters: which reading of answers with options counts, "chosen" or "released"; see
+            `harness.verify.letters`. All are always there.
+        unparsed: what an answer without a letter is: "wrong", or "random" as in the original
+            (and with its reading), a seeded draw among the options.
     """
 
     tasks: tuple[str, ...] = Field(default=FUSECHAT3.tasks, min_length=1)
     chat_template: bool = True
+    letters: Literal["chosen", "released"] = "chosen"
     unparsed: Literal["wrong", "random"] = "wrong"
 
 
@@ -85,12 +88,11 @@ def _plan(suite: str, listed: TaskList) -> Plan:
 
 
 def _headline(settings: LmEvalSettings, listed: TaskList) -> dict[str, str]:
-    if getattr(settings, "unparsed", "wrong") == "wrong":
+    if not isinstance(settings, FuseChat3Settings):
         return listed.headline
-    return {
-        task: f"{key}-random" if key.endswith("three-stage") else key
-        for task, key in listed.headline.items()
-    }
+    used = "chosen" if settings.letters == "chosen" else "three-stage"
+    used = "three-stage-random" if settings.unparsed == "random" else used
+    return {task: key.replace(",chosen", f",{used}") for task, key in listed.headline.items()}
 
 
 def _metrics(listed: TaskList) -> tuple[Metric, ...]:

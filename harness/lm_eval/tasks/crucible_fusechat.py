@@ -1,30 +1,23 @@
 """Prompt, documents and letter extraction of the crucible_fusechat_* tasks.
 
-FuseChat-3.0 (arXiv 2503.04222) asks for reasoning and a closing sentence, and reads the letter in
-three stages: behind "answer is", behind "answer:", else the last capital letter A to J that stands
-alone. Its mistakes are kept (the pronoun I is a letter, a lower-case letter is none), so that its
-numbers can be compared.
+FuseChat-3.0 (arXiv 2503.04222) asks for reasoning and a closing sentence. Three filters read the
+letter, and all are reported: "chosen" as an answer states it, "three-stage" as the original does,
+mistakes included, so that its numbers can be compared; see `harness.verify.letters`.
 
-Departure: an answer without a letter is wrong, where the original draws one of the options, the
-same one for every question with as many options. The filter "three-stage-random" draws, with a
-seed made of the question; both scores are reported.
+Departure: in both, an answer without a letter is wrong, where the original draws one of the
+options, the same one for every question with as many options. The filter "three-stage-random"
+draws, with a seed made of the question.
 """
 
 from __future__ import annotations
 
 import random
-import re
 from typing import Any
 
 from harness.hashing import seed_from
+from harness.verify.letters import LETTERS, chosen_letter, released_letter
 
-LETTERS = "ABCDEFGHIJ"
 NOTHING = "[invalid]"  # lm-eval's own word for "no match"
-_STAGES = (
-    re.compile(r"answer is \(?([A-J])"),
-    re.compile(r"[aA]nswer:\s*([A-J])"),
-    re.compile(r"\b([A-J])\b(?!.*\b[A-J]\b)", re.DOTALL),
-)
 _TASK = (
     "Here is a multiple-choice question. Answer a simple one briefly; work through a hard one in "
     "numbered steps. Close with exactly this sentence, the letter of your choice in the place of "
@@ -38,27 +31,20 @@ def prompt(doc: dict[str, Any]) -> str:
     return f"{_TASK}\n\nQuestion: {doc['question'].strip()}\n{options}"
 
 
-def extract(response: str) -> str | None:
-    """The letter that an answer chooses, or None.
-
-    >>> extract("So the answer is (H), not I.")
-    'H'
-    """
-    for pattern in _STAGES:
-        found = pattern.search(response)
-        if found:
-            return found[1]
-    return None
+def chosen_letters(responses: list[list[str]], docs: list[dict[str, Any]]) -> list[str]:
+    """Filter: the letter that each first response states."""
+    pairs = zip(responses, docs)
+    return [chosen_letter(each[0], len(doc["options"])) or NOTHING for each, doc in pairs]
 
 
 def letters_or_wrong(responses: list[list[str]], docs: list[dict[str, Any]]) -> list[str]:
-    """Filter: the letter of each first response."""
-    return [extract(each[0]) or NOTHING for each in responses]
+    """Filter: the letter of each first response, as the original reads it."""
+    return [released_letter(each[0]) or NOTHING for each in responses]
 
 
 def letters_or_random(responses: list[list[str]], docs: list[dict[str, Any]]) -> list[str]:
     """Filter: as above, a seeded draw among the options where there is no letter."""
-    return [extract(each[0]) or _drawn(doc) for each, doc in zip(responses, docs)]
+    return [released_letter(each[0]) or _drawn(doc) for each, doc in zip(responses, docs)]
 
 
 def _drawn(doc: dict[str, Any]) -> str:

@@ -44,19 +44,13 @@ def local(tmp_path: Path, name: str, rows: list[dict[str, Any]]) -> dict[str, An
     return {"tasks": (task,), "include": (), "data": {task: str(path)}}
 
 
-def test_letters_are_read_as_by_the_original(golden: Callable[[str], Path]) -> None:
-    cases = json.loads(golden("fusechat3/mc_answer_extraction.json").read_text())["cases"]
-    assert len(cases) == 68
-    for case in cases:
-        assert crucible_fusechat.extract(case["text"]) == case["extracted"], case["text"]
-
-
 def test_the_prompt_asks_for_the_closing_sentence() -> None:
     doc = {"question": " Which? ", "options": ["one", "two"]}
     prompt = crucible_fusechat.prompt(doc)
     assert '"The best answer is [letter]."' in prompt
     assert prompt.endswith("Question: Which?\nA. one\nB. two")
-    assert crucible_fusechat.extract("The best answer is [B].") == "B"
+    for read in (crucible_fusechat.chosen_letters, crucible_fusechat.letters_or_wrong):
+        assert read([["The best answer is [B]."]], [doc]) == ["B"]
 
 
 def test_an_answer_without_a_letter_is_wrong_or_drawn_by_question(
@@ -65,9 +59,10 @@ def test_an_answer_without_a_letter_is_wrong_or_drawn_by_question(
     outcome = run(stub(text="no idea"), **local(tmp_path, "mmlu_pro", PRO))
     by_filter = {
         name: [row for row in outcome.rows if row["filter"] == name]
-        for name in ("three-stage", "three-stage-random")
+        for name in ("chosen", "three-stage", "three-stage-random")
     }
-    assert [row["filtered"] for row in by_filter["three-stage"]] == [["[invalid]"]] * 4
+    for name in ("chosen", "three-stage"):
+        assert [row["filtered"] for row in by_filter[name]] == [["[invalid]"]] * 4
     drawn = [row["filtered"][0] for row in by_filter["three-stage-random"]]
     assert set(drawn) <= set("ABCDEFG")  # of seven options: "N/A" is none
     assert len(set(drawn)) > 1

@@ -10,7 +10,7 @@ import pytest
 from harness import registry
 from harness.checkpoints import load_causal_lm
 from harness.errors import BadRecord, EnvironmentProblem, UserError
-from harness.lm_eval.catalogue import FUSECHAT3, FUSELLM
+from harness.lm_eval.catalogue import BENCHMARKS, FUSECHAT3, FUSELLM
 from harness.models import model_identity
 from harness.plan import Plan
 from harness.records import Cell, parse
@@ -54,7 +54,9 @@ def score_params(suite: Suite, **settings: Any) -> Any:
 
 def test_what_counts_where_an_answer_has_no_letter_is_a_setting() -> None:
     task = "crucible_fusechat_mmlu_pro"
-    assert score_params(suites.LM_FUSECHAT3).headline[task] == "exact_match,three-stage"
+    assert score_params(suites.LM_FUSECHAT3).headline[task] == "exact_match,chosen"
+    released = score_params(suites.LM_FUSECHAT3, letters="released").headline
+    assert released[task] == "exact_match,three-stage"
     chosen = score_params(suites.LM_FUSECHAT3, unparsed="random").headline
     assert chosen[task] == "exact_match,three-stage-random"
     assert chosen["aime24"] == FUSECHAT3.headline["aime24"]
@@ -63,6 +65,16 @@ def test_what_counts_where_an_answer_has_no_letter_is_a_setting() -> None:
 def test_nano_scores_are_of_the_nano_scale_whatever_is_asked() -> None:
     assert score_params(suites.LM_NANO).scale == "nano"
     assert score_params(suites.LM_FUSELLM).scale == "paper"
+
+
+def test_the_papers_benchmarks_lead_to_suites_and_tasks_that_exist() -> None:
+    listed = BENCHMARKS["fusechat3"]
+    assert len(listed) == len({found.name for found in listed}) == 14
+    for found in listed:
+        suite, _, task = found.run_by.partition(": ")
+        assert suite in registry.entries("suites") or not found.run_by
+        assert task in FUSECHAT3.tasks or not task
+        assert found.run_by or (found.needs and not found.offline)
 
 
 def test_averages_are_of_listed_tasks() -> None:

@@ -1,0 +1,80 @@
+"""Mathematical answers against gold answers, the hostile ones too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("math_verify")
+
+from harness.errors import MissingExtra
+from harness.verify import mathematics
+from harness.verify.mathematics import MathChecker
+
+
+@pytest.fixture(scope="module")
+def checker() -> Iterator[MathChecker]:
+    with MathChecker(timeout_s=20) as made:
+        yield made
+
+
+@pytest.mark.parametrize(
+    ("gold", "response", "correct"),
+    [
+        ("\\frac{1}{2}", "so $x = 0.5$", True),
+        ("1/2", "The answer is \\boxed{\\frac{2}{4}}.", True),
+        ("x^2+2x+1", "\\boxed{(x+1)^2}", True),
+        ("\\{1,2\\}", "\\boxed{\\{2,1\\}}", True),
+        ("$5$", "\\boxed{4}", False),
+        ("12", "First 12, then \\boxed{13}.", False),
+        ("3", "I do not know", None),
+        ("", "\\boxed{3}", None),
+        ("7", "7\n\ud800", True),
+        ("10", "\\boxed{__import__('os').system('touch pwned')}", False),
+    ],
+)
+def test_answers(checker: MathChecker, gold: str, response: str, correct: bool | None) -> None:
+    found = checker.check(gold, response)
+    assert found.correct is correct
+    assert bool(found.reason) is (correct is not True)
+
+
+def test_endless_work_has_no_verdict_and_the_next_check_has_one(
+    checker: MathChecker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checker.check("1", "\\boxed{1}")
+    with monkeypatch.context() as patch:
+        patch.setattr(checker, "timeout_s", 0.5)
+        found = checker.check("7", "\\boxed{9^{9^{9^{9^9}}}}")
+    assert (found.correct, found.reason) == (None, "no verdict within 0.5 s")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    assert checker.check("7", "\\boxed{7}").correct
+    (child,) = checker._children
+    assert b"sk-secret" not in Path(f"/proc/{child.pid}/environ").read_bytes()
+
+
+def test_a_child_that_dies_is_replaced(checker: MathChecker) -> None:
+    checker.check("1", "1")
+    (child,) = checker._children
+    child.kill()
+    child.wait()
+    assert checker.check("1", "1").correct is None
+    assert checker.check("1", "1").correct
+
+
+def test_threads_do_not_mix_answers() -> None:
+    with MathChecker(timeout_s=30) as checker, ThreadPoolExecutor(2) as pool:
+        found = pool.map(lambda n: checker.check(str(n % 3), f"\\boxed{{{n}}}").correct, range(24))
+        assert list(found) == [n % 3 == n for n in range(24)]
+        children = set(checker._children)
+    assert len(children) <= 2
+    assert all(child.poll() is not None for child in children)
+
+
+def test_a_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mathematics, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtra, match=r"crucible-bench\[verify\]"):
+        MathChecker()
