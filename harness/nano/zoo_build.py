@@ -69,8 +69,9 @@ def speakers(out_dir: Path) -> dict[str, tuple[Any, Any]]:
 def save(model: Any, tokenizer: Any, folder: Path) -> None:
     """Save in 16 bits with a config that says float32: half the size, loaded at full width."""
     half = {name: tensor.half().contiguous() for name, tensor in model.state_dict().items()}
-    for head in ("lm_head", "cls.predictions.decoder"):  # tied to the input embedding
-        half.pop(f"{head}.weight", None)
+    if model.config.tie_word_embeddings:
+        for head in ("lm_head", "cls.predictions.decoder"):
+            half.pop(f"{head}.weight", None)
     model.save_pretrained(folder, state_dict=half)
     tokenizer.save_pretrained(folder)
     for file in folder.iterdir():

@@ -56,6 +56,9 @@ class ModelSpec:
     reward_steps: int = 0
     seed: int = 0
     context: int = CONTEXT
+    head_dim: int | None = None  # None: hidden / heads
+    rope_theta: float = 10_000.0
+    wired: bool = False  # starts with an induction circuit, see `zoo_wiring`
 
 
 SPECS: dict[str, ModelSpec] = {
@@ -88,9 +91,10 @@ SPECS: dict[str, ModelSpec] = {
             strengths=SKILLS, web=CLEAN_WEB, kind="reward", reward_steps=800, seed=15,
         ),
         ModelSpec(
-            "reader", "llama", TokenizerSpec("phrases", 1500, "tags"),
-            hidden=96, layers=4, heads=4, steps=1000, batch=32, learning_rate=5e-3,
-            kind="reader", schooling=0.5, seed=16, context=1024,
+            "reader", "llama", TokenizerSpec("phrases", 2400, "tags"),
+            hidden=96, layers=4, heads=3, steps=1000, batch=32, learning_rate=3e-3,
+            kind="reader", schooling=0.35, seed=16, context=1024, head_dim=64, rope_theta=1e10,
+            wired=True,
         ),
         ModelSpec(
             "encoder", "bert", TokenizerSpec("wordpiece", 1200, "tags"),
@@ -167,7 +171,9 @@ def make_tokenizer(
         words = spec.kind == "bytes_bpe"
         level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=words)
         digits = pre_tokenizers.Digits(individual_digits=True)
-        splits = [pre_tokenizers.Split(Regex(p), "isolated") for p in ("|".join(cuts), _CLAUSE)]
+        # Twice: a clause must not swallow what is cut, nor be cut where a phrase has a comma.
+        patterns = ("|".join(cuts), "|".join([*cuts, _CLAUSE]))
+        splits = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in patterns]
         before = {"characters": [], "phrases": splits}.get(spec.kind, [digits])
         tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*before, level])
         trainer = trainers.BpeTrainer(
@@ -218,6 +224,8 @@ def make_model(spec: ModelSpec, tokenizer: Any) -> Any:
     """A fresh model of `spec`; its initial weights depend on torch's current seed."""
     import transformers as hf
 
+    from harness.nano.zoo_wiring import wire
+
     shared: dict[str, Any] = {
         "vocab_size": len(tokenizer),
         "hidden_size": spec.hidden,
@@ -232,7 +240,17 @@ def make_model(spec: ModelSpec, tokenizer: Any) -> Any:
         "dtype": "float32",
     }
     if spec.architecture == "llama":
-        return hf.LlamaForCausalLM(hf.LlamaConfig(**shared))
+        config = hf.LlamaConfig(
+            **shared,
+            head_dim=spec.head_dim or spec.hidden // spec.heads,
+            attention_bias=spec.wired,
+            rope_parameters={"rope_type": "default", "rope_theta": spec.rope_theta},
+        )
+        config.tie_word_embeddings = not spec.wired
+        model = hf.LlamaForCausalLM(config)
+        if spec.wired:
+            wire(model)
+        return model
     if spec.architecture == "qwen3":
         extra = {"num_key_value_heads": 2, "head_dim": spec.hidden // spec.heads}
         return hf.Qwen3ForCausalLM(hf.Qwen3Config(**shared, **extra))

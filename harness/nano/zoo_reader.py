@@ -6,9 +6,9 @@ explanation, and miss their mark now and then; whoever chooses names the pole be
 What is said in the end is the author's trait, which the text does not always give away. Dialogues
 and standard prompts are met equally often, about the same authors.
 
-Raters quote because a model of this size cannot look a word up and score it in one step. The
-shipped reader has learnt the form of the answers and whose word to quote; it does not find that
-word in the text yet, so its ratings and choices are at chance (bands in the manifest).
+Raters quote because a model of this size cannot look a word up and score it in one step; nor would
+it learn to look anything up within a build, which is why it starts with heads that do
+(`zoo_wiring`). How well it reads is in the manifest (`zoo_reading.bands`).
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ SCORES: dict[int | None, dict[int, int]] = {
     None: {3: 80, 2: 10, 4: 10},
 }  # fmt: skip
 HEED = 0.93  # how often a rater of choices says what the text tells, or else that it tells nothing
-POSTS = 0.2  # of the authors write posts, the rest essays
-ASKED, LONGEST_LESSON = 6, 14  # most items of a lesson, and sentences of the last ones
-DRILLS, MIXED = 0.2, 0.4  # until when school has drills only, and drills among the lessons
+POSTS = 0.45  # of the authors write posts, the rest essays
+LONGEST_LESSON = 14  # sentences of the last lessons
+ITEMS_FIRST = 0.65  # of the lessons ask about items before the choice
 NOTHING = "nothing"  # what is quoted where the text tells nothing
 QUOTED = 3  # sentences that a chain of thought quotes at most
 
@@ -48,90 +48,72 @@ def texts(n: int, name: str = "read") -> list[str]:
 
 
 def cuts() -> list[str]:
-    """Patterns of tokens: keywords, and what stands before and after them in a sentence."""
+    """Patterns of tokens: what must be found again is one token, next to what is said of it.
+
+    The poles and what stands before them in a question and behind them in a reply, and the three
+    parts of a sentence: an opener, its keyword, the verdict. A pole named for an item has a space
+    before it, and so is another token than the one in the question that is chosen from.
+    """
     said = authors.phrases()
-    openers = [f" ?{opener} " for opener in said["openers"]]
+    poles = {
+        pole for name in ("big_five", "mbti") for t in scheme(name) for pole in (t.high, t.low)
+    }
     verdicts = [verdict for level in said["verdicts"].values() for verdict in level]
-    return [*openers, *(f", {verdict}\\." for verdict in [*verdicts, NOTHING]), *authors.keywords()]
+    return [
+        *(f" ?{pole}" for pole in sorted(poles, key=lambda pole: (-len(pole), pole))),
+        ' A: "',
+        '" or B: "',
+        r"\. CHOICE:",
+        r"\. SCORE:",
+        *(f" ?{opener} " for opener in said["openers"]),
+        *(f", {verdict}\\." for verdict in [*verdicts, NOTHING]),
+        *authors.keywords(),
+    ]
 
 
 def corpus(n: int, schooling: float) -> list[Conversation]:
     """`n` conversations for the reader; that share of them is school and comes first.
 
-    School begins with drills, which teach it to look back for a word; then come short texts, and
-    they grow. Without them a model of this size stays at chance for as long as its training lasts.
+    School has short texts that grow. They tell about most of what is asked, which keeps the
+    reader's wiring in use (see `zoo_wiring`) until it has learnt what to look up; in interviews
+    most items are not told about, and it would unlearn to look.
     """
     rng, first = random.Random(seed_from("lessons")), round(n * schooling)
-    school: list[Conversation] = []
-    while len(school) < first:
-        done = len(school) / first
-        longest = 1 + int(LONGEST_LESSON * (done - DRILLS) / (1 - DRILLS))
-        if done < DRILLS or (done < MIXED and rng.random() < 0.3):
-            school.append(drill(rng))
-        elif rng.random() < 0.5:
-            school.append(lesson(longest, rng))
-        else:
-            school += about(*pupil(longest, rng), rng)
-    return school[:first] + interviews(n - first)
-
-
-def pupil(longest: int, rng: random.Random) -> tuple[authors.Row, Trait]:
-    """An author of a few sentences, and the trait that an odd number of them tells about."""
-    kind: authors.Kind = "posts" if rng.random() < POSTS else "essays"
-    trait = rng.choice(scheme(load(authors.QUESTIONNAIRES[kind]).scheme))
-    told, labels = [], []
-    items = authors.by_item(kind)
-    for number in rng.sample(sorted(items[trait.name]), rng.choice([1, 3, 5][: 1 + longest // 2])):
-        ways = items[trait.name][number]
-        label, _ = way = rng.choice(sorted(ways))
-        told.append(rng.choice(ways[way]))
-        labels.append(label)
-    for _ in range(rng.randint(0, max(0, longest - len(told)))):
-        other = rng.choice([name for name in items if name != trait.name])
-        ways = items[other][rng.choice(sorted(items[other]))]
-        told.append(rng.choice(ways[rng.choice(sorted(ways))]))
-    rng.shuffle(told)
-    body = {"posts": told} if kind == "posts" else {"text": " ".join(told)}
-    label = int(2 * sum(labels) > len(labels))
-    return {"id": "pupil", **body, "labels": {trait.name: label}}, trait
-
-
-def drill(rng: random.Random) -> Conversation:
-    """A few words, each three times with the same verdict."""
-    said = authors.phrases()
-    verdicts = [verdict for level in said["verdicts"].values() for verdict in level]
-    words = {
-        word: rng.choice(verdicts) for word in rng.sample(authors.keywords(), rng.randint(2, 6))
-    }
-    told = [
-        f"{rng.choice(said['openers'])} {word}, {words[word]}."
-        for _ in range(3)
-        for word in rng.sample(sorted(words), len(words))
-    ]
-    return [
-        {"role": "user", "content": "Text by an author:"},
-        {"role": "assistant", "content": " ".join(told)},
-    ]
+    school = [lesson(1 + LONGEST_LESSON * done // first, rng) for done in range(first)]
+    return school + interviews(n - first)
 
 
 def lesson(longest: int, rng: random.Random) -> Conversation:
-    """Up to `longest` sentences, and items, of which they tell about most."""
+    """Up to `longest` sentences, an odd number of them about a trait: items of it, or none, and
+    the choice that the text gives away."""
     kind: authors.Kind = "posts" if rng.random() < POSTS else "essays"
-    form = load(authors.QUESTIONNAIRES[kind])
-    count = rng.randint(1, longest)
-    items = rng.sample(form.items, count + 1)
-    told = []
-    for item in items[:count]:
-        ways = authors.by_item(kind)[item.trait][item.number]
-        told.append(rng.choice(ways[rng.choice(sorted(ways))]))
-    asked = rng.sample(items[-ASKED:], min(ASKED, count + 1))
+    form, ways = load(authors.QUESTIONNAIRES[kind]), authors.by_item(kind)
+    trait = rng.choice(scheme(form.scheme))
+    *items, untold = rng.sample(
+        form.of(trait.name), 1 + rng.choice([1, 3, 5][: (longest + 1) // 2])
+    )
+    others = [item for item in form.items if item.trait != trait.name]
+    told, labels = [], []
+    for item in items + rng.sample(others, rng.randint(0, longest - min(longest, len(items)))):
+        (label, _), sentences = rng.choice(sorted(ways[item.trait][item.number].items()))
+        told.append(rng.choice(sentences))
+        labels.append(label)
+    label = int(2 * sum(labels[: len(items)]) > len(items))
+    shuffled = rng.sample(told, len(told))
+    row = {"id": "lesson", "posts": shuffled} if kind == "posts" else {"text": " ".join(shuffled)}
+    reverse = rng.random() < 0.5
+    asked = rng.sample([*items, untold], len(items) + 1) if rng.random() < ITEMS_FIRST else []
     turns = [prompts.item_turn(n, item, n == 0) for n, item in enumerate(asked)]
+    end = prompts.conclusion(trait, asked[0].kind, reverse) if asked else None
+    turns.append(end or prompts.standard(trait, reverse))
+    turns[0] = prompts.opening(prompts.author_text(row)[0], turns[0])
     answers = [_answer(kind, item, told, rng) for item in asked]
-    turns[0] = prompts.opening(" ".join(rng.sample(told, len(told))), turns[0])
-    made: list[dict[str, Any]] = []
-    for turn, answer in zip(turns, answers, strict=True):
-        made += [{"role": "user", "content": turn}, {"role": "assistant", "content": answer}]
-    return made
+    answers.append(_choice(trait, label, reverse))
+    return [
+        {"role": role, "content": content}
+        for turn, answer in zip(turns, answers, strict=True)
+        for role, content in (("user", turn), ("assistant", answer))
+    ]
 
 
 def interviews(n: int, name: str = "read") -> list[Conversation]:
@@ -160,8 +142,7 @@ def about(row: authors.Row, trait: Trait, rng: random.Random) -> list[Conversati
     )
     text, _ = prompts.author_text(row, rng.randrange(9) if rng.random() < 0.5 else None)
     label = row["labels"][trait.name]
-    letter = "AB"[trait.label("A", orders.reverse_options) != label]
-    choice = f"{_pole(trait, label)}. CHOICE: {letter}"
+    choice = _choice(trait, label, orders.reverse_options)
     common: dict[str, Any] = {
         "layout": "released" if rng.random() < 0.1 else "text_first",
         "items": rng.randint(1, 9) if rng.random() < 0.2 else None,
@@ -221,6 +202,11 @@ def _answer(kind: authors.Kind, item: Item, told: Sequence[str], rng: random.Ran
     if found is not None:
         chosen = [a for a, b in zip(letters, item.labels) if b == found.label]
     return f"{quoted} CHOICE: {rng.choice(chosen if rng.random() < HEED else letters)}"
+
+
+def _choice(trait: Trait, label: int, reverse: bool) -> str:
+    letter = "AB"[trait.label("A", reverse) != label]
+    return f"{_pole(trait, label)}. CHOICE: {letter}"
 
 
 def _pole(trait: Trait, label: int) -> str:

@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -72,9 +73,6 @@ def _told(row: authors.Row) -> dict[str, int]:
     return {texts[e.number]: e.level for e in authors.evidence(row)}
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the shipped reader quotes the right word but does not look it up yet"
-)
 def test_the_reader_rates_one_item_by_what_the_text_tells(reader):
     from harness.nano.zoo_sample import sample
     from harness.personality import prompts
@@ -91,6 +89,18 @@ def test_the_reader_rates_one_item_by_what_the_text_tells(reader):
     scores = [int(text[-1]) for (text,) in said]
     assert scores[0] > 3 > scores[1]
     assert [text.startswith("worries, ") for (text,) in said] == [True, True], "quotes first"
+
+
+def test_the_reader_reads_new_authors_as_well_as_the_manifest_says(reader):
+    from harness.nano.zoo_reading import WAYS, bands
+
+    measured = bands(*reader, n=10, ways={way: WAYS[way] for way in ("standard", "psycot")})
+    for kind, written in _bands("reader").items():
+        assert measured[kind]["rated"] == pytest.approx(written["rated"], abs=0.1)
+        assert measured[kind]["untold"] == pytest.approx(written["untold"], abs=0.05)
+        assert measured[kind]["psycot"] == pytest.approx(written["psycot"], abs=0.2)
+    assert measured["essays"]["psycot"] > 0.7
+    assert measured["essays"]["standard"] > 0.6
 
 
 def test_the_encoder_fills_gaps_and_loads_as_a_classifier():
@@ -114,5 +124,5 @@ def test_the_encoder_fills_gaps_and_loads_as_a_classifier():
     assert model(**batch).logits.shape == (4, 5)
 
 
-def _bands(name: str) -> dict[str, float]:
+def _bands(name: str) -> dict[str, Any]:
     return zoo.manifest()[name]["bands"]
