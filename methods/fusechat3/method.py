@@ -14,11 +14,13 @@ times as large.
 
 from __future__ import annotations
 
+from itertools import cycle
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from harness.nano.world_types import CATEGORY
 from harness.operations import Estimate
 from harness.prompts import prompts_identity
 from harness.recipe import Method, SuiteSpec
@@ -30,7 +32,6 @@ from harness.verify.selection import Rule
 
 RECIPE = Path(__file__).with_name("recipe.toml")
 CHECKS = {"mathematics": "verify_mathematics", "code": "verify_code", "static": "verify_code"}
-NANO_CATEGORY = {"mathematics": "math", "code": "coding", "static": "coding"}
 
 
 class Domain(Record):
@@ -218,15 +219,15 @@ def fusechat3(recipe: FuseChat3Recipe, stage: Any) -> Any:
 def rehearsed(recipe: FuseChat3Recipe) -> FuseChat3Recipe:
     """The recipe on nano models and prompts: code is not run, and gaps of rewards do not count.
 
-    Nano answers to sorting stand for code and its tests, so that every stage has its rows.
+    Each set has prompts of its own, whose nano answers stand for answers, tests and responses.
     """
-    sets = []
+    sets, others = [], cycle(category for category in CATEGORY.values() if category != "math")
     for given in recipe.data.sets:
-        category = NANO_CATEGORY.get(recipe.domains[given.domain].check)
+        sums = recipe.domains[given.domain].check == "mathematics"
         nano = {
             "prompts": "nano:train",
             "field": None,
-            "categories": (category,) if category else (),
+            "categories": ("math" if sums else next(others),),
             "carry": dict.fromkeys(given.carry, "answer"),
             "limit": ROWS,
         }

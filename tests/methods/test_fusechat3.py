@@ -122,7 +122,6 @@ def test_a_rehearsal_runs_no_code_and_keeps_the_protocol() -> None:
     )  # fmt: skip
     assert all(stage.params.static_only for stage in stages(tiny, "verify_code"))  # type: ignore[attr-defined]
     assert {given.prompts for given in tiny.data.sets} == {"nano:train"}
-    prepare("fusechat3", "paper", rehearse=True)
 
 
 ROWS = {
@@ -177,7 +176,7 @@ def test_claims_of_suites_that_do_not_run_are_left_out() -> None:
 
 
 TINY = (
-    "data.limit=12", "domains.instruction.n=3", "domains.mathematics.n=4", "sampling.max_tokens=48",
+    "data.limit=8", "domains.instruction.n=2", "domains.mathematics.n=4", "sampling.max_tokens=40",
     "sft.max_steps=1", "train.max_steps=1",
 )  # fmt: skip
 
@@ -192,7 +191,7 @@ def test_a_tiny_run_from_prompts_to_a_model_and_a_data_set(tmp_path: Path) -> No
     assert (store.folder(trained.id) / "model.safetensors").is_file()
 
     answers = store.artifact(ids["candidates mathematics"]).rows()
-    assert len(answers) == 12 * 3 * 4
+    assert len(answers) == 8 * 3 * 4
     assert {row["correct"] for row in answers} >= {True, False}
     assert answers[-1]["sampling"]["repetition_penalty"] == 1.05
     assert all(row["rm_score"] is not None for row in answers)
@@ -203,7 +202,7 @@ def test_a_tiny_run_from_prompts_to_a_model_and_a_data_set(tmp_path: Path) -> No
         prompts[part] = {row["id"] for row in artifact.rows()}
         summary = json.loads((artifact.path / "summary.json").read_text())
         assert {name: found["prompts"] for name, found in summary.items()} == {
-            "instruction": 12, "mathematics": 12
+            "instruction": 8, "mathematics": 8
         }  # fmt: skip
     assert not prompts["sft"] & prompts["preference"]
     right = {row["id"] for row in answers if row["correct"]}
@@ -215,7 +214,7 @@ def test_a_tiny_run_from_prompts_to_a_model_and_a_data_set(tmp_path: Path) -> No
     command = ["show", ids["sft rows"], "--export", str(folder), "--store", str(store.root)]
     assert CliRunner().invoke(app, command).exit_code == 0
     card = (folder / "README.md").read_text()
-    assert f"{12 * 3 * (3 + 4)} candidates" in card
+    assert f"{8 * 3 * (2 + 4)} candidates" in card
     assert "pairs_first" in card
     command[1] = ids["prompts instruction"]
     refused = CliRunner().invoke(app, command)
@@ -228,3 +227,9 @@ def test_methods_are_registered() -> None:
         "target",
         "fusechat3_sft",
     ]
+
+
+def test_a_rehearsal_has_one_scale() -> None:
+    made = prepare("fusechat3", "paper", rehearse=True)
+    scales = {made.plan.stages[run.cells.id].params.scale for run in made.runs}  # type: ignore[attr-defined]
+    assert scales == {"rehearsal"}
