@@ -44,6 +44,9 @@ class ImportPromptsParams(Record):
         categories: keep the rows of these only; () keeps all.
         limit, offset: a window of the rows, taken last.
         digest: `prompts_identity` at planning time; puts a file's content into the stage id.
+        carry: field of the rows <- column of the data set: {"answer": "expected_answer"}. Rows
+            without one are left out. `responses` gathers the texts of all rows of a prompt.
+        written_by: name of the model that wrote the carried `responses`.
     """
 
     ref: str
@@ -54,6 +57,8 @@ class ImportPromptsParams(Record):
     offset: int = Field(default=0, ge=0)
     digest: str | None = None
     categories: tuple[str, ...] = ()
+    carry: dict[str, str] = Field(default={}, exclude_if=lambda value: not value)
+    written_by: str = Field(default="", exclude_if=lambda value: not value)
 
 
 def _expected(params: ImportPromptsParams) -> Estimate:
@@ -78,7 +83,7 @@ def import_prompts(context: Context, params: ImportPromptsParams) -> None:
             f"prompts {params.ref} are now {found}, but the plan was made with {params.digest}; "
             "the file changed: run the command again"
         )
-    rows = _of_categories(read_prompts(params), params)
+    rows = _carried(_of_categories(read_prompts(params), params), params)
     end = None if params.limit is None else params.offset + params.limit
     chosen = rows[params.offset : end]
     if not chosen:
@@ -99,6 +104,24 @@ def _of_categories(rows: list[Row], params: ImportPromptsParams) -> list[Row]:
         if name not in known:
             raise unknown(f"category in {params.ref}", name, known)
     return [row for row in rows if row.get("category") in params.categories]
+
+
+def _carried(rows: list[Row], params: ImportPromptsParams) -> list[Row]:
+    """The rows that have every carried column, with these under their new names."""
+    writer = {"system": params.written_by} if params.written_by else {}
+    kept = []
+    for row in rows:
+        found = {name: row.get(column) for name, column in params.carry.items()}
+        if all(value not in (None, "", []) for value in found.values()):
+            if isinstance(found.get("responses"), str):
+                found["responses"] = [found["responses"]]
+            kept.append({**row, **writer, **found})
+    if rows and not kept:
+        raise BadData(
+            f"{params.ref}: no row has {' and '.join(params.carry.values())}; it has "
+            f"{', '.join(sorted(rows[0]))}"
+        )
+    return kept
 
 
 def prompts_identity(ref: str, revision: str | None = None) -> str:
@@ -124,7 +147,7 @@ def prompts_identity(ref: str, revision: str | None = None) -> str:
 def read_prompts(params: ImportPromptsParams) -> list[Row]:
     """All prompts of a reference, before the window; see `import_prompts` for the errors."""
     if params.ref.startswith("nano:"):
-        return _nano(params.ref.removeprefix("nano:"))
+        return _nano(params.ref.removeprefix("nano:"), "answer" in params.carry.values())
     if data.is_official(params.ref):
         return data.prompts(params.ref)
     path = Path(params.ref).expanduser()
@@ -147,7 +170,7 @@ def _nowhere(ref: str) -> UserError:
     )
 
 
-def _nano(split: str) -> list[Row]:
+def _nano(split: str, answers: bool) -> list[Row]:
     from harness.nano import world
 
     if split not in world.SPLITS:
@@ -162,6 +185,8 @@ def _nano(split: str) -> list[Row]:
             "difficulty": item.difficulty,
             "category": item.category,
         }
+        if answers:
+            row["answer"] = item.truths[0].main
         if item.cluster is not None:
             row["cluster"] = item.cluster
         rows.append(row)
@@ -236,7 +261,13 @@ def _from_hub(params: ImportPromptsParams) -> list[Row]:
     for number, item in enumerate(_load_dataset(params), 1):
         row = _row(dict(item), params.field, f"{params.ref} ({params.split}), row {number}")
         key = "\n".join(message["content"] for message in row["messages"])
-        unique.setdefault(key, {"id": row["id"], "messages": row["messages"]})
+        carried = {column: row.get(column) for column in params.carry.values()}
+        written = params.carry.get("responses", "")
+        if written:
+            carried[written] = []
+        kept = unique.setdefault(key, {**carried, "id": row["id"], "messages": row["messages"]})
+        if row.get(written):
+            kept[written].append(row[written])
     rows = [unique[key] for key in sorted(unique)]
     if len({row["id"] for row in rows}) < len(rows):  # ids of a data set need not be unique
         return [{**row, "id": digest(row["messages"])} for row in rows]

@@ -51,6 +51,7 @@ class SampleParams(Record):
 
     temperature: float = Field(default=0.8, ge=0)
     top_p: float = Field(default=0.95, gt=0, le=1)
+    repetition_penalty: float = Field(default=1.0, gt=0, exclude_if=lambda value: value == 1)
     max_tokens: int = Field(default=4096, ge=1)
     n: int = Field(default=1, ge=1)
     seed: int = 0
@@ -67,6 +68,7 @@ class SampleParams(Record):
         return Sampling(
             temperature=self.temperature,
             top_p=self.top_p,
+            repetition_penalty=self.repetition_penalty,
             max_tokens=self.max_tokens,
             n=self.n,
             seed=self.seed,

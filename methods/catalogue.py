@@ -6,6 +6,7 @@ from __future__ import annotations
 from harness.registry import Entry
 
 _WRPO = "arXiv 2412.03187"
+_FUSECHAT3 = "arXiv 2503.04222"
 _PSYCOT = "arXiv 2310.20256"
 _FUSION = "implicit fusion"
 _ASKING = "asking about authors"
@@ -36,6 +37,15 @@ METHODS = (
     _entry(
         "wrpo_ipo", _FUSION, "wrpo.method:WRPO_IPO", f"{_WRPO}; definition ours", "wrpo",
         "WRPO with IPO's squared loss (our definition)",
+    ),
+    _entry(
+        "fusechat3", _FUSION, "fusechat3.method:FUSECHAT3", _FUSECHAT3, "fusechat3",
+        "SFT on the best verified source responses, then DPO on pairs of one source, by domain",
+        ("train", "verify", "lm-eval"),
+    ),
+    _entry(
+        "fusechat3_sft", _FUSION, "fusechat3.method:FUSECHAT3_SFT", _FUSECHAT3, "fusechat3",
+        "FuseChat-3.0 without its preference training", ("train", "verify", "lm-eval"),
     ),
     _entry(
         "target", _BASELINE, "baselines.method:TARGET", "", "wrpo",

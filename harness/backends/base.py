@@ -32,7 +32,11 @@ class Message(Record):
 
 
 class Sampling(Record):
-    """How to decode. `seed` and the request's id fix every sample of a local engine."""
+    """How to decode. `seed` and the request's id fix every sample of a local engine.
+
+    A `repetition_penalty` above 1 divides positive logits of tokens that stand in the prompt or the
+    answer so far, and multiplies negative ones (arXiv 1909.05858). 1 leaves it out of digests.
+    """
 
     temperature: float = Field(default=0.0, ge=0)
     top_p: float = Field(default=1.0, gt=0, le=1)
@@ -40,6 +44,7 @@ class Sampling(Record):
     n: int = Field(default=1, ge=1)
     seed: int = 0
     top_logprobs: int | None = Field(default=None, ge=1, le=20)
+    repetition_penalty: float = Field(default=1.0, gt=0, exclude_if=lambda value: value == 1)
 
     @property
     def fingerprint(self) -> str:

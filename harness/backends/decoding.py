@@ -80,6 +80,25 @@ def next_tokens(
     return _nucleus(probabilities, draws, top_p)
 
 
+def penalised(logits: torch.Tensor, seen: torch.Tensor, penalty: float) -> torch.Tensor:
+    """Logits (R, V) with those of seen tokens divided by the penalty, or multiplied below 0."""
+    lowered = torch.where(logits > 0, logits / penalty, logits * penalty)
+    return torch.where(seen, lowered, logits)
+
+
+def _seen(
+    prompts: Sequence[Sequence[int]], sampling: Sampling, logits: torch.Tensor
+) -> torch.Tensor | None:
+    """(R, V) whether a token stands in a row's prompt; None where that does not matter."""
+    if sampling.repetition_penalty == 1:
+        return None
+    seen = torch.zeros(logits.shape, dtype=torch.bool, device=logits.device)
+    for number, prompt in enumerate(prompts):
+        first = number * sampling.n
+        seen[first : first + sampling.n, list(prompt)] = True
+    return seen
+
+
 def _nucleus(probabilities: torch.Tensor, draws: torch.Tensor, top_p: float) -> torch.Tensor:
     """Sample from the likeliest tokens; most rows need only a few, so few are ranked at first."""
     vocabulary = probabilities.shape[-1]
@@ -208,6 +227,7 @@ def decode(
     broken = torch.zeros(rows, dtype=torch.bool, device=device)
     tops: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
     logits, state = _prefill(model, prompts, sampling.n, longest, readings)
+    seen = _seen(prompts, sampling, logits)
     for step in range(longest):
         if sampling.top_logprobs:
             logps = torch.log_softmax(logits.float(), dim=-1)
@@ -216,6 +236,8 @@ def decode(
         bad = ~torch.isfinite(logits.amax(dim=-1)) | torch.isnan(logits).any(dim=-1)
         if bool(bad.any()):
             logits = torch.where(bad[:, None], torch.zeros_like(logits), logits)
+        if seen is not None:
+            logits = penalised(logits, seen[state.rows], sampling.repetition_penalty)
         chosen = next_tokens(
             logits,
             uniform[state.rows, step],
@@ -224,6 +246,8 @@ def decode(
         )
         live = state.rows[state.running]
         tokens[live, step] = chosen[state.running]
+        if seen is not None:
+            seen[live, chosen[state.running]] = True
         lengths[live] += 1
         ended = torch.isin(chosen, stops)
         stopped[live] = ended[state.running]

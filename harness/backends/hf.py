@@ -235,7 +235,8 @@ class HFBackend:
     ) -> Decoded:
         common = (self.model, [p.ids for p in chunk], sampling, draws, limits, self._stop)
         readings = [p.reading for p in chunk if p.reading]  # of all of them or of none
-        if len(draws) > self.max_rows and sampling.n == 1:
+        rolls = sampling.n == 1 and sampling.repetition_penalty == 1
+        if len(draws) > self.max_rows and rolls:
             return decode_rolling(*common, capacity=self.max_rows, readings=readings)
         return decode(*common, readings=readings)
 

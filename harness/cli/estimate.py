@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from harness.calls import CallSettings, Services
+from harness.errors import UserError
 from harness.models import split_engine
 from harness.operations import Estimate
 from harness.plan import Handle, Plan, Stage
@@ -68,17 +69,24 @@ def show_hosted(console: Console, plan: Plan, todo: Sequence[Stage], calls: Call
 
 
 def check_keys(plan: Plan, targets: Sequence[Handle], store: Store, calls: CallSettings) -> None:
-    """Notice a missing key before hours of sampling, not after them.
+    """Notice a missing key or permission before hours of sampling, not after them.
 
     Raises:
         EnvironmentProblem: a hosted model of the stages to do needs a key that is not set.
+        UserError: a stage to do runs code that a model wrote, and this run does not allow it.
     """
     from harness.judging.judge import open_backend
 
+    todo = plan.needed(targets, [id for id in plan.stages if store.has(id)])
+    for stage in todo if not calls.allow_code_execution else ():
+        if stage.operation.name == "verify_code" and not getattr(stage.params, "static_only", 0):
+            raise UserError(
+                f"{stage.label} runs, confined, code that models wrote; give "
+                "--allow-code-execution, or leave that out"
+            )
     if calls.offline:
         return
-    finished = [id for id in plan.stages if store.has(id)]
-    refs = {_hosted_ref(plan, stage) for stage in plan.needed(targets, finished)}
+    refs = {_hosted_ref(plan, stage) for stage in todo}
     for ref in sorted(ref for ref in refs if ref):
         endpoint = getattr(open_backend(ref, Services()), "endpoint", None)
         if endpoint is not None:

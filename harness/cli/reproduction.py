@@ -134,8 +134,9 @@ def _limited(recipe: Recipe, limit: int | None, suites: Sequence[str]) -> Recipe
             if wanted not in known:
                 raise unknown("suite", wanted, known, "crucible suites")
         chosen = [known[wanted] for wanted in dict.fromkeys(suites)]
-        claims = tuple(c for c in recipe.claims if c.get("suite") in set(suites))
-        recipe = recipe.model_copy(update={"claims": claims})
+    tested = {suite.name for suite in chosen}
+    claims = tuple(claim for claim in recipe.claims if claim.get("suite") in tested)
+    recipe = recipe.model_copy(update={"claims": claims})
     if limit is not None:
         chosen = [
             suite.model_copy(update={"settings": {**suite.settings, "limit": limit}})

@@ -74,6 +74,15 @@ def show(
         typer.Option("--sort", help="stored, preference, length or id; -id turns the order round."),
     ] = "stored",
     limit: Annotated[int, typer.Option("--limit", min=0, help="Rows to list; 0 lists all.")] = 10,
+    export: Annotated[
+        Path | None,
+        typer.Option(
+            "--export",
+            metavar="FOLDER",
+            help="Write the candidates of training rows, or a table of them, as a data set with a "
+            "card.",
+        ),
+    ] = None,
     store: Annotated[Path | None, typer.Option("--store", help="Store folder.")] = None,
 ) -> None:
     """Walk from a number to the samples it was made from, down to the judge's own words.
@@ -105,6 +114,9 @@ def show(
         samples = _samples_of(found, target)
     else:
         id = found.find(target)
+        if export is not None:
+            _export(console, found, id, export)
+            return
         if html is None and not filters and not search and sort == "stored":
             _show_artifact(console, found, id, row, limit)
             return
@@ -178,6 +190,24 @@ def _write_page(console: Console, samples: Samples, file: str) -> None:
         "open it in a browser, link to one sample with #ID",
         highlight=False,
     )
+
+
+def _export(console: Console, store: Store, id: str, folder: Path) -> None:
+    """All candidates that a selection chose from, with its rules in the card; or one table."""
+    from harness.operations import iterate_jsonl
+    from harness.verify.candidates import export, read_candidates
+
+    manifest = store.manifest(id)
+    tables = manifest["inputs"].get("candidates", [id])
+    if manifest["operation"] not in ("select_training_rows", "candidate_table"):
+        raise UserError(
+            f"{manifest['label']} ({id[:10]}) holds no candidates; expected --export with training "
+            "rows or a table of candidates: crucible show lists the store"
+        )
+    files = [store.artifact(table).path / "rows.jsonl" for table in tables]
+    rows = (row for file in files for row in iterate_jsonl(file))
+    export(read_candidates(rows), folder, title=manifest["label"], settings=manifest["params"])
+    console.out(f"{folder}: the data set, and README.md", highlight=False)
 
 
 def _file_name(title: str) -> str:

@@ -54,6 +54,7 @@ class Decoding(Record):
 
     temperature: float = Field(default=0.8, ge=0)
     top_p: float = Field(default=0.95, gt=0, le=1)
+    repetition_penalty: float = Field(default=1.0, gt=0, exclude_if=lambda value: value == 1)
     max_tokens: int = Field(default=4096, ge=1)
     n: int = Field(default=5, ge=1)
     batch_size: int = Field(default=64, ge=1)
@@ -66,20 +67,25 @@ class Rewards(Record):
     max_length: int | None = None
 
 
-class FusionRecipe(Recipe):
-    """What a run of implicit fusion needs.
+class ResponsesRecipe(Recipe):
+    """What every method needs that learns from responses of sources.
 
     `source` picks one of `models.sources` for the method `source`, which evaluates it alone.
     """
 
     models: Models
-    data: Data
     sampling: Decoding
-    target_sampling: Decoding
     rewards: Rewards = Rewards()
     sft: SftParams
     train: TrainPreferenceParams
     source: int = Field(default=0, ge=0)
+
+
+class FusionRecipe(ResponsesRecipe):
+    """What a run of WRPO and its baselines needs."""
+
+    data: Data
+    target_sampling: Decoding
 
 
 def model(spec: ModelSpec, stage: Any) -> Any:
@@ -123,11 +129,11 @@ def part(recipe: FusionRecipe, stage: Any, name: str) -> Any:
     )
 
 
-def sampled(
-    recipe: FusionRecipe, stage: Any, *, of: Any, on: Any, decoding: Decoding, name: str
+def responses_of(
+    recipe: ResponsesRecipe, stage: Any, *, of: Any, on: Any, decoding: Decoding, name: str
 ) -> Any:
-    """Responses of one model with their rewards."""
-    responses = stage(
+    """Responses of one model."""
+    return stage(
         "sample",
         prompts=on,
         model=of,
@@ -136,6 +142,10 @@ def sampled(
         label=f"sample {name}",
         **decoding.model_dump(),
     )
+
+
+def scored(recipe: ResponsesRecipe, stage: Any, responses: Any, name: str) -> Any:
+    """Responses with their rewards."""
     return stage(
         "score_rewards",
         responses=responses,
@@ -145,10 +155,15 @@ def sampled(
     )
 
 
+def sampled(recipe: ResponsesRecipe, stage: Any, *, name: str, **how: Any) -> Any:
+    """Responses of one model with their rewards."""
+    return scored(recipe, stage, responses_of(recipe, stage, name=name, **how), name)
+
+
 def best_source_responses(recipe: FusionRecipe, stage: Any, name: str) -> Any:
     """y_ws for the prompts of one part, out of every source's samples."""
     every = prompts(recipe, stage)
-    scored = [
+    answered = [
         sampled(
             recipe,
             stage,
@@ -161,7 +176,7 @@ def best_source_responses(recipe: FusionRecipe, stage: Any, name: str) -> Any:
     ]
     return stage(
         "best_responses",
-        scored=scored,
+        scored=answered,
         prompts=part(recipe, stage, name),
         label=f"best source responses ({name})",
     )
@@ -169,9 +184,14 @@ def best_source_responses(recipe: FusionRecipe, stage: Any, name: str) -> Any:
 
 def sft_model(recipe: FusionRecipe, stage: Any) -> Any:
     """The target after SFT on the best source responses of the SFT part."""
+    return sft_on(recipe, stage, best_source_responses(recipe, stage, "sft"))
+
+
+def sft_on(recipe: ResponsesRecipe, stage: Any, rows: Any) -> Any:
+    """The target after SFT on given rows."""
     return stage(
         "train_sft",
-        rows=best_source_responses(recipe, stage, "sft"),
+        rows=rows,
         model=model(recipe.models.target, stage),
         label="SFT on best source responses",
         **{**recipe.sft.model_dump(), "seed": recipe.seed},
@@ -194,21 +214,28 @@ def preference_rows(recipe: FusionRecipe, stage: Any) -> Any:
     )
 
 
-def preference_model(
-    recipe: FusionRecipe,
+def preference_model(recipe: FusionRecipe, stage: Any, **how: Any) -> Any:
+    """The SFT model after preference training with a registered loss, see `trained_on`."""
+    rows, start = preference_rows(recipe, stage), sft_model(recipe, stage)
+    return trained_on(recipe, stage, rows, start, **how)
+
+
+def trained_on(
+    recipe: ResponsesRecipe,
     stage: Any,
+    rows: Any,
+    start: Any,
     *,
     loss: str,
     responses: tuple[str, ...] | None = None,
     with_reference: bool = True,
 ) -> Any:
-    """The SFT model after preference training with a registered loss.
+    """A model after preference training on given rows, itself the reference.
 
     Args:
         responses: which of "source", "target" and "rejected" the loss compares, preferred first;
             None is the loss's own choice.
     """
-    rows, start = preference_rows(recipe, stage), sft_model(recipe, stage)
     chosen = {"loss": loss, "responses": responses, "seed": recipe.seed}
     settings = {**recipe.train.model_dump(), **chosen}
     if with_reference:

@@ -18,8 +18,9 @@ from harness import costs
 from harness.errors import BadData
 from harness.operations import Artifact, Context, Row, operation
 from harness.records import Record
-from harness.verify.code import Limits, check_code, extract_code, split_tests
+from harness.verify.code import LONGEST, Limits, check_code, extract_code, split_tests
 from harness.verify.mathematics import MathChecker
+from harness.verify.screening import objection
 
 
 class VerifyMathematicsParams(Record):
@@ -32,10 +33,16 @@ class VerifyMathematicsParams(Record):
 
 
 class VerifyCodeParams(Record):
-    """`field` holds a row's tests: a list of them, or a script that `split_tests` cuts."""
+    """How to check code.
+
+    Attributes:
+        field: holds a row's tests: a list of them, or a script that `split_tests` cuts.
+        static_only: look at the code and run nothing; needs no permission and passes nothing.
+    """
 
     field: str = "tests"
     limits: Limits = Limits()
+    static_only: bool = Field(default=False, exclude_if=lambda value: not value)
     batch_size: int = Field(default=8, ge=1)
 
 
@@ -100,6 +107,9 @@ def verify_code(
         tests = row[params.field]
         tests = split_tests(tests) if isinstance(tests, str) else tests
         code = extract_code(response)
+        if params.static_only:
+            reason = objection(code[:LONGEST])
+            return {"static_ok": not reason, "reason": reason}
         return check_code(code, tests, params.limits, allow_code_execution=allowed).model_dump()
 
     with _pool() as pool:

@@ -19,8 +19,8 @@ from typing import Any
 from harness.recipe import Method
 from harness.train import fusion
 from harness.train.fusion import FusionRecipe
+from harness.train.stand_ins import ROWS, small, stand_ins
 from methods.wrpo import loss
-from methods.wrpo.stand_ins import stand_ins
 
 RECIPE = Path(__file__).with_name("recipe.toml")
 
@@ -39,6 +39,16 @@ def wrpo_ipo(recipe: FusionRecipe, stage: Any) -> Any:
     return fusion.preference_model(recipe, stage, loss=loss.WRPO_IPO)
 
 
-WRPO = Method("wrpo", FusionRecipe, wrpo, RECIPE, stand_ins)
+def rehearsed(recipe: FusionRecipe) -> FusionRecipe:
+    """The recipe on nano models, nano prompts and a few rows."""
+    nano = {"prompts": "nano:train", "split": None, "field": None, "limit": ROWS}
+    own = {
+        "data": recipe.data.model_copy(update=nano),
+        "target_sampling": small(recipe.target_sampling),
+    }
+    return recipe.model_copy(update={**stand_ins(recipe), **own})
+
+
+WRPO = Method("wrpo", FusionRecipe, wrpo, RECIPE, rehearsed)
 WRPO_SIMPO = Method("wrpo_simpo", FusionRecipe, wrpo_simpo)
 WRPO_IPO = Method("wrpo_ipo", FusionRecipe, wrpo_ipo)

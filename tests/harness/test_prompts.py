@@ -130,6 +130,33 @@ def test_hub_prompts_are_unique_and_sorted(tmp_path: Path, monkeypatch: pytest.M
     assert "chosen" not in found[0]
 
 
+def test_columns_are_carried_and_responses_gathered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [
+        {"problem": "b", "gold": "2", "solution": "x"},
+        {"problem": "a", "gold": "", "solution": "y"},
+        {"problem": "b", "gold": "2", "solution": "z"},
+    ]
+    monkeypatch.setattr(prompts, "_load_dataset", lambda params: rows)
+    carry = {"answer": "gold", "responses": "solution"}
+    settings = {"field": "problem", "written_by": "model"}
+    (found,) = imported(tmp_path, "org/set", carry=carry, **settings)
+    assert (found["answer"], found["responses"], found["system"]) == ("2", ["x", "z"], "model")
+    path = written(tmp_path, [{"prompt": "p", "gold": 7, "solution": "s"}, {"prompt": "q"}])
+    (found,) = imported(tmp_path, path, carry=carry)
+    assert (found["answer"], found["responses"]) == (7, ["s"])
+    with pytest.raises(BadData, match="no row has tests; it has gold, "):
+        imported(tmp_path, path, carry={"tests": "tests"})
+
+
+def test_nano_prompts_carry_their_answers(tmp_path: Path) -> None:
+    math = {"categories": ("math",), "limit": 3}
+    for row in imported(tmp_path, "nano:train", carry={"answer": "answer"}, **math):
+        assert row["answer"].isdigit()
+    assert "answer" not in imported(tmp_path, "nano:train", **math)[0]
+
+
 def test_hub_without_network_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(EnvironmentProblem, match=r"give a local \.jsonl file instead"):
         imported(tmp_path, "crucible-bench/not-here")

@@ -159,6 +159,8 @@ def body(call: Call, endpoint: Endpoint, token_field: str) -> dict[str, Any]:
         asked["temperature"] = how.temperature
         if how.top_p < 1:
             asked["top_p"] = how.top_p
+        if how.repetition_penalty != 1:  # vLLM's servers know it, OpenAI's refuse it by name
+            asked["repetition_penalty"] = how.repetition_penalty
     if endpoint.seed is not False:
         asked["seed"] = how.seed
     if how.n > 1:

@@ -143,6 +143,27 @@ def test_greedy_equals_the_librarys_generate(
     assert ours.tokens[0, : ours.lengths[0]].tolist() == theirs[0, len(PROMPTS[1]) :].tolist()
 
 
+@pytest.mark.parametrize("penalty", [1.05, 1.8])
+def test_a_repetition_penalty_is_the_librarys(
+    make_tiny_model: Callable[..., Any], penalty: float
+) -> None:
+    model = make_tiny_model("llama")
+    sampling = Sampling(max_tokens=30, repetition_penalty=penalty)
+    ours = decoded(model, PROMPTS, sampling, [])
+    for row, prompt in enumerate(PROMPTS):
+        with torch.inference_mode():
+            theirs = model.generate(
+                torch.tensor([prompt]), do_sample=False, max_new_tokens=30, min_new_tokens=30,
+                pad_token_id=2, eos_token_id=None, repetition_penalty=penalty,
+            )  # fmt: skip
+        assert ours.tokens[row].tolist() == theirs[0, len(prompt) :].tolist()
+
+
+def test_no_repetition_penalty_leaves_digests_alone() -> None:
+    assert "repetition_penalty" not in Sampling().model_dump()
+    assert Sampling(repetition_penalty=1.05).fingerprint != Sampling().fingerprint
+
+
 def test_rows_that_end_leave_without_disturbing_the_others(
     make_tiny_model: Callable[..., Any],
 ) -> None:

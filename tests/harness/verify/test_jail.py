@@ -149,7 +149,6 @@ def test_an_endless_loop_ends_by_cpu_time_or_wall_time(jail: Jail) -> None:
     assert jail("while True: pass", cpu_s=1)["stopped"] == "CPU time"
     stubborn = "import signal\nsignal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile True: pass"
     assert jail(stubborn, wall_s=0.5)["stopped"] == "wall time"
-    assert jail("import time; time.sleep(60)", wall_s=0.5)["stopped"] == "wall time"
     late = jail("import time", ("assert True", "time.sleep(60)"), wall_s=0.5)
     assert late == {"passed": 1, "stopped": "wall time"}
 

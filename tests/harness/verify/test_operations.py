@@ -50,6 +50,12 @@ def test_code_needs_the_permission_of_the_run() -> None:
         VerifyCodeParams(allow_code_execution=True)  # type: ignore[call-arg]
 
 
+def test_a_look_at_code_runs_nothing_and_needs_no_permission() -> None:
+    first, second = run(verify_code, VerifyCodeParams(static_only=True), allow=False)
+    assert [check["static_ok"] for check in first["checks"]] == [True, True, False]
+    assert set(second["checks"][0]) == {"static_ok", "reason"}
+
+
 def test_code_of_each_response_is_checked() -> None:
     try:
         how = isolation()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import BadData, UnknownName
@@ -26,6 +26,7 @@ from harness.verify.selection import (
     split,
 )
 
+FEW = settings(max_examples=30)
 DOMAINS = {"if": "instruction", "math": "mathematics", "code": "code"}
 
 
@@ -95,6 +96,7 @@ RULE = st.builds(
 )
 
 
+@FEW
 @given(RULE, POOLS)
 def test_pairs_have_one_source_and_obey_the_rule(rule: Rule, pool: list[Candidate]) -> None:
     choice = choose(rule, pool)
@@ -110,6 +112,7 @@ def test_pairs_have_one_source_and_obey_the_rule(rule: Rule, pool: list[Candidat
     assert rule.between_sources == "all" or kept <= 1
 
 
+@FEW
 @given(RULE, POOLS, st.randoms())
 def test_the_order_of_candidates_does_not_matter(
     rule: Rule, pool: list[Candidate], rng: Any
@@ -125,6 +128,7 @@ def test_the_order_of_candidates_does_not_matter(
         assert first.kept(rule) == second.kept(rule)
 
 
+@FEW
 @given(RULE, POOLS)
 def test_a_candidate_of_middle_reward_changes_no_pair(rule: Rule, pool: list[Candidate]) -> None:
     choice = choose(rule, pool)
@@ -139,6 +143,7 @@ def test_a_candidate_of_middle_reward_changes_no_pair(rule: Rule, pool: list[Can
             assert choose(rule, [*pool, middle]).pairs == choice.pairs
 
 
+@FEW
 @given(RULE, POOLS, st.sampled_from([0.125, 3.0, 1024.0]))
 def test_scaling_rewards_scales_the_gap(rule: Rule, pool: list[Candidate], factor: float) -> None:
     scaled = [c.model_copy(update={"rm_score": c.rm_score * factor}) for c in pool]  # type: ignore[operator]
@@ -149,6 +154,7 @@ def test_scaling_rewards_scales_the_gap(rule: Rule, pool: list[Candidate], facto
     ]
 
 
+@FEW
 @given(POOLS, st.booleans())
 def test_all_right_or_all_wrong_gives_no_pair(pool: list[Candidate], right: bool) -> None:
     same = [c.model_copy(update={"correct": right}) for c in pool]
@@ -157,6 +163,7 @@ def test_all_right_or_all_wrong_gives_no_pair(pool: list[Candidate], right: bool
     assert (choice.sft is not None) == right
 
 
+@FEW
 @given(RULE, st.lists(POOLS, max_size=6), st.integers(0, 9))
 def test_parts_are_disjoint_and_counted(
     rule: Rule, pools: list[list[Candidate]], seed: int

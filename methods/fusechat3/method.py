@@ -1,0 +1,257 @@
+"""FuseChat-3.0: preference optimisation for heterogeneous model fusion (arXiv 2503.04222).
+
+    prompts of a domain ──> responses of its sources ──> rewards, and checks where there are answers
+         ──> one table of candidates a prompt set ──> rules ──┬──> best responses ──> SFT
+                                                              └──> pairs of one source ──> DPO
+
+With y_w, y_l chosen and rejected, pi the policy, pi0 the target after SFT and |y| the tokens of y,
+
+    L = -log sigmoid( beta log(pi/pi0)(y_w) - beta log(pi/pi0)(y_l) ),
+
+and for Llama targets each term divided by its |y| (`train.loss = "ln_dpo"`), with a beta a thousand
+times as large.
+"""
+
+from __future__ import annotations
+
+from itertools import cycle
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from harness.nano.world_types import CATEGORY
+from harness.operations import Estimate
+from harness.prompts import prompts_identity
+from harness.recipe import Method, SuiteSpec
+from harness.records import Record
+from harness.train import fusion
+from harness.train.fusion import Decoding, ResponsesRecipe
+from harness.train.stand_ins import ROWS, stand_ins
+from harness.verify.selection import Rule
+
+RECIPE = Path(__file__).with_name("recipe.toml")
+CHECKS = {"mathematics": "verify_mathematics", "code": "verify_code", "static": "verify_code"}
+
+
+class Domain(Record):
+    """Who answers the prompts of a domain, how answers are checked, and what is made of them.
+
+    Attributes:
+        sources: names of models; () is all of them.
+        n: responses of each source to a prompt.
+        check: "mathematics" (the rows' `answer`), "code" (their `tests`; the run must allow it),
+            "static" (code that is looked at, not run), or "" for rewards alone.
+        rewards: False scores nothing, where there is but one response.
+    """
+
+    sources: tuple[str, ...] = ()
+    n: int = Field(ge=1)
+    check: Literal["", "mathematics", "code", "static"] = ""
+    rewards: bool = True
+    rule: Rule = Rule()
+
+
+class PromptSet(Record):
+    """Prompts of one domain from one place; see `ImportPromptsParams` for how they are read.
+
+    Attributes:
+        name: tells sets of one domain apart; the split into SFT and preference rows is a set's own.
+        published: prompts, SFT rows and preference pairs in the paper, for estimates of a plan.
+    """
+
+    domain: str
+    name: str = ""
+    prompts: str
+    split: str = "train"
+    field: str | None = None
+    categories: tuple[str, ...] = ()
+    carry: dict[str, str] = {}
+    written_by: str = ""
+    limit: int | None = Field(default=None, ge=2)
+    published: tuple[int, int, int] | None = None
+
+    @property
+    def key(self) -> str:
+        return f"{self.domain}/{self.name}" if self.name else self.domain
+
+
+class Data(Record):
+    """Prompt sets.
+
+    Attributes:
+        domains: only these; () is all.
+        limit: most prompts of each set.
+        verify: False chooses by reward alone, whatever the domains say.
+    """
+
+    sets: tuple[PromptSet, ...] = Field(min_length=1)
+    domains: tuple[str, ...] = ()
+    limit: int | None = Field(default=None, ge=2)
+    verify: bool = True
+
+
+class SourceSampling(Record):
+    """How some sources are sampled, where that differs from the others; None is the same."""
+
+    sources: tuple[str, ...]
+    temperature: float | None = None
+    top_p: float | None = None
+    repetition_penalty: float | None = None
+
+
+class FuseChat3Recipe(ResponsesRecipe):
+    """What a run of FuseChat-3.0 needs."""
+
+    data: Data
+    domains: dict[str, Domain]
+    source_sampling: tuple[SourceSampling, ...] = ()
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> FuseChat3Recipe:
+        sources = {spec.display_name() for spec in self.models.sources}
+        named = {name for domain in self.domains.values() for name in domain.sources}
+        named |= {name for own in self.source_sampling for name in own.sources}
+        for name in sorted(named - sources):
+            raise ValueError(f'sources named {", ".join(sorted(sources))}; "{name}" is none')
+        wanted = {*self.data.domains, *(found.domain for found in self.data.sets)}
+        for name in sorted(wanted - set(self.domains)):
+            raise ValueError(f'domains among {", ".join(self.domains)}; "{name}" is none')
+        return self
+
+    def sets(self) -> tuple[PromptSet, ...]:
+        """The sets in use."""
+        data = self.data
+        return tuple(s for s in data.sets if not data.domains or s.domain in data.domains)
+
+    def decoding(self, source: str, domain: Domain) -> Decoding:
+        """How a source is sampled for a domain."""
+        settings = {**self.sampling.model_dump(), "n": domain.n}
+        for own in self.source_sampling:
+            if source in own.sources:
+                settings |= own.model_dump(exclude={"sources"}, exclude_none=True)
+        return Decoding(**settings)
+
+
+def candidates(recipe: FuseChat3Recipe, stage: Any, given: PromptSet) -> Any:
+    """The table of all responses to a prompt set, with their rewards and checks."""
+    domain = recipe.domains[given.domain]
+    data = recipe.data
+    rows = data.limit or given.limit or (given.published and given.published[0])
+    fields = {"split", "field", "categories", "carry", "written_by"}
+    prompts = stage(
+        "import_prompts",
+        ref=given.prompts,
+        limit=data.limit or given.limit,
+        digest=prompts_identity(given.prompts),
+        label=f"prompts {given.key}",
+        hint=Estimate(rows=rows),
+        **given.model_dump(include=fields),
+    )
+    found, sampling = {}, {}
+    if given.written_by:
+        found[given.written_by] = prompts  # its responses come with the prompts
+    for spec in recipe.models.sources:
+        name = spec.display_name()
+        if domain.sources and name not in domain.sources:
+            continue
+        decoding = recipe.decoding(name, domain)
+        sampling[name] = decoding.model_dump(exclude={"batch_size"})
+        of = fusion.model(spec, stage)
+        found[name] = fusion.responses_of(
+            recipe, stage, of=of, on=prompts, decoding=decoding, name=name
+        )
+    for name, responses in found.items():
+        if domain.rewards:
+            found[name] = fusion.scored(recipe, stage, responses, f"{given.key} {name}")
+        if domain.check and data.verify:
+            static = {"static_only": True} if domain.check == "static" else {}
+            label = f"check {given.key} {name}"
+            found[name] = stage(CHECKS[domain.check], responses=found[name], label=label, **static)
+    return stage(
+        "candidate_table",
+        answered=list(found.values()),
+        domain=given.key,
+        sampling=sampling,
+        label=f"candidates {given.key}",
+    )
+
+
+def rows(recipe: FuseChat3Recipe, stage: Any, part: str) -> Any:
+    """SFT rows or preference pairs of all prompt sets."""
+    sets = recipe.sets()
+    rules = {given.key: recipe.domains[given.domain].rule for given in sets}
+    if not recipe.data.verify:
+        rules = {
+            key: rule.model_copy(update={"verified": False, "split": "share"})
+            for key, rule in rules.items()
+        }
+    counts = [given.published[1 + (part == "preference")] for given in sets if given.published]
+    expected = sum(counts) if len(counts) == len(sets) and not recipe.data.limit else None
+    return stage(
+        "select_training_rows",
+        candidates=[candidates(recipe, stage, given) for given in sets],
+        part=part,
+        rules=rules,
+        seed=recipe.seed,
+        label=f"{part} rows",
+        hint=Estimate(rows=expected),
+    )
+
+
+def sft(recipe: FuseChat3Recipe, stage: Any) -> Any:
+    """The target after SFT on the best responses."""
+    return fusion.sft_on(recipe, stage, rows(recipe, stage, "sft"))
+
+
+def fusechat3(recipe: FuseChat3Recipe, stage: Any) -> Any:
+    """The SFT model after (length-normalised) DPO on pairs of one source."""
+    return fusion.trained_on(
+        recipe,
+        stage,
+        rows(recipe, stage, "preference"),
+        sft(recipe, stage),
+        loss=recipe.train.loss,
+        responses=("chosen", "rejected"),
+    )
+
+
+def rehearsed(recipe: FuseChat3Recipe) -> FuseChat3Recipe:
+    """The recipe on nano models and prompts: code is not run, and gaps of rewards do not count.
+
+    Each set has prompts of its own, whose nano answers stand for answers, tests and responses.
+    """
+    sets, others = [], cycle(category for category in CATEGORY.values() if category != "math")
+    for given in recipe.data.sets:
+        sums = recipe.domains[given.domain].check == "mathematics"
+        nano = {
+            "prompts": "nano:train",
+            "field": None,
+            "categories": ("math" if sums else next(others),),
+            "carry": dict.fromkeys(given.carry, "answer"),
+            "limit": ROWS,
+        }
+        sets.append(given.model_copy(update=nano))
+    domains = {
+        name: domain.model_copy(
+            update={
+                "check": "static" if domain.check == "code" else domain.check,
+                "rule": domain.rule.model_copy(update={"gap": None}),
+            }
+        )
+        for name, domain in recipe.domains.items()
+    }
+    suites = (
+        SuiteSpec(name="lm_nano") if suite.name == "lm_fusechat3" else suite
+        for suite in recipe.suites
+    )
+    own = {
+        "data": recipe.data.model_copy(update={"sets": tuple(sets)}),
+        "domains": domains,
+        "suites": tuple(suites),
+    }
+    return recipe.model_copy(update={**stand_ins(recipe), **own})
+
+
+FUSECHAT3 = Method("fusechat3", FuseChat3Recipe, fusechat3, RECIPE, rehearsed)
+FUSECHAT3_SFT = Method("fusechat3_sft", FuseChat3Recipe, sft)
