@@ -188,6 +188,7 @@ OPERATION_MODULES = {
     "score_mt_bench": "harness.judging.mt_bench_scores",
     "train_sft": "harness.train.sft",
     "make_teacher": "harness.train.fusion_training",
+    "map_teacher": "harness.train.fusion_training",
     "train_fusion": "harness.train.fusion_training",
     "lm_eval_run": "harness.lm_eval.running",
     "score_lm_eval": "harness.lm_eval.scores",
