@@ -113,6 +113,12 @@ SUITES = (
         needs=("lm-eval", "train"),
     ),
     Entry(
+        "perplexity",
+        "harness.suites.perplexity:SUITE",
+        "bits per byte of held-out documents, by domain",
+        needs=("train",),
+    ),
+    Entry(
         "personality_essays",
         "harness.suites.personality:ESSAYS_SUITE",
         "five traits of authors from essays; macro-F1",
@@ -187,6 +193,9 @@ OPERATION_MODULES = {
     "score_arena": "harness.judging.arena_scores",
     "score_mt_bench": "harness.judging.mt_bench_scores",
     "train_sft": "harness.train.sft",
+    "import_documents": "harness.distributions.corpus",
+    "read_documents": "harness.distributions.perplexity",
+    "score_perplexity": "harness.distributions.perplexity",
     "make_teacher": "harness.train.fusion_training",
     "map_teacher": "harness.train.fusion_training",
     "train_fusion": "harness.train.fusion_training",

@@ -169,6 +169,7 @@ class TrainFusionParams(RunSettings, Reading):
     block_size: int = Field(default=2048, ge=2)
     packing: Literal["documents", "wrapped", "none"] = "documents"
     level: Literal["block", "document", "token"] = "block"
+    adam_beta2: float = Field(default=0.999, gt=0, lt=1)
 
 
 def _estimate(params: Record, corpus: Any, model: Any, teachers: Any = ()) -> Any:
@@ -228,7 +229,11 @@ def train_fusion(
         context.count(tokens_in=sum(lengths))
         plan = plan_blocks(lengths, params.block_size, params.packing)
         arguments = runs.training_arguments(
-            TrainingArguments, params, context, remove_unused_columns=False
+            TrainingArguments,
+            params,
+            context,
+            adam_beta2=params.adam_beta2,
+            remove_unused_columns=False,
         )
         blocks = Blocks(load, plan, params.packing, params.level)
         trainer = FusionTrainer(
