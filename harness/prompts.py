@@ -258,7 +258,7 @@ def _messages(value: object, where: str) -> list[dict[str, str]]:
 def _from_hub(params: ImportPromptsParams) -> list[Row]:
     """Unique prompts of a hub data set, sorted by their messages' text."""
     unique: dict[str, Row] = {}
-    for number, item in enumerate(_load_dataset(params), 1):
+    for number, item in enumerate(load_dataset(params), 1):
         row = _row(dict(item), params.field, f"{params.ref} ({params.split}), row {number}")
         key = "\n".join(message["content"] for message in row["messages"])
         carried = {column: row.get(column) for column in params.carry.values()}
@@ -274,7 +274,8 @@ def _from_hub(params: ImportPromptsParams) -> list[Row]:
     return rows
 
 
-def _load_dataset(params: ImportPromptsParams) -> Iterable[Any]:
+def load_dataset(params: Any) -> Iterable[Any]:
+    """Rows of a hub data set; `params` has ref, split and revision."""
     try:
         import datasets
     except ImportError:

@@ -8,7 +8,9 @@ from harness.registry import Entry
 _WRPO = "arXiv 2412.03187"
 _FUSECHAT3 = "arXiv 2503.04222"
 _PSYCOT = "arXiv 2310.20256"
+_FUSELLM = "arXiv 2401.10491"
 _FUSION = "implicit fusion"
+_EXPLICIT = "explicit fusion"
 _ASKING = "asking about authors"
 _BASELINE = "baseline"
 
@@ -48,6 +50,14 @@ METHODS = (
         "FuseChat-3.0 without its preference training", ("train", "verify", "lm-eval"),
     ),
     _entry(
+        "fusellm", _EXPLICIT, "fusellm.method:FUSELLM", _FUSELLM, "fusellm",
+        "training on a corpus and on the best source's predictions, block by block (MinCE)",
+    ),
+    _entry(
+        "fusellm_avgce", _EXPLICIT, "fusellm.method:FUSELLM_AVGCE", _FUSELLM, "fusellm",
+        "the same with all sources' predictions averaged by their cross-entropies (AvgCE)",
+    ),
+    _entry(
         "target", _BASELINE, "baselines.method:TARGET", "", "wrpo",
         "the target model before any training",
     ),
@@ -78,6 +88,14 @@ METHODS = (
     _entry(
         "ln_dpo", _BASELINE, "baselines.method:LN_DPO", "", "wrpo",
         "length-normalised DPO on the SFT model's own best and worst response",
+    ),
+    _entry(
+        "clm", _BASELINE, "fusellm.method:CLM", _FUSELLM, "fusellm",
+        "continual training on the corpus, without teachers",
+    ),
+    _entry(
+        "distillation", _BASELINE, "fusellm.method:DISTILLATION", _FUSELLM, "fusellm",
+        "training on the corpus and on one teacher's predictions",
     ),
     _entry(
         "psycot", _ASKING, "psycot.method:PSYCOT", _PSYCOT, "psycot",

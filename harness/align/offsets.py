@@ -138,13 +138,14 @@ def ends_in(
     return ends
 
 
-def align(base: Reading, source: Reading) -> Alignment:
+def align(base: Reading, source: Reading, mode: Mode = "offset") -> Alignment:
     """Align two readings of one text; see the module."""
     m, n = len(base.ids), len(source.ids)
-    mode: Mode = "offset"
     if base.vocabulary is source.vocabulary and np.array_equal(base.ids, source.ids):
         step = np.arange(m)
-    elif base.ends is None or source.ends is None:
+    elif base.ends is None or source.ends is None or mode == "dtw":
+        if mode == "offset":
+            _say_no_offsets(base.vocabulary.name, source.vocabulary.name)
         step, mode = _steps_by_dtw(base, source), "dtw"
     else:
         # The last token that ends at each byte; the place behind the text takes what has no end.
@@ -198,7 +199,6 @@ def _blocks(step: Ints, in_base: Flags, in_source: Flags, mode: Mode) -> Alignme
 
 def _steps_by_dtw(base: Reading, source: Reading) -> Ints:
     """Blocks of the warping path whose pieces are the same on both sides, but for one space."""
-    _say_no_offsets(base.vocabulary.name, source.vocabulary.name)
     step = np.full(len(base.ids), -1, np.int64)
     if not len(base.ids) or not len(source.ids):
         return step

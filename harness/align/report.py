@@ -40,6 +40,17 @@ class AlignmentReport(Record):
     dtw: int
     examples: tuple[Block, ...] = ()
 
+    def lines(self) -> list[str]:
+        """For reading: shares, then examples as "relation  base tokens | source tokens"."""
+        shares = ", ".join(f"{name} {getattr(self, name):.1%}" for name in reversed(RELATIONS))
+        spelled = f", {self.dtw} documents by spelling" if self.dtw else ""
+        return [
+            f"{self.positions:,} positions of {self.base} in {self.documents:,} documents, "
+            f"{self.transferable:.1%} take over a prediction of {self.source}{spelled}",
+            shares,
+            *(f"{name:<10} {' '.join(a)} | {' '.join(b)}" for name, a, b in self.examples),
+        ]
+
 
 def alignment_report(
     aligned: Iterable[tuple[Reading, Reading, Alignment]], *, examples: int = 3

@@ -20,7 +20,7 @@ from harness.store import Store
 REHEARSAL_PROMPTS = 24  # of the data and of each suite
 # Settings of suites that say where questions, answers and verdicts come from.
 ANSWERS = ("baseline", "references", "reference", "anchors")
-SOURCES = ("prompts", "authors", "train", *ANSWERS, "judge", "annotator")
+SOURCES = ("prompts", "authors", "documents", "train", *ANSWERS, "judge", "annotator")
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typer.core import TyperCommand
 
 from harness.cli.plain import line, plain
 from harness.errors import StoreProblem, UnknownName, UserError, unknown
+from harness.records import parse
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -251,6 +252,12 @@ def _show_artifact(console: Console, store: Store, id: str, row: str, limit: int
     if not (store.folder(id) / "rows.jsonl").is_file():
         files = sorted(path.name for path in store.folder(id).iterdir())
         console.out(f"files      {', '.join(files)}  in {store.folder(id)}", highlight=False)
+        if (store.folder(id) / "alignment.json").is_file():
+            from harness.align.report import AlignmentReport
+
+            report = parse(AlignmentReport, store.artifact(id).read_json("alignment.json"), id)
+            for text in report.lines():
+                console.out(f"alignment  {plain(text)}", highlight=False)
         for place in cells_of_store(store, id):
             console.out(f"cell       {plain(place.full)}", highlight=False)
         return

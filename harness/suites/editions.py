@@ -11,6 +11,7 @@ from harness.records import Record, parse
 from harness.suites.base import Suite
 
 NANO, OFFICIAL = "nano", "official"
+SOURCES = ("prompts", "authors", "documents", "judge")  # settings that may name a nano part
 
 
 def resolve_settings(suite: Suite, edition: str, changes: Mapping[str, Any]) -> Record:
@@ -47,6 +48,6 @@ def _tables(suite: Suite, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def scale_of(settings: Record, otherwise: str) -> str:
     """ "nano" for whatever the nano world has a part in, so that no board mixes it with others."""
-    sources = [str(getattr(settings, name, "") or "") for name in ("prompts", "authors", "judge")]
+    sources = [str(getattr(settings, name, "") or "") for name in SOURCES]
     nano = any(source.startswith("nano:") or "nano-oracle" in source for source in sources)
     return NANO if nano else otherwise

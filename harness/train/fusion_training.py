@@ -1,7 +1,8 @@
 """The operations of explicit fusion: teachers of a corpus, then a training that learns from them.
 
-corpus + model ──> make_teacher ──> shards (mapped into the target's vocabulary where needed)
-corpus + target + its shards + the sources' ──> train_fusion ──> checkpoint
+corpus + model ──> make_teacher ──> shards in the model's own tokens
+a source's shards + corpus + both tokenizers ──> map_teacher ──> shards in the target's tokens
+corpus + target + its shards + the sources', mapped ──> train_fusion ──> checkpoint
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from harness.errors import BadData
 from harness.models import model_identity
 from harness.operations import Artifact, Context, operation
 from harness.records import Record
-from harness.train.settings import Dtype, FusionSettings, RunSettings
+from harness.train.settings import Dtype, FusionSettings, MappingSettings, RunSettings
 
 
 class Reading(Record):
@@ -99,6 +100,61 @@ def make_teacher(
     shutil.copytree(folder, context.directory, copy_function=os.link, dirs_exist_ok=True)
 
 
+class MapTeacherParams(MappingSettings, Reading):
+    """One source's teacher, carried over to the target."""
+
+
+@operation(
+    "map_teacher",
+    version=1,
+    params=MapTeacherParams,
+    libraries=("transformers", "rapidfuzz"),
+    estimate=costs.rows_of("corpus"),
+)
+def map_teacher(
+    context: Context,
+    params: MapTeacherParams,
+    *,
+    corpus: Artifact,
+    teacher: Artifact,
+    target: Artifact,
+    source: Artifact,
+) -> None:
+    """A source's shards in the target's tokens and positions, see `distributions.mapping`.
+
+    A stage that was killed keeps its finished shards. Writes alignment.json, too: how well the two
+    tokenizers agree on these documents.
+
+    Args:
+        teacher: what `make_teacher` made of the same corpus and `source`.
+        target, source: models, of which only the tokenizers are loaded.
+
+    Raises:
+        BadData: shards of another tokenizer, corpus or tokenisation.
+    """
+    from harness.checkpoints import load_tokenizer
+    from harness.distributions import documents, mapping, shards
+
+    rows = corpus.rows()
+    base, other = (
+        mapping.Side(tokenizer, partial(params.encode, tokenizer))
+        for tokenizer in (load_tokenizer(target.path), load_tokenizer(source.path))
+    )
+    opened = shards.Teacher(
+        teacher.path,
+        tokenizer=documents.tokenizer_digest(other.tokenizer),
+        corpus=documents.corpus_digest(rows),
+    )
+    folder = context.scratch / "teacher"
+    settings = MappingSettings(
+        **{name: getattr(params, name) for name in MappingSettings.model_fields}
+    )
+    progress = partial(context.progress, unit="documents")
+    report = mapping.map_teacher(folder, rows, opened, base, other, settings, progress=progress)
+    shutil.copytree(folder, context.directory, copy_function=os.link, dirs_exist_ok=True)
+    (context.directory / "alignment.json").write_text(report.model_dump_json(indent=1))
+
+
 class TrainFusionParams(RunSettings, Reading):
     """One training with teachers.
 
@@ -113,6 +169,7 @@ class TrainFusionParams(RunSettings, Reading):
     block_size: int = Field(default=2048, ge=2)
     packing: Literal["documents", "wrapped", "none"] = "documents"
     level: Literal["block", "document", "token"] = "block"
+    adam_beta2: float = Field(default=0.999, gt=0, lt=1)
 
 
 def _estimate(params: Record, corpus: Any, model: Any, teachers: Any = ()) -> Any:
@@ -172,7 +229,11 @@ def train_fusion(
         context.count(tokens_in=sum(lengths))
         plan = plan_blocks(lengths, params.block_size, params.packing)
         arguments = runs.training_arguments(
-            TrainingArguments, params, context, remove_unused_columns=False
+            TrainingArguments,
+            params,
+            context,
+            adam_beta2=params.adam_beta2,
+            remove_unused_columns=False,
         )
         blocks = Blocks(load, plan, params.packing, params.level)
         trainer = FusionTrainer(

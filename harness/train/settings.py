@@ -122,6 +122,27 @@ class FusionSettings(Record):
         return linear_ramp(step, start=self.lm_weight, end=1.0, end_step=total)
 
 
+class MappingSettings(Record):
+    """How a teacher is carried over to another tokenizer, see `harness.distributions.mapping`.
+
+    Attributes:
+        alignment: by where tokens end in the text, or by their spelling.
+        vocabulary: of a source token's counterpart: the same text only; else the nearest spelling
+            ("mined"), of several that with the most similar neighbours ("cooccurrence"); or the
+            token it is aligned with most often ("statistics").
+        onehot_target: token of a position without a counterpart: the one that follows, its own (as
+            FuseLLM released it), or nothing.
+        duplicates: source tokens with one counterpart add up, or the likeliest one counts.
+        released: as the released code; then `alignment`, `onehot_target` and `duplicates` are its.
+    """
+
+    alignment: Literal["offset", "dtw"] = "offset"
+    vocabulary: Literal["exact", "mined", "cooccurrence", "statistics"] = "mined"
+    onehot_target: Literal["next", "current", "none"] = "next"
+    duplicates: Literal["sum", "first"] = "sum"
+    released: Literal["fusellm", "fusechat_v1", "fusechat_v2"] | None = None
+
+
 class RunSettings(Record):
     """How long, how fast and in what portions a model is trained.
 

@@ -124,7 +124,7 @@ def test_hub_prompts_are_unique_and_sorted(tmp_path: Path, monkeypatch: pytest.M
         {"prompt_id": "1", "prompt": "a", "chosen": "y"},
         {"prompt_id": "3", "prompt": "b", "chosen": "z"},
     ]
-    monkeypatch.setattr(prompts, "_load_dataset", lambda params: rows)
+    monkeypatch.setattr(prompts, "load_dataset", lambda params: rows)
     found = imported(tmp_path, "org/set", split="train")
     assert [(row["id"], row["messages"][0]["content"]) for row in found] == [("1", "a"), ("2", "b")]
     assert "chosen" not in found[0]

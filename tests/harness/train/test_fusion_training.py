@@ -8,16 +8,20 @@ from typing import Any
 
 import pytest
 
+from harness.align.report import AlignmentReport
 from harness.errors import BadData
 from harness.hashing import folder_digest
 from harness.operations import Artifact, Row
 from harness.records import parse
 from harness.train.fusion_training import (
     MakeTeacherParams,
+    MapTeacherParams,
     TrainFusionParams,
     make_teacher,
+    map_teacher,
     train_fusion,
 )
+from tests.tokenizers import WEIGHTS
 
 Make = Callable[..., Any]
 WORDS = ["ab", "cde", "f ghi", "jk lmno", "pq", "r s t u v w", "xyz 0 1", "23", "4567", "8 9", "ba"]
@@ -164,3 +168,26 @@ def test_chats_learn_from_answers_only(
     teachers = (Artifact("t", run.directory),)
     train_fusion(trained, params(packing="none"), corpus=chats, model=model, teachers=teachers)
     assert log_of(trained)[-1]["loss"] < log_of(trained)[0]["loss"]
+
+
+def test_a_source_with_another_tokenizer_teaches_through_its_mapping(
+    corpus: Artifact, teachers: Any, checkpoint: Make, context: Make
+) -> None:
+    source = Artifact("source", WEIGHTS / "source_b")
+    made, mapped, trained = (context(name) for name in ("source", "mapped", "run"))
+    make_teacher(made, MakeTeacherParams(k=5), corpus=corpus, model=source)
+    map_teacher(
+        mapped, MapTeacherParams(), corpus=corpus,
+        teacher=Artifact("t", made.directory), target=checkpoint("llama"), source=source,
+    )  # fmt: skip
+    assert mapped.reports[-1] == (11, 11, "documents")
+    report = AlignmentReport.model_validate_json((mapped.directory / "alignment.json").read_text())
+    assert report.documents == 11
+    both = (teachers[0], Artifact("m", mapped.directory))
+    train_fusion(trained, params(), corpus=corpus, model=checkpoint("llama"), teachers=both)
+    assert log_of(trained)[-1]["loss"] < log_of(trained)[0]["loss"]
+    with pytest.raises(BadData, match="was made with tokenizer"):
+        train_fusion(
+            context("refused"), params(), corpus=corpus, model=checkpoint("llama"),
+            teachers=(teachers[0], Artifact("t", made.directory)),
+        )  # fmt: skip
