@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from hypothesis import given
+from hypothesis import settings as examples
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -144,6 +145,7 @@ TAU = st.sampled_from([0.0, 0.1, 0.3, 0.5, 0.9, 1.0])
 READING = st.sampled_from(["coefficients", "coefficients_and_deltas"])
 
 
+@examples(max_examples=40)
 @given(problems(), TAU)
 def test_selection_is_the_k_largest_variances(problem: Any, tau: float) -> None:
     base, targets = problem
@@ -158,6 +160,7 @@ def test_selection_is_the_k_largest_variances(problem: Any, tau: float) -> None:
     assert int((spread > threshold).sum()) + ties == k
 
 
+@examples(max_examples=40)
 @given(problems(), TAU, READING, st.booleans())
 def test_merged_entries_lie_between_the_base_and_the_extreme_target(
     problem: Any, tau: float, reading: str, erase: bool
@@ -175,6 +178,7 @@ def test_merged_entries_lie_between_the_base_and_the_extreme_target(
         assert torch.equal(made[outside], base[outside])
 
 
+@examples(max_examples=40)
 @given(problems(targets=2))
 def test_without_selection_and_with_one_sign_it_is_varm(problem: Any) -> None:
     base, targets = problem
@@ -185,6 +189,7 @@ def test_without_selection_and_with_one_sign_it_is_varm(problem: Any) -> None:
     torch.testing.assert_close(made[moved], joined(pieces, base.shape)[moved], rtol=1e-4, atol=1e-5)
 
 
+@examples(max_examples=40)
 @given(st.integers(0, 2**32))
 def test_of_opposite_changes_the_positive_is_taken(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
@@ -193,6 +198,7 @@ def test_of_opposite_changes_the_positive_is_taken(seed: int) -> None:
     torch.testing.assert_close(made, base + change.abs())
 
 
+@examples(max_examples=40)
 @given(problems(), TAU, READING)
 def test_targets_equal_to_the_base_change_nothing(problem: Any, tau: float, reading: str) -> None:
     base, targets = problem
@@ -205,6 +211,7 @@ def test_targets_equal_to_the_base_change_nothing(problem: Any, tau: float, read
         assert wider == pytest.approx([*found, 0.0])
 
 
+@examples(max_examples=40)
 @given(problems(targets=3), TAU)
 def test_permuting_targets_permutes_coefficients_only(problem: Any, tau: float) -> None:
     base, targets = problem
