@@ -33,7 +33,12 @@ OVER_DOCUMENTS = "bootstrap over documents"
 
 
 class ReadDocumentsParams(Record):
-    """How documents are read; dtype None is the model's own choice for the device."""
+    """How documents are read.
+
+    Attributes:
+        batch_size: pieces read at once.
+        dtype: None is the model's own choice for the device.
+    """
 
     batch_size: int = Field(default=16, ge=1)
     dtype: Dtype | None = None
@@ -45,7 +50,7 @@ class ReadDocumentsParams(Record):
     params=ReadDocumentsParams,
     rows="documents",
     libraries=("torch", "transformers"),
-    batch_size=lambda params: params.batch_size,
+    batch_size=lambda params: 8 * params.batch_size,
     estimate=costs.rows_of("documents"),
 )
 def read_documents(
@@ -57,25 +62,33 @@ def read_documents(
     model: Artifact,
 ) -> Iterator[list[Row]]:
     """Bits and bytes of each document; bits are None where the model gives no finite number."""
+    import torch
+
+    from harness.backends.threads import map_chunks
     from harness.checkpoints import load_causal_lm
+    from harness.train.collate import pad
     from harness.train.heads import check_head
+    from harness.train.logprobs import sequence_logprobs
 
     network, tokenizer = load_causal_lm(model.path, context.device, params.dtype)
     check_head(network)
+    length = getattr(network.config, "max_position_embeddings", None)
+
+    @torch.no_grad()
+    def nats(pieces: list[Any]) -> list[float]:
+        batch = {name: value.to(network.device) for name, value in pad(pieces, 0).items()}
+        return [-float(value) for value in sequence_logprobs(network, batch)[0]]
+
     for batch in batches:
-        yield [_measured(network, tokenizer, row) for row in batch]
+        parts = [_pieces(tokenizer, row, length) for row in batch]
+        flat = [piece for part in parts for piece in part]
+        starts = range(0, len(flat), params.batch_size)
+        chunks = [flat[start : start + params.batch_size] for start in starts]
+        found = iter([value for values in map_chunks(nats, chunks, network) for value in values])
+        yield [_row(row, sum(next(found) for _ in part)) for row, part in zip(batch, parts)]
 
 
-def _measured(model: Any, tokenizer: Any, row: Row) -> Row:
-    import torch
-
-    from harness.train.collate import pad
-    from harness.train.logprobs import sequence_logprobs
-
-    pieces = _pieces(tokenizer, row, getattr(model.config, "max_position_embeddings", None))
-    batch = {name: value.to(model.device) for name, value in pad(pieces, 0).items()}
-    with torch.no_grad():
-        nats = -float(sequence_logprobs(model, batch)[0].double().sum())
+def _row(row: Row, nats: float) -> Row:
     text = row["response"] if "messages" in row else row["text"]
     return {
         "id": row["id"],

@@ -2,7 +2,7 @@
 
 A teacher is a folder:
 
-    manifest.json                what was asked: k, digests of tokenizer, corpus and model
+    teacher.json                 what was asked: k, digests of tokenizer, corpus and model
     shard-00000.safetensors ...  some documents each, memory-mapped; appears by one rename
     complete.json                the number of shards and counts, written last
 
@@ -119,7 +119,7 @@ class ShardWriter:
         self.folder = folder
         self.manifest = manifest
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / "manifest.json"
+        path = folder / "teacher.json"
         if not path.exists():
             _write(path, json.dumps(manifest.model_dump(), indent=1, sort_keys=True).encode())
         known = read_manifest(folder).model_dump()
@@ -317,7 +317,7 @@ def read_manifest(folder: Path) -> Manifest:
     Raises:
         BadData, BadRecord: there is none, or one that cannot be read.
     """
-    path = folder / "manifest.json"
+    path = folder / "teacher.json"
     return parse(Manifest, _read_json(path, "expected a folder with a teacher"), str(path))
 
 

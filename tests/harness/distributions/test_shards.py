@@ -160,10 +160,10 @@ def test_a_folder_that_is_no_complete_teacher_is_refused(tmp_path: Path) -> None
     writer.write(0, [make_document("a", 3)])
     with pytest.raises(BadData, match="not complete"):
         Teacher(tmp_path)
-    (tmp_path / "manifest.json").write_text('{"format": 2}')
+    (tmp_path / "teacher.json").write_text('{"format": 2}')
     with pytest.raises(BadRecord, match="format"):
         read_manifest(tmp_path)
-    (tmp_path / "manifest.json").write_text("{")
+    (tmp_path / "teacher.json").write_text("{")
     with pytest.raises(BadData, match="not JSON"):
         read_manifest(tmp_path)
 
