@@ -138,7 +138,7 @@ def test_columns_are_carried_and_responses_gathered(
         {"problem": "a", "gold": "", "solution": "y"},
         {"problem": "b", "gold": "2", "solution": "z"},
     ]
-    monkeypatch.setattr(prompts, "_load_dataset", lambda params: rows)
+    monkeypatch.setattr(prompts, "load_dataset", lambda params: rows)
     carry = {"answer": "gold", "responses": "solution"}
     settings = {"field": "problem", "written_by": "model"}
     (found,) = imported(tmp_path, "org/set", carry=carry, **settings)

@@ -47,7 +47,7 @@ def alive(pid: int) -> bool:
     return state not in "ZX"
 
 
-def wait_for(fact: Callable[[], bool], what: str, limit_s: float = 10.0) -> None:
+def wait_for(fact: Callable[[], bool], what: str, limit_s: float = 60.0) -> None:
     end = time.monotonic() + limit_s
     while not fact():
         assert time.monotonic() < end, f"not within {limit_s} s: {what}"
