@@ -8,6 +8,9 @@ BOS or the end of the prompt, goes over to the same place, and the tokens that e
 other's counterparts. A position without a counterpart has all its mass on the token that follows
 (`harness.align.transfer`).
 
+A document's cross-entropy is its whole negative log-likelihood over the target's tokens: per token
+of its own, a model of characters would look better than any other (`ce_per`).
+
 `released` follows the released code of a paper instead: alignment by spelling over whole
 sequences, its rules of transfer and its ties (`harness.align.legacy`). Departure even then: the
 source's values are log-probabilities, so that FuseChat v1, where it mixes the logits of several
@@ -184,12 +187,16 @@ class _Carry:
         if found.token_ce is not None:
             known = np.append(found.token_ce.astype(np.float32), np.float32(np.nan))
             single = np.where(step >= 0, known[step], np.nan)[:-1]
+        ce, scored = found.ce, found.scored
+        if self.settings.ce_per == "target_token" and not self.settings.released:
+            mine = sum(label != IGNORE for label in pair.base.tokens.labels[1:])
+            ce, scored = (ce * scored / mine if mine else float("nan")), mine
         return TeacherDocument(
             found.id,
             logps[:-1],
             np.maximum(words[:-1], 0),
-            found.ce,
-            found.scored,
+            ce,
+            scored,
             token_check(ours),
             single,
         )

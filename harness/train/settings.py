@@ -133,13 +133,16 @@ class MappingSettings(Record):
         onehot_target: token of a position without a counterpart: the one that follows, its own (as
             FuseLLM released it), or nothing.
         duplicates: source tokens with one counterpart add up, or the likeliest one counts.
-        released: as the released code; then `alignment`, `onehot_target` and `duplicates` are its.
+        ce_per: whose tokens a document's cross-entropy is a mean over. Teachers are chosen by it,
+            and only over the target's own do teachers compare whose tokens differ in length.
+        released: as the released code; then the settings above are its, but for `vocabulary`.
     """
 
     alignment: Literal["offset", "dtw"] = "offset"
     vocabulary: Literal["exact", "mined", "cooccurrence", "statistics"] = "mined"
     onehot_target: Literal["next", "current", "none"] = "next"
     duplicates: Literal["sum", "first"] = "sum"
+    ce_per: Literal["target_token", "source_token"] = "target_token"
     released: Literal["fusellm", "fusechat_v1", "fusechat_v2"] | None = None
 
 

@@ -127,6 +127,10 @@ def test_predictions_arrive_at_the_same_place_of_the_text(
         # The end is what follows the last token of the text, whatever each model calls it.
         assert one.ids[-2, 0] == document.tokens.input_ids[-1]
         assert (tail_mass(one.logps[:-1]) > -1e-3).all()
+        theirs = side(source, chats).encode(row).tokens
+        scored = [sum(label != -100 for label in t.labels[1:]) for t in (document.tokens, theirs)]
+        assert one.scored == scored[0]
+        assert one.ce * scored[0] == pytest.approx(0.25 * scored[1], rel=1e-6)
         assert (np.isnan(one.token_ce) | (one.token_ce == 0.25)).all()
 
 
@@ -160,6 +164,7 @@ def test_released_code_is_followed(released: str, kind: str, carried: Any) -> No
         own += int((one.ids[:-1, 0] == ids[:-1])[alone].sum())
         next_one += int((one.ids[:-1, 0] == ids[1:])[alone].sum())
         rows += int(alone.sum())
+        assert one.ce == 0.25  # over the source's own tokens
     assert rows > 0
     assert (own > next_one) == (released != "fusechat_v2")
 
