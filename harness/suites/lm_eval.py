@@ -73,7 +73,7 @@ def _plan(suite: str, listed: TaskList) -> Plan:
             **system.links(),
             suite=suite,
             system=system.name,
-            scale="nano" if nano else system.scale,
+            scale="nano" if nano and system.scale != "rehearsal" else system.scale,
             seed=system.seed,
             rounds=settings.rounds,
             headline=_headline(settings, listed),

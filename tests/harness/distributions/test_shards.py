@@ -154,7 +154,7 @@ def test_a_shard_of_another_teacher_is_named(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_no_complete_teacher_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadData, match=r"manifest\.json: not there; expected a folder"):
+    with pytest.raises(BadData, match=r"teacher\.json: not there; expected a folder"):
         Teacher(tmp_path)
     writer = ShardWriter(tmp_path, BASE)
     writer.write(0, [make_document("a", 3)])
