@@ -155,6 +155,7 @@ def score_perplexity(
                 kind=OVER_DOCUMENTS,
                 unit="bits per byte",
                 higher_is_better=False,
+                primary=metric == OVERALL,
             )
         )
     write_cells(context, cells)

@@ -70,7 +70,7 @@ SUITE = Suite(
     summary="bits per byte of held-out documents, by domain",
     metrics=(
         Metric(OVERALL, "bits per byte", "all documents"),
-        Metric(f"{OVERALL}:*", "bits per byte", "each domain"),
+        Metric(f"{OVERALL}:*", "bits per byte", "each domain", primary=False),
     ),
     settings=PerplexitySettings,
     plan=plan,

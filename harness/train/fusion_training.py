@@ -152,6 +152,8 @@ def map_teacher(
     progress = partial(context.progress, unit="documents")
     report = mapping.map_teacher(folder, rows, opened, base, other, settings, progress=progress)
     shutil.copytree(folder, context.directory, copy_function=os.link, dirs_exist_ok=True)
+    names = {"base": target.params.get("ref"), "source": source.params.get("ref")}
+    report = report.model_copy(update={key: name for key, name in names.items() if name})
     (context.directory / "alignment.json").write_text(report.model_dump_json(indent=1))
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from harness.align.report import AlignmentReport
 from harness.cli.main import app
 from harness.cli.plain import line, plain
 from harness.errors import CrucibleError
@@ -30,6 +31,21 @@ def show(hand_made: HandMade, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
         return done.output
 
     return run
+
+
+def test_a_mapped_teacher_shows_how_its_tokens_were_aligned(show, hand_made: HandMade) -> None:
+    report = AlignmentReport(
+        base="b", source="s", documents=2, positions=10, exact=0.7, split=0.3, merged=0,
+        crossed=0, unmatched=0, transferable=0.9, dtw=1, examples=(("split", ("ab",), ("a", "b")),),
+    )  # fmt: skip
+    id = hand_made.put("map_teacher")
+    (hand_made.store.folder(id) / "alignment.json").write_text(report.model_dump_json())
+    said = show(id[:12])
+    assert (
+        "10 positions of b in 2 documents, 90.0% take over a prediction of s, 1 documents" in said
+    )
+    assert "exact 70.0%" in said
+    assert "split      ab | a b" in said
 
 
 def test_a_cell_lists_its_samples(show) -> None:
