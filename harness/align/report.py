@@ -22,7 +22,7 @@ class AlignmentReport(Record):
 
     Attributes:
         transferable: positions that take a prediction over.
-        dtw: documents that had to be aligned by spelling.
+        dtw: texts that had to be aligned by spelling.
         examples: (relation, base tokens, source tokens) of blocks that are not exact, the most
             frequent of each relation.
     """
@@ -43,7 +43,7 @@ class AlignmentReport(Record):
     def lines(self) -> list[str]:
         """For reading: shares, then examples as "relation  base tokens | source tokens"."""
         shares = ", ".join(f"{name} {getattr(self, name):.1%}" for name in reversed(RELATIONS))
-        spelled = f", {self.dtw} documents by spelling" if self.dtw else ""
+        spelled = f", {self.dtw} texts by spelling" if self.dtw else ""
         return [
             f"{self.positions:,} positions of {self.base} in {self.documents:,} documents, "
             f"{self.transferable:.1%} take over a prediction of {self.source}{spelled}",

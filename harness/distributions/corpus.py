@@ -1,14 +1,17 @@
 """Corpora as rows: what teachers read, and what a student is trained or measured on.
 
     nano:<split>   prompts of the nano world with their right answers; the domain is the skill
-    <file>         .jsonl or .json (.gz): {"text"} or {"messages", "response"}; "domain" is kept
-    <org>/<name>   a hub data set with texts
+    <file>         .jsonl or .json (.gz), of texts or conversations; "domain" is kept
+    <org>/<name>   a hub data set of the same
 
-Every row gets an id: its own, else a digest of what it says.
+A conversation is {"messages", "response"}, {"messages"} that end with an answer, or
+{"conversations": [{"from": "human" or "gpt", "value"}]}; all its answers count. Every row gets an
+id: its own, else a digest of what it says.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +26,9 @@ from harness.prompts import load_dataset, prompts_identity
 from harness.records import Record
 
 DOMAIN = "all"
+_ROLES: dict[Any, str] = {"human": "user", "gpt": "assistant"}
+
+log = logging.getLogger(__name__)
 
 
 class DocumentsParams(Record):
@@ -31,11 +37,13 @@ class DocumentsParams(Record):
     Attributes:
         split, revision: of a hub data set.
         field: the column of a text.
-        form: conversations as such, of which only the answer is scored, or written out as texts.
+        form: conversations as such, of which the answers are scored, or written out as texts.
+        domains: only documents of these; () is all.
         limit, offset: a window of the rows.
         digest: `prompts_identity` at planning time; puts a file's content into the stage id.
-        max_tokens: texts are cut so that no model's tokenizer needs more ids; None does not cut.
-        long: what becomes of longer texts, see `documents.fit_documents`.
+        max_tokens: ids that no model's tokenizer needs more of; None does not look.
+        long: what becomes of longer texts, see `documents.fit_documents`; conversations lose their
+            last exchanges, or are left out, but with "refuse".
     """
 
     ref: str
@@ -48,6 +56,7 @@ class DocumentsParams(Record):
     digest: str | None = None
     max_tokens: int | None = Field(default=None, ge=1)
     long: Literal["cut", "split", "refuse"] = "split"
+    domains: tuple[str, ...] = Field(default=(), exclude_if=lambda value: not value)
 
 
 def _expected(params: Record, models: Any = ()) -> Any:
@@ -56,7 +65,7 @@ def _expected(params: Record, models: Any = ()) -> Any:
 
 @operation(
     "import_documents",
-    version=1,
+    version=2,
     params=DocumentsParams,
     libraries=("transformers",),
     estimate=_expected,
@@ -73,8 +82,6 @@ def import_documents(
         BadData: a row that is no document, or two of one id.
         UserError: the reference leads nowhere, or the window holds no row.
     """
-    from harness.distributions.documents import fit_documents
-
     found = prompts_identity(params.ref, params.revision)
     if params.digest is not None and params.digest != found:
         raise BadData(
@@ -87,11 +94,14 @@ def import_documents(
         for number, item in enumerate(_read(params), 1)
         if params.offset < number and (end is None or number <= end)
     ]
-    if models and params.max_tokens is not None and "text" in (rows or [{}])[0]:
-        from harness.checkpoints import load_tokenizer
-
-        tokenizers = [load_tokenizer(model.path) for model in models]
-        rows, _ = fit_documents(rows, tokenizers, params.max_tokens, params.long)
+    if params.domains:
+        known = dict.fromkeys(row["domain"] for row in rows)
+        for name in params.domains:
+            if name not in known:
+                raise unknown(f"domain of {params.ref}", name, known)
+        rows = [row for row in rows if row["domain"] in params.domains]
+    if models and params.max_tokens is not None:
+        rows = _fitted(rows, models, params)
     if not rows:
         raise UserError(f"{params.ref} has no documents from offset {params.offset} on")
     if len({row["id"] for row in rows}) < len(rows):
@@ -109,23 +119,63 @@ def _read(params: DocumentsParams) -> Iterable[Row]:
     return data.read_objects(path) if path.is_file() else load_dataset(params)
 
 
+def _fitted(rows: list[Row], models: tuple[Artifact, ...], params: DocumentsParams) -> list[Row]:
+    """Rows that every model can read; says how many had to change."""
+    from harness.checkpoints import load_tokenizer
+    from harness.distributions.documents import fit_conversations, fit_documents
+
+    limit = params.max_tokens or 0
+    tokenizers = [load_tokenizer(model.path) for model in models]
+    texts = [row for row in rows if "text" in row]
+    chats = [row for row in rows if "text" not in row]
+    texts, changed = fit_documents(texts, tokenizers, limit, params.long)
+    chats, more = fit_conversations(chats, tokenizers, limit, refuse=params.long == "refuse")
+    for name, number in (changed | {k: n + changed.get(k, 0) for k, n in more.items()}).items():
+        if number:
+            log.warning("%s: %d documents %s", params.ref, number, name.replace("_", " "))
+    return texts + chats
+
+
 def _row(item: Row, params: DocumentsParams, where: str) -> Row:
     """A document as the rest of the package reads it."""
     domain = str(item.get("domain", DOMAIN))
-    if isinstance(item.get("messages"), list) and isinstance(item.get("response"), str):
-        said: Row = {"messages": item["messages"], "response": item["response"]}
+    messages = _messages(item)
+    if messages:
+        said: Row = {"messages": messages[:-1], "response": messages[-1]["content"]}
         if params.form == "text":
-            lines = [message["content"] for message in item["messages"]]
-            said = {"text": "\n".join([*lines, item["response"]])}
+            said = {"text": "\n".join(message["content"] for message in messages)}
     elif isinstance(item.get(params.field), str):
         said = {"text": item[params.field]}
     else:
         raise BadData(
-            f'{where}: no text "{params.field}" and no messages with a response; found '
-            f"{', '.join(sorted(item)) or 'nothing'}"
+            f'{where}: no text "{params.field}", and no messages or conversations with an answer; '
+            f"found {', '.join(sorted(item)) or 'nothing'}"
         )
     id = item.get("id")
     return {"id": str(digest(said) if id is None else id), **said, "domain": domain}
+
+
+def _messages(item: Row) -> list[dict[str, str]]:
+    """The messages of a conversation up to its last answer; [] where it is none.
+
+    >>> said = [("gpt", "Hi"), ("human", "1"), ("gpt", "2"), ("human", "3")]
+    >>> _messages({"conversations": [{"from": who, "value": text} for who, text in said]})
+    [{'role': 'user', 'content': '1'}, {'role': 'assistant', 'content': '2'}]
+    """
+    given, names = item.get("messages"), ("role", "content")
+    if not isinstance(given, list):
+        given, names = item.get("conversations"), ("from", "value")
+    if not isinstance(given, list) or not all(isinstance(one, dict) for one in given):
+        return []
+    pairs = [(one.get(names[0]), one.get(names[1])) for one in given]
+    if isinstance(item.get("response"), str):
+        pairs.append(("assistant", item["response"]))
+    said = [{"role": str(_ROLES.get(who, who)), "content": text} for who, text in pairs]
+    while said and said[-1]["role"] != "assistant":
+        said.pop()
+    while said and said[0]["role"] == "assistant":
+        said.pop(0)
+    return said if all(isinstance(one["content"], str) for one in said) else []
 
 
 def _nano(split: str) -> list[Row]:

@@ -13,13 +13,14 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any, Literal
 
 from harness import chat
 from harness.errors import BadData
 from harness.hashing import canonical_json, digest
 from harness.operations import Row
-from harness.train.tokenize import TokenSequence, join
+from harness.train.tokenize import IGNORE, TokenSequence, join
 
 WIDEST = 32  # characters a token that are looked at; a text of longer tokens is cut earlier
 
@@ -126,10 +127,94 @@ def encode_text(tokenizer: Any, row: Row, *, bos: bool = True, eos: bool = True)
     return Document(row["id"], TokenSequence(ids, list(ids)))
 
 
-def encode_chat(tokenizer: Any, row: Row, field: str = "response") -> Document:
-    """Token ids of a row's messages and its answer, of which only the answer's are scored."""
-    prompt = chat.prompt_ids(tokenizer, row["messages"])
-    return Document(row["id"], join(prompt, chat.response_ids(tokenizer, row[field])))
+def encode_chat(tokenizer: Any, row: Row) -> Document:
+    """Token ids of a row's messages and its response; every answer of the assistant is scored.
+
+    Raises:
+        BadData: the template changes an earlier answer, or does not end it.
+    """
+    messages = row["messages"]
+    prompt = chat.prompt_ids(tokenizer, messages)
+    tokens = join(prompt, chat.response_ids(tokenizer, row["response"]))
+    earlier = [place for place, m in enumerate(messages) if m["role"] == "assistant"]
+    text = chat.render(tokenizer, messages) if earlier else ""
+    for place in earlier:
+        # From where the conversation goes on otherwise than the prompt of this answer did: a
+        # template's opening may end in what is one token with the answer's first letters.
+        before = zip(chat.prompt_ids(tokenizer, messages[:place]), prompt)
+        start = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], before))
+        end = chat.end_of_turn_id(tokenizer)
+        if messages[place]["content"].strip() not in text or end not in prompt[start:]:
+            raise BadData(
+                f'conversation "{row["id"]}": the chat template of {tokenizer.name_or_path} does '
+                f"not repeat message {place + 1} with an end of turn, so that it cannot be scored; "
+                "keep one exchange a conversation"
+            )
+        stop = prompt.index(end, start) + 1
+        tokens.labels[start:stop] = prompt[start:stop]
+    return Document(row["id"], tokens)
+
+
+def scored_texts(row: Row) -> list[str]:
+    """The texts of a row that are scored: all of it, or of a conversation every answer."""
+    if "messages" not in row:
+        return [row["text"]]
+    said = [m["content"] for m in row["messages"] if m["role"] == "assistant"]
+    return [*said, row["response"]]
+
+
+def scored_spans(labels: Sequence[int]) -> list[tuple[int, int]]:
+    """First place of each run of scored tokens, and the place behind it.
+
+    >>> scored_spans([-100, 7, 8, -100, -100, 9])
+    [(1, 3), (5, 6)]
+    """
+    flags = [False, *(label != IGNORE for label in labels), False]
+    edges = [place for place in range(len(labels) + 1) if flags[place] != flags[place + 1]]
+    return list(zip(edges[::2], edges[1::2]))
+
+
+def fit_conversations(
+    rows: Iterable[Row], tokenizers: Sequence[Any], limit: int, *, refuse: bool = False
+) -> tuple[list[Row], dict[str, int]]:
+    """Conversations of at most `limit` ids for every tokenizer, template included.
+
+    The last exchanges of a longer one are left out, and so is one whose first is too long: an
+    answer without its end would teach not to stop.
+
+    Returns:
+        rows, and how many were "cut" or "left_out".
+
+    Raises:
+        BadData: a conversation is too long, with `refuse`.
+    """
+    kept: list[Row] = []
+    counts = {"cut": 0, "left_out": 0}
+    for row in rows:
+        shorter: Row | None = row
+        while shorter and any(_length(t, shorter) > limit for t in tokenizers):
+            if refuse:
+                raise BadData(
+                    f'conversation "{row["id"]}" has more than {limit} tokens; set long to "cut"'
+                )
+            shorter = _without_last_exchange(shorter)
+        counts["left_out" if shorter is None else "cut"] += shorter is not row
+        kept += [shorter] if shorter else []
+    return kept, counts
+
+
+def _length(tokenizer: Any, row: Row) -> int:
+    return len(encode_chat(tokenizer, row).tokens.input_ids)
+
+
+def _without_last_exchange(row: Row) -> Row | None:
+    messages = row["messages"]
+    last = max((n for n, m in enumerate(messages) if m["role"] == "assistant"), default=0)
+    return (
+        {**row, "messages": messages[:last], "response": messages[last]["content"]}
+        if last
+        else None
+    )
 
 
 def _ids(tokenizer: Any, text: str) -> list[int]:

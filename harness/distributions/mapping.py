@@ -2,8 +2,8 @@
 
     source shards + documents + two tokenizers --align--> positions --map--> words --> target shards
 
-What is aligned is the text of a document, or the answer of a chat, whose prompt each model reads in
-its own template: rows inside a prompt are empty. The prediction at the last token before the text,
+What is aligned is the text of a document, or each answer of a chat, whose prompts each model reads
+in its own template: rows inside a prompt are empty. The prediction at the last token before a text,
 BOS or the end of the prompt, goes over to the same place, and the tokens that end a turn are each
 other's counterparts. A position without a counterpart has all its mass on the token that follows
 (`harness.align.transfer`).
@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness import chat
 from harness.align.counts import pair_counts, statistics_mapping
@@ -39,6 +40,8 @@ from harness.align.vocab import cooccurrences, map_vocabulary, nearest_tokens
 from harness.distributions.documents import (
     Document,
     corpus_digest,
+    scored_spans,
+    scored_texts,
     tokenizer_digest,
     vocabulary_size,
 )
@@ -51,6 +54,7 @@ from harness.distributions.shards import (
     TeacherDocument,
     token_check,
 )
+from harness.errors import BadData
 from harness.operations import Row
 from harness.train.settings import MappingSettings
 from harness.train.tokenize import IGNORE
@@ -71,42 +75,63 @@ class Side:
     def decoded(self) -> list[str]:
         return decoded(self.tokenizer, range(len(self.vocabulary)))
 
-    def text(self, row: Row, document: Document) -> tuple[Reading, int]:
-        """What is aligned of a document, and the place of its first token."""
-        ids = document.tokens.input_ids
-        text = row["response"] if "messages" in row else row["text"]
-        found = read(self.tokenizer, self.vocabulary, text.encode(errors="replace").decode())
-        if "messages" in row:
-            start, stop = document.tokens.labels.count(IGNORE), len(ids) - 1
-        else:
-            start = int(ids[: len(found.ids)] != found.ids.tolist())
-            stop = start + len(found.ids)
-        if ids[start:stop] != found.ids.tolist():  # behind a template texts may begin otherwise
-            inner = np.array(ids[start:stop], np.int64)
-            found = Reading(inner, ends_in(text, self.vocabulary, inner, None), self.vocabulary)
-        return found, start
+    def texts(self, row: Row, document: Document) -> list[tuple[Reading, int]]:
+        """What is aligned of a document, and the places of its first tokens."""
+        tokens, found = document.tokens, []
+        texts, spans = scored_texts(row), scored_spans(tokens.labels)
+        if len(texts) != len(spans):
+            raise BadData(
+                f'document "{row["id"]}": {len(spans)} of {len(texts)} answers are scored'
+            )
+        for text, (start, stop) in zip(texts, spans):
+            one = read(self.tokenizer, self.vocabulary, text.encode(errors="replace").decode())
+            if "messages" in row:
+                stop -= 1  # the end of the turn
+            else:
+                start = int(tokens.input_ids[: len(one.ids)] != one.ids.tolist())
+                stop = start + len(one.ids)
+            ids = tokens.input_ids[start:stop]
+            if ids != one.ids.tolist():  # behind a template texts may begin otherwise
+                inner = np.array(ids, np.int64)
+                one = Reading(inner, ends_in(text, self.vocabulary, inner, None), self.vocabulary)
+            found.append((one, start))
+        return found
 
 
 @dataclass(frozen=True, eq=False)
-class Pair:
-    """A document as both read it, with the alignment of its text."""
+class Part:
+    """A text as both models read it, with its alignment; it starts at these places."""
 
-    base: Document
-    source: Document
     readings: tuple[Reading, Reading]
     starts: tuple[int, int]
     alignment: Alignment
 
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """A document as both read it: one part, or one for each answer of a conversation."""
+
+    base: Document
+    source: Document
+    parts: tuple[Part, ...]
+
     @property
     def step(self) -> Ints:
         """(M,) source position for each of the target's, -1 where none predicts anything."""
-        inner, (b, s) = self.alignment.step, self.starts
         step = np.full(len(self.base.tokens.input_ids), -1, np.int64)
-        step[b : b + len(inner)] = np.where(inner >= 0, inner + s, -1)
-        if b and s:
-            step[b - 1] = s - 1
+        for part in self.parts:
+            inner, (b, s) = part.alignment.step, part.starts
+            step[b : b + len(inner)] = np.where(inner >= 0, inner + s, -1)
+            if b and s:
+                step[b - 1] = s - 1
         step[step == len(self.source.tokens.input_ids) - 1] = -1
         return step
+
+    @property
+    def outside(self) -> NDArray[np.bool_]:
+        """(M,) the target's positions whose next token is not scored."""
+        labels = np.array(self.base.tokens.labels, np.int64)
+        return np.append(labels[1:] == IGNORE, False)
 
 
 def map_teacher(
@@ -146,19 +171,22 @@ def map_teacher(
             pairs = [pair(row) for row in rows[start : start + size]]
             if not writer.has(number):
                 writer.write(number, [carry.document(one, teacher) for one in pairs])
-            yield from ((*one.readings, one.alignment) for one in pairs)
+            yield from ((*part.readings, part.alignment) for one in pairs for part in one.parts)
             progress(start + len(pairs), len(rows))
 
-    report = alignment_report(every())
+    report = alignment_report(every()).model_copy(update={"documents": len(rows)})
     writer.finish(-(-len(rows) // size), {"documents": len(rows)})
     return report
 
 
 def _pair(base: Side, source: Side, mode: Literal["offset", "dtw"], row: Row) -> Pair:
     documents = (base.encode(row), source.encode(row))
-    sides = zip((base, source), documents)
-    (ours, b), (theirs, s) = (side.text(row, document) for side, document in sides)
-    return Pair(*documents, (ours, theirs), (b, s), align(ours, theirs, mode))
+    sides = (side.texts(row, document) for side, document in zip((base, source), documents))
+    parts = [
+        Part((ours, theirs), (b, s), align(ours, theirs, mode))
+        for (ours, b), (theirs, s) in zip(*sides)
+    ]
+    return Pair(*documents, tuple(parts))
 
 
 class _Carry:
@@ -213,7 +241,7 @@ class _Carry:
             onehot_target=self.settings.onehot_target,
             duplicates=self.settings.duplicates,
         )
-        found.logps[: max(0, pair.starts[0] - 1)] = -np.inf  # inside a prompt
+        found.logps[pair.outside] = -np.inf  # inside a prompt
         return found.logps, found.ids, step
 
     def _mapping(self, pairs: Iterable[Pair]) -> Ints:
@@ -221,8 +249,10 @@ class _Carry:
         kind = self.settings.vocabulary
         if kind == "statistics":
             aligned = (
-                (p.readings[0].ids, p.readings[1].ids, p.alignment.first, p.alignment.last)
-                for p in pairs
+                (ours.ids, theirs.ids, part.alignment.first, part.alignment.last)
+                for pair in pairs
+                for part in pair.parts
+                for ours, theirs in [part.readings]
             )
             counted = pair_counts(aligned, (len(ours), len(theirs)))
             return statistics_mapping(counted, ours, theirs)

@@ -7,7 +7,7 @@
     bits per byte = - sum_d log2 p(d) / sum_d bytes(d)
 
 A byte is a byte for every tokenizer, so that models with different ones compare. Of a conversation
-the answer counts; ends of texts and of turns do not. A text follows the tokenizer's BOS, or its EOS
+the answers count; ends of texts and of turns do not. A text follows the tokenizer's BOS, or its EOS
 where it has none; one longer than the context is read in pieces that do not see each other.
 """
 
@@ -89,7 +89,9 @@ def read_documents(
 
 
 def _row(row: Row, nats: float) -> Row:
-    text = row["response"] if "messages" in row else row["text"]
+    from harness.distributions.documents import scored_texts
+
+    text = "".join(scored_texts(row))
     return {
         "id": row["id"],
         "domain": row["domain"],
@@ -100,11 +102,13 @@ def _row(row: Row, nats: float) -> Row:
 
 
 def _pieces(tokenizer: Any, row: Row, context: int | None) -> list[Any]:
-    from harness.distributions.documents import encode_chat, encode_text
+    from harness.distributions.documents import encode_chat, encode_text, scored_spans
     from harness.train.tokenize import IGNORE, TokenSequence
 
     if "messages" in row:
         tokens = encode_chat(tokenizer, row).tokens
+        for _, stop in scored_spans(tokens.labels):
+            tokens.labels[stop - 1] = IGNORE  # the end of the turn
         return [TokenSequence(tokens.input_ids[:-1], tokens.labels[:-1])]
     ids = encode_text(tokenizer, row, bos=False, eos=False).tokens.input_ids
     start = tokenizer.bos_token_id
