@@ -9,6 +9,7 @@ _WRPO = "arXiv 2412.03187"
 _FUSECHAT3 = "arXiv 2503.04222"
 _PSYCOT = "arXiv 2310.20256"
 _FUSELLM = "arXiv 2401.10491"
+_FUSECHAT = "arXiv 2408.07990"
 _FUSION = "implicit fusion"
 _EXPLICIT = "explicit fusion"
 _ASKING = "asking about authors"
@@ -58,6 +59,22 @@ METHODS = (
         "the same with all sources' predictions averaged by their cross-entropies (AvgCE)",
     ),
     _entry(
+        "fusechat", _EXPLICIT, "fusechat.method:FUSECHAT", _FUSECHAT, "fusechat",
+        "the target fused with each source in turn, and the results merged by SCE or VaRM",
+    ),
+    _entry(
+        "fusechat_pair", _EXPLICIT, "fusechat.method:FUSECHAT_PAIR", _FUSECHAT, "fusechat",
+        "the target fused with one source (set source = 0, 1, ...)",
+    ),
+    _entry(
+        "fusechat_mergekit", _BASELINE, "fusechat.method:FUSECHAT_MERGEKIT", _FUSECHAT, "fusechat",
+        "fused models merged by mergekit: task arithmetic, TIES, DARE, SLERP", ("train", "merge"),
+    ),
+    _entry(
+        "merge", _BASELINE, "fusechat.method:MERGE", "FuseO1-Preview", "fusechat",
+        "sources of the target's shape merged over it, without training",
+    ),
+    _entry(
         "target", _BASELINE, "baselines.method:TARGET", "", "wrpo",
         "the target model before any training",
     ),
@@ -96,6 +113,10 @@ METHODS = (
     _entry(
         "distillation", _BASELINE, "fusellm.method:DISTILLATION", _FUSELLM, "fusellm",
         "training on the corpus and on one teacher's predictions",
+    ),
+    _entry(
+        "parameter_averaging", _BASELINE, "fusellm.method:PARAMETER_AVERAGING", _FUSELLM, "fusellm",
+        "the mean of copies of the target that were each trained on some domains",
     ),
     _entry(
         "psycot", _ASKING, "psycot.method:PSYCOT", _PSYCOT, "psycot",

@@ -20,6 +20,7 @@ from threading import Lock
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from harness.errors import UserError
 from harness.merge.checkpoint import (
@@ -31,9 +32,16 @@ from harness.merge.checkpoint import (
     open_checkpoint,
     stacked,
 )
+from harness.merge.pieces import Stack
 from harness.merge.sce import sce
-from harness.merge.settings import MergekitParams, MergeParams, SceSettings
-from harness.merge.varm import group_of, varm
+from harness.merge.settings import (
+    LinearSettings,
+    MergekitParams,
+    MergeParams,
+    SceSettings,
+    VarmSettings,
+)
+from harness.merge.varm import group_of, linear, varm
 from harness.merge.writing import Writer, fresh_folder
 from harness.models import model_files, model_identity
 
@@ -64,6 +72,9 @@ def merge_checkpoints(
     """
     if not targets:
         raise UserError("a merge needs at least one target")
+    weights = params.rule.weights if isinstance(params.rule, LinearSettings) else ()
+    if weights and len(weights) != len(targets):
+        raise UserError(f"{len(weights)} weights for {len(targets)} targets; expected one each")
     with ExitStack() as stack:
         opened = [stack.enter_context(open_checkpoint(path)) for path in (base, *targets)]
         notes = fit_together(opened[0], opened[1:], params)
@@ -75,19 +86,19 @@ def merge_checkpoints(
         layout = {name: _as_written(stored[name], params.dtype) for name in stored}
         writer = Writer(folder, layout, params.shard_gb * 1e9)
         stack.callback(writer.close)
-        weights: Weights = {}
+        used: Weights = {}
         lock = Lock()
 
         def merge(group: Group) -> None:
             for name, listed in _merge_group(writer, opened, params, group):
                 with lock:
-                    weights[name] = listed
-                    progress(len(weights), len(stored), "tensors")
+                    used[name] = listed
+                    progress(len(used), len(stored), "tensors")
 
         _in_threads(merge, _groups(stored, params))
         writer.close()
         found = [future.result() for future in identities]
-        ordered = {name: weights[name] for name in stored}
+        ordered = {name: used[name] for name in stored}
         finish(folder, opened, found, params, ordered, notes)
 
 
@@ -100,7 +111,7 @@ def _as_written(stored: Stored, dtype: str) -> Stored:
 
 def _groups(tensors: Mapping[str, Stored], params: MergeParams) -> list[Group]:
     """Tensors that share a weight, by group; those to copy stand alone."""
-    level = "tensor" if isinstance(params.rule, SceSettings) else params.rule.level
+    level = params.rule.level if isinstance(params.rule, VarmSettings) else "tensor"
     groups: dict[str, list[str]] = {}
     for name, stored in tensors.items():
         group = group_of(name, level if stored.dtype in DTYPES else "tensor")
@@ -132,10 +143,17 @@ def _merge_group(
         yield name, None
         return
     tensors = {member: stacked(member, base, targets) for member in members}
-    made = sce(tensors, rule) if isinstance(rule, SceSettings) else varm(tensors, rule, name)
-    for member, listed, pieces in made:
+    for member, listed, pieces in _merged(tensors, rule, name):
         writer.write(member, pieces)
         yield member, listed
+
+
+def _merged(
+    tensors: Mapping[str, Stack], rule: LinearSettings | VarmSettings | SceSettings, group: str
+) -> Iterator[tuple[str, list[float] | None, Iterator[Tensor]]]:
+    if isinstance(rule, LinearSettings):
+        return linear(tensors, rule)
+    return sce(tensors, rule) if isinstance(rule, SceSettings) else varm(tensors, rule, group)
 
 
 def finish(

@@ -16,7 +16,7 @@ def _size(params: Record, base: Estimate, targets: tuple[Estimate, ...]) -> Esti
 def merge_models(
     context: Context, params: MergeParams, *, base: Artifact, targets: tuple[Artifact, ...]
 ) -> None:
-    """Merge targets over their base by VaRM or SCE; `harness.merge.merging.merge_checkpoints`."""
+    """Merge targets over their base by VaRM, SCE or their mean; see `harness.merge.merging`."""
     from harness.merge.checkpoint import checkpoint_folder
     from harness.merge.merging import merge_checkpoints
 

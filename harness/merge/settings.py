@@ -20,6 +20,23 @@ VarmDefect = Literal[
 ]
 
 
+class LinearSettings(Record):
+    """The weighted mean of the targets, the baseline of both FuseChat papers.
+
+    Attributes:
+        weights: one a target, divided by their sum; () weighs all alike.
+    """
+
+    method: Literal["linear"] = "linear"
+    weights: tuple[float, ...] = ()
+
+    @model_validator(mode="after")
+    def _some_weight(self) -> LinearSettings:
+        if self.weights and not sum(self.weights) > 0:
+            raise ValueError(f"weights with a sum above 0; found {sum(self.weights)}")
+        return self
+
+
 class VarmSettings(Record):
     """Variation-ratio merging, VaRM (FuseChat v1, arXiv 2402.16107); `harness.merge.varm`.
 
@@ -92,7 +109,7 @@ class MergeParams(Record):
         shard_gb: size of a file, in 10^9 bytes; a larger tensor gets a file of its own.
     """
 
-    rule: Annotated[VarmSettings | SceSettings, Field(discriminator="method")]
+    rule: Annotated[LinearSettings | VarmSettings | SceSettings, Field(discriminator="method")]
     dtype: Dtype = "base"
     embedding_rows: Literal["refuse", "cut"] = "refuse"
     mixed_dtypes: bool = False
@@ -106,6 +123,7 @@ class MergekitParams(Record):
         method: slerp goes from the first target to the second; all others start at the base.
         weights: one a target; None leaves them to mergekit or `parameters`.
         parameters: mergekit's global parameters, verbatim: density, normalize, lambda, t, ...
+        mixed_dtypes: accept targets stored in another dtype than the base.
         seed: of DARE's random masks.
     """
 
@@ -113,5 +131,6 @@ class MergekitParams(Record):
     weights: tuple[float, ...] | None = None
     parameters: dict[str, Any] = {}
     dtype: Dtype = "base"
+    mixed_dtypes: bool = False
     shard_gb: float = Field(default=5.0, gt=0)
     seed: int = 0

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from harness.merge.pieces import Stack
-from harness.merge.settings import VarmSettings
+from harness.merge.settings import LinearSettings, VarmSettings
 
 _LAYER = re.compile(r"(?:.*?\.)?\d+(?=\.)")
 
@@ -104,6 +104,17 @@ def _normalised(scores: Tensor, settings: VarmSettings) -> Tensor:
     scores = scores / scores.abs().amax(0).clamp(min=torch.finfo(scores.dtype).tiny)
     total = scores.sum(0)
     return torch.where(total == 0, 1 / len(scores), scores / torch.where(total == 0, 1, total))
+
+
+def linear(
+    tensors: Mapping[str, Stack], settings: LinearSettings
+) -> Iterator[tuple[str, list[float], Iterator[Tensor]]]:
+    """Weighted means of the targets, in the form of `varm`."""
+    for name, stack in tensors.items():
+        weights = torch.tensor(settings.weights or [1.0] * stack.targets, dtype=torch.float64)
+        weights /= weights.sum()
+        pieces = (combine(rows[1:], weights) for rows in stack.pieces())
+        yield name, weights.tolist(), pieces
 
 
 def combine(targets: Tensor, weights: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -67,10 +68,16 @@ def run_mergekit(base: Path, targets: Sequence[Path], out: Path, params: Mergeki
         from mergekit.options import MergeOptions
     except ImportError:
         raise MissingExtra("mergekit", "merge") from None
-    settings = configuration(base, targets, params)
     with ExitStack() as stack:
+        # Under names of their own, for mergekit refuses a model that is a target twice.
+        links = Path(stack.enter_context(TemporaryDirectory()))
+        named = [links / str(number) for number in range(len(targets))]
+        for link, path in zip(named, targets):
+            link.symlink_to(path.absolute())
+        settings = configuration(base, named, params)
         opened = [stack.enter_context(open_checkpoint(path)) for path in (base, *targets)]
-        notes = fit_together(opened[0], opened[1:], MergeParams(rule=SceSettings()))
+        fit = MergeParams(rule=SceSettings(), mixed_dtypes=params.mixed_dtypes)
+        notes = fit_together(opened[0], opened[1:], fit)
         dtypes = {stored.dtype for stored in opened[0].tensors.values()}
         if params.dtype == "base" and len(dtypes) > 1:
             raise UserError(f"{base} mixes {', '.join(sorted(dtypes))}: give the result's dtype")

@@ -9,188 +9,78 @@ u (the target before training is teacher 0) and CE_u its cross-entropy on the bl
                                                             or P = sum_u w_u P_u           (AvgCE)
 
 Alignment is `harness.align`, the carrying over `harness.distributions.mapping`, the loss
-`harness.train.fusion_loss`.
+`harness.train.fusion_loss`; `harness.train.explicit_fusion` plans them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import Field
-
-from harness.operations import Estimate
-from harness.prompts import prompts_identity
-from harness.recipe import Method, ModelSpec, Recipe
-from harness.records import Record
+from harness.errors import BadRecord
+from harness.recipe import Method
+from harness.train.explicit_fusion import ExplicitFusionRecipe, stand_ins, trained
 from harness.train.fusion import model
-from harness.train.fusion_training import MakeTeacherParams, TrainFusionParams
-from harness.train.settings import MappingSettings
 
 RECIPE = Path(__file__).with_name("recipe.toml")
-NANO_SOURCES = ("nano:source_a", "nano:source_b", "nano:source_c")
-ROWS = 24
 
 
-class Models(Record):
-    """The target, any number of sources, and the single teacher of `distillation` (None: the first
-    source)."""
+class FuseLLMRecipe(ExplicitFusionRecipe):
+    """What a run needs.
 
-    target: ModelSpec
-    sources: tuple[ModelSpec, ...] = Field(min_length=1)
-    teacher: ModelSpec | None = None
-
-
-class Data(Record):
-    """The corpus, see `harness.distributions.corpus`; texts are cut to `max_tokens` of every model.
-
-    `expected_rows` is the size of the whole set, for the estimates of a plan.
+    Attributes:
+        experts: the domains of the corpus that each copy of the target is trained on, for
+            `parameter_averaging`.
     """
 
-    documents: str
-    split: str = "train"
-    field: str = "text"
-    form: Literal["chat", "text"] = "chat"
-    limit: int | None = Field(default=None, ge=1)
-    expected_rows: int | None = None
-    max_tokens: int = Field(default=2000, ge=1)
-    long: Literal["cut", "split", "refuse"] = "split"
+    experts: tuple[tuple[str, ...], ...] = ()
 
 
-class FuseLLMRecipe(Recipe):
-    """What a run needs; `source` picks one of `models.sources` for the method `source`."""
-
-    models: Models
-    data: Data
-    teachers: MakeTeacherParams = MakeTeacherParams()
-    mapping: MappingSettings = MappingSettings()
-    train: TrainFusionParams
-    source: int = Field(default=0, ge=0)
-
-
-def fusellm(recipe: FuseLLMRecipe, stage: Any) -> Any:
+def fusellm(recipe: ExplicitFusionRecipe, stage: Any) -> Any:
     return trained(recipe, stage, recipe.models.sources)
 
 
-def fusellm_avgce(recipe: FuseLLMRecipe, stage: Any) -> Any:
+def fusellm_avgce(recipe: ExplicitFusionRecipe, stage: Any) -> Any:
     return trained(recipe, stage, recipe.models.sources, fusion="avg_ce")
 
 
-def clm(recipe: FuseLLMRecipe, stage: Any) -> Any:
+def clm(recipe: ExplicitFusionRecipe, stage: Any) -> Any:
     """Continual training: the same corpus and budget, no teachers."""
     return trained(recipe, stage, (), lm_weight=1.0)
 
 
-def distillation(recipe: FuseLLMRecipe, stage: Any) -> Any:
+def distillation(recipe: ExplicitFusionRecipe, stage: Any) -> Any:
     """One teacher alone; the target's own predictions only where it has none."""
     teacher = recipe.models.teacher or recipe.models.sources[0]
     return trained(recipe, stage, (teacher,), with_base=False)
 
 
-def trained(
-    recipe: FuseLLMRecipe, stage: Any, sources: Sequence[ModelSpec], **loss: float | str | bool
-) -> Any:
-    """The target after training with these sources; `loss` replaces settings of the loss."""
-    text, target = corpus(recipe, stage), model(recipe.models.target, stage)
-    teachers = [teacher(recipe, stage, recipe.models.target)] if sources else []
-    teachers += [carried(recipe, stage, spec) for spec in sources]
-    settings = recipe.train.loss.model_copy(update=loss)
-    chosen = {"loss": settings.model_dump(), "seed": recipe.seed, **_reading(recipe)}
-    what = "CLM" if not sources else f"{settings.fusion} of {len(teachers)} teachers"
+def parameter_averaging(recipe: FuseLLMRecipe, stage: Any) -> Any:
+    """The mean of copies of the target, each trained on a part of the corpus, without teachers."""
+    if len(recipe.experts) < 2:
+        raise BadRecord(
+            f"parameter_averaging: experts are the domains of two models or more; found "
+            f'{len(recipe.experts)}. For example experts = [["fact"], ["sort", "count"]]'
+        )
+    experts = []
+    for domains in recipe.experts:
+        part = recipe.data.model_copy(update={"domains": domains})
+        label = f"expert in {', '.join(domains)}"
+        own = recipe.model_copy(update={"data": part})
+        experts.append(trained(own, stage, (), label=label, lm_weight=1.0))
     return stage(
-        "train_fusion",
-        corpus=text,
-        model=target,
-        label=f"train {what}",
-        **({"teachers": tuple(teachers)} if teachers else {}),
-        **{**recipe.train.model_dump(), **chosen},
-    )
-
-
-def carried(recipe: FuseLLMRecipe, stage: Any, spec: ModelSpec) -> Any:
-    """A source's teacher in the target's tokens."""
-    return stage(
-        "map_teacher",
-        corpus=corpus(recipe, stage),
-        teacher=teacher(recipe, stage, spec),
-        target=model(recipe.models.target, stage),
-        source=model(spec, stage),
-        label=f"map {spec.display_name()}",
-        **recipe.mapping.model_dump(),
-        **_reading(recipe),
-    )
-
-
-def teacher(recipe: FuseLLMRecipe, stage: Any, spec: ModelSpec) -> Any:
-    return stage(
-        "make_teacher",
-        corpus=corpus(recipe, stage),
-        model=model(spec, stage),
-        label=f"teacher {spec.display_name()}",
-        **recipe.teachers.model_dump(),
-    )
-
-
-def corpus(recipe: FuseLLMRecipe, stage: Any) -> Any:
-    """The documents, cut to what every model can read."""
-    data, models = recipe.data, recipe.models
-    every = [models.target, *models.sources, *([models.teacher] if models.teacher else [])]
-    return stage(
-        "import_documents",
-        models=tuple(model(spec, stage) for spec in every),
-        ref=data.documents,
-        digest=prompts_identity(data.documents),
-        label="corpus",
-        hint=Estimate(rows=data.limit or data.expected_rows),
-        **data.model_dump(exclude={"documents", "expected_rows"}),
-    )
-
-
-def _reading(recipe: FuseLLMRecipe) -> dict[str, bool]:
-    return {"bos": recipe.teachers.bos, "eos": recipe.teachers.eos}
-
-
-def stand_ins(recipe: FuseLLMRecipe) -> FuseLLMRecipe:
-    """Nano models, documents and tasks; every stage, system, claim and setting kept.
-
-    What shrinks: rows, texts, blocks and batches.
-    """
-
-    def tiny(spec: ModelSpec, number: int = -1) -> ModelSpec:
-        ref = "nano:target" if number < 0 else NANO_SOURCES[number % len(NANO_SOURCES)]
-        return ModelSpec(ref=ref, name=spec.display_name(), dtype="float32")
-
-    models = recipe.models
-    small = {"per_device_batch_size": 2, "accumulation_steps": 2, "gradient_checkpointing": False}
-    suites = []
-    for spec in recipe.suites:
-        settings = {**spec.settings, "limit": ROWS}
-        if spec.name.startswith("lm_"):
-            settings = {"tasks": ("crucible_nano_facts", "crucible_nano_answers"), "limit": ROWS}
-            settings |= {"chat_template": True}
-        suites.append(spec.model_copy(update={"settings": settings}))
-    return recipe.model_copy(
-        update={
-            "models": Models(
-                target=tiny(models.target),
-                sources=tuple(tiny(spec, n) for n, spec in enumerate(models.sources)),
-                teacher=tiny(models.teacher, 2) if models.teacher else None,
-            ),
-            "data": recipe.data.model_copy(
-                update={"documents": "nano:train", "split": "train", "max_tokens": 200}
-                | {"limit": ROWS}
-            ),
-            "teachers": recipe.teachers.model_copy(update={"dtype": "float32"}),
-            "train": recipe.train.model_copy(
-                update={**small, "block_size": 256, "dtype": "float32"}
-            ),
-            "suites": tuple(suites),
-        }
+        "merge_models",
+        base=model(recipe.models.target, stage),
+        targets=tuple(experts),
+        rule={"method": "linear"},
+        dtype=recipe.train.dtype,
+        mixed_dtypes=True,  # the target may be stored in another dtype than it is trained in
+        label="average of experts",
     )
 
 
 FUSELLM = Method("fusellm", FuseLLMRecipe, fusellm, RECIPE, stand_ins)
 FUSELLM_AVGCE = Method("fusellm_avgce", FuseLLMRecipe, fusellm_avgce)
-CLM = Method("clm", FuseLLMRecipe, clm)
-DISTILLATION = Method("distillation", FuseLLMRecipe, distillation)
+CLM = Method("clm", ExplicitFusionRecipe, clm)
+DISTILLATION = Method("distillation", ExplicitFusionRecipe, distillation)
+PARAMETER_AVERAGING = Method("parameter_averaging", FuseLLMRecipe, parameter_averaging)

@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 
 from harness.cli.reproduction import prepare
+from harness.errors import BadRecord
 from harness.plan import Plan
 from harness.recipe import ModelSpec, load_recipe
 from harness.registry import load
 from harness.run import InlineExecutor
 from harness.store import Store
-from methods.fusellm.method import FUSELLM, RECIPE, FuseLLMRecipe, Models, stand_ins
+from harness.train.explicit_fusion import Models, stand_ins
+from methods.fusellm.method import FUSELLM, RECIPE, FuseLLMRecipe
 
 METHODS = {"fusellm": 4, "fusellm_avgce": 4, "distillation": 2, "clm": 0}  # teachers at nano
 
@@ -47,6 +49,18 @@ def test_a_training_has_the_targets_teacher_first_and_the_sources_mapped(name: s
     for stage in plan.stages.values():  # whoever reads the corpus reads the same tokens
         if "bos" in type(stage.params).model_fields:
             assert (stage.params.bos, stage.params.eos) == (False, True)
+
+
+def test_an_average_is_of_experts_in_parts_of_the_corpus() -> None:
+    plan, merge = planned("parameter_averaging", nano())
+    assert merge.params.rule.method == "linear"
+    experts = [plan.stages[one.id] for one in merge.inputs["targets"]]
+    assert [stage.params.loss.lm_weight for stage in experts] == [1.0] * 3
+    domains = [plan.stages[stage.inputs["corpus"].id].params.domains for stage in experts]
+    assert tuple(domains) == nano().experts
+    assert names(plan).count("make_teacher") == 0
+    with pytest.raises(BadRecord, match="two models or more; found 1"):
+        planned("parameter_averaging", nano('experts=[["fact"]]'))
 
 
 def test_any_number_of_sources_and_another_teacher() -> None:
@@ -119,10 +133,10 @@ def test_a_rehearsal_keeps_the_systems_on_nano_models_documents_and_tasks() -> N
 
 def test_systems_share_the_stages_they_have_in_common() -> None:
     found = names(prepare("fusellm", "nano").plan)
-    assert found.count("import_documents") == 2  # to train on, and held out
+    assert found.count("import_documents") == 2 + 3  # to train on, held out, and the experts'
     assert found.count("make_teacher") == 4
     assert found.count("map_teacher") == 3 + 3  # and as released
-    assert found.count("train_fusion") == 5
+    assert found.count("train_fusion") == 5 + 3  # and the experts
 
 
 def test_a_small_run_from_documents_to_a_checkpoint(tmp_path: Path) -> None:

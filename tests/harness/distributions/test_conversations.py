@@ -57,7 +57,7 @@ def test_an_answer_that_the_template_rewrites_is_refused() -> None:
         tokenizer.chat_template = template.replace("content']", "content'] | upper")
     assert tokenizer.chat_template != template
     try:
-        with pytest.raises(BadData, match='conversation "d": .* does not repeat message 2 with'):
+        with pytest.raises(BadData, match=r'conversation "d": .* does not repeat message 2 with'):
             encode_chat(tokenizer, ROW)
     finally:
         tokenizer.chat_template = template
@@ -65,12 +65,11 @@ def test_an_answer_that_the_template_rewrites_is_refused() -> None:
 
 def test_long_conversations_lose_their_last_exchanges() -> None:
     tokenizers = [nano(name)[0] for name in SOURCES]
-    row, sizes = ROW, []
-    while row["messages"]:
+    sizes = []
+    for last in (5, 3, 1):
+        row = {"id": "d", "messages": TURNS[:last], "response": SAID[last]}
         sizes.append(max(len(encode_chat(t, row).tokens.input_ids) for t in tokenizers))
-        row = {**row, "messages": row["messages"][:-2], "response": row["messages"][-2]["content"]} if len(row["messages"]) > 1 else {"messages": []}  # fmt: skip
     assert sizes == sorted(sizes, reverse=True)
-    assert len(sizes) == 3
     for limit, left, counts in (
         (sizes[0], 5, (0, 0)), (sizes[0] - 1, 3, (1, 0)), (sizes[2], 1, (1, 0)),
         (sizes[2] - 1, 0, (0, 1)),

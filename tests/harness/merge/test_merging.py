@@ -24,8 +24,8 @@ from harness.merge import pieces
 from harness.merge.merging import merge_checkpoints
 from harness.merge.pieces import joined, stack
 from harness.merge.sce import sce
-from harness.merge.settings import MergeParams, SceSettings, VarmSettings
-from harness.merge.varm import group_of, varm
+from harness.merge.settings import LinearSettings, MergeParams, SceSettings, VarmSettings
+from harness.merge.varm import group_of, linear, varm
 from harness.merge.writing import fresh_folder
 from harness.models import model_identity
 from harness.operations import Estimate
@@ -37,6 +37,7 @@ Make = Callable[..., Any]
 VARM, SCE = MergeParams(rule=VarmSettings()), MergeParams(rule=SceSettings())
 RULES = {
     **{level: VarmSettings(level=level) for level in ("element", "module", "layer", "model")},
+    "mean": LinearSettings(weights=(1.0, 3.0, 2.0)),
     "sce": SceSettings(),
     "selected": SceSettings(select_topk=0.3),
     "fork": SceSettings(select_topk=0.3, select_applies_to="coefficients"),
@@ -59,7 +60,10 @@ def in_memory(base: Path, targets: list[Path], rule: Any) -> dict[str, torch.Ten
         groups.setdefault(group_of(name, level), {})[name] = tensor
     made = {}
     for group, members in groups.items():
-        merged = sce(members, rule) if rule.method == "sce" else varm(members, rule, group)
+        if rule.method == "linear":
+            merged = linear(members, rule)
+        else:
+            merged = sce(members, rule) if rule.method == "sce" else varm(members, rule, group)
         for name, _, parts in merged:
             made[name] = joined(parts, first[name].shape)
     return made
@@ -171,6 +175,11 @@ def test_bad_input_leaves_nothing(family: Make, write: Make, tensors: Make, tmp_
     base, targets = family(1)
     with pytest.raises(UserError, match="at least one target"):
         merge_checkpoints(base, [], tmp_path / "out", VARM)
+    params = MergeParams(rule=LinearSettings(weights=(1.0, 2.0)))
+    with pytest.raises(UserError, match="2 weights for 1 targets"):
+        merge_checkpoints(base, targets, tmp_path / "out", params)
+    with pytest.raises(ValueError, match="sum above 0"):
+        LinearSettings(weights=(1.0, -1.0))
     ill = tensors(1)
     ill["model.norm.weight"][2] = torch.nan
     before = {path.name for path in tmp_path.iterdir()} | {"ill"}

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from harness.errors import BadData, MissingExtra, UserError
 from harness.merge import pieces
 from harness.merge.merging import merge_checkpoints
-from harness.merge.settings import MergekitParams, MergeParams, SceSettings
+from harness.merge.settings import LinearSettings, MergekitParams, MergeParams, SceSettings
 from harness.merge.with_mergekit import configuration, run_mergekit
 from harness.operations import Estimate
 from harness.plan import Plan
@@ -97,6 +97,19 @@ def test_dare_depends_on_its_seed_alone(merge: Merge, method: str) -> None:
     assert not torch.equal(first[name], other[name])
 
 
+@pytest.mark.parametrize("weights", [(), (1.0, 3.0)])
+def test_our_mean_is_mergekits(
+    weights: tuple[float, ...], merge: Merge, llamas: list[Path], tmp_path: Path
+) -> None:
+    theirs = merge("linear", weights=weights or (1.0, 1.0))
+    params = MergeParams(rule=LinearSettings(weights=weights))
+    merge_checkpoints(llamas[0], llamas[1:], tmp_path / "ours", params)
+    ours = load_file(tmp_path / "ours" / "model.safetensors")
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        torch.testing.assert_close(ours[name], theirs[name], rtol=1e-6, atol=1e-7)
+
+
 @pytest.mark.parametrize("tau", [1.0, 0.2])
 def test_our_sce_in_mergekits_reading_is_mergekits(
     merge: Merge, llamas: list[Path], tmp_path: Path, tau: float
@@ -151,6 +164,14 @@ def test_what_does_not_fit_is_refused_and_leaves_nothing(
     monkeypatch.setitem(sys.modules, "mergekit.config", None)
     with pytest.raises(MissingExtra, match=r"crucible-bench\[merge\]"):
         run_mergekit(llamas[0], llamas[1:], tmp_path / "out", MergekitParams(method="linear"))
+
+
+def test_a_model_may_be_a_target_twice(merge: Merge, llamas: list[Path], tmp_path: Path) -> None:
+    settings = MergekitParams(method="linear", weights=(1.0, 1.0, 2.0))
+    run_mergekit(llamas[0], [llamas[1], llamas[1], llamas[2]], tmp_path / "thrice", settings)
+    expected = merge("linear", weights=(1.0, 1.0))
+    for name, value in load_file(tmp_path / "thrice" / "model.safetensors").items():
+        torch.testing.assert_close(value, expected[name], rtol=1e-6, atol=1e-7)
 
 
 def test_a_plan_merges_through_mergekit(llamas: list[Path], tmp_path: Path) -> None:

@@ -1,0 +1,122 @@
+"""FuseChat: pairwise knowledge fusion of chat models, then merging (arXiv 2402.16107, 2408.07990).
+
+    dialogues ──> target, source 1 ──> pairwise fusion ──> fused 1 ──┐
+              ──> target, source n ──> pairwise fusion ──> fused n ──┴──> merge over the target
+
+A target is fused with one source at a time (`harness.train.explicit_fusion`: the objective of
+FuseLLM on the answers of dialogues, a teacher chosen for each dialogue), so that all fused models
+have its shape; then they are merged in parameter space (`harness.merge`), where each counts by how
+far it moved: VaRM in the first paper, SCE in the second. A new source costs one training and a
+merge.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from harness.errors import BadRecord
+from harness.merge.settings import MergekitParams, MergeParams, SceSettings
+from harness.recipe import Method, ModelSpec, SystemSpec
+from harness.train.explicit_fusion import ExplicitFusionRecipe, stand_ins, trained
+from harness.train.fusion import model
+
+RECIPE = Path(__file__).with_name("recipe.toml")
+
+
+class FuseChatRecipe(ExplicitFusionRecipe):
+    """What a run needs.
+
+    Attributes:
+        merge: how `fusechat` and `merge` merge.
+        mergekit: how `fusechat_mergekit` merges.
+        merged: numbers of the sources that take part in merges; () is all.
+    """
+
+    merge: MergeParams = MergeParams(rule=SceSettings())
+    mergekit: MergekitParams = MergekitParams(method="linear")
+    merged: tuple[int, ...] = ()
+
+
+def fusechat(recipe: FuseChatRecipe, stage: Any) -> Any:
+    """The pairwise fused models, merged."""
+    return merged(recipe, stage, pairs(recipe, stage), **as_trained(recipe))
+
+
+def fusechat_mergekit(recipe: FuseChatRecipe, stage: Any) -> Any:
+    """The same, merged by mergekit."""
+    how = {**recipe.mergekit.model_dump(), **as_trained(recipe), "seed": recipe.seed}
+    return stage(
+        "merge_by_mergekit",
+        base=model(recipe.models.target, stage),
+        targets=pairs(recipe, stage),
+        label=f"{recipe.mergekit.method} of {len(chosen(recipe))} by mergekit",
+        **how,
+    )
+
+
+def fusechat_pair(recipe: FuseChatRecipe, stage: Any) -> Any:
+    """The target fused with one source."""
+    return pair(recipe, stage, source(recipe, recipe.source))
+
+
+def merge(recipe: FuseChatRecipe, stage: Any) -> Any:
+    """Sources of the target's shape merged over it, without training (FuseO1)."""
+    return merged(recipe, stage, tuple(model(spec, stage) for spec in chosen(recipe)))
+
+
+def merged(
+    recipe: FuseChatRecipe, stage: Any, targets: tuple[Any, ...], **settings: str | bool
+) -> Any:
+    return stage(
+        "merge_models",
+        base=model(recipe.models.target, stage),
+        targets=targets,
+        label=f"{recipe.merge.rule.method} of {len(targets)}",
+        **{**recipe.merge.model_dump(), **settings},
+    )
+
+
+def as_trained(recipe: FuseChatRecipe) -> dict[str, str | bool]:
+    """Fused models and their merge have the dtype of the training, whatever the target's is."""
+    return {"dtype": recipe.train.dtype, "mixed_dtypes": True}
+
+
+def pairs(recipe: FuseChatRecipe, stage: Any) -> tuple[Any, ...]:
+    """The fused models of the sources that are merged."""
+    return tuple(pair(recipe, stage, spec) for spec in chosen(recipe))
+
+
+def pair(recipe: FuseChatRecipe, stage: Any, spec: ModelSpec) -> Any:
+    return trained(recipe, stage, (spec,), label=f"fuse with {spec.display_name()}")
+
+
+def chosen(recipe: FuseChatRecipe) -> list[ModelSpec]:
+    numbers = recipe.merged or range(len(recipe.models.sources))
+    return [source(recipe, number) for number in numbers]
+
+
+def source(recipe: FuseChatRecipe, number: int) -> ModelSpec:
+    sources = recipe.models.sources
+    if not 0 <= number < len(sources):
+        raise BadRecord(f"source {number} is asked for; the recipe has {len(sources)} (from 0)")
+    return sources[number]
+
+
+def each_pair(recipe: FuseChatRecipe) -> tuple[SystemSpec, ...]:
+    """One system per source that is merged, under the source's name."""
+    numbers = recipe.merged or range(len(recipe.models.sources))
+    return tuple(
+        SystemSpec(
+            name=f"fused_{source(recipe, number).display_name()}",
+            method="fusechat_pair",
+            set={"source": number},
+        )
+        for number in numbers
+    )
+
+
+FUSECHAT = Method("fusechat", FuseChatRecipe, fusechat, RECIPE, stand_ins)
+FUSECHAT_MERGEKIT = Method("fusechat_mergekit", FuseChatRecipe, fusechat_mergekit)
+FUSECHAT_PAIR = Method("fusechat_pair", FuseChatRecipe, fusechat_pair, variants=each_pair)
+MERGE = Method("merge", FuseChatRecipe, merge)
