@@ -16,10 +16,12 @@ from pydantic import Field
 
 from harness import costs
 from harness.errors import BadData
-from harness.models import model_identity
+from harness.models import model_identity, pointer_of
 from harness.operations import Artifact, Context, operation
 from harness.records import Record
 from harness.train.settings import Dtype, FusionSettings, MappingSettings, RunSettings
+
+VLLM_LOGPROBS = 20  # most that its server gives unless it is told otherwise
 
 
 class Reading(Record):
@@ -46,11 +48,15 @@ class MakeTeacherParams(Reading):
 
     Attributes:
         k: words a token.
+        engine: None takes the model reference's own ("vllm:..."), else transformers.
         token_ce: keep the cross-entropy of each token, for choosing teachers by token.
         dtype: None is the model's own choice for the device.
     """
 
     k: int = Field(default=10, ge=1)
+    engine: Literal["hf", "vllm"] | None = Field(
+        default=None, exclude_if=lambda value: value is None
+    )
     token_ce: bool = False
     shard_documents: int = Field(default=512, ge=1)
     batch_tokens: int = Field(default=8192, ge=1)
@@ -74,14 +80,12 @@ def make_teacher(
 
     Raises:
         BadData: documents that are too long, logits that are not finite.
+        EnvironmentProblem: vLLM is asked for and not to be had.
     """
-    from harness.checkpoints import load_causal_lm
     from harness.distributions import documents, produce, shards
 
-    network, tokenizer = load_causal_lm(model.path, context.device, params.dtype)
+    tokenizer, read = _reader(context, params, model)
     rows = corpus.rows()
-    size = documents.vocabulary_size(tokenizer)
-    read = produce.TopK(network, params.k, size, batch_tokens=params.batch_tokens)
     manifest = shards.Manifest(
         k=params.k,
         vocabulary=read.vocabulary,
@@ -98,6 +102,27 @@ def make_teacher(
         folder, manifest, rows, encode, read, progress=partial(context.progress, unit="documents")
     )
     shutil.copytree(folder, context.directory, copy_function=os.link, dirs_exist_ok=True)
+
+
+def _reader(context: Context, params: MakeTeacherParams, model: Artifact) -> tuple[Any, Any]:
+    """A model's tokenizer, and what reads documents by its engine."""
+    from harness.distributions.documents import vocabulary_size
+
+    pointer = pointer_of(model.path)
+    if (params.engine or (pointer.engine if pointer else "hf")) == "vllm":
+        from harness.backends.vllm import VLLMBackend
+        from harness.distributions.prompt_logprobs import ServedTopK
+
+        enough = {"max_logprobs": params.k} if params.k > VLLM_LOGPROBS else None
+        backend = VLLMBackend(model.path, context.services, dtype=params.dtype, engine_args=enough)
+        size = vocabulary_size(backend.tokenizer)
+        return backend.tokenizer, ServedTopK(backend, params.k, size)
+    from harness.checkpoints import load_causal_lm
+    from harness.distributions.produce import TopK
+
+    network, tokenizer = load_causal_lm(model.path, context.device, params.dtype)
+    size = vocabulary_size(tokenizer)
+    return tokenizer, TopK(network, params.k, size, batch_tokens=params.batch_tokens)
 
 
 class MapTeacherParams(MappingSettings, Reading):

@@ -26,6 +26,10 @@ from harness.distributions.produce import TopK, make_teacher
 from harness.distributions.prompt_logprobs import ServedTopK, document_rows
 from harness.distributions.shards import Manifest, Teacher, token_check
 from harness.errors import BadData
+from harness.models import model_identity
+from harness.plan import Plan
+from harness.run import InlineExecutor
+from harness.store import Store
 from harness.train.tokenize import TokenSequence
 
 Make = Callable[..., Any]
@@ -303,3 +307,26 @@ def test_a_served_model_is_a_teacher(monkeypatch: pytest.MonkeyPatch, tmp_path: 
         assert np.isfinite(found.logps[:-1]).all()
         assert (np.diff(found.logps[:-1].astype(np.float32), axis=1) <= 0).all()
         assert (np.exp(found.logps.astype(np.float32)).sum(axis=1) <= 1.01).all()
+
+
+def test_a_stage_makes_a_teacher_by_the_engine_of_its_model(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from harness.backends import vllm_machine
+
+    fake = Path(__file__).parents[1] / "backends" / "fake_vllm"
+    monkeypatch.setenv("PYTHONPATH", str(fake))
+    monkeypatch.setenv(vllm_machine.VARIABLE, sys.executable)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    store, plan = Store(tmp_path), Plan()
+    corpus = plan.stage("import_documents", ref="nano:train", limit=5)
+    made = {}
+    for ref, k in (("vllm:nano:target", 4), ("vllm:nano:target", 30), ("nano:target", 4)):
+        model = plan.stage("import_model", ref=ref, digest=model_identity(ref))
+        made[ref, k] = plan.stage("make_teacher", corpus=corpus, model=model, k=k)
+    InlineExecutor().execute(plan, list(made.values()), store)
+    for (ref, k), handle in made.items():
+        teacher = Teacher(store.folder(handle.id))
+        served = ref.startswith("vllm:")
+        assert (teacher.manifest.settings.get("engine") == "vllm") == served
+        assert teacher.manifest.k == k
