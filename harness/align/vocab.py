@@ -6,6 +6,7 @@ to the lowest base id, so that a mapping is the same on every run.
     exact    the base token with the same text                                          (EM)
     nearest  else argmin over base tokens y of Lev(x, y)                                (MinED)
              and of several, given co-occurrence counts, that whose neighbours are most like x's
+    prefix   else the longest base token that x begins with: where x is next, so is that  (ours)
 
 (arXiv 2401.10491, section 3, and its code.)
 
@@ -40,7 +41,7 @@ _ROWS = 1024  # keys that are compared at once with all base tokens of a length
 def map_vocabulary(
     base: Vocabulary,
     source: Vocabulary,
-    mode: Literal["exact", "nearest"] = "nearest",
+    mode: Literal["exact", "nearest", "prefix"] = "nearest",
     counts: tuple[csr_array, csr_array] | None = None,
 ) -> Ints:
     """Base id of each source token, -1 where it has none.
@@ -62,6 +63,12 @@ def map_vocabulary(
         for i, key, options, distance in zip(spelled, keys, tied, distances):
             if distance < len(key) and len(options):
                 found[i] = options[0]
+    if mode == "prefix":
+        begins = {base.pieces[i]: i for i in reversed(range(len(base))) if not base.is_special[i]}
+        for i in np.flatnonzero((found < 0) & ~source.is_special).tolist():
+            piece = source.pieces[i]
+            heads = (begins.get(piece[:size], -1) for size in range(len(piece), 0, -1))
+            found[i] = next((head for head in heads if head >= 0), -1)
     for role in _MAPPED_ROLES:
         if role in base.roles and role in source.roles:
             found[source.roles[role]] = base.roles[role]

@@ -261,9 +261,8 @@ class _Carry:
             read_ids = [[d.tokens.input_ids for d in (p.base, p.source)] for p in pairs]
             sizes = (len(ours), len(theirs))
             counts = tuple(cooccurrences(ids, n) for ids, n in zip(zip(*read_ids), sizes))
-        return map_vocabulary(
-            ours, theirs, "exact" if kind == "exact" else "nearest", cast(Any, counts)
-        )
+        mode = kind if kind in ("exact", "prefix") else "nearest"
+        return map_vocabulary(ours, theirs, cast(Any, mode), cast(Any, counts))
 
 
 class _Released(_Carry):

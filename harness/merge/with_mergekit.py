@@ -93,7 +93,10 @@ def run_mergekit(base: Path, targets: Sequence[Path], out: Path, params: Mergeki
                 config = MergeConfiguration.model_validate(settings)
                 run_merge(config, str(work), MergeOptions(quiet=True, **options))
             except (RuntimeError, ValueError, TypeError) as error:
-                raise UserError(f"mergekit {params.method}: {error}") from error
+                text = str(error)
+                for link, path in zip(named, targets):
+                    text = text.replace(str(link), str(path))
+                raise UserError(f"mergekit {params.method}: {text}") from error
         _check(work, opened[0])
         for path in work.glob("*.safetensors*"):
             path.rename(folder / path.name)

@@ -129,7 +129,8 @@ class MappingSettings(Record):
         alignment: by where tokens end in the text, or by their spelling.
         vocabulary: of a source token's counterpart: the same text only; else the nearest spelling
             ("mined"), of several that with the most similar neighbours ("cooccurrence"); or the
-            token it is aligned with most often ("statistics").
+            token it is aligned with most often ("statistics"); or the longest it begins with
+            ("prefix").
         onehot_target: token of a position without a counterpart: the one that follows, its own (as
             FuseLLM released it), or nothing.
         duplicates: source tokens with one counterpart add up, or the likeliest one counts.
@@ -139,7 +140,7 @@ class MappingSettings(Record):
     """
 
     alignment: Literal["offset", "dtw"] = "offset"
-    vocabulary: Literal["exact", "mined", "cooccurrence", "statistics"] = "mined"
+    vocabulary: Literal["exact", "mined", "cooccurrence", "statistics", "prefix"] = "prefix"
     onehot_target: Literal["next", "current", "none"] = "next"
     duplicates: Literal["sum", "first"] = "sum"
     ce_per: Literal["target_token", "source_token"] = "target_token"

@@ -86,6 +86,25 @@ def test_nearest_spelling_leaves_out_what_has_none() -> None:
     assert map_vocabulary(made("plain", "", []), source).tolist() == [-1] * 5
 
 
+def test_a_token_goes_over_to_the_longest_that_it_begins_with() -> None:
+    base = made("byte_level", "Ġ", ["<s>", "c", "ca", "Ġ", "Ġca", "Ã", "x"], bos=0)
+    source = made(
+        "sentencepiece", "▁", ["<s>", "cat", "▁cat", "▁dog", "é", "xyz", "dog", "c"], bos=0
+    )
+    found = map_vocabulary(base, source, "prefix").tolist()
+    assert found == [0, 2, 4, 3, 5, 6, -1, 1]
+    assert map_vocabulary(base, base, "prefix").tolist() == list(range(len(base)))
+
+
+@given(WORDS, WORDS)
+def test_prefixes_are_prefixes(base: list[str], source: list[str]) -> None:
+    ours, theirs = made("plain", "", base), made("plain", "", source)
+    for token, i in zip(source, map_vocabulary(ours, theirs, "prefix").tolist()):
+        begins = [other for other in base if other and token.startswith(other)]
+        assert (i >= 0) == bool(begins)
+        assert not begins or base[i] == max(begins, key=len)
+
+
 def test_cooccurrences_are_counted_within_the_window() -> None:
     found = cooccurrences([[0, 1, 2, 0], [2]], 3, window=2).toarray()
     assert found.tolist() == [[0, 2, 2], [2, 0, 1], [2, 1, 0]]

@@ -148,7 +148,7 @@ def test_other_settings(changes: dict[str, Any], carried: Any) -> None:
     found, report = carried(base, side("source_a"), **changes)
     assert right_share(found, base, ROWS) > 0.5
     assert (report.dtw > 0) == ("alignment" in changes)
-    assert found.manifest.settings["vocabulary"] == changes.get("vocabulary", "mined")
+    assert found.manifest.settings["vocabulary"] == changes.get("vocabulary", "prefix")
 
 
 @pytest.mark.parametrize("released", ["fusellm", "fusechat_v1", "fusechat_v2"])
