@@ -22,9 +22,10 @@ import statistics
 import subprocess
 import sys
 import time
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+
+from peak_memory import peak_memory, start_memory
 
 VARIANTS = {"ours": "sparse, in tiles", "dense": "dense targets"}
 
@@ -187,33 +188,6 @@ def make(options: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
         "teacher_ce": torch.rand(options.batch, options.teachers) * 3,
     }
     return model, {name: value.to(options.device) for name, value in batch.items()}
-
-
-def start_memory(device: str) -> int:
-    """Reset the peak and return the memory held now."""
-    if device == "cuda":
-        import torch
-
-        torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
-        return torch.cuda.memory_allocated()
-    Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak resident set starts again
-    return status_bytes("VmRSS")
-
-
-def peak_memory(device: str) -> int:
-    if device == "cuda":
-        import torch
-
-        return torch.cuda.max_memory_allocated()
-    return status_bytes("VmHWM")
-
-
-def status_bytes(key: str) -> int:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(f"{key}:"):
-            return int(line.split()[1]) * 1024
-    raise OSError(f"/proc/self/status has no {key}; this benchmark needs Linux")
 
 
 if __name__ == "__main__":

@@ -25,6 +25,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from peak_memory import peak_memory, start_memory
+
 VARIANTS = ("varm", "sce", "mergekit", "sce-10", "mergekit-10")
 NAMES = {
     "varm": "VaRM",
@@ -159,8 +161,7 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
         "out_dtype": "bfloat16",
     }
     rule = VarmSettings() if name == "varm" else SceSettings(select_topk=tau)
-    Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak resident set starts again
-    before, start, cpu = status_bytes("VmRSS"), time.perf_counter(), time.process_time()
+    before, start, cpu = start_memory(), time.perf_counter(), time.process_time()
     if name.startswith("mergekit"):
         quiet = MergeOptions(copy_tokenizer=False, write_model_card=False, quiet=True)
         run_merge(MergeConfiguration.model_validate(settings), str(out), quiet)
@@ -169,15 +170,8 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
     return {
         "seconds": time.perf_counter() - start,
         "cpu": time.process_time() - cpu,
-        "gb": (status_bytes("VmHWM") - before) / 1e9,
+        "gb": (peak_memory() - before) / 1e9,
     }
-
-
-def status_bytes(key: str) -> int:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(f"{key}:"):
-            return int(line.split()[1]) * 1024
-    raise OSError(f"/proc/self/status has no {key}; this benchmark needs Linux")
 
 
 def report(runs: dict[str, list[dict[str, float]]], size: int, options: argparse.Namespace) -> None:

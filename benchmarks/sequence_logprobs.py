@@ -22,8 +22,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
+
+from peak_memory import peak_memory, start_memory
 
 VARIANTS = ("ours", "dense", "trl")
 NAMES = {"ours": "harness (tiles)", "dense": "whole logits", "trl": "TRL fused head"}
@@ -164,33 +165,6 @@ def one_pass(score: Callable[[Any], Any], batch: Any) -> float:
     losses, _ = get_loss("wrpo").function(logps, reference, lengths, alpha=0.1, settings=settings)
     losses.mean().backward()
     return float(losses.mean())
-
-
-def start_memory(device: str) -> int:
-    """Reset the peak and return the memory held now."""
-    if device == "cuda":
-        import torch
-
-        torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
-        return torch.cuda.memory_allocated()
-    Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak resident set starts again
-    return status_bytes("VmRSS")
-
-
-def peak_memory(device: str) -> int:
-    if device == "cuda":
-        import torch
-
-        return torch.cuda.max_memory_allocated()
-    return status_bytes("VmHWM")
-
-
-def status_bytes(key: str) -> int:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(f"{key}:"):
-            return int(line.split()[1]) * 1024
-    raise OSError(f"/proc/self/status has no {key}; this benchmark needs Linux")
 
 
 def report(runs: dict[str, list[dict[str, Any]]], options: argparse.Namespace) -> None:

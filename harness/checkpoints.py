@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _KEEP = {"cpu": 4, "cuda": 1}  # loaded models kept per kind of device
 _KEEP_PARAMETERS = 1_000_000_000  # and together no more than these, but the newest
+_WORTH_COLLECTING = 10_000_000  # parameters: a collection takes as long as loading a tiny model
 _LOADED: OrderedDict[tuple[object, ...], tuple[Any, Any]] = OrderedDict()
 
 
@@ -132,9 +133,12 @@ def _load(
 def _make_room(place: str) -> None:
     """Forget the models used longest ago, so that one more may be kept on this kind of device."""
     kept = [key for key in _LOADED if str(key[4]).partition(":")[0] == place]
+    forgotten = 0
     while len(kept) >= _KEEP.get(place, 1) or sum(map(_size, kept)) > _KEEP_PARAMETERS:
+        forgotten += _size(kept[0])
         del _LOADED[kept.pop(0)]
-    gc.collect()
+    if place != "cpu" or forgotten > _WORTH_COLLECTING:
+        gc.collect()
 
 
 def _size(key: tuple[object, ...]) -> int:

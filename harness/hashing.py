@@ -10,6 +10,11 @@ import json
 import math
 from pathlib import Path
 
+# Made once: `json.dumps` makes one at each call, which takes longer than a short value does.
+_ENCODER = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+)
+
 
 def canonical_json(value: object) -> bytes:
     """Sorted keys, no blanks, UTF-8, shortest float form; NaN and infinities are refused.
@@ -21,9 +26,7 @@ def canonical_json(value: object) -> bytes:
         ValueError: for NaN or infinity, which JSON cannot hold.
         TypeError: for anything that is not JSON.
     """
-    text = json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    )
+    text = _ENCODER.encode(value)
     # A lone surrogate cannot be encoded; it can only come from broken text, and is kept visible.
     return text.encode("utf-8", errors="backslashreplace")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import importlib.util
 import re
 import shlex
@@ -44,6 +45,21 @@ def test_every_relative_link_leads_somewhere(page: Path) -> None:
             broken.append(target)
     # Pages made at build time are linked from toctrees only: a reader of the files has none.
     assert not broken, f"{page.relative_to(ROOT)}: {broken}"
+
+
+@pytest.mark.parametrize(
+    "page",
+    [page for page in PAGES if ">>> " in page.read_text(encoding="utf-8")],
+    ids=lambda p: p.stem,
+)
+def test_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if page.stem == "merge":
+        pytest.importorskip("mergekit")
+    monkeypatch.chdir(tmp_path)
+    text = re.sub("^```.*$", "", page.read_text(encoding="utf-8"), flags=re.M)
+    examples = doctest.DocTestParser().get_doctest(text, {}, page.name, str(page), 0)
+    assert examples.examples
+    assert doctest.DocTestRunner().run(examples).failed == 0
 
 
 @pages

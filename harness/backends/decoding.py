@@ -7,22 +7,19 @@ are drawn beside it. Rows that have ended leave the batch as soon as half of it 
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
-from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from harness.backends.base import GREEDY_BELOW, Sampling
-from harness.backends.prefixes import Reading, room_for
+from harness.backends.prefixes import Reading
+from harness.backends.reading import forward_options, read_prompts, repeat_cache
 from harness.hashing import seed_from
 
 SHORTLISTS = (32, 1024, 1 << 30)  # tokens that top-p ranks: a wider list where one falls short
-ROOM = 128  # positions by which a key-value buffer grows
 
 
 @dataclass
@@ -132,60 +129,6 @@ def _invert(
     return torch.minimum(place, last.clamp(max=cumulative.shape[-1] - 1))
 
 
-class _RoomyLayer(DynamicLayer):
-    """A cache layer that writes new keys and values into spare room instead of copying them all.
-
-    The library's layer concatenates at every token; for the tiny models of the nano world on a
-    CPU those copies took more than half of the decoding time.
-    """
-
-    def __init__(self, key_room: torch.Tensor, value_room: torch.Tensor, used: int) -> None:
-        super().__init__()
-        self.lazy_initialization(key_room, value_room)
-        self._key_room, self._value_room, self._used = key_room, value_room, used
-        self._show()
-
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        end = self._used + key_states.shape[-2]
-        if end > self._key_room.shape[-2]:
-            self._key_room = _with_room(self.keys)
-            self._value_room = _with_room(self.values)
-        self._key_room[:, :, self._used : end] = key_states
-        self._value_room[:, :, self._used : end] = value_states
-        self._used = end
-        self._show()
-        return self.keys, self.values
-
-    def batch_select_indices(self, indices: torch.Tensor) -> None:
-        self._key_room = self._key_room[indices]
-        self._value_room = self._value_room[indices]
-        self._show()
-
-    def _show(self) -> None:
-        self.keys = self._key_room[:, :, : self._used]
-        self.values = self._value_room[:, :, : self._used]
-
-
-def _with_room(states: torch.Tensor, repeats: int = 1) -> torch.Tensor:
-    """A copy of (B, heads, L, d) states, each row `repeats` times, with room for more positions."""
-    rows, heads, used, width = states.shape
-    room = states.new_empty((rows * repeats, heads, used + ROOM, width))
-    room[:, :, :used] = states.repeat_interleave(repeats, dim=0) if repeats > 1 else states
-    return room
-
-
-def _repeat_cache(cache: Any, n: int) -> None:
-    """Repeat each row of a cache n times, in place."""
-    for number, layer in enumerate(cache.layers):
-        if type(layer) is DynamicLayer or (n > 1 and type(layer) is _RoomyLayer):
-            keys, values = _with_room(layer.keys, n), _with_room(layer.values, n)
-            cache.layers[number] = _RoomyLayer(keys, values, layer.keys.shape[-2])
-        elif n > 1:
-            layer.batch_repeat_interleave(n)
-
-
 @dataclass
 class _State:
     """The rows still being sampled."""
@@ -221,18 +164,12 @@ def decode(
     uniform = torch.from_numpy(draws).to(device)
     limit = torch.tensor(limits, device=device).repeat_interleave(sampling.n)
     stops = torch.tensor(sorted(stop), device=device)
-    tokens = torch.zeros((rows, longest), dtype=torch.long, device=device)
-    lengths = torch.zeros(rows, dtype=torch.long, device=device)
-    stopped = torch.zeros(rows, dtype=torch.bool, device=device)
-    broken = torch.zeros(rows, dtype=torch.bool, device=device)
-    tops: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
+    written = _Written(rows, longest, device)
     logits, state = _prefill(model, prompts, sampling.n, longest, readings)
     seen = _seen(prompts, sampling, logits)
     for step in range(longest):
         if sampling.top_logprobs:
-            logps = torch.log_softmax(logits.float(), dim=-1)
-            values, ids = logps.topk(min(sampling.top_logprobs, logps.shape[-1]), dim=-1)
-            tops.append((state.rows, ids, values))
+            written.note_likeliest(state.rows, logits, sampling.top_logprobs)
         bad = ~torch.isfinite(logits.amax(dim=-1)) | torch.isnan(logits).any(dim=-1)
         if bool(bad.any()):
             logits = torch.where(bad[:, None], torch.zeros_like(logits), logits)
@@ -244,105 +181,72 @@ def decode(
             temperature=sampling.temperature,
             top_p=sampling.top_p,
         )
-        live = state.rows[state.running]
-        tokens[live, step] = chosen[state.running]
-        if seen is not None:
-            seen[live, chosen[state.running]] = True
-        lengths[live] += 1
         ended = torch.isin(chosen, stops)
-        stopped[live] = ended[state.running]
-        broken[live] = bad[state.running]
-        state.running &= ~(ended | bad | (limit[state.rows] <= step + 1))
+        running, live = state.running, state.rows[state.running]
+        written.note(step, live, chosen[running], ended[running], bad[running])
+        if seen is not None:
+            seen[live, chosen[running]] = True
+        state.running = running & ~(ended | bad | (limit[state.rows] <= step + 1))
         left = int(state.running.sum())
         if left == 0:
             break
         if left <= len(state.running) // 2:
             chosen = _compact(state, chosen)
         logits = _advance(model, state, chosen, step, longest)
-    top_ids, top_logps = _stack_tops(tops, rows, longest)
-    return Decoded(
-        tokens.cpu().numpy(),
-        lengths.cpu().numpy(),
-        stopped.cpu().numpy(),
-        broken.cpu().numpy(),
-        top_ids,
-        top_logps,
-    )
+    return written.decoded()
 
 
-def left_padded(
-    prompts: Sequence[Sequence[int]], device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """(B, L) ids, attention mask and positions; the pads' ids are 0 and are never attended to."""
-    longest = max(len(prompt) for prompt in prompts)
-    ids = np.zeros((len(prompts), longest), dtype=np.int64)
-    mask = np.zeros_like(ids)
-    for row, prompt in enumerate(prompts):
-        ids[row, longest - len(prompt) :] = prompt
-        mask[row, longest - len(prompt) :] = 1
-    positions = np.maximum(mask.cumsum(axis=1) - 1, 0)
-    return (
-        torch.from_numpy(ids).to(device),
-        torch.from_numpy(mask).to(device),
-        torch.from_numpy(positions).to(device),
-    )
+class _Written:
+    """What has been sampled so far, on the model's device; see `Decoded`."""
 
+    def __init__(self, rows: int, longest: int, device: torch.device) -> None:
+        self.tokens = torch.zeros((rows, longest), dtype=torch.long, device=device)
+        self.lengths = torch.zeros(rows, dtype=torch.long, device=device)
+        self.stopped = torch.zeros(rows, dtype=torch.bool, device=device)
+        self.broken = torch.zeros(rows, dtype=torch.bool, device=device)
+        self._tops: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
 
-def accepts(model: Any, option: str) -> bool:
-    """Whether the model's forward pass has an argument of this name."""
-    return option in _arguments(type(model).forward)
+    def note(
+        self,
+        step: int,
+        rows: torch.Tensor,
+        chosen: torch.Tensor,
+        ended: torch.Tensor,
+        bad: torch.Tensor,
+    ) -> None:
+        """Add one token to each of `rows`."""
+        self.tokens[rows, step] = chosen
+        self.lengths[rows] += 1
+        self.stopped[rows] = ended
+        self.broken[rows] = bad
 
+    def note_likeliest(self, rows: torch.Tensor, logits: torch.Tensor, count: int) -> None:
+        """The likeliest tokens of one step."""
+        logps = torch.log_softmax(logits.float(), dim=-1)
+        values, ids = logps.topk(min(count, logps.shape[-1]), dim=-1)
+        self._tops.append((rows, ids, values))
 
-@cache
-def _arguments(forward: Any) -> frozenset[str]:
-    # Reading a signature takes longer than a layer of a tiny model, and is asked for every token.
-    return frozenset(inspect.signature(forward).parameters)
+    def decoded(self) -> Decoded:
+        top_ids, top_logps = self._stacked()
+        return Decoded(
+            self.tokens.cpu().numpy(),
+            self.lengths.cpu().numpy(),
+            self.stopped.cpu().numpy(),
+            self.broken.cpu().numpy(),
+            top_ids,
+            top_logps,
+        )
 
-
-def forward_options(model: Any, positions: torch.Tensor, keep: int) -> dict[str, Any]:
-    """Arguments that only some architectures take: positions, and how many logits to compute."""
-    options: dict[str, Any] = {}
-    if accepts(model, "position_ids"):
-        options["position_ids"] = positions
-    if accepts(model, "logits_to_keep"):
-        options["logits_to_keep"] = keep
-    return options
-
-
-@torch.inference_mode()
-def read_prompts(
-    model: Any, prompts: Sequence[Sequence[int]], readings: Sequence[Reading] | None = None
-) -> tuple[torch.Tensor, Any, torch.Tensor]:
-    """Logits (B, V) of each prompt's next token, the cache, and its mask (B, L).
-
-    With readings only the tokens without known states go through the model; their columns stand
-    behind those of the known ones, so that a row may have pads between the two.
-    """
-    device = next(model.parameters()).device
-    if not readings:
-        ids, mask, positions = left_padded(prompts, device)
-        cache = None
-    else:
-        known = torch.tensor([reading.known for reading in readings], device=device)[:, None]
-        rest = [prompt[reading.known :] for prompt, reading in zip(prompts, readings)]
-        ids, mask, positions = left_padded(rest, device)
-        positions += known
-        wide = int(known.max())
-        before = torch.arange(wide, device=device) >= wide - known
-        mask = torch.cat([before.to(mask.dtype), mask], dim=1)
-        room = room_for(readings, wide, mask.shape[1] + ROOM)
-        cache = DynamicCache(config=model.config)
-        cache.layers = [_RoomyLayer(keys, values, wide) for keys, values in zip(*room)]
-    output = model(
-        input_ids=ids,
-        attention_mask=mask,
-        past_key_values=cache,
-        use_cache=True,
-        **forward_options(model, positions, keep=1),
-    )
-    for row, reading in enumerate(readings or ()):
-        reading.fill(room[:, :, row, :, : mask.shape[1]])
-    return output.logits[:, -1], output.past_key_values, mask
+    def _stacked(self) -> tuple[np.ndarray | None, np.ndarray | None]:
+        if not self._tops:
+            return None, None
+        shape = (*self.tokens.shape, self._tops[0][1].shape[-1])
+        ids = np.zeros(shape, dtype=np.int64)
+        logps = np.full(shape, -np.inf, dtype=np.float64)
+        for step, (rows, step_ids, values) in enumerate(self._tops):
+            ids[rows.cpu().numpy(), step] = step_ids.cpu().numpy()
+            logps[rows.cpu().numpy(), step] = values.double().cpu().numpy()
+        return ids, logps
 
 
 def _prefill(
@@ -356,7 +260,7 @@ def _prefill(
     logits, cache, mask = read_prompts(model, prompts, readings)
     device = mask.device
     following = mask.sum(dim=1, keepdim=True)
-    _repeat_cache(cache, n)
+    repeat_cache(cache, n)
     if n > 1:
         mask, following, logits = (x.repeat_interleave(n, 0) for x in (mask, following, logits))
     rows = torch.arange(len(mask), device=device)
@@ -389,17 +293,3 @@ def _advance(
     state.positions = state.positions + 1
     logits: torch.Tensor = output.logits[:, -1]
     return logits
-
-
-def _stack_tops(
-    tops: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]], rows: int, longest: int
-) -> tuple[np.ndarray | None, np.ndarray | None]:
-    if not tops:
-        return None, None
-    wide = tops[0][1].shape[-1]
-    ids = np.zeros((rows, longest, wide), dtype=np.int64)
-    logps = np.full((rows, longest, wide), -np.inf, dtype=np.float64)
-    for step, (place, step_ids, values) in enumerate(tops):
-        ids[place.cpu().numpy(), step] = step_ids.cpu().numpy()
-        logps[place.cpu().numpy(), step] = values.double().cpu().numpy()
-    return ids, logps

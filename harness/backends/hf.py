@@ -27,15 +27,9 @@ from harness.backends.base import (
     check_unique,
     plain_messages,
 )
-from harness.backends.decoding import (
-    Decoded,
-    accepts,
-    decode,
-    left_padded,
-    read_prompts,
-    uniforms,
-)
+from harness.backends.decoding import Decoded, decode, uniforms
 from harness.backends.prefixes import Prefixes, Reading, sample_states
+from harness.backends.reading import accepts, left_padded, read_prompts
 from harness.backends.rolling import can_roll, decode_rolling
 from harness.backends.threads import map_chunks
 from harness.errors import BadData, EnvironmentProblem

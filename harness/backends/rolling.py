@@ -20,15 +20,9 @@ import torch
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from harness.backends.base import GREEDY_BELOW, Sampling
-from harness.backends.decoding import (
-    ROOM,
-    Decoded,
-    accepts,
-    forward_options,
-    next_tokens,
-    read_prompts,
-)
+from harness.backends.decoding import Decoded, next_tokens
 from harness.backends.prefixes import Reading
+from harness.backends.reading import ROOM, accepts, forward_options, read_prompts
 
 SHARE = 8  # slots are refilled when this part of them is free: moving one row costs as much as two
 

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.backends.base import Sampling
-from harness.backends.decoding import ROOM, decode, next_tokens, uniforms
+from harness.backends.decoding import decode, next_tokens, uniforms
+from harness.backends.reading import ROOM
 
 KINDS = ["llama", "neox", "mistral", "qwen"]
 PROMPTS = [[5, 6, 7], [9, 8, 7, 6, 5, 4, 3, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19], [20, 21, 5, 9]]

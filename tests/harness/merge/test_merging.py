@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import errno
 import json
+import multiprocessing
 import os
 import resource
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -225,20 +224,9 @@ def test_a_disk_that_fills_leaves_nothing(
     assert {path.name for path in tmp_path.iterdir()} == before
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from harness.merge import pieces
-from harness.merge.merging import merge_checkpoints
-from harness.merge.settings import MergeParams, SceSettings
-
-def progress(done, total, unit):
+def killed_half_way(done: int, total: int, unit: str) -> None:
     if done == total // 2:
         os.kill(os.getpid(), signal.SIGKILL)
-
-base, target, out = map(Path, sys.argv[1:])
-merge_checkpoints(base, [target], out, MergeParams(rule=SceSettings()), progress)
-"""
 
 
 def test_what_a_killed_merge_leaves_cannot_be_loaded_and_is_cleared(
@@ -246,8 +234,12 @@ def test_what_a_killed_merge_leaves_cannot_be_loaded_and_is_cleared(
 ) -> None:
     base, (target,) = family(1)
     out, left = tmp_path / "out", tmp_path / ".out.partial"
-    arguments = [sys.executable, "-c", KILLED, *map(str, (base, target, out))]
-    assert subprocess.run(arguments).returncode == -signal.SIGKILL
+    merging = multiprocessing.get_context("fork").Process(
+        target=merge_checkpoints, args=(base, [target], out, SCE, killed_half_way)
+    )
+    merging.start()
+    merging.join()
+    assert merging.exitcode == -signal.SIGKILL
     assert not out.exists()
     assert (left / "model.safetensors").exists()
     assert not (left / "config.json").exists()

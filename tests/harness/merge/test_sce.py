@@ -21,6 +21,7 @@ from harness.merge.settings import SceSettings, VarmSettings
 from harness.merge.varm import varm
 
 Golden = Callable[[str], Path]
+FEW = examples(max_examples=15)
 
 
 def sce(base: Tensor, targets: list[Tensor], settings: SceSettings) -> tuple[Tensor, list[float]]:
@@ -145,7 +146,7 @@ TAU = st.sampled_from([0.0, 0.1, 0.3, 0.5, 0.9, 1.0])
 READING = st.sampled_from(["coefficients", "coefficients_and_deltas"])
 
 
-@examples(max_examples=40)
+@FEW
 @given(problems(), TAU)
 def test_selection_is_the_k_largest_variances(problem: Any, tau: float) -> None:
     base, targets = problem
@@ -160,7 +161,7 @@ def test_selection_is_the_k_largest_variances(problem: Any, tau: float) -> None:
     assert int((spread > threshold).sum()) + ties == k
 
 
-@examples(max_examples=40)
+@FEW
 @given(problems(), TAU, READING, st.booleans())
 def test_merged_entries_lie_between_the_base_and_the_extreme_target(
     problem: Any, tau: float, reading: str, erase: bool
@@ -178,7 +179,7 @@ def test_merged_entries_lie_between_the_base_and_the_extreme_target(
         assert torch.equal(made[outside], base[outside])
 
 
-@examples(max_examples=40)
+@FEW
 @given(problems(targets=2))
 def test_without_selection_and_with_one_sign_it_is_varm(problem: Any) -> None:
     base, targets = problem
@@ -189,7 +190,7 @@ def test_without_selection_and_with_one_sign_it_is_varm(problem: Any) -> None:
     torch.testing.assert_close(made[moved], joined(pieces, base.shape)[moved], rtol=1e-4, atol=1e-5)
 
 
-@examples(max_examples=40)
+@FEW
 @given(st.integers(0, 2**32))
 def test_of_opposite_changes_the_positive_is_taken(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
@@ -198,7 +199,7 @@ def test_of_opposite_changes_the_positive_is_taken(seed: int) -> None:
     torch.testing.assert_close(made, base + change.abs())
 
 
-@examples(max_examples=40)
+@FEW
 @given(problems(), TAU, READING)
 def test_targets_equal_to_the_base_change_nothing(problem: Any, tau: float, reading: str) -> None:
     base, targets = problem
@@ -211,7 +212,7 @@ def test_targets_equal_to_the_base_change_nothing(problem: Any, tau: float, read
         assert wider == pytest.approx([*found, 0.0])
 
 
-@examples(max_examples=40)
+@FEW
 @given(problems(targets=3), TAU)
 def test_permuting_targets_permutes_coefficients_only(problem: Any, tau: float) -> None:
     base, targets = problem

@@ -33,6 +33,7 @@ LEVELS = {
     "avg_weight": "weight",
 }
 STATISTICS = {"square": "square", "abs": "abs", "default": "signed"}
+FEW = examples(max_examples=15)
 AS_ANALYSED = ("equal_on_zero", "signed_model", "item_sums", "bfloat16_sums")
 
 
@@ -172,7 +173,7 @@ def problems(draw: st.DrawFn, targets: int | None = None) -> tuple[State, list[S
     ]
 
 
-@examples(max_examples=40)
+@FEW
 @given(problems(), LEVEL, STATISTIC, st.sampled_from([None, 0.1, 10.0]))
 def test_weights_are_shares(problem: Any, level: str, statistic: str, temp: float | None) -> None:
     base, targets = problem
@@ -192,7 +193,7 @@ def test_weights_are_shares(problem: Any, level: str, statistic: str, temp: floa
         assert bool(between.all())
 
 
-@examples(max_examples=40)
+@FEW
 @given(problems(), LEVEL, STATISTIC)
 def test_one_target_equal_targets_and_the_base_itself_come_out_unchanged(
     problem: Any, level: str, statistic: str
@@ -207,7 +208,7 @@ def test_one_target_equal_targets_and_the_base_itself_come_out_unchanged(
                 assert weights[name] == pytest.approx([1 / len(given_targets)] * len(given_targets))
 
 
-@examples(max_examples=40)
+@FEW
 @given(problems(targets=3), LEVEL, STATISTIC)
 def test_permuting_targets_permutes_weights_only(problem: Any, level: str, statistic: str) -> None:
     base, targets = problem
@@ -220,7 +221,7 @@ def test_permuting_targets_permutes_weights_only(problem: Any, level: str, stati
             assert [*others[name][1:], others[name][0]] == pytest.approx(weights[name])
 
 
-@examples(max_examples=40)
+@FEW
 @given(problems(targets=2), st.sampled_from([0.25, 0.5, 2.0, 8.0]))
 def test_scaling_a_change_by_c_scales_its_ratio_by_c_squared(problem: Any, c: float) -> None:
     base, (first, second) = problem
@@ -233,7 +234,7 @@ def test_scaling_a_change_by_c_scales_its_ratio_by_c_squared(problem: Any, c: fl
         assert b[1] / b[0] == pytest.approx(c**2 * a[1] / a[0], rel=1e-5)
 
 
-@examples(max_examples=40)
+@FEW
 @given(problems(targets=2))
 def test_squares_and_absolutes_rank_alike_where_changes_have_one_size(problem: Any) -> None:
     base, targets = problem
@@ -244,7 +245,7 @@ def test_squares_and_absolutes_rank_alike_where_changes_have_one_size(problem: A
         assert all(listed[1] == pytest.approx(expected) for listed in weights.values())
 
 
-@examples(max_examples=40)
+@FEW
 @given(problems(targets=3))
 def test_tensor_level_is_sce_without_selection_and_erasure(problem: Any) -> None:
     base, targets = problem

@@ -182,9 +182,7 @@ def test_parts_are_disjoint_and_counted(
         assert len(sft | preference) == told["with_a_kept_pair"]
 
 
-@pytest.mark.parametrize(
-    ("total", "sft"), [(51098, 20439), (20374, 8149), (9435, 3774), (5, 2), (0, 0)]
-)
+@pytest.mark.parametrize(("total", "sft"), [(20374, 8149), (9435, 3774), (5, 2), (0, 0)])
 def test_the_published_counts_are_four_to_six_rounded_down(total: int, sft: int) -> None:
     pool = [candidate("a", 0, 0.15), candidate("a", 1, 0.1)]
     choice = choose(RULES["instruction"], pool)
