@@ -116,9 +116,15 @@ def _package(entry: Entry) -> str:
 
 
 def _moved(text: str, folder: Path) -> str:
-    """A README's text whose relative links work from its page, too."""
+    """A README's text whose relative links work from its page, too; another README has a page."""
     start = PAGES / "methods"
-    return LINK.sub(lambda link: f"]({os.path.relpath(folder / link[1], start)})", text)
+
+    def moved(link: re.Match[str]) -> str:
+        other = re.fullmatch(r"\.\./(\w+)/README\.md", link[1])
+        path = f"{other[1]}.md" if other else os.path.relpath(folder / link[1], start)
+        return f"]({path})"
+
+    return LINK.sub(moved, text)
 
 
 def _section(title: str, headings: Row, rows: list[Row]) -> str:
