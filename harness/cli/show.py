@@ -11,6 +11,7 @@ from typer.core import TyperCommand
 
 from harness.cli.plain import line, plain
 from harness.errors import StoreProblem, UnknownName, UserError, unknown
+from harness.merge.card import CARD, weight_rows
 from harness.records import parse
 
 if TYPE_CHECKING:
@@ -258,6 +259,9 @@ def _show_artifact(console: Console, store: Store, id: str, row: str, limit: int
             report = parse(AlignmentReport, store.artifact(id).read_json("alignment.json"), id)
             for text in report.lines():
                 console.out(f"alignment  {plain(text)}", highlight=False)
+        if (store.folder(id) / CARD).is_file():
+            for kind, *weights in weight_rows(store.artifact(id).read_json(CARD)["weights"]):
+                console.out(f"weights    {plain(kind)}: {', '.join(weights)}", highlight=False)
         for place in cells_of_store(store, id):
             console.out(f"cell       {plain(place.full)}", highlight=False)
         return

@@ -7,7 +7,6 @@ then again to be merged; for a tensor of its own the second reading comes from t
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,12 +16,12 @@ from importlib import metadata
 from math import prod
 from pathlib import Path
 from threading import Lock
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from harness.errors import UserError
+from harness.merge.card import CARD, card_text
 from harness.merge.checkpoint import (
     DTYPES,
     INDEX,
@@ -45,7 +44,6 @@ from harness.merge.varm import group_of, linear, varm
 from harness.merge.writing import Writer, fresh_folder
 from harness.models import model_files, model_identity
 
-CARD = "merge.json"
 Group = tuple[str, list[str]]
 Weights = dict[str, list[float] | None]
 _DTYPE_NAMES = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
@@ -176,7 +174,7 @@ def finish(
         "libraries": {name: metadata.version(name) for name in libraries},
     }
     _write_json(folder / CARD, card)
-    (folder / "README.md").write_text(_readme(card), encoding="utf-8")
+    (folder / "README.md").write_text(card_text(card), encoding="utf-8")
     for path in model_files(base.folder):
         if path.suffix != ".safetensors" and path.name not in _NOT_CARRIED:
             shutil.copyfile(path, folder / path.name)
@@ -188,24 +186,3 @@ def finish(
 
 def _write_json(path: Path, value: object) -> None:
     path.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-
-
-def _readme(card: dict[str, Any]) -> str:
-    """The model card: inputs, settings, and the weights of alike tensors of all layers."""
-    roles = ["base", *(f"target {number}" for number in range(1, len(card["models"])))]
-    lines = ["# Merged model", "", "| | model | identity |", "|---|---|---|"]
-    for role, model in zip(roles, card["models"]):
-        lines.append(f"| {role} | {model['name']} | `{model['identity']}` |")
-    lines += ["", f"Settings: `{json.dumps(card['settings'], sort_keys=True)}`", ""]
-    lines += [*(f"* {note}" for note in card["notes"]), ""]
-    kinds: dict[str, list[list[float]]] = {}
-    for name, weights in card["weights"].items():
-        if weights is not None:
-            kinds.setdefault(re.sub(r"\.\d+\.", ".*.", name), []).append(weights)
-    if kinds:
-        lines += [f"Weights: mean (least to greatest); of each tensor: {CARD}.", ""]
-        lines += [f"| tensors | {' | '.join(roles[1:])} |", "|---" * len(roles) + "|"]
-        for kind, rows in kinds.items():
-            cells = [f"{sum(c) / len(c):.4f} ({min(c):.4f} to {max(c):.4f})" for c in zip(*rows)]
-            lines.append(f"| {len(rows)} x {kind} | {' | '.join(cells)} |")
-    return "\n".join(lines).rstrip() + "\n"

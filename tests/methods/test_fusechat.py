@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from typer.testing import CliRunner
 
 from harness.checkpoints import load_causal_lm
+from harness.cli.main import app
 from harness.cli.reproduction import prepare
 from harness.errors import BadRecord
 from harness.plan import Plan
@@ -155,6 +157,8 @@ def test_a_small_run_from_dialogues_to_a_merged_model(tmp_path: Path) -> None:
     expected = sum(w * state[name] for w, state in zip(card["weights"][name], states))
     torch.testing.assert_close(merged[name], expected)
     assert not torch.equal(states[0][name], states[1][name])
+    shown = CliRunner().invoke(app, ["show", made.id], env={"CRUCIBLE_HOME": str(store.root)})
+    assert "weights    1 x model.norm.weight: 0." in shown.output
     model, _ = load_causal_lm(folder)
     assert model.config.model_type == "llama"
 

@@ -1,0 +1,44 @@
+"""What a merged checkpoint says of itself, for people; without torch."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+CARD = "merge.json"
+
+
+def card_text(card: Mapping[str, Any]) -> str:
+    """The model card: inputs, settings, and the weights of alike tensors of all layers."""
+    roles = ["base", *(f"target {number}" for number in range(1, len(card["models"])))]
+    lines = ["# Merged model", "", "| | model | identity |", "|---|---|---|"]
+    for role, model in zip(roles, card["models"]):
+        lines.append(f"| {role} | {model['name']} | `{model['identity']}` |")
+    lines += ["", f"Settings: `{json.dumps(card['settings'], sort_keys=True)}`", ""]
+    if card["notes"]:
+        lines += [*(f"* {note}" for note in card["notes"]), ""]
+    table = weight_rows(card["weights"])
+    if table:
+        lines += [f"Weights: mean (least to greatest); of each tensor: {CARD}.", ""]
+        lines += [f"| tensors | {' | '.join(roles[1:])} |", "|---" * len(roles) + "|"]
+        lines += [f"| {' | '.join(row)} |" for row in table]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def weight_rows(weights: Mapping[str, Sequence[float] | None]) -> list[list[str]]:
+    """Of alike tensors of all layers: their name, then each target's weight.
+
+    >>> weight_rows({"layers.0.w": [0.25, 0.75], "layers.1.w": [0.75, 0.25], "ids": None})
+    [['2 x layers.*.w', '0.5000 (0.2500 to 0.7500)', '0.5000 (0.2500 to 0.7500)']]
+    """
+    kinds: dict[str, list[Sequence[float]]] = {}
+    for name, listed in weights.items():
+        if listed is not None:
+            kinds.setdefault(re.sub(r"\.\d+\.", ".*.", name), []).append(listed)
+    return [
+        [f"{len(rows)} x {kind}"]
+        + [f"{sum(c) / len(c):.4f} ({min(c):.4f} to {max(c):.4f})" for c in zip(*rows)]
+        for kind, rows in kinds.items()
+    ]
