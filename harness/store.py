@@ -118,9 +118,10 @@ class Store:
         found = [id for id in self.ids() if id.startswith(prefix)] if prefix else []
         if len(found) == 1:
             return found[0]
-        what = "no artifact" if not found else f"{len(found)} artifacts"
+        what = f"{len(found)} artifacts" if found else "no artifact"
+        verb = "begin" if found else "begins"
         raise BadData(
-            f'{what} in {self.root} begin with "{prefix}"; expected exactly one '
+            f'{what} in {self.root} {verb} with "{prefix}"; expected exactly one '
             "(crucible show lists them)"
         )
 
