@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import islice
 
 from harness.errors import unknown
 from harness.hashing import seed_from
@@ -26,7 +27,7 @@ from harness.nano.world_render import (
     reference_answer,
     render,
 )
-from harness.nano.world_skills import drafts
+from harness.nano.world_skills import Draft, drafts
 from harness.nano.world_types import CATEGORY, FORMATS, SKILLS, Item, Truth
 
 __all__ = [
@@ -83,31 +84,38 @@ def _two_turns(split: str, prompt: str) -> bool:
 
 
 @lru_cache(maxsize=1)
-def _universe() -> dict[str, tuple[Item, ...]]:
-    """All items by split, in the order `items` gives them."""
+def _drafts() -> dict[str, list[tuple[str, str, Draft]]]:
+    """Prompt, answer format and draft of every item, by split."""
     seen: set[str] = set()
-    pools: dict[str, list[Item]] = {split: [] for split in SPLITS}
+    pools: dict[str, list[tuple[str, str, Draft]]] = {split: [] for split in SPLITS}
     for draft in drafts():
         for style, request in FORMATS.items():
             prompt = f"{draft.questions[0]} {request}".rstrip()
-            if prompt in seen:
-                continue
-            seen.add(prompt)
-            split = _split_of(prompt)
-            count = 2 if _two_turns(split, prompt) else 1
-            pools[split].append(
-                Item(
-                    id=f"{split}/{draft.skill}-{seed_from('id', prompt) % 16**10:010x}",
-                    split=split,
-                    skill=draft.skill,
-                    difficulty=draft.difficulty,
-                    turns=(prompt, draft.questions[1])[:count],
-                    truths=draft.truths[:count],
-                    format=style,
-                    category=CATEGORY[draft.skill],
-                )
+            if prompt not in seen:
+                seen.add(prompt)
+                pools[_split_of(prompt)].append((prompt, style, draft))
+    return pools
+
+
+@lru_cache(maxsize=len(SPLITS))
+def _items(split: str) -> dict[str, Item]:
+    """The items of a split by their first prompt, in the order `items` gives them."""
+    pool = []
+    for prompt, style, draft in _drafts()[split]:
+        count = 2 if _two_turns(split, prompt) else 1
+        pool.append(
+            Item(
+                id=f"{split}/{draft.skill}-{seed_from('id', prompt) % 16**10:010x}",
+                split=split,
+                skill=draft.skill,
+                difficulty=draft.difficulty,
+                turns=(prompt, draft.questions[1])[:count],
+                truths=draft.truths[:count],
+                format=style,
+                category=CATEGORY[draft.skill],
             )
-    return {split: tuple(_arrange(split, pool)) for split, pool in pools.items()}
+        )
+    return {item.turns[0]: item for item in _arrange(split, pool)}
 
 
 def _arrange(split: str, pool: list[Item]) -> list[Item]:
@@ -147,12 +155,7 @@ def items(split: str, n: int | None = None) -> list[Item]:
     """The first `n` (default: all) items of a split; always the same, balanced over skills."""
     if split not in SPLITS:
         raise unknown("nano split", split, SPLITS)
-    return list(_universe()[split][:n])
-
-
-@lru_cache(maxsize=1)
-def _index() -> dict[str, Item]:
-    return {item.turns[0]: item for split in SPLITS for item in _universe()[split]}
+    return list(islice(_items(split).values(), n))
 
 
 def find(prompt: str) -> tuple[Item, int] | None:
@@ -160,7 +163,8 @@ def find(prompt: str) -> tuple[Item, int] | None:
 
     Second prompts ("And which one is smaller?") recur across items: use `find_conversation`.
     """
-    item = _index().get(prompt.strip())
+    prompt = prompt.strip()
+    item = _items(_split_of(prompt)).get(prompt)
     return None if item is None else (item, 0)
 
 
