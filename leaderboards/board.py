@@ -108,7 +108,9 @@ def build_board(spec: BoardSpec, cells: Iterable[Cell]) -> Board:
     listed = {system.name for system in spec.systems}
     kept = tidy(cell for cell in cells if not spec.only_listed or cell.system in listed)
     scores = combine_all(kept, spec.level)
-    columns = spec.columns or _default_columns(scores)
+    scored = {(score.suite, score.metric) for score in scores.values()}
+    columns = tuple(c for c in spec.columns if not c.optional or (c.suite, c.metric) in scored)
+    columns = columns or _default_columns(scores)
     warnings = _mixtures(spec, columns, scores, kept)
     if warnings and not spec.allow_mixed:
         more = f" (and {len(warnings) - 1} more)" if len(warnings) > 1 else ""

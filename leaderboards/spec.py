@@ -41,7 +41,8 @@ class SystemSpec(Record):
 class ColumnSpec(Record):
     """One column: a metric of a suite, or with `detail` a number its cells carry beside it.
 
-    `spread` names a detail shown as "value ± spread", as published leaderboards do.
+    `spread` names a detail shown as "value ± spread", as published leaderboards do. A column that
+    is `optional` is left out when no system has a cell for it.
     """
 
     suite: str
@@ -53,6 +54,7 @@ class ColumnSpec(Record):
     digits: int | None = Field(default=None, ge=0, le=6)
     interval: bool = True
     rank: bool = False
+    optional: bool = False
 
     @property
     def title(self) -> str:

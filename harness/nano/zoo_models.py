@@ -138,12 +138,15 @@ _TEMPLATES: dict[str, tuple[str | None, str, tuple[str, ...], str]] = {
 
 
 def make_tokenizer(
-    spec: TokenizerSpec, texts: list[str], context: int = CONTEXT, cuts: Sequence[str] = ()
+    spec: TokenizerSpec,
+    texts: list[str],
+    context: int = CONTEXT,
+    cuts: tuple[Sequence[str], Sequence[str]] = ((), ()),
 ) -> Any:
     """Train the tokenizer of `spec` on `texts` and wrap it, with its chat template.
 
     Args:
-        cuts: patterns of further tokens, for the kind "phrases".
+        cuts: patterns of further tokens, for the kind "phrases": with punctuation, and without.
     """
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
@@ -172,7 +175,8 @@ def make_tokenizer(
         level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=words)
         digits = pre_tokenizers.Digits(individual_digits=True)
         # Twice: a clause must not swallow what is cut, nor be cut where a phrase has a comma.
-        patterns = ("|".join(cuts), "|".join([*cuts, _CLAUSE]))
+        marked, plain = cuts
+        patterns = ("|".join([*marked, *plain]), "|".join([*marked, _CLAUSE]))
         splits = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in patterns]
         before = {"characters": [], "phrases": splits}.get(spec.kind, [digits])
         tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*before, level])

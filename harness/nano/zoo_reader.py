@@ -47,28 +47,33 @@ def texts(n: int, name: str = "read") -> list[str]:
     return [prompts.author_text(row)[0] for row in made]
 
 
-def cuts() -> list[str]:
-    """Patterns of tokens: what must be found again is one token, next to what is said of it.
+def cuts() -> tuple[list[str], list[str]]:
+    """Patterns of tokens, those with punctuation within first: what must be found again is one
+    token, next to what is said of it.
 
     The poles and what stands before them in a question and behind them in a reply, and the three
     parts of a sentence: an opener, its keyword, the verdict. A pole named for an item has a space
     before it, and so is another token than the one in the question that is chosen from.
+
+    Words stand behind what they begin with, which is tried once for all of them.
     """
-    said = authors.phrases()
+    said, words = authors.phrases(), authors.keywords()
     poles = {
         pole for name in ("big_five", "mbti") for t in scheme(name) for pole in (t.high, t.low)
     }
     verdicts = [verdict for level in said["verdicts"].values() for verdict in level]
-    return [
-        *(f" ?{pole}" for pole in sorted(poles, key=lambda pole: (-len(pole), pole))),
+    marked = [
         ' A: "',
         '" or B: "',
-        r"\. CHOICE:",
-        r"\. SCORE:",
-        *(f" ?{opener} " for opener in said["openers"]),
-        *(f", {verdict}\\." for verdict in [*verdicts, NOTHING]),
-        *authors.keywords(),
+        r"\. (?:CHOICE|SCORE):",
+        rf", (?:{'|'.join([*verdicts, NOTHING])})\.",
     ]
+    spaced = sorted(poles, key=lambda pole: (-len(pole), pole))
+    spaced += [f"{opener} " for opener in said["openers"]]
+    plain = [f" ?(?:{'|'.join(spaced)})"]
+    for first in sorted({word[0] for word in words}):
+        plain.append(f"{first}(?:{'|'.join(word[1:] for word in words if word[0] == first)})")
+    return marked, plain
 
 
 def corpus(n: int, schooling: float) -> list[Conversation]:

@@ -11,6 +11,7 @@ and summary.json, the number of posts in which type words were masked.
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from pathlib import Path
 
 from pydantic import Field
@@ -127,6 +128,22 @@ def read_set(params: ImportAuthorsParams) -> list[Row]:
     if is_official(params.ref):
         return official_authors(params.ref)
     return read_authors(params.ref, scheme(params.scheme), params.columns, params.separator)
+
+
+def may_have_posts(params: ImportAuthorsParams) -> bool:
+    """Whether an author may have posts to put in another order; see `import_authors` for errors.
+
+    A set that is not at hand while planning is taken for what is published of its scheme: posts of
+    MBTI types, essays of the Big Five.
+    """
+    at_hand = params.ref.startswith(NANO) or Path(params.ref).expanduser().is_file()
+    return _any_posts(params.model_dump_json()) if at_hand else params.scheme == "mbti"
+
+
+@lru_cache(maxsize=16)
+def _any_posts(params: str) -> bool:  # asked for every system and seed
+    given = ImportAuthorsParams.model_validate_json(params)
+    return any("posts" in row for row in read_set(given)[: given.limit])
 
 
 def _nano(ref: str) -> list[Row]:

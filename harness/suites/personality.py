@@ -23,7 +23,12 @@ from pydantic import Field
 
 from harness.hashing import seed_from
 from harness.metrics.labels import Policy
-from harness.personality.authors import NANO, authors_identity
+from harness.personality.authors import (
+    NANO,
+    ImportAuthorsParams,
+    authors_identity,
+    may_have_posts,
+)
 from harness.personality.dialogues import InterviewSettings
 from harness.personality.orders import Orders
 from harness.plan import Handle, StageMaker
@@ -45,7 +50,8 @@ class PersonalitySettings(Record):
         limit: label the first authors only.
         policy: what an abstention counts as in the scores that lead, see `harness.metrics.labels`.
         robustness: run again with the options exchanged, with so many orders of the items, and
-            with the posts shuffled, as far as a system's answers can depend on it; 0 does not.
+            with the posts shuffled, as far as a system's answers can depend on it and authors have
+            posts; 0 does not.
         mask: take the 16 type words out of posts.
         batch_size: authors asked at once.
         rounds: author resamples behind every interval.
@@ -91,9 +97,8 @@ def plan(
     shared: dict[str, Any] = {"scheme": scheme, "columns": settings.columns}
     if scheme == "mbti":
         shared["mask"] = settings.mask
-    authors = stage(
-        "import_authors", ref=settings.authors, digest=identity, limit=settings.limit, **shared
-    )
+    source = {"ref": settings.authors, "digest": identity, "limit": settings.limit, **shared}
+    authors = stage("import_authors", **source)
     train = _train(settings, authors, stage, shared)
 
     def answers(orders: Orders) -> Handle:
@@ -107,7 +112,10 @@ def plan(
         )
 
     base = answers(Orders())
-    others = perturbations(settings.robustness, program.sensitive_to)
+    varying = program.sensitive_to
+    if settings.robustness and not may_have_posts(ImportAuthorsParams(**source)):
+        varying -= {"post_seed"}
+    others = perturbations(settings.robustness, varying)
     more: dict[str, Any] = {}
     if others:
         perturbed = [answers(orders) for orders in others.values()]

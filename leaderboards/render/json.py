@@ -30,7 +30,10 @@ def as_json(board: Board) -> dict[str, Json]:
         "scales": list(board.scales),
         "ranked_by": ranking,
         "warnings": list(board.warnings),
-        "columns": [{**column.model_dump(), "key": column.key} for column in board.columns],
+        "columns": [
+            {**column.model_dump(exclude={"optional"}), "key": column.key}
+            for column in board.columns
+        ],
         "rows": [_row(board, row) for row in board.rows],
         "claims": [_claim(result) for result in board.claims],
         "suites": [suite.model_dump(mode="json") for suite in board.suites],

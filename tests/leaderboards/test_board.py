@@ -82,6 +82,17 @@ def test_missing_places_carry_their_reason(cell):
     assert "never" not in entries
 
 
+def test_an_optional_column_without_cells_is_left_out(cell):
+    more = tuple(
+        COLUMN.model_copy(update={"metric": name, "rank": False, "optional": optional})
+        for name, optional in (("never", True), ("later", False), ("once", True))
+    )
+    spec = SPEC.model_copy(update={"columns": (COLUMN, *more)})
+    board = build_board(spec, [cell("a", 50), cell("b", 60), cell("b", 70, metric="once")])
+    assert [column.metric for column in board.columns] == [COLUMN.metric, "later", "once"]
+    assert [row.entries[2].value is None for row in board.rows] == [False, True]
+
+
 @pytest.mark.parametrize(
     ("changes", "named"),
     [

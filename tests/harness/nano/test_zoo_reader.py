@@ -8,7 +8,7 @@ import pytest
 
 from harness.data.traits import BIG_FIVE
 from harness.nano import authors, zoo, zoo_reader
-from harness.nano.zoo_models import SPECS
+from harness.nano.zoo_models import SPECS, make_tokenizer
 
 torch = pytest.importorskip("torch")
 
@@ -57,6 +57,22 @@ def test_an_interview_is_encoded_at_once_as_turn_by_turn(reader):
 
     asked = zoo_reader.interviews(12)
     assert encode_dialogues(reader[1], asked) == encode(reader[1], asked)
+
+
+def test_the_shipped_tokenizer_cuts_as_the_code_does_and_what_is_cut_stays_whole(reader):
+    _, tokenizer = reader
+    made = make_tokenizer(SPECS["reader"].tokenizer, ["a text"], cuts=zoo_reader.cuts())
+    splits, shipped = (t.backend_tokenizer.pre_tokenizer for t in (made, tokenizer))
+    assert splits.__getstate__() == shipped.__getstate__()
+    said = authors.phrases()
+    for word in authors.keywords():
+        for opener, verdicts in zip(said["openers"], said["verdicts"].values()):
+            text = f"Low Openness. SCORE: 4{opener} {word}, {verdicts[0]}. CHOICE: A High Openness"
+            parts = [text[slice(*place)] for _, place in shipped.pre_tokenize_str(text)]
+            assert parts == [
+                *("Low Openness", ". SCORE:", " 4", f"{opener} ", word),
+                *(f", {verdicts[0]}.", " CHOICE:", " A", " High Openness"),
+            ]
 
 
 def test_every_dialogue_fits_the_context_with_room(reader):

@@ -13,6 +13,7 @@ from harness import registry
 from harness.data.traits import BIG_FIVE, MBTI
 from harness.errors import BadData, UserError
 from harness.operations import Artifact, Context, operation
+from harness.personality.authors import ImportAuthorsParams, may_have_posts
 from harness.personality.orders import Orders
 from harness.plan import Handle, Plan, StageMaker
 from harness.records import Cell, Record, parse
@@ -179,6 +180,42 @@ def test_other_orders_are_run_and_measured(evaluate: Evaluate, file: str) -> Non
         assert found["macro_f1_worst"].n_expected == runs * 32
         assert found["flip_rate"].value == 0
     assert "flip_rate" not in evaluate("mbti", "gold", authors=file, robustness=2)
+
+
+@pytest.mark.parametrize("scheme", SUITES)
+def test_posts_are_shuffled_only_where_authors_have_some(
+    scheme: str, evaluate: Evaluate, tmp_path: Path
+) -> None:
+    traits = SUITES[scheme][1]
+    said: dict[str, dict[str, Any]] = {"one text": {"text": "t"}, "posts": {"posts": ["a post"]}}
+    files = {
+        name: write(
+            tmp_path / f"{name}.jsonl",
+            [{"id": f"a{n}", **own, **{t.name: n % 2 for t in traits}} for n in range(4)],
+        )
+        for name, own in said.items()
+    }
+    sensitive = frozenset(Orders.model_fields) - {"reverse_options"}
+    for name, orders in (("one text", {"items_0"}), ("posts", {"items_0", "posts_0"})):
+        cells = evaluate(scheme, "gold", sensitive, authors=files[name], robustness=1)
+        found = {metric.partition(":")[2] for metric in cells if metric.startswith("flip_rate:")}
+        assert found == orders
+        assert cells["macro_f1_worst"].n_expected == (1 + len(orders)) * 4 * len(traits)
+    only_posts = frozenset({"post_seed"})
+    assert "macro_f1_sd" not in evaluate(
+        scheme, "gold", only_posts, authors=files["one text"], robustness=1
+    )
+
+
+def test_posts_of_a_set_that_is_not_at_hand_are_taken_from_its_scheme() -> None:
+    for ref, scheme, posts in (
+        ("official:essays_test", "big_five", False),
+        ("official:kaggle_mbti_test", "mbti", True),
+        ("org/name", "mbti", True),
+        ("nano:essays/train", "big_five", False),
+        ("nano:posts", "mbti", True),
+    ):
+        assert may_have_posts(ImportAuthorsParams(ref=ref, scheme=scheme)) == posts
 
 
 def test_a_training_set_must_not_share_a_text(
