@@ -31,13 +31,14 @@ from harness.backends.decoding import Decoded, decode, uniforms
 from harness.backends.prefixes import Prefixes, Reading, sample_states
 from harness.backends.reading import accepts, left_padded, read_prompts
 from harness.backends.rolling import can_roll, decode_rolling
-from harness.backends.threads import map_chunks
+from harness.backends.threads import is_small, map_chunks
 from harness.errors import BadData, EnvironmentProblem
 from harness.hashing import digest
 
 LOGIT_BYTES = 1 << 29  # most memory for the float32 logits of one scored chunk
 STREAM = 1024  # most prompts that share a batch one after another,
 STREAM_TOKENS = 1 << 24  # and most tokens that may be written for all of them
+SIDE_BY_SIDE = 64  # most dialogues in a chunk of a small model, so that each core gets some
 UNEVEN = 32  # tokens that may be read for nothing besides as many as are needed
 PREFIX_BYTES = 1 << 30  # of the states kept on a CPU; a GPU may use an eighth of its memory
 
@@ -192,6 +193,9 @@ class HFBackend:
             if size < len(group) and settings.n == 1 and not settings.top_logprobs:
                 stream = min(STREAM, STREAM_TOKENS // settings.max_tokens)
                 size = max(size, stream) if can_roll(self.model) else size
+            elif group[0].reading is not None and is_small(self.model):
+                chunks = -(-len(group) // SIDE_BY_SIDE)
+                size = min(size, -(-len(group) // chunks))
             start = 0
             for place, prompt in enumerate(group):
                 # What little is left of known prompts would be padded to whole new ones.

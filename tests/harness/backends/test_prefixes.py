@@ -162,6 +162,23 @@ def test_the_same_states_on_any_number_of_cores(
     assert found[0] == found[1]
 
 
+def test_a_small_models_dialogues_are_cut_into_chunks_of_much_the_same_size(
+    open_backend: Callable[..., HFBackend], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = open_backend()
+    expected = rounds(backend, texts=9, about_each=3, turns=3)
+    monkeypatch.setattr("harness.backends.hf.SIDE_BY_SIDE", 10)
+    sizes = []
+    decode = backend._decode_chunk
+    monkeypatch.setattr(
+        backend, "_decode_chunk", lambda chunk: sizes.append(len(chunk)) or decode(chunk)
+    )
+    with keeping_prefixes(backend):
+        assert rounds(backend, texts=9, about_each=3, turns=3) == expected
+    assert max(sizes) == 9
+    assert sum(sizes) == 3 * 27
+
+
 def test_nothing_is_kept_unless_asked_for_nor_afterwards(
     open_backend: Callable[..., HFBackend],
 ) -> None:
