@@ -116,7 +116,7 @@ METHODS = (
     ),
     _entry(
         "parameter_averaging", _BASELINE, "fusellm.method:PARAMETER_AVERAGING", _FUSELLM, "fusellm",
-        "the mean of copies of the target that were each trained on some domains",
+        "the mean of copies of the target, each trained on domains or with a seed of its own",
     ),
     _entry(
         "psycot", _ASKING, "psycot.method:PSYCOT", _PSYCOT, "psycot",

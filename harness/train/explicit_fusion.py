@@ -25,6 +25,7 @@ from harness.train.settings import MappingSettings
 
 NANO_SOURCES = ("nano:source_a", "nano:source_b", "nano:source_c")
 ROWS = 24
+DTYPES = ("float32", "auto", "bfloat16")
 
 
 class Models(Record):
@@ -139,7 +140,9 @@ def stand_ins(recipe: ExplicitFusionRecipe) -> ExplicitFusionRecipe:
 
     def tiny(spec: ModelSpec, number: int = -1) -> ModelSpec:
         ref = "nano:target" if number < 0 else NANO_SOURCES[number % len(NANO_SOURCES)]
-        return ModelSpec(ref=ref, name=spec.display_name(), dtype="float32")
+        # So that a source whose stand-in is taken has stages of its own, too.
+        dtype = DTYPES[max(0, number) // len(NANO_SOURCES) % len(DTYPES)]
+        return ModelSpec(ref=ref, name=spec.display_name(), dtype=dtype)
 
     models = recipe.models
     small = {"per_device_batch_size": 2, "accumulation_steps": 2, "gradient_checkpointing": False}

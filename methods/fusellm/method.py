@@ -23,6 +23,7 @@ from harness.train.explicit_fusion import ExplicitFusionRecipe, stand_ins, train
 from harness.train.fusion import model
 
 RECIPE = Path(__file__).with_name("recipe.toml")
+SOUP = 3  # copies
 
 
 class FuseLLMRecipe(ExplicitFusionRecipe):
@@ -30,7 +31,8 @@ class FuseLLMRecipe(ExplicitFusionRecipe):
 
     Attributes:
         experts: the domains of the corpus that each copy of the target is trained on, for
-            `parameter_averaging`.
+            `parameter_averaging`; () trains copies on all of it, with seeds of their own (a model
+            soup, arXiv 2203.05482).
     """
 
     experts: tuple[tuple[str, ...], ...] = ()
@@ -56,31 +58,34 @@ def distillation(recipe: ExplicitFusionRecipe, stage: Any) -> Any:
 
 
 def parameter_averaging(recipe: FuseLLMRecipe, stage: Any) -> Any:
-    """The mean of copies of the target, each trained on a part of the corpus, without teachers."""
-    if len(recipe.experts) < 2:
+    """The mean of copies of the target, trained without teachers: experts, or a soup."""
+    if len(recipe.experts) == 1:
         raise BadRecord(
-            f"parameter_averaging: experts are the domains of two models or more; found "
-            f'{len(recipe.experts)}. For example experts = [["fact"], ["sort", "count"]]'
+            "parameter_averaging: experts are the domains of two models or more; found 1. For "
+            'example experts = [["fact"], ["sort", "count"]]'
         )
-    experts = []
+    copies = []
     for domains in recipe.experts:
         part = recipe.data.model_copy(update={"domains": domains})
-        label = f"expert in {', '.join(domains)}"
         own = recipe.model_copy(update={"data": part})
-        experts.append(trained(own, stage, (), label=label, lm_weight=1.0))
+        label = f"expert in {', '.join(domains)}"
+        copies.append(trained(own, stage, (), label=label, lm_weight=1.0))
+    for number in range(0 if recipe.experts else SOUP):
+        own = recipe.model_copy(update={"seed": recipe.seed + number})
+        copies.append(trained(own, stage, (), label=f"copy {number + 1}", lm_weight=1.0))
     return stage(
         "merge_models",
         base=model(recipe.models.target, stage),
-        targets=tuple(experts),
+        targets=tuple(copies),
         rule={"method": "linear"},
         dtype=recipe.train.dtype,
         mixed_dtypes=True,  # the target may be stored in another dtype than it is trained in
-        label="average of experts",
+        label=f"average of {len(copies)}",
     )
 
 
 FUSELLM = Method("fusellm", FuseLLMRecipe, fusellm, RECIPE, stand_ins)
 FUSELLM_AVGCE = Method("fusellm_avgce", FuseLLMRecipe, fusellm_avgce)
-CLM = Method("clm", ExplicitFusionRecipe, clm)
-DISTILLATION = Method("distillation", ExplicitFusionRecipe, distillation)
+CLM = Method("clm", FuseLLMRecipe, clm)
+DISTILLATION = Method("distillation", FuseLLMRecipe, distillation)
 PARAMETER_AVERAGING = Method("parameter_averaging", FuseLLMRecipe, parameter_averaging)

@@ -61,6 +61,10 @@ def test_an_average_is_of_experts_in_parts_of_the_corpus() -> None:
     assert names(plan).count("make_teacher") == 0
     with pytest.raises(BadRecord, match="two models or more; found 1"):
         planned("parameter_averaging", nano('experts=[["fact"]]'))
+    plan, merge = planned("parameter_averaging", nano("experts=[]"))
+    copies = [plan.stages[one.id] for one in merge.inputs["targets"]]
+    assert [stage.params.seed for stage in copies] == [42, 43, 44]
+    assert names(plan).count("import_documents") == 1
 
 
 def test_any_number_of_sources_and_another_teacher() -> None:
