@@ -10,6 +10,8 @@ project = "Crucible"
 author = "the Crucible authors"
 version = release = metadata.version("crucible-bench")
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "catalogue", "docstrings"]
+# Documentation is built without what trains and merges; only its docstrings are read.
+autodoc_mock_imports = ["safetensors", "torch", "transformers"]
 exclude_patterns = ["_ext"]
 
 myst_heading_anchors = 4
