@@ -2,25 +2,11 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import Annotated
 
 import typer
 
 from harness.errors import unknown
-
-# Extra -> the package whose presence shows that it is installed.
-EXTRA_PACKAGE = {
-    "train": "trl",
-    "api": "openai",
-    "alpaca": "alpaca_eval",
-    "classic": "sklearn",
-    "lm-eval": "lm_eval",
-    "merge": "mergekit",
-    "ray": "ray",
-    "verify": "math_verify",
-    "vllm": "vllm",
-}
 
 
 def register(app: typer.Typer) -> None:
@@ -121,7 +107,8 @@ def _table(group: str, headings: tuple[str, ...]) -> None:
 
 
 def _needs(extras: tuple[str, ...]) -> str:
-    missing = [extra for extra in extras if find_spec(EXTRA_PACKAGE[extra]) is None]
-    if missing:
-        return f"pip install 'crucible-bench[{','.join(missing)}]'"
+    from harness.cli.extras import install, missing
+
+    if absent := missing(extras):
+        return install(absent)
     return "installed" if extras else "nothing more"

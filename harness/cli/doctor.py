@@ -5,23 +5,12 @@ from __future__ import annotations
 import importlib
 import shutil
 import sys
-from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
 import typer
 
 from harness.errors import CrucibleError, EnvironmentProblem
-
-EXTRAS = {
-    "train": ("torch", "transformers", "trl", "accelerate", "datasets"),
-    "api": ("openai",),
-    "alpaca": ("alpaca_eval", "scikit-learn", "pyarrow"),
-    "lm-eval": ("lm_eval",),
-    "merge": ("mergekit",),
-    "ray": ("ray",),
-    "vllm": ("vllm",),
-}
 
 
 class Check(NamedTuple):
@@ -68,19 +57,15 @@ def _packages() -> list[Check]:
 
 
 def _extras() -> list[Check]:
+    from harness.cli.extras import EXTRAS, install, versions_of
+
     checks = []
-    for extra, packages in EXTRAS.items():
-        versions, missing = [], []
-        for package in packages:
-            try:
-                versions.append(f"{package} {metadata.version(package)}")
-            except metadata.PackageNotFoundError:
-                missing.append(package)
-        hint = f"  (pip install 'crucible-bench[{extra}]')" if missing else ""
-        absent = [f"no {name}" for name in missing]
-        checks.append(
-            Check(f"extra {extra}", None if missing else True, ", ".join(versions + absent) + hint)
-        )
+    for extra in EXTRAS:
+        found = versions_of(extra)
+        whole = None not in found.values()
+        said = ", ".join(f"{name} {v}" if v else f"no {name}" for name, v in found.items())
+        hint = "" if whole else f"  ({install([extra])})"
+        checks.append(Check(f"extra {extra}", True if whole else None, said + hint))
     return checks
 
 

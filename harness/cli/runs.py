@@ -167,11 +167,14 @@ def execute(
     from harness.calls import Services
     from harness.cli.estimate import check_keys
     from harness.cli.evaluation import show_account
+    from harness.cli.extras import check_extras
     from harness.cli.progress import ProgressReporter
     from harness.run import InlineExecutor
     from harness.store import Store
 
     assert isinstance(store, Store)
+    if not all(store.has(target.id) for target in made.targets):
+        check_extras(made.recipe)
     check_keys(made.plan, made.targets, store, calls or CallSettings())
     with Services(calls) as services:
         try:
