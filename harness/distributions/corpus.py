@@ -12,13 +12,14 @@ id: its own, else a digest of what it says.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 
 from harness import costs, data
+from harness.chat import ROLES
 from harness.errors import BadData, UserError, unknown
 from harness.hashing import canonical_json, digest
 from harness.operations import Artifact, Context, Row, operation
@@ -39,6 +40,7 @@ class DocumentsParams(Record):
         field: the column of a text.
         form: conversations as such, of which the answers are scored, or written out as texts.
         domains: only documents of these; () is all.
+        exchanges: of a conversation only so many, from its beginning; None is all.
         limit, offset: a window of the rows.
         digest: `prompts_identity` at planning time; puts a file's content into the stage id.
         max_tokens: ids that no model's tokenizer needs more of; None does not look.
@@ -57,6 +59,7 @@ class DocumentsParams(Record):
     max_tokens: int | None = Field(default=None, ge=1)
     long: Literal["cut", "split", "refuse"] = "split"
     domains: tuple[str, ...] = Field(default=(), exclude_if=lambda value: not value)
+    exchanges: int | None = Field(default=None, ge=1, exclude_if=lambda value: value is None)
 
 
 def _expected(params: Record, models: Any = ()) -> Any:
@@ -101,7 +104,7 @@ def import_documents(
                 raise unknown(f"domain of {params.ref}", name, known)
         rows = [row for row in rows if row["domain"] in params.domains]
     if models and params.max_tokens is not None:
-        rows = _fitted(rows, models, params)
+        rows = _fitted(rows, models, params, context)
     if not rows:
         raise UserError(f"{params.ref} has no documents from offset {params.offset} on")
     if len({row["id"] for row in rows}) < len(rows):
@@ -119,27 +122,47 @@ def _read(params: DocumentsParams) -> Iterable[Row]:
     return data.read_objects(path) if path.is_file() else load_dataset(params)
 
 
-def _fitted(rows: list[Row], models: tuple[Artifact, ...], params: DocumentsParams) -> list[Row]:
+def _fitted(
+    rows: list[Row], models: tuple[Artifact, ...], params: DocumentsParams, context: Context
+) -> list[Row]:
     """Rows that every model can read; says how many had to change."""
     from harness.checkpoints import load_tokenizer
     from harness.distributions.documents import fit_conversations, fit_documents
+
+    def counted(part: list[Row], before: int) -> Iterator[Row]:
+        for number, row in enumerate(part, before + 1):
+            yield row
+            context.progress(number, len(rows), "documents")
 
     limit = params.max_tokens or 0
     tokenizers = [load_tokenizer(model.path) for model in models]
     texts = [row for row in rows if "text" in row]
     chats = [row for row in rows if "text" not in row]
-    texts, changed = fit_documents(texts, tokenizers, limit, params.long)
-    chats, more = fit_conversations(chats, tokenizers, limit, refuse=params.long == "refuse")
-    for name, number in (changed | {k: n + changed.get(k, 0) for k, n in more.items()}).items():
+    kept, changed = fit_documents(counted(texts, 0), tokenizers, limit, params.long)
+    fitting, more = fit_conversations(
+        counted(chats, len(texts)), tokenizers, limit, refuse=params.long == "refuse"
+    )
+    for name, number in (*changed.items(), *more.items()):
         if number:
             log.warning("%s: %d documents %s", params.ref, number, name.replace("_", " "))
-    return texts + chats
+    if rows and not kept + fitting:
+        raise UserError(
+            f"{params.ref}: none of {len(rows)} documents fits into {limit} tokens; raise "
+            "max_tokens, as far as the models' contexts go"
+        )
+    return kept + fitting
 
 
 def _row(item: Row, params: DocumentsParams, where: str) -> Row:
     """A document as the rest of the package reads it."""
     domain = str(item.get("domain", DOMAIN))
-    messages = _messages(item)
+    messages = _messages(item, params.exchanges)
+    for number, message in enumerate(messages, 1):
+        if message["role"] not in ROLES:
+            raise BadData(
+                f'{where}: message {number} is from "{message["role"]}"; expected '
+                f"{', '.join(ROLES)}, human or gpt"
+            )
     if messages:
         said: Row = {"messages": messages[:-1], "response": messages[-1]["content"]}
         if params.form == "text":
@@ -155,8 +178,8 @@ def _row(item: Row, params: DocumentsParams, where: str) -> Row:
     return {"id": str(digest(said) if id is None else id), **said, "domain": domain}
 
 
-def _messages(item: Row) -> list[dict[str, str]]:
-    """The messages of a conversation up to its last answer; [] where it is none.
+def _messages(item: Row, exchanges: int | None = None) -> list[dict[str, str]]:
+    """The messages of a conversation up to its last answer, or that many; [] where it is none.
 
     >>> said = [("gpt", "Hi"), ("human", "1"), ("gpt", "2"), ("human", "3")]
     >>> _messages({"conversations": [{"from": who, "value": text} for who, text in said]})
@@ -171,10 +194,10 @@ def _messages(item: Row) -> list[dict[str, str]]:
     if isinstance(item.get("response"), str):
         pairs.append(("assistant", item["response"]))
     said = [{"role": str(_ROLES.get(who, who)), "content": text} for who, text in pairs]
-    while said and said[-1]["role"] != "assistant":
-        said.pop()
     while said and said[0]["role"] == "assistant":
         said.pop(0)
+    answers = [place for place, one in enumerate(said, 1) if one["role"] == "assistant"]
+    said = said[: answers[:exchanges][-1]] if answers else []
     return said if all(isinstance(one["content"], str) for one in said) else []
 
 

@@ -148,7 +148,7 @@ def encode_chat(tokenizer: Any, row: Row) -> Document:
             raise BadData(
                 f'conversation "{row["id"]}": the chat template of {tokenizer.name_or_path} does '
                 f"not repeat message {place + 1} with an end of turn, so that it cannot be scored; "
-                "keep one exchange a conversation"
+                "keep one exchange of each conversation (exchanges = 1)"
             )
         stop = prompt.index(end, start) + 1
         tokens.labels[start:stop] = prompt[start:stop]

@@ -38,7 +38,7 @@ class Models(Record):
 
 
 class Data(Record):
-    """The corpus, see `harness.distributions.corpus`; texts are cut to `max_tokens` of every model.
+    """The corpus, see `harness.distributions.corpus`; fitted to `max_tokens` of every model.
 
     `expected_rows` is the size of the whole set, for the estimates of a plan.
     """
@@ -52,6 +52,7 @@ class Data(Record):
     max_tokens: int = Field(default=2000, ge=1)
     long: Literal["cut", "split", "refuse"] = "split"
     domains: tuple[str, ...] = ()
+    exchanges: int | None = Field(default=None, ge=1)
 
 
 class ExplicitFusionRecipe(Recipe):

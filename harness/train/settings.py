@@ -136,7 +136,8 @@ class MappingSettings(Record):
         duplicates: source tokens with one counterpart add up, or the likeliest one counts.
         ce_per: whose tokens a document's cross-entropy is a mean over. Teachers are chosen by it,
             and only over the target's own do teachers compare whose tokens differ in length.
-        released: as the released code; then the settings above are its, but for `vocabulary`.
+        released: as the released code; then the settings above are its, but for `vocabulary`,
+            which it has no "prefix" of.
     """
 
     alignment: Literal["offset", "dtw"] = "offset"
@@ -145,6 +146,15 @@ class MappingSettings(Record):
     duplicates: Literal["sum", "first"] = "sum"
     ce_per: Literal["target_token", "source_token"] = "target_token"
     released: Literal["fusellm", "fusechat_v1", "fusechat_v2"] | None = None
+
+    @model_validator(mode="after")
+    def _of_the_released_code(self) -> MappingSettings:
+        if self.released and self.vocabulary == "prefix":
+            raise ValueError(
+                f'a vocabulary of the released code with released = "{self.released}": "exact", '
+                '"mined", "cooccurrence" or "statistics"'
+            )
+        return self
 
 
 class RunSettings(Record):

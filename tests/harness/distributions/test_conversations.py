@@ -11,7 +11,7 @@ import pytest
 from harness import chat
 from harness.distributions.documents import encode_chat, fit_conversations, scored_spans
 from harness.distributions.mapping import map_teacher
-from harness.errors import BadData, UnknownName
+from harness.errors import BadData, UnknownName, UserError
 from harness.operations import Row
 from harness.train.settings import MappingSettings
 from tests.harness.distributions.test_mapping import made, right_share, side
@@ -133,6 +133,25 @@ def test_shared_and_plain_forms_are_the_same_conversation(tmp_path: Path) -> Non
     assert [(row["messages"], row["response"]) for row in rows] == [(TURNS[:-1], SAID[-1])] * 3
     texts = imported(tmp_path / "texts", str(tmp_path / "rows.jsonl"), form="text")
     assert {row["text"] for row in texts} == {"\n".join(SAID)}
+
+
+def test_as_many_exchanges_as_asked_for(tmp_path: Path) -> None:
+    ref = write(tmp_path / "rows.jsonl", [{"messages": TURNS}])
+    for exchanges, messages in ((1, 1), (2, 3), (3, 5), (9, 5)):
+        (row,) = imported(tmp_path / str(exchanges), ref, exchanges=exchanges)
+        assert row["messages"] == TURNS[:messages]
+        assert row["response"] == SAID[messages]
+
+
+def test_bad_conversations_are_named(tmp_path: Path) -> None:
+    odd = {"conversations": [{"from": "human", "value": "1"}, {"from": "tool", "value": "2"}]}
+    odd["conversations"].append({"from": "gpt", "value": "3"})
+    ref = write(tmp_path / "odd.jsonl", [{"messages": TURNS}, odd])
+    with pytest.raises(BadData, match='row 2: message 2 is from "tool"; expected system, user'):
+        imported(tmp_path / "a", ref)
+    ref = write(tmp_path / "long.jsonl", [{"messages": TURNS}])
+    with pytest.raises(UserError, match="none of 1 documents fits into 3 tokens; raise max_tok"):
+        imported(tmp_path / "b", ref, ("target", "source_a"), max_tokens=3)
 
 
 def test_domains_are_chosen_or_named(tmp_path: Path) -> None:
