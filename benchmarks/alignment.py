@@ -27,9 +27,9 @@ from typing import Any
 
 import numpy as np
 
-from harness.align.dtw import dtw
-from harness.align.offsets import Reading, align, ends_in
-from harness.align.tokens import Vocabulary, decoded, vocabulary
+from harness.distillation.align.dtw import dtw
+from harness.distillation.align.offsets import Reading, align, ends_in
+from harness.distillation.align.tokens import Vocabulary, decoded, vocabulary
 
 DATA = Path(__file__).parents[1] / "tests" / "golden" / "data"
 

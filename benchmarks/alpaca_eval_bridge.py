@@ -30,11 +30,11 @@ from typing import Any
 
 from rich.console import Console
 
-from harness.calls import CallSettings
 from harness.cli.evaluation import Evaluation, evaluate_model
+from harness.engine.calls import CallSettings
+from harness.engine.store import Store
 from harness.nano.oracle import OracleSettings
 from harness.nano.server import NanoServer
-from harness.store import Store
 
 SUITE, ANNOTATOR = "alpaca_eval2", "weighted_alpaca_eval_gpt4_turbo"
 MODE = f"{SUITE}.lc_mode=compat-stable"

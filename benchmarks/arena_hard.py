@@ -23,7 +23,8 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.metrics.arena import (
+from harness.stats.bootstrap import resample_counts
+from harness.suites.arena_hard.metrics import (
     GameTable,
     Judgment,
     point_scores,
@@ -31,8 +32,7 @@ from harness.metrics.arena import (
     row_replicates,
     tabulate,
 )
-from harness.metrics.arena_style import StyleCounts, style_board, style_differences
-from harness.stats.bootstrap import resample_counts
+from harness.suites.arena_hard.style import StyleCounts, style_board, style_differences
 
 GOLDEN = Path(os.environ.get("CRUCIBLE_GOLDEN") or Path(__file__).parents[1] / "tests/golden/data")
 

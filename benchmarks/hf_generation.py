@@ -66,7 +66,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def load(options: argparse.Namespace) -> tuple[Any, Any]:
-    from harness.checkpoints import load_causal_lm
+    from harness.models.checkpoints import load_causal_lm
 
     model, tokenizer = load_causal_lm(options.model, options.device, options.dtype)
     if not options.random:
@@ -135,7 +135,7 @@ def theirs(
     import copy
     import logging
 
-    from harness import chat
+    from harness.models import chat
 
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     from lm_eval.api.instance import Instance

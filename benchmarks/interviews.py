@@ -36,11 +36,11 @@ BAR_S, BAR_MB = 60.0, 500.0
 def client(url: str, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """What is measured, and killed."""
     begun, cpu = time.perf_counter(), time.process_time()
-    from harness.calls import CallSettings, Services
-    from harness.hashing import digest
-    from harness.plan import Plan
-    from harness.run import InlineExecutor
-    from harness.store import Store
+    from harness.core.hashing import digest
+    from harness.engine.calls import CallSettings, Services
+    from harness.engine.plan import Plan
+    from harness.engine.run import InlineExecutor
+    from harness.engine.store import Store
 
     store, plan = Store(folder), Plan()
     model = plan.stage("import_model", ref=f"openai:reader@{url}?max_tokens_field=max_tokens")

@@ -36,7 +36,7 @@ def ours(url: str, calls: int, folder: str) -> dict[str, float]:
     from harness.backends.api.endpoint import Endpoint
     from harness.backends.base import Message, Request, Sampling
     from harness.backends.openai import OpenAIBackend
-    from harness.calls import CallSettings, Services
+    from harness.engine.calls import CallSettings, Services
 
     begun = time.perf_counter()
     from harness.backends.api import transport

@@ -28,7 +28,7 @@ from typing import Any
 from harness.backends.api.endpoint import Endpoint
 from harness.backends.base import Message, Request, Sampling
 from harness.backends.openai import OpenAIBackend
-from harness.calls import CallSettings, Services
+from harness.engine.calls import CallSettings, Services
 
 HERE = Path(__file__).resolve().parent
 RATES = {"rate-limited": 0.05, "failed": 0.02, "hung": 0.01, "malformed": 0.01}

@@ -46,7 +46,7 @@ def logged(request: Request) -> str:
 def client(url: str, calls: int, folder: Path) -> None:
     """What is killed: prints the id of every response the moment it is handed on."""
     from harness.backends.openai import OpenAIBackend
-    from harness.calls import CallSettings, Services
+    from harness.engine.calls import CallSettings, Services
 
     settings = CallSettings(responses=folder / "responses.sqlite", concurrency=IN_FLIGHT)
     with Services(settings) as services:

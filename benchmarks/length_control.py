@@ -3,7 +3,7 @@
     python benchmarks/length_control.py [--data FOLDER] [--models 116] [--repeats 3]
 
 The board repeats the annotated models of the public data until it has the wanted size. Ours is the
-default (exact) mode of `harness.stats.length_control`; the peer is alpaca_eval's own
+default (exact) mode of `harness.suites.alpaca_eval2.length_control`; the peer is alpaca_eval's own
 `get_length_controlled_winrate` with its file download replaced by the local df_gamed.csv (it would
 fetch the file once for every model) and saving of weights switched off. Both get prepared rows in
 memory. Times are medians; memory is the peak of Python and numpy allocations in a separate run. The
@@ -21,9 +21,9 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-from harness.metrics.alpaca import read_reference
-from harness.stats.length_control import Anchors, Rows, fit_board
-from leaderboards.annotation_files import Annotations, read_annotations
+from harness.suites.alpaca_eval2.annotation_files import Annotations, read_annotations
+from harness.suites.alpaca_eval2.length_control import Anchors, Rows, fit_board
+from harness.suites.alpaca_eval2.metrics import read_reference
 
 DATA = Path(os.environ.get("CRUCIBLE_DATA") or Path(__file__).parents[2] / "shared" / "data")
 

@@ -78,12 +78,12 @@ def report(options: argparse.Namespace, work: Path) -> None:
 
 def run_suite(options: argparse.Namespace, root: Path) -> tuple[Any, float, int]:
     """The run's artifact, seconds and forward passes of the suite."""
-    from harness.models import model_identity
-    from harness.plan import Plan
-    from harness.run import InlineExecutor
-    from harness.store import Store
+    from harness.engine.plan import Plan
+    from harness.engine.run import InlineExecutor
+    from harness.engine.store import Store
+    from harness.models.references import model_identity
     from harness.suites.base import System
-    from harness.suites.lm_eval import LM_NANO, NanoSettings
+    from harness.suites.lm_eval.suite import LM_NANO, NanoSettings
 
     plan = Plan()
     model = plan.stage("import_model", ref=options.model, digest=model_identity(options.model))
@@ -113,7 +113,7 @@ def killed_and_resumed(
 @contextmanager
 def passes_of(ref: str, stop_after: int | None = None) -> Iterator[list[int]]:
     """Rows of every forward pass of a loaded model inside."""
-    from harness.checkpoints import load_causal_lm
+    from harness.models.checkpoints import load_causal_lm
 
     rows: list[int] = []
 
@@ -138,10 +138,10 @@ def run_directly(options: argparse.Namespace, work: Path) -> tuple[Any, float, i
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
 
-    from harness.checkpoints import load_causal_lm
-    from harness.lm_eval import sources
-    from harness.lm_eval.quiet import quiet
-    from harness.suites.lm_eval import NanoSettings
+    from harness.models.checkpoints import load_causal_lm
+    from harness.suites.lm_eval import sources
+    from harness.suites.lm_eval.quiet import quiet
+    from harness.suites.lm_eval.suite import NanoSettings
 
     model, tokenizer = load_causal_lm(options.model)
     settings = NanoSettings()
@@ -165,7 +165,7 @@ def run_directly(options: argparse.Namespace, work: Path) -> tuple[Any, float, i
 
 def compare(ours: Any, theirs: Any) -> None:
     """Print how far metrics and responses agree."""
-    from harness.lm_eval.samples import plain
+    from harness.suites.lm_eval.samples import plain
 
     known = ours.read_json("results.json")["tasks"]
     worst, metrics = 0.0, 0
@@ -189,9 +189,9 @@ def digest_of(artifact: Any) -> str:
 
 def seconds_to_find(work: Path) -> float:
     """Until the files of FuseLLM's list are indexed."""
-    from harness.lm_eval import sources
-    from harness.lm_eval.catalogue import FUSELLM
-    from harness.lm_eval.quiet import quiet
+    from harness.suites.lm_eval import sources
+    from harness.suites.lm_eval.catalogue import FUSELLM
+    from harness.suites.lm_eval.quiet import quiet
 
     with quiet():
         start = time.perf_counter()

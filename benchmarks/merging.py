@@ -144,8 +144,8 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
     from mergekit.merge import run_merge
     from mergekit.options import MergeOptions
 
-    from harness.merge.merging import merge_checkpoints
-    from harness.merge.settings import MergeParams, SceSettings, VarmSettings
+    from harness.merging.merge import merge_checkpoints
+    from harness.merging.settings import MergeParams, SceSettings, VarmSettings
 
     if options.threads:
         torch.set_num_threads(options.threads)

@@ -102,7 +102,7 @@ def load(options: argparse.Namespace) -> tuple[Any, Any]:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from harness.checkpoints import load_tokenizer
+    from harness.models.checkpoints import load_tokenizer
 
     tokenizer = load_tokenizer("nano:target")
     hidden, layers, heads = SIZES[options.size]

@@ -131,7 +131,7 @@ def make(options: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
 
 def scorer(name: str, model: Any, options: argparse.Namespace) -> Callable[[Any], Any]:
     """batch -> summed log-probabilities (N,)."""
-    from harness.train.logprobs import dense_logprobs, sequence_logprobs
+    from harness.models.logprobs import dense_logprobs, sequence_logprobs
 
     if name == "ours":
         tile = int(options.tile_mib * 2**20) if options.tile_mib else None
@@ -154,9 +154,9 @@ def one_pass(score: Callable[[Any], Any], batch: Any) -> float:
     """WRPO on the batch's blocks, with a reference of constant log-probability per token."""
     import torch
 
-    from harness.train.collate import by_row
-    from harness.train.losses import get_loss
-    from harness.train.settings import LossSettings
+    from harness.models.collate import by_row
+    from harness.training.losses import get_loss
+    from harness.training.settings import LossSettings
 
     counts = (batch["labels"][:, 1:] != -100).sum(1)
     logps, lengths = by_row(score(batch), 3), by_row(counts, 3)

@@ -70,7 +70,7 @@ def measure(documents: list[dict[str, Any]], tokens: int, write: Any, read: Any)
 
 
 def write_ours(folder: Path, documents: list[dict[str, Any]]) -> None:
-    from harness.distributions.shards import Manifest, ShardWriter, TeacherDocument, token_check
+    from harness.distillation.shards import Manifest, ShardWriter, TeacherDocument, token_check
 
     manifest = Manifest(k=K, vocabulary=VOCABULARY, tokenizer="t", corpus="c", model="m")
     writer = ShardWriter(folder, manifest)
@@ -88,7 +88,7 @@ def write_ours(folder: Path, documents: list[dict[str, Any]]) -> None:
 
 
 def read_ours(folder: Path, documents: list[dict[str, Any]], order: list[int]) -> float:
-    from harness.distributions.shards import Teacher
+    from harness.distillation.shards import Teacher
 
     teacher, total = Teacher(folder, tokenizer="t", corpus="c"), 0.0
     for place in order:

@@ -20,8 +20,8 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from harness.verify.code import check_code, isolation
-from harness.verify.mathematics import MathChecker
+from harness.verification.code import check_code, isolation
+from harness.verification.mathematics import MathChecker
 
 Work = Callable[[int], bool]
 
@@ -56,7 +56,8 @@ def problem(number: int) -> tuple[str, str]:
 
 def alone(number: int) -> bool:
     script = (
-        "import sys; from harness.verify.equivalence import judge; print(judge(*sys.argv[1:])[0])"
+        "import sys; from harness.verification.equivalence import judge; "
+        "print(judge(*sys.argv[1:])[0])"
     )
     told = subprocess.run([sys.executable, "-c", script, *problem(number)], capture_output=True)
     return told.stdout.strip() == b"True"

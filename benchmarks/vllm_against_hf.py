@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.backends.base import Backend, Request, Response, Sampling, ScoreRequest, messages_of
-from harness.calls import Services
+from harness.engine.calls import Services
 
 
 def main() -> None:
@@ -57,7 +57,7 @@ def random_llama(folder: Path) -> Path:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from harness.checkpoints import load_tokenizer
+    from harness.models.checkpoints import load_tokenizer
 
     tokenizer = load_tokenizer("nano:target")
     torch.manual_seed(0)
@@ -95,7 +95,7 @@ def questions(count: int, sampling: Sampling) -> list[Request]:
 
 def transformers_backend(model: str, options: argparse.Namespace) -> tuple[Backend, float]:
     from harness.backends.hf import HFBackend
-    from harness.checkpoints import load_causal_lm
+    from harness.models.checkpoints import load_causal_lm
 
     start = time.perf_counter()
     backend = HFBackend(*load_causal_lm(model, options.device, options.dtype))

@@ -23,8 +23,8 @@ from pathlib import Path
 from rapidfuzz.distance import Levenshtein
 from rapidfuzz.process import cdist
 
-from harness.align.tokens import swap_marker
-from harness.align.vocab import nearest_tokens
+from harness.distillation.align.tokens import swap_marker
+from harness.distillation.align.vocab import nearest_tokens
 
 DATA = Path(__file__).parents[1] / "tests" / "golden" / "data"
 

@@ -8,12 +8,12 @@ Run on all built-ins, and public for authors of plugins:
 
 from __future__ import annotations
 
-from harness import registry
 from harness.backends.conformance import check_backend
-from harness.plan import Handle, Plan
-from harness.recipe import Method, Recipe, load_recipe, profiles
+from harness.conformance import check_judge, check_suite
+from harness.engine import registry
+from harness.engine.plan import Handle, Plan
+from harness.engine.recipe import Method, Recipe, load_recipe, profiles
 from harness.suites.base import Program, Suite, System
-from harness.suites.conformance import check_judge, check_suite
 
 __all__ = ["check_backend", "check_judge", "check_method", "check_suite"]
 
@@ -79,8 +79,8 @@ def _planned(method: Method, recipe: Recipe) -> tuple[Handle, Plan]:
 def _check_losses(plan: Plan) -> None:
     for stage in plan.stages.values():
         if stage.operation.name == "train_preference":
-            from harness.train.conformance import check_loss
-            from harness.train.trainer import TrainPreferenceParams
+            from harness.training.conformance import check_loss
+            from harness.training.preference_operations import TrainPreferenceParams
 
             assert isinstance(stage.params, TrainPreferenceParams)
             check_loss(stage.params, with_reference="reference" in stage.inputs)

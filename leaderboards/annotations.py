@@ -30,18 +30,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.errors import BadData
-from harness.hashing import digest
-from harness.metrics.alpaca import (
-    GAMED_TABLE,
-    AlpacaScores,
-    Reference,
-    average_length,
-    evaluate_board,
-    read_reference,
-)
-from harness.records import Cell
-from harness.stats.length_control import (
+from harness.core.errors import BadData
+from harness.core.hashing import digest
+from harness.core.records import Cell
+from harness.suites.alpaca_eval2.annotation_files import Annotations, read_annotations
+from harness.suites.alpaca_eval2.length_control import (
     DEFAULT_FORMULA,
     LengthControlResult,
     Mode,
@@ -49,7 +42,14 @@ from harness.stats.length_control import (
     fit_board,
     of_baseline,
 )
-from leaderboards.annotation_files import Annotations, read_annotations
+from harness.suites.alpaca_eval2.metrics import (
+    GAMED_TABLE,
+    AlpacaScores,
+    Reference,
+    average_length,
+    evaluate_board,
+    read_reference,
+)
 
 SUITE = "alpaca_eval2"
 MISSING_LIMIT = 0.01

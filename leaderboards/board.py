@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from harness.errors import UserError
-from harness.records import Cell, Interval, Record
+from harness.core.errors import UserError
+from harness.core.records import Cell, Interval, Record
 from leaderboards.claims import Claim, ClaimResult, judge_claim
 from leaderboards.scores import SHARED, Score, ScoreKey, combine_all, difference, mismatch, tidy
 from leaderboards.spec import BoardSpec, ColumnSpec, Provenance, Reference, SystemSpec

@@ -18,8 +18,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
-from harness.errors import ClaimContradicted
-from harness.records import Cell, Interval, Record
+from harness.core.errors import ClaimContradicted
+from harness.core.records import Cell, Interval, Record
 from leaderboards.scores import Score, ScoreKey, combine_all, difference, mismatch
 
 Verdict = Literal["holds", "not shown", "contradicted", "not tested"]

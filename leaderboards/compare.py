@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from harness.errors import UserError, unknown
-from harness.records import Cell, Interval, Record
+from harness.core.errors import UserError, unknown
+from harness.core.records import Cell, Interval, Record
 from harness.stats.mcnemar import OUTCOMES, McNemar, mcnemar, unpack
 from leaderboards.render.text import MISSING, number, span, visible
 from leaderboards.scores import Score, ScoreKey, combine_all, difference, mismatch, tidy

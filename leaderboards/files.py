@@ -17,9 +17,9 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from harness.errors import BadData, StoreProblem, UserError
-from harness.hashing import canonical_json
-from harness.records import Cell, parse
+from harness.core.errors import BadData, StoreProblem, UserError
+from harness.core.hashing import canonical_json
+from harness.core.records import Cell, parse
 from leaderboards.board import Board, build_board
 from leaderboards.render import FORMATS, render
 from leaderboards.spec import BoardSpec

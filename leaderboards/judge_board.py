@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.errors import UserError
+from harness.core.errors import UserError
+from harness.core.records import Cell
 from harness.judging.agreement_cells import SUITE
-from harness.records import Cell
 from leaderboards.board import Board
 from leaderboards.files import CELLS, read_board, write_board
 from leaderboards.spec import BoardSpec, ColumnSpec

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.errors import BadData
-from harness.records import Cell, Interval, Record
+from harness.core.errors import BadData
+from harness.core.records import Cell, Interval, Record
 from harness.stats.bootstrap import (
     OVER_PROMPTS,
     combine_seeds,

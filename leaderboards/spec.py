@@ -12,8 +12,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from harness.errors import BadRecord, unknown
-from harness.records import Record, parse
+from harness.core.errors import BadRecord, unknown
+from harness.core.records import Record, parse
 from leaderboards.claims import Claim
 
 BOARDS = Path(__file__).parent / "boards"

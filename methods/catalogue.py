@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from harness.registry import Entry
+from harness.engine.registry import Entry
 
 _WRPO = "arXiv 2412.03187"
 _FUSECHAT3 = "arXiv 2503.04222"
@@ -161,3 +161,6 @@ METHODS = (
         "a pretrained encoder, fine-tuned or frozen (models.encoder)", ("classic", "train"),
     ),
 )  # fmt: skip
+
+# What a plugin of the group "methods" must provide.
+CONTRACTS = {"methods": "harness.engine.recipe:Method"}

@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from harness.hashing import canonical_json, digest
+from harness.core.hashing import canonical_json, digest
+from harness.core.records import Cell
+from harness.engine.operations import Row
+from harness.engine.store import Store
 from harness.judging.judge import open_judge, protocol
-from harness.operations import Row
-from harness.records import Cell
-from harness.store import Store
 
 JUDGE = "nano:oracle"
 

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import typer
 
-from harness import registry
 from harness.cli.main import app
+from harness.engine import registry
 
 ROOT = Path(__file__).parent.parent
 PAGES = [

@@ -8,7 +8,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerFast
 
-from harness.align.tokens import Vocabulary, vocabulary
+from harness.distillation.align.tokens import Vocabulary, vocabulary
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "harness" / "nano" / "weights"
 

@@ -16,10 +16,10 @@ from inspect import getdoc
 from pathlib import Path
 from typing import Any
 
-from harness import registry
-from harness.recipe import Method, ModelSpec, Recipe, load_recipe, profiles
-from harness.records import Record
-from harness.registry import Entry
+from harness.core.records import Record
+from harness.engine import registry
+from harness.engine.recipe import Method, ModelSpec, Recipe, load_recipe, profiles
+from harness.engine.registry import Entry
 from harness.suites.base import Suite
 
 DOCS = Path(__file__).parent.parent

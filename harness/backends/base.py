@@ -15,9 +15,9 @@ from typing import Literal, Protocol, runtime_checkable
 
 from pydantic import Field
 
-from harness.errors import BadData
-from harness.hashing import digest
-from harness.records import Record
+from harness.core.errors import BadData
+from harness.core.hashing import digest
+from harness.core.records import Record
 
 GREEDY_BELOW = 1e-4  # temperatures below this mean "the most likely token"
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from harness.backends.base import GREEDY_BELOW, Backend, Request, Response, Score, ScoreRequest
-from harness.errors import CrucibleError
+from harness.core.errors import CrucibleError
 
 TOLERANCE = 2e-3  # between log-probabilities of one token computed in differently shaped batches
 

@@ -29,9 +29,9 @@ from harness.backends.base import (
     keeping_prefixes,
     parallel,
 )
-from harness.hashing import canonical_json, digest
-from harness.records import Record
-from harness.store import Log
+from harness.core.hashing import canonical_json, digest
+from harness.core.records import Record
+from harness.engine.store import Log
 
 
 class Dialogue(Protocol):
@@ -67,7 +67,7 @@ def converse(
     Args:
         log: of good turns; one that the same backend was asked in the same words, with the same
             settings, is taken from it. The caller closes it.
-        count, progress: see `harness.operations.Context`.
+        count, progress: see `harness.engine.operations.Context`.
 
     Raises:
         BadData: two dialogues of one id; and whatever ends the backend's `generate`.

@@ -17,7 +17,7 @@ import torch
 from harness.backends.base import GREEDY_BELOW, Sampling
 from harness.backends.prefixes import Reading
 from harness.backends.reading import forward_options, read_prompts, repeat_cache
-from harness.hashing import seed_from
+from harness.core.hashing import seed_from
 
 SHORTLISTS = (32, 1024, 1 << 30)  # tokens that top-p ranks: a wider list where one falls short
 

@@ -1,6 +1,6 @@
 """A transformers model in this process as a backend.
 
-Prompts are rendered by `harness.chat`, sorted by length and decoded in chunks of at most
+Prompts are rendered by `harness.models.chat`, sorted by length and decoded in chunks of at most
 `max_rows` samples; where one sample of each of more prompts is wanted, ended rows make room for
 the next prompts (`rolling`). What is decoded together depends on the requests and the model alone,
 never on the machine, so that the same call gives the same answers.
@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from harness import chat
 from harness.backends.base import (
     Completion,
     Request,
@@ -31,9 +30,10 @@ from harness.backends.decoding import Decoded, decode, uniforms
 from harness.backends.prefixes import Prefixes, Reading, sample_states
 from harness.backends.reading import accepts, left_padded, read_prompts
 from harness.backends.rolling import can_roll, decode_rolling
-from harness.backends.threads import is_small, map_chunks
-from harness.errors import BadData, EnvironmentProblem
-from harness.hashing import digest
+from harness.core.errors import BadData, EnvironmentProblem
+from harness.core.hashing import digest
+from harness.models import chat
+from harness.models.threads import is_small, map_chunks
 
 LOGIT_BYTES = 1 << 29  # most memory for the float32 logits of one scored chunk
 STREAM = 1024  # most prompts that share a batch one after another,
@@ -59,7 +59,7 @@ class HFBackend:
     """Generate and score with a causal language model of transformers.
 
     Args:
-        model, tokenizer: as `harness.checkpoints.load_causal_lm` returns them.
+        model, tokenizer: as `harness.models.checkpoints.load_causal_lm` returns them.
         identity: what the weights are, for the fingerprint (see `models.model_identity`).
         max_rows: most samples decoded at once; lower it when memory runs out.
         prefix_bytes: most memory for `keeping_prefixes`, 0 for none; None leaves it to the device.

@@ -31,9 +31,9 @@ from harness.backends.base import (
     ScoreRequest,
     check_unique,
 )
-from harness.calls import Services
-from harness.errors import BadData, StoreProblem, UserError
-from harness.hashing import digest
+from harness.core.errors import BadData, StoreProblem, UserError
+from harness.core.hashing import digest
+from harness.engine.calls import Services
 
 Render = Callable[[Request], Sequence[int]]
 RenderAnswer = Callable[[ScoreRequest], tuple[Sequence[int], Sequence[int]]]

@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import Literal
 
 from harness.backends.base import Backend
-from harness.checkpoints import load_causal_lm
-from harness.errors import MissingExtra
-from harness.models import Dtype, pointer_of, resolve
-from harness.operations import Artifact, Context
+from harness.core.errors import MissingExtra
+from harness.engine.operations import Artifact, Context
+from harness.models.checkpoints import load_causal_lm
+from harness.models.references import Dtype, pointer_of, resolve
 
 Engine = Literal["hf", "vllm"]
 
@@ -40,7 +40,7 @@ def open_engine(
     pointer = pointer_of(model.path)
     kind = pointer.engine if pointer is not None else "hf"
     if pointer is not None and kind == "stored":
-        from harness.judging.stored import StoredOutputs
+        from harness.backends.stored import StoredOutputs
 
         return StoredOutputs(pointer.ref, pointer.identity)
     if pointer is not None and kind not in ("hf", "vllm"):

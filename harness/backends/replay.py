@@ -21,9 +21,9 @@ from harness.backends.base import (
     check_unique,
     plain_messages,
 )
-from harness.errors import BadData
-from harness.hashing import digest
-from harness.operations import Row
+from harness.core.errors import BadData
+from harness.core.hashing import digest
+from harness.engine.operations import Row
 
 
 def request_key(request: Request | ScoreRequest) -> str:

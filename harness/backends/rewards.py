@@ -14,15 +14,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from harness import chat
-from harness.backends.threads import map_chunks
-from harness.errors import BadData, EnvironmentProblem, UserError
+from harness.core.errors import BadData, EnvironmentProblem, UserError
+from harness.models import chat
+from harness.models.threads import map_chunks
 
 Conversation = Sequence[chat.Message]
 
 
 class RewardModel:
-    """A reward model and its tokenizer, as `harness.checkpoints.load_reward_model` returns them.
+    """A reward model and its tokenizer, as `harness.models.checkpoints.load_reward_model` returns
+    them.
 
     Args:
         max_rows: most conversations read at once.

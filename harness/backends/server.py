@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from harness.errors import EnvironmentProblem
+from harness.core.errors import EnvironmentProblem
 
 WARDEN = Path(__file__).with_name("warden.py")
 LOOPBACK = "127.0.0.1"

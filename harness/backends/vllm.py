@@ -4,11 +4,11 @@
         backend = VLLMBackend("org/model", services)
         for response in backend.generate(requests): ...
 
-Prompts are rendered here, by `harness.chat` with the model's own tokenizer, and answers are decoded
-here: token ids go to the server and token ids come back, so that the same ids mean the same text
-for vLLM and for transformers. The server starts with the first request that has no stored response
-and serves all stages of the run; one model is served at a time, because an engine takes most of a
-GPU's memory.
+Prompts are rendered here, by `harness.models.chat` with the model's own tokenizer, and answers are
+decoded here: token ids go to the server and token ids come back, so that the same ids mean the same
+text for vLLM and for transformers. The server starts with the first request that has no stored
+response and serves all stages of the run; one model is served at a time, because an engine takes
+most of a GPU's memory.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from harness import chat
 from harness.backends.base import (
     GREEDY_BELOW,
     Completion,
@@ -35,11 +34,12 @@ from harness.backends.openai import PARALLEL, PromptLogprobs
 from harness.backends.vllm_client import EngineClient
 from harness.backends.vllm_machine import visible_gpus
 from harness.backends.vllm_server import EngineSettings
-from harness.calls import Services
-from harness.checkpoints import load_tokenizer
-from harness.errors import BadData, BadRecord, EnvironmentProblem
-from harness.hashing import digest, seed_from
-from harness.models import model_identity, pointer_of, resolve
+from harness.core.errors import BadData, BadRecord, EnvironmentProblem
+from harness.core.hashing import digest, seed_from
+from harness.engine.calls import Services
+from harness.models import chat
+from harness.models.checkpoints import load_tokenizer
+from harness.models.references import model_identity, pointer_of, resolve
 
 # Arguments of the engine that place and speed up the work and leave the model as it is.
 PLACEMENT = frozenset(

@@ -16,7 +16,7 @@ from harness.backends.api.endpoint import Endpoint
 from harness.backends.api.responses import ResponseStore
 from harness.backends.openai import OpenAIBackend
 from harness.backends.vllm_server import Engine, EngineSettings, start_engine
-from harness.calls import Account, Services
+from harness.engine.calls import Account, Services
 
 T = TypeVar("T")
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from harness.calls import CallSettings
-from harness.errors import EnvironmentProblem
+from harness.core.errors import EnvironmentProblem
+from harness.engine.calls import CallSettings
 
 VARIABLE = "CRUCIBLE_VLLM_PYTHON"
 

@@ -23,9 +23,9 @@ from pydantic import Field
 
 from harness.backends.server import LOOPBACK, ChildServer, ended, free_ports, tail, wait_until_ready
 from harness.backends.vllm_machine import find_interpreter, gpu_shares, visible_gpus
-from harness.calls import CallSettings
-from harness.errors import BadRecord, EnvironmentProblem, UserError
-from harness.records import Record
+from harness.core.errors import BadRecord, EnvironmentProblem, UserError
+from harness.core.records import Record
+from harness.engine.calls import CallSettings
 
 PORT_ATTEMPTS = 3  # a free port may be taken before the server binds it
 CPU_CACHE_GIB = "1"

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol, TypeVar
 
-from harness.operations import Row
+from harness.engine.operations import Row
 
 
 class Identified(Protocol):

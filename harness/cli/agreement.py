@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from harness.cli.plain import plain
-from harness.errors import StoreProblem, UserError
+from harness.core.errors import StoreProblem, UserError
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from harness.core.records import Cell
+    from harness.engine.store import Store
     from harness.judging.agreement import Agreement, Figure
     from harness.judging.verdict_sets import VerdictSet
-    from harness.records import Cell
-    from harness.store import Store
 
 # Name of a figure -> what the table calls it.
 TITLES = {
@@ -108,9 +108,9 @@ def judge_agreement(
     """
     from rich.console import Console
 
+    from harness.engine.store import Store
     from harness.judging.agreement import compare
     from harness.judging.agreement_cells import cells
-    from harness.store import Store
 
     found = Store(store)
     sides = _side(found, judged, judge), _side(found, reference, reference_judge)
@@ -138,7 +138,10 @@ def _part(store: Store, text: str, judge: str | None) -> VerdictSet:
 
     path = Path(text)
     if path.exists():
-        from leaderboards.annotation_verdicts import holds_annotations, read_annotation_verdicts
+        from harness.suites.alpaca_eval2.annotation_verdicts import (
+            holds_annotations,
+            read_annotation_verdicts,
+        )
 
         read = read_annotation_verdicts if holds_annotations(path) else read_verdicts
         return read(path, judge)

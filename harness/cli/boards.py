@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from harness.cli.plain import plain
-from harness.errors import BadData, UserError, unknown
+from harness.core.errors import BadData, UserError, unknown
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from harness.records import Cell
+    from harness.core.records import Cell
     from leaderboards.board import Board
 
 FORMATS = ("terminal", "md", "csv", "json", "tex", "html")
@@ -141,7 +141,7 @@ def _print(console: Console, board: Board, format: str) -> None:
 
 
 def _board_folders() -> list[Path]:
-    from harness.store import default_root
+    from harness.engine.store import default_root
 
     shipped = Path(__file__).resolve().parents[2] / "leaderboards" / "results"
     places = (default_root() / "boards", shipped)

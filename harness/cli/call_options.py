@@ -16,8 +16,8 @@ from typing import Annotated, Any
 
 import typer
 
-from harness.calls import CallSettings
-from harness.records import parse
+from harness.core.records import parse
+from harness.engine.calls import CallSettings
 
 PANEL = "Hosted models and servers"
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from harness.errors import unknown
+from harness.core.errors import unknown
 
 
 def register(app: typer.Typer) -> None:
@@ -29,7 +29,7 @@ def suites(paper: Annotated[str, typer.Argument(help="A paper's list: fusechat3.
     from rich.console import Console
     from rich.table import Table
 
-    from harness.lm_eval.catalogue import BENCHMARKS
+    from harness.suites.lm_eval.catalogue import BENCHMARKS
 
     if paper not in BENCHMARKS:
         raise unknown("list of benchmarks", paper, BENCHMARKS, "crucible suites")
@@ -69,7 +69,7 @@ def judges() -> None:
     """List the judges, and the prompts of AlpacaEval that a judge can be asked with."""
     from rich.console import Console
 
-    from harness.errors import MissingExtra
+    from harness.core.errors import MissingExtra
     from harness.judging import annotators
 
     _table("judges", ("judge", "kind", "what it is", "paper", "needs"))
@@ -89,8 +89,8 @@ def _table(group: str, headings: tuple[str, ...]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from harness import plugins, registry
     from harness.cli.plain import line
+    from harness.engine import plugins, registry
 
     table = Table(box=None, pad_edge=False)
     for heading in headings:
@@ -107,7 +107,7 @@ def _table(group: str, headings: tuple[str, ...]) -> None:
 
 
 def _needs(extras: tuple[str, ...]) -> str:
-    from harness.cli.extras import install, missing
+    from harness.engine.extras import install, missing
 
     if absent := missing(extras):
         return install(absent)

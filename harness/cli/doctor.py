@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import typer
 
-from harness.errors import CrucibleError, EnvironmentProblem
+from harness.core.errors import CrucibleError, EnvironmentProblem
 
 
 class Check(NamedTuple):
@@ -57,7 +57,7 @@ def _packages() -> list[Check]:
 
 
 def _extras() -> list[Check]:
-    from harness.cli.extras import EXTRAS, install, versions_of
+    from harness.engine.extras import EXTRAS, install, versions_of
 
     checks = []
     for extra in EXTRAS:
@@ -70,11 +70,11 @@ def _extras() -> list[Check]:
 
 
 def _plugins() -> list[Check]:
-    from harness import plugins, registry
     from harness.cli.plain import plain
+    from harness.engine import plugins, registry
 
     checks = []
-    for group in registry.TABLES:
+    for group in plugins.GROUPS:
         for entry in registry.entries(group).values():
             if entry.origin == registry.BUILT_IN:
                 continue
@@ -88,7 +88,7 @@ def _plugins() -> list[Check]:
 
 
 def _store() -> Check:
-    from harness.store import Store, default_root
+    from harness.engine.store import Store, default_root
 
     root = default_root()
     if not (root / "store.json").exists():

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-from harness.calls import CallSettings, Services
-from harness.errors import UserError
-from harness.models import split_engine
-from harness.operations import Estimate
-from harness.plan import Handle, Plan, Stage
-from harness.store import Store
+from harness.core.errors import UserError
+from harness.engine.calls import CallSettings, Services
+from harness.engine.operations import Estimate
+from harness.engine.plan import Handle, Plan, Stage
+from harness.engine.store import Store
+from harness.models.references import split_engine
 
 
 @dataclass
@@ -45,7 +45,7 @@ def show_estimate(
 
 def show_hosted(console: Console, plan: Plan, todo: Sequence[Stage], calls: CallSettings) -> None:
     """One line for each hosted model that the stages to do will ask."""
-    from harness.prices import BATCH_SHARE, PROVIDER, PriceList
+    from harness.engine.prices import BATCH_SHARE, PROVIDER, PriceList
 
     table = PriceList.load(calls.prices)
     for model, asked in hosted(plan, todo).items():

@@ -11,23 +11,17 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from harness import registry
-from harness.calls import Account, CallSettings, Services
-from harness.cli.reproduction import checked
-from harness.errors import BadRecord, UserError, unknown
-from harness.models import model_identity, split_engine
-from harness.plan import Handle, Plan
-from harness.recipe import parse_override, set_key
-from harness.records import Cell, Record, parse
-from harness.store import Store
+from harness.core.errors import BadRecord, UserError, unknown
+from harness.core.records import Cell, Record, parse
+from harness.engine import registry
+from harness.engine.calls import Account, CallSettings, Services
+from harness.engine.plan import Handle, Plan
+from harness.engine.recipe import parse_override, set_key
+from harness.engine.store import Store
+from harness.models.references import model_identity, split_engine
+from harness.reproduce import checked
 from harness.suites.base import Suite, System
-from harness.suites.editions import (
-    NANO,
-    OFFICIAL,
-    default_edition,
-    resolve_settings,
-    scale_of,
-)
+from harness.suites.editions import NANO, OFFICIAL, default_edition, resolve_settings, scale_of
 
 AUTO = "auto"
 EDITIONS = (AUTO, OFFICIAL, NANO)
@@ -78,7 +72,7 @@ def evaluate_model(
     """
     from harness.cli.estimate import check_keys, show_estimate
     from harness.cli.progress import ProgressReporter
-    from harness.run import InlineExecutor
+    from harness.engine.run import InlineExecutor
 
     plan, targets = planned(wanted)
     suites = ", ".join(wanted.suites)
@@ -249,7 +243,7 @@ def _show_hints(console: Console, cells: Sequence[Cell], targets: Sequence[Handl
 
 def _write_board(console: Console, out: Path, wanted: Evaluation, cells: list[Cell]) -> None:
     from harness.cli.runs import command_line
-    from harness.store import disk_errors
+    from harness.engine.store import disk_errors
     from leaderboards.files import write_board
     from leaderboards.spec import BoardSpec, ColumnSpec, Provenance, SystemSpec
 

@@ -11,7 +11,7 @@ from types import FrameType
 import typer
 
 from harness.cli import agreement, boards, catalogue, doctor, nano, plugins, runs, show
-from harness.errors import CrucibleError
+from harness.core.errors import CrucibleError
 
 INTERRUPTED = 130
 STOPPED = "stopped; what is finished is kept, the same command resumes"

@@ -90,8 +90,8 @@ def build(
         TimeRemainingColumn,
     )
 
-    from harness.errors import UserError
-    from harness.hashing import folder_digest
+    from harness.core.errors import UserError
+    from harness.core.hashing import folder_digest
     from harness.nano import zoo
 
     wanted = names or zoo.names()
@@ -140,10 +140,10 @@ def serve(
     faults on demand. Questions from outside the nano world are graded by length, which means
     nothing; `--set unknown=fail` refuses them instead. Stop with Ctrl-C.
     """
+    from harness.core.records import parse
     from harness.nano.faults import FaultScript, fault
     from harness.nano.oracle import OracleSettings
     from harness.nano.server import NanoServer
-    from harness.records import parse
 
     script = {
         "faults": tuple(fault(text) for text in faults or ()),
@@ -187,7 +187,7 @@ def _serve(server: NanoServer, key_variable: str | None, model: str) -> None:
 
 
 def _options(pairs: list[str]) -> dict[str, str]:
-    from harness.errors import BadRecord
+    from harness.core.errors import BadRecord
 
     found = {}
     for pair in pairs:
@@ -199,7 +199,7 @@ def _options(pairs: list[str]) -> dict[str, str]:
 
 
 def _key(variable: str | None) -> str | None:
-    from harness.errors import UserError
+    from harness.core.errors import UserError
 
     if variable is None:
         return None

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from harness.calls import CallSettings
 from harness.cli.estimate import show_hosted
+from harness.engine.calls import CallSettings
 
 if TYPE_CHECKING:
-    from harness.cli.reproduction import Reproduction
-    from harness.operations import Estimate
-    from harness.plan import Plan, Stage
-    from harness.store import Store
+    from harness.engine.operations import Estimate
+    from harness.engine.plan import Plan, Stage
+    from harness.engine.store import Store
+    from harness.reproduce import Reproduction
 
 UNKNOWN = "?"
 

@@ -1,4 +1,5 @@
-"""`crucible new-method | new-suite`: plugin packages that work, made from `harness/templates`."""
+"""`crucible new-method | new-suite`: plugin packages that work, made from
+`harness/cli/templates`."""
 
 from __future__ import annotations
 
@@ -8,9 +9,9 @@ from typing import Annotated
 
 import typer
 
-from harness.errors import UserError
+from harness.core.errors import UserError
 
-TEMPLATES = Path(__file__).resolve().parent.parent / "templates"
+TEMPLATES = Path(__file__).resolve().parent / "templates"
 SUFFIX = ".template"  # keeps tools from reading templates as part of this package
 
 Out = Annotated[
@@ -48,7 +49,7 @@ def new_suite(
 def _write(kind: str, name: str, out: Path | None, then: str) -> None:
     from rich.console import Console
 
-    from harness import registry
+    from harness.engine import registry
 
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,39}[a-z0-9]", name):
         raise UserError(f'"{name}" cannot name a {kind}; use small letters, digits and _')

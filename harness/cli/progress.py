@@ -16,7 +16,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from harness.plan import Stage
+from harness.engine.plan import Stage
 
 
 class ProgressReporter:

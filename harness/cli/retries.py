@@ -10,8 +10,8 @@ from typing import Any
 
 from rich.console import Console
 
-from harness.plan import Plan
-from harness.store import Store
+from harness.engine.plan import Plan
+from harness.engine.store import Store
 
 Row = dict[str, Any]
 

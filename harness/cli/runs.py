@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.calls import CallSettings
 from harness.cli.call_options import with_call_options
+from harness.engine.calls import CallSettings
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from harness.cli.reproduction import Reproduction
+    from harness.reproduce import Reproduction
 
 MethodName = Annotated[str, typer.Argument(help="A method of `crucible methods`, e.g. wrpo.")]
 Scale = Annotated[
@@ -72,7 +72,7 @@ def reproduce(
     Everything finished is kept and found again: the same command resumes after an interruption
     and takes seconds when nothing is left to do.
     """
-    from harness.cli.reproduction import prepare
+    from harness.reproduce import prepare
 
     made = prepare(
         method,
@@ -97,7 +97,7 @@ def rehearse(
 
     Finds out in a minute whether a recipe that needs a cluster would run from end to end.
     """
-    from harness.cli.reproduction import prepare
+    from harness.reproduce import prepare
 
     made = prepare(method, scale, overrides=overrides or (), rehearse=True, suites=_names(suite))
     _carry_out(made, None, False, store, CallSettings())
@@ -114,8 +114,8 @@ def _carry_out(
     from rich.console import Console
 
     from harness.cli.call_options import for_store
-    from harness.cli.reproduction import board_spec_of, collect
-    from harness.store import Store, disk_errors
+    from harness.engine.store import Store, disk_errors
+    from harness.reproduce import board_spec_of, collect
     from leaderboards.board import build_board
     from leaderboards.claims import require
     from leaderboards.files import write_board
@@ -139,7 +139,7 @@ def _carry_out(
 
 def command_line() -> str:
     """The command as it can be typed again, with the overrides in force."""
-    from harness.plugins import VARIABLE
+    from harness.engine.plugins import VARIABLE
 
     override = os.environ.get(VARIABLE, "")
     before = f"{VARIABLE}={shlex.quote(override)} " if override else ""
@@ -147,7 +147,7 @@ def command_line() -> str:
 
 
 def _announce(console: Console, made: Reproduction) -> None:
-    from harness.plugins import overrides
+    from harness.engine.plugins import overrides
 
     recipe = made.recipe
     seeds = ", ".join(map(str, made.seeds))
@@ -164,13 +164,13 @@ def execute(
     made: Reproduction, store: object, console: Console, calls: CallSettings | None = None
 ) -> None:
     """Run what is missing of a plan, with progress bars, and say what was done and spent."""
-    from harness.calls import Services
     from harness.cli.estimate import check_keys
     from harness.cli.evaluation import show_account
-    from harness.cli.extras import check_extras
     from harness.cli.progress import ProgressReporter
-    from harness.run import InlineExecutor
-    from harness.store import Store
+    from harness.engine.calls import Services
+    from harness.engine.extras import check_extras
+    from harness.engine.run import InlineExecutor
+    from harness.engine.store import Store
 
     assert isinstance(store, Store)
     if not all(store.has(target.id) for target in made.targets):
@@ -206,8 +206,8 @@ def plan(
     from rich.console import Console
 
     from harness.cli.plan_view import show_plan
-    from harness.cli.reproduction import prepare
-    from harness.store import Store, default_root
+    from harness.engine.store import Store, default_root
+    from harness.reproduce import prepare
 
     made = prepare(
         method, scale, overrides=overrides or (), seeds=seeds, limit=limit, suites=_names(suite)
@@ -229,9 +229,9 @@ def train(
     """Train one method and copy its checkpoint to a folder (no evaluation)."""
     from rich.console import Console
 
-    from harness.cli.reproduction import prepare
     from harness.cli.training import export_checkpoint
-    from harness.store import Store
+    from harness.engine.store import Store
+    from harness.reproduce import prepare
 
     made = prepare(method, scale, overrides=overrides or (), seed=seed, limit=limit)
     export_checkpoint(Console(), made, method, out, Store(store))
@@ -299,7 +299,7 @@ def evaluate(
 
     from harness.cli.call_options import for_store
     from harness.cli.evaluation import Evaluation, evaluate_model
-    from harness.store import Store
+    from harness.engine.store import Store
 
     kept = Store(store)
     wanted = Evaluation(

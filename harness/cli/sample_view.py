@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.cli.plain import line, plain
-from harness.errors import UserError, unknown
+from harness.core.errors import UserError, unknown
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -10,14 +10,14 @@ import typer
 from typer.core import TyperCommand
 
 from harness.cli.plain import line, plain
-from harness.errors import StoreProblem, UnknownName, UserError, unknown
-from harness.merge.card import CARD, weight_rows
-from harness.records import parse
+from harness.core.errors import StoreProblem, UnknownName, UserError, unknown
+from harness.core.records import parse
+from harness.merging.card import CARD, weight_rows
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from harness.store import Store
+    from harness.engine.store import Store
     from leaderboards.samples import Samples
 
 LISTED_CELLS = 40
@@ -100,7 +100,7 @@ def show(
     from rich.console import Console
 
     from harness.cli.sample_view import list_samples, show_sample
-    from harness.store import Store
+    from harness.engine.store import Store
     from leaderboards.samples.addresses import is_address
 
     found, console = Store(store), Console()
@@ -196,8 +196,8 @@ def _write_page(console: Console, samples: Samples, file: str) -> None:
 
 def _export(console: Console, store: Store, id: str, folder: Path) -> None:
     """All candidates that a selection chose from, with its rules in the card; or one table."""
-    from harness.operations import iterate_jsonl
-    from harness.verify.candidates import export, read_candidates
+    from harness.engine.operations import iterate_jsonl
+    from harness.verification.candidates import export, read_candidates
 
     manifest = store.manifest(id)
     tables = manifest["inputs"].get("candidates", [id])
@@ -254,7 +254,7 @@ def _show_artifact(console: Console, store: Store, id: str, row: str, limit: int
         files = sorted(path.name for path in store.folder(id).iterdir())
         console.out(f"files      {', '.join(files)}  in {store.folder(id)}", highlight=False)
         if (store.folder(id) / "alignment.json").is_file():
-            from harness.align.report import AlignmentReport
+            from harness.distillation.align.report import AlignmentReport
 
             report = parse(AlignmentReport, store.artifact(id).read_json("alignment.json"), id)
             for text in report.lines():

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from harness.errors import UserError
-from harness.store import Store, disk_errors
+from harness.core.errors import UserError
+from harness.engine.store import Store, disk_errors
 
 if TYPE_CHECKING:
-    from harness.cli.reproduction import Reproduction
+    from harness.reproduce import Reproduction
 
 
 def export_checkpoint(
@@ -24,7 +24,7 @@ def export_checkpoint(
         UserError: if `out` exists, or the method trains nothing.
     """
     from harness.cli.progress import ProgressReporter
-    from harness.run import InlineExecutor
+    from harness.engine.run import InlineExecutor
 
     if out.exists():
         raise UserError(f"{out} exists already; choose a folder that does not")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from harness.errors import BadData, EnvironmentProblem
+from harness.core.errors import BadData, EnvironmentProblem
 
 FOLDER_VARIABLE = "CRUCIBLE_DATA"
 

@@ -13,11 +13,11 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from harness.core.errors import BadData, EnvironmentProblem, UserError, unknown
+from harness.core.hashing import digest
 from harness.data.files import FOLDER_VARIABLE, download, hub_reachable, local_file
 from harness.data.forms import Answers, Row
 from harness.data.sets import SETS, Content, OfficialSet, Piece
-from harness.errors import BadData, EnvironmentProblem, UserError, unknown
-from harness.hashing import digest
 
 PREFIX = "official:"
 

@@ -7,7 +7,7 @@ import pickletools
 import zlib
 from pathlib import Path
 
-from harness.errors import BadData
+from harness.core.errors import BadData
 
 NAMES = (".pkl", ".pickle", ".joblib", ".dill", ".npy", ".npz", ".pt", ".pth", ".bin", ".ckpt")
 # joblib packs its pickles with any of these.

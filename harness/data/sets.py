@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from harness.core.hashing import digest
 from harness.data.files import HubFile
 from harness.data.forms import (
     Answers,
@@ -19,7 +20,6 @@ from harness.data.forms import (
     mt_answers,
     mt_prompts,
 )
-from harness.hashing import digest
 
 Content = TypeVar("Content", list[Row], Answers)
 

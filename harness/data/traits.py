@@ -7,8 +7,8 @@ trait; `label` is the one place that knows.
 
 from __future__ import annotations
 
-from harness.errors import unknown
-from harness.records import Record
+from harness.core.errors import unknown
+from harness.core.records import Record
 
 
 class Trait(Record):

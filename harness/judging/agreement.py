@@ -29,11 +29,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from harness.errors import BadData
-from harness.hashing import digest
+from harness.core.errors import BadData
+from harness.core.hashing import digest
+from harness.core.records import Interval
 from harness.judging.joining import Joined, Pair, join
 from harness.judging.verdict_sets import Verdict, VerdictSet
-from harness.records import Interval
 from harness.stats import agreement as stats
 from harness.stats.agreement import Estimate, Floats
 from harness.stats.bootstrap import resample_counts

@@ -6,9 +6,9 @@ reference's verdicts themselves: judges measured against other references are ne
 
 from __future__ import annotations
 
-from harness.hashing import digest
+from harness.core.hashing import digest
+from harness.core.records import Cell
 from harness.judging.agreement import BOTH, JUDGE, REFERENCE, Agreement, Figure
-from harness.records import Cell
 
 SUITE = "judge_agreement"
 PRIMARY = ("agreement", "kappa", "kappa_quadratic", "label_kappa_quadratic", "spearman")

@@ -27,8 +27,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.backends.base import Completion, Sampling
-from harness.errors import BadData, MissingExtra, UserError, unknown
-from harness.hashing import digest
+from harness.core.errors import BadData, MissingExtra, UserError, unknown
+from harness.core.hashing import digest
 from harness.judging import frames, verdicts
 from harness.judging.frames import Message
 from harness.judging.injection import suspicion

@@ -24,7 +24,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.hashing import digest
+from harness.core.hashing import digest
 
 Message = dict[str, str]
 

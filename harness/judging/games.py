@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from harness.errors import BadData
+from harness.core.errors import BadData
+from harness.engine.operations import Artifact, Row
 from harness.judging import frames
 from harness.judging.judge import Judge, Judgment
-from harness.operations import Artifact, Row
 
 # What a prompt row says of itself that scores and boards group by.
 _KEPT = (

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 
-from harness.errors import BadData
+from harness.core.errors import BadData
 from harness.judging.verdict_sets import Verdict, VerdictSet
 
 Key = Callable[[Verdict], Hashable | None]

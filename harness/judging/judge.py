@@ -19,7 +19,6 @@ from functools import partial
 from typing import Any, cast
 from urllib.parse import parse_qsl
 
-from harness import registry
 from harness.backends.base import (
     Backend,
     Completion,
@@ -29,9 +28,10 @@ from harness.backends.base import (
     count_response,
     messages_of,
 )
-from harness.calls import Services
-from harness.errors import BadRecord
-from harness.hashing import digest
+from harness.core.errors import BadRecord
+from harness.core.hashing import digest
+from harness.engine import registry
+from harness.engine.calls import Services
 from harness.judging import verdicts
 from harness.judging.frames import REPAIR, Message, alpaca_frame, prompt_hash
 from harness.judging.injection import suspicion

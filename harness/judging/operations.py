@@ -19,8 +19,10 @@ from pydantic import Field
 
 from harness.backends.base import parallel
 from harness.backends.windows import in_windows
-from harness.costs import PROMPT_TOKENS, RESPONSE_TOKENS
-from harness.errors import CrucibleError
+from harness.core.errors import CrucibleError
+from harness.core.records import Record
+from harness.engine.costs import PROMPT_TOKENS, RESPONSE_TOKENS
+from harness.engine.operations import Artifact, Context, Estimate, Row, operation
 from harness.judging import frames, verdicts
 from harness.judging.games import (
     Baseline,
@@ -34,17 +36,7 @@ from harness.judging.games import (
     texts,
     two_games,
 )
-from harness.judging.judge import (
-    OWN,
-    Judge,
-    Judgment,
-    ParserMode,
-    Question,
-    open_judge,
-    protocol,
-)
-from harness.operations import Artifact, Context, Estimate, Row, operation
-from harness.records import Record
+from harness.judging.judge import OWN, Judge, Judgment, ParserMode, Question, open_judge, protocol
 
 CREATIVE = "creative_writing"  # Arena-Hard v2: the judge writes no own answer first
 

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 
 from harness.backends.base import Completion
-from harness.errors import MissingExtra
+from harness.core.errors import MissingExtra
 from harness.judging import annotators
 from harness.judging.annotators import Annotator, Blocks
 from harness.judging.frames import Frame

@@ -7,7 +7,7 @@ A `Verdict` is one judged prompt (or turn) of one system. Forms understood:
     MT-Bench single judgment     question_id, model, judge, turn, score
     MT-Bench pair judgment       question_id, model_1, model_2, g1_winner, g2_winner, turn
 
-AlpacaEval annotations are read by `leaderboards.annotation_verdicts`.
+AlpacaEval annotations are read by `harness.suites.alpaca_eval2.annotation_verdicts`.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from harness.errors import BadData
-from harness.hashing import digest
-from harness.metrics.alpaca import instruction_id
-from harness.metrics.arena_labels import EMPHASIS, LABEL_STATES, label_rows
-from harness.metrics.mt_bench import SCALE
-from harness.operations import Row
+from harness.core.errors import BadData
+from harness.core.hashing import digest
+from harness.engine.operations import Row
+from harness.judging.labels import EMPHASIS, LABEL_STATES, label_rows
+from harness.suites.alpaca_eval2.metrics import instruction_id
+from harness.suites.mt_bench.metrics import SCALE
 
 Protocol = Literal["preference", "labels", "choices", "ratings"]
 SUITES: dict[Protocol, str] = {

@@ -17,8 +17,8 @@ import re
 from collections.abc import Iterable
 from typing import Literal
 
-from harness.errors import unknown
-from harness.metrics.arena_labels import ARENA_LABELS, ARENA_SYNONYMS, LABEL_STATES
+from harness.core.errors import unknown
+from harness.judging.labels import ARENA_LABELS, ARENA_SYNONYMS, LABEL_STATES
 
 __all__ = [
     "ARENA_LABELS",

@@ -14,9 +14,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from harness.errors import unknown
-from harness.hashing import seed_from
-from harness.recipe import read_toml
+from harness.core.errors import unknown
+from harness.core.hashing import seed_from
+from harness.engine.recipe import read_toml
 
 Kind = Literal["essays", "posts"]
 Row = dict[str, Any]
@@ -53,7 +53,7 @@ def phrases() -> dict[str, Any]:
 @lru_cache
 def sentences(kind: Kind) -> dict[str, Evidence]:
     """Every sentence that tells about an item of the questionnaire of `kind`."""
-    from harness.personality.questionnaires import load
+    from harness.suites.personality.questionnaires import load
 
     form, said = load(QUESTIONNAIRES[kind]), phrases()
     keys = {(item.trait, item.number): item.keyed > 0 for item in form.items}

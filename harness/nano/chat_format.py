@@ -16,8 +16,8 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field
 
 from harness.backends.base import Completion, Message, Request, Response, Sampling
-from harness.errors import BadRecord
-from harness.records import Record, parse
+from harness.core.errors import BadRecord
+from harness.core.records import Record, parse
 
 MODEL = "nano-oracle"
 _WORD = re.compile(r"\S+\s*")

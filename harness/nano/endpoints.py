@@ -14,7 +14,7 @@ from http import HTTPStatus
 from typing import Literal, TextIO
 
 from harness.backends.base import Response
-from harness.errors import MissingExtra
+from harness.core.errors import MissingExtra
 from harness.nano import chat_format
 from harness.nano.chat_format import Chat, Refused
 from harness.nano.faults import Allowance, Fault, FaultScript, rate_headers

@@ -17,9 +17,9 @@ from typing import Literal, get_args
 
 from pydantic import Field, PositiveInt, model_validator
 
-from harness.errors import BadRecord, unknown
-from harness.hashing import seed_from
-from harness.records import Record, parse
+from harness.core.errors import BadRecord, unknown
+from harness.core.hashing import seed_from
+from harness.core.records import Record, parse
 
 Kind = Literal[
     "429",  # rate limited, without a hint when to come back

@@ -32,13 +32,13 @@ from typing import Literal
 from pydantic import Field
 
 from harness.backends.base import Completion, Request, Response, Score, ScoreRequest, plain_messages
-from harness.calls import Services
-from harness.errors import UserError
-from harness.hashing import digest, seed_from
+from harness.core.errors import UserError
+from harness.core.hashing import digest, seed_from
+from harness.core.records import Record, parse
+from harness.engine.calls import Services
 from harness.judging.frames import Frame, parse_frame
 from harness.judging.published_frames import parse_published_frame
 from harness.nano import world
-from harness.records import Record, parse
 
 VERSION = 1
 

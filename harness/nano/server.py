@@ -22,7 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TextIO
 
-from harness.errors import EnvironmentProblem, MissingExtra, UserError
+from harness.core.errors import EnvironmentProblem, MissingExtra, UserError
 from harness.judging.published_frames import parse_published_frame
 from harness.nano import chat_format, world
 from harness.nano.endpoints import Endpoints, Entry, RequestLog

@@ -21,8 +21,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from harness.errors import BadData
-from harness.records import Interval
+from harness.core.errors import BadData
+from harness.core.records import Interval
 from harness.stats.bootstrap import OVER_PROMPTS, percentile_interval
 
 Floats = NDArray[np.float64]

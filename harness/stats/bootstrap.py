@@ -20,9 +20,9 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from harness.errors import BadData
-from harness.hashing import seed_from
-from harness.records import Interval
+from harness.core.errors import BadData
+from harness.core.hashing import seed_from
+from harness.core.records import Interval
 
 Counts = NDArray[np.int32]
 Floats = NDArray[np.float64]

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from harness.errors import BadData
-from harness.stats.l1_logistic import sigmoid
+from harness.core.errors import BadData
+from harness.suites.alpaca_eval2.l1_logistic import sigmoid
 
 Floats = NDArray[np.float64]
 

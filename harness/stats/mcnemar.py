@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from harness.errors import BadData
-from harness.records import Record
+from harness.core.errors import BadData
+from harness.core.records import Record
 
 OUTCOMES = "outcomes"  # the detail of a cell that holds its packed outcomes; boards hide it
 

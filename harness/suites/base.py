@@ -14,13 +14,13 @@ from typing import Any, Literal
 from pydantic import Field
 
 from harness.backends.base import Sampling
-from harness.errors import UserError
-from harness.hashing import digest, seed_from
-from harness.judging.answers import source_digest
+from harness.core.errors import UserError
+from harness.core.hashing import digest, seed_from
+from harness.core.records import Record
+from harness.data.answers import source_digest
+from harness.data.prompts import prompts_identity
+from harness.engine.plan import Handle, StageMaker
 from harness.judging.judge import OWN, ParserMode, open_judge, protocol
-from harness.plan import Handle, StageMaker
-from harness.prompts import prompts_identity
-from harness.records import Record
 
 STORED = digest("stored outputs")[:16]  # decode fingerprint of answers made elsewhere
 NANO = "nano:"
@@ -45,10 +45,12 @@ class Program:
     Attributes:
         task: what it answers: "respond" to prompts, or "label_authors".
         answer: (rows, stage, ...) -> handle of answer rows with the same ids; its keywords are the
-            task's. respond: `decode`, `seed`. label_authors: see `harness.suites.personality`.
+            task's. respond: `decode`, `seed`. label_authors: see
+            `harness.suites.personality.suite`.
         model: handle of the model behind it, if there is one.
         fingerprint: digest of how it answers.
-        sensitive_to: fields of `harness.personality.orders.Orders` that can change its answers.
+        sensitive_to: fields of `harness.suites.personality.orders.Orders` that can change its
+            answers.
     """
 
     task: str
@@ -150,9 +152,10 @@ class PromptSuiteSettings(Record):
     """What the suites that put prompts to a system have in common.
 
     Attributes:
-        prompts: "nano:<split>", "official:<set>" or a prompt file, see `harness.prompts`.
+        prompts: "nano:<split>", "official:<set>" or a prompt file, see `harness.data.prompts`.
         limit: use the first prompts only.
-        too_long: what happens to prompts that leave the model no room, see `harness.sampling`.
+        too_long: what happens to prompts that leave the model no room, see
+            `harness.backends.sampling`.
         rounds: prompt resamples behind every interval.
     """
 

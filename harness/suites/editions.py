@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from harness.errors import unknown
-from harness.recipe import merge
-from harness.records import Record, parse
+from harness.core.errors import unknown
+from harness.core.records import Record, parse
+from harness.engine.recipe import merge
 from harness.suites.base import Suite
 
 NANO, OFFICIAL = "nano", "official"

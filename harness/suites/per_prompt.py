@@ -21,12 +21,11 @@ from typing import Any
 
 from pydantic import create_model
 
-from harness.errors import BadData
-from harness.hashing import digest
-from harness.judging.scores import CellParams, cell_maker, write_cells
-from harness.operations import Artifact, Context, Row, operation
-from harness.plan import Handle, StageMaker
-from harness.records import Record
+from harness.core.errors import BadData
+from harness.core.hashing import digest
+from harness.core.records import Record
+from harness.engine.operations import Artifact, Context, Row, operation
+from harness.engine.plan import Handle, StageMaker
 from harness.suites.base import (
     Decode,
     Metric,
@@ -38,6 +37,7 @@ from harness.suites.base import (
     contents,
     import_prompts,
 )
+from harness.suites.scoring import CellParams, cell_maker, write_cells
 
 Score = Callable[[Row, str], Mapping[str, float]]
 BATCH = 256  # rows scored, and kept, together
@@ -77,7 +77,7 @@ def per_prompt_suite(
     Args:
         version: of prompts and function together; raise it when the same answers would get other
             scores. It is part of the cells' fingerprint: boards do not mix two versions.
-        prompts: a file or another source of `harness.prompts`; the default of the setting.
+        prompts: a file or another source of `harness.data.prompts`; the default of the setting.
         score: (prompt row, answer) -> a share in [0, 1] for each metric.
         decode: how systems answer, unless told otherwise.
         more: further fields of `Suite`, such as `paper`.

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib import import_module
 
-from harness.errors import unknown
+from harness.core.errors import unknown
 from leaderboards.board import Board
 
 FORMATS = ("md", "csv", "json", "tex", "html")

@@ -10,7 +10,7 @@ from itertools import groupby
 
 from markupsafe import Markup
 
-from harness.records import Cell
+from harness.core.records import Cell
 from leaderboards.board import Board, Entry, Row
 from leaderboards.claims import VERDICTS, ClaimResult
 from leaderboards.render import text

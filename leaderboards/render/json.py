@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from harness.records import Interval, Json
+from harness.core.records import Interval, Json
 from leaderboards.board import Board, Row
 from leaderboards.claims import ClaimResult
 from leaderboards.render.text import shown_details

@@ -13,7 +13,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from harness.hashing import finite
+from harness.core.hashing import finite
 from leaderboards.render import text
 from leaderboards.render.page import asset, embedded_json, policy, templates
 from leaderboards.samples.addresses import address

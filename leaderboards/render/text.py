@@ -9,7 +9,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Mapping
 
-from harness.records import Interval
+from harness.core.records import Interval
 from harness.stats.mcnemar import OUTCOMES
 from leaderboards.board import Board, Entry
 from leaderboards.claims import ClaimResult

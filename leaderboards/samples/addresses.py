@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.errors import BadData, unknown
-from harness.records import Cell, parse
-from harness.store import Store
+from harness.core.errors import BadData, unknown
+from harness.core.records import Cell, parse
+from harness.engine.store import Store
 
 CELLS = "cells.json"
 SHOWN = 6  # choices that an error message lists

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from harness.errors import BadRecord, unknown
+from harness.core.errors import BadRecord, unknown
 from leaderboards.samples.records import Sample
 
 ORDERS = ("stored", "preference", "length", "id")

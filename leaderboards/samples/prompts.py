@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from harness.errors import CrucibleError
+from harness.core.errors import CrucibleError
 from harness.judging import frames
 from harness.judging.frames import Message
 from harness.judging.judge import Protocol, open_judge, protocol

@@ -16,20 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.errors import BadData, UserError
+from harness.core.errors import BadData, UserError
+from harness.core.records import Cell
+from harness.engine.operations import Artifact, Row
+from harness.engine.store import Store
+from harness.judging.labels import EMPHASIS
 from harness.judging.verdict_sets import first_share, model_share
-from harness.metrics.arena_labels import EMPHASIS
-from harness.operations import Artifact, Row
-from harness.records import Cell
-from harness.store import Store
-from leaderboards.samples.records import (
-    FAILED,
-    RATING_STEPS,
-    Game,
-    Sample,
-    Samples,
-    Turn,
-)
+from leaderboards.samples.records import FAILED, RATING_STEPS, Game, Sample, Samples, Turn
 from leaderboards.samples.rows import labels_of, samples_of_rows
 from leaderboards.samples.suspicion import suspicion
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from harness.operations import Artifact
-from harness.records import Cell
+from harness.core.records import Cell
+from harness.engine.operations import Artifact
 
 # From the model's view; the words that filters understand.
 PAIR_OUTCOMES = ("win", "loss", "tie")

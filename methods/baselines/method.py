@@ -7,7 +7,7 @@
     dpo_off_policy  DPO on (y_ws, y_l), a source's best against the SFT model's worst
     simpo, ipo, ln_dpo   on (y_wt, y_l)
 
-Losses: harness/train/losses.py, with their equations.
+Losses: harness/training/losses.py, with their equations.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from harness.errors import BadRecord
-from harness.recipe import Method, SystemSpec
-from harness.train import fusion
-from harness.train.fusion import FusionRecipe
+from harness.core.errors import BadRecord
+from harness.engine.recipe import Method, SystemSpec
+from harness.training import from_responses
+from harness.training.from_responses import FusionRecipe
 
 
 def target(recipe: FusionRecipe, stage: Any) -> Any:
-    return fusion.model(recipe.models.target, stage)
+    return from_responses.model(recipe.models.target, stage)
 
 
 def source(recipe: FusionRecipe, stage: Any) -> Any:
     sources = recipe.models.sources
     if recipe.source >= len(sources):
         raise BadRecord(f"source is {recipe.source}; the recipe has {len(sources)} (from 0)")
-    return fusion.model(sources[recipe.source], stage)
+    return from_responses.model(sources[recipe.source], stage)
 
 
 def each_source(recipe: FusionRecipe) -> tuple[SystemSpec, ...]:
@@ -41,12 +41,12 @@ def each_source(recipe: FusionRecipe) -> tuple[SystemSpec, ...]:
 
 
 def sft(recipe: FusionRecipe, stage: Any) -> Any:
-    return fusion.sft_model(recipe, stage)
+    return from_responses.sft_model(recipe, stage)
 
 
 def _trained(loss: str, **options: Any) -> Callable[..., Any]:
     def plan(recipe: FusionRecipe, stage: Any) -> Any:
-        return fusion.preference_model(recipe, stage, loss=loss, **options)
+        return from_responses.preference_model(recipe, stage, loss=loss, **options)
 
     return plan
 

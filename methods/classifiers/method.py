@@ -6,7 +6,7 @@
     encoder          a pretrained encoder, fine-tuned or frozen (models.encoder)
 
 They learn from the suite's training set; without one, authors are labelled out of fold, see
-`harness.personality.classifiers`.
+`harness.suites.personality.classifiers`.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from harness.errors import BadRecord
-from harness.hashing import digest
-from harness.personality.orders import Orders
-from harness.personality.recipe import AuthorsRecipe
-from harness.plan import Handle, StageMaker
-from harness.recipe import Method
+from harness.core.errors import BadRecord
+from harness.core.hashing import digest
+from harness.engine.plan import Handle, StageMaker
+from harness.engine.recipe import Method
 from harness.suites.base import Program
-from harness.train import fusion
+from harness.suites.personality.orders import Orders
+from harness.suites.personality.recipe import AuthorsRecipe
+from harness.training import from_responses
 
 
 def of_words(kind: str) -> Callable[[AuthorsRecipe, StageMaker], Program]:
@@ -45,7 +45,7 @@ def encoder(recipe: AuthorsRecipe, stage: StageMaker) -> Program:
             'the method "encoder" needs models.encoder; for example '
             '--set models.encoder.ref="FacebookAI/roberta-base", or a folder'
         )
-    model = fusion.model(spec, stage)
+    model = from_responses.model(spec, stage)
     settings = recipe.classifier.model_dump(exclude={"encoder"})
     settings |= recipe.classifier.encoder.model_dump()
 

@@ -3,11 +3,11 @@
     dialogues ──> target, source 1 ──> pairwise fusion ──> fused 1 ──┐
               ──> target, source n ──> pairwise fusion ──> fused n ──┴──> merge over the target
 
-A target is fused with one source at a time (`harness.train.explicit_fusion`: the objective of
-FuseLLM on the answers of dialogues, a teacher chosen for each dialogue), so that all fused models
-have its shape; then they are merged in parameter space (`harness.merge`), where each counts by how
-far it moved: VaRM in the first paper, SCE in the second. A new source costs one training and a
-merge.
+A target is fused with one source at a time (`harness.distillation.explicit_fusion`: the objective
+of FuseLLM on the answers of dialogues, a teacher chosen for each dialogue), so that all fused
+models have its shape; then they are merged in parameter space (`harness.merging`), where each
+counts by how far it moved: VaRM in the first paper, SCE in the second. A new source costs one
+training and a merge.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from harness.errors import BadRecord
-from harness.merge.settings import MergekitParams, MergeParams, SceSettings
-from harness.recipe import Method, ModelSpec, SystemSpec
-from harness.train.explicit_fusion import ExplicitFusionRecipe, stand_ins, trained
-from harness.train.fusion import model
+from harness.core.errors import BadRecord
+from harness.distillation.explicit_fusion import ExplicitFusionRecipe, stand_ins, trained
+from harness.engine.recipe import Method, ModelSpec, SystemSpec
+from harness.merging.settings import MergekitParams, MergeParams, SceSettings
+from harness.training.from_responses import model
 
 RECIPE = Path(__file__).with_name("recipe.toml")
 

@@ -20,15 +20,15 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from harness.nano.world_types import CATEGORY
-from harness.operations import Estimate
-from harness.prompts import prompts_identity
-from harness.recipe import Method, SuiteSpec
-from harness.records import Record
-from harness.train import fusion
-from harness.train.fusion import Decoding, ResponsesRecipe
-from harness.train.stand_ins import ROWS, stand_ins
-from harness.verify.selection import Rule
+from harness.core.records import Record
+from harness.data.prompts import prompts_identity
+from harness.engine.operations import Estimate
+from harness.engine.recipe import Method, SuiteSpec
+from harness.nano.world.types import CATEGORY
+from harness.training import from_responses
+from harness.training.from_responses import Decoding, ResponsesRecipe
+from harness.training.stand_ins import ROWS, stand_ins
+from harness.verification.selection import Rule
 
 RECIPE = Path(__file__).with_name("recipe.toml")
 CHECKS = {"mathematics": "verify_mathematics", "code": "verify_code", "static": "verify_code"}
@@ -157,13 +157,13 @@ def candidates(recipe: FuseChat3Recipe, stage: Any, given: PromptSet) -> Any:
             continue
         decoding = recipe.decoding(name, domain)
         sampling[name] = decoding.model_dump(exclude={"batch_size"})
-        of = fusion.model(spec, stage)
-        found[name] = fusion.responses_of(
+        of = from_responses.model(spec, stage)
+        found[name] = from_responses.responses_of(
             recipe, stage, of=of, on=prompts, decoding=decoding, name=name
         )
     for name, responses in found.items():
         if domain.rewards:
-            found[name] = fusion.scored(recipe, stage, responses, f"{given.key} {name}")
+            found[name] = from_responses.scored(recipe, stage, responses, f"{given.key} {name}")
         if domain.check and data.verify:
             static = {"static_only": True} if domain.check == "static" else {}
             label = f"check {given.key} {name}"
@@ -201,12 +201,12 @@ def rows(recipe: FuseChat3Recipe, stage: Any, part: str) -> Any:
 
 def sft(recipe: FuseChat3Recipe, stage: Any) -> Any:
     """The target after SFT on the best responses."""
-    return fusion.sft_on(recipe, stage, rows(recipe, stage, "sft"))
+    return from_responses.sft_on(recipe, stage, rows(recipe, stage, "sft"))
 
 
 def fusechat3(recipe: FuseChat3Recipe, stage: Any) -> Any:
     """The SFT model after (length-normalised) DPO on pairs of one source."""
-    return fusion.trained_on(
+    return from_responses.trained_on(
         recipe,
         stage,
         rows(recipe, stage, "preference"),

@@ -8,8 +8,8 @@ u (the target before training is teacher 0) and CE_u its cross-entropy on the bl
     L = lambda L_clm + (1 - lambda) mean_t CE(P_t, Q_t)        P = P_u of the lowest CE_u  (MinCE)
                                                             or P = sum_u w_u P_u           (AvgCE)
 
-Alignment is `harness.align`, the carrying over `harness.distributions.mapping`, the loss
-`harness.train.fusion_loss`; `harness.train.explicit_fusion` plans them.
+Alignment is `harness.distillation.align`, the carrying over `harness.distillation.mapping`, the
+loss `harness.distillation.fusion_loss`; `harness.distillation.explicit_fusion` plans them.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from harness.errors import BadRecord
-from harness.recipe import Method
-from harness.train.explicit_fusion import ExplicitFusionRecipe, stand_ins, trained
-from harness.train.fusion import model
+from harness.core.errors import BadRecord
+from harness.distillation.explicit_fusion import ExplicitFusionRecipe, stand_ins, trained
+from harness.engine.recipe import Method
+from harness.training.from_responses import model
 
 RECIPE = Path(__file__).with_name("recipe.toml")
 SOUP = 3  # copies

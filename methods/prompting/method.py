@@ -8,21 +8,21 @@ Same model, same text, same options as PsyCoT; one request an author and trait, 
 
 from __future__ import annotations
 
-from harness.personality.recipe import AuthorsRecipe
-from harness.plan import StageMaker
-from harness.recipe import Method
+from harness.engine.plan import StageMaker
+from harness.engine.recipe import Method
 from harness.suites.base import Program
-from harness.suites.interviewing import interviewing
-from harness.train import fusion
+from harness.suites.personality.interviewing import interviewing
+from harness.suites.personality.recipe import AuthorsRecipe
+from harness.training import from_responses
 
 
 def standard_prompting(recipe: AuthorsRecipe, stage: StageMaker) -> Program:
-    model = fusion.model(recipe.models.chat, stage)
+    model = from_responses.model(recipe.models.chat, stage)
     return interviewing(model, recipe.interview.asking(form="standard"))
 
 
 def zero_shot_cot(recipe: AuthorsRecipe, stage: StageMaker) -> Program:
-    model = fusion.model(recipe.models.chat, stage)
+    model = from_responses.model(recipe.models.chat, stage)
     return interviewing(model, recipe.interview.asking(form="cot"))
 
 

@@ -17,9 +17,9 @@ item, the label is 1 if their mean is above 3, 0 if it is below; votes of questi
 counted; only a tie is left to the choice. `psycot_single_turn` asks for everything in one reply.
 `psycot_released` does as the released notebooks do, errors included.
 
-What is said stands in `harness.personality.prompts`, the course of a dialogue in
-`harness.personality.dialogues`, the reading of replies in `harness.personality.replies`, the rule
-for items in `harness.personality.decisions`.
+What is said stands in `harness.suites.personality.prompts`, the course of a dialogue in
+`harness.suites.personality.dialogues`, the reading of replies in
+`harness.suites.personality.replies`, the rule for items in `harness.suites.personality.decisions`.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from harness.personality.recipe import AuthorsRecipe
-from harness.plan import StageMaker
-from harness.recipe import Method, ModelSpec
+from harness.engine.plan import StageMaker
+from harness.engine.recipe import Method, ModelSpec
 from harness.suites.base import Program
-from harness.suites.interviewing import interviewing
-from harness.train import fusion
+from harness.suites.personality.interviewing import interviewing
+from harness.suites.personality.recipe import AuthorsRecipe
+from harness.training import from_responses
 
 RECIPE = Path(__file__).with_name("recipe.toml")
 ROWS = 8  # authors of a rehearsal
@@ -45,7 +45,7 @@ def questionnaire(
     """The plan of one variant: the recipe's settings with `how` on top."""
 
     def plan(recipe: AuthorsRecipe, stage: StageMaker) -> Program:
-        model = fusion.model(recipe.models.chat, stage)
+        model = from_responses.model(recipe.models.chat, stage)
         return interviewing(model, recipe.interview.asking(**how), by_items)
 
     return plan

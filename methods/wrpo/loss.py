@@ -17,8 +17,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from harness.errors import BadRecord, unknown
-from harness.train.losses import (
+from harness.core.errors import BadRecord, unknown
+from harness.training.losses import (
     LossFunction,
     Result,
     ipo_target,
@@ -28,7 +28,7 @@ from harness.train.losses import (
     required_reference,
     with_metrics,
 )
-from harness.train.settings import LossSettings, linear_ramp
+from harness.training.settings import LossSettings, linear_ramp
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -8,7 +8,7 @@ after SFT, h(y) = log pi(y|x) - log pi0(y|x) and a the fusion coefficient,
 
 where a grows linearly from 0 to `alpha_end` over the training: at first the target learns from
 itself, then more and more from the sources. `loss.py` holds the functions; the data flow is
-`harness.train.fusion`.
+`harness.training.from_responses`.
 """
 
 from __future__ import annotations
@@ -16,27 +16,29 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from harness.recipe import Method
-from harness.train import fusion
-from harness.train.fusion import FusionRecipe
-from harness.train.stand_ins import ROWS, small, stand_ins
+from harness.engine.recipe import Method
+from harness.training import from_responses
+from harness.training.from_responses import FusionRecipe
+from harness.training.stand_ins import ROWS, small, stand_ins
 from methods.wrpo import loss
 
 RECIPE = Path(__file__).with_name("recipe.toml")
 
 
 def wrpo(recipe: FusionRecipe, stage: Any) -> Any:
-    return fusion.preference_model(recipe, stage, loss=loss.WRPO)
+    return from_responses.preference_model(recipe, stage, loss=loss.WRPO)
 
 
 def wrpo_simpo(recipe: FusionRecipe, stage: Any) -> Any:
     """Our hybrid: the released code has none."""
-    return fusion.preference_model(recipe, stage, loss=loss.WRPO_SIMPO, with_reference=False)
+    return from_responses.preference_model(
+        recipe, stage, loss=loss.WRPO_SIMPO, with_reference=False
+    )
 
 
 def wrpo_ipo(recipe: FusionRecipe, stage: Any) -> Any:
     """Our hybrid: the released code has none."""
-    return fusion.preference_model(recipe, stage, loss=loss.WRPO_IPO)
+    return from_responses.preference_model(recipe, stage, loss=loss.WRPO_IPO)
 
 
 def rehearsed(recipe: FusionRecipe) -> FusionRecipe:

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from harness.cli.main import app
-from harness.errors import CrucibleError
+from harness.core.errors import CrucibleError
 from tests.hand_made import HandMade, arena_row
 
 LABELS = (("B>A", "A>B"), ("A>B", "B>A"), ("A=B", "A=B"), ("B>>A", "A>>B"), ("A>B", "A>B"))

@@ -78,7 +78,7 @@ def test_an_interruption_says_that_the_same_command_resumes(
     number: signal.Signals, tmp_path: Path
 ) -> None:
     code = (
-        "import os\nfrom harness.run import InlineExecutor\n"
+        "import os\nfrom harness.engine.run import InlineExecutor\n"
         f"InlineExecutor.execute = lambda *_: os.kill(os.getpid(), {int(number)})\n"
         "from harness.cli import main; main()"
     )

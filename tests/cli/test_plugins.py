@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.suites.conformance import check_suite
+from harness.conformance import check_suite
 from harness.testing import check_method
 from tests.cli.test_messages import crucible
 from tests.plugin_sites import plugin
@@ -109,7 +109,7 @@ def test_a_clash_and_a_broken_plugin_fail_only_those_who_use_them(
 
 
 PLANS = """
-from harness.recipe import Method, Recipe
+from harness.engine.recipe import Method, Recipe
 from harness.suites.base import Program
 RECIPE = __import__("pathlib").Path(__file__).with_name("programs.toml")
 def none(recipe, stage): return None

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from harness.align.report import AlignmentReport
 from harness.cli.main import app
 from harness.cli.plain import line, plain
-from harness.errors import CrucibleError
+from harness.core.errors import CrucibleError
+from harness.distillation.align.report import AlignmentReport
 from tests.hand_made import HOSTILE, HandMade, four_games, hostile_cell
 
 CELL = "target/arena_hard/score"

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from harness.recipe import Method, load_recipe
+from harness.engine.recipe import Method, load_recipe
 from harness.testing import check_method
-from harness.train import fusion, losses
-from harness.train.losses import preference_loss, with_metrics
+from harness.training import from_responses, losses
+from harness.training.losses import preference_loss, with_metrics
 from methods.wrpo.method import WRPO
 
 
@@ -39,10 +39,12 @@ def test_a_loss_that_the_trainer_cannot_use_is_found_by_the_kit(
         return function(settings.beta * (logps - reference))
 
     method = Method(
-        "tried", fusion.FusionRecipe, lambda r, s: fusion.preference_model(r, s, loss="tried")
+        "tried",
+        from_responses.FusionRecipe,
+        lambda r, s: from_responses.preference_model(r, s, loss="tried"),
     )
     assert WRPO.recipe_file is not None
-    recipe = load_recipe(fusion.FusionRecipe, WRPO.recipe_file, "nano")
+    recipe = load_recipe(from_responses.FusionRecipe, WRPO.recipe_file, "nano")
     if not complaint:
         check_method(method, recipe)
         return

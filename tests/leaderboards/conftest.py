@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import pytest
 
-from harness.hashing import digest, seed_from
-from harness.records import Cell
+from harness.core.hashing import digest, seed_from
+from harness.core.records import Cell
 from harness.stats.bootstrap import percentile_interval, replicate_means, resample_counts
 
 PROMPTS = 120

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.errors import BadData
-from harness.metrics.alpaca import instruction_id
-from harness.records import Cell
+from harness.core.errors import BadData
+from harness.core.records import Cell
+from harness.suites.alpaca_eval2.metrics import instruction_id
 from leaderboards.annotations import SUITE, find_reference, published_board, read_annotations
 
 N = 40

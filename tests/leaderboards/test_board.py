@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.errors import UserError
+from harness.core.errors import UserError
 from leaderboards.board import BoardSpec, ColumnSpec, Reference, SystemSpec, build_board
 from leaderboards.files import board_files
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.errors import ClaimContradicted
-from harness.records import Interval
+from harness.core.errors import ClaimContradicted
+from harness.core.records import Interval
 from leaderboards.claims import Claim, judge_claims, require, summary, verdict_of
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.errors import UnknownName, UserError
+from harness.core.errors import UnknownName, UserError
 from leaderboards.compare import as_text, common_systems, compare_boards, compare_systems
 
 

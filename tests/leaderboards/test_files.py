@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import BadData, BadRecord, StoreProblem, UnknownName, UserError
+from harness.core.errors import BadData, BadRecord, StoreProblem, UnknownName, UserError
 from leaderboards import files
 from leaderboards.board import BoardSpec, SystemSpec
 from leaderboards.claims import Claim

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import UserError
+from harness.core.errors import UserError
 from harness.judging.agreement import compare
 from harness.judging.agreement_cells import cells
 from harness.judging.verdict_sets import Verdict, VerdictSet

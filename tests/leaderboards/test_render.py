@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from rich.console import Console
 
-from harness.records import Cell
+from harness.core.records import Cell
 from leaderboards.board import (
     Board,
     BoardSpec,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.errors import BadData
+from harness.core.errors import BadData
 from leaderboards.scores import combine, combine_all, difference, mismatch, tidy
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.errors import BadRecord, UnknownName
+from harness.core.errors import BadRecord, UnknownName
 from leaderboards.spec import board_spec, read_spec, shipped
 
 

@@ -10,17 +10,17 @@ from typing import Any
 
 import pytest
 
+from harness.core.errors import BadData, BadRecord
+from harness.core.records import Cell
 from harness.data.traits import BIG_FIVE
-from harness.errors import BadData, BadRecord
-from harness.operations import Artifact, Row
-from harness.personality.orders import Orders
-from harness.personality.recipe import AuthorsRecipe
-from harness.plan import Plan
-from harness.records import Cell
-from harness.run import InlineExecutor
-from harness.store import Store
+from harness.engine.operations import Artifact, Row
+from harness.engine.plan import Plan
+from harness.engine.run import InlineExecutor
+from harness.engine.store import Store
 from harness.suites.base import System
-from harness.suites.personality import ESSAYS_SUITE, EssaysSettings
+from harness.suites.personality.orders import Orders
+from harness.suites.personality.recipe import AuthorsRecipe
+from harness.suites.personality.suite import ESSAYS_SUITE, EssaysSettings
 from methods.classifiers import method
 
 WORDS = (

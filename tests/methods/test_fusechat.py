@@ -12,15 +12,15 @@ import torch
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-from harness.checkpoints import load_causal_lm
 from harness.cli.main import app
-from harness.cli.reproduction import prepare
-from harness.errors import BadRecord
-from harness.plan import Plan
-from harness.recipe import load_recipe
-from harness.registry import load
-from harness.run import InlineExecutor
-from harness.store import Store
+from harness.core.errors import BadRecord
+from harness.engine.plan import Plan
+from harness.engine.recipe import load_recipe
+from harness.engine.registry import load
+from harness.engine.run import InlineExecutor
+from harness.engine.store import Store
+from harness.models.checkpoints import load_causal_lm
+from harness.reproduce import prepare
 from methods.fusechat.method import FUSECHAT, RECIPE, FuseChatRecipe
 
 

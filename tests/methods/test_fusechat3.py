@@ -13,13 +13,13 @@ import pytest
 from typer.testing import CliRunner
 
 from harness.cli.main import app
-from harness.cli.reproduction import prepare
-from harness.errors import BadRecord, UserError
-from harness.plan import Plan, Stage
-from harness.recipe import load_recipe
-from harness.run import InlineExecutor
-from harness.store import Store
-from harness.verify.selection import RULES
+from harness.core.errors import BadRecord, UserError
+from harness.engine.plan import Plan, Stage
+from harness.engine.recipe import load_recipe
+from harness.engine.run import InlineExecutor
+from harness.engine.store import Store
+from harness.reproduce import prepare
+from harness.verification.selection import RULES
 from methods.fusechat3.method import FUSECHAT3, RECIPE, FuseChat3Recipe, fusechat3, rehearsed, sft
 
 

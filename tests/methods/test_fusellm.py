@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from harness.cli.reproduction import prepare
-from harness.errors import BadRecord
-from harness.plan import Plan
-from harness.recipe import ModelSpec, load_recipe
-from harness.registry import load
-from harness.run import InlineExecutor
-from harness.store import Store
-from harness.train.explicit_fusion import Models, stand_ins
+from harness.core.errors import BadRecord
+from harness.distillation.explicit_fusion import Models, stand_ins
+from harness.engine.plan import Plan
+from harness.engine.recipe import ModelSpec, load_recipe
+from harness.engine.registry import load
+from harness.engine.run import InlineExecutor
+from harness.engine.store import Store
+from harness.reproduce import prepare
 from methods.fusellm.method import FUSELLM, RECIPE, FuseLLMRecipe
 
 METHODS = {"fusellm": 4, "fusellm_avgce": 4, "distillation": 2, "clm": 0}  # teachers at nano

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from harness import registry
-from harness.cli.reproduction import prepare, recipe_of
-from harness.recipe import load_recipe, profiles
+from harness.engine import registry
+from harness.engine.recipe import load_recipe, profiles
+from harness.reproduce import prepare, recipe_of
 from harness.testing import check_method
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -6,9 +6,9 @@ import csv
 
 import pytest
 
-from harness.plan import Plan
-from harness.recipe import load_recipe
-from harness.registry import load
+from harness.engine.plan import Plan
+from harness.engine.recipe import load_recipe
+from harness.engine.registry import load
 from harness.suites.base import Program, System
 from methods.psycot.method import PSYCOT, RECIPE, stand_ins
 

@@ -15,9 +15,9 @@ from hypothesis import settings as effort
 from hypothesis import strategies as st
 from torch import Tensor
 
-from harness.errors import BadRecord, UnknownName
-from harness.train.losses import LOSSES, get_loss
-from harness.train.settings import LossSettings
+from harness.core.errors import BadRecord, UnknownName
+from harness.training.losses import LOSSES, get_loss
+from harness.training.settings import LossSettings
 from methods.wrpo.loss import (
     alpha_schedule,
     released_loss,

@@ -18,9 +18,9 @@ from harness.backends.base import Request, Sampling, messages_of
 from harness.backends.hf import HFBackend
 from harness.backends.vllm import VLLMBackend
 from harness.backends.vllm_machine import find_interpreter
-from harness.calls import CallSettings, Services
-from harness.checkpoints import load_causal_lm
-from harness.errors import EnvironmentProblem
+from harness.core.errors import EnvironmentProblem
+from harness.engine.calls import CallSettings, Services
+from harness.models.checkpoints import load_causal_lm
 from harness.nano import world, zoo
 
 PROMPTS = 64

@@ -18,9 +18,9 @@ from harness.backends.base import Request, Sampling, ScoreRequest, messages_of
 from harness.backends.conformance import TOLERANCE, check_backend
 from harness.backends.hf import HFBackend
 from harness.backends.vllm import VLLMBackend
-from harness.calls import Services
-from harness.checkpoints import load_causal_lm
-from harness.errors import EnvironmentProblem
+from harness.core.errors import EnvironmentProblem
+from harness.engine.calls import Services
+from harness.models.checkpoints import load_causal_lm
 
 pytestmark = pytest.mark.slow
 
@@ -116,7 +116,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 from pathlib import Path
 from harness.backends.vllm import VLLMBackend
 from harness.backends.base import Request, Sampling, messages_of
-from harness.calls import Services
+from harness.engine.calls import Services
 messages = messages_of([{"role": "user", "content": "Add up 7+9+5. Odd or even?"}])
 sampling = Sampling(max_tokens=5)
 with Services() as services:

@@ -21,8 +21,8 @@ from harness.backends.api import faults, wire
 from harness.backends.api.client import Client, Put
 from harness.backends.api.responses import Stored
 from harness.backends.api.wire import Outcome
-from harness.errors import CrucibleError, UserError
-from harness.hashing import digest
+from harness.core.errors import CrucibleError, UserError
+from harness.core.hashing import digest
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ from harness.backends.api import wire
 from harness.backends.api.endpoint import Endpoint, forbid_logprobs
 from harness.backends.api.responses import ResponseStore
 from harness.backends.base import Completion
-from harness.errors import UserError
+from harness.core.errors import UserError
 
 _LOG = logging.getLogger(__name__)
 

@@ -32,9 +32,9 @@ from harness.backends.api.limits import Limits
 from harness.backends.api.responses import Busy, ResponseStore, Stored
 from harness.backends.api.wire import Outcome
 from harness.backends.base import Completion
-from harness.calls import Services
-from harness.errors import CrucibleError, StoreProblem, UserError
-from harness.prices import BATCH_SHARE, PriceList
+from harness.core.errors import CrucibleError, StoreProblem, UserError
+from harness.engine.calls import Services
+from harness.engine.prices import BATCH_SHARE, PriceList
 
 if TYPE_CHECKING:
     from harness.backends.api.transport import Exchange, Lane

@@ -19,10 +19,10 @@ from ipaddress import ip_address
 from typing import Literal
 from urllib.parse import urlsplit, urlunsplit
 
-from harness.errors import BadRecord, EnvironmentProblem, UserError
-from harness.hashing import digest
-from harness.prices import PROVIDER
-from harness.records import Record, parse
+from harness.core.errors import BadRecord, EnvironmentProblem, UserError
+from harness.core.hashing import digest
+from harness.core.records import Record, parse
+from harness.engine.prices import PROVIDER
 
 DEFAULT_URL = "https://api.openai.com/v1"
 DEFAULT_KEY = "OPENAI_API_KEY"

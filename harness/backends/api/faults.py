@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from harness.backends.api.endpoint import Endpoint, forbid_logprobs
-from harness.errors import CrucibleError, EnvironmentProblem, UnknownName, UserError
+from harness.core.errors import CrucibleError, EnvironmentProblem, UnknownName, UserError
 
 NO_CONNECTION = "no connection"
 SHOWN = 300  # characters of a server's message

@@ -23,8 +23,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
-from harness.errors import BadData, StoreProblem
-from harness.store import disk_errors
+from harness.core.errors import BadData, StoreProblem
+from harness.engine.store import disk_errors
 
 FORMAT = 1
 LOOKUP = 500  # keys per query; SQLite's limit on variables is at least 999

@@ -23,7 +23,7 @@ from harness.backends.api import faults, wire
 from harness.backends.api.endpoint import Endpoint, is_loopback
 from harness.backends.api.limits import Limits
 from harness.backends.base import Completion
-from harness.errors import MissingExtra, UserError, nearest
+from harness.core.errors import MissingExtra, UserError, nearest
 
 try:
     import aiohttp

@@ -18,7 +18,7 @@ from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from harness.backends.api.endpoint import Endpoint
 from harness.backends.base import Completion, Finish, Message, Sampling, Score
-from harness.hashing import canonical_json, seed_from
+from harness.core.hashing import canonical_json, seed_from
 
 SCHEMA = 1
 BYTES_PER_TOKEN = 3  # of UTF-8, at least: an upper bound on tokens for all but unusual text

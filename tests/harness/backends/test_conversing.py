@@ -20,9 +20,9 @@ from harness.backends.api.endpoint import Endpoint
 from harness.backends.base import Completion, Message, Request, Response, Sampling, Score
 from harness.backends.conversing import Turn, converse
 from harness.backends.openai import OpenAIBackend
-from harness.calls import CallSettings, Services
-from harness.errors import BadData, UserError
-from harness.store import Log
+from harness.core.errors import BadData, UserError
+from harness.engine.calls import CallSettings, Services
+from harness.engine.store import Log
 from tests.harness.backends.api.fake_server import Asked, FakeServer, Reply, answer, error
 from tests.harness.backends.api.test_batch import BatchServer
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from harness import chat
 from harness.backends.base import Request, Sampling, ScoreRequest, messages_of
 from harness.backends.conformance import check_backend
 from harness.backends.hf import HFBackend
-from harness.backends.threads import map_chunks
-from harness.errors import BadData
+from harness.core.errors import BadData
+from harness.models import chat
+from harness.models.threads import map_chunks
 
 SAMPLED = Sampling(temperature=0.9, top_p=0.95, max_tokens=12, n=3, seed=7)
 
@@ -68,7 +68,7 @@ def test_the_same_answers_on_any_number_of_cores(
 ) -> None:
     answers = []
     for cores in (1, 3):
-        monkeypatch.setattr("harness.backends.threads._cores", lambda cores=cores: cores)
+        monkeypatch.setattr("harness.models.threads._cores", lambda cores=cores: cores)
         answers.append(list(backend.generate(REQUESTS)))
     assert answers[0] == answers[1]
 

@@ -17,8 +17,8 @@ from harness.backends.api.responses import Stored
 from harness.backends.base import Message, Request, Sampling, ScoreRequest
 from harness.backends.conformance import check_backend
 from harness.backends.openai import OpenAIBackend, open_judge
-from harness.calls import CallSettings, Services
-from harness.errors import BadData, BadRecord, UserError
+from harness.core.errors import BadData, BadRecord, UserError
+from harness.engine.calls import CallSettings, Services
 from harness.judging.judge import Question, protocol
 from harness.judging.judge import open_judge as open_by_reference
 from tests.harness.backends.api.fake_server import Asked, FakeServer, Reply, answer
@@ -51,7 +51,7 @@ def test_the_contract_of_backends(services: Services) -> None:
 
 def test_fingerprints_need_neither_network_nor_key_nor_the_sdk() -> None:
     code = (
-        "import sys\nfrom harness.calls import Services\n"
+        "import sys\nfrom harness.engine.calls import Services\n"
         "from harness.backends.openai import open_judge\n"
         "print(open_judge({'model': 'gpt-4'}, Services()).fingerprint)\n"
         "print([m for m in ('openai', 'httpx2', 'aiohttp') if m in sys.modules])\n"

@@ -17,7 +17,7 @@ from harness.backends.base import (
 )
 from harness.backends.conformance import check_backend
 from harness.backends.replay import ReplayBackend, recorded, request_key
-from harness.errors import BadData
+from harness.core.errors import BadData
 
 HELLO = messages_of([{"role": "user", "content": "Hello"}])
 GREEDY = Request(id="g", messages=HELLO, sampling=Sampling(max_tokens=4, top_logprobs=2))

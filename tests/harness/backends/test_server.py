@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from harness.backends.server import ChildServer, first_error, free_ports, tail, wait_until_ready
-from harness.errors import EnvironmentProblem
+from harness.core.errors import EnvironmentProblem
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
 

@@ -19,7 +19,6 @@ from typing import Any
 
 import pytest
 
-from harness import chat
 from harness.backends import vllm_machine, vllm_server
 from harness.backends.base import Message, Request, Sampling, ScoreRequest, messages_of
 from harness.backends.conformance import check_backend
@@ -27,8 +26,9 @@ from harness.backends.conversing import converse
 from harness.backends.vllm import VLLMBackend, open_judge
 from harness.backends.vllm_machine import find_interpreter, gpu_shares, visible_gpus
 from harness.backends.vllm_server import EngineSettings, command, environment
-from harness.calls import CallSettings, Services
-from harness.errors import BadData, BadRecord, EnvironmentProblem, UserError
+from harness.core.errors import BadData, BadRecord, EnvironmentProblem, UserError
+from harness.engine.calls import CallSettings, Services
+from harness.models import chat
 from harness.nano import zoo
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
@@ -468,7 +468,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 from harness.backends.base import Request, Sampling, messages_of
 from harness.backends.vllm_client import EngineClient
 from harness.backends.vllm_server import EngineSettings
-from harness.calls import Services
+from harness.engine.calls import Services
 request = Request(
     id="x",
     messages=messages_of([{"role": "user", "content": "Hello"}]),

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.backends.windows import in_windows
-from harness.operations import Row
+from harness.engine.operations import Row
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.errors import BadData
+from harness.core.errors import BadData
 from harness.judging.agreement import BOTH, JUDGE, REFERENCE, Agreement, compare
 from harness.judging.agreement_cells import cells
 from harness.judging.verdict_sets import Game, Protocol, Verdict, VerdictSet

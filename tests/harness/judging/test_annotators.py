@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from harness.backends.base import Completion
-from harness.errors import BadData, MissingExtra, UnknownName, UserError
+from harness.core.errors import BadData, MissingExtra, UnknownName, UserError
 from harness.judging import annotators
 from harness.judging.frames import alpaca_frame, prompt_hash
 from harness.judging.judge import open_judge, protocol

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from harness.backends.base import Completion, Request, Response, Score, ScoreRequest
-from harness.errors import BadRecord, UnknownName
+from harness.core.errors import BadRecord, UnknownName
 from harness.judging.frames import arena_frame, rating_frame
 from harness.judging.judge import RETRIES, Judge, Question, open_judge, protocol
 
@@ -149,7 +149,7 @@ def test_a_wrong_reference_says_what_was_expected(
 
 
 def test_a_plugin_judge_receives_model_and_options(monkeypatch: pytest.MonkeyPatch) -> None:
-    from harness import registry
+    from harness.engine import registry
 
     received = {}
 

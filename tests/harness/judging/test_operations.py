@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-import harness.judging.alpaca_scores
 import harness.judging.operations
-from harness.errors import BadData, CrucibleError
-from harness.judging.alpaca_scores import reference_digest
+import harness.suites.alpaca_eval2.cells
+from harness.core.errors import BadData, CrucibleError
+from harness.engine.operations import Artifact, Row
 from harness.judging.judge import open_judge, protocol
-from harness.judging.scores import prompt_set_hash
-from harness.metrics.alpaca import instruction_id
 from harness.nano import world
-from harness.operations import Artifact, Row
+from harness.suites.alpaca_eval2.cells import reference_digest
+from harness.suites.alpaca_eval2.metrics import instruction_id
+from harness.suites.scoring import prompt_set_hash
 
 Run = Callable[..., Artifact]
 Make = Callable[[list[Row]], Artifact]
@@ -123,7 +123,7 @@ def test_the_order_depends_on_the_instruction_alone(
 def test_published_tables_replace_the_nano_anchors(
     tmp_path: Path, run_operation: Run, rows_artifact: Make
 ) -> None:
-    assert harness.judging.alpaca_scores
+    assert harness.suites.alpaca_eval2.cells
     generator = random.Random(0)
     prompts = [f"prompt {n}" for n in range(60)]
     tables = tmp_path / "tables"

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.errors import UnknownName
+from harness.core.errors import UnknownName
 from harness.judging import verdicts
-from harness.metrics.arena_labels import LABEL_ROWS
+from harness.judging.labels import LABEL_ROWS
 
 Golden = Callable[[str], Path]
 

@@ -5,10 +5,10 @@ from itertools import combinations
 
 import pytest
 
+from harness.core.errors import UnknownName
 from harness.data.traits import scheme
-from harness.errors import UnknownName
 from harness.nano import authors
-from harness.personality.questionnaires import load
+from harness.suites.personality.questionnaires import load
 
 SCHEMES = {"essays": "big_five", "posts": "mbti"}
 

@@ -8,15 +8,9 @@ import random
 import pytest
 
 from harness.backends.base import Request, Sampling, messages_of
-from harness.calls import Services
-from harness.errors import BadRecord, UserError
-from harness.judging.frames import (
-    Message,
-    alpaca_frame,
-    arena_frame,
-    pairwise_frame,
-    rating_frame,
-)
+from harness.core.errors import BadRecord, UserError
+from harness.engine.calls import Services
+from harness.judging.frames import Message, alpaca_frame, arena_frame, pairwise_frame, rating_frame
 from harness.nano import world
 from harness.nano.oracle import (
     UNBIASED,

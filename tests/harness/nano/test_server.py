@@ -24,7 +24,7 @@ from typer.testing import CliRunner
 
 from harness.backends.base import Request, Sampling, messages_of
 from harness.cli.nano import app
-from harness.errors import BadRecord, UnknownName, UserError
+from harness.core.errors import BadRecord, UnknownName, UserError
 from harness.judging.frames import Message, alpaca_frame, arena_frame
 from harness.nano import world
 from harness.nano.faults import KINDS, Allowance, FaultScript, fault

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from harness.errors import BadData
+from harness.core.errors import BadData
 from harness.stats.bootstrap import (
     cluster_counts,
     combine_seeds,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.errors import BadData
+from harness.core.errors import BadData
 from harness.stats.bradley_terry import (
     elo_rating,
     fit_pairs,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.errors import BadData
+from harness.core.errors import BadData
 from harness.stats.mcnemar import mcnemar, pack, unpack
 
 OUTCOMES = st.lists(st.booleans(), min_size=1, max_size=70)

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from harness.hashing import seed_from
+from harness.core.hashing import seed_from
+from harness.core.records import Cell, Record, parse
+from harness.engine.operations import Artifact, Context, Row, operation
+from harness.engine.plan import Handle, Plan
+from harness.engine.run import InlineExecutor, RunSummary
+from harness.engine.store import Store
 from harness.nano import world
-from harness.operations import Artifact, Context, Row, operation
-from harness.plan import Handle, Plan
-from harness.records import Cell, Record, parse
-from harness.run import InlineExecutor, RunSummary
-from harness.store import Store
 from harness.suites.base import Suite, System
 
 ROUNDS = 60

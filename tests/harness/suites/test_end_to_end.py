@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
-from harness import registry
 from harness.backends.base import Completion, Request, Response, Score, ScoreRequest
-from harness.hashing import seed_from
+from harness.core.hashing import seed_from
+from harness.core.records import Cell
+from harness.engine import registry
 from harness.nano.oracle import OracleBackend, OracleSettings
-from harness.records import Cell
-from harness.suites import alpaca_eval2, arena_hard, mt_bench
+from harness.suites.alpaca_eval2 import suite as alpaca_eval2
+from harness.suites.arena_hard import suite as arena_hard
+from harness.suites.mt_bench import suite as mt_bench
 
 ALPACA, ARENA, MT = alpaca_eval2.SUITE, arena_hard.SUITE, mt_bench.SUITE
 SUITES = [ALPACA, ARENA, MT]

@@ -11,18 +11,21 @@ from typing import Any
 
 import pytest
 
-from harness import data, registry
+from harness.conformance import check_suite
+from harness.core.errors import BadData, EnvironmentProblem, UserError
+from harness.core.records import Cell, parse
+from harness.data import official
 from harness.data.sets import WRONG_REFERENCES
-from harness.errors import BadData, EnvironmentProblem, UserError
-from harness.models import model_identity
+from harness.engine import registry
+from harness.engine.plan import Plan
+from harness.engine.run import InlineExecutor
+from harness.engine.store import Store
+from harness.models.references import model_identity
 from harness.nano import world
-from harness.plan import Plan
-from harness.records import Cell, parse
-from harness.run import InlineExecutor
-from harness.store import Store
-from harness.suites import alpaca_eval2, arena_hard, mt_bench
+from harness.suites.alpaca_eval2 import suite as alpaca_eval2
+from harness.suites.arena_hard import suite as arena_hard
 from harness.suites.base import STORED, Decode, Suite, System
-from harness.suites.conformance import check_suite
+from harness.suites.mt_bench import suite as mt_bench
 
 JUDGE = "nano:oracle?unknown=generic"  # grades by length: plumbing only
 OWN = {"judge": JUDGE, "rounds": 50}
@@ -286,7 +289,7 @@ def test_arena_hard_v2_scores_each_category(published: Path, tmp_path: Path) -> 
 def test_mt_bench_on_stored_dialogues(published: Path, tmp_path: Path) -> None:
     answered = [
         {"question_id": int(row["id"]), "choices": [{"turns": ["One.", f"Two of {row['id']}."]}]}
-        for row in data.prompts("official:mt_bench")
+        for row in official.prompts("official:mt_bench")
     ]
     outputs, store = write(tmp_path / "dialogues.jsonl", answered), Store(tmp_path / "store")
     cells = run(mt_bench.SUITE, store, outputs, limit=25)

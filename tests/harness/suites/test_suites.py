@@ -6,14 +6,16 @@ from typing import Any
 
 import pytest
 
-from harness import registry
-from harness.errors import BadRecord, UserError
+from harness.conformance import check_judge, check_suite
+from harness.core.errors import BadRecord, UserError
+from harness.core.records import parse
+from harness.engine import registry
+from harness.engine.plan import Handle, Plan
 from harness.judging.judge import open_judge, protocol
-from harness.plan import Handle, Plan
-from harness.records import parse
-from harness.suites import alpaca_eval2, arena_hard, mt_bench
+from harness.suites.alpaca_eval2 import suite as alpaca_eval2
+from harness.suites.arena_hard import suite as arena_hard
 from harness.suites.base import Decode, Suite, System
-from harness.suites.conformance import check_judge, check_suite
+from harness.suites.mt_bench import suite as mt_bench
 
 SUITES = [alpaca_eval2.SUITE, arena_hard.SUITE, mt_bench.SUITE]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import BadData, UnknownName
+from harness.core.errors import BadData, UnknownName
 from leaderboards.files import write_board
 from leaderboards.samples import find_cell
 from leaderboards.samples.addresses import cells_of_store

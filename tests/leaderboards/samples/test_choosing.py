@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.errors import BadRecord, UnknownName
+from harness.core.errors import BadRecord, UnknownName
 from leaderboards.samples import Sample, choose, samples_of_cell
 from tests.hand_made import HandMade, four_games
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from harness.backends.base import Completion, Request, Response
-from harness.calls import Services
+from harness.engine.calls import Services
+from harness.engine.operations import OPERATIONS, Artifact, Row
 from harness.judging import operations
 from harness.judging.judge import Judge, protocol
-from harness.operations import OPERATIONS, Artifact, Row
 from leaderboards.samples import judge_prompt, prompts, samples_of_artifact
 from leaderboards.samples.prompts import prompt_writer
 from tests.hand_made import JUDGE, HandMade

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.errors import BadData, UserError
+from harness.core.errors import BadData, UserError
 from leaderboards.samples import samples_of_artifact, samples_of_cell
 from leaderboards.samples.suspicion import suspicion
 from tests.hand_made import HandMade, arena_row, four_games, game

@@ -12,7 +12,7 @@ import pytest
 from harness.backends.api.endpoint import Endpoint
 from harness.backends.base import Message, Request, Response, Sampling
 from harness.backends.openai import OpenAIBackend
-from harness.calls import CallSettings, Services
+from harness.engine.calls import CallSettings, Services
 
 ALPACA = Sampling(temperature=1.0, max_tokens=1, top_logprobs=5)
 TEXT = Sampling(max_tokens=16)

@@ -12,7 +12,7 @@ import pytest
 
 from harness.backends.api import batch as batches
 from harness.backends.openai import OpenAIBackend
-from harness.errors import UserError
+from harness.core.errors import UserError
 from tests.harness.backends.api.conftest import ask
 from tests.harness.backends.api.fake_server import Asked, FakeServer, Reply, answer, error
 

@@ -16,8 +16,8 @@ import pytest
 from harness.backends.api.endpoint import Endpoint
 from harness.backends.base import Response, Sampling
 from harness.backends.openai import OpenAIBackend
-from harness.calls import CallSettings, Services
-from harness.errors import EnvironmentProblem, UnknownName, UserError
+from harness.core.errors import EnvironmentProblem, UnknownName, UserError
+from harness.engine.calls import CallSettings, Services
 from tests.harness.backends.api.conftest import ALPACA, LONG, ask, collect
 from tests.harness.backends.api.fake_server import Asked, FakeServer, Reply, answer, error, good
 

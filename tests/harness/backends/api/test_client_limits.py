@@ -14,8 +14,8 @@ import pytest
 from harness.backends.api.endpoint import Endpoint
 from harness.backends.base import Response
 from harness.backends.openai import OpenAIBackend
-from harness.calls import CallSettings, Services
-from harness.errors import CrucibleError, StoreProblem, UserError
+from harness.core.errors import CrucibleError, StoreProblem, UserError
+from harness.engine.calls import CallSettings, Services
 from tests.harness.backends.api.conftest import ask, collect
 from tests.harness.backends.api.fake_server import Asked, FakeServer, Reply, answer, error, good
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness.backends.api.endpoint import Endpoint, is_loopback
-from harness.errors import BadRecord, EnvironmentProblem, UserError
+from harness.core.errors import BadRecord, EnvironmentProblem, UserError
 
 URL = "http://127.0.0.1:8000/v1"
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from harness.backends.api.endpoint import Endpoint
 from harness.backends.base import Message, Request, Sampling
 from harness.backends.openai import OpenAIBackend
-from harness.calls import CallSettings, Services
+from harness.engine.calls import CallSettings, Services
 
 url, path, count = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
 requests = [

@@ -21,7 +21,7 @@ from harness.backends.api.responses import (
     export_responses,
     import_responses,
 )
-from harness.errors import BadData, StoreProblem
+from harness.core.errors import BadData, StoreProblem
 
 
 def row(number: int, body: str = '{"choices": []}') -> Stored:
@@ -129,7 +129,7 @@ READ = """
 import os, sys
 from pathlib import Path
 from harness.backends.api.responses import ResponseStore, Stored
-from harness.errors import StoreProblem
+from harness.core.errors import StoreProblem
 if os.geteuid() == 0:
     os.setuid(65534)
 store = ResponseStore(Path(sys.argv[1]))

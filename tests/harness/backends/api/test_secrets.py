@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.backends.openai import OpenAIBackend
-from harness.errors import UserError
+from harness.core.errors import UserError
 from tests.harness.backends.api.conftest import TEXT, ask
 from tests.harness.backends.api.fake_server import Asked, FakeServer, Reply, answer, error
 

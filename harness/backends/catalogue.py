@@ -1,0 +1,43 @@
+"""What this room registers: backends, hosted judges, and the operations that ask models."""
+
+from __future__ import annotations
+
+from harness.engine.registry import Entry
+
+BACKENDS = (
+    Entry("hf", "harness.backends.hf:HFBackend", "transformers, in process", needs=("train",)),
+    Entry(
+        "vllm",
+        "harness.backends.vllm:VLLMBackend",
+        "vLLM's server, as a child process from an interpreter of its own",
+        needs=("train", "api"),
+    ),
+    Entry(
+        "openai",
+        "harness.backends.openai:OpenAIBackend",
+        "OpenAI and every server that speaks its language",
+        needs=("api",),
+    ),
+    Entry("replay", "harness.backends.replay:ReplayBackend", "answers from stored rows"),
+)
+
+JUDGES = (
+    Entry(
+        "openai",
+        "harness.backends.openai:open_judge",
+        "openai:<model>, or openai:<model>@<url> for any OpenAI-compatible server",
+        needs=("api",),
+    ),
+    Entry(
+        "vllm",
+        "harness.backends.vllm:open_judge",
+        "vllm:<folder or org/name>, a local model run by vLLM",
+        needs=("train", "api"),
+    ),
+)
+
+# Operation -> the module that defines it.
+OPERATIONS = {
+    "sample": "harness.backends.sampling",
+    "score_rewards": "harness.backends.sampling",
+}

@@ -1,0 +1,268 @@
+"""Sampling responses and scoring them with a reward model, as row operations.
+
+sample         prompt rows + model         -> rows with `responses`
+score_rewards  response rows + reward model -> the same rows with `rewards`
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any, Literal
+
+from pydantic import Field
+
+from harness.backends.base import (
+    Backend,
+    Request,
+    Response,
+    Sampling,
+    count_response,
+    messages_of,
+    parallel,
+)
+from harness.backends.opening import Engine, open_engine
+from harness.backends.windows import in_windows
+from harness.core.errors import BadData, MissingExtra
+from harness.core.hashing import digest
+from harness.core.records import Record
+from harness.engine import costs
+from harness.engine.operations import Artifact, Context, Row, operation
+from harness.models import chat
+from harness.models.checkpoints import load_reward_model
+from harness.models.references import Dtype
+
+
+class SampleParams(Record):
+    """How to sample.
+
+    Attributes:
+        n: responses a prompt.
+        batch_size: prompts sampled, and kept, together.
+        max_rows: most responses decoded at once; lower it when GPU memory runs out.
+        system: name of the sampled model in the rows.
+        dtype: None leaves it to the model artifact.
+        engine: None takes the model reference's own ("vllm:..."), else transformers.
+        too_long: what a prompt does that leaves no room for an answer: it cannot be answered
+            ("fail"), or the middle of its longest message is left out ("cut"), so that a quarter of
+            the context (at most max_tokens) is free. Needs the model's tokenizer at hand.
+        on_error: what a prompt that cannot be answered does: "stop" the stage, or "record" the
+            error in its row, with no responses.
+    """
+
+    temperature: float = Field(default=0.8, ge=0)
+    top_p: float = Field(default=0.95, gt=0, le=1)
+    repetition_penalty: float = Field(default=1.0, gt=0, exclude_if=lambda value: value == 1)
+    max_tokens: int = Field(default=4096, ge=1)
+    n: int = Field(default=1, ge=1)
+    seed: int = 0
+    batch_size: int = Field(default=128, ge=1)
+    max_rows: int = Field(default=320, ge=1)
+    system: str = ""
+    dtype: Dtype | None = None
+    engine: Engine | None = None
+    too_long: Literal["fail", "cut"] = "fail"
+    on_error: Literal["stop", "record"] = "stop"
+
+    @property
+    def sampling(self) -> Sampling:
+        return Sampling(
+            temperature=self.temperature,
+            top_p=self.top_p,
+            repetition_penalty=self.repetition_penalty,
+            max_tokens=self.max_tokens,
+            n=self.n,
+            seed=self.seed,
+        )
+
+
+@operation(
+    "sample",
+    version=1,
+    params=SampleParams,
+    rows="prompts",
+    libraries=("torch", "transformers"),
+    batch_size=lambda params: params.batch_size,
+    estimate=costs.sampling,
+)
+def sample(
+    context: Context,
+    params: SampleParams,
+    batches: Iterable[list[Row]],
+    *,
+    prompts: Artifact,
+    model: Artifact,
+) -> Iterator[list[Row]]:
+    """Answer each prompt n times.
+
+    Adds to a row: `responses` (n texts), `finish` ("stop" or "length" each), `system`,
+    `tokens_in`, `tokens_out` (one number a response), and from a model whose tokenizer is at hand
+    `rendered` (the prompt as the model read it, as text) and `prompt_digest` (of its token ids),
+    and `cut_characters` where a part of the prompt was left out.
+
+    Raises:
+        BadData: a prompt cannot be answered (too long, refused by the template), naming the row.
+        UserError: the model has no chat template.
+        EnvironmentProblem: the model cannot be loaded here, or memory ran out.
+    """
+    backend = open_engine(
+        context, model, engine=params.engine, dtype=params.dtype, max_rows=params.max_rows
+    )
+
+    fitted: dict[str, Row] = {}
+
+    def requests(batch: list[Row]) -> list[Request]:
+        for row in batch:
+            fitted[row["id"]] = _fitted(backend, params, row)
+        return [
+            Request(
+                id=row["id"],
+                messages=messages_of(fitted[row["id"]]["messages"]),
+                sampling=params.sampling,
+            )
+            for row in batch
+        ]
+
+    for batch, answers in in_windows(batches, requests, backend.generate, parallel(backend)):
+        yield [
+            _answered(context, params, backend, row, fitted.pop(row["id"]), answers[row["id"]])
+            for row in batch
+        ]
+
+
+def _fitted(backend: Backend, params: SampleParams, row: Row) -> Row:
+    """What the model is shown of a row's messages, and the characters that were left out."""
+    tokenizer, context = (getattr(backend, name, None) for name in ("tokenizer", "context"))
+    if params.too_long == "fail" or tokenizer is None or context is None:
+        return {"messages": row["messages"]}
+    try:
+        most = context - min(params.max_tokens, max(1, context // 4))
+        messages, lost = chat.cut_to_fit(tokenizer, row["messages"], most)
+    except BadData:  # the backend says what is wrong with it
+        return {"messages": row["messages"]}
+    return {"messages": messages, "cut_characters": lost} if lost else {"messages": messages}
+
+
+def _answered(
+    context: Context,
+    params: SampleParams,
+    backend: Backend,
+    row: Row,
+    shown: Row,
+    response: Response,
+) -> Row:
+    if response.error is not None and params.on_error == "stop":
+        raise BadData(
+            f'prompt "{row["id"]}" cannot be answered by {params.system or "the model"}: '
+            f'{response.error} (on_error = "record" keeps such rows and goes on)'
+        )
+    count_response(context.count, response)
+    result: Row = {
+        **row,
+        "system": params.system,
+        "responses": [completion.text for completion in response.completions],
+        "finish": [completion.finish for completion in response.completions],
+        "tokens_in": response.tokens_in,
+        "tokens_out": _written(response),
+    }
+    if "cut_characters" in shown:
+        result["cut_characters"] = shown["cut_characters"]
+    if response.error is not None:
+        return {**result, "error": response.error}
+    tokenizer = getattr(backend, "tokenizer", None)
+    if tokenizer is None or response.prompt_ids is None:
+        return result
+    return {
+        **result,
+        "rendered": chat.render(tokenizer, shown["messages"]),
+        "prompt_digest": digest(list(response.prompt_ids)),
+    }
+
+
+def _written(response: Response) -> list[int]:
+    """Tokens of each response; a hosted model tells only the sum, which is shared out evenly."""
+    found = response.completions
+    if all(completion.token_ids is not None for completion in found):
+        return [len(c.token_ids or ()) + int(c.finish == "stop") for c in found]
+    share, rest = divmod(response.tokens_out, max(1, len(found)))
+    return [share + int(number < rest) for number in range(len(found))]
+
+
+class ScoreRewardsParams(Record):
+    """How to score.
+
+    Attributes:
+        batch_size: response rows scored, and kept, together.
+        max_rows: most conversations read at once; lower it when GPU memory runs out.
+        max_length: tokens after which a conversation is cut; None refuses what is too long.
+    """
+
+    batch_size: int = Field(default=64, ge=1)
+    max_rows: int = Field(default=64, ge=1)
+    max_length: int | None = Field(default=None, ge=1)
+    dtype: Dtype | None = None
+
+
+@operation(
+    "score_rewards",
+    version=1,
+    params=ScoreRewardsParams,
+    rows="responses",
+    libraries=("torch", "transformers"),
+    batch_size=lambda params: params.batch_size,
+    estimate=costs.scoring,
+)
+def score_rewards(
+    context: Context,
+    params: ScoreRewardsParams,
+    batches: Iterable[list[Row]],
+    *,
+    responses: Artifact,
+    model: Artifact,
+) -> Iterator[list[Row]]:
+    """Add `rewards`, one number a response, to response rows.
+
+    The reward model reads the prompt's messages and the response as the assistant's last message,
+    rendered by its own chat template.
+
+    Raises:
+        BadData: a reward that is not finite, or a conversation that is too long, naming the row.
+        UserError: the model gives several numbers, or has no chat template.
+    """
+    scorer: Any = None
+    for batch in batches:
+        if scorer is None:
+            scorer = _open_scorer(context, params, model)
+        sequences = [ids for row in batch for ids in _conversations(scorer, row)]
+        context.count(tokens_in=sum(map(len, sequences)), requests=len(sequences))
+        values = iter(scorer.rewards(sequences))
+        yield [_rewarded(row, [next(values) for _ in row["responses"]]) for row in batch]
+
+
+def _open_scorer(context: Context, params: ScoreRewardsParams, model: Artifact) -> Any:
+    try:
+        from harness.backends.rewards import RewardModel
+    except ImportError:
+        raise MissingExtra("torch and transformers", "train") from None
+    loaded = load_reward_model(model.path, context.device, params.dtype)
+    return RewardModel(*loaded, max_rows=params.max_rows, max_length=params.max_length)
+
+
+def _conversations(scorer: Any, row: Row) -> Iterator[list[int]]:
+    """Token ids of the row's conversations, one for each response."""
+    for response in row["responses"]:
+        conversation = [*row["messages"], {"role": "assistant", "content": response}]
+        try:
+            yield scorer.token_ids(conversation)
+        except BadData as error:
+            raise BadData(f'row "{row["id"]}": {error}') from None
+
+
+def _rewarded(row: Row, rewards: list[float]) -> Row:
+    for number, reward in enumerate(rewards):
+        if not math.isfinite(reward):
+            raise BadData(
+                f'row "{row["id"]}": the reward of response {number} is {reward}; expected a '
+                "finite number: the reward model overflows in this dtype or its weights are broken"
+            )
+    return {**row, "rewards": rewards}

@@ -1,0 +1,74 @@
+"""A system that is a file of stored outputs: a backend that looks its answers up.
+
+Answers are found by the prompt's id, else by its text, and by turn; never by position. The file's
+forms are those of `harness.data.answers`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from harness.backends.base import Completion, Request, Response, Score, ScoreRequest, check_unique
+from harness.core.errors import BadData, UserError
+from harness.core.hashing import digest
+from harness.data.answers import StoredAnswers
+from harness.models.references import model_identity
+
+
+class StoredOutputs:
+    """Answers from a file.
+
+    Args:
+        path: of the file.
+        identity: what it was when the plan was made, see `model_identity`.
+
+    Raises:
+        BadData: the file changed since, or is not of a known form.
+    """
+
+    parallel = 1 << 20  # all prompts at once: only then it shows whether the file fits them
+
+    def __init__(self, path: str, identity: str) -> None:
+        if model_identity(f"stored:{path}") != identity:
+            raise BadData(f"{path} changed after the plan was made; run the command again")
+        self.path = path
+        self._answers = StoredAnswers(path)
+        self._fingerprint = digest(["stored outputs", identity])[:16]
+
+    @property
+    def fingerprint(self) -> str:
+        return self._fingerprint
+
+    def generate(self, requests: Sequence[Request]) -> Iterator[Response]:
+        """Stored answers; a prompt without one comes back with an error.
+
+        Raises:
+            BadData: not one of the prompts has an answer: the file belongs to other prompts.
+        """
+        check_unique([request.id for request in requests])
+        found = [self._find(request) for request in requests]
+        if requests and not any(text is not None for text in found):
+            asked = requests[0].messages[0].content if requests[0].messages else ""
+            raise BadData(
+                f"{self.path} answers none of the {len(requests)} prompts; the first is "
+                f'"{requests[0].id}": {asked[:60]!r}. Expected outputs for this suite, joined by '
+                "id or by the text of the prompt"
+            )
+        for request, text in zip(requests, found, strict=True):
+            if text is None:
+                yield Response(id=request.id, error=f"{self.path} has no answer to this prompt")
+            else:
+                completion = Completion(text=text, finish="stop")
+                yield Response(id=request.id, completions=(completion,) * request.sampling.n)
+
+    def _find(self, request: Request) -> str | None:
+        asked = [message.content for message in request.messages if message.role == "user"]
+        if not asked:
+            return None
+        answers = self._answers.find([request.id], asked[0])
+        return answers[len(asked) - 1] if len(answers) >= len(asked) else None
+
+    def score(self, requests: Sequence[ScoreRequest]) -> Iterator[Score]:
+        raise UserError(
+            f"{self.path} holds outputs, not a model: it gives no log-probabilities; name the model"
+        )

@@ -1,0 +1,118 @@
+"""Records: frozen, strict data that crosses a seam.
+
+A record refuses unknown fields and never changes; `parse` turns pydantic's report into one line
+that names file, key, what was found and what was expected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from harness.core.errors import BadRecord, nearest
+
+R = TypeVar("R", bound="Record")
+
+Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+
+
+class Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def parse(model: type[R], data: Mapping[str, object], where: str) -> R:
+    """Validate `data` as a record.
+
+    Args:
+        where: the file or option the data came from, for the message.
+
+    Raises:
+        BadRecord: one line with place, dotted key, what was found and what was expected.
+    """
+    try:
+        return model.model_validate(dict(data))
+    except ValidationError as error:
+        raise BadRecord(f"{where}: {_first_problem(model, error)}") from None
+
+
+def _first_problem(model: type[BaseModel], error: ValidationError) -> str:
+    # A misspelt key reads as one missing and one unknown: naming the unknown one helps more.
+    problem = min(error.errors(), key=lambda p: p["type"] != "extra_forbidden")
+    path = [str(part) for part in problem["loc"]]
+    key = ".".join(path)
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if problem["type"] == "extra_forbidden":
+        guess = nearest(path[-1], field_names(model, path[:-1]))
+        hint = f'; did you mean "{guess}"?' if guess else ""
+        return f'unknown key "{key}"{hint}{more}'
+    if problem["type"] == "missing":
+        return f'key "{key}" is missing{more}'
+    message = problem["msg"].removeprefix("Value error, ")
+    if not path:  # a rule about several keys names them itself
+        return f"expected {message[0].lower()}{message[1:]}{more}"
+    found = repr(problem["input"])
+    found = found if len(found) <= 60 else found[:57] + "..."
+    return f'key "{key}" is {found}; expected: {message[0].lower()}{message[1:]}{more}'
+
+
+def field_names(model: type[BaseModel], path: list[str]) -> list[str]:
+    """Names of the fields of the record found at `path` inside `model` (list indexes skipped)."""
+    current: type[BaseModel] | None = model
+    for part in path:
+        if current is None:
+            return []
+        field = current.model_fields.get(part)
+        if field is not None:
+            current = _record_inside(field.annotation)
+    return list(current.model_fields) if current else []
+
+
+def _record_inside(annotation: object) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for argument in getattr(annotation, "__args__", ()):
+        found = _record_inside(argument)
+        if found is not None:
+            return found
+    return None
+
+
+class Interval(Record):
+    """An interval around a score; `kind` says what was resampled."""
+
+    low: float
+    high: float
+    level: float = 0.95
+    kind: str
+
+
+class Cell(Record):
+    """One score of one system in one suite, for one seed: the unit every board is made of.
+
+    `replicates` hold the metric under prompt resamples that all systems share, so that the
+    difference of two cells has a paired interval without going back to the samples.
+    """
+
+    system: str
+    suite: str
+    metric: str
+    unit: str = "%"
+    value: float | None
+    interval: Interval | None = None
+    n_expected: int
+    n_scored: int
+    n_failed: int
+    bounds: tuple[float, float] | None = None
+    seed: int = 0
+    scale: str
+    judge: str | None
+    judge_fingerprint: str | None
+    decode_fingerprint: str | None
+    prompt_set: str
+    artifacts: dict[str, str] = {}
+    replicates: tuple[float, ...] = ()
+    higher_is_better: bool = True
+    primary: bool = True
+    details: dict[str, float | int | str | bool | None] = {}

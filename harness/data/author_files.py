@@ -1,0 +1,328 @@
+"""Author sets: texts or posts of authors with a 0/1 label for each trait, from any common file.
+
+    id, text, ext, neu, ...        also label_ext, or cEXT with y and n (the corpus of essays)
+    type, posts                    four letters, posts parted by "|||" (the Kaggle form)
+
+CSV, JSON lines (.gz), JSON and Parquet hold the same columns; so do data sets of the hub. Rows come
+out as `{"id", "text" or "posts", "labels": {trait: 0 | 1}}`. Pickles are refused by what they
+hold, whatever they are called: reading one can run code.
+
+The two published test sets are looked for below $CRUCIBLE_DATA and held to a digest of their
+content, see `harness.data.official`.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import logging
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from harness.core.errors import BadData, EnvironmentProblem, MissingExtra, unknown
+from harness.data.files import read_objects, read_text
+from harness.data.forms import Row
+from harness.data.official import PREFIX, load_piece, piece_identity
+from harness.data.pickles import NAMES, refuse_pickle
+from harness.data.sets import Piece
+from harness.data.traits import MBTI, Trait, scheme
+
+_LOG = logging.getLogger(__name__)
+
+FILES = (".csv", ".jsonl", ".json", ".parquet", ".csv.gz", ".jsonl.gz", ".json.gz")
+SEPARATOR = "|||"
+MASK = "[type]"
+_TYPES = re.compile(r"(?<![a-z])[ie][ns][ft][jp](?=s?(?![a-z]))", re.IGNORECASE)
+_LETTERS = ("ei", "ns", "ft", "jp")  # what each place of a type may hold
+_LABELS = {"0": 0, "1": 1, "false": 0, "true": 1, "n": 0, "y": 1}
+_KNOWN = frozenset({"id", "text", "posts", "type", "n_posts"})
+_FIELD_LIMIT = 1 << 27  # characters of a CSV cell; Python's own limit is less than a long author
+
+
+def read_authors(
+    ref: str,
+    traits: Sequence[Trait],
+    columns: Mapping[str, str] | None = None,
+    separator: str = SEPARATOR,
+) -> list[Row]:
+    """The author rows of a file or of a data set of the hub.
+
+    Args:
+        ref: a path, or "org/name[:split]".
+        columns: what the file calls "id", "text", "posts", "type" or a trait, where it is not one
+            of the names above; upper and lower case are the same.
+        separator: parts posts that stand in one text.
+
+    Raises:
+        BadData: naming file, row and what was expected; for anything that holds a pickle.
+        EnvironmentProblem: a data set that is not here and cannot be fetched.
+    """
+    path = Path(ref).expanduser()
+    # A file may have any name: what it holds decides whether it is refused.
+    objects = _from_file(path) if path.is_file() else _from_hub(ref)
+    if not objects:
+        raise BadData(f"{ref}: no authors; expected a row for each")
+    found = _columns(objects, traits, columns or {}, ref)
+    rows = [_row(item, number, found, separator, ref) for number, item in enumerate(objects, 1)]
+    seen: dict[str, int] = {}
+    for number, row in enumerate(rows, 1):
+        if seen.setdefault(row["id"], number) != number:
+            raise BadData(
+                f'{ref}, row {number}: the id "{row["id"]}" is that of row {seen[row["id"]]}, too; '
+                "expected unique ids"
+            )
+    return rows
+
+
+def _from_file(path: Path) -> list[Row]:
+    refuse_pickle(path)
+    with path.open("rb") as stream:
+        parquet = stream.read(4) == b"PAR1"
+    if parquet:
+        return _from_parquet(path)
+    name = path.name.removesuffix(".gz")
+    if name.endswith(".csv"):
+        return _from_csv(path)
+    if name.endswith((".jsonl", ".json")):
+        return read_objects(path)
+    raise BadData(f"{path}: expected one of {', '.join(FILES)}")
+
+
+def _from_parquet(path: Path) -> list[Row]:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        raise MissingExtra("pyarrow", "train") from None
+    try:
+        rows: list[Row] = parquet.read_table(path).to_pylist()
+    except (pyarrow.ArrowException, OSError) as error:
+        raise BadData(f"{path}: not a Parquet file: {str(error).splitlines()[0]}") from None
+    return rows
+
+
+def _from_csv(path: Path) -> list[Row]:
+    before = csv.field_size_limit(_FIELD_LIMIT)
+    try:
+        reader = csv.DictReader(io.StringIO(read_text(path).removeprefix("\ufeff"), newline=""))
+        rows = list(reader)
+    except csv.Error as error:
+        raise BadData(f"{path}: not CSV: {error}") from None
+    finally:
+        csv.field_size_limit(before)
+    for number, row in enumerate(rows, 1):
+        if None in row:
+            raise BadData(f"{path}, row {number}: more cells than the {len(row) - 1} columns")
+    return rows
+
+
+def _from_hub(ref: str) -> list[Row]:
+    name, _, split = ref.partition(":")
+    if not is_hub(ref):
+        raise BadData(f"{ref}: no such file; expected one of {', '.join(FILES)}, or org/name")
+    try:
+        import datasets
+    except ImportError:
+        raise MissingExtra("datasets", "train") from None
+    try:
+        return [dict(row) for row in datasets.load_dataset(name, split=split or "test")]
+    except (OSError, ValueError) as error:  # the hub's own errors are OSErrors
+        raise EnvironmentProblem(
+            f"hub data set {ref} cannot be had: {str(error).splitlines()[0]}; check its name and "
+            "split (org/name:split), unset HF_HUB_OFFLINE, or give a local file"
+        ) from error
+
+
+def is_hub(ref: str) -> bool:
+    """Whether a reference that is no file reads like a hub id rather than a mistyped path.
+
+    >>> is_hub("org/name:train"), is_hub("org/authors.csv")
+    (True, False)
+    """
+    known = re.fullmatch(r"[\w][\w.-]*/[\w][\w.-]*(:\w+)?", ref) is not None
+    return known and not ref.endswith((*FILES, *NAMES))
+
+
+def _columns(
+    objects: Sequence[Row], traits: Sequence[Trait], columns: Mapping[str, str], ref: str
+) -> dict[str, str]:
+    """Which column of the file holds "id", "text", "posts", "type" and each trait."""
+    names = dict.fromkeys(name for item in objects for name in item)
+    lower = {name.lower(): name for name in names}
+    places: dict[str, tuple[str, ...]] = {name: (name,) for name in ("text", "posts", "type")}
+    places["id"] = ("id", "#authid")  # the second: the corpus of essays
+    if tuple(traits) != MBTI:
+        del places["type"]
+    places |= {t.name: (t.name, f"label_{t.name}", f"c{t.name}") for t in traits}
+    for place, name in columns.items():
+        if place not in places:
+            raise unknown("column of author sets", place, places)
+        if name not in names:
+            raise unknown(f"column in {ref}", name, names)
+    found = {
+        place: next(lower[name] for name in known if name in lower)
+        for place, known in places.items()
+        if place not in columns and any(name in lower for name in known)
+    } | dict(columns)
+    if "text" not in found and "posts" not in found:
+        raise BadData(f"{ref}: no column text or posts; found {', '.join(names)}")
+    for trait in traits:
+        if trait.name not in found and "type" not in found:
+            raise BadData(
+                f"{ref}: no labels for {trait.name}; expected a column "
+                f"{' or '.join(places[trait.name])}; found {', '.join(names)}"
+            )
+    ignored = [name for name in names if name not in found.values() and name not in _KNOWN]
+    if ignored:
+        _LOG.warning("%s: columns that are not used: %s", ref, ", ".join(ignored))
+    return found
+
+
+def _row(
+    item: Row, number: int, columns: Mapping[str, str], separator: str, ref: str
+) -> dict[str, Any]:
+    where = f"{ref}, row {number}"
+    given = {place: item.get(name) for place, name in columns.items()}
+    id = f"author-{number}" if "id" not in columns else given["id"]
+    if _missing(id) or not str(id).strip():
+        raise BadData(f"{where}: the id is missing; expected one in every row, or no such column")
+    row: Row = {"id": str(id)}
+    if _missing(given.get("posts")):
+        text = given.get("text")
+        if not isinstance(text, str) or not text.strip():
+            raise BadData(f"{where}: the author has no text; expected some in every row")
+        row["text"] = text
+    else:
+        row["posts"] = _posts(given["posts"], separator, where)
+    typed = _of_type(given["type"], where) if "type" in columns else {}
+    names = [name for name in columns if name not in ("id", "text", "posts", "type")]
+    labels = {name: _label(given[name], f"{where}: {columns[name]}") for name in names}
+    for name, label in labels.items():
+        if typed.get(name, label) != label:
+            raise BadData(f"{where}: {columns[name]} is {label}, but the type is {given['type']}")
+    return {**row, "labels": labels | typed}
+
+
+def _missing(value: object) -> bool:
+    return value is None or value == "" or (isinstance(value, float) and value != value)
+
+
+def _label(value: object, where: str) -> int:
+    """0 or 1; numbers, booleans and texts alike."""
+    if isinstance(value, int | float) and value in (0, 1):
+        return int(value)
+    if isinstance(value, str) and value.strip().lower() in _LABELS:
+        return _LABELS[value.strip().lower()]
+    found = "missing" if _missing(value) else repr(value)[:40]
+    raise BadData(f"{where} is {found}; expected 0 or 1, true or false, y or n")
+
+
+def _of_type(value: object, where: str) -> dict[str, int]:
+    """The four labels of a type; E, S, T and J are 1."""
+    letters = value.strip().upper() if isinstance(value, str) else ""
+    fits = len(letters) == 4 and all(
+        letter.lower() in known for letter, known in zip(letters, _LETTERS)
+    )
+    if not fits:
+        found = "missing" if _missing(value) else repr(value)[:40]
+        raise BadData(f"{where}: type is {found}; expected four letters such as INFP")
+    return {trait.name: int(letter in "ESTJ") for trait, letter in zip(MBTI, letters)}
+
+
+def _posts(value: object, separator: str, where: str) -> list[str]:
+    posts = value
+    if isinstance(value, str):
+        posts = value.split(separator)
+        if value.lstrip().startswith("["):  # a list as JSON, or a post that begins like one
+            with suppress(json.JSONDecodeError):
+                posts = json.loads(value)
+    if not isinstance(posts, list) or not all(isinstance(post, str) for post in posts):
+        raise BadData(
+            f"{where}: posts are {type(value).__name__}; expected a list of texts, or one text "
+            f'with the posts parted by "{separator}"'
+        )
+    if not any(post.strip() for post in posts):
+        raise BadData(f"{where}: none of the {len(posts)} posts has any text")
+    return posts
+
+
+def mask_types(row: Row) -> tuple[Row, int]:
+    """The row without the 16 type words, and how many of its posts (or texts) changed.
+
+    >>> mask_types({"id": "a", "text": "we INFPs, unlike estj's, ask"})[0]["text"]
+    "we [type]s, unlike [type]'s, ask"
+    """
+    if "posts" not in row:
+        text = _TYPES.sub(MASK, row["text"])
+        return {**row, "text": text}, int(text != row["text"])
+    posts = [_TYPES.sub(MASK, post) for post in row["posts"]]
+    changed = sum(new != old for new, old in zip(posts, row["posts"]))
+    return {**row, "posts": posts}, changed
+
+
+def author_sets_overlap(first: Iterable[Row], second: Iterable[Row]) -> None:
+    """Refuse two sets that share a text, whatever its case and blanks.
+
+    Raises:
+        BadData: naming the author of each set.
+    """
+    known = {_normal(row): row["id"] for row in first}
+    for row in second:
+        other = known.get(_normal(row))
+        if other is not None:
+            raise BadData(
+                f'authors "{other}" and "{row["id"]}" of two splits have the same text; expected '
+                "none to be learnt from and labelled: remove it from one"
+            )
+
+
+def _normal(row: Row) -> str:
+    text = " ".join(row["posts"]) if "posts" in row else row["text"]
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def _published(path: Path, traits: tuple[Trait, ...]) -> list[Row]:
+    return read_authors(str(path), traits)
+
+
+# SHA-256 of the uncompressed JSON lines: 03beaa07... (essays) and 3a7ecf06... (posts); the digests
+# below are of the rows read from them, so that the Parquet files are held to the same content.
+AUTHOR_SETS: dict[str, Piece[list[Row]]] = {
+    "essays_test": Piece(
+        what="the essays",
+        rows=247,
+        digest="d9397afff4ea5e19f8b2d66c9e560ea0",
+        files=("personality/essays_test.jsonl", "personality/essays_test.parquet"),
+        read=partial(_published, traits=scheme("big_five")),
+    ),
+    "kaggle_mbti_test": Piece(
+        what="the posts",
+        rows=200,
+        digest="9f1a737846ad3dbf592659430f66c1f8",
+        files=("personality/kaggle_mbti_test.jsonl", "personality/kaggle_mbti_test.parquet"),
+        read=partial(_published, traits=MBTI),
+    ),
+}
+
+
+def official_authors(ref: str, folder: Path | None = None) -> list[Row]:
+    """The rows of "official:<set>"; for the errors see `harness.data.official.prompts`."""
+    return load_piece(ref, official_piece(ref), folder)
+
+
+def official_identity(ref: str) -> str:
+    """The reference and the digest of its content; needs no data."""
+    return piece_identity(ref, official_piece(ref), None)
+
+
+def official_piece(ref: str) -> Piece[list[Row]]:
+    name = ref.removeprefix(PREFIX)
+    if name not in AUTHOR_SETS:
+        raise unknown("official author set", name, AUTHOR_SETS)
+    return AUTHOR_SETS[name]

@@ -1,0 +1,11 @@
+"""What this room registers: the operations of teachers on disk."""
+
+from __future__ import annotations
+
+# Operation -> the module that defines it.
+OPERATIONS = {
+    "import_documents": "harness.distillation.corpus",
+    "make_teacher": "harness.distillation.operations",
+    "map_teacher": "harness.distillation.operations",
+    "train_fusion": "harness.distillation.operations",
+}

@@ -1,0 +1,218 @@
+"""Corpora as rows: what teachers read, and what a student is trained or measured on.
+
+    nano:<split>   prompts of the nano world with their right answers; the domain is the skill
+    <file>         .jsonl or .json (.gz), of texts or conversations; "domain" is kept
+    <org>/<name>   a hub data set of the same
+
+A conversation is {"messages", "response"}, {"messages"} that end with an answer, or
+{"conversations": [{"from": "human" or "gpt", "value"}]}; all its answers count. Every row gets an
+id: its own, else a digest of what it says.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from harness.core.errors import BadData, UserError, unknown
+from harness.core.hashing import canonical_json, digest
+from harness.core.records import Record
+from harness.data.files import read_objects
+from harness.data.prompts import load_dataset, prompts_identity
+from harness.engine import costs
+from harness.engine.operations import Artifact, Context, Row, operation
+from harness.models.chat import ROLES
+
+DOMAIN = "all"
+_ROLES: dict[Any, str] = {"human": "user", "gpt": "assistant"}
+
+log = logging.getLogger(__name__)
+
+
+class DocumentsParams(Record):
+    """Which documents.
+
+    Attributes:
+        split, revision: of a hub data set.
+        field: the column of a text.
+        form: conversations as such, of which the answers are scored, or written out as texts.
+        domains: only documents of these; () is all.
+        exchanges: of a conversation only so many, from its beginning; None is all.
+        limit, offset: a window of the rows.
+        digest: `prompts_identity` at planning time; puts a file's content into the stage id.
+        max_tokens: ids that no model's tokenizer needs more of; None does not look.
+        long: what becomes of longer texts, see `documents.fit_documents`; conversations lose their
+            last exchanges, or are left out, but with "refuse".
+    """
+
+    ref: str
+    split: str = "train"
+    revision: str | None = None
+    field: str = "text"
+    form: Literal["chat", "text"] = "chat"
+    limit: int | None = Field(default=None, ge=1)
+    offset: int = Field(default=0, ge=0)
+    digest: str | None = None
+    max_tokens: int | None = Field(default=None, ge=1)
+    long: Literal["cut", "split", "refuse"] = "split"
+    domains: tuple[str, ...] = Field(default=(), exclude_if=lambda value: not value)
+    exchanges: int | None = Field(default=None, ge=1, exclude_if=lambda value: value is None)
+
+
+def _expected(params: Record, models: Any = ()) -> Any:
+    return costs.prompts(params)
+
+
+@operation(
+    "import_documents",
+    version=2,
+    params=DocumentsParams,
+    libraries=("transformers",),
+    estimate=_expected,
+)
+def import_documents(
+    context: Context, params: DocumentsParams, *, models: tuple[Artifact, ...] = ()
+) -> None:
+    """Write rows.jsonl, ids unique.
+
+    Args:
+        models: whose tokenizers every text must fit.
+
+    Raises:
+        BadData: a row that is no document, or two of one id.
+        UserError: the reference leads nowhere, or the window holds no row.
+    """
+    found = prompts_identity(params.ref, params.revision)
+    if params.digest is not None and params.digest != found:
+        raise BadData(
+            f"documents {params.ref} are now {found}, but the plan was made with {params.digest}; "
+            "the file changed: run the command again"
+        )
+    end = None if params.limit is None else params.offset + params.limit
+    rows = [
+        _row(item, params, f"{params.ref}, row {number}")
+        for number, item in enumerate(_read(params), 1)
+        if params.offset < number and (end is None or number <= end)
+    ]
+    if params.domains:
+        known = dict.fromkeys(row["domain"] for row in rows)
+        for name in params.domains:
+            if name not in known:
+                raise unknown(f"domain of {params.ref}", name, known)
+        rows = [row for row in rows if row["domain"] in params.domains]
+    if models and params.max_tokens is not None:
+        rows = _fitted(rows, models, params, context)
+    if not rows:
+        raise UserError(f"{params.ref} has no documents from offset {params.offset} on")
+    if len({row["id"] for row in rows}) < len(rows):
+        raise BadData(f"{params.ref}: two documents have one id; expected unique ids")
+    with (context.directory / "rows.jsonl").open("wb") as stream:
+        for row in rows:
+            stream.write(canonical_json(row) + b"\n")
+    context.progress(len(rows), len(rows))
+
+
+def _read(params: DocumentsParams) -> Iterable[Row]:
+    if params.ref.startswith("nano:"):
+        return _nano(params.ref.removeprefix("nano:"))
+    path = Path(params.ref).expanduser()
+    return read_objects(path) if path.is_file() else load_dataset(params)
+
+
+def _fitted(
+    rows: list[Row], models: tuple[Artifact, ...], params: DocumentsParams, context: Context
+) -> list[Row]:
+    """Rows that every model can read; says how many had to change."""
+    from harness.distillation.documents import fit_conversations, fit_documents
+    from harness.models.checkpoints import load_tokenizer
+
+    def counted(part: list[Row], before: int) -> Iterator[Row]:
+        for number, row in enumerate(part, before + 1):
+            yield row
+            context.progress(number, len(rows), "documents")
+
+    limit = params.max_tokens or 0
+    tokenizers = [load_tokenizer(model.path) for model in models]
+    texts = [row for row in rows if "text" in row]
+    chats = [row for row in rows if "text" not in row]
+    kept, changed = fit_documents(counted(texts, 0), tokenizers, limit, params.long)
+    fitting, more = fit_conversations(
+        counted(chats, len(texts)), tokenizers, limit, refuse=params.long == "refuse"
+    )
+    for name, number in (*changed.items(), *more.items()):
+        if number:
+            log.warning("%s: %d documents %s", params.ref, number, name.replace("_", " "))
+    if rows and not kept + fitting:
+        raise UserError(
+            f"{params.ref}: none of {len(rows)} documents fits into {limit} tokens; raise "
+            "max_tokens, as far as the models' contexts go"
+        )
+    return kept + fitting
+
+
+def _row(item: Row, params: DocumentsParams, where: str) -> Row:
+    """A document as the rest of the package reads it."""
+    domain = str(item.get("domain", DOMAIN))
+    messages = _messages(item, params.exchanges)
+    for number, message in enumerate(messages, 1):
+        if message["role"] not in ROLES:
+            raise BadData(
+                f'{where}: message {number} is from "{message["role"]}"; expected '
+                f"{', '.join(ROLES)}, human or gpt"
+            )
+    if messages:
+        said: Row = {"messages": messages[:-1], "response": messages[-1]["content"]}
+        if params.form == "text":
+            said = {"text": "\n".join(message["content"] for message in messages)}
+    elif isinstance(item.get(params.field), str):
+        said = {"text": item[params.field]}
+    else:
+        raise BadData(
+            f'{where}: no text "{params.field}", and no messages or conversations with an answer; '
+            f"found {', '.join(sorted(item)) or 'nothing'}"
+        )
+    id = item.get("id")
+    return {"id": str(digest(said) if id is None else id), **said, "domain": domain}
+
+
+def _messages(item: Row, exchanges: int | None = None) -> list[dict[str, str]]:
+    """The messages of a conversation up to its last answer, or that many; [] where it is none.
+
+    >>> said = [("gpt", "Hi"), ("human", "1"), ("gpt", "2"), ("human", "3")]
+    >>> _messages({"conversations": [{"from": who, "value": text} for who, text in said]})
+    [{'role': 'user', 'content': '1'}, {'role': 'assistant', 'content': '2'}]
+    """
+    given, names = item.get("messages"), ("role", "content")
+    if not isinstance(given, list):
+        given, names = item.get("conversations"), ("from", "value")
+    if not isinstance(given, list) or not all(isinstance(one, dict) for one in given):
+        return []
+    pairs = [(one.get(names[0]), one.get(names[1])) for one in given]
+    if isinstance(item.get("response"), str):
+        pairs.append(("assistant", item["response"]))
+    said = [{"role": str(_ROLES.get(who, who)), "content": text} for who, text in pairs]
+    while said and said[0]["role"] == "assistant":
+        said.pop(0)
+    answers = [place for place, one in enumerate(said, 1) if one["role"] == "assistant"]
+    said = said[: answers[:exchanges][-1]] if answers else []
+    return said if all(isinstance(one["content"], str) for one in said) else []
+
+
+def _nano(split: str) -> list[Row]:
+    from harness.nano import world
+
+    if split not in world.SPLITS:
+        raise unknown("nano split", split, world.SPLITS)
+    return [
+        {
+            "id": item.id,
+            "messages": [{"role": "user", "content": item.turns[0]}],
+            "response": world.reference_answer(item),
+            "domain": item.skill,
+        }
+        for item in world.items(split)
+    ]

@@ -1,0 +1,270 @@
+"""The operations of explicit fusion: teachers of a corpus, then a training that learns from them.
+
+corpus + model ──> make_teacher ──> shards in the model's own tokens
+a source's shards + corpus + both tokenizers ──> map_teacher ──> shards in the target's tokens
+corpus + target + its shards + the sources', mapped ──> train_fusion ──> checkpoint
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from functools import partial
+from typing import Any, Literal
+
+from pydantic import Field
+
+from harness.core.errors import BadData
+from harness.core.records import Record
+from harness.engine import costs
+from harness.engine.operations import Artifact, Context, operation
+from harness.models.references import model_identity, pointer_of
+from harness.training.settings import Dtype, FusionSettings, MappingSettings, RunSettings
+
+VLLM_LOGPROBS = 20  # most that its server gives unless it is told otherwise
+
+
+class Reading(Record):
+    """How documents become token ids; the same for a teacher and for the training on it.
+
+    Attributes:
+        bos, eos: put the tokenizer's tokens around a text. Rows with messages go through the chat
+            template instead, and only their response is scored.
+    """
+
+    bos: bool = True
+    eos: bool = True
+
+    def encode(self, tokenizer: Any, row: dict[str, Any]) -> Any:
+        from harness.distillation.documents import encode_chat, encode_text
+
+        if "messages" in row:
+            return encode_chat(tokenizer, row)
+        return encode_text(tokenizer, row, bos=self.bos, eos=self.eos)
+
+
+class MakeTeacherParams(Reading):
+    """One teacher.
+
+    Attributes:
+        k: words a token.
+        engine: None takes the model reference's own ("vllm:..."), else transformers.
+        token_ce: keep the cross-entropy of each token, for choosing teachers by token.
+        dtype: None is the model's own choice for the device.
+    """
+
+    k: int = Field(default=10, ge=1)
+    engine: Literal["hf", "vllm"] | None = Field(
+        default=None, exclude_if=lambda value: value is None
+    )
+    token_ce: bool = False
+    shard_documents: int = Field(default=512, ge=1)
+    batch_tokens: int = Field(default=8192, ge=1)
+    dtype: Dtype | None = None
+
+
+@operation(
+    "make_teacher",
+    version=1,
+    params=MakeTeacherParams,
+    libraries=("torch", "transformers"),
+    estimate=costs.rows_of("corpus"),
+)
+def make_teacher(
+    context: Context, params: MakeTeacherParams, *, corpus: Artifact, model: Artifact
+) -> None:
+    """The k likeliest next words of every token of a corpus, as shards in the model's own ids.
+
+    Rows are {"id", "text"} that fit the context (`documents.fit_documents`), or {"id", "messages",
+    "response"}. A stage that was killed keeps its finished shards.
+
+    Raises:
+        BadData: documents that are too long, logits that are not finite.
+        EnvironmentProblem: vLLM is asked for and not to be had.
+    """
+    from harness.distillation import documents, produce, shards
+
+    tokenizer, read = _reader(context, params, model)
+    rows = corpus.rows()
+    manifest = shards.Manifest(
+        k=params.k,
+        vocabulary=read.vocabulary,
+        tokenizer=documents.tokenizer_digest(tokenizer),
+        corpus=documents.corpus_digest(rows),
+        model=model_identity(model.path),
+        shard_documents=params.shard_documents,
+        token_ce=params.token_ce,
+        settings={**read.settings, "bos": params.bos, "eos": params.eos},
+    )
+    folder = context.scratch / "teacher"
+    encode = partial(params.encode, tokenizer)
+    produce.make_teacher(
+        folder, manifest, rows, encode, read, progress=partial(context.progress, unit="documents")
+    )
+    shutil.copytree(folder, context.directory, copy_function=os.link, dirs_exist_ok=True)
+
+
+def _reader(context: Context, params: MakeTeacherParams, model: Artifact) -> tuple[Any, Any]:
+    """A model's tokenizer, and what reads documents by its engine."""
+    from harness.distillation.documents import vocabulary_size
+
+    pointer = pointer_of(model.path)
+    if (params.engine or (pointer.engine if pointer else "hf")) == "vllm":
+        from harness.backends.vllm import VLLMBackend
+        from harness.distillation.prompt_logprobs import ServedTopK
+
+        enough = {"max_logprobs": params.k} if params.k > VLLM_LOGPROBS else None
+        backend = VLLMBackend(model.path, context.services, dtype=params.dtype, engine_args=enough)
+        size = vocabulary_size(backend.tokenizer)
+        return backend.tokenizer, ServedTopK(backend, params.k, size)
+    from harness.distillation.produce import TopK
+    from harness.models.checkpoints import load_causal_lm
+
+    network, tokenizer = load_causal_lm(model.path, context.device, params.dtype)
+    size = vocabulary_size(tokenizer)
+    return tokenizer, TopK(network, params.k, size, batch_tokens=params.batch_tokens)
+
+
+class MapTeacherParams(MappingSettings, Reading):
+    """One source's teacher, carried over to the target."""
+
+
+@operation(
+    "map_teacher",
+    version=1,
+    params=MapTeacherParams,
+    libraries=("transformers", "rapidfuzz"),
+    estimate=costs.rows_of("corpus"),
+)
+def map_teacher(
+    context: Context,
+    params: MapTeacherParams,
+    *,
+    corpus: Artifact,
+    teacher: Artifact,
+    target: Artifact,
+    source: Artifact,
+) -> None:
+    """A source's shards in the target's tokens and positions, see `distributions.mapping`.
+
+    A stage that was killed keeps its finished shards. Writes alignment.json, too: how well the two
+    tokenizers agree on these documents.
+
+    Args:
+        teacher: what `make_teacher` made of the same corpus and `source`.
+        target, source: models, of which only the tokenizers are loaded.
+
+    Raises:
+        BadData: shards of another tokenizer, corpus or tokenisation.
+    """
+    from harness.distillation import documents, mapping, shards
+    from harness.models.checkpoints import load_tokenizer
+
+    rows = corpus.rows()
+    base, other = (
+        mapping.Side(tokenizer, partial(params.encode, tokenizer))
+        for tokenizer in (load_tokenizer(target.path), load_tokenizer(source.path))
+    )
+    opened = shards.Teacher(
+        teacher.path,
+        tokenizer=documents.tokenizer_digest(other.tokenizer),
+        corpus=documents.corpus_digest(rows),
+    )
+    folder = context.scratch / "teacher"
+    settings = MappingSettings(
+        **{name: getattr(params, name) for name in MappingSettings.model_fields}
+    )
+    progress = partial(context.progress, unit="documents")
+    report = mapping.map_teacher(folder, rows, opened, base, other, settings, progress=progress)
+    shutil.copytree(folder, context.directory, copy_function=os.link, dirs_exist_ok=True)
+    names = {"base": target.params.get("ref"), "source": source.params.get("ref")}
+    report = report.model_copy(update={key: name for key, name in names.items() if name})
+    (context.directory / "alignment.json").write_text(report.model_dump_json(indent=1))
+
+
+class TrainFusionParams(RunSettings, Reading):
+    """One training with teachers.
+
+    Attributes:
+        loss: how teachers are fused and weighed.
+        block_size: tokens a block; longer documents are cut.
+        packing: see `harness.distillation.fusion_data`; "none" trains on one document a row.
+        level: whether teachers are chosen for a whole block, a document or each token.
+    """
+
+    loss: FusionSettings = FusionSettings()
+    block_size: int = Field(default=2048, ge=2)
+    packing: Literal["documents", "wrapped", "none"] = "documents"
+    level: Literal["block", "document", "token"] = "block"
+    adam_beta2: float = Field(default=0.999, gt=0, lt=1)
+
+
+def _estimate(params: Record, corpus: Any, model: Any, teachers: Any = ()) -> Any:
+    return costs.training(params, corpus, model)
+
+
+@operation(
+    "train_fusion",
+    version=1,
+    params=TrainFusionParams,
+    libraries=("torch", "transformers"),
+    estimate=_estimate,
+)
+def train_fusion(
+    context: Context,
+    params: TrainFusionParams,
+    *,
+    corpus: Artifact,
+    model: Artifact,
+    teachers: tuple[Artifact, ...] = (),
+) -> None:
+    """Train a model on a corpus and on what teachers say about it.
+
+    Args:
+        teachers: shards in the model's vocabulary, its own first; none for the plain
+            language-model loss (continual training).
+
+    Writes a checkpoint with its tokenizer, and training_log.json: per update the loss, both of its
+    parts per token, and lambda.
+
+    Raises:
+        BadData: no rows, or teachers of another tokenizer, corpus or tokenisation.
+    """
+    from transformers import TrainingArguments
+
+    from harness.distillation.documents import corpus_digest, tokenizer_digest
+    from harness.distillation.fusion_data import FusionExample, fusion_example, plan_blocks
+    from harness.distillation.fusion_trainer import Blocks, FusionTrainer
+    from harness.distillation.shards import Teacher
+    from harness.models.collate import pad_id_of
+    from harness.training import runs
+
+    with runs.quiet():
+        student, tokenizer = runs.open_model(model.path)
+        rows = corpus.rows()
+        if not rows:
+            raise BadData("there are no documents to train on")
+        mine, text = tokenizer_digest(tokenizer), corpus_digest(rows)
+        opened = [Teacher(teacher.path, tokenizer=mine, corpus=text) for teacher in teachers]
+        documents = [params.encode(tokenizer, row) for row in rows]
+
+        def load(number: int) -> FusionExample:
+            return fusion_example(documents[number], opened, params.level)
+
+        # Every row of every teacher is read once now, so that nothing breaks in mid-training.
+        lengths = [len(load(number)) for number in range(len(documents))]
+        context.count(tokens_in=sum(lengths))
+        plan = plan_blocks(lengths, params.block_size, params.packing)
+        arguments = runs.training_arguments(
+            TrainingArguments,
+            params,
+            context,
+            adam_beta2=params.adam_beta2,
+            remove_unused_columns=False,
+        )
+        blocks = Blocks(load, plan, params.packing, params.level)
+        trainer = FusionTrainer(
+            student, arguments, blocks, settings=params.loss, pad_id=pad_id_of(tokenizer)
+        )
+        runs.run(trainer, context)
+        runs.save(trainer, tokenizer, params, context)

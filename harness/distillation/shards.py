@@ -1,0 +1,354 @@
+"""Sparse teachers on disk: what a model thinks comes next, k words a token, in shards.
+
+A teacher is a folder:
+
+    teacher.json                 what was asked: k, digests of tokenizer, corpus and model
+    shard-00000.safetensors ...  some documents each, memory-mapped; appears by one rename
+    complete.json                the number of shards and counts, written last
+
+A document of L tokens has L - 1 rows: the prediction behind its last token can be compared with
+nothing. A row is k natural log-probabilities (float16), the largest first, and k ids (uint16, or
+uint32 for more than 65,536 words). An entry that is not there is -inf.
+
+Budget: with k = 10 and uint16 a row takes 40 bytes, and nothing is left in it. So log-probabilities
+are stored normalised over the whole vocabulary: the mass outside the k words is 1 - sum exp(row)
+(`tail_mass`; float16 keeps it to about 1e-4), and no normaliser needs room. What a document needs
+besides (id, length, cross-entropy, a check of its token ids) is less than the 40 bytes its last
+token saves, as long as ids have at most 20 characters. Token ids are not stored: they follow from
+corpus and tokenizer, whose digests the manifest has, and the check finds another tokenisation.
+Cross-entropies of single tokens (`token_ce`) take two more bytes and are stored when asked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from harness.core.errors import BadData
+from harness.core.hashing import digest
+from harness.core.records import Record, parse
+
+Array = npt.NDArray[Any]
+
+ROWS = ("ids", "logps", "token_ce")  # tensors with one entry a row; the others are the index
+AGAIN = "delete it and run again: only its documents are read again"
+
+
+class Manifest(Record):
+    """What a teacher was asked for; shards of another manifest are refused.
+
+    Attributes:
+        k: entries a row.
+        vocabulary: ids are below it.
+        tokenizer: digest of the tokenizer whose ids the rows hold (`documents.tokenizer_digest`).
+        corpus: digest of the documents (`documents.corpus_digest`).
+        model: digest of the model, see `harness.models.references.model_identity`.
+        shard_documents: documents a shard.
+        token_ce: whether the cross-entropy of each token is kept.
+        settings: anything else that the rows depend on.
+    """
+
+    format: Literal[1] = 1
+    k: int = Field(ge=1)
+    vocabulary: int = Field(ge=1)
+    tokenizer: str
+    corpus: str
+    model: str
+    shard_documents: int = Field(default=512, ge=1)
+    token_ce: bool = False
+    settings: dict[str, bool | int | float | str | None] = {}
+
+
+@dataclass(frozen=True)
+class TeacherDocument:
+    """What a teacher says about one document of L tokens.
+
+    Attributes:
+        logps, ids: (L - 1, k) to write; read, (L, k) with an empty last row (-inf).
+        ce: mean cross-entropy over the document's scored tokens; NaN where there are none.
+        scored: how many those are.
+        check: see `token_check`.
+        token_ce: (L - 1,) cross-entropy of each next token, NaN where there is none.
+    """
+
+    id: str
+    logps: Array
+    ids: Array
+    ce: float
+    scored: int
+    check: int
+    token_ce: Array | None = None
+
+
+def token_check(token_ids: Sequence[int]) -> int:
+    """A check sum of a document's token ids.
+
+    >>> token_check([1, 2, 3]) == token_check((1, 2, 3)) != token_check([1, 2, 4])
+    True
+    """
+    return zlib.crc32(np.asarray(token_ids, dtype="<u4").tobytes())
+
+
+def tail_mass(logps: Array) -> Array:
+    """Probability of all words that a row (..., k) does not name: 1 - sum exp(logp), at least 0.
+
+    >>> float(tail_mass(np.log([[0.5, 0.25]]))[0])
+    0.25
+    """
+    return np.clip(1 - np.exp(logps.astype(np.float32)).sum(axis=-1), 0, None)
+
+
+class ShardWriter:
+    """Writes a teacher, shard by shard; a writer that was killed goes on where it was.
+
+    Raises:
+        BadData: the folder holds a teacher of another manifest.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / "teacher.json"
+        if not path.exists():
+            _write(path, json.dumps(manifest.model_dump(), indent=1, sort_keys=True).encode())
+        known = read_manifest(folder).model_dump()
+        for name, value in manifest.model_dump().items():
+            if known[name] != value:
+                raise BadData(
+                    f"{path}: a teacher with {name} {known[name]} was begun here; expected "
+                    f"{value}; choose another folder or delete this one"
+                )
+
+    def has(self, number: int) -> bool:
+        """Whether a shard is there already; what is there is whole."""
+        return _shard_path(self.folder, number).exists()
+
+    def write(self, number: int, documents: Sequence[TeacherDocument]) -> None:
+        """Write one shard.
+
+        Raises:
+            BadData: rows of another shape, ids outside the vocabulary, or values that are not
+                log-probabilities, with the document's id.
+        """
+        from safetensors.numpy import save
+
+        for document in documents:
+            self._check(document)
+        k = self.manifest.k
+        id_type = np.uint16 if self.manifest.vocabulary <= 1 << 16 else np.uint32
+        with np.errstate(over="ignore"):  # beyond float16 is impossible: -inf
+            logps = [np.minimum(d.logps, 0).astype(np.float16) for d in documents]
+        tensors: dict[str, Array] = {
+            "logps": np.concatenate([np.zeros((0, k), np.float16), *logps]),
+            "ids": np.concatenate([np.zeros((0, k), id_type), *(d.ids for d in documents)]),
+            "lengths": np.asarray([len(d.ids) for d in documents], np.uint32),
+            "ce": np.asarray([d.ce for d in documents], np.float32),
+            "scored": np.asarray([d.scored for d in documents], np.uint32),
+            "checks": np.asarray([d.check for d in documents], np.uint32),
+            "names": np.frombuffer("\n".join(d.id for d in documents).encode(), np.uint8),
+        }
+        tensors["ids"] = tensors["ids"].astype(id_type)
+        if self.manifest.token_ce:
+            single = [d.token_ce for d in documents if d.token_ce is not None]
+            tensors["token_ce"] = np.concatenate([*single, np.zeros(0)]).astype(np.float16)
+        sums = {part: _checksum(part, tensors) for part in ("index", "rows")}
+        known = {"manifest": digest(self.manifest.model_dump()), **sums}
+        # One entry: safetensors writes several in any order, and equal shards should be equal.
+        content = save(tensors, {"teacher": json.dumps(known, sort_keys=True)})
+        _write(_shard_path(self.folder, number), content)
+
+    def finish(self, shards: int, counts: Mapping[str, int] | None = None) -> None:
+        """Declare the teacher complete.
+
+        Args:
+            counts: what is worth knowing about the documents: empty, cut, split...
+        """
+        done = {"shards": shards, "counts": dict(counts or {})}
+        _write(self.folder / "complete.json", json.dumps(done, sort_keys=True).encode())
+
+    def _check(self, document: TeacherDocument) -> None:
+        where, rows = f'document "{document.id}"', len(document.ids)
+        found = (document.logps.shape, document.ids.shape)
+        if found != ((rows, self.manifest.k),) * 2:
+            raise BadData(
+                f"{where}: log-probabilities and ids have shapes {found[0]} and {found[1]}; "
+                f"expected (length - 1, {self.manifest.k}) both"
+            )
+        if self.manifest.token_ce and (document.token_ce is None or len(document.token_ce) != rows):
+            raise BadData(f"{where} has no cross-entropy for each row; the manifest has token_ce")
+        if "\n" in document.id:
+            raise BadData(f"document id {document.id!r} has a line break; expected one line")
+        if rows and int(document.ids.max()) >= self.manifest.vocabulary:
+            raise BadData(
+                f"{where}: id {int(document.ids.max())} is outside the vocabulary of "
+                f"{self.manifest.vocabulary}"
+            )
+        wrong = ~(document.logps <= 1e-3).all(axis=1)
+        if wrong.any():
+            row = int(wrong.argmax())
+            raise BadData(
+                f"{where}, token {row}: {document.logps[row].tolist()} are no log-probabilities; "
+                "expected numbers of at most 0"
+            )
+
+
+class Teacher(Mapping[str, TeacherDocument]):
+    """Documents of a teacher by id, read from memory-mapped shards.
+
+    Args:
+        tokenizer, corpus: the digests expected; None expects nothing.
+        verify: check a shard's rows before its first document is read.
+
+    Raises:
+        BadData: no complete teacher, one of another tokenizer or corpus, or a shard that is
+            missing, truncated, corrupt or of another teacher; each by name.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        tokenizer: str | None = None,
+        corpus: str | None = None,
+        verify: bool = True,
+    ) -> None:
+        self.folder = folder
+        self.manifest = read_manifest(folder)
+        for name, expected in (("tokenizer", tokenizer), ("corpus", corpus)):
+            found = getattr(self.manifest, name)
+            if expected is not None and found != expected:
+                raise BadData(
+                    f"{folder}: the teacher was made with {name} {found}; expected {expected}; "
+                    f"make the teacher again with the {name} of this run"
+                )
+        done = _read_json(folder / "complete.json", "the teacher is not complete: run it again")
+        self.counts: dict[str, int] = done["counts"]
+        mine = digest(self.manifest.model_dump())
+        paths = [_shard_path(folder, number) for number in range(done["shards"])]
+        shards = [_Shard(path, mine, verify) for path in paths]
+        self._places = {
+            name: (shard, place) for shard in shards for place, name in enumerate(shard.names)
+        }
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __getitem__(self, id: str) -> TeacherDocument:
+        shard, place = self._places[id]
+        return shard.document(place)
+
+    def document(self, id: str, token_ids: Sequence[int]) -> TeacherDocument:
+        """What the teacher says about a document with these tokens.
+
+        Raises:
+            BadData: it knows no such document, or read other tokens.
+        """
+        if id not in self._places:
+            raise BadData(f'{self.folder}: the teacher has no document "{id}"')
+        found = self[id]
+        if len(found.ids) != len(token_ids) or found.check != token_check(token_ids):
+            raise BadData(
+                f'{self.folder}: the teacher read {len(found.ids)} tokens of document "{id}"; '
+                f"expected these {len(token_ids)}; tokenise both with the same settings"
+            )
+        return found
+
+
+class _Shard:
+    """One file: its index in memory, its rows mapped."""
+
+    def __init__(self, path: Path, manifest: str, verify: bool) -> None:
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            self._file = safe_open(path, framework="np")
+            self._sums = json.loads(self._file.metadata()["teacher"])
+            names = list(self._file.keys())
+            self.index = {n: self._file.get_tensor(n) for n in names if n not in ROWS}
+            self._rows = {n: self._file.get_slice(n) for n in names if n in ROWS}
+        except OSError:
+            raise BadData(f"{path}: the shard is missing; run the teacher again") from None
+        except (SafetensorError, KeyError, TypeError, ValueError):
+            raise BadData(f"{path}: the shard is truncated or no shard; {AGAIN}") from None
+        self.path = path
+        self._unverified = verify
+        self._verify("index", self.index)
+        if self._sums.get("manifest") != manifest:
+            raise BadData(f"{path}: the shard belongs to another teacher; {AGAIN}")
+        self.starts = np.concatenate([[0], np.cumsum(self.index["lengths"], dtype=np.int64)])
+        text = self.index["names"].tobytes().decode()
+        self.names = text.split("\n") if len(self.index["lengths"]) else []
+
+    def document(self, place: int) -> TeacherDocument:
+        if self._unverified:
+            self._verify("rows", {name: self._file.get_tensor(name) for name in self._rows})
+            self._unverified = False
+        first, last = self.starts[place : place + 2]
+        rows = {name: part[first:last] for name, part in self._rows.items()}
+        size = (last - first + 1, rows["ids"].shape[1])
+        logps, ids = np.full(size, -np.inf, np.float16), np.zeros(size, rows["ids"].dtype)
+        logps[:-1], ids[:-1] = rows["logps"], rows["ids"]
+        ce, scored, check = (self.index[name][place].item() for name in ("ce", "scored", "checks"))
+        single = rows.get("token_ce")
+        return TeacherDocument(self.names[place], logps, ids, ce, scored, check, single)
+
+    def _verify(self, part: str, tensors: Mapping[str, Array]) -> None:
+        if _checksum(part, tensors) != self._sums.get(part):
+            raise BadData(f"{self.path}: the checksum of the shard's {part} is wrong; {AGAIN}")
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a teacher.
+
+    Raises:
+        BadData, BadRecord: there is none, or one that cannot be read.
+    """
+    path = folder / "teacher.json"
+    return parse(Manifest, _read_json(path, "expected a folder with a teacher"), str(path))
+
+
+def _read_json(path: Path, hint: str) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise BadData(f"{path}: not there; {hint}") from None
+    except ValueError:
+        raise BadData(f"{path}: not JSON; delete the folder and run again") from None
+
+
+def _shard_path(folder: Path, number: int) -> Path:
+    return folder / f"shard-{number:05}.safetensors"
+
+
+def _write(path: Path, content: bytes) -> None:
+    """A file that is there whole or not at all."""
+    temporary = path.with_name(f".{path.name}.part")
+    with temporary.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(path)
+
+
+def _checksum(part: str, tensors: Mapping[str, Array]) -> str:
+    """Digest of a shard's rows, or of all its other tensors."""
+    state = hashlib.blake2b(digest_size=16)
+    for name in sorted(name for name in tensors if (name in ROWS) == (part == "rows")):
+        value = np.ascontiguousarray(tensors[name])
+        state.update(f"{name} {value.dtype.name} {value.shape}\0".encode())
+        state.update(value.reshape(-1).view(np.uint8).data)
+    return state.hexdigest()

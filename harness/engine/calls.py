@@ -1,0 +1,175 @@
+"""How hosted models are called, what that has cost, and what the stages of one run share.
+
+    with Services(CallSettings(responses=store.root / "responses.sqlite")) as services:
+        InlineExecutor(services=services).execute(plan, targets, store)
+
+None of it shapes an answer, so none of it is part of any id: the same plan may be run live, from
+stored responses alone (`offline`), through a batch interface, or with another concurrency.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from pydantic import Field
+
+from harness.core.errors import UserError
+from harness.core.records import Record
+
+T = TypeVar("T")
+
+
+class CallSettings(Record):
+    """Settings of calls to hosted models and of the servers that a run starts.
+
+    Attributes:
+        responses: file of stored responses; None stores nothing.
+        offline: answer from stored responses only; a miss is an error.
+        concurrency: most requests in flight at one endpoint.
+        timeout_s: of one attempt.
+        retries: of the transport: rate limits, server errors, time-outs, broken bodies.
+        requests_per_minute, tokens_per_minute: None takes them from the server's headers.
+        max_cost_usd: stop before the account would pass it.
+        prices: a price file of the user's, read over the built-in one.
+        batch: send requests through the provider's batch interface (cheaper, within a day).
+        vllm_python: interpreter that has vLLM; None takes $CRUCIBLE_VLLM_PYTHON, else this one.
+        replicas: vLLM servers started side by side, one per GPU.
+        allow_code_execution: let stages run, confined, code that a model wrote; a recipe cannot.
+    """
+
+    responses: Path | None = None
+    offline: bool = False
+    concurrency: int = Field(default=64, ge=1)
+    timeout_s: float = Field(default=120.0, gt=0)
+    retries: int = Field(default=6, ge=0)
+    requests_per_minute: int | None = Field(default=None, ge=1)
+    tokens_per_minute: int | None = Field(default=None, ge=1)
+    max_cost_usd: float | None = Field(default=None, ge=0)
+    prices: Path | None = None
+    batch: bool = False
+    vllm_python: str | None = None
+    replicas: int = Field(default=1, ge=1)
+    allow_code_execution: bool = False
+
+
+@dataclass
+class Spent:
+    """What one model was asked in this run. `cost_usd` is None where a price is unknown."""
+
+    requests: int = 0
+    cached: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    cost_usd: float | None = 0.0
+
+
+class Account:
+    """Requests, tokens and money of a run, by model; safe in threads.
+
+    `reserve` before a request and `settle` after it: what is in flight counts with the most it can
+    cost, so that the limit holds whatever arrives.
+    """
+
+    def __init__(self, max_cost_usd: float | None = None) -> None:
+        self.max_cost_usd = max_cost_usd
+        self.models: dict[str, Spent] = {}
+        self._reserved = 0.0
+        self._lock = threading.Lock()
+
+    @property
+    def cost_usd(self) -> float:
+        """Money spent where prices are known."""
+        return sum(spent.cost_usd or 0.0 for spent in self.models.values())
+
+    def reserve(self, model: str, most_usd: float | None) -> float:
+        """Set aside the most that one request can cost; returns it for `settle`.
+
+        Raises:
+            UserError: the limit would be passed, or there is a limit and no price.
+        """
+        if self.max_cost_usd is None:
+            return 0.0
+        if most_usd is None:
+            raise UserError(
+                f"{model} is unpriced, so --max-cost cannot hold; add its price to a file for "
+                "--prices, or leave --max-cost away"
+            )
+        with self._lock:
+            if self.cost_usd + self._reserved + most_usd > self.max_cost_usd:
+                raise UserError(
+                    f"stopped before passing --max-cost {self.max_cost_usd:g}: "
+                    f"{self.cost_usd:.4f} USD spent, {self._reserved + most_usd:.4f} USD more "
+                    "under way; what was answered is stored: raise --max-cost and run again"
+                )
+            self._reserved += most_usd
+        return most_usd
+
+    def settle(
+        self,
+        model: str,
+        reserved: float = 0.0,
+        *,
+        requests: int = 0,
+        cached: int = 0,
+        tokens_in: int = 0,
+        tokens_out: int = 0,
+        cost_usd: float | None = 0.0,
+    ) -> None:
+        """Give back a reservation and book what was really spent (None: unpriced)."""
+        with self._lock:
+            self._reserved = max(0.0, self._reserved - reserved)
+            spent = self.models.setdefault(model, Spent())
+            spent.requests += requests
+            spent.cached += cached
+            spent.tokens_in += tokens_in
+            spent.tokens_out += tokens_out
+            if requests or cost_usd:
+                known = spent.cost_usd is not None and cost_usd is not None
+                spent.cost_usd = (
+                    cast(float, spent.cost_usd) + cast(float, cost_usd) if known else None
+                )
+
+
+class Services:
+    """Clients, servers and the account that all stages of one run share.
+
+    `get` opens something once; `close` (or leaving the `with` block) closes everything in reverse.
+    """
+
+    def __init__(self, settings: CallSettings | None = None) -> None:
+        self.settings = settings or CallSettings()
+        self.account = Account(self.settings.max_cost_usd)
+        self._open: dict[str, Any] = {}
+        self._lock = threading.RLock()
+
+    def get(self, key: str, open: Callable[[], T]) -> T:
+        """What stands under `key`, opened by `open` at the first call."""
+        with self._lock:
+            if key not in self._open:
+                self._open[key] = open()
+            return cast(T, self._open[key])
+
+    def close(self) -> None:
+        """Close whatever was opened, the newest first; the first error is raised at the end."""
+        problem: BaseException | None = None
+        with self._lock:
+            while self._open:
+                _, thing = self._open.popitem()
+                try:
+                    close = getattr(thing, "close", None)
+                    if close is not None:
+                        close()
+                except Exception as error:
+                    problem = problem or error
+        if problem is not None:
+            raise problem
+
+    def __enter__(self) -> Services:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,155 @@
+"""A plan: the graph of stages that leads to the cells, made before anything runs.
+
+    plan = Plan()
+    prompts = plan.stage("import_prompts", ref="nano:train", limit=900)
+    samples = plan.stage("sample", prompts=prompts, model=model, n=5, temperature=0.8)
+
+Keyword arguments that are handles (or lists of handles) are inputs, all others are parameters. A
+stage's id is the digest of operation, version, resolved parameters, input ids and the library
+versions the operation lists: two methods that ask for the same stage share it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from harness.core.errors import BadRecord, unknown
+from harness.core.hashing import digest
+from harness.core.records import Record, parse
+from harness.engine.operations import Estimate, Operation
+from harness.engine.registry import load_operation
+
+
+@dataclass(frozen=True)
+class Handle:
+    """A stage's future artifact, to be passed on as an input of other stages."""
+
+    id: str
+
+
+class StageMaker(Protocol):
+    """What a method's or suite's `plan` receives under the name `stage`."""
+
+    def __call__(self, name: str, /, **arguments: Any) -> Handle: ...
+
+
+@dataclass(frozen=True)
+class Stage:
+    """An operation with resolved parameters and inputs."""
+
+    id: str
+    operation: Operation[Any]
+    params: Record
+    inputs: dict[str, Handle | tuple[Handle, ...]]
+    label: str
+    hint: Estimate | None = None
+
+    def input_ids(self) -> list[str]:
+        return [handle.id for value in self.inputs.values() for handle in _flat(value)]
+
+
+def _flat(value: Handle | tuple[Handle, ...]) -> tuple[Handle, ...]:
+    return value if isinstance(value, tuple) else (value,)
+
+
+@dataclass
+class Plan:
+    """Stages in an order in which each comes after its inputs."""
+
+    stages: dict[str, Stage] = field(default_factory=dict)
+
+    def stage(
+        self, name: str, /, *, label: str = "", hint: Estimate | None = None, **arguments: Any
+    ) -> Handle:
+        """Add a stage (or find the identical one) and return its handle.
+
+        Args:
+            label: what progress bars call it; not part of the id.
+            hint: what the caller knows of its size, for estimates; not part of the id.
+
+        Raises:
+            UnknownName: if there is no such operation.
+            BadRecord: for a parameter that the operation's record refuses.
+        """
+        operation = load_operation(name)
+        inputs: dict[str, Handle | tuple[Handle, ...]] = {}
+        values: dict[str, object] = {}
+        for key, value in arguments.items():
+            if isinstance(value, Handle):
+                inputs[key] = value
+            elif _is_handles(value):
+                inputs[key] = tuple(value)
+            else:
+                values[key] = value.model_dump() if isinstance(value, Record) else value
+        params = parse(operation.params, values, f'stage "{name}"')
+        if operation.rows is not None and operation.rows not in inputs:
+            raise BadRecord(f'stage "{name}": input "{operation.rows}" is missing')
+        for handle in (h for value in inputs.values() for h in _flat(value)):
+            if handle.id not in self.stages:
+                raise BadRecord(f'stage "{name}": an input belongs to another plan')
+        id = stage_id(operation, params, inputs)
+        if id not in self.stages:
+            self.stages[id] = Stage(id, operation, params, inputs, label or name, hint)
+        return Handle(id)
+
+    def needed(self, targets: Iterable[Handle], finished: Iterable[str]) -> list[Stage]:
+        """Stages to run for `targets`, in order, given the ids that exist already.
+
+        An input of a finished stage is not needed, so it may have been deleted.
+        """
+        done = set(finished)
+        wanted = {handle.id for handle in targets} - done
+        for stage in reversed(list(self.stages.values())):
+            if stage.id in wanted:
+                wanted.update(id for id in stage.input_ids() if id not in done)
+        return [stage for id, stage in self.stages.items() if id in wanted]
+
+    def estimates(self) -> dict[str, Estimate]:
+        """Expected cost of every stage whose operation declares one, by stage id."""
+        found: dict[str, Estimate] = {}
+        for stage in self.stages.values():
+            if stage.hint is not None or stage.operation.estimate is None:
+                found[stage.id] = stage.hint or Estimate()
+                continue
+            inputs = {
+                key: tuple(found[handle.id] for handle in value)
+                if isinstance(value, tuple)
+                else found[value.id]
+                for key, value in stage.inputs.items()
+            }
+            found[stage.id] = stage.operation.estimate(stage.params, **inputs)
+        return found
+
+
+def stage_id(
+    operation: Operation[Any], params: Record, inputs: dict[str, Handle | tuple[Handle, ...]]
+) -> str:
+    """32 hexadecimal digits that stand for everything a stage's result depends on."""
+    return digest(
+        {
+            "operation": operation.name,
+            "version": operation.version,
+            "params": params.model_dump(mode="json"),
+            "inputs": {key: [h.id for h in _flat(value)] for key, value in inputs.items()},
+            "libraries": operation.library_versions(),
+        }
+    )
+
+
+def _is_handles(value: object) -> bool:
+    return (
+        isinstance(value, Sequence)
+        and not isinstance(value, str)
+        and len(value) > 0
+        and all(isinstance(item, Handle) for item in value)
+    )
+
+
+def find_stage(plan: Plan, prefix: str) -> Stage:
+    """The stage whose id begins with `prefix`."""
+    for id, stage in plan.stages.items():
+        if id.startswith(prefix):
+            return stage
+    raise unknown("stage", prefix, plan.stages, "crucible plan")

@@ -1,0 +1,224 @@
+"""Recipes: a run as data.
+
+    method = "wrpo"                   # base: holds for every profile
+    [train]
+    beta = 0.01
+    [profile.nano.train]              # one inheritance step: the profile over the base
+    beta = 0.1
+
+`load_recipe` resolves base, profile and `--set a.b=c` into the method's frozen recipe record.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from harness.core.errors import BadRecord, UserError, unknown
+from harness.core.hashing import digest
+from harness.core.records import Record, parse
+
+
+class ModelSpec(Record):
+    """A model: `nano:<name>`, a folder, or a hub id with an optional revision.
+
+    `name` is what boards and rows call it (default: the last part of `ref`). `parameters_b`
+    (billions) feeds the estimates of a plan; None is unknown.
+    """
+
+    ref: str
+    name: str | None = None
+    revision: str | None = None
+    dtype: str = "auto"
+    parameters_b: float | None = None
+    trust_remote_code: bool = False
+
+    def display_name(self) -> str:
+        """
+        >>> ModelSpec(ref="meta-llama/Meta-Llama-3-8B-Instruct").display_name()
+        'Meta-Llama-3-8B-Instruct'
+        """
+        return self.name or self.ref.rstrip("/").rsplit("/", 1)[-1].rsplit(":", 1)[-1]
+
+
+class SystemSpec(Record):
+    """One line of the board: a method, with settings that differ from the recipe's."""
+
+    name: str
+    method: str
+    set: dict[str, Any] = {}
+    note: str = ""
+
+
+class SuiteSpec(Record):
+    """A benchmark suite with the settings that differ from its defaults.
+
+    Attributes:
+        edition: "nano", or "official" for the published questions and judge; "" is nano.
+    """
+
+    name: str
+    edition: str = ""
+    settings: dict[str, Any] = {}
+
+
+class Recipe(Record):
+    """What every recipe holds; a method adds its own tables in a subclass."""
+
+    method: str
+    title: str = ""
+    paper: str = ""
+    profile: str = ""
+    seed: int = 42
+    systems: tuple[SystemSpec, ...]
+    suites: tuple[SuiteSpec, ...]
+    claims: tuple[dict[str, Any], ...] = ()
+
+    def id(self) -> str:
+        """Digest of everything resolved; on every board made from the recipe."""
+        return digest(self.model_dump(mode="json"))
+
+
+@dataclass(frozen=True)
+class Method:
+    """A registered method.
+
+    Args:
+        recipe: the record its recipes are validated by.
+        plan: (recipe, stage) -> handle of the model artifact it makes.
+        recipe_file: TOML with profiles; None for a method that runs inside another's recipe.
+        stand_ins: recipe -> the same recipe on nano models and a few rows, for rehearsals.
+        variants: recipe -> the systems that one line of the recipe stands for, for a method
+            such as `source` that is several systems.
+    """
+
+    name: str
+    recipe: type[Recipe]
+    plan: Callable[..., Any]
+    recipe_file: Path | None = None
+    stand_ins: Callable[[Any], Any] | None = None
+    variants: Callable[[Any], tuple[SystemSpec, ...]] | None = None
+
+
+T = TypeVar("T", bound=Recipe)
+
+
+def profiles(path: Path) -> list[str]:
+    """Names of the profiles in a recipe file."""
+    return list(_table(read_toml(path), "profile", path))
+
+
+def load_recipe(
+    model: type[T], path: Path, profile: str, overrides: Sequence[str] = (), seed: int | None = None
+) -> T:
+    """Resolve a recipe file.
+
+    Args:
+        overrides: "a.b=value" strings; value in TOML syntax, or plain text.
+
+    Raises:
+        UnknownName: for a profile the file does not have.
+        BadRecord: for an unknown key or a wrong type; names file, key and what was expected.
+    """
+    data = read_toml(path)
+    known = _table(data, "profile", path)
+    data.pop("profile", None)
+    if profile not in known:
+        raise unknown("profile", profile, known, f"see {path.name}")
+    data = merge(data, known[profile])
+    if "profile" in data:
+        raise BadRecord(f'{path}: key "profile.{profile}.profile" is set by the table\'s name')
+    data["profile"] = profile
+    parse(model, data, str(path))
+    for override in overrides:
+        key, value = parse_override(override)
+        data = set_key(data, key, value)
+        parse(model, data, f"--set {override}")
+    if seed is not None:
+        data["seed"] = seed
+    return parse(model, data, str(path))
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Raises:
+        BadRecord: naming the file and what is wrong with it.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadRecord(f"{path}: cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadRecord(f"{path}: not TOML: {error}") from None
+
+
+def _table(data: Mapping[str, Any], key: str, path: Path) -> dict[str, Any]:
+    table = data.get(key, {})
+    if not isinstance(table, dict) or not all(isinstance(v, dict) for v in table.values()):
+        raise BadRecord(f'{path}: key "{key}" must be a table of tables')
+    return table
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`over` on top of `base`: tables merge, everything else is replaced.
+
+    >>> merge({"a": {"x": 1, "y": 2}, "l": [1]}, {"a": {"y": 3}, "l": [2]})
+    {'a': {'x': 1, 'y': 3}, 'l': [2]}
+    """
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        both = isinstance(old, dict) and isinstance(value, dict)
+        merged[key] = merge(old, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def parse_override(text: str) -> tuple[str, Any]:
+    """Split "a.b=value".
+
+    >>> parse_override("train.learning_rate=5e-7")
+    ('train.learning_rate', 5e-07)
+    >>> parse_override("models.target.ref=nano:target")
+    ('models.target.ref', 'nano:target')
+    """
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise UserError(f'--set expects "key=value", found "{text}"; for example train.beta=0.1')
+    try:
+        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value
+
+
+def set_key(data: Mapping[str, Any], dotted: str, value: object) -> dict[str, Any]:
+    """A copy of `data` with the dotted key set; numbers index lists."""
+    head, _, rest = dotted.partition(".")
+    copied = dict(data)
+    if not rest:
+        copied[head] = value
+        return copied
+    inner = copied.get(head, {})
+    if isinstance(inner, list):
+        index, _, tail = rest.partition(".")
+        if not index.isdigit() or int(index) >= len(inner):
+            raise BadRecord(f'--set {dotted}: "{head}" is a list of {len(inner)}; found "{index}"')
+        items = list(inner)
+        items[int(index)] = set_key(items[int(index)], tail, value) if tail else value
+        copied[head] = items
+    elif isinstance(inner, dict):
+        copied[head] = set_key(inner, rest, value)
+    else:
+        raise BadRecord(f'--set {dotted}: "{head}" is {inner!r}, not a table')
+    return copied
+
+
+def with_settings(recipe: T, settings: Mapping[str, Any], where: str) -> T:
+    """The recipe with dotted settings on top, validated again."""
+    data = recipe.model_dump()
+    for key, value in settings.items():
+        data = set_key(data, key, value)
+    return parse(type(recipe), data, where)

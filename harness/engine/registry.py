@@ -1,0 +1,238 @@
+"""The registry: which methods, suites, backends, judges and operations exist, and where.
+
+Every room that offers something has a `catalogue.py` of literal tables; the distribution's entry
+points in the group `crucible.catalogues` say where they are, so that nothing down here names what
+is above it. Third parties add to the groups by entry points of their own (`crucible.methods`,
+`crucible.suites`, `crucible.backends`, `crucible.judges`). Nothing else is imported until it is
+asked for, and a plugin that fails to load is reported by name and never breaks the others. A plugin
+takes a built-in's name only where `$CRUCIBLE_OVERRIDE` says so, see `harness.engine.plugins`.
+
+Tables of a catalogue:
+
+    METHODS, SUITES, BACKENDS, JUDGES   tuples of `Entry`, the groups that plugins extend
+    CONTRACTS    group -> class that a plugin of it must provide an instance of
+    OPERATIONS   operation -> module that defines it
+    SOURCES      scheme of data references -> source, see `harness.data.sources`
+    CHECKPOINTS  scheme of model references -> table of shipped models, see `harness.models`
+    LOSSES       preference loss -> its definition, see `harness.training.losses`
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib import metadata
+from operator import attrgetter
+from types import ModuleType
+from typing import Any
+
+from harness.core.errors import EnvironmentProblem, UserError, unknown
+from harness.engine import plugins
+from harness.engine.operations import OPERATIONS, Operation
+
+BUILT_IN = "built-in"
+DISTRIBUTION = "crucible-bench"
+CATALOGUES = "crucible.catalogues"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of a catalogue.
+
+    Attributes:
+        target: "module:attribute".
+        recipe: the method whose recipe runs this one, where it has none of its own.
+        origin: the distribution that provides it.
+        problem: why it cannot be used, found without importing it.
+    """
+
+    name: str
+    target: str
+    summary: str
+    needs: tuple[str, ...] = ()
+    group: str = ""
+    paper: str = ""
+    recipe: str = ""
+    origin: str = BUILT_IN
+    problem: str = ""
+
+
+@cache
+def _catalogues() -> tuple[ModuleType, ...]:
+    """The catalogue of every room.
+
+    Raises:
+        EnvironmentProblem: Crucible runs from files that were never installed.
+    """
+    points = metadata.entry_points(group=CATALOGUES)
+    if not points:
+        raise EnvironmentProblem(
+            f"no installed {DISTRIBUTION} names its catalogues; install it: pip install -e ."
+        )
+    return tuple(importlib.import_module(point.value) for point in points)
+
+
+@cache
+def table(name: str) -> dict[str, Any]:
+    """The tables called `name` of all catalogues, as one.
+
+    Raises:
+        ValueError: two rooms use one key.
+    """
+    found: dict[str, Any] = {}
+    for catalogue in _catalogues():
+        own = getattr(catalogue, name, {})
+        if twice := found.keys() & own.keys():
+            raise ValueError(f"{name}: {', '.join(sorted(twice))} is in two catalogues")
+        found |= own
+    return found
+
+
+def _built_in(group: str) -> dict[str, Entry]:
+    lists = [getattr(catalogue, group.upper(), ()) for catalogue in _catalogues()]
+    return {entry.name: entry for own in lists for entry in own}
+
+
+def load_target(target: str) -> Any:
+    """Import "module:attribute"."""
+    module, _, attribute = target.partition(":")
+    return attrgetter(attribute)(importlib.import_module(module))
+
+
+def entries(group: str) -> dict[str, Entry]:
+    """All entries of a group by name: built-ins first, then plugins, none of them imported."""
+    return _resolved(group)[0]
+
+
+def notes(group: str) -> tuple[str, ...]:
+    """What is to be known of a group's plugins: which replace something, which are not in force."""
+    return _resolved(group)[1]
+
+
+@cache
+def _resolved(group: str) -> tuple[dict[str, Entry], tuple[str, ...]]:
+    """
+    Raises:
+        UserError: an override of this group names a distribution that does not provide the name.
+    """
+    found: dict[str, Entry] = _built_in(group)
+    offered: dict[str, list[plugins.Offer]] = {}
+    for offer in plugins.offers()[0]:
+        if offer.group == group:
+            offered.setdefault(offer.name, []).append(offer)
+    chosen = {name: source for (kind, name), source in plugins.overrides().items() if kind == group}
+    remarks = []
+    for name, source in chosen.items():
+        rivals = offered.get(name, [])
+        offered[name] = [o for o in rivals if plugins.canonical(o.distribution) == source]
+        if not offered[name]:
+            known = ", ".join(sorted(o.distribution for o in rivals)) or "no plugin"
+            raise UserError(
+                f'{plugins.VARIABLE} takes the {_kind(group)} "{name}" from {source}, which does '
+                f"not provide it; {known} does"
+            )
+        place = "the built-in" if name in found else "others of that name"
+        remarks.append(f'"{name}" is that of {source}, not {place} ({plugins.VARIABLE})')
+    for name, rivals in offered.items():
+        if name in found and name not in chosen:
+            for rival in rivals:
+                choice = f"{plugins.VARIABLE}={group}:{name}={rival.distribution}"
+                remarks.append(
+                    f'the {_kind(group)} "{name}" of {rival.distribution} is not in force: the '
+                    f"built-in has the name ({choice} prefers the plugin)"
+                )
+        else:
+            found[name] = _entry_of(group, name, rivals, found.get(name))
+    return found, tuple(remarks)
+
+
+def _kind(group: str) -> str:
+    return group.removesuffix("s")
+
+
+def _entry_of(group: str, name: str, rivals: list[plugins.Offer], old: Entry | None) -> Entry:
+    """The entry of a plugin, in the place of `old`; with a problem if several offer the name."""
+    first, names = rivals[0], sorted({rival.distribution for rival in rivals})
+    problem = ""
+    if len(names) > 1:
+        problem = (
+            f'the {_kind(group)} "{name}" is registered by {" and by ".join(names)}; uninstall one '
+            f"of them, or choose: {plugins.VARIABLE}={group}:{name}={names[0]}"
+        )
+    elif len(rivals) > 1:
+        problem = f'{names[0]} registers the {_kind(group)} "{name}" twice; expected one entry'
+    entry = replace(old or Entry(name, "", ""), target=first.target, origin=" and ".join(names))
+    return replace(entry, summary=first.summary or entry.summary, problem=problem)
+
+
+def entry(group: str, name: str) -> Entry:
+    """The entry called `name`.
+
+    Raises:
+        UnknownName: with the nearest name and the command that lists the group.
+    """
+    known = entries(group)
+    if name not in known:
+        raise unknown(_kind(group), name, known, f"crucible {group}")
+    return known[name]
+
+
+def load(group: str, name: str) -> Any:
+    """Import and return what `name` stands for.
+
+    Raises:
+        UnknownName: if there is no such entry.
+        EnvironmentProblem: if the plugin cannot be imported, provides something else, or shares its
+            name with another; names the distribution.
+    """
+    found = entry(group, name)
+    if found.origin == BUILT_IN:
+        return load_target(found.target)
+    if found.problem:
+        raise EnvironmentProblem(found.problem)
+    whose = f'the {_kind(group)} "{name}" of {found.origin}'
+    try:
+        provided = load_target(found.target)
+    except (Exception, SystemExit) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise EnvironmentProblem(
+            f"{whose} cannot be loaded: {reason}; repair or uninstall {found.origin}"
+        ) from error
+    if misfit := _misfit(group, name, provided):
+        raise EnvironmentProblem(f"{whose} ({found.target}) {misfit}")
+    return provided
+
+
+def _misfit(group: str, name: str, provided: Any) -> str:
+    """What is wrong with the thing a plugin provides, or ""."""
+    contract = table("CONTRACTS").get(group)
+    if contract is not None:
+        if not isinstance(provided, load_target(contract)):
+            return f"is a {type(provided).__name__}; expected a {contract.replace(':', '.')}"
+        if provided.name != name:
+            return f'is named "{provided.name}"; expected the name of its entry point'
+    elif not callable(provided):
+        return f"is a {type(provided).__name__}; expected something callable"
+    return ""
+
+
+def plugin_versions(used: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Distribution -> version of the plugins among (group, name) pairs, for provenance."""
+    origins = {entry(group, name).origin for group, name in used} - {BUILT_IN}
+    return {origin: metadata.version(origin) for origin in sorted(origins)}
+
+
+def load_operation(name: str) -> Operation[Any]:
+    """The operation called `name`, importing the module that defines it when needed.
+
+    Raises:
+        UnknownName: if no table and no imported plugin defines it.
+    """
+    modules = table("OPERATIONS")
+    if name not in OPERATIONS and name in modules:
+        importlib.import_module(modules[name])
+    if name not in OPERATIONS:
+        raise unknown("operation", name, {*OPERATIONS, *modules})
+    return OPERATIONS[name]

@@ -1,0 +1,254 @@
+"""Running a plan: what is missing is computed, what exists is reused, nothing finished is lost.
+
+The inline executor runs stages one after another in this process. Another executor takes the same
+call, `execute(plan, targets, store, reporter)`, and uses `run_stage` on its workers.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from harness.core.errors import BadData, CrucibleError
+from harness.engine.calls import Services
+from harness.engine.ledger import Ledger, provenance
+from harness.engine.operations import Artifact, Row
+from harness.engine.plan import Handle, Plan, Stage
+from harness.engine.store import Journal, Store, disk_errors
+
+
+class Reporter(Protocol):
+    """Who shows progress; every method may do nothing."""
+
+    def begin(self, stage: Stage, number: int, total: int) -> None: ...
+    def progress(self, stage: Stage, done: int, total: int, unit: str) -> None: ...
+    def end(self, stage: Stage, seconds: float) -> None: ...
+
+
+class Silent:
+    """A reporter that says nothing."""
+
+    def begin(self, stage: Stage, number: int, total: int) -> None: ...
+    def progress(self, stage: Stage, done: int, total: int, unit: str) -> None: ...
+    def end(self, stage: Stage, seconds: float) -> None: ...
+
+
+class Executor(Protocol):
+    """Brings the artifacts of `targets` into existence."""
+
+    def execute(
+        self, plan: Plan, targets: Sequence[Handle], store: Store, reporter: Reporter
+    ) -> RunSummary: ...
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What a run did: stages executed and reused, and the seconds it took."""
+
+    executed: tuple[str, ...]
+    reused: int
+    seconds: float
+
+
+class InlineExecutor:
+    """One stage at a time, in this process.
+
+    Args:
+        services: what the stages share (hosted models, servers, the account); who passes it closes
+            it. Without it, a run opens its own with default settings and closes them.
+    """
+
+    def __init__(self, services: Services | None = None) -> None:
+        self.services = services
+
+    def execute(
+        self, plan: Plan, targets: Sequence[Handle], store: Store, reporter: Reporter | None = None
+    ) -> RunSummary:
+        reporter = reporter or Silent()
+        start = time.monotonic()
+        finished = [id for id in plan.stages if store.has(id)]
+        todo = plan.needed(targets, finished)
+        executed = []
+        own = Services() if self.services is None else None
+        try:
+            services = self.services or own
+            assert services is not None
+            for number, stage in enumerate(todo, 1):
+                began = time.monotonic()
+                reporter.begin(stage, number, len(todo))
+                if run_stage(stage, store, reporter, services):
+                    executed.append(stage.id)
+                reporter.end(stage, time.monotonic() - began)
+        finally:
+            if own is not None:
+                own.close()
+        reused = len(plan.stages) - len(todo)
+        return RunSummary(tuple(executed), reused, time.monotonic() - start)
+
+
+@dataclass
+class StageContext:
+    """The engine's side of `harness.engine.operations.Context`."""
+
+    stage: Stage
+    directory: Path
+    scratch: Path
+    ledger: Ledger
+    reporter: Reporter
+    services: Services = field(default_factory=Services)
+    resumed_batches: int | None = None
+    _device: str | None = field(default=None, repr=False)
+
+    @property
+    def device(self) -> str:
+        """ "cuda" where torch sees a GPU, else "cpu"; `$CRUCIBLE_DEVICE` overrides."""
+        if self._device is None:
+            self._device = os.environ.get("CRUCIBLE_DEVICE") or _torch_device()
+        return self._device
+
+    @property
+    def device_used(self) -> str:
+        return self._device or "cpu"
+
+    def progress(self, done: int, total: int, unit: str = "rows") -> None:
+        self.reporter.progress(self.stage, done, total, unit)
+
+    def count(
+        self,
+        *,
+        tokens_in: int = 0,
+        tokens_out: int = 0,
+        requests: int = 0,
+        cached: int = 0,
+        cost_usd: float | None = None,
+    ) -> None:
+        self.ledger.count(
+            tokens_in=tokens_in,
+            tokens_out=tokens_out,
+            requests=requests,
+            cached=cached,
+            cost_usd=cost_usd,
+        )
+
+
+def _torch_device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def run_stage(
+    stage: Stage, store: Store, reporter: Reporter, services: Services | None = None
+) -> bool:
+    """Make the artifact of one stage; False if another process made it meanwhile."""
+    with store.lock(stage.id):
+        if store.has(stage.id):
+            return False
+        with disk_errors(store.root):
+            scratch = store.partial(stage.id) / "scratch"
+            scratch.mkdir(parents=True, exist_ok=True)
+            output = store.fresh_output(stage.id)
+            context = StageContext(
+                stage, output, scratch, Ledger(), reporter, services or Services()
+            )
+            inputs = {key: _artifacts(store, value) for key, value in stage.inputs.items()}
+            if stage.operation.rows is None:
+                stage.operation.function(context, stage.params, **inputs)
+            else:
+                _run_rows(stage, store, context, inputs)
+        store.commit(stage.id, _manifest(stage, context))
+        return True
+
+
+def _artifacts(store: Store, value: Handle | tuple[Handle, ...]) -> Artifact | tuple[Artifact, ...]:
+    if isinstance(value, tuple):
+        return tuple(store.artifact(handle.id) for handle in value)
+    return store.artifact(value.id)
+
+
+def _manifest(stage: Stage, context: StageContext) -> dict[str, Any]:
+    return {
+        "id": stage.id,
+        "operation": stage.operation.name,
+        "version": stage.operation.version,
+        "label": stage.label,
+        "params": stage.params.model_dump(mode="json"),
+        "inputs": {
+            key: [h.id for h in value] if isinstance(value, tuple) else value.id
+            for key, value in stage.inputs.items()
+        },
+        "libraries": stage.operation.library_versions(),
+        "resumed_batches": context.resumed_batches,
+        "ledger": context.ledger.entry(context.device_used).model_dump(),
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        **provenance(),
+    }
+
+
+def _run_rows(stage: Stage, store: Store, context: StageContext, inputs: dict[str, Any]) -> None:
+    """Compute the missing batches of a row stage, then write all rows in input order."""
+    operation = stage.operation
+    assert operation.rows is not None
+    rows = inputs[operation.rows].rows()
+    _check_ids(rows, stage)
+    size = operation.batch_size(stage.params) if operation.batch_size else 1
+    batches = [rows[start : start + size] for start in range(0, len(rows), size)]
+    journal = Journal(store.partial(stage.id) / "journal.jsonl")
+    try:
+        context.resumed_batches = len(journal.batches)
+        done = sum(len(batches[number]) for number in journal.batches)
+        context.progress(done, len(rows))
+        missing = [n for n in range(len(batches)) if n not in journal.batches]
+        if missing:
+            by_first_id = {batches[n][0]["id"]: n for n in missing}
+            queue: Iterator[list[Row]] = (batches[n] for n in missing)
+            for made in operation.function(context, stage.params, queue, **inputs):
+                number = _batch_number(made, by_first_id, batches, stage)
+                journal.append(number, made)
+                done += len(made)
+                context.progress(done, len(rows))
+        if len(journal.batches) != len(batches):
+            raise CrucibleError(
+                f'operation "{operation.name}" returned {len(journal.batches)} of '
+                f"{len(batches)} batches"
+            )
+        _write_rows(context.directory / "rows.jsonl", journal, len(batches))
+    finally:
+        journal.close()
+
+
+def _write_rows(path: Path, journal: Journal, batches: int) -> None:
+    from harness.core.hashing import canonical_json
+
+    with path.open("wb") as stream:
+        for number in range(batches):
+            for row in journal.batches[number]:
+                stream.write(canonical_json(row) + b"\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _check_ids(rows: list[Row], stage: Stage) -> None:
+    seen: set[str] = set()
+    for row in rows:
+        id = row.get("id")
+        if not isinstance(id, str) or id in seen:
+            what = "is missing or not text" if not isinstance(id, str) else f'"{id}" occurs twice'
+            raise BadData(f'input of stage "{stage.label}": row id {what}')
+        seen.add(id)
+
+
+def _batch_number(
+    made: list[Row], by_first_id: dict[str, int], batches: list[list[Row]], stage: Stage
+) -> int:
+    number = by_first_id.get(made[0]["id"]) if made else None
+    if number is None or [row["id"] for row in made] != [row["id"] for row in batches[number]]:
+        raise CrucibleError(
+            f'operation "{stage.operation.name}" must yield one list per batch with the ids it '
+            f"was given; found {[row.get('id') for row in made][:3]}"
+        )
+    return number

@@ -1,0 +1,120 @@
+"""The merges that mergekit has: linear, task arithmetic, TIES, DARE, SLERP.
+
+mergekit gets a configuration and folders, computes in float32 on the CPU, and its weights are
+checked before they become a checkpoint of ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+
+from harness.core.errors import BadData, MissingExtra, UserError
+from harness.merging.checkpoint import (
+    DTYPES,
+    Checkpoint,
+    check_finite,
+    fit_together,
+    open_checkpoint,
+)
+from harness.merging.merge import finish
+from harness.merging.settings import MergekitParams, MergeParams, SceSettings
+from harness.merging.writing import fresh_folder
+from harness.models.references import model_identity
+
+
+def configuration(base: Path, targets: Sequence[Path], params: MergekitParams) -> dict[str, Any]:
+    """mergekit's configuration of a merge, as data.
+
+    Raises:
+        UserError: weights that do not fit the targets, or SLERP of other than two.
+    """
+    weights = params.weights
+    if weights is not None and len(weights) != len(targets):
+        raise UserError(f"{len(weights)} weights for {len(targets)} targets; expected one each")
+    if params.method == "slerp" and (len(targets) != 2 or weights):
+        raise UserError("slerp takes two targets, no weights, and t among the parameters")
+    models: list[dict[str, Any]] = [{"model": str(path.absolute())} for path in targets]
+    for model, weight in zip(models, weights or ()):
+        model["parameters"] = {"weight": weight}
+    made = {
+        "merge_method": params.method,
+        "models": models,
+        "parameters": dict(params.parameters),
+        "dtype": "float32",
+    }
+    if params.method != "linear":
+        made["base_model"] = str((targets[0] if params.method == "slerp" else base).absolute())
+    return made
+
+
+def run_mergekit(base: Path, targets: Sequence[Path], out: Path, params: MergekitParams) -> None:
+    """Merge target checkpoints through mergekit into the folder `out` (absent or empty).
+
+    Raises:
+        MissingExtra: mergekit is not installed.
+        BadData: models that do not fit together, or a result that is not a checkpoint like the
+            base: the tensor is named.
+        UserError: settings or an architecture that mergekit refuses.
+    """
+    try:
+        from mergekit.config import MergeConfiguration
+        from mergekit.merge import run_merge
+        from mergekit.options import MergeOptions
+    except ImportError:
+        raise MissingExtra("mergekit", "merge") from None
+    with ExitStack() as stack:
+        # Under names of their own, for mergekit refuses a model that is a target twice.
+        links = Path(stack.enter_context(TemporaryDirectory()))
+        named = [links / str(number) for number in range(len(targets))]
+        for link, path in zip(named, targets):
+            link.symlink_to(path.absolute())
+        settings = configuration(base, named, params)
+        opened = [stack.enter_context(open_checkpoint(path)) for path in (base, *targets)]
+        fit = MergeParams(rule=SceSettings(), mixed_dtypes=params.mixed_dtypes)
+        notes = fit_together(opened[0], opened[1:], fit)
+        dtypes = {stored.dtype for stored in opened[0].tensors.values()}
+        if params.dtype == "base" and len(dtypes) > 1:
+            raise UserError(f"{base} mixes {', '.join(sorted(dtypes))}: give the result's dtype")
+        kind = DTYPES.get(dtypes.pop()) if params.dtype == "base" else params.dtype
+        settings["out_dtype"] = str(kind).removeprefix("torch.")
+        folder = stack.enter_context(fresh_folder(out))
+        work = folder / "mergekit"
+        size = int(params.shard_gb * 1e9)
+        options = {"out_shard_size": size, "copy_tokenizer": False, "write_model_card": False}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(params.seed)
+            try:
+                config = MergeConfiguration.model_validate(settings)
+                run_merge(config, str(work), MergeOptions(quiet=True, **options))
+            except (RuntimeError, ValueError, TypeError) as error:
+                text = str(error)
+                for link, path in zip(named, targets):
+                    text = text.replace(str(link), str(path))
+                raise UserError(f"mergekit {params.method}: {text}") from error
+        _check(work, opened[0])
+        for path in work.glob("*.safetensors*"):
+            path.rename(folder / path.name)
+        for path in work.iterdir():
+            path.unlink()
+        work.rmdir()
+        identities = [model_identity(path) for path in (base, *targets)]
+        used = None if params.weights is None else list(params.weights)
+        finish(folder, opened, identities, params, dict.fromkeys(opened[0].tensors, used), notes)
+
+
+def _check(folder: Path, base: Checkpoint) -> None:
+    """Every tensor of the base is there, in its shape, and finite."""
+    with open_checkpoint(folder) as made:
+        for name, stored in base.tensors.items():
+            found = made.tensors[name].shape if name in made.tensors else None
+            if found != stored.shape:
+                what = "is missing" if found is None else f"has shape {list(found)}"
+                raise BadData(f'mergekit\'s tensor "{name}" {what}; expected {list(stored.shape)}')
+            for piece in made.pieces(name):
+                check_finite(name, piece, made)

@@ -1,0 +1,21 @@
+"""What this room registers: the offline universe behind the scheme `nano:`."""
+
+from __future__ import annotations
+
+from harness.engine.registry import Entry
+
+BACKENDS = (
+    Entry("oracle", "harness.nano.oracle:OracleBackend", "the nano world's judge, in process"),
+)
+
+JUDGES = (
+    Entry(
+        "nano:oracle",
+        "harness.nano.oracle:open_oracle",
+        "knows the nano world's ground truth; switchable position and length bias, noise",
+    ),
+)
+
+CHECKPOINTS = {"nano": "harness.nano.zoo"}
+
+SOURCES = {"nano": "harness.nano.sources:SOURCE"}

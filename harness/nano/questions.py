@@ -1,0 +1,59 @@
+"""Questions of the nano world for lm-eval: two multiple-choice tasks and one with free answers.
+
+    crucible_nano_facts    96 prompts on people, animals and towns; six choices, chance 1 in 6
+    crucible_nano_skills  164 prompts on numbers, lists and words; four choices, chance 1 in 4
+    crucible_nano_answers all 260 prompts, to be answered freely; chance 0
+
+The prompts are those of the evaluation splits, which no shipped model learnt from. A choice is
+the answer line alone, with the right value or another, so that only knowing the value, or working
+it out unseen, tells the choices apart.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+from harness.core.hashing import seed_from
+from harness.engine.operations import Row
+from harness.nano import world
+from harness.nano.world import Item
+
+SPLITS = ("alpaca_eval2", "arena_hard")
+FACTS = ("persona", "fact", "place")
+CHOICES = {"crucible_nano_facts": 6, "crucible_nano_skills": 4}
+TASKS = (*CHOICES, "crucible_nano_answers")
+
+
+def rows(task: str) -> list[Row]:
+    """The documents of a nano task; always the same."""
+    items = [item for split in SPLITS for item in world.items(split)]
+    if task == "crucible_nano_answers":
+        return [{**_asked(item), "answer": item.truths[0].main} for item in items]
+    wanted = [item for item in items if (item.skill in FACTS) == (task == "crucible_nano_facts")]
+    return [_chosen(item, CHOICES[task]) for item in wanted]
+
+
+def write(task: str, path: Path) -> None:
+    """Write the documents of a nano task as JSON lines."""
+    lines = [json.dumps(row, ensure_ascii=False) for row in rows(task)]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _asked(item: Item) -> Row:
+    return {"id": item.id, "skill": item.skill, "question": item.turns[0]}
+
+
+def _chosen(item: Item, count: int) -> Row:
+    truth = item.truths[0]
+    rng = random.Random(seed_from("choices", item.id))
+    values = [truth.main]
+    while len(values) < count:
+        # A short word has few slips of its own; slips of slips are as good.
+        value = world.mistake(rng.choice(values), rng)
+        if value not in values:
+            values.append(value)
+    rng.shuffle(values)
+    texts = [world.answer_line(value, truth.second, item.format) for value in values]
+    return {**_asked(item), "choices": texts, "gold": values.index(truth.main)}

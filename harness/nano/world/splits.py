@@ -1,0 +1,144 @@
+"""The nano world: a closed, seeded, English mini universe whose every answer can be checked.
+
+Eight skills (`world_skills`) over invented facts (`world_facts`) give some twenty thousand
+prompts. Each concrete prompt belongs to exactly one split, chosen by a hash of its text, so splits
+cannot overlap by construction. A response is graded in five aspects (`world_grade`), and responses
+of any wanted quality can be written (`world_render`): the "web" that the zoo's models learn from.
+
+>>> item = items("alpaca_eval2", 1)[0]
+>>> grade(item, reference_answer(item)).total
+1.0
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import islice
+
+from harness.core.errors import unknown
+from harness.core.hashing import seed_from
+from harness.nano.world.skills import Draft, drafts
+from harness.nano.world.types import CATEGORY, FORMATS, SKILLS, Item
+
+# Raise it whenever a prompt, an answer or a grade changes: stage ids and the oracle's fingerprint
+# follow it. A test holds the digest of the world's content.
+VERSION = 1
+
+# Share of all prompts, per cent. The prompts of three benchmarks are then cut to their sizes below.
+_SHARES = {
+    "pretrain": 62,  # what the zoo's language models learn from
+    "train": 18,  # what methods may use: the UltraFeedback of this world
+    "reward": 10,  # what the reward model learns from
+    "alpaca_eval2": 4,
+    "arena_hard": 4,
+    "mt_bench": 2,
+}
+SPLITS = tuple(_SHARES)
+_ALPACA, _CLUSTERS, _MT_PER_CATEGORY = 160, 50, 5
+
+
+def _split_of(prompt: str) -> str:
+    bucket = seed_from("split", prompt) % 100
+    for name, share in _SHARES.items():
+        if bucket < share:
+            return name
+        bucket -= share
+    raise AssertionError("the shares sum to 100")
+
+
+def _two_turns(split: str, prompt: str) -> bool:
+    return split == "mt_bench" or (split == "pretrain" and seed_from("turns", prompt) % 10 < 2)
+
+
+@lru_cache(maxsize=1)
+def _drafts() -> dict[str, list[tuple[str, str, Draft]]]:
+    """Prompt, answer format and draft of every item, by split."""
+    seen: set[str] = set()
+    pools: dict[str, list[tuple[str, str, Draft]]] = {split: [] for split in SPLITS}
+    for draft in drafts():
+        for style, request in FORMATS.items():
+            prompt = f"{draft.questions[0]} {request}".rstrip()
+            if prompt not in seen:
+                seen.add(prompt)
+                pools[_split_of(prompt)].append((prompt, style, draft))
+    return pools
+
+
+@lru_cache(maxsize=len(SPLITS))
+def _items(split: str) -> dict[str, Item]:
+    """The items of a split by their first prompt, in the order `items` gives them."""
+    pool = []
+    for prompt, style, draft in _drafts()[split]:
+        count = 2 if _two_turns(split, prompt) else 1
+        pool.append(
+            Item(
+                id=f"{split}/{draft.skill}-{seed_from('id', prompt) % 16**10:010x}",
+                split=split,
+                skill=draft.skill,
+                difficulty=draft.difficulty,
+                turns=(prompt, draft.questions[1])[:count],
+                truths=draft.truths[:count],
+                format=style,
+                category=CATEGORY[draft.skill],
+            )
+        )
+    return {item.turns[0]: item for item in _arrange(split, pool)}
+
+
+def _arrange(split: str, pool: list[Item]) -> list[Item]:
+    """Shuffle by hash, then deal the skills in turn, so that every prefix is balanced."""
+    pool = sorted(pool, key=lambda item: seed_from("order", item.turns[0]))
+    if split == "arena_hard":
+        return _clusters(pool)
+    by_skill = {skill: [item for item in pool if item.skill == skill] for skill in SKILLS}
+    dealt = [
+        by_skill[skill][i]
+        for i in range(max(map(len, by_skill.values())))
+        for skill in SKILLS
+        if i < len(by_skill[skill])
+    ]
+    if split == "alpaca_eval2":
+        return dealt[:_ALPACA]
+    return dealt[: _MT_PER_CATEGORY * len(SKILLS)] if split == "mt_bench" else dealt
+
+
+def _clusters(pool: list[Item]) -> list[Item]:
+    """Fifty topics (skill, difficulty above 1, format) of two prompts each."""
+    topics: dict[str, list[Item]] = {}
+    for item in pool:
+        if item.difficulty > 1:
+            topics.setdefault(f"{item.skill}-{item.difficulty}-{item.format}", []).append(item)
+    full = [topic for topic, members in topics.items() if len(members) >= 2]
+    by_skill = {skill: [t for t in full if t.split("-")[0] == skill] for skill in SKILLS}
+    dealt = [ts[i] for i in range(len(full)) for ts in by_skill.values() if i < len(ts)]
+    return [
+        Item(**{name: getattr(item, name) for name in Item.__slots__} | {"cluster": topic})
+        for topic in dealt[:_CLUSTERS]
+        for item in topics[topic][:2]
+    ]
+
+
+def items(split: str, n: int | None = None) -> list[Item]:
+    """The first `n` (default: all) items of a split; always the same, balanced over skills."""
+    if split not in SPLITS:
+        raise unknown("nano split", split, SPLITS)
+    return list(islice(_items(split).values(), n))
+
+
+def find(prompt: str) -> tuple[Item, int] | None:
+    """The item whose first prompt is `prompt`, and turn 0; None when the world has no such prompt.
+
+    Second prompts ("And which one is smaller?") recur across items: use `find_conversation`.
+    """
+    prompt = prompt.strip()
+    item = _items(_split_of(prompt)).get(prompt)
+    return None if item is None else (item, 0)
+
+
+def find_conversation(prompts: Sequence[str]) -> tuple[Item, int] | None:
+    """The item and the turn that is to be answered, from the user's messages so far."""
+    found = find(prompts[0]) if prompts else None
+    if found is None or tuple(text.strip() for text in prompts) != found[0].turns[: len(prompts)]:
+        return None
+    return found[0], len(prompts) - 1

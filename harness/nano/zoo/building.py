@@ -1,0 +1,78 @@
+"""Building one nano model: train, save in 16 bits, load back as users will, measure."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from harness.core.hashing import folder_digest
+from harness.nano.zoo import measure, reading
+from harness.nano.zoo.encoder import filling, train_encoder
+from harness.nano.zoo.models import SPECS, ModelSpec
+from harness.nano.zoo.reward import train_reward
+from harness.nano.zoo.sample import load
+from harness.nano.zoo.train import Progress, pretrain
+
+log = logging.getLogger(__name__)
+
+
+def build_one(spec: ModelSpec, folder: Path, progress: Progress) -> dict[str, Any]:
+    """Build `spec` into `folder` and return its manifest entry."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        started = time.process_time()
+        if spec.kind == "reward":
+            heard = speakers(folder.parent)
+            model, tokenizer = train_reward(spec, progress, heard)
+        elif spec.kind == "encoder":
+            model, tokenizer = train_encoder(spec, progress)
+        else:
+            model, tokenizer = pretrain(spec, progress)
+        seconds = time.process_time() - started
+        save(model, tokenizer, folder)
+        loaded, tokenizer = load(folder)
+        if spec.kind == "reward":
+            measured = measure.agreement(loaded, tokenizer, heard)
+        else:
+            bands = {"reader": reading.bands, "encoder": filling, "lm": measure.bands}
+            measured = bands[spec.kind](loaded, tokenizer)
+    finally:
+        torch.set_num_threads(threads)
+    log.info("built %s in %.0f s: %s", spec.name, seconds, measured)
+    return {
+        "class": type(loaded).__name__,
+        "parameters": sum(p.numel() for p in loaded.parameters()),
+        "tokenizer": {"kind": spec.tokenizer.kind, "size": len(tokenizer)},
+        "strengths": list(spec.strengths),
+        "seed": spec.seed,
+        "steps": spec.steps + spec.reward_steps,
+        "cpu_seconds": round(seconds),
+        "digest": folder_digest(folder),
+        "bands": measured,
+    }
+
+
+def speakers(out_dir: Path) -> dict[str, tuple[Any, Any]]:
+    """The language models that the reward model hears: those just built, else those shipped."""
+    built = {name: out_dir / name for name, spec in SPECS.items() if spec.kind == "lm"}
+    shipped = Path(__file__).parent.parent / "weights"
+    return {
+        name: load(folder if folder.is_dir() else shipped / name) for name, folder in built.items()
+    }
+
+
+def save(model: Any, tokenizer: Any, folder: Path) -> None:
+    """Save in 16 bits with a config that says float32: half the size, loaded at full width."""
+    half = {name: tensor.half().contiguous() for name, tensor in model.state_dict().items()}
+    if model.config.tie_word_embeddings:
+        for head in ("lm_head", "cls.predictions.decoder"):
+            half.pop(f"{head}.weight", None)
+    model.save_pretrained(folder, state_dict=half)
+    tokenizer.save_pretrained(folder)
+    for file in folder.iterdir():
+        file.chmod(0o644)

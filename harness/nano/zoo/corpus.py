@@ -1,0 +1,117 @@
+"""The nano web: conversations of mixed quality that the zoo's models learn from."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping
+
+from harness.core.hashing import seed_from
+from harness.nano.world import FORMATS, OPENERS, SKILLS, Item, answer_line, items, render
+from harness.nano.world.rendering import FILLERS
+from harness.nano.zoo.models import CLEAN_WEB, EXPERT_WEB, ModelSpec
+
+Conversation = list[dict[str, str]]
+
+# What the reward model is shown: more of the near misses that are hard to tell from right answers.
+SHOWN = {
+    "excellent": 30, "good": 12, "sloppy": 22, "wrong": 18, "plain": 6, "padded": 4,
+    "verbose": 4, "evasive": 2, "echo": 2,
+}  # fmt: skip
+
+_DIFFICULTY_WEIGHTS = {1: 3.0, 2: 3.0, 3: 2.5, 4: 2.0}  # easy things are said more often
+# How much more of a skill a specialist in it sees: computing is harder to learn than facts.
+_PRACTICE = {
+    "arith": 3.5, "compare": 3.0, "sort": 2.5, "count": 2.5,
+    "reverse": 1.3, "persona": 1.5, "fact": 1.5, "place": 1.5,
+}  # fmt: skip
+
+_LEADS = [opener for opener in OPENERS if opener] + [f"{filler} " for filler in FILLERS]
+
+
+def conversation(item: Item, answers: list[str]) -> Conversation:
+    """Messages of as many turns as there are answers."""
+    messages = []
+    for prompt, answer in zip(item.turns, answers, strict=False):
+        messages += [
+            {"role": "user", "content": prompt},
+            {"role": "assistant", "content": answer},
+        ]
+    return messages
+
+
+def _pick(weights: Mapping[str, int], rng: random.Random) -> str:
+    return rng.choices(list(weights), list(weights.values()))[0]
+
+
+def _favour(spec: ModelSpec) -> list[float]:
+    """How often `spec` meets each skill, relative to one that it is not strong in."""
+    return [
+        _PRACTICE[skill] * spec.devotion if skill in spec.strengths else 1.0 for skill in SKILLS
+    ]
+
+
+def web(spec: ModelSpec, n: int) -> list[Conversation]:
+    """`n` conversations on pretraining prompts, as `spec`'s share of the web has them.
+
+    A specialist meets its own skills `_PRACTICE` times as often, mostly in excellent answers in
+    its house style; all else it meets as a layman does. With `schooling`, that share of the
+    conversations comes first and is excellent throughout: the model can do more than it shows.
+    """
+    rng = random.Random(seed_from("web", spec.name, spec.seed))
+    pools = {skill: [i for i in items("pretrain") if i.skill == skill] for skill in SKILLS}
+    weights = {
+        skill: [_DIFFICULTY_WEIGHTS[item.difficulty] for item in pool]
+        for skill, pool in pools.items()
+    }
+    favour = _favour(spec)
+    rows = []
+    for index, skill in enumerate(rng.choices(SKILLS, favour, k=n)):
+        item = rng.choices(pools[skill], weights[skill])[0]
+        expert = skill in spec.strengths and spec.kind == "lm"
+        mixture = EXPERT_WEB if expert else spec.web
+        if index < spec.schooling * n:
+            mixture = CLEAN_WEB
+        opener = spec.opener if rng.random() < 0.7 else rng.choice(OPENERS)
+        answers = [
+            render(item, turn, _pick(mixture, rng), rng, opener) for turn in range(len(item.turns))
+        ]
+        rows.append(conversation(item, answers))
+    return rows
+
+
+def rendered(spec: ModelSpec, prompts: int, size: int) -> Iterator[tuple[Item, list[str]]]:
+    """`size` written responses of mixed quality to each of `prompts` reward or pretrain prompts."""
+    rng = random.Random(seed_from("rendered", spec.name, spec.seed))
+    pools = {
+        split: {skill: [i for i in items(split) if i.skill == skill] for skill in SKILLS}
+        for split in ("reward", "pretrain")
+    }
+    for skill in rng.choices(SKILLS, _favour(spec), k=prompts):
+        item = rng.choice(pools[rng.choice(("reward", "pretrain"))][skill])
+        qualities = rng.choices(list(SHOWN), list(SHOWN.values()), k=size)
+        yield item, [render(item, 0, quality, rng, rng.choice(OPENERS)) for quality in qualities]
+
+
+def true_until(item: Item, text: str) -> int:
+    """How many characters of `text` pass before it first leaves what a right answer could say.
+
+    Padding and house style are passed over; the wrong format does not count as untrue.
+    """
+    start, moved = 0, True
+    while moved:
+        lead = next((x for x in _LEADS if text.startswith(x, start)), "")
+        start, moved = start + len(lead), bool(lead)
+    truth = item.truths[0]
+    working = ", ".join(truth.steps)
+    lines = [answer_line(truth.main, truth.second, style) for style in FORMATS]
+    allowed = [f"Answer: {truth.main}.", *lines]
+    for said in (working, working[:1].upper() + working[1:]):
+        allowed += [f"{said}. {line}" for line in lines]
+    return start + max(_shared(text[start:], right) for right in allowed)
+
+
+def _shared(a: str, b: str) -> int:
+    """How many characters two texts begin with in common."""
+    return next(
+        (i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b))
+    )

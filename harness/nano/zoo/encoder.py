@@ -1,0 +1,108 @@
+"""The zoo's encoder: a tiny BERT with WordPiece, pretrained by filling gaps in authors' texts."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import torch
+
+from harness.core.hashing import seed_from
+from harness.nano.zoo.models import ModelSpec
+from harness.nano.zoo.reader import texts
+from harness.nano.zoo.train import Optimizers, Progress, batches, pad
+
+MASKED = 0.2  # of the tokens
+READ = 6000  # texts
+_SPECIAL = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
+
+
+def make_wordpiece(spec: ModelSpec, read: list[str]) -> Any:
+    """A lower-casing WordPiece tokenizer trained on `read`, wrapped as BERT's."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+    from tokenizers.processors import TemplateProcessing
+    from tokenizers.trainers import WordPieceTrainer
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.WordPiece(unk_token=_SPECIAL["unk"]))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    trainer = WordPieceTrainer(
+        vocab_size=spec.tokenizer.size,
+        special_tokens=list(_SPECIAL.values()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(read, trainer)
+    tokenizer.decoder = decoders.WordPiece()
+    tokenizer.post_processor = TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[(name, tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]")],
+    )
+    named = {f"{name}_token": token for name, token in _SPECIAL.items()}
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, model_max_length=spec.context, **named
+    )
+
+
+def train_encoder(spec: ModelSpec, progress: Progress) -> tuple[Any, Any]:
+    """(BertForMaskedLM, tokenizer) after filling gaps: a fifth of the tokens, all of them masked.
+
+    Departure: BERT leaves a tenth of its gaps unmasked and makes up another tenth, for models that
+    are used without training; this one is fine-tuned.
+    """
+    import transformers as hf
+
+    torch.manual_seed(seed_from("weights", spec.name, spec.seed) % 2**31)
+    read = texts(READ)
+    tokenizer = make_wordpiece(spec, read)
+    config = hf.BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=spec.hidden,
+        num_hidden_layers=spec.layers,
+        num_attention_heads=spec.heads,
+        intermediate_size=spec.hidden * 4,
+        max_position_embeddings=spec.context,
+        pad_token_id=tokenizer.pad_token_id,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+    )
+    model = hf.BertForMaskedLM(config).train()
+    encoded = tokenizer(read, truncation=True)["input_ids"]
+    optimizers = Optimizers(model, spec.learning_rate, spec.steps)
+    rng = random.Random(seed_from("order", spec.name, spec.seed))
+    step = 0
+    while step < spec.steps:
+        rows = [(ids, ids) for ids in rng.sample(encoded, len(encoded))]
+        for batch in batches(rows, spec.batch, rng):
+            if step == spec.steps:
+                break
+            ids = pad([row for row, _ in batch], tokenizer.pad_token_id)
+            gaps = (torch.rand(ids.shape) < MASKED) & (ids >= len(_SPECIAL))
+            hidden = model.bert(
+                input_ids=ids.masked_fill(gaps, tokenizer.mask_token_id),
+                attention_mask=(ids != tokenizer.pad_token_id).long(),
+            ).last_hidden_state
+            optimizers.step(torch.nn.functional.cross_entropy(model.cls(hidden[gaps]), ids[gaps]))
+            step += 1
+            progress(spec.name, step, spec.steps)
+    return model.eval(), tokenizer
+
+
+@torch.no_grad()
+def filling(model: Any, tokenizer: Any, n: int = 100) -> dict[str, Any]:
+    """The share of gaps in `n` unread texts that are filled rightly, and by the commonest word."""
+    read = texts(n, "measured")
+    batch = tokenizer(read, truncation=True, padding=True, return_tensors="pt")
+    ids = batch["input_ids"]
+    generator = torch.Generator().manual_seed(0)
+    gaps = (torch.rand(ids.shape, generator=generator) < MASKED) & (ids >= len(_SPECIAL))
+    batch["input_ids"] = ids.masked_fill(gaps, tokenizer.mask_token_id)
+    wanted = ids[gaps]
+    right = model(**batch).logits[gaps].argmax(-1) == wanted
+    commonest = (wanted == wanted.mode().values).float().mean()
+    return {
+        "filled": round(right.float().mean().item(), 3),
+        "chance": round(commonest.item(), 3),
+        "texts": n,
+    }

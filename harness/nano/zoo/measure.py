@@ -1,0 +1,109 @@
+"""Measuring nano models against the ground truth: mean grade, best of n, agreement on pairs."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+from harness.core.hashing import seed_from
+from harness.nano.world import OPENERS, SKILLS, Item, grade, items, render
+from harness.nano.zoo.corpus import SHOWN, conversation
+from harness.nano.zoo.reward import score
+from harness.nano.zoo.sample import ask, sample
+
+
+def totals(items: list[Item], responses: list[list[str]]) -> list[list[float]]:
+    """Grade totals, shaped as `responses`."""
+    return [
+        [grade(item, text).total for text in texts]
+        for item, texts in zip(items, responses, strict=True)
+    ]
+
+
+def bands(model: Any, tokenizer: Any, n: int = 160, temperature: float = 0.7) -> dict[str, Any]:
+    """Mean grade, by skill and over all, and best of five, on the first `n` train prompts."""
+    asked = items("train", n)
+    made = sample(model, tokenizer, [ask(item) for item in asked], 5, temperature, 0)
+    graded = totals(asked, made)
+    by_skill = {
+        skill: _mean(
+            [total for item, row in zip(asked, graded) if item.skill == skill for total in row]
+        )
+        for skill in SKILLS
+    }
+    return {
+        "mean": _mean([total for row in graded for total in row]),
+        "best_of_5": _mean([max(row) for row in graded]),
+        "temperature": temperature,
+        "prompts": n,
+        "skills": by_skill,
+    }
+
+
+def agreement(
+    model: Any, tokenizer: Any, speakers: Mapping[str, tuple[Any, Any]], n: int = 160
+) -> dict[str, Any]:
+    """How a reward model orders responses to the first `n` train prompts, which it never saw.
+
+    `sampled`: the share of pairs of language models' samples ordered as their grades order them,
+    `sampled_wide` where the totals differ by more than 0.2, `written` where responses are written
+    with near misses on purpose; `picked` is the mean grade of the response that it likes best of
+    all samples, and `best` of the best one.
+    """
+    asked = items("train", n)
+    rng = random.Random(seed_from("agreement"))
+    heard: list[list[str]] = [[] for _ in asked]
+    for speaker in speakers.values():
+        for texts, more in zip(
+            heard, sample(*speaker, [ask(i) for i in asked], 3, 0.8, 0), strict=True
+        ):
+            texts += more
+    written = [
+        [
+            render(item, 0, quality, rng, rng.choice(OPENERS))
+            for quality in rng.choices(list(SHOWN), list(SHOWN.values()), k=4)
+        ]
+        for item in asked
+    ]
+    grades, scores = totals(asked, heard), _scored(model, tokenizer, asked, heard)
+    ordered = _ordered(grades, scores)
+    return {
+        "sampled": _mean([right for right, _ in ordered]),
+        "sampled_wide": _mean([right for right, gap in ordered if gap > 0.2]),
+        "written": _mean(
+            [
+                right
+                for right, _ in _ordered(
+                    totals(asked, written), _scored(model, tokenizer, asked, written)
+                )
+            ]
+        ),
+        "picked": _mean([g[s.index(max(s))] for g, s in zip(grades, scores, strict=True)]),
+        "best": _mean([max(row) for row in grades]),
+        "prompts": n,
+    }
+
+
+def _scored(
+    model: Any, tokenizer: Any, asked: list[Item], responses: list[list[str]]
+) -> list[list[float]]:
+    return [
+        score(model, tokenizer, [conversation(item, [text]) for text in texts])
+        for item, texts in zip(asked, responses, strict=True)
+    ]
+
+
+def _ordered(grades: list[list[float]], scores: list[list[float]]) -> list[tuple[bool, float]]:
+    """(ordered as the grades, difference of grades) of every pair whose grades differ."""
+    return [
+        ((g[i] > g[j]) == (s[i] > s[j]), abs(g[i] - g[j]))
+        for g, s in zip(grades, scores, strict=True)
+        for i, j in combinations(range(len(g)), 2)
+        if abs(g[i] - g[j]) > 1e-3
+    ]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return round(sum(values) / max(1, len(values)), 3)

@@ -1,1 +1,0 @@
-"""Labelling authors with traits: their texts, questionnaires, dialogues and scores."""

@@ -1,0 +1,169 @@
+"""Published AlpacaEval annotations as they lie in files: original JSON, or a parquet table.
+
+annotations.json is the original layout: a list of objects with instruction, output_1 and
+generator_1 (the baseline), output_2 and generator_2 (the model), annotator (the judge) and
+preference. The parquet layout has one row a judgment, with lengths instead of answers and a digest
+instead of the instruction. Nothing is judged here; `leaderboards.annotations` decides what is
+sound.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.core.errors import BadData, MissingExtra
+from harness.suites.alpaca_eval2.metrics import instruction_id
+
+Floats = NDArray[np.float64]
+
+JUDGE = "weighted_alpaca_eval_gpt4_turbo"  # of tables that do not name theirs
+BASELINE = "gpt4_1106_preview"
+PARQUET_COLUMNS = (
+    "model",
+    "row",
+    "instruction_sha256_16",
+    "preference",
+    "len_model",
+    "len_baseline",
+)
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """Judgments of one model as they lie in a file: ids, preferences (NaN = failed), lengths.
+
+    A missing answer has length NaN.
+    """
+
+    model: str
+    judge: str
+    baseline: str
+    ids: tuple[str, ...]
+    preferences: Floats
+    model_lengths: Floats
+    baseline_lengths: Floats
+    source: str
+
+
+def read_annotations(path: Path) -> list[Annotations]:
+    """All annotations in a .parquet or .json file, or in a folder, sorted by model.
+
+    In a folder every annotations.json and annotations*.parquet below it is read.
+
+    Raises:
+        BadData: nothing to read, an unreadable file, or one model in two places.
+    """
+    if path.is_dir():
+        files = sorted([*path.rglob("annotations.json"), *path.rglob("annotations*.parquet")])
+    else:
+        files = [path]
+    if not files or not path.exists():
+        raise BadData(f"no annotations at {path}; expected annotations.json or a parquet table")
+    found: list[Annotations] = []
+    for file in files:
+        found += _read_parquet(file) if file.suffix == ".parquet" else _read_json(file)
+    found.sort(key=lambda item: (item.model, item.judge, item.source))
+    for first, second in pairwise(found):
+        if (first.model, first.judge) == (second.model, second.judge):
+            raise BadData(f"{first.model} is annotated in both {first.source} and {second.source}")
+    return found
+
+
+def _read_parquet(path: Path) -> list[Annotations]:
+    try:
+        import pyarrow.parquet
+    except ImportError:
+        raise MissingExtra("pyarrow (to read parquet annotations)", "alpaca") from None
+    try:
+        table = pyarrow.parquet.read_table(path)
+    except (OSError, pyarrow.ArrowException) as error:
+        raise BadData(f"{path} is no readable parquet table: {error}") from None
+    absent = [name for name in PARQUET_COLUMNS if name not in table.column_names]
+    if absent:
+        raise BadData(f"{path} lacks column {absent[0]}; expected {', '.join(PARQUET_COLUMNS)}")
+    columns = {name: table[name].to_pylist() for name in table.column_names}
+    size = table.num_rows
+    judges = columns.get("annotator", [JUDGE] * size)
+    baselines = columns.get("generator_1", [BASELINE] * size)
+    groups: dict[tuple[str, str, str], list[int]] = {}
+    for place in range(size):
+        groups.setdefault((columns["model"][place], judges[place], baselines[place]), []).append(
+            place
+        )
+    found = []
+    for (model, judge, baseline), places in groups.items():
+        places.sort(key=lambda place: columns["row"][place])
+        found.append(
+            Annotations(
+                model=model,
+                judge=judge,
+                baseline=baseline,
+                ids=tuple(columns["instruction_sha256_16"][place] for place in places),
+                preferences=_preferences([columns["preference"][place] for place in places], path),
+                model_lengths=_lengths([columns["len_model"][place] for place in places]),
+                baseline_lengths=_lengths([columns["len_baseline"][place] for place in places]),
+                source=path.name,
+            )
+        )
+    return found
+
+
+def _read_json(path: Path) -> list[Annotations]:
+    try:
+        rows = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadData(f"{path} is no readable JSON: {error}") from None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows) or not rows:
+        raise BadData(f"{path} is no list of annotation objects")
+    needed = ("instruction", "output_1", "generator_1", "output_2", "generator_2", "preference")
+    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for place, row in enumerate(rows):
+        lost = [name for name in needed if name not in row]
+        if lost or not isinstance(row["instruction"], str):
+            raise BadData(f"{path}, row {place}: no {lost[0] if lost else 'instruction text'}")
+        judge = row.get("annotator") or JUDGE
+        groups.setdefault((row["generator_2"], str(judge), row["generator_1"]), []).append(row)
+    return [
+        Annotations(
+            model=str(model),
+            judge=judge,
+            baseline=str(baseline),
+            ids=tuple(instruction_id(row["instruction"]) for row in own),
+            preferences=_preferences([row["preference"] for row in own], path),
+            model_lengths=_lengths([_length(row["output_2"]) for row in own]),
+            baseline_lengths=_lengths([_length(row["output_1"]) for row in own]),
+            source=str(Path(*path.parts[-3:])),
+        )
+        for (model, judge, baseline), own in groups.items()
+    ]
+
+
+def _length(output: object) -> int | None:
+    return len(output) if isinstance(output, str) else None
+
+
+def _lengths(values: Sequence[float | None]) -> Floats:
+    return np.array([math.nan if value is None else float(value) for value in values])
+
+
+def _preferences(values: Sequence[object], path: Path) -> Floats:
+    """Preferences as numbers: null and -1 are failed judgments, 0 an old spelling of a draw."""
+    result = np.full(len(values), np.nan)
+    for place, value in enumerate(values):
+        if value is None or value == -1:
+            continue
+        try:
+            number = float(value)  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            raise BadData(f"{path}: preference {value!r} is no number") from None
+        result[place] = 1.5 if number == 0.0 else number
+    return result

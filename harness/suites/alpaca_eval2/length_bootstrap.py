@@ -1,0 +1,99 @@
+"""Bootstrap of the length-controlled win rate over instructions, at the C already chosen.
+
+Each replicate weights the model's rows by how often their instruction was drawn, refits the three
+coefficients and averages the predictions with the same counts. The anchors, the scale std(d) and C
+are held fixed: they are settings of the measurement, not the sample. All replicates are solved
+together: a third-order guess from one matrix product, then Newton steps to the optimum.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.core.errors import BadData
+from harness.suites.alpaca_eval2.l1_logistic import (
+    Design,
+    Floats,
+    expand,
+    expand_resampled,
+    sigmoid,
+    solve,
+    third_order_guess,
+)
+from harness.suites.alpaca_eval2.length_control import (
+    FORMULAS,
+    Anchors,
+    LengthControlResult,
+    Rows,
+    design_matrix,
+)
+
+TOLERANCE = 1e-3  # last Newton step; leaves the coefficients right to about 1e-6
+CHUNK = 32  # replicates solved at a time, so that their rows stay in the cache
+
+
+def bootstrap(
+    rows: Rows,
+    result: LengthControlResult,
+    counts: NDArray[np.int32],
+    *,
+    anchors: Anchors | None = None,
+) -> Floats:
+    """Length-controlled win rate (%) under each resample: (rounds,).
+
+    Args:
+        rows: the rows `result` was fitted on, in the order of the prompt set.
+        counts: (rounds, n) from `resample_counts`; rows with NaN preference count for nothing.
+        anchors: the same as in the fit.
+
+    A compat fit is off the exact optimum by a constant; the replicates are shifted by that
+    amount, so that they spread around the figure they belong to. A resample that happens to draw
+    failed rows only gets the figure itself.
+
+    Raises:
+        BadData: counts do not fit the rows.
+    """
+    if counts.ndim != 2 or counts.shape[1] != len(rows.preferences):
+        raise BadData(f"counts {counts.shape} do not fit {len(rows.preferences)} rows")
+    if result.strength is None:  # the baseline against itself
+        return np.full(len(counts), result.lc_win_rate)
+    shape, scored = FORMULAS[result.formula], rows.scored
+    drawn = counts[:, scored].astype(np.float64)
+    features, labels, weights = design_matrix(rows.only(scored), anchors, shape)
+    own = len(features) - drawn.shape[1]
+    design = Design.of(features, labels, weights)
+    base = np.array([result.coefficients])
+    base = solve([design], np.array([[result.strength]]), base[None])[0]
+    found = _refit(design, own, base[0], result.strength, drawn)
+    judged = features[own:, 1:]
+    chances = sigmoid(found[:, 1:] @ judged.T)
+    total = drawn.sum(axis=1)
+    point = 100.0 * float(sigmoid(judged @ base[0, 1:]).mean())
+    means = 100.0 * (drawn * chances).sum(axis=1) / np.maximum(total, 1.0)
+    shifted: Floats = np.where(total > 0, means + (result.lc_win_rate - point), result.lc_win_rate)
+    return shifted
+
+
+def _refit(design: Design, own: int, base: Floats, strength: float, drawn: Floats) -> Floats:
+    """Coefficients (rounds, k) with the rows from `own` on taken as often as drawn."""
+    rounds = len(drawn)
+    local = expand_resampled(design.rows(slice(own, None)), base, drawn)
+    if own:
+        local = local + expand(design.rows(slice(0, own)), base[None])
+    penalty = np.full(rounds, 1.0 / strength)
+    guess = third_order_guess(local, np.tile(base, (rounds, 1)), penalty, design.reach)
+    fixed = np.ones((rounds, own))
+    counts = np.concatenate([fixed, drawn], axis=1)
+    found = np.empty_like(guess)
+    for start in range(0, rounds, CHUNK):
+        part = slice(start, start + CHUNK)
+        size = len(guess[part])
+        found[part] = solve(
+            [design],
+            np.full((1, size), strength),
+            guess[part][None],
+            counts=[counts[part]],
+            tolerance=TOLERANCE,
+        )[0]
+    return found

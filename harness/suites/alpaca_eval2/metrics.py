@@ -1,0 +1,287 @@
+"""AlpacaEval 2: win rate, length-controlled win rate and their intervals from preferences.
+
+With p_i = preference_i - 1, the chance that the model's answer beats the baseline's:
+
+    win_rate = 100 mean(p),  standard_error = 100 std(p, ddof 1) / sqrt(n)   over judged rows
+    discrete_win_rate: the same with each p rounded to 0 or 1, draws (exactly 1/2) kept
+
+The length-controlled win rate is `harness.suites.alpaca_eval2.length_control`. Its published
+standard error is the spread of the predictions only, far too small; the intervals here resample
+instructions and refit. Source: tatsu-lab/alpaca_eval, metrics/winrate.py, metrics/glm_winrate.py.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from harness.core.errors import BadData
+from harness.core.records import Interval
+from harness.data.forms import instruction_id as instruction_id
+from harness.stats.bootstrap import percentile_interval, replicate_means, resample_counts
+from harness.suites.alpaca_eval2.length_bootstrap import bootstrap
+from harness.suites.alpaca_eval2.length_control import (
+    DEFAULT_FORMULA,
+    Anchors,
+    LengthControlResult,
+    Mode,
+    Rows,
+    fit_board,
+)
+
+Floats = NDArray[np.float64]
+
+GAMED_TABLE = "df_gamed.csv"
+INSTRUCTION_TABLE = "instruction_table.csv"
+BASELINE_OUTPUTS = "alpaca_eval_gpt4_baseline.json"
+
+
+@dataclass(frozen=True)
+class WinRate:
+    """Win rate (%) over judged rows, with the counts of the official leaderboard."""
+
+    win_rate: float
+    standard_error: float
+    n_wins: int
+    n_wins_base: int
+    n_draws: int
+    n_total: int
+    discrete_win_rate: float
+
+
+@dataclass(frozen=True)
+class AlpacaScores:
+    """All figures of one model (in %), with intervals over instructions.
+
+    n_expected counts the prompt set, n_scored the judged rows. `bounds`: the win rate if all
+    failed rows were lost, or won; None when none failed. `extreme_change`: length control moved
+    the win rate so far that the fit deserves a look.
+    """
+
+    raw: WinRate
+    length_controlled: LengthControlResult
+    interval: Interval
+    lc_interval: Interval
+    bounds: tuple[float, float] | None
+    n_expected: int
+    n_scored: int
+    extreme_change: bool
+    replicates: Floats = field(repr=False, compare=False)
+    lc_replicates: Floats = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The frozen tables of the evaluation set, in its standard order.
+
+    ids: `instruction_id` of each instruction; difficulty (n,); anchors: rows of the gamed models.
+    """
+
+    ids: tuple[str, ...]
+    difficulty: Floats
+    anchors: Anchors
+
+
+def win_rate(preferences: ArrayLike) -> WinRate:
+    """Win rate of preferences in [1, 2]; NaN rows are left out.
+
+    >>> win_rate([1.0, 1.5, 2.0, 2.0]).win_rate
+    62.5
+
+    Raises:
+        BadData: no judged row, or a preference outside [1, 2].
+    """
+    array = np.asarray(preferences, dtype=np.float64)
+    scored = array[~np.isnan(array)]
+    if scored.size == 0:
+        raise BadData("no judged row: a win rate needs at least one preference")
+    if scored.min() < 1.0 or scored.max() > 2.0:
+        raise BadData(f"preferences run from {scored.min()} to {scored.max()}; expected 1 to 2")
+    p = scored - 1.0
+    n = p.size
+    wins, losses = int((p > 0.5).sum()), int((p < 0.5).sum())
+    draws = n - wins - losses
+    spread = float(p.std(ddof=1)) if n > 1 else 0.0
+    return WinRate(
+        win_rate=float(100.0 * p.mean()),
+        standard_error=100.0 * spread / math.sqrt(n),
+        n_wins=wins,
+        n_wins_base=losses,
+        n_draws=draws,
+        n_total=n,
+        discrete_win_rate=100.0 * (wins + draws / 2) / n,
+    )
+
+
+def average_length(outputs: Iterable[str | int]) -> int:
+    """Mean number of code points of the answers (texts, or lengths), cut to an integer.
+
+    >>> average_length(["abc", "ab"])
+    2
+    """
+    lengths = [len(item) if isinstance(item, str) else int(item) for item in outputs]
+    if not lengths:
+        raise BadData("no answers: an average length needs at least one")
+    return int(sum(lengths) / len(lengths))
+
+
+def extreme_change(raw: float, controlled: float) -> bool:
+    """The original's warning: LC (%) left the win rate (%) by a quarter of its room and 10 points.
+
+    LC < min(WR - WR/4, WR - 10) or LC > max(WR + (100 - WR)/4, WR + 10).
+    """
+    too_small = controlled < min(raw - raw / 4, raw - 10)
+    too_large = controlled > max(raw + (100 - raw) / 4, raw + 10)
+    return too_small or too_large
+
+
+def evaluate_board(
+    models: Sequence[Rows],
+    prompt_set: str,
+    *,
+    anchors: Anchors | None = None,
+    mode: Mode = "exact",
+    formula: str = DEFAULT_FORMULA,
+    fitted: Sequence[Rows] | None = None,
+    results: Sequence[LengthControlResult] | None = None,
+    rounds: int = 1000,
+    level: float = 0.95,
+) -> list[AlpacaScores]:
+    """Scores of several models on one prompt set.
+
+    Args:
+        models: per model one row for each prompt of the set, in its order; NaN = no judgment.
+        fitted: what the length control is fitted on, where that differs (the compat modes work
+            on the rows of a file, in its order and with the original's row alignment).
+        results: length controls already made (the baseline against itself); replaces the fit.
+        rounds: bootstrap resamples of the instructions, shared by all models.
+
+    Raises:
+        BadData: models of different sizes, or too few judged rows.
+    """
+    sizes = {len(rows.preferences) for rows in models}
+    if len(sizes) > 1:
+        raise BadData(f"models have {sorted(sizes)} rows; expected one row for each prompt")
+    if results is None:
+        results = fit_board(fitted or models, anchors=anchors, mode=mode, formula=formula)
+    counts = resample_counts(prompt_set, sizes.pop(), rounds) if models else None
+    scores = []
+    for rows, result in zip(models, results, strict=True):
+        assert counts is not None
+        raw = win_rate(rows.preferences)
+        replicates = 100.0 * replicate_means(rows.preferences - 1.0, counts)
+        controlled = bootstrap(rows, result, counts, anchors=anchors)
+        n = len(rows.preferences)
+        failed = n - raw.n_total
+        total = raw.win_rate * raw.n_total
+        scores.append(
+            AlpacaScores(
+                raw=raw,
+                length_controlled=result,
+                interval=percentile_interval(replicates, level, point=raw.win_rate),
+                lc_interval=percentile_interval(controlled, level, point=result.lc_win_rate),
+                bounds=(total / n, (total + 100.0 * failed) / n) if failed else None,
+                n_expected=n,
+                n_scored=raw.n_total,
+                extreme_change=extreme_change(raw.win_rate, result.lc_win_rate),
+                replicates=replicates,
+                lc_replicates=controlled,
+            )
+        )
+    return scores
+
+
+def evaluate(
+    rows: Rows,
+    prompt_set: str,
+    *,
+    anchors: Anchors | None = None,
+    mode: Mode = "exact",
+    formula: str = DEFAULT_FORMULA,
+    rounds: int = 1000,
+    level: float = 0.95,
+) -> AlpacaScores:
+    """Scores of one model; see `evaluate_board`."""
+    return evaluate_board(
+        [rows],
+        prompt_set,
+        anchors=anchors,
+        mode=mode,
+        formula=formula,
+        rounds=rounds,
+        level=level,
+    )[0]
+
+
+def read_reference(folder: Path) -> Reference:
+    """Read df_gamed.csv, and the instructions' order and difficulty, from a folder.
+
+    df_gamed.csv (hub data set tatsu-lab/alpaca_eval) holds two gamed models; its first half also
+    lists the difficulties. The order of the instructions comes from instruction_table.csv, else
+    from the baseline's outputs, alpaca_eval_gpt4_baseline.json.
+
+    Raises:
+        BadData: a file is absent or does not hold what it should.
+    """
+    anchors, _ = _read_anchors(folder / GAMED_TABLE)
+    table, outputs = folder / INSTRUCTION_TABLE, folder / BASELINE_OUTPUTS
+    if table.exists():
+        with table.open(newline="", encoding="utf-8") as stream:
+            lines = sorted(csv.DictReader(stream), key=lambda line: int(line["index"]))
+        try:
+            ids = tuple(line["instruction_sha256_16"] for line in lines)
+            difficulty = np.array([float(line["instruction_difficulty"]) for line in lines])
+        except (KeyError, ValueError) as error:
+            raise BadData(f"{table}: cannot read column {error}") from None
+    elif outputs.exists():
+        texts = [row["instruction"] for row in json.loads(outputs.read_text("utf-8"))]
+        return reference_of(folder / GAMED_TABLE, texts)
+    else:
+        raise BadData(
+            f"{folder} has neither {INSTRUCTION_TABLE} nor {BASELINE_OUTPUTS}: one of them must "
+            "give the order of the instructions"
+        )
+    return _checked(Reference(ids, difficulty, anchors), folder)
+
+
+def reference_of(gamed_table: Path, instructions: Sequence[str]) -> Reference:
+    """Anchors and difficulties from df_gamed.csv for the instructions in their standard order.
+
+    Raises:
+        BadData: the table does not hold what it should, or lists no difficulty for one of them.
+    """
+    anchors, indexes = _read_anchors(gamed_table)
+    by_index = dict(zip(indexes[::-1], anchors.difficulty[::-1].tolist()))
+    difficulty = np.array([by_index.get(place, math.nan) for place in range(len(instructions))])
+    ids = tuple(instruction_id(text) for text in instructions)
+    return _checked(Reference(ids, difficulty, anchors), gamed_table)
+
+
+def _checked(found: Reference, where: Path) -> Reference:
+    ids = found.ids
+    if not ids or len(set(ids)) != len(ids) or np.isnan(found.difficulty).any():
+        raise BadData(f"{where}: {len(ids)} instructions, some repeated or without a difficulty")
+    return found
+
+
+def _read_anchors(path: Path) -> tuple[Anchors, list[int]]:
+    if not path.exists():
+        raise BadData(f"{path} is absent: it holds the anchors of the length control")
+    with path.open(newline="", encoding="utf-8") as stream:
+        lines = list(csv.DictReader(stream))
+    try:
+        anchors = Anchors(
+            preferences=np.array([float(line["preference"]) for line in lines]),
+            length_gaps=np.array([float(line["std_delta_len"]) for line in lines]),
+            difficulty=np.array([float(line["instruction_difficulty"]) for line in lines]),
+        )
+        return anchors, [int(line["index"]) for line in lines]
+    except (KeyError, ValueError) as error:
+        raise BadData(f"{path}: cannot read column {error}") from None

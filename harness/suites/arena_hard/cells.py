@@ -1,0 +1,282 @@
+"""Arena-Hard cells: score, Bradley-Terry win rate, style-controlled win rate, contradictions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from harness.core.records import Cell
+from harness.engine.operations import Artifact, Context, Row, operation
+from harness.stats.bradley_terry import fit_style, refit_style
+from harness.suites.arena_hard.metrics import (
+    ArenaScore,
+    GameTable,
+    Judgment,
+    category_scores,
+    leaderboard,
+    prompt_counts,
+    tabulate,
+)
+from harness.suites.arena_hard.style import FEATURES, style_counts, style_differences
+from harness.suites.scoring import (
+    CellMaker,
+    CellParams,
+    Tally,
+    cell_maker,
+    failures,
+    percent,
+    suspicious,
+    write_cells,
+)
+
+Floats = NDArray[np.float64]
+StyleFeature = Literal["length", "header", "list", "bold"]
+PRIOR = 0.1  # drawn games, see `_style_fits`
+
+
+class ScoreArenaParams(CellParams):
+    """See `harness.suites.arena_hard.suite`; `by_category` adds a cell for each category's
+    score."""
+
+    weight: int = Field(default=3, ge=1)
+    style_features: tuple[StyleFeature, ...] = FEATURES  # type: ignore[assignment]
+    bootstrap: Literal["clusters", "rows"] = "clusters"
+    by_category: bool = False
+
+
+@operation("score_arena", version=1, params=ScoreArenaParams)
+def score_arena(
+    context: Context,
+    params: ScoreArenaParams,
+    *,
+    judgments: Artifact,
+    generations: Artifact | None = None,
+    model: Artifact | None = None,
+) -> None:
+    """Write the cells of one system on Arena-Hard.
+
+    The style-controlled win rate is that of a system judged alone: one strength and the slopes of
+    the chosen features, evaluated where both answers have the same style. (The original fits all
+    systems of a folder jointly and centres the features over them; `metrics.arena_style` does that
+    for boards of several systems.) Lengths are counted in words.
+    """
+    rows = judgments.rows()
+    texts = {row["id"]: [row["prompt"]] for row in rows}
+    maker = cell_maker(
+        params, texts, checkpoint=model, generations=generations, judgments=judgments
+    )
+    table = _tabulated(params, rows)
+    clusters = _clusters(rows)
+    cells = _score_cells(maker, params, table, rows, clusters)
+    if params.by_category:
+        cells += _category_cells(maker, params, rows, clusters)
+    if params.style_features and table.rows.sum() > 0:
+        cells.append(_style_cell(maker, params, table, rows, clusters))
+    cells.append(_contradiction_cell(maker, rows, clusters))
+    write_cells(context, cells)
+
+
+def _tabulated(params: ScoreArenaParams, rows: list[Row]) -> GameTable:
+    return tabulate(
+        [
+            Judgment(
+                row["id"], params.system, (row["games"][0]["verdict"], row["games"][1]["verdict"])
+            )
+            for row in rows
+        ],
+        weight=params.weight,
+        uids=[row["id"] for row in rows],
+    )
+
+
+def _clusters(rows: list[Row]) -> dict[str, str] | None:
+    """Topic of each prompt, where all rows name one."""
+    found = {row["id"]: str(row["cluster"]) for row in rows if row.get("cluster") is not None}
+    return found if len(found) == len(rows) else None
+
+
+def _score_cells(
+    maker: CellMaker,
+    params: ScoreArenaParams,
+    table: GameTable,
+    rows: list[Row],
+    clusters: Mapping[str, str] | None,
+) -> list[Cell]:
+    line, score = _scored(maker, params, table, clusters)
+    details = {
+        "n_rows": line.n_rows,
+        "weight": params.weight,
+        "first_shown_share": line.first_share,
+        "missing_game_1": line.missing_games[0],
+        "missing_game_2": line.missing_games[1],
+        **_category_details(table, rows, params.system),
+        **failures([game for row in rows for game in row["games"]]),
+        **suspicious(rows),
+    }
+    # With a single baseline the Bradley-Terry win rate is the mean of the rows, so it shares the
+    # replicates; it is fitted all the same, as a check that stays visible.
+    win_rate = None
+    if line.score is not None:
+        none = np.zeros((*table.rows.shape, 0))
+        fit = fit_style(none, table.wins, table.rows.astype(np.float64))
+        win_rate = 100 * float(fit.win_rates[0])
+    return [
+        score("score", _percent(line.score), details=details),
+        score("bt_win_rate", win_rate, primary=False),
+    ]
+
+
+def _scored(
+    maker: CellMaker,
+    params: ScoreArenaParams,
+    table: GameTable,
+    clusters: Mapping[str, str] | None,
+) -> tuple[ArenaScore, partial[Cell]]:
+    """The score of a table, and a maker of cells that have its interval, counts and bounds."""
+    by_rows = params.bootstrap == "rows"
+    line = leaderboard(
+        table,
+        maker.prompt_set,
+        rounds=params.rounds,
+        level=params.level,
+        resample="rows" if by_rows else "prompts",
+        clusters=None if by_rows else clusters,
+        seed=params.seed,
+    )[0]
+    interval = percent(line.interval)
+    if interval is not None and clusters is not None and not by_rows:
+        interval = interval.model_copy(update={"kind": "bootstrap over prompt clusters"})
+    return line, partial(
+        maker.cell,
+        tally=Tally(line.n_expected, line.n_scored),
+        interval=interval,
+        replicates=100 * line.replicates if line.score is not None else (),
+        bounds=None if line.bounds is None else (100 * line.bounds[0], 100 * line.bounds[1]),
+    )
+
+
+def _category_cells(
+    maker: CellMaker,
+    params: ScoreArenaParams,
+    rows: list[Row],
+    clusters: Mapping[str, str] | None,
+) -> list[Cell]:
+    """The score of each category's prompts alone; none where all are of one category."""
+    names = sorted({row["category"] for row in rows if row.get("category")})
+    cells = []
+    for name in names if len(names) > 1 else ():
+        table = _tabulated(params, [row for row in rows if row.get("category") == name])
+        line, score = _scored(maker, params, table, clusters)
+        cells.append(score(f"score:{name}", _percent(line.score), primary=False))
+    return cells
+
+
+def _category_details(table: GameTable, rows: list[Row], system: str) -> dict[str, float]:
+    categories = {row["id"]: row["category"] for row in rows if row.get("category")}
+    if len(categories) < len(rows):
+        return {}
+    return {
+        f"category:{name}": 100 * shares[system]
+        for name, shares in category_scores(table, categories).items()
+    }
+
+
+def _style_cell(
+    maker: CellMaker,
+    params: ScoreArenaParams,
+    table: GameTable,
+    rows: list[Row],
+    clusters: Mapping[str, str] | None,
+) -> Cell:
+    """Win rate at equal style: the strength where all style differences are zero."""
+    by_id = {row["id"]: row["answers"] for row in rows}
+    model, baseline = (
+        np.array([_style(by_id[uid][side] or "") for uid in table.uids])
+        for side in ("model", "baseline")
+    )
+    columns = [FEATURES.index(name) for name in params.style_features]
+    features = style_differences(model[None], baseline)[..., columns]
+    spread = features.std(axis=(0, 1))
+    features = features / np.where(spread > 0, spread, 1.0)  # scaled, not centred
+    features = np.where(table.complete[..., None], features, 0.0)
+    drawn = prompt_counts(table, maker.prompt_set, params.rounds, clusters)
+    wins, games = table.wins, table.rows.astype(np.float64)
+    rates, slopes_found = _style_fits(features, wins, games, drawn)
+    bounds = None
+    if not table.complete.all():
+        lost = np.where(table.complete, games, 2.0 * params.weight)
+        won = np.where(table.complete, wins, lost)
+        ends = [_style_fits(features, end, lost, drawn[:1])[0][0] for end in (wins, won)]
+        bounds = (100 * min(*ends, rates[0]), 100 * max(*ends, rates[0]))
+    slopes = zip(params.style_features, slopes_found, strict=True)
+    return maker.cell(
+        "style_controlled",
+        100 * rates[0],
+        Tally(int(table.expected.sum()), int(table.complete.sum())),
+        replicates=100 * rates[1:],
+        bounds=bounds,
+        primary=False,
+        kind="bootstrap over prompts" if clusters is None else "bootstrap over prompt clusters",
+        details={f"slope:{name}": float(slope) for name, slope in slopes},
+    )
+
+
+def _style_fits(
+    features: Floats, wins: Floats, rows: Floats, drawn: NDArray[np.int32]
+) -> tuple[Floats, Floats]:
+    """Win rate at no style gap, of all prompts and then of each resample, and the slopes.
+
+    On the few prompts of one system, or of a resample, style may separate wins from losses, and no
+    finite optimum exists. PRIOR drawn games at one standard deviation to either side of every
+    feature make it finite; they weigh far less than a single prompt.
+    """
+    _, n, size = features.shape
+    sides = np.concatenate([np.eye(size), -np.eye(size)])[None]
+    features = np.concatenate([features, sides], axis=1)
+    games = np.full((1, 2 * size), PRIOR)
+    rows = np.concatenate([rows, games], axis=1)
+    wins = np.concatenate([wins, games / 2], axis=1)
+    counts = np.ones((len(drawn), n + 2 * size), dtype=np.int32)
+    counts[:, :n] = drawn
+    point = fit_style(features, wins, rows)
+    again = refit_style(features, wins, rows, counts, point)
+    return np.concatenate([point.win_rates, again.win_rates[:, 0]]), point.coefficients
+
+
+def _style(answer: str) -> tuple[float, float, float, float]:
+    found = style_counts(answer, float(len(answer.split())))
+    return (found.length, found.header, found.list, found.bold)
+
+
+def _contradiction_cell(
+    maker: CellMaker, rows: list[Row], clusters: Mapping[str, str] | None
+) -> Cell:
+    """Share of prompts whose two games name different winners: the side shown first (or second)."""
+    ordered = sorted(rows, key=lambda row: str(row["id"]))
+    values = [_contradicts(*(game["verdict"] for game in row["games"])) for row in ordered]
+    units = [clusters[row["id"]] if clusters else row["id"] for row in ordered]
+    return maker.mean_cell(
+        "contradiction_rate", values, units, factor=100.0, primary=False, higher_is_better=False
+    )
+
+
+def _contradicts(first: str | None, second: str | None) -> float | None:
+    if first is None or second is None:
+        return None
+    winners = [_winner(label) for label in (first, second)]
+    return float(winners[0] == winners[1] != 0)
+
+
+def _winner(label: str) -> int:
+    """1 if A wins, -1 if B, 0 for a tie; synonyms such as A<B are understood."""
+    sign = 1 if ">" in label else -1 if "<" in label else 0
+    return sign if label.startswith("A") else -sign
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else 100 * share

@@ -1,0 +1,114 @@
+"""What this room registers: the benchmark suites and the operations they plan."""
+
+from __future__ import annotations
+
+from harness.engine.registry import Entry
+
+SUITES = (
+    Entry(
+        "alpaca_eval2",
+        "harness.suites.alpaca_eval2.suite:SUITE",
+        "one pairwise judgment a prompt; win rate and length-controlled win rate",
+        paper="arXiv 2404.04475",
+    ),
+    Entry(
+        "arena_hard",
+        "harness.suites.arena_hard.suite:SUITE",
+        "two games with swapped order, five verdicts; Bradley-Terry and style control",
+        paper="arXiv 2406.11939",
+    ),
+    Entry(
+        "arena_hard_v0.1",
+        "harness.suites.arena_hard.suite:V01_SUITE",
+        "the published 500 prompts against gpt-4-0314",
+        needs=("api",),
+        paper="arXiv 2406.11939",
+    ),
+    Entry(
+        "arena_hard_v2.0",
+        "harness.suites.arena_hard.suite:V2_SUITE",
+        "the published 750 prompts, each category against a baseline of its own",
+        needs=("api",),
+        paper="arXiv 2406.11939",
+    ),
+    Entry(
+        "mt_bench",
+        "harness.suites.mt_bench.suite:SUITE",
+        "two-turn questions graded 1 to 10; pairwise mode",
+        paper="arXiv 2306.05685",
+    ),
+    Entry(
+        "mt_bench_corrected",
+        "harness.suites.mt_bench.suite:CORRECTED_SUITE",
+        "the published questions graded beside corrected references",
+        needs=("api",),
+        paper="arXiv 2306.05685",
+    ),
+    Entry(
+        "lm_nano",
+        "harness.suites.lm_eval.suite:LM_NANO",
+        "facts and skills of the nano world: 260 choices, 260 answers",
+        needs=("lm-eval", "train"),
+    ),
+    Entry(
+        "lm_fusellm",
+        "harness.suites.lm_eval.suite:LM_FUSELLM",
+        "FuseLLM's list: BBH, common sense, TriviaQA, DROP, LAMBADA",
+        needs=("lm-eval", "train"),
+        paper="arXiv 2401.10491",
+    ),
+    Entry(
+        "lm_fusechat3",
+        "harness.suites.lm_eval.suite:LM_FUSECHAT3",
+        "FuseChat-3.0's list without a judge: mathematics, knowledge, code",
+        needs=("lm-eval", "train"),
+        paper="arXiv 2503.04222",
+    ),
+    Entry(
+        "lm_eval",
+        "harness.suites.lm_eval.suite:LM_EVAL",
+        "any tasks of lm-eval, by name",
+        needs=("lm-eval", "train"),
+    ),
+    Entry(
+        "perplexity",
+        "harness.suites.perplexity.suite:SUITE",
+        "bits per byte of held-out documents, by domain",
+        needs=("train",),
+    ),
+    Entry(
+        "personality_essays",
+        "harness.suites.personality.suite:ESSAYS_SUITE",
+        "five traits of authors from essays; macro-F1",
+        paper="arXiv 2310.20256",
+    ),
+    Entry(
+        "personality_mbti",
+        "harness.suites.personality.suite:MBTI_SUITE",
+        "four dimensions of types from forum posts; macro-F1",
+        paper="arXiv 2310.20256",
+    ),
+)
+
+# What a plugin of the group "suites" must provide.
+CONTRACTS = {"suites": "harness.suites.base:Suite"}
+
+# Operation -> the module that defines it.
+OPERATIONS = {
+    "follow_up": "harness.suites.mt_bench.dialogues",
+    "select_prompts": "harness.suites.mt_bench.dialogues",
+    "join_rows": "harness.suites.mt_bench.dialogues",
+    "score_alpaca": "harness.suites.alpaca_eval2.cells",
+    "score_arena": "harness.suites.arena_hard.cells",
+    "score_mt_bench": "harness.suites.mt_bench.cells",
+    "read_documents": "harness.suites.perplexity.operations",
+    "score_perplexity": "harness.suites.perplexity.operations",
+    "lm_eval_run": "harness.suites.lm_eval.running",
+    "score_lm_eval": "harness.suites.lm_eval.cells",
+    "classify_authors": "harness.suites.personality.classifiers",
+    "classify_authors_by_encoder": "harness.suites.personality.encoders",
+    "interview_authors": "harness.suites.personality.interviews",
+    "decide_by_items": "harness.suites.personality.interviews",
+    "score_labels": "harness.suites.personality.cells",
+    "score_prompts": "harness.suites.per_prompt",
+}

@@ -1,0 +1,111 @@
+"""Two-turn dialogues: the second turn's prompts, and answering in groups of one temperature."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from harness.core.errors import BadData
+from harness.core.hashing import canonical_json
+from harness.core.records import Record
+from harness.engine import costs
+from harness.engine.operations import Artifact, Context, Estimate, Row, operation
+
+# What `sample` adds to a prompt row; the second turn's prompt is a fresh row.
+_SAMPLED = frozenset(
+    (
+        "responses",
+        "finish",
+        "system",
+        "error",
+        "tokens_in",
+        "tokens_out",
+        "rendered",
+        "prompt_digest",
+        "cut_characters",
+    )
+)
+
+
+class NoParams(Record):
+    """An operation without settings."""
+
+
+@operation(
+    "follow_up",
+    version=1,
+    params=NoParams,
+    rows="responses",
+    estimate=costs.rows_of("responses"),
+)
+def follow_up(
+    context: Context, params: NoParams, batches: Iterable[list[Row]], *, responses: Artifact
+) -> Iterator[list[Row]]:
+    """Prompt rows of the second turn: the dialogue so far, with the system's own first answer.
+
+    A first turn without any answer (`error` in its row) leaves nothing to follow up: the row keeps
+    its error as `first_error`, and both turns count as failed judgments.
+    """
+    for batch in batches:
+        rows = []
+        for row in batch:
+            if len(row.get("turns") or ()) < 2:
+                raise BadData(f'prompt "{row["id"]}" has no second turn; expected `turns` of two')
+            first = row["responses"][0] if row["responses"] else ""
+            said = [
+                *row["messages"],
+                {"role": "assistant", "content": first},
+                {"role": "user", "content": row["turns"][1]},
+            ]
+            kept = {key: value for key, value in row.items() if key not in _SAMPLED}
+            error = {"first_error": row["error"]} if row.get("error") else {}
+            rows.append({**kept, **error, "messages": said})
+        yield rows
+
+
+class SelectParams(Record):
+    """Which prompts: those of `categories`, or with `exclude` all others."""
+
+    categories: tuple[str, ...]
+    exclude: bool = False
+
+
+def _share(params: SelectParams, prompts: Estimate) -> Estimate:
+    """Expected rows: MT-Bench's eight categories are equally large."""
+    named = min(8, len(params.categories))
+    share = (8 - named if params.exclude else named) / 8
+    return Estimate(rows=None if prompts.rows is None else round(share * prompts.rows))
+
+
+@operation("select_prompts", version=1, params=SelectParams, estimate=_share)
+def select_prompts(context: Context, params: SelectParams, *, prompts: Artifact) -> None:
+    """The prompts of some categories, in their order."""
+    wanted = set(params.categories)
+    rows = prompts.rows()
+    _write(context, [r for r in rows if (r.get("category") in wanted) != params.exclude])
+
+
+def _joined(params: NoParams, rows: Estimate | tuple[Estimate, ...], order: Estimate) -> Estimate:
+    return Estimate(rows=order.rows)
+
+
+@operation("join_rows", version=1, params=NoParams, estimate=_joined)
+def join_rows(
+    context: Context, params: NoParams, *, rows: Artifact | tuple[Artifact, ...], order: Artifact
+) -> None:
+    """The rows of several artifacts in the order of `order`'s ids, each exactly once."""
+    parts = rows if isinstance(rows, tuple) else (rows,)
+    by_id: dict[str, Row] = {}
+    for row in (row for part in parts for row in part.rows()):
+        if row["id"] in by_id:
+            raise BadData(f'row "{row["id"]}" stands in two of the joined parts')
+        by_id[row["id"]] = row
+    wanted = order.row_ids
+    if by_id.keys() != set(wanted):
+        odd = sorted(by_id.keys() ^ set(wanted))[0]
+        raise BadData(f'joined {len(by_id)} rows for {len(wanted)} prompts; odd one: "{odd}"')
+    _write(context, [by_id[id] for id in wanted])
+
+
+def _write(context: Context, rows: list[Row]) -> None:
+    data = b"".join(canonical_json(row) + b"\n" for row in rows)
+    (context.directory / "rows.jsonl").write_bytes(data)

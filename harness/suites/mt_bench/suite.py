@@ -1,0 +1,224 @@
+"""MT-Bench: two-turn questions in eight categories, graded 1 to 10 by a judge.
+
+Paper: Judging LLM-as-a-Judge (arXiv:2306.05685); 80 questions. Protocol:
+
+1. the system answers the first turn, then the second with its own first answer in the history, at
+   the category's temperature (writing, roleplay 0.7; stem, humanities 0.1; others greedy);
+2. the judge grades each turn alone, the second within the whole dialogue; questions of math,
+   reasoning and coding come with a reference answer;
+3. score = mean over all graded turns.
+
+`mt_bench` grades with the reference answers of gpt-4, 13 of which are wrong in at least one turn,
+as published figures of 2023 do; `mt_bench_corrected` is the same questions with corrected ones, as
+later papers do. The two are different suites: their scores never share a column.
+
+With `pairwise` the judge also compares each turn with the baseline's, in both orders; a tie or a
+contradiction of the two games is a tie.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from harness.core.errors import UserError
+from harness.core.hashing import digest
+from harness.data import official
+from harness.engine.plan import Handle, StageMaker
+from harness.suites.base import (
+    Decode,
+    JudgeSuiteSettings,
+    Metric,
+    Suite,
+    System,
+    answers_of,
+    cell_arguments,
+    contents,
+    import_answers,
+    import_prompts,
+    judge_arguments,
+)
+from harness.suites.mt_bench.cells import UNIT
+
+NAME = "mt_bench"
+CORRECTED = "mt_bench_corrected"
+GUIDED = ("reasoning", "math", "coding")  # graded beside a reference answer
+OTHERS = 0.7  # temperature of every category that is not listed below
+TEMPERATURES = {
+    0.0: ("extraction", "math", "coding", "reasoning"),
+    0.1: ("stem", "humanities"),
+}
+
+
+class MTBenchSettings(JudgeSuiteSettings):
+    """Settings; see `JudgeSuiteSettings` for those all judge suites share.
+
+    Attributes:
+        references: source of reference answers; "" judges without any. Outside the nano world, the
+            categories GUIDED need one for every question and turn.
+        by_category: the paper's temperatures instead of the one of `decode`. A system that brings
+            decoding settings of its own is decoded by those.
+        pairwise: compare with `baseline`, too; there is no published one to default to.
+    """
+
+    prompts: str = "nano:mt_bench"
+    references: str = "nano:reference"
+    decode: Decode = Decode(temperature=0.0, max_tokens=1024)
+    by_category: bool = True
+    pairwise: bool = False
+
+
+class MTBenchCorrectedSettings(MTBenchSettings):
+    """Settings; the published questions with corrected reference answers."""
+
+    prompts: str = "official:mt_bench"
+    references: str = "official:mt_bench_corrected"
+    baseline: str = ""
+    judge: str = "openai:gpt-4-0125-preview"
+
+
+def plan(name: str, system: System, settings: MTBenchSettings, stage: StageMaker) -> Handle:
+    """The stages of one system on MT-Bench; `name` goes on the cells.
+
+    Raises:
+        UserError: `pairwise` without a baseline, or the references of the other suite.
+    """
+    prompts = import_prompts(settings, stage)
+    # Before the answers: what is missing is noticed before anything is spent.
+    guides = _guides(name, settings, prompts, stage)
+    baseline = _baseline(settings, prompts, stage) if settings.pairwise else None
+    responses = dialogues(system, prompts, settings, stage)
+    judging = judge_arguments(settings, "rating")
+    judgments = stage("judge_mt_bench", responses=responses, **guides, **judging)
+    compared: dict[str, Any] = {}
+    sources = [settings.references] if settings.references else []
+    if baseline is not None:
+        asking = judge_arguments(settings, "pairwise")
+        sources.append(settings.baseline)
+        compared["pairwise"] = stage(
+            "judge_mt_bench_pairwise", responses=responses, baseline=baseline, **guides, **asking
+        )
+        compared["pairwise_fingerprint"] = asking["fingerprint"]
+    return stage(
+        "score_mt_bench",
+        judgments=judgments,
+        generations=responses,
+        **system.links(),
+        **compared,
+        **cell_arguments(
+            name, system, settings, judging, settings.decode, contents(settings, *sources)
+        )
+        | {"decode_fingerprint": decode_fingerprint(system, settings)},
+    )
+
+
+def _guides(
+    name: str, settings: MTBenchSettings, prompts: Handle, stage: StageMaker
+) -> dict[str, Handle]:
+    source = settings.references
+    if not source:
+        return {}
+    if name == CORRECTED:
+        official.check_corrected(source)
+    elif source == f"{official.PREFIX}{CORRECTED}":
+        raise UserError(f"suite {name} has the original references; the corrected: {CORRECTED}")
+    required = {} if source.startswith("nano:") else {"required": GUIDED}
+    return {"references": import_answers(source, prompts, stage, partial=True, **required)}
+
+
+def _baseline(settings: MTBenchSettings, prompts: Handle, stage: StageMaker) -> Handle:
+    if not settings.baseline:
+        raise UserError(
+            "pairwise needs `baseline`: a file with the answers of the other side, such as "
+            "model_answer/gpt-3.5-turbo.jsonl of FastChat"
+        )
+    return import_answers(settings.baseline, prompts, stage, partial=False)
+
+
+def dialogues(
+    system: System, prompts: Handle, settings: MTBenchSettings, stage: StageMaker
+) -> Handle:
+    """Rows of the second turn, each with the whole dialogue."""
+    if not settings.by_category or system.decode is not None or system.stored:
+        return _both_turns(system, prompts, settings, settings.decode, stage)
+    listed = [name for names in TEMPERATURES.values() for name in names]
+    talks = []
+    for temperature, names in (*TEMPERATURES.items(), (OTHERS, None)):
+        chosen = {"categories": names or listed, "exclude": names is None}
+        group = stage("select_prompts", prompts=prompts, **chosen)
+        decode = settings.decode.model_copy(update={"temperature": temperature})
+        talks.append(_both_turns(system, group, settings, decode, stage))
+    return stage("join_rows", rows=talks, order=prompts)
+
+
+def _both_turns(
+    system: System,
+    prompts: Handle,
+    settings: MTBenchSettings,
+    decode: Decode,
+    stage: StageMaker,
+) -> Handle:
+    first = answers_of(system, prompts, settings, decode, stage, NAME, 1)
+    second = stage("follow_up", responses=first)
+    return answers_of(system, second, settings, decode, stage, NAME, 2)
+
+
+def decode_fingerprint(system: System, settings: MTBenchSettings) -> str:
+    """Of the one decoding, or of the decoding of each category."""
+    if not settings.by_category or system.decode is not None or system.stored:
+        return system.decode_fingerprint(settings.decode)
+    parts = {str(temperature): names for temperature, names in TEMPERATURES.items()}
+    rest = settings.decode.model_dump(exclude={"temperature"})
+    return digest([parts, OTHERS, rest])[:16]
+
+
+def _suite(
+    name: str,
+    settings: type[MTBenchSettings],
+    summary: str,
+    editions: dict[str, dict[str, Any]],
+    needs: tuple[str, ...] = (),
+) -> Suite:
+    planned: Callable[[System, Any, StageMaker], Handle] = partial(plan, name)
+    return Suite(
+        name=name,
+        version=1,
+        summary=summary,
+        metrics=(
+            Metric("score", UNIT, "mean over all graded turns"),
+            Metric("turn_1", UNIT, "mean over first turns", primary=False),
+            Metric("turn_2", UNIT, "mean over second turns", primary=False),
+            Metric("category:*", UNIT, "mean over the turns of a category", primary=False),
+            Metric("win_rate", "%", "wins of all comparisons (pairwise)", primary=False),
+            Metric("win_rate_adjusted", "%", "wins and half the ties (pairwise)", primary=False),
+        ),
+        settings=settings,
+        plan=planned,
+        paper="arXiv:2306.05685",
+        needs=needs,
+        editions=editions,
+    )
+
+
+SUITE = _suite(
+    NAME,
+    MTBenchSettings,
+    "two-turn questions graded 1 to 10; pairwise mode",
+    {
+        "nano": {},
+        "official": {
+            "prompts": "official:mt_bench",
+            "references": "official:mt_bench",
+            "baseline": "",
+            "judge": "openai:gpt-4",
+        },
+    },
+)
+CORRECTED_SUITE = _suite(
+    CORRECTED,
+    MTBenchCorrectedSettings,
+    "the published questions graded beside corrected references",
+    {"official": {}},
+    needs=("api",),
+)

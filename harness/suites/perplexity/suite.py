@@ -1,0 +1,78 @@
+"""Held-out perplexity by domain, in bits per byte: less is better, tokenizers compare.
+
+Protocol: a model reads documents that it was not trained on; of conversations the answers count.
+Each domain is a cell, and all documents together are one, with intervals over documents
+(`harness.suites.perplexity.operations`). FuseLLM (arXiv:2401.10491, section 4.6) measures
+perplexity on three subsets of the Pile; the unit of its figures is not known.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from harness.core.hashing import digest
+from harness.core.records import Record
+from harness.data.prompts import prompts_identity
+from harness.engine.plan import Handle, StageMaker
+from harness.suites.base import NANO, Metric, Suite, System
+from harness.suites.perplexity.operations import OVERALL
+
+
+class PerplexitySettings(Record):
+    """Settings of the suite.
+
+    Attributes:
+        documents, split, field, form: see `harness.distillation.corpus`.
+        rounds: document resamples behind every interval.
+    """
+
+    documents: str = "nano:reward"
+    split: str = "validation"
+    field: str = "text"
+    form: Literal["chat", "text"] = "chat"
+    limit: int | None = Field(default=None, ge=1)
+    batch_size: int = Field(default=16, ge=1)
+    rounds: int = Field(default=1000, ge=1)
+
+
+def plan(system: System, settings: PerplexitySettings, stage: StageMaker) -> Handle:
+    """The stages of one system: read everything, then add up."""
+    system.program_for("log_likelihoods", "perplexity")  # a program has none
+    identity = prompts_identity(settings.documents)
+    documents = stage(
+        "import_documents",
+        ref=settings.documents,
+        digest=identity,
+        **settings.model_dump(include={"split", "field", "form", "limit"}),
+    )
+    readings = stage(
+        "read_documents", documents=documents, model=system.model, batch_size=settings.batch_size
+    )
+    return stage(
+        "score_perplexity",
+        readings=readings,
+        **system.links(),
+        suite="perplexity",
+        system=system.name,
+        scale=system.scale,
+        seed=system.seed,
+        decode_fingerprint=digest(["bits per byte", 1])[:16],
+        rounds=settings.rounds,
+        data="" if settings.documents.startswith(NANO) else identity,
+    )
+
+
+SUITE = Suite(
+    name="perplexity",
+    version=1,
+    summary="bits per byte of held-out documents, by domain",
+    metrics=(
+        Metric(OVERALL, "bits per byte", "all documents"),
+        Metric(f"{OVERALL}:*", "bits per byte", "each domain", primary=False),
+    ),
+    settings=PerplexitySettings,
+    plan=plan,
+    needs=("train",),
+)

@@ -1,0 +1,283 @@
+"""Dialogues about one trait of one author: what is asked, in which words, and what it comes to.
+
+    standard       one question for the trait's pole
+    cot            "step by step" first, then that question
+    psycot         the items of a questionnaire one a turn, then that question (arXiv 2310.20256)
+    single_turn    all items and that question in one prompt
+
+A dialogue is a pure function of its settings and the replies so far.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from harness.backends.base import Message, Sampling, plain_messages
+from harness.backends.conversing import Turn
+from harness.backends.opening import Engine
+from harness.core.hashing import digest
+from harness.core.records import Record
+from harness.data.traits import Trait
+from harness.engine.operations import Row
+from harness.models.references import Dtype
+from harness.suites.personality import prompts
+from harness.suites.personality.decisions import decide, keys
+from harness.suites.personality.orders import Orders
+from harness.suites.personality.questionnaires import Item, Questionnaire
+from harness.suites.personality.replies import Answer, read_all, read_choice, read_item
+
+WITH_ITEMS = ("psycot", "single_turn")
+RELEASED = {"frame": "flat", "layout": "released", "notes": "released", "history": "sequential"}
+
+
+class MaxTokens(Record):
+    """Most tokens of a reply, by kind of turn."""
+
+    item: int = Field(default=16, ge=1)
+    choice: int = Field(default=16, ge=1)
+    reasoning: int = Field(default=256, ge=1)
+    all_items: int = Field(default=256, ge=1)
+
+
+class InterviewSettings(Record):
+    """How a model is asked.
+
+    Attributes:
+        questionnaire: "auto" takes the shipped one of the traits; a name, or a .toml file.
+        items: the first few of each trait; None all.
+        notes: what psycot is told of reverse-scored statements; "released" has a wrong key for
+            extraversion, and ratings are then keyed by it, too.
+        layout: whether the text or the instructions come first.
+        frame: messages of both roles ("chat"), or one user message a turn that holds the dialogue
+            as a transcript ("flat").
+        history: whether an item's turn shows the earlier replies; the conclusion always does.
+        released: sets frame, layout, notes and history as in the released code, and shuffles posts
+            by seed 0 unless another seed is given.
+        too_long: what a text does that leaves no room for its dialogue: it cannot be asked about
+            ("fail"), or loses its end ("cut"); needs the model's tokenizer at hand.
+        dtype, engine, max_rows: see `harness.backends.sampling.SampleParams`.
+    """
+
+    form: Literal["standard", "cot", "psycot", "single_turn"] = "standard"
+    questionnaire: str = "auto"
+    items: int | None = Field(default=None, ge=0)
+    notes: prompts.Notes = "corrected"
+    layout: prompts.Layout = "text_first"
+    frame: Literal["chat", "flat"] = "chat"
+    history: Literal["sequential", "independent"] = "sequential"
+    released: bool = False
+    temperature: float = Field(default=0.0, ge=0)
+    max_tokens: MaxTokens = MaxTokens()
+    too_long: Literal["fail", "cut"] = "fail"
+    dtype: Dtype | None = None
+    engine: Engine | None = None
+    max_rows: int = Field(default=320, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_released(cls, data: Any) -> Any:
+        return {**data, **RELEASED} if isinstance(data, dict) and data.get("released") else data
+
+    def asking(self, **how: Any) -> InterviewSettings:
+        """These settings with `how` on top."""
+        return InterviewSettings.model_validate({**self.model_dump(), **how})
+
+
+class InterviewParams(InterviewSettings):
+    """One run of it.
+
+    Attributes:
+        orders: of options, items and posts.
+        seed: of sampled replies; a temperature of 0 has none, so that runs share the stage.
+        batch_size: authors kept together; a model in this process is asked about them together.
+    """
+
+    orders: Orders = Orders()
+    seed: int = 0
+    batch_size: int = Field(default=32, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _normal(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        data = dict(data)
+        if not data.get("temperature"):
+            data.pop("seed", None)
+        if data.get("released"):
+            orders = Orders.model_validate(data.get("orders") or {})
+            seed = orders.post_seed or 0
+            data["orders"] = orders.model_copy(update={"post_seed": seed})
+        return data
+
+
+@dataclass(frozen=True)
+class Interview:
+    """The dialogue about one trait of one author."""
+
+    id: str
+    trait: Trait
+    text: str
+    form: Questionnaire | None
+    params: InterviewParams
+
+    @cached_property
+    def items(self) -> list[Item]:
+        """In the order in which they are asked."""
+        if self.form is None:
+            return []
+        seed = self.params.orders.item_seed
+        return self.form.of(self.trait.name, self.params.items, seed)
+
+    @cached_property
+    def signs(self) -> list[int]:
+        released = self.params.notes == "released"
+        return keys(self.form, self.trait, self.items, released) if self.form else []
+
+    @property
+    def kind(self) -> str:
+        """The form; without items a questionnaire is the standard prompt."""
+        asks_items = self.params.form in WITH_ITEMS
+        return "standard" if asks_items and not self.items else self.params.form
+
+    @cached_property
+    def limits(self) -> list[int]:
+        """Most tokens of each turn's reply."""
+        most = self.params.max_tokens
+        items = [most.item] * len(self.items)
+        return {
+            "standard": [most.choice],
+            "cot": [most.reasoning, most.choice],
+            "single_turn": [most.all_items],
+            "psycot": [*items, most.choice],
+        }[self.kind]
+
+    def ask(self, replies: Sequence[str]) -> tuple[list[Message], Sampling] | None:
+        """See `harness.backends.conversing.Dialogue`."""
+        number = len(replies)
+        if number == len(self.limits):
+            return None
+        how = Sampling(
+            temperature=self.params.temperature,
+            max_tokens=self.limits[number],
+            seed=self.params.seed,
+        )
+        return self.messages(replies), how
+
+    def messages(self, replies: Sequence[str]) -> list[Message]:
+        """The conversation whose last turn asks for the reply after `replies`."""
+        alone = self.params.history == "independent" and len(replies) < len(self.items)
+        number = len(replies)
+        numbers = [number] if alone and self.kind == "psycot" else range(number + 1)
+        asked = [self._turn(n, first=n == numbers[0]) for n in numbers]
+        said = [] if len(asked) == 1 else list(replies)
+        if self.params.frame == "flat":
+            return [Message(role="user", content=self._transcript(asked, said))]
+        asked[0] = "\n\n".join(filter(None, (self._opening(), asked[0])))
+        found = [Message(role="user", content=asked[0])]
+        for reply, turn in zip(said, asked[1:], strict=True):
+            found += [Message(role="assistant", content=reply), Message(role="user", content=turn)]
+        return found
+
+    def _transcript(self, asked: Sequence[str], said: Sequence[str]) -> str:
+        """The dialogue in one message, as the released code keeps it; a single prompt is itself."""
+        lines = [self._opening()]
+        if len(self.limits) == 1:
+            return lines[0]
+        for turn, reply in zip(asked, [*said, ""], strict=True):
+            lines += [f"Human: {turn}"] if turn else []
+            lines.append(f"Assistant: {reply}")
+        return "\n".join(lines)
+
+    def _opening(self) -> str:
+        return prompts.opening(self.text, self._instructions, self.params.layout)
+
+    @cached_property
+    def _instructions(self) -> str:
+        trait, reverse = self.trait, self.params.orders.reverse_options
+        make = {
+            "standard": partial(prompts.standard, trait, reverse),
+            "cot": partial(prompts.reasoning, trait, reverse),
+            "single_turn": partial(self._form_of_all, reverse),
+            "psycot": partial(self._preamble, reverse),
+        }[self.kind]
+        return make()
+
+    def _form_of_all(self, reverse: bool) -> str:
+        assert self.form is not None
+        return prompts.all_items(self.trait, self.items, reverse, self.form.scale)
+
+    def _preamble(self, reverse: bool) -> str:
+        assert self.form is not None
+        return prompts.preamble(self.trait, self.items, self.form, reverse, self.params.notes)
+
+    def _turn(self, number: int, first: bool) -> str:
+        """What is asked behind the opening; "" where the opening asks."""
+        if self.kind == "cot" and number == 1:
+            return prompts.reasoned_choice()
+        if self.kind != "psycot":
+            return ""
+        if number < len(self.items):
+            return prompts.item_turn(number, self.items[number], first)
+        reverse = self.params.orders.reverse_options
+        return prompts.conclusion(self.trait, self.items[0].kind, reverse)
+
+    def read(self, replies: Sequence[str]) -> list[Answer]:
+        """What the replies to single items say; a rating may be labelled with its slot."""
+        return [
+            read_item(reply, item, slot if item.kind == "rating" else None)
+            for slot, (item, reply) in enumerate(zip(self.items, replies))
+        ]
+
+    def outcome(self, turns: Sequence[Turn]) -> tuple[int | None, str, Row]:
+        """Label, status, and what a reader needs to see how they came about."""
+        replies = [turn.text for turn in turns if turn.error is None]
+        shown = self.messages([turn.text for turn in turns[:-1]])
+        record: Row = {
+            "items": [item.number for item in self.items],
+            "replies": replies,
+            "finish": [turn.finish for turn in turns if turn.error is None],
+            "prompt_digest": digest(plain_messages(shown)),
+        }
+        if turns[-1].error is not None:
+            return None, f"error: {turns[-1].error}", record
+        answers: list[Answer] = []
+        last = replies[-1]
+        if self.kind == "single_turn":
+            answers, rest = read_all(replies[0], self.items)
+            last = rest if rest.strip() or not replies[0].strip() else "-"
+        elif self.kind == "psycot":
+            answers = self.read(replies)
+        if answers:
+            record |= self._said_by_items(answers)
+        choice = self._choice(last)
+        if choice.value is None:
+            return None, choice.status, record
+        label = self.trait.label(str(choice.value), self.params.orders.reverse_options)
+        return label, "ok", record
+
+    def _said_by_items(self, answers: Sequence[Answer]) -> Row:
+        """Values of the items, and the label that they alone speak for."""
+        values = [answer.value for answer in answers]
+        found = decide(self.items, values, self.signs)
+        status: str = found.status
+        if status == "few":  # why they are few
+            lost = Counter(answer.status for answer in answers if answer.value is None)
+            status = lost.most_common(1)[0][0]
+        return {
+            "values": values,
+            "statuses": [answer.status for answer in answers],
+            "keyed_mean": found.keyed_mean,
+            "votes": found.votes,
+            "by_items": {"label": found.label, "status": status},
+        }
+
+    def _choice(self, reply: str) -> Answer:
+        shown = self.trait.options(self.params.orders.reverse_options)
+        return read_choice(reply, dict(zip("AB", shown)))

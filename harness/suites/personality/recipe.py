@@ -1,0 +1,23 @@
+"""The record of recipes that label authors: questionnaires, plain prompting, classifiers."""
+
+from __future__ import annotations
+
+from harness.core.records import Record
+from harness.engine.recipe import ModelSpec, Recipe
+from harness.suites.personality.dialogues import InterviewSettings
+from harness.suites.personality.encoders import ClassifierSettings
+
+
+class Models(Record):
+    """The chat model that is asked about authors, and the encoder that learns to label them."""
+
+    chat: ModelSpec
+    encoder: ModelSpec | None = None
+
+
+class AuthorsRecipe(Recipe):
+    """What a run that labels authors needs; each method reads its own tables."""
+
+    models: Models
+    interview: InterviewSettings = InterviewSettings()
+    classifier: ClassifierSettings = ClassifierSettings()

@@ -1,0 +1,212 @@
+"""Cells of judged suites: what every score says of itself, whatever the metric.
+
+`score_*` operations (arena_scores, alpaca_scores, mt_bench_scores) turn judgment rows into
+`cells.json`, a list of `Cell` dumps. Statistics come from `harness.metrics` and `harness.stats`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from harness.core.hashing import digest, finite
+from harness.core.records import Cell, Interval, Record
+from harness.engine.operations import Artifact, Context, Row
+from harness.stats.bootstrap import cluster_counts, percentile_interval, replicate_means
+
+Floats = NDArray[np.float64]
+
+
+class CellParams(Record):
+    """What a scoring stage is told about the cells it writes.
+
+    Attributes:
+        seed: of the run that made the system.
+        judge: None where none is asked; `judge_fingerprint` is then the rule answers count by.
+        rounds: prompt resamples behind intervals and paired differences.
+        data: contents of prompts, baseline, references and tables, see
+            `harness.suites.base.contents`; "" for those of the nano world. Cells of other contents
+            are of another prompt set, so that boards do not rank them together.
+        stored: the system's answers are stored outputs, whose decoding is not known.
+        cut: prompts without room for an answer were cut, see `harness.backends.sampling`.
+    """
+
+    suite: str
+    system: str
+    scale: str
+    seed: int = 0
+    judge: str | None = None
+    judge_fingerprint: str | None = None
+    decode_fingerprint: str | None = None
+    rounds: int = Field(default=1000, ge=1)
+    level: float = Field(default=0.95, gt=0, lt=1)
+    data: str = ""
+    stored: bool = False
+    cut: bool = False
+
+    def origin(self) -> dict[str, str]:
+        """What the details of every cell say of where prompts and answers come from."""
+        found = {"data": self.data} if self.data else {}
+        if self.stored:
+            found["answers"] = "stored outputs"
+        if self.cut:
+            found["long prompts"] = "cut to the model's context"
+        return found
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How many prompts (or turns) a score stands on."""
+
+    expected: int
+    scored: int
+
+    @property
+    def failed(self) -> int:
+        return self.expected - self.scored
+
+
+@dataclass(frozen=True)
+class CellMaker:
+    """Fills in what all cells of one scoring stage share."""
+
+    params: CellParams
+    prompt_set: str
+    artifacts: dict[str, str]
+
+    def cell(
+        self,
+        metric: str,
+        value: float | None,
+        tally: Tally,
+        *,
+        replicates: Sequence[float] | Floats = (),
+        interval: Interval | None = None,
+        kind: str = "bootstrap over prompts",
+        bounds: tuple[float, float] | None = None,
+        details: Mapping[str, Any] | None = None,
+        **more: Any,
+    ) -> Cell:
+        """One cell; an interval is made from the replicates when none is given."""
+        params, number = self.params, None if value is None else finite(float(value))
+        draws = tuple(float(draw) for draw in replicates) if number is not None else ()
+        if interval is None and draws and number is not None:
+            interval = percentile_interval(draws, params.level, point=number, kind=kind)
+        return Cell(
+            system=params.system,
+            suite=params.suite,
+            metric=metric,
+            value=number,
+            interval=interval if number is not None else None,
+            n_expected=tally.expected,
+            n_scored=tally.scored,
+            n_failed=tally.failed,
+            bounds=bounds,
+            seed=params.seed,
+            scale=params.scale,
+            judge=params.judge,
+            judge_fingerprint=params.judge_fingerprint,
+            decode_fingerprint=params.decode_fingerprint,
+            prompt_set=self.prompt_set,
+            artifacts=self.artifacts,
+            replicates=draws,
+            details={
+                key: _plain(item) for key, item in ({**(details or {}), **params.origin()}).items()
+            },
+            **more,
+        )
+
+    def mean_cell(
+        self,
+        metric: str,
+        values: Sequence[float | None],
+        clusters: Sequence[Hashable],
+        among: Sequence[bool] | None = None,
+        *,
+        factor: float = 1.0,
+        span: tuple[float, float] = (0.0, 1.0),
+        **more: Any,
+    ) -> Cell:
+        """The mean of per-prompt values; None is a failed judgment.
+
+        Args:
+            clusters: prompt (or topic) of each value, over the complete prompt set.
+            among: which values belong to the metric; the others leave value and counts, but not
+                the draws, which are shared by all metrics of the prompt set.
+            factor, span: unit of the result, and the least and greatest value, for the bounds.
+        """
+        chosen = np.ones(len(values), bool) if among is None else np.array(among, bool)
+        array = np.array([np.nan if value is None else value for value in values], float)
+        array[~chosen] = np.nan
+        scored = int((~np.isnan(array)).sum())
+        tally = Tally(int(chosen.sum()), scored)
+        if not scored:
+            return self.cell(metric, None, tally, **more)
+        counts = cluster_counts(self.prompt_set, clusters, self.params.rounds)
+        total = float(np.nansum(array))
+        bounds = None
+        if tally.failed:
+            low, high = (factor * (total + end * tally.failed) / tally.expected for end in span)
+            bounds = (low, high)
+        replicates = factor * replicate_means(array, counts)
+        value = factor * total / scored
+        return self.cell(metric, value, tally, replicates=replicates, bounds=bounds, **more)
+
+
+def cell_maker(
+    params: CellParams, texts: Mapping[str, Sequence[str]], **links: Artifact | None
+) -> CellMaker:
+    """A maker for the prompt set `texts` (id -> user turns); `links` become cells' artifacts."""
+    artifacts = {role: artifact.id for role, artifact in links.items() if artifact is not None}
+    prompt_set = prompt_set_hash(texts)
+    if params.data:
+        prompt_set = digest([prompt_set, params.data])
+    return CellMaker(params, prompt_set, artifacts)
+
+
+def prompt_set_hash(texts: Mapping[str, Sequence[str]]) -> str:
+    """Digest of the ids and texts of a prompt set, whatever their order."""
+    return digest(sorted((id, list(turns)) for id, turns in texts.items()))
+
+
+def write_cells(context: Context, cells: Sequence[Cell]) -> None:
+    """Write cells.json, the artifact that boards read."""
+    data = [cell.model_dump(mode="json") for cell in cells]
+    text = json.dumps(data, ensure_ascii=False, indent=1, allow_nan=False)
+    (context.directory / "cells.json").write_text(text + "\n", encoding="utf-8")
+
+
+def failures(games: Sequence[Row]) -> dict[str, int]:
+    """How often each reason for a missing verdict occurs, for the details of a cell."""
+    counted: dict[str, int] = {}
+    for game in games:
+        if game["verdict"] is None and game.get("failure"):
+            reason = f"failed: {game['failure'][:60]}"
+            counted[reason] = counted.get(reason, 0) + 1
+    return counted
+
+
+def suspicious(rows: Sequence[Row]) -> dict[str, int]:
+    """How many answers look like an attack on the judge's prompt, for the details of a cell."""
+    found = sum(bool(row.get("suspicious")) for row in rows)
+    return {"n_suspicious": found} if found else {}
+
+
+def percent(interval: Interval | None) -> Interval | None:
+    """An interval of shares in per cent."""
+    if interval is None:
+        return None
+    return interval.model_copy(update={"low": 100 * interval.low, "high": 100 * interval.high})
+
+
+def _plain(value: Any) -> float | int | str | bool | None:
+    """A detail as JSON holds it: numpy numbers unwrapped, NaN and infinity None."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    return finite(value) if isinstance(value, float) else value

@@ -1,0 +1,158 @@
+"""Operations between sampling and training: split the prompts, choose responses, make pairs.
+
+Rows keep the prompt's id throughout, so every training pair leads back to its 5 x sources
+candidates, which stay in the store with their rewards.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import Field
+
+from harness.core.errors import BadData
+from harness.core.hashing import canonical_json, seed_from
+from harness.core.records import Record
+from harness.engine import costs
+from harness.engine.operations import Artifact, Context, Row, operation
+
+
+class SplitPromptsParams(Record):
+    """`part` of a random split in which `fraction` of the prompts goes to SFT."""
+
+    part: Literal["sft", "preference"]
+    fraction: float = Field(default=1 / 3, ge=0, le=1)
+    seed: int
+
+
+@operation("split_prompts", version=1, params=SplitPromptsParams, estimate=costs.split)
+def split_prompts(context: Context, params: SplitPromptsParams, *, prompts: Artifact) -> None:
+    """One of the two disjoint parts of the prompts, in their original order."""
+    rows = prompts.rows()
+    ranked = sorted(row["id"] for row in rows)
+    ranked.sort(key=lambda id: seed_from(params.seed, "split", id))
+    first = set(ranked[: round(params.fraction * len(ranked))])
+    wanted = [row for row in rows if (row["id"] in first) == (params.part == "sft")]
+    _write(context, wanted, {"rows": len(wanted), "of": len(rows)})
+
+
+class BestResponsesParams(Record):
+    """Nothing to set: the highest reward wins, the first one on a tie."""
+
+
+@operation(
+    "best_responses",
+    version=1,
+    params=BestResponsesParams,
+    estimate=costs.rows_of("prompts"),
+)
+def best_responses(
+    context: Context,
+    params: BestResponsesParams,
+    *,
+    scored: tuple[Artifact, ...],
+    prompts: Artifact,
+) -> None:
+    """y_ws: for each prompt the response with the highest reward over all sources and samples.
+
+    Ties go to the source named first, then to the earlier sample. Rows: the prompt with
+    `response`, `reward`, `source_model`, and `sample` (its number). summary.json counts how
+    often each source wins and its mean reward.
+    """
+    tables = [{row["id"]: row for row in source.rows()} for source in scored]
+    rows, wins = [], Counter[str]()
+    for prompt in prompts.rows():
+        candidates = [table[prompt["id"]] for table in tables if prompt["id"] in table]
+        if not candidates:
+            raise BadData(f'no source answered prompt "{prompt["id"]}"')
+        best = max(candidates, key=lambda row: max(row["rewards"]))
+        sample = best["rewards"].index(max(best["rewards"]))
+        wins[best["system"]] += 1
+        rows.append(
+            {
+                "id": prompt["id"],
+                "messages": prompt["messages"],
+                "response": best["responses"][sample],
+                "reward": best["rewards"][sample],
+                "source_model": best["system"],
+                "sample": sample,
+            }
+        )
+    means = {t[next(iter(t))]["system"]: _mean_reward(list(t.values())) for t in tables if t}
+    _write(context, rows, {"wins": dict(sorted(wins.items())), "mean_reward": means})
+
+
+class PreferencePairsParams(Record):
+    """`ties`: rows whose own best and worst response have equal rewards teach nothing."""
+
+    ties: Literal["drop", "keep"] = "drop"
+
+
+@operation(
+    "preference_pairs", version=1, params=PreferencePairsParams, estimate=costs.rows_of("own")
+)
+def preference_pairs(
+    context: Context, params: PreferencePairsParams, *, best: Artifact, own: Artifact
+) -> None:
+    """(x, y_ws, y_wt, y_l): the best source response, the best and the worst own response.
+
+    y_wt is the first of the highest rewards among the target's samples, y_l the first of the
+    lowest (WRPO, data construction).
+
+    Raises:
+        BadData: if no pair is left.
+    """
+    sources = {row["id"]: row for row in best.rows()}
+    rows, ties = [], 0
+    for row in own.rows():
+        rewards = row["rewards"]
+        if max(rewards) == min(rewards):
+            ties += 1
+            if params.ties == "drop":
+                continue
+        rows.append(_pair(row, sources[row["id"]]))
+    if not rows:
+        raise BadData(
+            f"all {ties} preference rows are ties: the reward model does not separate the "
+            "target's responses; sample more (target_sampling.n) or warmer"
+        )
+    ahead = sum(row["rewards"]["source"] > row["rewards"]["target"] for row in rows)
+    summary = {"rows": len(rows), "ties": ties, "source_above_target": ahead / len(rows)}
+    _write(context, rows, summary)
+
+
+def _pair(own: Row, source: Row) -> Row:
+    rewards = own["rewards"]
+    high, low = rewards.index(max(rewards)), rewards.index(min(rewards))
+    responses = own["responses"]
+    return {
+        "id": own["id"],
+        "messages": own["messages"],
+        "responses": {
+            "source": source["response"],
+            "target": responses[high],
+            "rejected": responses[low],
+        },
+        "rewards": {
+            "source": source["reward"],
+            "target": rewards[high],
+            "rejected": rewards[low],
+        },
+        "source_model": source["source_model"],
+    }
+
+
+def _mean_reward(rows: Sequence[Row]) -> float:
+    rewards = [reward for row in rows for reward in row["rewards"]]
+    return sum(rewards) / len(rewards)
+
+
+def _write(context: Context, rows: list[Row], summary: dict[str, object]) -> None:
+    with (context.directory / "rows.jsonl").open("wb") as stream:
+        for row in rows:
+            stream.write(canonical_json(row) + b"\n")
+    text = json.dumps(summary, indent=1, sort_keys=True)
+    (context.directory / "summary.json").write_text(text, encoding="utf-8")

@@ -1,0 +1,228 @@
+"""Operations of preference training: reference log-probabilities, then the training itself.
+
+preference rows ──> reference_logps (once per SFT model) ──┐
+      └────────────────────────────────────────────────────┴──> train_preference ──> checkpoint
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field, field_validator
+
+from harness.core.errors import BadData, BadRecord
+from harness.engine import costs
+from harness.engine.operations import Artifact, Context, Row, operation
+from harness.training.losses import PreferenceLoss, get_loss
+from harness.training.settings import Dtype, LossSettings, PromptLimit, RunSettings
+
+if TYPE_CHECKING:
+    from harness.models.collate import PreferenceExample
+
+
+class ReferenceLogpsParams(PromptLimit):
+    """Scoring of preference rows; limits must be those of the training that follows.
+
+    Attributes:
+        dtype: None is the model's own choice for the device.
+    """
+
+    batch_size: int = Field(default=8, ge=1)
+    dtype: Dtype | None = None
+
+
+@operation(
+    "reference_logps",
+    version=1,
+    params=ReferenceLogpsParams,
+    rows="rows",
+    libraries=("torch", "transformers"),
+    batch_size=lambda params: params.batch_size,
+    estimate=costs.reference,
+)
+def reference_logps(
+    context: Context,
+    params: ReferenceLogpsParams,
+    batches: Iterable[list[Row]],
+    *,
+    rows: Artifact,
+    model: Artifact,
+) -> Iterator[list[Row]]:
+    """log pi0(y|x), summed over tokens, and the number of tokens, of every response of each row.
+
+    Rows: {"id", "logps": {response: float}, "lengths": {response: int}}. Computed once per model
+    and row set, it replaces the reference model and its forward passes in every later training.
+
+    Raises:
+        BadData: rows without responses or messages.
+    """
+    import torch
+
+    from harness.models.checkpoints import load_causal_lm
+    from harness.models.collate import pad, pad_id_of
+    from harness.models.heads import check_head
+    from harness.models.logprobs import sequence_logprobs
+    from harness.models.threads import one_core
+    from harness.models.tokenize import tokenize_row
+
+    policy, tokenizer = load_causal_lm(model.path, context.device, params.dtype)
+    check_head(policy)
+    for batch in batches:
+        tokens = [
+            tokenize_row(
+                tokenizer,
+                row,
+                list(row.get("responses", {})),
+                max_length=params.max_length,
+                max_prompt_length=params.max_prompt_length,
+                released=params.released,
+            )
+            for row in batch
+        ]
+        flat = [sequence for responses in tokens for sequence in responses.values()]
+        if not flat:
+            raise BadData(f'preference row "{batch[0]["id"]}" has no responses')
+        tensors = {k: v.to(policy.device) for k, v in pad(flat, pad_id_of(tokenizer)).items()}
+        with one_core(policy), torch.no_grad():
+            sums = iter(sequence_logprobs(policy, tensors)[0].tolist())
+        context.count(tokens_in=sum(len(sequence.input_ids) for sequence in flat))
+        yield [
+            {
+                "id": row["id"],
+                "logps": {name: next(sums) for name in responses},
+                "lengths": {name: sequence.length for name, sequence in responses.items()},
+            }
+            for row, responses in zip(batch, tokens)
+        ]
+
+
+class TrainPreferenceParams(RunSettings, PromptLimit):
+    """One preference training.
+
+    Attributes:
+        loss: a name of `harness.training.losses.LOSSES`, or "package.module:name".
+        settings: what the loss is told.
+        responses: the row's responses that fill the loss's columns, preferred first; None takes
+            the loss's own choice, e.g. ("target", "rejected") for DPO.
+        released: tokenise as the code released with WRPO (`harness.models.tokenize`).
+    """
+
+    loss: str = "dpo"
+    settings: LossSettings = LossSettings()
+    responses: tuple[str, ...] | None = None
+
+    @field_validator("loss")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        get_loss(name)
+        return name
+
+    def columns(self) -> tuple[str, ...]:
+        """The responses in the order of the loss's columns.
+
+        Raises:
+            BadRecord: more or fewer than the loss takes.
+        """
+        wanted = get_loss(self.loss).responses
+        if self.responses is not None and len(self.responses) != len(wanted):
+            raise BadRecord(
+                f'loss "{self.loss}" takes {len(wanted)} responses (by default '
+                f"{', '.join(wanted)}), found {', '.join(self.responses)}"
+            )
+        return self.responses or wanted
+
+
+@operation(
+    "train_preference",
+    version=1,
+    params=TrainPreferenceParams,
+    libraries=("torch", "transformers"),
+    estimate=costs.training,
+)
+def train_preference(
+    context: Context,
+    params: TrainPreferenceParams,
+    *,
+    rows: Artifact,
+    model: Artifact,
+    reference: Artifact | None = None,
+) -> None:
+    """Train a model on preference rows with any registered loss.
+
+    Args:
+        reference: rows of `reference_logps`; not needed by reference-free losses.
+
+    Writes a checkpoint with its tokenizer, and training_log.json: per update the loss, alpha,
+    margins, accuracy, and the mean reward, log-probability and length of each response.
+
+    Raises:
+        BadData: no rows, or reference rows missing or made with other limits.
+        BadRecord: responses that do not fit the loss.
+    """
+    from transformers import TrainingArguments
+
+    from harness.models.collate import pad_id_of
+    from harness.training import runs
+    from harness.training.preference_trainer import PreferenceTrainer
+
+    loss = get_loss(params.loss)
+    with runs.quiet():
+        policy, tokenizer = runs.open_model(model.path)
+        examples = _examples(tokenizer, params, loss, rows, reference)
+        tokens = sum(len(s.input_ids) for example in examples for s in example.sequences)
+        context.count(tokens_in=tokens)
+        arguments = runs.training_arguments(
+            TrainingArguments, params, context, remove_unused_columns=False
+        )
+        trainer = PreferenceTrainer(
+            policy,
+            arguments,
+            examples,
+            loss=loss,
+            settings=params.settings,
+            responses=params.columns(),
+            pad_id=pad_id_of(tokenizer),
+        )
+        runs.run(trainer, context)
+        runs.save(trainer, tokenizer, params, context)
+
+
+def _examples(
+    tokenizer: Any,
+    params: TrainPreferenceParams,
+    loss: PreferenceLoss,
+    rows: Artifact,
+    reference: Artifact | None,
+) -> list[PreferenceExample]:
+    from harness.models.collate import PreferenceExample, references_of
+    from harness.models.tokenize import tokenize_row
+
+    columns = params.columns()
+    frozen: dict[str, Row] | None = None
+    if loss.needs_reference:
+        if reference is None:
+            raise BadData(
+                f'loss "{params.loss}" compares with a reference policy; give the artifact of a '
+                "reference_logps stage as reference"
+            )
+        frozen = {row["id"]: row for row in reference.rows()}
+    examples = []
+    for row in rows.rows():
+        tokens = tokenize_row(
+            tokenizer,
+            row,
+            columns,
+            max_length=params.max_length,
+            max_prompt_length=params.max_prompt_length,
+            released=params.released,
+        )
+        values = None
+        if frozen is not None:
+            if row["id"] not in frozen:
+                raise BadData(f'no reference log-probabilities for preference row "{row["id"]}"')
+            values = references_of(frozen[row["id"]], columns, tokens)
+        examples.append(PreferenceExample(tuple(tokens[name] for name in columns), values))
+    if not examples:
+        raise BadData("there are no preference rows to train on")
+    return examples

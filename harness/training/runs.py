@@ -1,0 +1,164 @@
+"""What every training run shares: arguments, progress, resumption, saving, silence.
+
+A run writes checkpoints only when asked (`save_steps`), into the stage's scratch folder; a stage
+that was killed starts again from the newest one that is complete. Nothing is reported to any
+service, no model card is made, and no telemetry leaves the machine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
+
+from harness.core.errors import CrucibleError, EnvironmentProblem
+from harness.core.hashing import finite
+from harness.engine.operations import Context
+from harness.models.threads import one_core
+from harness.training.settings import RunSettings
+
+COMPLETE = "complete"  # marker file in a checkpoint that was written to its end
+
+A = TypeVar("A", bound=TrainingArguments)
+
+
+def training_arguments(kind: type[A], params: RunSettings, context: Context, **extra: Any) -> A:
+    """transformers' arguments for a run; `extra` are those of a special trainer.
+
+    Raises:
+        EnvironmentProblem: several GPUs are visible to this one process.
+    """
+    on_cpu = context.device == "cpu"
+    if not on_cpu and torch.cuda.device_count() > 1 and "LOCAL_RANK" not in os.environ:
+        raise EnvironmentProblem(
+            f"{torch.cuda.device_count()} GPUs are visible to one process, which would split "
+            "batches between them; training takes one: set CUDA_VISIBLE_DEVICES=0"
+        )
+    return kind(
+        output_dir=str(context.scratch),
+        per_device_train_batch_size=params.per_device_batch_size,
+        gradient_accumulation_steps=params.accumulation_steps,
+        learning_rate=params.learning_rate,
+        num_train_epochs=params.epochs,
+        max_steps=params.max_steps or -1,
+        lr_scheduler_type=params.scheduler,
+        warmup_steps=params.warmup_ratio,  # below 1 it is a share of all steps
+        weight_decay=params.weight_decay,
+        max_grad_norm=params.max_grad_norm,
+        seed=params.seed,
+        data_seed=params.seed,
+        bf16=params.dtype == "bfloat16",
+        gradient_checkpointing=params.gradient_checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False},
+        save_strategy="no" if params.save_steps is None else "steps",
+        save_steps=params.save_steps or 1,
+        save_total_limit=2,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        report_to="none",
+        disable_tqdm=True,
+        use_cpu=on_cpu,
+        dataloader_pin_memory=not on_cpu,
+        **extra,
+    )
+
+
+class Progress(TrainerCallback):
+    """Passes updates on to the stage, marks complete checkpoints, stops a run that diverges."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.context.progress(state.global_step, state.max_steps, unit="updates")
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        loss = (logs or {}).get("loss")
+        if loss is not None and finite(loss) is None:
+            raise CrucibleError(
+                f"training diverged: the loss at update {state.global_step} of {state.max_steps} "
+                f"is {loss}; lower learning_rate or max_grad_norm"
+            )
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        (folder / COMPLETE).touch()
+
+
+def newest_checkpoint(scratch: Path) -> Path | None:
+    """The checkpoint to resume from: the newest that was written to its end, or None."""
+    complete = [path.parent for path in scratch.glob(f"checkpoint-*/{COMPLETE}")]
+    return max(complete, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+
+
+def run(trainer: Trainer, context: Context) -> None:
+    """Train, from the newest complete checkpoint where there is one."""
+    trainer.remove_callback(PrinterCallback)
+    trainer.remove_callback(ProgressCallback)
+    trainer.add_callback(Progress(context))
+    start = newest_checkpoint(context.scratch)
+    with one_core(trainer.model):
+        trainer.train(resume_from_checkpoint=None if start is None else str(start))
+
+
+def open_model(path: Path) -> tuple[Any, Any]:
+    """A model to train, in float32 on the CPU (the trainer moves it), and its tokenizer."""
+    from harness.models.checkpoints import load_causal_lm
+
+    return load_causal_lm(path, "cpu", "float32", fresh=True)
+
+
+def save(trainer: Trainer, tokenizer: Any, params: RunSettings, context: Context) -> None:
+    """Write checkpoint, tokenizer and training_log.json into the stage's folder."""
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    state = None
+    if trainer.accelerator.num_processes > 1:
+        state = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+    if not trainer.is_world_process_zero():
+        return
+    dtype = getattr(torch, params.dtype)
+    if state is None:
+        model.to(dtype)
+    else:
+        state = {name: value.to(dtype) for name, value in state.items()}
+    model.config.dtype = dtype
+    model.config.use_cache = True  # gradient checkpointing and TRL turn it off
+    model.save_pretrained(context.directory, state_dict=state)
+    tokenizer.save_pretrained(context.directory)
+    log = {"updates": trainer.state.global_step, "log": step_log(trainer.state.log_history)}
+    text = json.dumps(log, indent=1, sort_keys=True) + "\n"
+    (context.directory / "training_log.json").write_text(text, encoding="utf-8")
+
+
+def step_log(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The entries of updates, without those that hold run times."""
+    return [
+        {key: finite(value) if isinstance(value, float) else value for key, value in entry.items()}
+        for entry in history
+        if "loss" in entry
+    ]
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No telemetry, also where the hub's library was imported before, and no bars but ours."""
+    from huggingface_hub import constants
+    from transformers.utils import logging
+
+    sends, bars = not constants.HF_HUB_DISABLE_TELEMETRY, logging.is_progress_bar_enabled()
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    constants.HF_HUB_DISABLE_TELEMETRY = True
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        constants.HF_HUB_DISABLE_TELEMETRY = not sends
+        if bars:
+            logging.enable_progress_bar()

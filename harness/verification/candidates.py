@@ -1,0 +1,197 @@
+"""Candidates: every sampled response with where it comes from and all that was found out about it.
+
+The table keeps what a rule rejects as well, so that other rules can be tried without sampling; it
+can be written as a data set with a card.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from harness.core.errors import BadData, MissingExtra, UserError
+from harness.core.hashing import canonical_json
+from harness.core.records import Record
+from harness.engine.operations import Artifact, Context, Row, operation
+
+Option = bool | int | float | str | None
+
+
+class Candidate(Record):
+    """One response. None stands for what was not measured, never for a failure.
+
+    Attributes:
+        sampling: the settings it was decoded with.
+        reason: why it is not correct, or its first failed test.
+    """
+
+    domain: str
+    prompt_id: str
+    messages: tuple[dict[str, str], ...] = ()
+    source_model: str
+    sample_index: int
+    sampling: dict[str, Option] = {}
+    response: str
+    rm_score: float | None = None
+    correct: bool | None = None
+    static_ok: bool | None = None
+    tests_passed: int | None = None
+    tests_total: int | None = None
+    response_tokens: int | None = None
+    finish: str | None = None
+    reason: str = ""
+    isolation: str = ""
+
+    @property
+    def right(self) -> bool | None:
+        """What its verification says: all tests pass, or the answer is correct."""
+        if self.tests_total:
+            return bool(self.static_ok) and self.tests_passed == self.tests_total
+        return self.correct
+
+
+class CandidateTableParams(Record):
+    """`domain` of all rows; `sampling` settings by source model, as they were used."""
+
+    domain: str
+    sampling: dict[str, dict[str, Option]] = {}
+
+
+@operation("candidate_table", version=1, params=CandidateTableParams)
+def candidate_table(
+    context: Context, params: CandidateTableParams, *, answered: tuple[Artifact, ...]
+) -> None:
+    """One row a response, prompt by prompt, sources in the order given.
+
+    Args:
+        answered: response rows of each source, with `rewards` and `checks` where there are some.
+    """
+    tables = [{row["id"]: row for row in source.rows()} for source in answered]
+    order = dict.fromkeys(id for table in tables for id in table)
+    with (context.directory / "rows.jsonl").open("wb") as stream:
+        for prompt in order:
+            for table in tables:
+                for found in candidates_of(table.get(prompt), params):
+                    id = f"{params.domain}/{prompt}/{found.source_model}/{found.sample_index}"
+                    stream.write(canonical_json({"id": id, **found.model_dump()}) + b"\n")
+
+
+def candidates_of(row: Row | None, params: CandidateTableParams) -> Iterator[Candidate]:
+    """The candidates of one response row.
+
+    Raises:
+        BadData: rewards, checks or token counts that are not one a response.
+    """
+    if row is None:
+        return
+    columns: dict[str, Sequence[Any]] = {}
+    for name in ("rewards", "checks", "tokens_out", "finish"):
+        columns[name] = row.get(name) or [None] * len(row["responses"])
+        if len(columns[name]) != len(row["responses"]):
+            raise BadData(
+                f'row "{row["id"]}" of {row["system"]}: {len(columns[name])} {name} for '
+                f"{len(row['responses'])} responses"
+            )
+    for number, response in enumerate(row["responses"]):
+        yield Candidate(
+            domain=params.domain,
+            prompt_id=row["id"],
+            messages=row["messages"],
+            source_model=row["system"],
+            sample_index=number,
+            sampling=params.sampling.get(row["system"], {}),
+            response=response,
+            rm_score=columns["rewards"][number],
+            response_tokens=columns["tokens_out"][number],
+            finish=columns["finish"][number],
+            **(columns["checks"][number] or {}),
+        )
+
+
+def read_candidates(rows: Iterable[Row]) -> Iterator[Candidate]:
+    """Candidates from the rows of a table."""
+    for row in rows:
+        yield Candidate.model_validate({key: row[key] for key in row if key != "id"})
+
+
+def export(
+    candidates: Iterable[Candidate],
+    folder: Path,
+    *,
+    form: Literal["parquet", "jsonl"] = "parquet",
+    title: str = "Candidates",
+    licence: str = "other",
+    settings: Mapping[str, object] | None = None,
+) -> None:
+    """Write candidates and a card (README.md) as a data set; the folder appears as a whole.
+
+    Args:
+        licence: of the data set, for the card's header.
+        settings: shown in the card: models, sampling, checks, rules.
+
+    Raises:
+        UserError: the folder exists.
+        MissingExtra: parquet without pyarrow.
+    """
+    if folder.exists():
+        raise UserError(f"{folder} exists; name a new folder for the data set")
+    fresh = folder.with_name(f".{folder.name}.{os.getpid()}")
+    fresh.mkdir(parents=True)
+    try:
+        kept = list(candidates)
+        name = f"candidates.{form}"
+        rows = [{**c.model_dump(), "sampling": json.dumps(c.sampling)} for c in kept]
+        if form == "parquet":
+            try:
+                import pyarrow as pa
+                from pyarrow import parquet
+            except ImportError:
+                raise MissingExtra("pyarrow", "train") from None
+            parquet.write_table(pa.Table.from_pylist(rows), fresh / name)
+        else:
+            (fresh / name).write_bytes(b"".join(canonical_json(row) + b"\n" for row in rows))
+        text = card(kept, name, title, licence, settings or {})
+        (fresh / "README.md").write_text(text, encoding="utf-8")
+        fresh.rename(folder)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def card(
+    candidates: Sequence[Candidate],
+    name: str,
+    title: str,
+    licence: str,
+    settings: Mapping[str, object],
+) -> str:
+    """The data set's README: a header that hubs read, counts, settings, whose text it is."""
+    header = {
+        "license": licence,
+        "pretty_name": title,
+        "configs": [{"config_name": "default", "data_files": name}],
+    }
+    headings = ("domain", "source", "prompts", "responses", "rewards", "right", "wrong", "open")
+    groups: dict[tuple[str, str], list[Candidate]] = {}
+    for candidate in candidates:
+        groups.setdefault((candidate.domain, candidate.source_model), []).append(candidate)
+    table: list[tuple[object, ...]] = [headings, ("---",) * len(headings)]
+    for key, found in groups.items():
+        verdicts = Counter(candidate.right for candidate in found)
+        prompts = len({candidate.prompt_id for candidate in found})
+        rewards = sum(candidate.rm_score is not None for candidate in found)
+        table.append((*key, prompts, len(found), rewards, *map(verdicts.get, (True, False, None))))
+    lines = [
+        *("---", *(f"{key}: {json.dumps(value)}" for key, value in header.items()), "---", ""),
+        *(f"# {title}", "", f"{len(candidates)} candidates, one response each.", ""),
+        *("| " + " | ".join(str(cell or 0) for cell in row) + " |" for row in table),
+        *("", "## Settings", "", "```json"),
+        *(json.dumps(settings, indent=1, sort_keys=True, default=str), "```", "", "## Licence", ""),
+        "Prompts are those of the data sets named above, under their licences. Responses are the "
+        "output of the models named above, whose licences say what may be trained on them.",
+    ]
+    return "\n".join(lines) + "\n"

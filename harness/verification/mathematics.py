@@ -1,0 +1,104 @@
+"""Answers to mathematics checked against a gold answer by math-verify, each within a time limit."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import sys
+import threading
+from importlib.util import find_spec
+from pathlib import Path
+
+from harness.core.errors import EnvironmentProblem, MissingExtra
+from harness.core.records import Record
+
+CHILD = Path(__file__).with_name("equivalence.py")
+START_S = 120.0  # importing computer algebra on a busy machine
+
+
+class MathCheck(Record):
+    """`correct` is None where there is no verdict: something cannot be read, or took too long."""
+
+    correct: bool | None
+    reason: str = ""
+
+
+class MathChecker:
+    """Checks in child processes, one for each thread that asks; a context manager.
+
+    Args:
+        timeout_s: of one check; a child that takes longer is replaced.
+        memory_mb: address space of a child.
+
+    Raises:
+        MissingExtra: math-verify is not installed.
+    """
+
+    def __init__(self, timeout_s: float = 5.0, memory_mb: int = 2048) -> None:
+        if find_spec("math_verify") is None:
+            raise MissingExtra("math-verify", "verify")
+        self.timeout_s, self.memory_mb = timeout_s, memory_mb
+        self._own = threading.local()
+        self._children: set[subprocess.Popen[str]] = set()
+
+    def check(self, gold: str, response: str) -> MathCheck:
+        """Whether the last answer in a response equals the gold answer."""
+        child = self._child()
+        assert child.stdin
+        assert child.stdout
+        try:
+            child.stdin.write(json.dumps([gold, response]) + "\n")
+            child.stdin.flush()
+            late = not select.select([child.stdout], [], [], self.timeout_s)[0]
+            line = "" if late else child.stdout.readline()
+        except BrokenPipeError:
+            late, line = False, ""
+        if not line:
+            self._end(child)
+            what = f"no verdict within {self.timeout_s:g} s" if late else "the comparison crashed"
+            return MathCheck(correct=None, reason=what)
+        correct, reason = json.loads(line)
+        return MathCheck(correct=correct, reason=reason)
+
+    def _child(self) -> subprocess.Popen[str]:
+        known: subprocess.Popen[str] | None = getattr(self._own, "child", None)
+        if known is not None and known in self._children:
+            return known
+        seconds = str(int(self.timeout_s) + 10)
+        child = subprocess.Popen(
+            [sys.executable, "-s", "-P", str(CHILD), str(self.memory_mb), seconds],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,
+            env={"PATH": os.defpath, "PYTHONHASHSEED": "0", "LANG": "C.UTF-8"},
+        )
+        self._children.add(child)
+        assert child.stdout
+        started = select.select([child.stdout], [], [], START_S)[0]
+        if not started or child.stdout.readline() != "ready\n":
+            self._end(child)
+            raise EnvironmentProblem(
+                "math-verify does not start; try: python -c 'import math_verify'"
+            )
+        self._own.child = child
+        return child
+
+    def _end(self, child: subprocess.Popen[str]) -> None:
+        child.kill()
+        child.communicate()
+        self._children.discard(child)
+
+    def close(self) -> None:
+        """End all children."""
+        for child in tuple(self._children):
+            self._end(child)
+
+    def __enter__(self) -> MathChecker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

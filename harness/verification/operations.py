@@ -1,0 +1,133 @@
+"""Checking responses, as row operations: their rows are the store's, so nothing is checked twice.
+
+verify_mathematics  response rows with `answer` -> the same rows with `checks`
+verify_code         response rows with `tests`  -> the same rows with `checks`
+
+`checks` holds one object a response, see `MathCheck` and `CodeCheck`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+from pydantic import Field
+
+from harness.core.errors import BadData
+from harness.core.records import Record
+from harness.engine import costs
+from harness.engine.operations import Artifact, Context, Row, operation
+from harness.verification.code import LONGEST, Limits, check_code, extract_code, split_tests
+from harness.verification.mathematics import MathChecker
+from harness.verification.screening import objection
+
+
+class VerifyMathematicsParams(Record):
+    """`field` holds a row's gold answer; `timeout_s` and `memory_mb` are those of one check."""
+
+    field: str = "answer"
+    timeout_s: float = Field(default=5.0, gt=0)
+    memory_mb: int = Field(default=2048, ge=256)
+    batch_size: int = Field(default=64, ge=1)
+
+
+class VerifyCodeParams(Record):
+    """How to check code.
+
+    Attributes:
+        field: holds a row's tests: a list of them, or a script that `split_tests` cuts.
+        static_only: look at the code and run nothing; needs no permission and passes nothing.
+    """
+
+    field: str = "tests"
+    limits: Limits = Limits()
+    static_only: bool = Field(default=False, exclude_if=lambda value: not value)
+    batch_size: int = Field(default=8, ge=1)
+
+
+@operation(
+    "verify_mathematics",
+    version=1,
+    params=VerifyMathematicsParams,
+    rows="responses",
+    libraries=("math-verify", "latex2sympy2_extended", "sympy"),
+    batch_size=lambda params: params.batch_size,
+    estimate=costs.rows_of("responses"),
+)
+def verify_mathematics(
+    context: Context,
+    params: VerifyMathematicsParams,
+    batches: Iterable[list[Row]],
+    *,
+    responses: Artifact,
+) -> Iterator[list[Row]]:
+    """Compare the last answer of each response with the row's gold answer.
+
+    Raises:
+        BadData: a row without a gold answer.
+        MissingExtra: math-verify is not installed.
+    """
+    with MathChecker(params.timeout_s, params.memory_mb) as checker, _pool() as pool:
+
+        def check(row: Row, response: str) -> Row:
+            return checker.check(str(row[params.field]), response).model_dump()
+
+        for batch in batches:
+            yield _checked(batch, params.field, check, pool)
+
+
+@operation(
+    "verify_code",
+    version=1,
+    params=VerifyCodeParams,
+    rows="responses",
+    batch_size=lambda params: params.batch_size,
+    estimate=costs.rows_of("responses"),
+)
+def verify_code(
+    context: Context,
+    params: VerifyCodeParams,
+    batches: Iterable[list[Row]],
+    *,
+    responses: Artifact,
+) -> Iterator[list[Row]]:
+    """Run each row's tests against the code in each response.
+
+    The permission is the run's, never a recipe's: who starts it gives it.
+
+    Raises:
+        BadData: a row without tests.
+        UserError: the run does not allow it.
+        EnvironmentProblem: nothing on this machine confines the code.
+    """
+    allowed = context.services.settings.allow_code_execution
+
+    def check(row: Row, response: str) -> Row:
+        tests = row[params.field]
+        tests = split_tests(tests) if isinstance(tests, str) else tests
+        code = extract_code(response)
+        if params.static_only:
+            reason = objection(code[:LONGEST])
+            return {"static_ok": not reason, "reason": reason}
+        return check_code(code, tests, params.limits, allow_code_execution=allowed).model_dump()
+
+    with _pool() as pool:
+        for batch in batches:
+            yield _checked(batch, params.field, check, pool)
+
+
+def _pool() -> ThreadPoolExecutor:
+    """Threads that wait for child processes, one for each core."""
+    return ThreadPoolExecutor(os.cpu_count())
+
+
+def _checked(
+    batch: list[Row], field: str, check: Callable[[Row, str], Row], pool: ThreadPoolExecutor
+) -> list[Row]:
+    for row in batch:
+        if not row.get(field):
+            raise BadData(f'row "{row["id"]}" has no {field}, so its responses cannot be checked')
+    work = [(row, response) for row in batch for response in row["responses"]]
+    found = iter(list(pool.map(lambda pair: check(*pair), work)))
+    return [{**row, "checks": [next(found) for _ in row["responses"]]} for row in batch]

@@ -1,0 +1,204 @@
+"""What is refused before a merge: damaged, pickled, and checkpoints that do not fit together."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from harness.core.errors import BadData, EnvironmentProblem
+from harness.merging.checkpoint import checkpoint_folder, fit_together, open_checkpoint, stacked
+from harness.merging.settings import MergeParams, SceSettings
+
+Write = Callable[..., Path]
+HEAD, EMBED, K0 = (
+    "lm_head.weight",
+    "model.embed_tokens.weight",
+    "model.layers.0.self_attn.k_proj.weight",
+)
+
+
+def fit(base: Path, target: Path, **params: Any) -> list[str]:
+    with open_checkpoint(base) as one, open_checkpoint(target) as two:
+        return fit_together(one, [two], MergeParams(rule=SceSettings(), **params))
+
+
+def test_a_tensor_is_read_where_it_lies(write: Write, tensors: Callable[..., Any]) -> None:
+    values = tensors(0)
+    for shards in (1, 3):
+        folder = write(f"m{shards}", values, dtype=torch.bfloat16, shards=shards)
+        with open_checkpoint(folder) as checkpoint:
+            assert checkpoint.tensors.keys() == values.keys()
+            for name, value in values.items():
+                expected = value.bfloat16().flatten()
+                assert torch.equal(checkpoint.read(name, 1, 4), expected[1:4])
+                assert torch.equal(torch.cat([*checkpoint.pieces(name)]), expected)
+
+
+def test_damaged_and_incomplete_folders_are_refused(
+    write: Write, tensors: Callable[..., Any]
+) -> None:
+    folder = write("cut", tensors(0))
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-5])
+    with pytest.raises(BadData, match=r"model\.safetensors is missing, damaged or truncated"):
+        open_checkpoint(folder)
+    folder = write("lost", tensors(0), shards=2)
+    (folder / "part-1.safetensors").unlink()
+    with pytest.raises(BadData, match=r"part-1\.safetensors is missing"):
+        open_checkpoint(folder)
+    folder = write("index", tensors(0), shards=2)
+    path = folder / "model.safetensors.index.json"
+    index = json.loads(path.read_text())
+    index["weight_map"]["ghost"] = "part-0.safetensors"
+    path.write_text(json.dumps(index))
+    with pytest.raises(BadData, match='"ghost" is in'):
+        open_checkpoint(folder)
+    path.write_text("{")
+    with pytest.raises(BadData, match=r"index\.json of a checkpoint cannot be read"):
+        open_checkpoint(folder)
+    path.unlink()
+    with pytest.raises(BadData, match=r"neither model\.safetensors nor"):
+        open_checkpoint(folder)
+    folder = write("bare", tensors(0))
+    (folder / "config.json").unlink()
+    with pytest.raises(BadData, match=r"config\.json of a checkpoint cannot be read"):
+        open_checkpoint(folder)
+
+
+def test_pickled_weights_are_never_opened(write: Write, tensors: Callable[..., Any]) -> None:
+    folder = write("pickled", tensors(0))
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(BadData, match=r"neither model\.safetensors nor"):
+        open_checkpoint(folder)
+    (folder / "pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'false'\ntR.")
+    with pytest.raises(BadData, match=r"pickled \(pytorch_model\.bin\).*can run any code"):
+        open_checkpoint(folder)
+
+
+def test_a_file_cut_while_it_is_read_is_noticed(write: Write, tensors: Callable[..., Any]) -> None:
+    folder = write("m", tensors(0))
+    file = folder / "model.safetensors"
+    with open_checkpoint(folder) as checkpoint:
+        last = max(checkpoint.tensors, key=lambda name: checkpoint.tensors[name].offset)
+        os.truncate(file, file.stat().st_size - 4)
+        with pytest.raises(BadData, match=f'was cut inside tensor "{last}"'):
+            list(checkpoint.pieces(last))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"shape": K0}, f'tensor "{K0}" has shape \\[3, 4\\], not \\[2, 4\\]'),
+        ({"dtype": K0}, f'tensor "{K0}" has dtype F16, not F32'),
+        ({"drop": K0}, f'tensor "{K0}" is missing'),
+        ({"add": "model.extra.weight"}, 'extra tensor "model.extra.weight"'),
+        ({"model_type": "qwen2"}, "model_type qwen2, not llama"),
+        ({"architectures": ["Other"]}, r"architectures \['Other'\]"),
+    ],
+)
+def test_differences_are_refused_by_name(
+    write: Write, tensors: Callable[..., Any], change: dict[str, Any], message: str
+) -> None:
+    base = tensors(0)
+    target, change = tensors(1, base), dict(change)
+    if name := change.pop("shape", None):
+        target[name] = torch.ones(3, 4)
+    if drop := change.pop("drop", None):
+        del target[drop]
+    if add := change.pop("add", None):
+        target[add] = torch.ones(2)
+    half = change.pop("dtype", None)
+    folder = write("target", target, half=half, **change)
+    with pytest.raises(BadData, match=message):
+        fit(write("base", base), folder)
+    if half:
+        assert fit(folder.parent / "base", folder, mixed_dtypes=True) == []
+
+
+def test_tied_embeddings_may_be_saved_once_or_twice(
+    write: Write, tensors: Callable[..., Any]
+) -> None:
+    once = {name: value for name, value in tensors(0).items() if name != HEAD}
+    twice = {**once, HEAD: once[EMBED].clone()}
+    one, two = write("once", once), write("twice", twice)
+    assert fit(one, two) == [f"twice: {HEAD} left out, a copy of {EMBED}"]
+    assert fit(two, one) == [f"once: {HEAD} taken from {EMBED}, to which it is tied"]
+    untied = write("untied", {**once, HEAD: once[EMBED] + 1})
+    with pytest.raises(BadData, match=f'extra tensor "{HEAD}"'):
+        fit(one, untied)
+    with pytest.raises(BadData, match=f'tensor "{HEAD}" is missing'):
+        fit(untied, one)
+
+
+def test_further_vocabulary_rows_are_cut_only_on_request(
+    write: Write, tensors: Callable[..., Any]
+) -> None:
+    base = write("base", tensors(0))
+    wide = tensors(1, rows=8)
+    target = write("wide", wide, vocab_size=8)
+    with pytest.raises(BadData, match=r'more vocabulary rows \(embedding_rows = "cut"'):
+        fit(base, target)
+    notes = fit(base, target, embedding_rows="cut")
+    assert notes == [f"wide: {name} cut from 8 rows" for name in (HEAD, EMBED)]
+    with open_checkpoint(base) as one, open_checkpoint(target) as two:
+        rows = torch.cat([*stacked(EMBED, one, [two]).pieces()], dim=1)
+    assert torch.equal(rows[1], wide[EMBED][:6].flatten())
+    with pytest.raises(BadData, match="has shape"):
+        fit(target, base, embedding_rows="cut")
+    unsaid = write("unsaid", wide, vocab_size=6)
+    with pytest.raises(BadData, match=r"has shape \[8, 4\], not \[6, 4\]$"):
+        fit(base, unsaid, embedding_rows="cut")
+
+
+def test_what_is_not_a_float_must_be_equal(write: Write, tensors: Callable[..., Any]) -> None:
+    values = tensors(0)
+    base = write("base", {**values, "ids": torch.arange(9)})
+    assert fit(base, write("same", {**values, "ids": torch.arange(9)})) == []
+    with pytest.raises(BadData, match='"ids" has dtype I64, which cannot be merged, and differs'):
+        fit(base, write("other", {**values, "ids": torch.arange(9) + 1}))
+
+
+def test_other_settings_that_differ_are_noted(write: Write, tensors: Callable[..., Any]) -> None:
+    base = write("base", tensors(0), rope_theta=1e4, torch_dtype="float32")
+    target = write("target", tensors(1), rope_theta=1e6)
+    assert fit(base, target) == ["target: config differs in rope_theta"]
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
+def test_numbers_that_are_none_are_named(
+    write: Write, tensors: Callable[..., Any], bad: float
+) -> None:
+    values = tensors(1)
+    values[K0][1, 2] = bad
+    kind = "NaN" if bad != bad else "Inf"
+    base, ill = write("base", tensors(0)), write("ill", values)
+    with open_checkpoint(base) as one, open_checkpoint(ill) as two:
+        tensor = stacked(K0, one, [two])
+        with pytest.raises(BadData) as found:
+            list(tensor.pieces())
+    assert f'ill: tensor "{K0}" holds {kind}' in str(found.value)
+
+
+def test_large_numbers_are_no_infinities(write: Write) -> None:
+    folder = write("m", {"w": torch.full((9,), 3e38)})
+    with open_checkpoint(folder) as one:
+        assert len(list(stacked("w", one, [one]).pieces())) == 2
+
+
+def test_a_model_is_followed_to_its_folder(
+    write: Write, tensors: Callable[..., Any], tmp_path: Path
+) -> None:
+    folder = write("m", tensors(0))
+    pointing = tmp_path / "pointer"
+    pointing.mkdir()
+    (pointing / "model.json").write_text(json.dumps({"ref": str(folder)}))
+    assert checkpoint_folder(pointing) == folder
+    (pointing / "model.json").write_text(json.dumps({"ref": "nobody/nothing"}))
+    with pytest.raises(EnvironmentProblem, match="nobody/nothing cannot be fetched"):
+        checkpoint_folder(pointing)

@@ -1,0 +1,182 @@
+"""Where rows are cut and how batches are stacked, against vectors of the released code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.core.errors import BadData
+from harness.models.collate import (
+    PreferenceCollator,
+    PreferenceExample,
+    by_row,
+    pad_id_of,
+    references_of,
+)
+from harness.models.tokenize import IGNORE, TokenSequence, cut, join, released_cut, tokenize_row
+
+COLUMNS = ("chosen0", "chosen1", "rejected0")
+
+
+def toy_ids(text: str) -> list[int]:
+    """The toy tokenizer of the golden file: a=10, ..., z=35, anything else 2."""
+    return [ord(c) - ord("a") + 10 if "a" <= c <= "z" else 2 for c in text]
+
+
+def test_golden_rows_with_the_released_double_end(golden: Callable[[str], Path]) -> None:
+    for case in json.loads(golden("wrpo/tokenize_row.json").read_text())["cases"]:
+        feature, out = case["feature"], case["outputs"]
+        # The toy tokenizer's texts carry no end token of their own: one is appended.
+        responses = [[*toy_ids(text), 1] for text in feature["chosen"] + feature["rejected"]]
+        prompt, kept = released_cut(
+            toy_ids(feature["prompt"]),
+            responses,
+            case["max_length"],
+            case["max_prompt_length"],
+            case["truncation_mode"],
+        )
+        assert prompt == out["prompt_input_ids"], case["name"]
+        assert [1] * len(prompt) == out["prompt_attention_mask"]
+        for name, response in zip(COLUMNS, kept, strict=True):
+            sequence = join(prompt, response)
+            assert sequence.input_ids == out[f"{name}_input_ids"], case["name"]
+            assert sequence.labels == out[f"{name}_labels"], case["name"]
+            assert [1] * len(sequence.input_ids) == out[f"{name}_attention_mask"]
+
+
+def test_golden_stacking(golden: Callable[[str], Path]) -> None:
+    for case in json.loads(golden("wrpo/concatenated_inputs.json").read_text())["cases"]:
+        inputs, out = case["inputs"], case["outputs"]
+        rows = range(len(inputs["prompt"]))
+        examples = [
+            PreferenceExample(
+                tuple(
+                    TokenSequence(inputs[f"{c}_input_ids"][row], inputs[f"{c}_labels"][row])
+                    for c in COLUMNS
+                )
+            )
+            for row in rows
+        ]
+        batch = PreferenceCollator(case["padding_value"])(examples)
+        for key in ("input_ids", "attention_mask", "labels"):
+            assert batch[key].tolist() == out[f"concatenated_{key}"], case["name"]
+
+
+def test_any_number_of_responses_with_references() -> None:
+    examples = [
+        PreferenceExample(
+            tuple(join([1, 2], [10 * row + k] * (k + 1)) for k in range(4)), (0.5, 1.0, 1.5, row)
+        )
+        for row in range(3)
+    ]
+    batch = PreferenceCollator(9)(examples)
+    assert batch["input_ids"].shape == (12, 6)
+    assert batch["reference"].tolist() == [[0.5, 1.0, 1.5, row] for row in range(3)]
+    first = by_row(batch["input_ids"][:, 2], 4)
+    assert first.tolist() == [[10 * row + k for k in range(4)] for row in range(3)]
+
+
+def test_rows_of_different_width_are_refused() -> None:
+    one, two = join([1], [2]), join([1], [3])
+    with pytest.raises(ValueError):
+        PreferenceCollator(0)([PreferenceExample((one, two)), PreferenceExample((one,))])
+
+
+tokens = st.lists(st.integers(3, 20), min_size=1, max_size=30)
+
+
+@given(
+    prompt=tokens,
+    responses=st.lists(tokens, min_size=1, max_size=4),
+    max_length=st.integers(2, 40),
+    share=st.floats(0.05, 0.95),
+    with_bos=st.booleans(),
+)
+def test_the_cut_fits_keeps_ends_and_wastes_nothing(
+    prompt: list[int], responses: list[list[int]], max_length: int, share: float, with_bos: bool
+) -> None:
+    limit = max(1, min(max_length - 1, int(share * max_length)))
+    prompt = [1, *prompt] if with_bos else prompt
+    kept, answers = cut(prompt, responses, max_length, limit, bos=1)
+    longest = max(map(len, responses))
+    assert all(len(kept) + len(answer) <= max_length for answer in answers)
+    assert all(a == r[: len(a)] and a for a, r in zip(answers, responses, strict=True))
+    if len(prompt) + longest <= max_length:
+        assert (kept, answers) == (prompt, responses)
+    else:
+        assert max(len(kept) + len(answer) for answer in answers) == max_length
+    assert len(kept) >= min(len(prompt), limit)
+    tail = kept[1:] if with_bos and len(kept) > 1 else kept
+    assert tail == prompt[len(prompt) - len(tail) :]
+    assert not (with_bos and len(kept) > 1) or kept[0] == 1
+    if len(prompt) <= limit:  # a short prompt is never cut, and leaves its room to the response
+        assert kept == prompt
+
+
+def row(**responses: str) -> dict[str, Any]:
+    return {
+        "id": "r",
+        "messages": [{"role": "user", "content": "ab"}],
+        "responses": responses,
+    }
+
+
+def test_a_row_ends_in_one_end_token_by_default_and_two_when_released(tokenizer: Any) -> None:
+    found = tokenize_row(
+        tokenizer, row(a="cd", b="e"), ["b", "a"], max_length=50, max_prompt_length=20
+    )
+    end = tokenizer.eos_token_id
+    assert list(found) == ["b", "a"]
+    scored = [label for label in found["a"].labels if label != IGNORE]
+    assert tokenizer.decode(scored, skip_special_tokens=True).replace(" ", "") == "cd"
+    assert scored[-1] == end
+    assert scored.count(end) == 1
+    assert found["a"].length == 3
+    assert found["a"].input_ids[: -found["a"].length] == found["b"].input_ids[:-2]
+    released = tokenize_row(
+        tokenizer, row(a="cd"), ["a"], max_length=50, max_prompt_length=20, released=True
+    )
+    assert released["a"].input_ids == [*found["a"].input_ids, end]
+
+
+def test_a_long_response_to_a_short_prompt_survives_unless_released(tokenizer: Any) -> None:
+    text = "abcdefghijklmnopqrstuvwxyz"
+    options = {"max_length": 20, "max_prompt_length": 15}
+    ours = tokenize_row(tokenizer, row(a=text), ["a"], **options)["a"]
+    theirs = tokenize_row(tokenizer, row(a=text), ["a"], **options, released=True)["a"]
+    assert len(ours.input_ids) == 20
+    assert theirs.length == 5
+
+
+def test_a_missing_response_is_named(tokenizer: Any) -> None:
+    with pytest.raises(BadData, match='row "r" has no response "c"; it has a, b'):
+        tokenize_row(tokenizer, row(a="x", b="y"), ["c"], max_length=9, max_prompt_length=4)
+    with pytest.raises(BadData, match='row "r" has no response "c"; it has none'):
+        tokenize_row(
+            tokenizer, {"id": "r", "messages": []}, ["c"], max_length=9, max_prompt_length=4
+        )
+    with pytest.raises(BadData, match='row "r" has no messages'):
+        tokenize_row(
+            tokenizer, {"id": "r", "responses": {"c": ""}}, ["c"], max_length=9, max_prompt_length=4
+        )
+
+
+def test_references_over_other_tokens_are_refused() -> None:
+    sequences = {"a": join([1, 2], [3, 4, 5])}
+    good = {"id": "r", "logps": {"a": -1.5}, "lengths": {"a": 3}}
+    assert references_of(good, ["a"], sequences) == (-1.5,)
+    with pytest.raises(BadData, match="over 4 tokens, but 3 are trained on"):
+        references_of({**good, "lengths": {"a": 4}}, ["a"], sequences)
+
+
+def test_any_tokenizer_has_an_id_to_pad_with(tokenizer: Any) -> None:
+    assert pad_id_of(tokenizer) == tokenizer.pad_token_id
+    tokenizer.pad_token = None
+    assert pad_id_of(tokenizer) == tokenizer.eos_token_id
+    assert pad_id_of(object()) == 0

@@ -1,0 +1,270 @@
+"""Preference training end to end on tiny models: exactness, determinism, resumption, messages."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from harness.core.errors import BadData, BadRecord, CrucibleError, UnknownName
+from harness.core.hashing import folder_digest
+from harness.core.records import parse
+from harness.engine.operations import Artifact, Row
+from harness.models.heads import check_head
+from harness.training.preference_operations import (
+    ReferenceLogpsParams,
+    TrainPreferenceParams,
+    reference_logps,
+    train_preference,
+)
+from harness.training.settings import LossSettings
+
+Make = Callable[..., Any]
+LIMITS = {"max_length": 64, "max_prompt_length": 32}
+
+
+def params(**changes: Any) -> TrainPreferenceParams:
+    plain: dict[str, Any] = {
+        "loss": "wrpo",
+        "settings": {"beta": 0.5, "alpha_end": 0.4},
+        "learning_rate": 1e-3,
+        "max_steps": 4,
+        "per_device_batch_size": 4,
+        **LIMITS,
+    }
+    return parse(TrainPreferenceParams, {**plain, **changes}, "test")
+
+
+def references(context: Any, rows: Artifact, model: Artifact, write: Make) -> Artifact:
+    settings = ReferenceLogpsParams(batch_size=5, **LIMITS)
+    source = rows.rows()
+    batches = [source[start : start + 5] for start in range(0, len(source), 5)]
+    made = reference_logps(context, settings, iter(batches), rows=rows, model=model)
+    return write([row for batch in made for row in batch], "reference")
+
+
+@pytest.fixture
+def inputs(
+    preference_rows: list[Row], rows_artifact: Make, checkpoint: Make, context: Make
+) -> dict[str, Artifact]:
+    rows, model = rows_artifact(preference_rows), checkpoint("llama")
+    return {
+        "rows": rows,
+        "model": model,
+        "reference": references(context("reference"), rows, model, rows_artifact),
+    }
+
+
+def log_of(context: Any) -> list[dict[str, Any]]:
+    return json.loads((context.directory / "training_log.json").read_text())["log"]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load_file
+
+    return load_file(folder / "model.safetensors")
+
+
+def test_reference_values_are_those_of_the_model(inputs: Any, preference_rows: Any) -> None:
+    from harness.models.checkpoints import load_causal_lm
+    from harness.models.logprobs import dense_logprobs
+    from harness.models.tokenize import tokenize_row
+
+    model, tokenizer = load_causal_lm(inputs["model"].path)
+    found = inputs["reference"].rows()
+    assert [row["id"] for row in found] == [row["id"] for row in preference_rows]
+    tokens = tokenize_row(tokenizer, preference_rows[1], ["target"], **LIMITS)["target"]
+    with torch.no_grad():
+        logits = model(torch.tensor([tokens.input_ids])).logits
+    expected = dense_logprobs(logits, torch.tensor([tokens.labels])).item()
+    assert found[1]["logps"]["target"] == pytest.approx(expected, rel=1e-5)
+    assert found[1]["lengths"] == {"source": 7, "target": 4, "rejected": 7}
+
+
+def test_the_checkpoint_works_and_the_log_tells_the_story(inputs: Any, context: Make) -> None:
+    from harness.models.checkpoints import load_causal_lm
+
+    run = context("run")
+    train_preference(run, params(), **inputs)
+    names = {path.name for path in run.directory.iterdir()}
+    assert {"config.json", "model.safetensors", "tokenizer.json", "training_log.json"} <= names
+    assert not {"training_args.bin", "README.md", "optimizer.pt"} & names
+    model, tokenizer = load_causal_lm(run.directory)
+    assert model.config.use_cache
+    assert tokenizer.chat_template
+    check_head(model)
+
+    log = log_of(run)
+    assert [entry["step"] for entry in log] == [1, 2, 3, 4]
+    assert [entry["alpha"] for entry in log] == pytest.approx([0.0, 0.1, 0.2, 0.3])
+    assert log[0]["loss"] == pytest.approx(0.6931, abs=1e-4)  # policy = reference
+    assert log[0]["rewards/source"] == pytest.approx(0, abs=1e-4)
+    assert log[-1]["loss"] < 0.6
+    assert log[-1]["margins"] > 0
+    assert 0 <= log[-1]["accuracy"] <= 1
+    assert log[0]["lengths/rejected"] > log[0]["lengths/target"]
+    assert run.reports[-1] == (4, 4, "updates")
+
+
+def test_static_alpha_is_logged_too(inputs: Any, context: Make) -> None:
+    run = context("run")
+    settings = {"beta": 0.5, "alpha_end": 0.4, "alpha_mode": "static"}
+    train_preference(run, params(settings=settings, max_steps=2), **inputs)
+    assert [entry["alpha"] for entry in log_of(run)] == [0.4, 0.4]
+
+
+def test_accumulating_two_batches_of_four_is_one_batch_of_eight(
+    inputs: Any,
+    context: Make,
+    preference_rows: list[Row],
+    rows_artifact: Make,
+) -> None:
+    """Also where the last window of an epoch is short: 4 + 4 rows, then 3."""
+    inputs["rows"] = rows_artifact(preference_rows[:11], "fewer")
+    runs = {"whole": (8, 1), "halves": (4, 2)}
+    for name, (batch, accumulation) in runs.items():
+        settings = params(
+            max_steps=None, epochs=2, per_device_batch_size=batch, accumulation_steps=accumulation
+        )
+        train_preference(context(name), settings, **inputs)
+    whole, halves = (context(name) for name in ("whole", "halves"))
+    assert len(log_of(whole)) == 4
+    for one, two in zip(log_of(whole), log_of(halves), strict=True):
+        assert two["loss"] == pytest.approx(one["loss"], rel=1e-5)
+        assert two["grad_norm"] == pytest.approx(one["grad_norm"], rel=1e-4)
+        assert two["margins"] == pytest.approx(one["margins"], abs=1e-5)
+    expected, found = weights(whole.directory), weights(halves.directory)
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-3, atol=2e-5, msg=name)
+
+
+def test_equal_inputs_give_equal_bytes(inputs: Any, context: Make) -> None:
+    for name in ("one", "two"):
+        train_preference(context(name), params(max_steps=2), **inputs)
+    assert folder_digest(context("one").directory) == folder_digest(context("two").directory)
+
+
+def test_a_killed_run_resumes_to_the_same_bytes(inputs: Any, context: Make) -> None:
+    settings = params(save_steps=2, max_steps=5, per_device_batch_size=3)
+    train_preference(context("whole"), settings, **inputs)
+    broken = context("broken")
+
+    def killed(done: int, total: int, unit: str = "") -> None:
+        if done == 4 and not (broken.scratch / "again").exists():
+            raise KeyboardInterrupt
+
+    broken.progress = killed
+    with pytest.raises(KeyboardInterrupt):
+        train_preference(broken, settings, **inputs)
+    assert (broken.scratch / "checkpoint-2" / "complete").exists()
+    # A checkpoint that was being written when the machine went down does not count.
+    shutil.copytree(broken.scratch / "checkpoint-2", broken.scratch / "checkpoint-3")
+    (broken.scratch / "checkpoint-3" / "complete").unlink()
+    (broken.scratch / "checkpoint-3" / "model.safetensors").write_bytes(b"half")
+    (broken.scratch / "again").touch()
+    again = context("broken")
+    train_preference(again, settings, **inputs)
+    assert [done for done, _, _ in again.reports] == [3, 4, 5]
+    assert folder_digest(again.directory) == folder_digest(context("whole").directory)
+
+
+@pytest.mark.parametrize(("kind", "loss"), [("neox", "dpo"), ("tied", "simpo")])
+def test_other_models_and_losses(
+    kind: str,
+    loss: str,
+    preference_rows: list[Row],
+    rows_artifact: Make,
+    checkpoint: Make,
+    context: Make,
+) -> None:
+    rows, model = rows_artifact(preference_rows), checkpoint(kind)
+    reference = None
+    if loss == "dpo":
+        reference = references(context("reference"), rows, model, rows_artifact)
+    settings = params(loss=loss, settings={"beta": 2.0}, learning_rate=3e-3, max_steps=6)
+    train_preference(context("run"), settings, rows=rows, model=model, reference=reference)
+    log = log_of(context("run"))
+    assert "rewards/source" not in log[0]
+    assert log[-1]["loss"] < log[0]["loss"]
+
+
+def test_off_policy_pairs_take_other_columns(inputs: Any, context: Make) -> None:
+    settings = params(loss="dpo", responses=["source", "rejected"], max_steps=1)
+    train_preference(context("run"), settings, **inputs)
+    assert "rewards/source" in log_of(context("run"))[0]
+
+
+def test_gradient_checkpointing_changes_nothing(inputs: Any, context: Make) -> None:
+    for name in ("plain", "checkpointed"):
+        settings = params(gradient_checkpointing=name == "checkpointed", max_steps=2)
+        train_preference(context(name), settings, **inputs)
+    plain, checkpointed = (weights(context(n).directory) for n in ("plain", "checkpointed"))
+    for name, value in plain.items():
+        torch.testing.assert_close(checkpointed[name], value)
+
+
+def test_bfloat16_computes_coarsely_but_loses_no_update(inputs: Any, context: Make) -> None:
+    """At this learning rate an update of bfloat16 weights would round to nothing."""
+    for name, dtype in (("fine", "float32"), ("coarse", "bfloat16")):
+        settings = params(dtype=dtype, learning_rate=1e-4, max_steps=4)
+        train_preference(context(name), settings, **inputs)
+    fine, coarse = context("fine"), context("coarse")
+    assert log_of(coarse)[0]["loss"] == pytest.approx(log_of(fine)[0]["loss"], abs=0.1)
+    assert log_of(coarse)[-1]["loss"] < log_of(coarse)[0]["loss"]
+    assert {tensor.dtype for tensor in weights(coarse.directory).values()} == {torch.bfloat16}
+    assert json.loads((coarse.directory / "config.json").read_text())["dtype"] == "bfloat16"
+
+
+def test_no_socket_is_opened(inputs: Any, context: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise AssertionError("a socket was opened")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    train_preference(context("run"), params(max_steps=1), **inputs)
+
+
+def test_what_does_not_fit_is_said_before_training(
+    inputs: Any, context: Make, rows_artifact: Make
+) -> None:
+    run = context("run")
+    with pytest.raises(BadData, match="give the artifact of a reference_logps stage"):
+        train_preference(run, params(), **{**inputs, "reference": None})
+    with pytest.raises(BadData, match="use the same tokenizer, max_length"):
+        train_preference(run, params(released=True), **inputs)
+    fewer = rows_artifact(inputs["reference"].rows()[1:], "fewer")
+    with pytest.raises(BadData, match='no reference log-probabilities for preference row "r0"'):
+        train_preference(run, params(), **{**inputs, "reference": fewer})
+    with pytest.raises(BadData, match="no preference rows"):
+        train_preference(run, params(), **{**inputs, "rows": rows_artifact([], "none")})
+    with pytest.raises(BadRecord, match='loss "wrpo" takes 3 responses'):
+        train_preference(run, params(responses=["target", "rejected"]), **inputs)
+
+
+def test_parameters_are_checked_when_the_plan_is_made() -> None:
+    with pytest.raises(UnknownName, match='did you mean "wrpo"'):
+        params(loss="wrp")
+    with pytest.raises(BadRecord, match="max_prompt_length below max_length"):
+        params(max_prompt_length=64)
+    with pytest.raises(BadRecord, match="alpha_end in"):
+        params(settings={"alpha_end": -0.1})
+    with pytest.raises(BadRecord, match='did you mean "learning_rate"'):
+        params(learning_rat=1)
+    assert params(settings=LossSettings(beta=3.0)).settings.beta == 3.0
+
+
+def test_a_diverging_run_stops_with_its_step(inputs: Any, context: Make) -> None:
+    broken = inputs["reference"].rows()
+    broken[0]["logps"]["target"] = 1e39
+    reference = Artifact("broken", inputs["reference"].path)
+    text = "".join(json.dumps(row) + "\n" for row in broken)
+    (reference.path / "rows.jsonl").write_text(text)
+    settings = params(loss="ipo", per_device_batch_size=12, max_steps=2)
+    with pytest.raises(CrucibleError, match="diverged: the loss at update 1 of 2"):
+        train_preference(context("run"), settings, **{**inputs, "reference": reference})
