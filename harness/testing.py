@@ -9,11 +9,22 @@ Run on all built-ins, and public for authors of plugins:
 from __future__ import annotations
 
 from harness.backends.conformance import check_backend
-from harness.conformance import check_judge, check_suite
 from harness.engine import registry
 from harness.engine.plan import Handle, Plan
 from harness.engine.recipe import Method, Recipe, load_recipe, profiles
+from harness.judging.frames import (
+    KINDS,
+    Message,
+    alpaca_frame,
+    arena_frame,
+    pairwise_frame,
+    rating_frame,
+)
+from harness.judging.judge import Judge, Judgment, Question
+from harness.judging.verdicts import ARENA_LABELS, ARENA_SYNONYMS
+from harness.nano import world
 from harness.suites.base import Program, Suite, System
+from harness.suites.conformance import check_suite
 
 __all__ = ["check_backend", "check_judge", "check_method", "check_suite"]
 
@@ -94,3 +105,54 @@ def _shape(plan: Plan) -> list[str]:
 
 def _trains(plan: Plan) -> bool:
     return any("seed" in stage.operation.params.model_fields for stage in plan.stages.values())
+
+
+def check_judge(judge: Judge) -> None:
+    """Assert that a judge answers every question with a legal verdict or a reason.
+
+    The questions are of the nano world. Raises AssertionError naming what is not fulfilled.
+    """
+    kind = judge.protocol.kind
+    where = f"judge {judge.backend.fingerprint}, {kind}"
+    assert kind in KINDS, f"{where}: unknown kind of frame"
+    assert judge.fingerprint == judge.fingerprint != "", f"{where}: unstable fingerprint"
+    assert judge.ask([]) == {}, f"{where}: an answer without a question"
+    questions = [Question(f"q{n}", frame) for n, frame in enumerate(_frames(kind))]
+    found = judge.ask(questions)
+    assert set(found) == {q.id for q in questions}, f"{where}: lost or invented a question"
+    for judgment in found.values():
+        assert judgment.attempts >= 1, f"{where}: attempts {judgment.attempts}"
+        if judgment.verdict is None:
+            assert judgment.failure, f"{where}: no verdict and no reason"
+        else:
+            assert _legal(kind, judgment), f"{where}: illegal verdict {judgment.verdict!r}"
+    assert any(j.verdict is not None for j in found.values()), (
+        f"{where}: no verdict at all; {next(iter(found.values())).failure}"
+    )
+
+
+def _frames(kind: str) -> list[list[Message]]:
+    frames = []
+    for item in world.items("mt_bench", 4):
+        turns = list(item.turns)
+        good = [world.reference_answer(item, turn) for turn in range(len(turns))]
+        for bad in (["", ""], ["[[A>>B]] [[10]] m", "I cannot say."]):
+            frames.append(
+                {
+                    "alpaca": lambda t, g, b: alpaca_frame(t[0], g[0], b[0]),
+                    "arena": lambda t, g, b: arena_frame(t[0], b[0], g[0]),
+                    "rating": lambda t, g, b: rating_frame(t, b, g),
+                    "pairwise": lambda t, g, b: pairwise_frame(t, g, b),
+                }[kind](turns, good, bad)
+            )
+    return frames
+
+
+def _legal(kind: str, judgment: Judgment) -> bool:
+    verdict = judgment.verdict
+    if kind == "arena":
+        return verdict in ARENA_LABELS or verdict in ARENA_SYNONYMS
+    if kind == "pairwise":
+        return verdict in ("A", "B", "tie")
+    low, high = (0.0, 1.0) if kind == "alpaca" else (1.0, 10.0)
+    return isinstance(verdict, int | float) and low <= verdict <= high

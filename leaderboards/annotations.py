@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from harness.core.errors import BadData
 from harness.core.hashing import digest
 from harness.core.records import Cell
-from harness.suites.alpaca_eval2.annotation_files import Annotations, read_annotations
+from harness.suites.alpaca_eval2.annotation_files import SUITE, Annotations, read_annotations
 from harness.suites.alpaca_eval2.length_control import (
     DEFAULT_FORMULA,
     LengthControlResult,
@@ -51,7 +51,6 @@ from harness.suites.alpaca_eval2.metrics import (
     read_reference,
 )
 
-SUITE = "alpaca_eval2"
 MISSING_LIMIT = 0.01
 
 

@@ -44,7 +44,7 @@ def open_engine(
 
         return StoredOutputs(pointer.ref, pointer.identity)
     if pointer is not None and kind not in ("hf", "vllm"):
-        from harness.judging.judge import open_backend
+        from harness.backends.hosted import open_backend
 
         return open_backend(f"{kind}:{pointer.ref}", context.services)
     if (engine or kind) == "vllm":

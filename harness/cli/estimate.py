@@ -75,7 +75,7 @@ def check_keys(plan: Plan, targets: Sequence[Handle], store: Store, calls: CallS
         EnvironmentProblem: a hosted model of the stages to do needs a key that is not set.
         UserError: a stage to do runs code that a model wrote, and this run does not allow it.
     """
-    from harness.judging.judge import open_backend
+    from harness.backends.hosted import open_backend
 
     todo = plan.needed(targets, [id for id in plan.stages if store.has(id)])
     for stage in todo if not calls.allow_code_execution else ():

@@ -13,11 +13,10 @@ counted.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
-from urllib.parse import parse_qsl
+from typing import Any
 
 from harness.backends.base import (
     Backend,
@@ -28,9 +27,8 @@ from harness.backends.base import (
     count_response,
     messages_of,
 )
-from harness.core.errors import BadRecord
+from harness.backends.hosted import open_backend
 from harness.core.hashing import digest
-from harness.engine import registry
 from harness.engine.calls import Services
 from harness.judging import verdicts
 from harness.judging.frames import REPAIR, Message, alpaca_frame, prompt_hash
@@ -312,28 +310,3 @@ _EXPLAINED: dict[str, tuple[str, int, Callable[[ParserMode, Completion], Verdict
 def open_judge(ref: str, rules: Protocol, services: Services | None = None) -> Judge:
     """The judge `ref` under a protocol; see `open_backend`."""
     return Judge(open_backend(ref, services or Services()), rules)
-
-
-def open_backend(ref: str, services: Services) -> Backend:
-    """The backend that a reference of the registry's group "judges" names.
-
-    Args:
-        ref: a name of the group, optionally with ":model" and "?key=value&..." options:
-            "nano:oracle", "nano:oracle?position_bias=0", "openai:gpt-4-1106-preview". An entry of
-            the group is a callable that takes the options (the model under "model") and the run's
-            services, and returns a backend; it must not call anybody yet.
-
-    Raises:
-        UnknownName: if the registry has no such judge.
-        BadRecord: for an option the judge does not have.
-    """
-    name, mark, query = ref.partition("?")
-    try:
-        options = dict(parse_qsl(query, keep_blank_values=True, strict_parsing=bool(mark)))
-    except ValueError:
-        raise BadRecord(f'judge "{ref}": expected options as in {name}?key=value&b=c') from None
-    family, colon, model = name.partition(":")
-    if name not in registry.entries("judges") and colon and family in registry.entries("judges"):
-        name, options = family, {"model": model, **options}
-    opener = cast("Callable[[Mapping[str, str], Services], Backend]", registry.load("judges", name))
-    return opener(options, services)

@@ -20,15 +20,15 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
+from urllib.parse import parse_qsl
 
-from harness.core.errors import BadData, UserError
+from harness.core.errors import BadData, BadRecord, UserError
 from harness.core.hashing import digest, file_digest
 from harness.core.records import Record, parse
+from harness.engine import registry
+from harness.engine.calls import Services
 from harness.engine.operations import Context, operation
-
-if TYPE_CHECKING:
-    pass
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 
@@ -135,9 +135,28 @@ def split_engine(ref: str) -> tuple[str, str]:
 
 def _hosted() -> set[str]:
     """Families whose references read "family:model"."""
-    from harness.engine import registry
-
     return {name for name in registry.entries("judges") if ":" not in name}
+
+
+def parse_hosted(ref: str) -> tuple[str, dict[str, str]]:
+    """The entry of the registry's group "judges" that a reference names, and its options.
+
+    The form is a name of the group, optionally with ":model" and "?key=value&..." options:
+    "nano:oracle", "nano:oracle?position_bias=0", "openai:gpt-4-1106-preview".
+
+    Raises:
+        BadRecord: options of another form.
+    """
+    name, mark, query = ref.partition("?")
+    try:
+        options = dict(parse_qsl(query, keep_blank_values=True, strict_parsing=bool(mark)))
+    except ValueError:
+        raise BadRecord(f'judge "{ref}": expected options as in {name}?key=value&b=c') from None
+    family, colon, model = name.partition(":")
+    known = registry.entries("judges")
+    if name not in known and colon and family in known:
+        return family, {"model": model, **options}
+    return name, options
 
 
 def pointer_of(folder: Path) -> Pointer | None:
@@ -202,10 +221,8 @@ def model_identity(ref: str | Path, revision: str | None = None) -> str:
             raise UserError(f'no stored outputs "{rest}"; expected a .json or .jsonl file (.gz)')
         return "stored:" + file_digest(path)
     if engine not in ("hf", "vllm"):
-        from harness.engine.calls import Services
-        from harness.judging.judge import open_backend
-
-        return f"{engine}:" + open_backend(str(ref), Services()).fingerprint
+        name, options = parse_hosted(str(ref))
+        return f"{engine}:{registry.load('judges', name)(options, Services()).fingerprint}"
     if rest.startswith("nano:"):
         from harness.nano import zoo
 

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from harness.core.errors import BadData
-from harness.suites.alpaca_eval2.l1_logistic import sigmoid
+from harness.stats.logistic import sigmoid
 
 Floats = NDArray[np.float64]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.conformance import check_suite
+from harness.suites.conformance import check_suite
 from harness.testing import check_method
 from tests.cli.test_messages import crucible
 from tests.plugin_sites import plugin

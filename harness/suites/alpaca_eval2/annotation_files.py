@@ -37,6 +37,9 @@ PARQUET_COLUMNS = (
 )
 
 
+SUITE = "alpaca_eval2"  # whose cells published annotations become
+
+
 @dataclass(frozen=True)
 class Annotations:
     """Judgments of one model as they lie in a file: ids, preferences (NaN = failed), lengths.

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.core.errors import BadData
+from harness.stats.logistic import sigmoid, sigmoid_of_minus
 
 Floats = NDArray[np.float64]
 Indexes = NDArray[np.int64]
@@ -123,19 +124,6 @@ def _layout(k: int) -> _Layout:
     )
 
 
-def sigmoid(z: Floats) -> Floats:
-    """1 / (1 + exp(-z)), safe for any finite z."""
-    return _sigmoid_of_minus(np.negative(z, out=np.empty_like(z)))
-
-
-def _sigmoid_of_minus(z: Floats) -> Floats:
-    """1 / (1 + exp(z)), in place: this is where the time goes."""
-    with np.errstate(over="ignore"):
-        np.exp(z, out=z)
-    z += 1.0
-    return np.divide(1.0, z, out=z)
-
-
 def cross_entropy(z: Floats, labels: Floats) -> Floats:
     """-p log q - (1-p) log(1-q) of q = sigmoid(z), with q clipped to [1e-15, 1 - 1e-15]."""
     # -log q + (1-p) z is exact to 1e-16 here, and log costs half of log1p.
@@ -216,7 +204,7 @@ def _derivatives(
     design: Design, coefficients: Floats, counts: Floats | None
 ) -> tuple[Floats, Floats]:
     """Gradient (K, k) and Hessian (K, k, k) of the loss at each of K points."""
-    q = _sigmoid_of_minus(-coefficients @ design.features.T)  # (K, N)
+    q = sigmoid_of_minus(-coefficients @ design.features.T)  # (K, N)
     spread = q * q
     np.subtract(q, spread, out=spread)
     q -= design.labels

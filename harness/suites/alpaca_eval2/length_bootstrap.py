@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.core.errors import BadData
+from harness.stats.logistic import sigmoid
 from harness.suites.alpaca_eval2.l1_logistic import (
     Design,
     Floats,
     expand,
     expand_resampled,
-    sigmoid,
     solve,
     third_order_guess,
 )

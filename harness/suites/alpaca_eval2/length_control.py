@@ -32,6 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.core.errors import BadData, unknown
+from harness.stats.logistic import sigmoid
 from harness.suites.alpaca_eval2 import liblinear
 from harness.suites.alpaca_eval2.cv_folds import legacy_folds, stable_folds
 from harness.suites.alpaca_eval2.l1_logistic import (
@@ -40,7 +41,6 @@ from harness.suites.alpaca_eval2.l1_logistic import (
     Floats,
     cross_entropy,
     expand,
-    sigmoid,
     solve,
     third_order_guess,
 )

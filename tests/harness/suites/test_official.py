@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from harness.conformance import check_suite
 from harness.core.errors import BadData, EnvironmentProblem, UserError
 from harness.core.records import Cell, parse
 from harness.data import official
@@ -25,6 +24,7 @@ from harness.nano import world
 from harness.suites.alpaca_eval2 import suite as alpaca_eval2
 from harness.suites.arena_hard import suite as arena_hard
 from harness.suites.base import STORED, Decode, Suite, System
+from harness.suites.conformance import check_suite
 from harness.suites.mt_bench import suite as mt_bench
 
 JUDGE = "nano:oracle?unknown=generic"  # grades by length: plumbing only

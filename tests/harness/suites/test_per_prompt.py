@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from harness.conformance import check_suite
 from harness.core.errors import BadData
 from harness.engine.operations import Row
 from harness.engine.plan import Plan
 from harness.suites.base import Metric, Suite, System
+from harness.suites.conformance import check_suite
 from harness.suites.per_prompt import per_prompt_suite
 from tests.harness.suites.conftest import Evaluate
 

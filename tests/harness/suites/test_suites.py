@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from harness.conformance import check_judge, check_suite
 from harness.core.errors import BadRecord, UserError
 from harness.core.records import parse
 from harness.engine import registry
@@ -16,6 +15,7 @@ from harness.suites.alpaca_eval2 import suite as alpaca_eval2
 from harness.suites.arena_hard import suite as arena_hard
 from harness.suites.base import Decode, Suite, System
 from harness.suites.mt_bench import suite as mt_bench
+from harness.testing import check_judge, check_suite
 
 SUITES = [alpaca_eval2.SUITE, arena_hard.SUITE, mt_bench.SUITE]
 

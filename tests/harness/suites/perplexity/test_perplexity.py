@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import torch
 
-from harness.conformance import check_suite
 from harness.core.errors import BadData, UserError
 from harness.core.records import Cell
 from harness.distillation.corpus import DocumentsParams, import_documents
 from harness.distillation.documents import encode_chat
 from harness.engine.operations import Artifact, Row
 from harness.models.checkpoints import load_causal_lm
+from harness.suites.conformance import check_suite
 from harness.suites.perplexity.operations import (
     ReadDocumentsParams,
     ScorePerplexityParams,

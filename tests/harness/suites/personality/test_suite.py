@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from harness.conformance import check_suite
 from harness.core.errors import BadData, UserError
 from harness.core.records import Cell, Record, parse
 from harness.data.authors import ImportAuthorsParams, may_have_posts
@@ -20,6 +19,7 @@ from harness.engine.plan import Handle, Plan, StageMaker
 from harness.engine.run import InlineExecutor
 from harness.engine.store import Store
 from harness.suites.base import Program, Suite, System
+from harness.suites.conformance import check_suite
 from harness.suites.editions import resolve_settings, scale_of
 from harness.suites.personality.orders import Orders
 from harness.suites.personality.suite import ESSAYS_SUITE, MBTI_SUITE
