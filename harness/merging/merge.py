@@ -1,8 +1,7 @@
-"""Merging checkpoint folders into one, tensor by tensor, in constant memory.
+"""Merge checkpoint folders into one, tensor by tensor, in constant memory.
 
-A group of tensors that shares a weight (`harness.merging.varm.group_of`) is read for its
-statistics, then again to be merged; for a tensor of its own the second reading comes from the page
-cache.
+A group of tensors that share a weight (`harness.merging.varm.group_of`) is read twice: for its
+statistics, then to be merged. For a single tensor the second pass reads from the page cache.
 """
 
 from __future__ import annotations
@@ -42,13 +41,14 @@ from harness.merging.settings import (
     VarmSettings,
 )
 from harness.merging.varm import group_of, linear, varm
+from harness.merging.varm_released import varm_released
 from harness.merging.writing import Writer, fresh_folder
 from harness.models.references import model_files, model_identity
 
 Group = tuple[str, list[str]]
 Weights = dict[str, list[float] | None]
 _DTYPE_NAMES = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
-_MOST_THREADS = 8  # each holds a few pieces; more would only wait for the disk
+_MOST_THREADS = 8  # more would only wait for the disk
 _NOT_CARRIED = {"config.json", INDEX, "model.json"}
 
 
@@ -62,15 +62,18 @@ def merge_checkpoints(
     """Merge target checkpoints over their base into the folder `out` (absent or empty).
 
     Config, generation config, tokenizer and chat template are the base's; merge.json and README.md
-    say what was merged how, with every tensor's weights.
+    record inputs, settings and the weights of every tensor.
+
+    Args:
+        progress: called with (tensors done, tensors in all, "tensors").
 
     Raises:
-        BadData: models that do not fit together, damaged files, NaN; the tensor is named.
-        UserError: no targets, or `out` is taken.
+        BadData: models that cannot be merged, damaged files, NaN; the message names the tensor.
+        UserError: no targets, a wrong number of weights, or `out` is not empty.
         StoreProblem: the disk is full.
     """
     if not targets:
-        raise UserError("a merge needs at least one target")
+        raise UserError("no targets to merge; expected at least one")
     weights = params.rule.weights if isinstance(params.rule, LinearSettings) else ()
     if weights and len(weights) != len(targets):
         raise UserError(f"{len(weights)} weights for {len(targets)} targets; expected one each")
@@ -109,7 +112,7 @@ def _as_written(stored: Stored, dtype: str) -> Stored:
 
 
 def _groups(tensors: Mapping[str, Stored], params: MergeParams) -> list[Group]:
-    """Tensors that share a weight, by group; those to copy stand alone."""
+    """Tensors grouped by shared weight; a tensor that is only copied is a group by itself."""
     level = params.rule.level if isinstance(params.rule, VarmSettings) else "tensor"
     groups: dict[str, list[str]] = {}
     for name, stored in tensors.items():
@@ -119,9 +122,10 @@ def _groups(tensors: Mapping[str, Stored], params: MergeParams) -> list[Group]:
 
 
 def _in_threads(work: Callable[[Group], None], groups: Sequence[Group]) -> None:
-    """Apply `work` to groups in as many threads as torch has, each of which computes alone.
+    """Apply `work` to groups in as many threads as torch uses, with one torch thread each.
 
-    Threads that share every small operation wait for each other, badly on a busy machine.
+    Parallel groups are faster than parallel operators: threads that share every small operation
+    wait for each other, most of all on a busy machine.
     """
     threads = torch.get_num_threads()
     pool = ThreadPoolExecutor(min(threads, _MOST_THREADS), "merge", torch.set_num_threads, (1,))
@@ -135,10 +139,10 @@ def _in_threads(work: Callable[[Group], None], groups: Sequence[Group]) -> None:
 def _merge_group(
     writer: Writer, opened: Sequence[Checkpoint], params: MergeParams, group: Group
 ) -> Iterator[tuple[str, list[float] | None]]:
-    """Merge and write the tensors of one group; yields name and weights, None without any."""
+    """Merge and write the tensors of one group; yields name and weights (None if copied)."""
     (base, *targets), (name, members), rule = opened, group, params.rule
     if base.tensors[members[0]].dtype not in DTYPES:
-        writer.write(name, base.pieces(name))  # equal in all, `fit_together` says
+        writer.write(name, base.pieces(name))  # `fit_together` has checked that all are equal
         yield name, None
         return
     tensors = {member: stacked(member, base, targets) for member in members}
@@ -152,7 +156,9 @@ def _merged(
 ) -> Iterator[tuple[str, list[float] | None, Iterator[Tensor]]]:
     if isinstance(rule, LinearSettings):
         return linear(tensors, rule)
-    return sce(tensors, rule) if isinstance(rule, SceSettings) else varm(tensors, rule, group)
+    if isinstance(rule, SceSettings):
+        return sce(tensors, rule)
+    return (varm_released if rule.released else varm)(tensors, rule, group)
 
 
 def finish(
@@ -163,7 +169,13 @@ def finish(
     weights: Weights,
     notes: Sequence[str],
 ) -> None:
-    """Write the cards and the base's small files beside the weights, config.json last."""
+    """Write merge.json, README.md and the base's small files; config.json last.
+
+    Args:
+        opened: the base, then the targets; identities: model identities in the same order.
+        weights: of the targets, by tensor name.
+        notes: tolerated differences, from `fit_together`.
+    """
     base = opened[0]
     models = [{"name": c.folder.name, "identity": i} for c, i in zip(opened, identities)]
     libraries = ["torch", "mergekit"] if isinstance(params, MergekitParams) else ["torch"]

@@ -1,4 +1,4 @@
-"""Settings of merges, as records without torch."""
+"""Settings of merges; imports no torch."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ VarmDefect = Literal[
 
 
 class LinearSettings(Record):
-    """The weighted mean of the targets, the baseline of both FuseChat papers.
+    """Weighted mean of the targets, the baseline in both FuseChat papers.
 
     Attributes:
-        weights: one a target, divided by their sum; () weighs all alike.
+        weights: one per target, normalised by their sum; () means equal weights.
     """
 
     method: Literal["linear"] = "linear"
@@ -33,7 +33,7 @@ class LinearSettings(Record):
     @model_validator(mode="after")
     def _some_weight(self) -> LinearSettings:
         if self.weights and not sum(self.weights) > 0:
-            raise ValueError(f"weights with a sum above 0; found {sum(self.weights)}")
+            raise ValueError(f"the sum of weights is {sum(self.weights)}; expected more than 0")
         return self
 
 
@@ -41,22 +41,27 @@ class VarmSettings(Record):
     """Variation-ratio merging, VaRM (FuseChat v1, arXiv 2402.16107); `harness.merging.varm`.
 
     Attributes:
-        statistic: of a target's change: mean of squares, of absolutes, or "signed", the absolute
-            value of the mean (the released `square`, `abs`, `default`).
-        level: what shares a weight (released name): an entry (`avg_item`), a tensor (`avg_param`,
-            the recipe), a module, a layer (tensors outside layers are averaged), the model, or the
-            model with its score times the percentage of changed entries ("weight", `avg_weight`).
+        statistic: score of a target's change: mean square, mean absolute value, or "signed", the
+            absolute value of the mean (in the released code `square`, `abs`, `default`).
+        level: unit that shares one weight (released name): an entry (`avg_item`), a tensor
+            (`avg_param`, the paper's recipe), a module, a layer (tensors outside layers are
+            averaged), the model, or "weight": the model, with its score multiplied by the
+            percentage of changed entries (`avg_weight`).
         normalisation: scores divided by their sum, or softmax(score / temperature).
-        exclude: tensors whose names contain one of these are the first target's, as released.
+        temperature: temperature of the softmax.
+        exclude: a tensor whose name contains one of these is copied from the first target, as in
+            the released code.
         released: defects of the released scripts to reproduce:
-            first_model: excluded_pattern "" matches every name: the first target, in bfloat16;
-            one_analysis: every model reads the same analysis: equal weights, but for entries;
+            first_model: excluded_pattern "" matches every name, so the result is the first target
+            in bfloat16;
+            one_analysis: every model reads the same analysis, so weights are equal, except at
+            element level;
             equal_on_zero: one zero score in a tensor or module makes its weights equal;
-            signed_model: `signed` at model level keeps its sign: weights may leave [0, 1];
-            item_sums: `signed` entries keep their sign and sums are floored at 1e-13: an entry
-            that nothing changed becomes 0;
-            misspelt_square: `avg_item` knows squares only as "squre": they are refused;
-            bfloat16_sums: targets, products and sums are bfloat16, for entries the targets alone.
+            signed_model: "signed" at model level keeps the sign, so weights may leave [0, 1];
+            item_sums: "signed" entries keep their sign and sums are clamped to at least 1e-13, so
+            an unchanged entry becomes 0;
+            misspelt_square: `avg_item` spells the statistic "squre", so "square" is refused;
+            bfloat16_sums: targets, products and sums are bfloat16; at element level only targets.
     """
 
     method: Literal["varm"] = "varm"
@@ -71,7 +76,7 @@ class VarmSettings(Record):
     def _misspelt(self) -> VarmSettings:
         squares = (self.level, self.statistic) == ("element", "square")
         if squares and "misspelt_square" in self.released:
-            raise ValueError('statistic "abs" or "signed": the released avg_item spells it "squre"')
+            raise ValueError('the released avg_item spells it "squre"; use "abs" or "signed"')
         return self
 
 
@@ -79,14 +84,14 @@ class SceSettings(Record):
     """Select, calculate, erase, SCE (FuseChat v2, arXiv 2408.07990); `harness.merging.sce`.
 
     Attributes:
-        select_topk: tau, the share of entries with non-zero variance that is selected; 1 disables.
-        select_applies_to: the selection enters the coefficients alone, as in the authors' fork
-            that made their models, or also resets the other entries, as in mergekit.
-        erase: drop entries whose sign is not the majority's.
-        vote: by summed value, as both implementations do, or by count; 0 counts as +.
-        zero_threshold: when changes are too small to compare and weights become equal:
-            "relative" to the base's resolution in float32, "exact" at 0 alone (the fork), or
-            "mergekit": a sum of mean squares up to 1e-6, and divisors of at least 1e-6.
+        select_topk: tau, share of entries with non-zero variance to select; 1 selects all.
+        select_applies_to: use the selection for the coefficients only, as in the authors' fork
+            that produced their models, or also reset unselected entries, as in mergekit.
+        erase: drop changes whose sign is not the majority's.
+        vote: majority by summed value, as in both implementations, or by count; 0 counts as +.
+        zero_threshold: changes below which weights are equal: "relative" to the base's resolution
+            in float32, "exact" only at 0 (the fork), or "mergekit": sum of mean squares up to 1e-6
+            (divisors are then at least 1e-6).
     """
 
     method: Literal["sce"] = "sce"
@@ -103,10 +108,11 @@ class MergeParams(Record):
     """A merge of checkpoints of one architecture.
 
     Attributes:
-        dtype: of the merged checkpoint; "base": each tensor's as in the base.
-        embedding_rows: what to do when a target has more vocabulary rows than the base.
+        rule: the merging method and its settings.
+        dtype: dtype of the merged checkpoint; "base" keeps the base's dtype of each tensor.
+        embedding_rows: refuse a target with more vocabulary rows than the base, or cut them.
         mixed_dtypes: accept targets stored in another dtype than the base.
-        shard_gb: size of a file, in 10^9 bytes; a larger tensor gets a file of its own.
+        shard_gb: maximum file size in 10^9 bytes; a larger tensor is stored in a separate file.
     """
 
     rule: Annotated[LinearSettings | VarmSettings | SceSettings, Field(discriminator="method")]
@@ -117,14 +123,16 @@ class MergeParams(Record):
 
 
 class MergekitParams(Record):
-    """A merge through mergekit.
+    """A merge with mergekit.
 
     Attributes:
-        method: slerp goes from the first target to the second; all others start at the base.
-        weights: one a target; None leaves them to mergekit or `parameters`.
+        method: merge method; slerp interpolates between two targets, all others start at the base.
+        weights: one per target; None leaves them to mergekit or `parameters`.
         parameters: mergekit's global parameters, verbatim: density, normalize, lambda, t, ...
+        dtype: dtype of the merged checkpoint; "base" requires a base with a single dtype.
         mixed_dtypes: accept targets stored in another dtype than the base.
-        seed: of DARE's random masks.
+        shard_gb: maximum file size in 10^9 bytes.
+        seed: seed of DARE's random masks.
     """
 
     method: Literal["linear", "task_arithmetic", "ties", "dare_ties", "dare_linear", "slerp", "sce"]

@@ -1,20 +1,21 @@
-"""VaRM: a target weighs as much as it moved away from the base (arXiv 2402.16107).
+"""VaRM: merge targets with weights that grow with their distance from the base (arXiv 2402.16107).
 
-With phi the base, theta_j the j-th of K targets, Delta_j = theta_j - phi, for every group m of
-entries that share a weight (a parameter matrix in the recipe):
+With base phi, targets theta_j (j = 1..K), Delta_j = theta_j - phi, and a group m of entries that
+share a weight (by default one parameter matrix, as in the paper's recipe):
 
     W_jm = s(Delta_jm) / sum_i s(Delta_im),   theta_m = sum_j W_jm theta_jm
 
-where s is the mean of squares (or another `statistic`). The score of a module or layer is the sum
-of its tensors' means, as released. Where no target moved, weights are equal.
+s is the mean of squares, or another `statistic`. The score of a module or layer is the sum of its
+tensors' means, as in the released code. If no target differs from the base, the weights are equal.
+`varm_released` reproduces the defects of the released scripts.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from itertools import repeat
 from math import prod
 
 import torch
@@ -28,7 +29,13 @@ _LAYER = re.compile(r"(?:.*?\.)?\d+(?=\.)")
 
 @dataclass(frozen=True)
 class Change:
-    """How far K targets moved in one tensor: the statistic's sum and the entries changed, (K,)."""
+    """Change of K targets in one tensor.
+
+    Attributes:
+        total: sum of the statistic over entries, (K,) float64.
+        changed: number of entries that differ from the base, (K,) int64.
+        numel: number of entries, at least 1.
+    """
 
     total: Tensor
     changed: Tensor
@@ -36,7 +43,7 @@ class Change:
 
 
 def group_of(name: str, level: str) -> str:
-    """The group whose members share a weight; "" outside layers at layer level.
+    """Name of the group of tensors that share a weight; "" outside layers at layer level.
 
     >>> [group_of("model.layers.0.mlp.up_proj.weight", level) for level in ("module", "layer")]
     ['model.layers.0.mlp', 'model.layers.0']
@@ -54,7 +61,7 @@ def group_of(name: str, level: str) -> str:
 
 
 def change(stack: Stack, settings: VarmSettings) -> Change:
-    """The statistic of one tensor (float64, with its sign if "signed"), in one reading."""
+    """Statistic of one tensor (with its sign if "signed"), in one pass over its pieces."""
     total = torch.zeros(stack.targets, dtype=torch.float64)
     changed = torch.zeros(stack.targets, dtype=torch.int64)
     for rows in stack.pieces():
@@ -68,37 +75,31 @@ def change(stack: Stack, settings: VarmSettings) -> Change:
     return Change(total, changed, max(1, prod(stack.shape)))
 
 
+def group_scores(changes: Sequence[Change], settings: VarmSettings) -> Tensor:
+    """Scores (K,) float64 of one group's tensors; negative values only if "signed"."""
+    if settings.level not in ("model", "weight"):
+        return sum((each.total / each.numel for each in changes), torch.zeros(()))
+    numel = sum(each.numel for each in changes)
+    scores = sum((each.total for each in changes), torch.zeros(())) / numel
+    if settings.level == "weight":
+        scores = scores.abs() * 100 * sum(each.changed for each in changes) / numel
+    return scores
+
+
 def group_weights(changes: Sequence[Change], settings: VarmSettings, group: str) -> Tensor:
-    """Weights (K,) float64 of the tensors of one group (`group_of`); they sum to 1."""
-    if settings.level in ("model", "weight"):
-        numel = sum(each.numel for each in changes)
-        scores = sum(each.total for each in changes) / numel
-        if settings.level == "weight":
-            scores = scores.abs() * 100 * sum(each.changed for each in changes) / numel
-        elif "signed_model" not in settings.released:
-            scores = scores.abs()
-    else:
-        scores = sum(each.total / each.numel for each in changes).abs()
-    a_zero = settings.level in ("tensor", "module") and bool((scores == 0).any())
-    equal = "one_analysis" in settings.released or (a_zero and "equal_on_zero" in settings.released)
-    if equal or not group:
-        return torch.full_like(scores, 1 / len(scores))
-    return _normalised(scores, settings)
+    """Weights (K,) float64, with sum 1, of the tensors of one group; equal for group ""."""
+    scores = group_scores(changes, settings).abs()
+    return normalised(scores, settings) if group else torch.full_like(scores, 1 / len(scores))
 
 
 def element_weights(deltas: Tensor, settings: VarmSettings) -> Tensor:
     """Weights (K, n) of single entries from their changes (K, n)."""
-    if "item_sums" in settings.released and settings.statistic == "signed":
-        scores = deltas
-    else:
-        scores = deltas.square() if settings.statistic == "square" else deltas.abs()
-    if "item_sums" in settings.released:
-        return scores / scores.sum(0).clamp(min=1e-13)
-    return _normalised(scores, settings)
+    square = settings.statistic == "square"
+    return normalised(deltas.square() if square else deltas.abs(), settings)
 
 
-def _normalised(scores: Tensor, settings: VarmSettings) -> Tensor:
-    """Scores of the targets, along the first dimension, as weights."""
+def normalised(scores: Tensor, settings: VarmSettings) -> Tensor:
+    """Weights from scores (K,) or (K, n), normalised over the targets (first dimension)."""
     if settings.normalisation == "softmax":
         return torch.softmax(scores / settings.temperature, 0)
     scores = scores / scores.abs().amax(0).clamp(min=torch.finfo(scores.dtype).tiny)
@@ -109,7 +110,7 @@ def _normalised(scores: Tensor, settings: VarmSettings) -> Tensor:
 def linear(
     tensors: Mapping[str, Stack], settings: LinearSettings
 ) -> Iterator[tuple[str, list[float], Iterator[Tensor]]]:
-    """Weighted means of the targets, in the form of `varm`."""
+    """Merge by the weighted mean of the targets; yields the same triples as `varm`."""
     for name, stack in tensors.items():
         weights = torch.tensor(settings.weights or [1.0] * stack.targets, dtype=torch.float64)
         weights /= weights.sum()
@@ -120,7 +121,8 @@ def linear(
 def combine(targets: Tensor, weights: Tensor) -> Tensor:
     """sum_j W_j theta_j of targets (K, n) with weights (K,) or (K, n) that sum to 1.
 
-    Anchored at the first target, so that one target, or equal ones, come out unchanged.
+    Computed as differences from the first target, so that one target, or equal targets, are
+    returned unchanged.
     """
     merged = targets[0].clone()
     for weight, target in zip(weights[1:], targets[1:]):
@@ -128,33 +130,31 @@ def combine(targets: Tensor, weights: Tensor) -> Tensor:
     return merged
 
 
+def merge_piece(rows: Tensor, weights: Tensor | None, settings: VarmSettings) -> Tensor:
+    """Merged piece (n,) of rows (1 + K, n), base first; no weights: one weight per entry."""
+    if weights is None:
+        weights = element_weights(rows[1:] - rows[0], settings)
+    return combine(rows[1:], weights)
+
+
 def varm(
-    group: Mapping[str, Stack], settings: VarmSettings, name: str = "m"
+    group: Mapping[str, Stack],
+    settings: VarmSettings,
+    name: str = "m",
+    weigh: Callable[[Sequence[Change], VarmSettings, str], Tensor] = group_weights,
+    merge: Callable[[Tensor, Tensor | None, VarmSettings], Tensor] = merge_piece,
 ) -> Iterator[tuple[str, list[float] | None, Iterator[Tensor]]]:
     """Merge the tensors of the group called `name`.
 
-    Yields: name, weights of the targets (None for single entries), and the merged float32 pieces,
-    to be taken in turn.
+    Yields: name, weights of the targets (None at element level), and the merged float32 pieces,
+    to be consumed in order.
     """
     weights = None
     if settings.level != "element":
-        weights = group_weights([change(s, settings) for s in group.values()], settings, name)
+        weights = weigh([change(s, settings) for s in group.values()], settings, name)
     for tensor, stack in group.items():
         used = weights
-        if "first_model" in settings.released or any(part in tensor for part in settings.exclude):
+        if any(part in tensor for part in settings.exclude):
             used = torch.eye(stack.targets)[0]
-        pieces = map(partial(_merged, weights=used, settings=settings), stack.pieces())
+        pieces = map(merge, stack.pieces(), repeat(used), repeat(settings))
         yield tensor, None if used is None else used.tolist(), pieces
-
-
-def _merged(rows: Tensor, weights: Tensor | None, settings: VarmSettings) -> Tensor:
-    rounded = {"bfloat16_sums", "first_model"} & set(settings.released)
-    targets = rows[1:].bfloat16() if rounded else rows[1:]
-    if weights is None:
-        weights = element_weights(rows[1:] - rows[0], settings)
-        if rounded or "item_sums" in settings.released:
-            return (weights * targets).sum(0)
-    elif rounded:
-        products = [float(weight) * target for weight, target in zip(weights, targets)]
-        return sum(products[1:], products[0]).float()
-    return combine(targets, weights)

@@ -20,6 +20,7 @@ from harness.merging.pieces import joined, stack
 from harness.merging.sce import sce
 from harness.merging.settings import SceSettings, VarmSettings
 from harness.merging.varm import combine, element_weights, group_of, varm
+from harness.merging.varm_released import varm_released
 
 Golden = Callable[[str], Path]
 State = dict[str, Tensor]
@@ -46,7 +47,8 @@ def merge_all(
         groups.setdefault(group_of(name, settings.level), {})[name] = tensor
     made, weights = {}, {}
     for group, members in groups.items():
-        for name, listed, pieces in varm(members, settings, group):
+        merge = varm_released if settings.released else varm
+        for name, listed, pieces in merge(members, settings, group):
             made[name], weights[name] = joined(pieces, base[name].shape), listed
     return made, weights
 
@@ -136,7 +138,8 @@ def test_defaults_follow_the_equation_where_the_released_code_does_not() -> None
     tensor = {"m": stack(base, targets)}
 
     def merged(**options: Any) -> tuple[list[float] | None, list[float]]:
-        ((_, weights, pieces),) = varm(tensor, VarmSettings(**options))
+        merge = varm_released if "released" in options else varm
+        ((_, weights, pieces),) = merge(tensor, VarmSettings(**options))
         return weights, joined(pieces, (2,)).tolist()
 
     assert merged() == ([0.0, 1.0], [0.5, 0.0])
