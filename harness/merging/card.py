@@ -1,4 +1,4 @@
-"""What a merged checkpoint says of itself, for people; without torch."""
+"""The README.md of a merged checkpoint; imports no torch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ CARD = "merge.json"
 
 
 def card_text(card: Mapping[str, Any]) -> str:
-    """The model card: inputs, settings, and the weights of alike tensors of all layers."""
+    """Model card in Markdown: inputs, settings, and weights by kind of tensor."""
     roles = ["base", *(f"target {number}" for number in range(1, len(card["models"])))]
     lines = ["# Merged model", "", "| | model | identity |", "|---|---|---|"]
     for role, model in zip(roles, card["models"]):
@@ -28,7 +28,7 @@ def card_text(card: Mapping[str, Any]) -> str:
 
 
 def weight_rows(weights: Mapping[str, Sequence[float] | None]) -> list[list[str]]:
-    """Of alike tensors of all layers: their name, then each target's weight.
+    """Table rows by kind of tensor, layers pooled: name, then each target's mean and range.
 
     >>> weight_rows({"layers.0.w": [0.25, 0.75], "layers.1.w": [0.75, 0.25], "ids": None})
     [['2 x layers.*.w', '0.5000 (0.2500 to 0.7500)', '0.5000 (0.2500 to 0.7500)']]

@@ -1,4 +1,4 @@
-"""What this room registers: the operations that merge checkpoints."""
+"""Operations registered by this room."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Checkpoint folders read tensor by tensor, and the check that several fit together.
+"""Read checkpoint folders tensor by tensor, and check that several can be merged.
 
-Files are read, not mapped: mapped pages count as resident memory until the file is closed. Only
-safetensors are read; pickled weights can run code and are refused.
+Files are read, not memory-mapped: mapped pages count as resident memory until the file is closed.
+Only safetensors are read; pickled weights can run code and are refused.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from harness.models.references import resolve
 DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
 INDEX = "model.safetensors.index.json"
 _FILES = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "*.py"]
-# Settings that change neither the meaning of weights nor that of ids.
+# Config keys that affect neither the meaning of weights nor of token ids.
 _FREE = {"_name_or_path", "transformers_version", "torch_dtype", "dtype", "use_cache", "vocab_size"}
 
 
 @dataclass(frozen=True)
 class Stored:
-    """Where a tensor lies; `dtype` as safetensors calls it."""
+    """Location of a tensor: file, byte offset and size; `dtype` is the name in safetensors."""
 
     file: Path
     offset: int
@@ -49,7 +49,7 @@ class Stored:
 
 @dataclass
 class Checkpoint:
-    """An open checkpoint; a context manager that closes its files."""
+    """A checkpoint folder; as a context manager it opens and closes the weight files."""
 
     folder: Path
     config: dict[str, Any]
@@ -66,7 +66,11 @@ class Checkpoint:
             os.close(self._files.popitem()[1])
 
     def read(self, name: str, start: int, stop: int) -> Tensor:
-        """Entries of the flattened tensor; bytes where its dtype is not a float's (`DTYPES`)."""
+        """Entries start..stop of the flattened tensor; raw bytes if its dtype is not in `DTYPES`.
+
+        Raises:
+            BadData: the file ends inside the tensor.
+        """
         stored = self.tensors[name]
         made = torch.empty(stop - start, dtype=DTYPES.get(stored.dtype, torch.uint8))
         target, done = memoryview(made.view(torch.uint8).numpy()), 0
@@ -74,19 +78,19 @@ class Checkpoint:
         while done < len(target):
             got = os.preadv(self._files[stored.file], [target[done:]], begin + done)
             if got == 0:
-                raise BadData(f'{stored.file} was cut inside tensor "{name}" while it was read')
+                raise BadData(f'{stored.file} ends inside tensor "{name}": was it overwritten?')
             done += got
         return made
 
     def pieces(self, name: str) -> Iterator[Tensor]:
-        """The whole tensor, as `read`."""
+        """The whole tensor in pieces, as returned by `read`."""
         stored = self.tensors[name]
         length = prod(stored.shape) if stored.dtype in DTYPES else stored.nbytes
         for start in range(0, length, pieces.PIECE):
             yield self.read(name, start, min(start + pieces.PIECE, length))
 
     def twin(self, name: str) -> str | None:
-        """Another tensor of the same dtype, shape and content."""
+        """Name of another tensor with the same dtype, shape and content."""
         stored = self.tensors[name]
         for other, found in self.tensors.items():
             alike = (found.dtype, found.shape) == (stored.dtype, stored.shape)
@@ -101,10 +105,10 @@ def _same(one: Checkpoint, name: str, two: Checkpoint, other: str) -> bool:
 
 
 def checkpoint_folder(path: Path) -> Path:
-    """The folder that holds a model artifact's weights; of a hub model, its local copy.
+    """Folder with the weights of a model artifact; for a hub model, its local snapshot.
 
     Raises:
-        EnvironmentProblem: a hub model that is not here while the hub cannot be reached.
+        EnvironmentProblem: the hub model is not cached and cannot be downloaded.
     """
     source = resolve(path)
     if not source.hub:
@@ -115,16 +119,17 @@ def checkpoint_folder(path: Path) -> Path:
         found = snapshot_download(source.location, revision=source.revision, allow_patterns=_FILES)
     except (OSError, ValueError) as error:
         raise EnvironmentProblem(
-            f"hub model {source.location} cannot be fetched: give a local copy's path ({error})"
+            f"hub model {source.location} cannot be downloaded: give the path of a local copy "
+            f"({error})"
         ) from None
     return Path(found)
 
 
 def open_checkpoint(folder: Path) -> Checkpoint:
-    """A folder with config.json and model.safetensors, or several files with an index.
+    """Read the headers of a folder with config.json and one or several safetensors files.
 
     Raises:
-        BadData: a part is missing, damaged or truncated, or the weights are pickled.
+        BadData: a file is missing, damaged or truncated, or the weights are pickled.
     """
     config, index = _json(folder / "config.json"), {}
     files = [folder / "model.safetensors"]
@@ -133,14 +138,14 @@ def open_checkpoint(folder: Path) -> Checkpoint:
         files = sorted({folder / name for name in index.values()})
     elif not files[0].is_file():
         pickled = [path.name for path in folder.iterdir() if path.suffix in (".bin", ".pt")]
-        reason = f"neither model.safetensors nor {INDEX}"
+        reason = f"found neither model.safetensors nor {INDEX}"
         if pickled:
             reason = f"weights are pickled ({pickled[0]}), and unpickling can run any code; save "
-            reason += "the model as safetensors (save_pretrained of current transformers does)"
+            reason += "them as safetensors (save_pretrained of current transformers)"
         raise BadData(f"{folder}: {reason}")
     tensors = {name: stored for file in files for name, stored in _header(file).items()}
     if lost := sorted(index.keys() - tensors.keys()):
-        raise BadData(f'{folder}: tensor "{lost[0]}" is in {INDEX} but in none of its files')
+        raise BadData(f'{folder}: tensor "{lost[0]}" is listed in {INDEX} but in no weight file')
     return Checkpoint(folder, config, tensors)
 
 
@@ -148,7 +153,7 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise BadData(f"{path} of a checkpoint cannot be read: {error}") from None
+        raise BadData(f"{path} cannot be read: {error}") from None
     return found
 
 
@@ -171,14 +176,13 @@ def _header(file: Path) -> dict[str, Stored]:
 
 
 def fit_together(base: Checkpoint, targets: Sequence[Checkpoint], params: MergeParams) -> list[str]:
-    """Check that open checkpoints can be merged, and return notes on what is unusual.
+    """Check that open checkpoints can be merged, and return notes on tolerated differences.
 
-    A tensor that one side lacks and that is an exact copy of another on the other side (tied
-    embeddings saved twice) is no difference: a target's is left out, a target's missing one is
-    taken from the tensor it is a copy of.
+    Tied embeddings may be saved once or twice. A target's extra tensor that copies another is
+    dropped; a target's missing tensor is read from the one that it copies in the base.
 
     Raises:
-        BadData: naming target and tensor, for any other difference.
+        BadData: any other difference; the message names target and tensor.
     """
     notes: list[str] = []
     for target in targets:
@@ -186,14 +190,14 @@ def fit_together(base: Checkpoint, targets: Sequence[Checkpoint], params: MergeP
         for key in ("model_type", "architectures"):
             if base.config.get(key) != target.config.get(key):
                 raise BadData(
-                    f"{where}: {key} {target.config.get(key)}, not {base.config.get(key)}"
+                    f"{where}: {key} is {target.config.get(key)}; expected {base.config.get(key)}"
                 )
         keys = (base.config.keys() | target.config.keys()) - _FREE
         if differ := sorted(k for k in keys if base.config.get(k) != target.config.get(k)):
             notes.append(f"{short}: config differs in {', '.join(differ)}")
         for name in sorted(target.tensors.keys() - base.tensors.keys()):
             if (twin := target.twin(name)) is None:
-                raise BadData(f'{where}: extra tensor "{name}"')
+                raise BadData(f'{where}: tensor "{name}" is not in the base')
             notes.append(f"{short}: {name} left out, a copy of {twin}")
         for name in sorted(base.tensors.keys() - target.tensors.keys()):
             twin = base.twin(name)
@@ -210,21 +214,24 @@ def fit_together(base: Checkpoint, targets: Sequence[Checkpoint], params: MergeP
 def _problem(
     name: str, base: Checkpoint, target: Checkpoint, params: MergeParams, notes: list[str]
 ) -> str:
-    """How a tensor differs, or "" if it can be merged."""
+    """Why a tensor cannot be merged, or ""."""
     ours, theirs = base.tensors[name], target.tensors[name]
     floats = {ours.dtype, theirs.dtype} <= DTYPES.keys()
     if ours.dtype != theirs.dtype and not (params.mixed_dtypes and floats):
-        return f"has dtype {theirs.dtype}, not {ours.dtype} (mixed_dtypes = true accepts floats)"
+        return (
+            f"has dtype {theirs.dtype}; expected {ours.dtype}, or mixed_dtypes = true if both are "
+            "floats"
+        )
     if ours.shape != theirs.shape:
-        problem = f"has shape {list(theirs.shape)}, not {list(ours.shape)}"
+        problem = f"has shape {list(theirs.shape)}; expected {list(ours.shape)}"
         wanted = [(_vocabulary(each), *ours.shape[1:]) for each in (base, target)]
         if wanted != [ours.shape, theirs.shape] or theirs.nbytes < ours.nbytes:
             return problem
         if params.embedding_rows == "refuse":
-            return f'{problem}: more vocabulary rows (embedding_rows = "cut" drops them)'
+            return f'{problem} (embedding_rows = "cut" drops the extra vocabulary rows)'
         notes.append(f"{target.folder.name}: {name} cut from {theirs.shape[0]} rows")
     if not floats and not _same(base, name, target, name):
-        return f"has dtype {ours.dtype}, which cannot be merged, and differs"
+        return f"differs from the base, and dtype {ours.dtype} cannot be merged"
     return ""
 
 
@@ -234,14 +241,17 @@ def _vocabulary(checkpoint: Checkpoint) -> int | None:
 
 
 def stacked(name: str, base: Checkpoint, targets: Sequence[Checkpoint]) -> Stack:
-    """A tensor of all checkpoints; further rows of a target's embeddings are not read."""
+    """One tensor of all checkpoints; a target's extra embedding rows are not read.
+
+    The returned stack raises BadData on reading NaN or Inf.
+    """
     models = (base, *targets)
 
     def read(start: int, stop: int) -> Tensor:
         rows = torch.empty(len(models), stop - start)
         for row, checkpoint in zip(rows, models):
             row.copy_(checkpoint.read(name, start, stop))
-        if not rows.sum().isfinite():  # one cheap test for all of them
+        if not rows.sum().isfinite():  # one cheap test for all rows
             for row, checkpoint in zip(rows, models):
                 check_finite(name, row, checkpoint)
         return rows
@@ -250,6 +260,7 @@ def stacked(name: str, base: Checkpoint, targets: Sequence[Checkpoint]) -> Stack
 
 
 def check_finite(name: str, piece: Tensor, checkpoint: Checkpoint) -> None:
+    """Raise BadData if a piece of a tensor contains NaN or Inf."""
     if not piece.isfinite().all():
         kind = "NaN" if piece.isnan().any() else "Inf"
-        raise BadData(f'{checkpoint.folder}: tensor "{name}" holds {kind}')
+        raise BadData(f'{checkpoint.folder}: tensor "{name}" contains {kind}')

@@ -1,4 +1,4 @@
-"""The operations that merge checkpoints."""
+"""Operations that merge checkpoints."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from harness.merging.settings import MergekitParams, MergeParams
 
 
 def _size(params: Record, base: Estimate, targets: tuple[Estimate, ...]) -> Estimate:
-    """A merge has as many parameters as its base, and uses neither a GPU nor tokens."""
+    """Estimate of a merge: the base's parameter count; no GPU time and no tokens."""
     return Estimate(parameters_b=base.parameters_b)
 
 
@@ -16,7 +16,7 @@ def _size(params: Record, base: Estimate, targets: tuple[Estimate, ...]) -> Esti
 def merge_models(
     context: Context, params: MergeParams, *, base: Artifact, targets: tuple[Artifact, ...]
 ) -> None:
-    """Merge targets over their base by VaRM, SCE or their mean; see `harness.merging.merge`."""
+    """Merge targets over their base by VaRM, SCE or the mean; see `merge_checkpoints`."""
     from harness.merging.checkpoint import checkpoint_folder
     from harness.merging.merge import merge_checkpoints
 
@@ -36,7 +36,7 @@ def merge_models(
 def merge_by_mergekit(
     context: Context, params: MergekitParams, *, base: Artifact, targets: tuple[Artifact, ...]
 ) -> None:
-    """Merge through mergekit; `harness.merging.with_mergekit.merge_by_mergekit`."""
+    """Merge with mergekit; see `harness.merging.with_mergekit.run_mergekit`."""
     from harness.merging.checkpoint import checkpoint_folder
     from harness.merging.with_mergekit import run_mergekit
 

@@ -1,4 +1,4 @@
-"""One parameter of several models, read in pieces, so that memory does not grow with its size."""
+"""One parameter of several models, read in pieces so that memory does not grow with its size."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ PIECE = 1 << 16  # entries: a piece of four models and its intermediates stay in
 
 @dataclass(frozen=True)
 class Stack:
-    """A parameter in the base and in K targets.
+    """A parameter of the base and of K targets.
 
-    `read` maps (start, stop) of the flattened parameter to (1 + K, stop - start) float32, the base
-    in row 0.
+    Attributes:
+        shape: shape of the parameter.
+        targets: K.
+        read: maps (start, stop) of the flattened parameter to float32 rows
+            (1 + K, stop - start), the base in row 0.
     """
 
     shape: tuple[int, ...]
@@ -25,17 +28,18 @@ class Stack:
     read: Callable[[int, int], Tensor]
 
     def pieces(self) -> Iterator[Tensor]:
+        """Rows (1 + K, n) of consecutive pieces, n <= `PIECE`."""
         numel = prod(self.shape)
         for start in range(0, numel, PIECE):
             yield self.read(start, min(start + PIECE, numel))
 
 
 def stack(base: Tensor, targets: Sequence[Tensor]) -> Stack:
-    """A parameter that is in memory; the targets have the base's shape."""
+    """Stack of a parameter in memory; all tensors have the same shape."""
     rows = torch.stack([tensor.float().reshape(-1) for tensor in (base, *targets)])
     return Stack(tuple(base.shape), len(targets), lambda start, stop: rows[:, start:stop])
 
 
 def joined(pieces: Iterator[Tensor], shape: Sequence[int]) -> Tensor:
-    """Pieces as one float32 tensor."""
+    """Concatenate pieces (n,) into one float32 tensor of `shape`."""
     return torch.cat([torch.empty(0), *pieces]).reshape(tuple(shape))

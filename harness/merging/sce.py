@@ -1,16 +1,16 @@
-"""SCE: select, calculate, erase (FuseChat v2, arXiv 2408.07990), one tensor at a time.
+"""SCE merging: select, calculate, erase (FuseChat v2, arXiv 2408.07990), one tensor at a time.
 
-With phi the base, Delta_j = theta_j - phi for K targets, and M the mask of the
+With base phi, Delta_j = theta_j - phi for K targets, and M the mask of the
 k = int(tau * number of entries with non-zero variance) entries of largest variance over targets:
 
     eta_j = sum((M Delta_j)^2) / sum_i sum((M Delta_i)^2)
     s     = + where sum_j Delta'_j >= 0, else -              (the vote; `SceSettings.vote`)
     theta = phi + sum_j eta_j kept_j Delta'_j / sum_j eta_j kept_j,  kept_j: sign(Delta'_j) = s
 
-Delta' is M Delta in mergekit's reading and Delta in that of the authors' code
-(`SceSettings.select_applies_to`). Where nothing is kept the base stays. An empty mask gives equal
-eta; mergekit up to 0.1.4 returned such a tensor K times stacked, this code one in its shape.
-Among equal variances at the edge of the selection those with the lowest index are selected.
+Delta' is M Delta in mergekit and Delta in the authors' code (`SceSettings.select_applies_to`).
+An entry without any kept change keeps the base's value. An empty mask gives equal eta. (mergekit
+up to 0.1.4 returned K stacked copies of such a tensor; this code returns its normal shape.) Of
+equal variances at the threshold, those with the lowest index are selected.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _RESOLUTION = 2.0**-48  # square of half the distance between float32 numbers ne
 
 @dataclass(frozen=True)
 class Selection:
-    """The k entries above a variance, and the first `ties` of those exactly at it."""
+    """The k entries above a variance, and the first `ties` entries exactly at it."""
 
     k: int
     threshold: float
@@ -38,7 +38,7 @@ class Selection:
 
 
 def variance(deltas: Tensor) -> Tensor:
-    """Population variance (n,) over targets of changes (K, n); exactly 0 where they are equal."""
+    """Population variance (n,) over targets of changes (K, n); exactly 0 where all are equal."""
     shifted = deltas[1:] - deltas[0]
     mean = shifted.sum(0).div_(len(deltas))
     squares = mean.square()
@@ -48,10 +48,10 @@ def variance(deltas: Tensor) -> Tensor:
 
 
 def select(tensor: Stack, share: float) -> Selection:
-    """The entries of largest variance, exactly, in two readings and constant memory.
+    """The share of entries with the largest variance, exactly, in two passes and constant memory.
 
-    Non-negative float32 numbers are ordered as the integers of their bits: the first reading
-    counts the upper 16 bits, the second the lower 16 of those in the bin with the k-th largest.
+    Non-negative float32 numbers sort like the integers with the same bits. The first pass counts
+    the upper 16 bits; the second counts the lower 16 bits within the bin of the k-th largest.
     """
     upper, nonzero = torch.zeros(1 << 15, dtype=torch.int64), 0
     for rows in tensor.pieces():
@@ -72,7 +72,7 @@ def select(tensor: Stack, share: float) -> Selection:
 
 
 def _bin_of(counts: Tensor, k: int) -> tuple[int, int]:
-    """The bin of the k-th largest value, and its place among those of the bin."""
+    """Bin of the k-th largest value, and its rank from the top within that bin."""
     reached = counts.flip(0).cumsum(0)
     place = int(torch.searchsorted(reached, k))
     number = len(counts) - 1 - place
@@ -80,7 +80,7 @@ def _bin_of(counts: Tensor, k: int) -> tuple[int, int]:
 
 
 def _changes(tensor: Stack, selection: Selection | None) -> Iterator[tuple[Tensor, Tensor]]:
-    """Pieces of the base (n,) and of the changes (K, n), 0 where not selected."""
+    """Pieces of the base (n,) and of the changes (K, n), the latter 0 where not selected."""
     left = selection.ties if selection else 0
     for rows in tensor.pieces():
         deltas = rows[1:] - rows[0]
@@ -96,7 +96,7 @@ def _changes(tensor: Stack, selection: Selection | None) -> Iterator[tuple[Tenso
 
 
 def coefficients(tensor: Stack, selection: Selection | None, settings: SceSettings) -> Tensor:
-    """eta (K,) float64; sums to 1."""
+    """eta (K,) float64, with sum 1."""
     squares, base = torch.zeros(tensor.targets, dtype=torch.float64), 0.0
     for row, deltas in _changes(tensor, selection):
         squares += torch.linalg.vecdot(deltas, deltas)
@@ -108,12 +108,15 @@ def coefficients(tensor: Stack, selection: Selection | None, settings: SceSettin
 
 
 def kept(deltas: Tensor, vote: str = "value") -> Tensor:
-    """Bool (K, n): which entries have the sign of the majority; those of value 0 have not."""
+    """Mask (K, n) of the entries with the majority's sign; an entry of 0 is not kept."""
     return deltas * _majority(deltas, vote) > 0
 
 
 def _majority(deltas: Tensor, vote: str) -> Tensor:
-    """1 or -1 (n,); a sum of 0 is never -0 where an entry is not 0."""
+    """Sign of the majority (n,), 1 or -1.
+
+    Zero is never -0 here if any entry differs from 0, so a tie counts as 1.
+    """
     ballot = deltas.sign().sum(0) if vote == "count" else deltas.sum(0)
     return torch.ones_like(ballot).copysign_(ballot)
 
@@ -121,7 +124,7 @@ def _majority(deltas: Tensor, vote: str) -> Tensor:
 def merged(
     tensor: Stack, selection: Selection | None, eta: Tensor, settings: SceSettings
 ) -> Iterator[Tensor]:
-    """The merged float32 pieces (n,)."""
+    """Merged float32 pieces (n,)."""
     eta = eta.float()
     least = 1e-6 if settings.zero_threshold == "mergekit" else torch.finfo(torch.float32).tiny
     resets = settings.select_applies_to == "coefficients_and_deltas"
@@ -130,7 +133,7 @@ def merged(
             yield base + eta @ deltas
             continue
         sign = _majority(deltas, settings.vote)
-        aligned = deltas.mul_(sign).clamp_(min=0)  # what is kept is positive
+        aligned = deltas.mul_(sign).clamp_(min=0)  # kept changes are positive
         update = (eta @ aligned).mul_(sign)
         divisor = (eta @ aligned.sign_()).clamp_(min=least)
         yield update.div_(divisor).add_(base)
@@ -139,9 +142,9 @@ def merged(
 def sce(
     tensors: Mapping[str, Stack], settings: SceSettings
 ) -> Iterator[tuple[str, list[float], Iterator[Tensor]]]:
-    """Merge tensors, each by itself.
+    """Merge tensors independently of each other.
 
-    Yields: name, coefficients of the targets, and the merged float32 pieces, to be taken in turn.
+    Yields: name, coefficients of the targets, and merged float32 pieces, to be consumed in order.
     """
     for name, tensor in tensors.items():
         share = settings.select_topk

@@ -1,7 +1,7 @@
-"""The merges that mergekit has: linear, task arithmetic, TIES, DARE, SLERP.
+"""Merges computed by mergekit: linear, task arithmetic, TIES, DARE, SLERP, SCE.
 
-mergekit gets a configuration and folders, computes in float32 on the CPU, and its weights are
-checked before they become a checkpoint of ours.
+mergekit runs in this process, in float32 on the CPU. Its weights are checked against the base
+(names, shapes, finite values) before the checkpoint is completed.
 """
 
 from __future__ import annotations
@@ -29,16 +29,17 @@ from harness.models.references import model_identity
 
 
 def configuration(base: Path, targets: Sequence[Path], params: MergekitParams) -> dict[str, Any]:
-    """mergekit's configuration of a merge, as data.
+    """Configuration of a merge in mergekit's format.
 
     Raises:
-        UserError: weights that do not fit the targets, or SLERP of other than two.
+        UserError: not one weight per target, or SLERP without exactly two targets.
     """
     weights = params.weights
     if weights is not None and len(weights) != len(targets):
         raise UserError(f"{len(weights)} weights for {len(targets)} targets; expected one each")
     if params.method == "slerp" and (len(targets) != 2 or weights):
-        raise UserError("slerp takes two targets, no weights, and t among the parameters")
+        given = f"{len(targets)} targets" + (" and weights" if weights else "")
+        raise UserError(f"slerp with {given}; expected two targets, and t in `parameters`")
     models: list[dict[str, Any]] = [{"model": str(path.absolute())} for path in targets]
     for model, weight in zip(models, weights or ()):
         model["parameters"] = {"weight": weight}
@@ -54,12 +55,12 @@ def configuration(base: Path, targets: Sequence[Path], params: MergekitParams) -
 
 
 def run_mergekit(base: Path, targets: Sequence[Path], out: Path, params: MergekitParams) -> None:
-    """Merge target checkpoints through mergekit into the folder `out` (absent or empty).
+    """Merge target checkpoints with mergekit into the folder `out` (absent or empty).
 
     Raises:
         MissingExtra: mergekit is not installed.
-        BadData: models that do not fit together, or a result that is not a checkpoint like the
-            base: the tensor is named.
+        BadData: models that cannot be merged, or a result whose tensors differ from the base's in
+            name or shape or are not finite; the message names the tensor.
         UserError: settings or an architecture that mergekit refuses.
     """
     try:
@@ -69,7 +70,7 @@ def run_mergekit(base: Path, targets: Sequence[Path], out: Path, params: Mergeki
     except ImportError:
         raise MissingExtra("mergekit", "merge") from None
     with ExitStack() as stack:
-        # Under names of their own, for mergekit refuses a model that is a target twice.
+        # Links with distinct names: mergekit refuses the same path as two targets.
         links = Path(stack.enter_context(TemporaryDirectory()))
         named = [links / str(number) for number in range(len(targets))]
         for link, path in zip(named, targets):
@@ -80,7 +81,7 @@ def run_mergekit(base: Path, targets: Sequence[Path], out: Path, params: Mergeki
         notes = fit_together(opened[0], opened[1:], fit)
         dtypes = {stored.dtype for stored in opened[0].tensors.values()}
         if params.dtype == "base" and len(dtypes) > 1:
-            raise UserError(f"{base} mixes {', '.join(sorted(dtypes))}: give the result's dtype")
+            raise UserError(f"{base} mixes {', '.join(sorted(dtypes))}: set dtype of the result")
         kind = DTYPES.get(dtypes.pop()) if params.dtype == "base" else params.dtype
         settings["out_dtype"] = str(kind).removeprefix("torch.")
         folder = stack.enter_context(fresh_folder(out))
@@ -109,7 +110,7 @@ def run_mergekit(base: Path, targets: Sequence[Path], out: Path, params: Mergeki
 
 
 def _check(folder: Path, base: Checkpoint) -> None:
-    """Every tensor of the base is there, in its shape, and finite."""
+    """Check that the folder contains every tensor of the base, in its shape and finite."""
     with open_checkpoint(folder) as made:
         for name, stored in base.tensors.items():
             found = made.tensors[name].shape if name in made.tensors else None

@@ -1,8 +1,8 @@
-"""Checkpoint folders written tensor by tensor; they appear whole, or not at all.
+"""Write checkpoint folders tensor by tensor; a folder appears complete or not at all.
 
-The work is done in `.<name>.partial` beside the folder. config.json, without which nothing loads a
-folder, is written last; then everything is flushed to the disk and the folder renamed. What a
-killed process leaves behind is that hidden folder; the next merge into the same place clears it.
+Files are written in `.<name>.partial` beside the folder; config.json, which every loader needs, is
+written last. Then everything is flushed to disk and the folder is renamed. A killed process leaves
+the hidden folder behind; the next merge into the same place clears it.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from harness.merging.checkpoint import DTYPES, INDEX, Stored
 
 @contextmanager
 def fresh_folder(out: Path) -> Iterator[Path]:
-    """A folder to fill, that becomes `out` at the end, or is removed on an error.
+    """Context manager: a folder to fill, renamed to `out` at the end or removed on an error.
 
     Raises:
-        UserError: `out` exists and is not empty, or another process is writing it.
+        UserError: `out` is a file or a folder with content, or another process is writing it.
         StoreProblem: the disk is full.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -40,7 +40,7 @@ def fresh_folder(out: Path) -> Iterator[Path]:
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            found = partial.stat()  # unless its writer has just renamed what was opened
+            found = partial.stat()  # differs from `lock` if its writer has just renamed it
         except OSError:
             found = os.stat(os.devnull)
         if not os.path.samestat(os.fstat(lock), found):
@@ -56,7 +56,7 @@ def fresh_folder(out: Path) -> Iterator[Path]:
             shutil.rmtree(partial, ignore_errors=True)
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise StoreProblem(
-                    f"no space left for {out}; nothing of it was kept: free some and run again"
+                    f"no space left for {out}; partial files were removed: free space and run again"
                 ) from None
             raise
         _flush(out.parent)
@@ -73,13 +73,14 @@ def _flush(path: Path) -> None:
 
 
 class Writer:
-    """Tensors of known dtypes and shapes, written in any order into files of limited size.
+    """Write tensors of known dtypes and shapes, in any order, into files of limited size.
 
     Args:
-        layout: dtype, shape and size by name, in the order of the files.
+        layout: dtype, shape and size by tensor name, in the order of the files.
+        shard_bytes: maximum size of a file with more than one tensor.
 
     Raises:
-        StoreProblem: the disk has less room than the layout needs.
+        StoreProblem: the disk has less free space than the layout needs.
     """
 
     def __init__(self, folder: Path, layout: Mapping[str, Stored], shard_bytes: float) -> None:
@@ -87,8 +88,8 @@ class Writer:
         self.size = sum(stored.nbytes for stored in layout.values())
         if (free := shutil.disk_usage(folder).free) < self.size:
             raise StoreProblem(
-                f"{folder.parent} has room for {free / 1e9:.2f} GB, and the merged weights take "
-                f"{self.size / 1e9:.2f} GB: free some or choose another disk"
+                f"{folder.parent} has {free / 1e9:.2f} GB free; the merged weights need "
+                f"{self.size / 1e9:.2f} GB: free space or choose another disk"
             )
         shards: list[list[str]] = [[]]
         held = 0
@@ -111,7 +112,7 @@ class Writer:
         self.files.append(file)
         header: dict[str, object] = {"__metadata__": {"format": "pt"}}
         begin, offsets = 0, {}
-        # Wide numbers first, so that each tensor begins at a multiple of its numbers' width.
+        # Wide dtypes first, so that each tensor begins at a multiple of its entries' width.
         for name in sorted(names, key=lambda name: self.layout[name].width, reverse=True):
             stored = self.layout[name]
             end = begin + stored.nbytes
@@ -125,10 +126,10 @@ class Writer:
             self.weight_map[name] = file_name
 
     def write(self, name: str, pieces: Iterator[Tensor]) -> None:
-        """Write a whole tensor, converted to its dtype; bytes as they are.
+        """Write a whole tensor, converted to its dtype in the layout; raw bytes unchanged.
 
         Raises:
-            BadData: a number is not finite in the dtype.
+            BadData: an entry is not finite in that dtype.
         """
         file, place = self.places[name]
         dtype = DTYPES.get(self.layout[name].dtype)
@@ -136,13 +137,13 @@ class Writer:
             made = piece if dtype is None else piece.to(dtype)
             finite = dtype is None or made.sum(dtype=torch.float32).isfinite()
             if not finite and not made.isfinite().all():
-                raise BadData(f'tensor "{name}": the merged numbers do not fit {dtype}')
+                raise BadData(f'tensor "{name}": merged entries are not finite in {dtype}')
             data = made.contiguous().view(torch.uint8).numpy().data
             _write(file, data, place)
             place += len(data)
 
     def close(self) -> None:
-        """Close the files, and write the index of several."""
+        """Close the files; write an index if there are several."""
         if len(self.files) > 1:
             index = {"metadata": {"total_size": self.size}, "weight_map": self.weight_map}
             text = json.dumps(index, indent=2, sort_keys=True) + "\n"

@@ -143,7 +143,7 @@ def test_what_does_not_fit_is_refused_and_leaves_nothing(
     paths = [Path("a"), Path("b")]
     with pytest.raises(UserError, match="1 weights for 2 targets"):
         configuration(paths[0], paths, MergekitParams(method="linear", weights=(1.0,)))
-    with pytest.raises(UserError, match="slerp takes two targets"):
+    with pytest.raises(UserError, match="slerp with 1 targets; expected two"):
         configuration(paths[0], paths[:1], MergekitParams(method="slerp"))
     with pytest.raises(UserError, match="mergekit slerp: "):
         run_mergekit(llamas[0], llamas[1:], tmp_path / "out", MergekitParams(method="slerp"))
