@@ -1,7 +1,7 @@
-"""Candidates: every sampled response with where it comes from and all that was found out about it.
+"""Candidates: every sampled response with its origin, reward and verification result.
 
-The table keeps what a rule rejects as well, so that other rules can be tried without sampling; it
-can be written as a data set with a card.
+The table also keeps rejected responses, so that other selection rules can be tried without new
+sampling. `export` writes it as a data set with a card.
 """
 
 from __future__ import annotations
@@ -23,11 +23,14 @@ Option = bool | int | float | str | None
 
 
 class Candidate(Record):
-    """One response. None stands for what was not measured, never for a failure.
+    """One response; None means not measured, never a failure.
 
     Attributes:
-        sampling: the settings it was decoded with.
-        reason: why it is not correct, or its first failed test.
+        sampling: decoding settings.
+        rm_score: score of the reward model.
+        correct, static_ok, tests_passed, tests_total, reason, isolation: see `MathCheck` and
+            `CodeCheck`.
+        finish: why decoding ended.
     """
 
     domain: str
@@ -49,14 +52,19 @@ class Candidate(Record):
 
     @property
     def right(self) -> bool | None:
-        """What its verification says: all tests pass, or the answer is correct."""
+        """Result of its verification: all tests pass, or the answer is correct."""
         if self.tests_total:
             return bool(self.static_ok) and self.tests_passed == self.tests_total
         return self.correct
 
 
 class CandidateTableParams(Record):
-    """`domain` of all rows; `sampling` settings by source model, as they were used."""
+    """Parameters of `candidate_table`.
+
+    Attributes:
+        domain: domain of all rows.
+        sampling: decoding settings by source model, copied into the rows.
+    """
 
     domain: str
     sampling: dict[str, dict[str, Option]] = {}
@@ -66,10 +74,10 @@ class CandidateTableParams(Record):
 def candidate_table(
     context: Context, params: CandidateTableParams, *, answered: tuple[Artifact, ...]
 ) -> None:
-    """One row a response, prompt by prompt, sources in the order given.
+    """Write one row per response, ordered by prompt, then by source as given.
 
     Args:
-        answered: response rows of each source, with `rewards` and `checks` where there are some.
+        answered: response rows of each source; `rewards` and `checks` are optional.
     """
     tables = [{row["id"]: row for row in source.rows()} for source in answered]
     order = dict.fromkeys(id for table in tables for id in table)
@@ -82,10 +90,10 @@ def candidate_table(
 
 
 def candidates_of(row: Row | None, params: CandidateTableParams) -> Iterator[Candidate]:
-    """The candidates of one response row.
+    """Candidates of one response row; none for None.
 
     Raises:
-        BadData: rewards, checks or token counts that are not one a response.
+        BadData: the row does not have one reward, check, token count or finish per response.
     """
     if row is None:
         return
@@ -95,7 +103,7 @@ def candidates_of(row: Row | None, params: CandidateTableParams) -> Iterator[Can
         if len(columns[name]) != len(row["responses"]):
             raise BadData(
                 f'row "{row["id"]}" of {row["system"]}: {len(columns[name])} {name} for '
-                f"{len(row['responses'])} responses"
+                f"{len(row['responses'])} responses; expected one each"
             )
     for number, response in enumerate(row["responses"]):
         yield Candidate(
@@ -114,7 +122,7 @@ def candidates_of(row: Row | None, params: CandidateTableParams) -> Iterator[Can
 
 
 def read_candidates(rows: Iterable[Row]) -> Iterator[Candidate]:
-    """Candidates from the rows of a table."""
+    """Parse the rows of a candidate table."""
     for row in rows:
         yield Candidate.model_validate({key: row[key] for key in row if key != "id"})
 
@@ -128,18 +136,18 @@ def export(
     licence: str = "other",
     settings: Mapping[str, object] | None = None,
 ) -> None:
-    """Write candidates and a card (README.md) as a data set; the folder appears as a whole.
+    """Write candidates and a card (README.md) as a data set; the folder appears complete or not.
 
     Args:
-        licence: of the data set, for the card's header.
-        settings: shown in the card: models, sampling, checks, rules.
+        licence: licence of the data set, for the card's header.
+        settings: models, sampling, checks and rules, shown in the card.
 
     Raises:
         UserError: the folder exists.
         MissingExtra: parquet without pyarrow.
     """
     if folder.exists():
-        raise UserError(f"{folder} exists; name a new folder for the data set")
+        raise UserError(f"{folder} exists; give a new folder for the data set")
     fresh = folder.with_name(f".{folder.name}.{os.getpid()}")
     fresh.mkdir(parents=True)
     try:
@@ -169,7 +177,7 @@ def card(
     licence: str,
     settings: Mapping[str, object],
 ) -> str:
-    """The data set's README: a header that hubs read, counts, settings, whose text it is."""
+    """README of the data set: metadata header for hubs, counts, settings, licence."""
     header = {
         "license": licence,
         "pretty_name": title,
@@ -191,7 +199,7 @@ def card(
         *("| " + " | ".join(str(cell or 0) for cell in row) + " |" for row in table),
         *("", "## Settings", "", "```json"),
         *(json.dumps(settings, indent=1, sort_keys=True, default=str), "```", "", "## Licence", ""),
-        "Prompts are those of the data sets named above, under their licences. Responses are the "
-        "output of the models named above, whose licences say what may be trained on them.",
+        "Prompts come from the data sets named above and keep their licences. Responses are output "
+        "of the models named above; the models' licences decide what may be trained on them.",
     ]
     return "\n".join(lines) + "\n"

@@ -1,4 +1,4 @@
-"""What this room registers: the operations that check answers."""
+"""Operations registered by this room."""
 
 from __future__ import annotations
 

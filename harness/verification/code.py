@@ -1,7 +1,7 @@
-"""Code checked by its tests, in a child process that is confined; see `jail`.
+"""Check code by its tests in a confined child process; see `jail`.
 
-What is applied stands in every result: "namespaces", or the weaker "system call filter" where the
-machine allows no namespaces. Without either nothing is run.
+Every result names the confinement that was applied: "namespaces", or the weaker "system call
+filter" if the machine does not allow namespaces. If neither works, no code is run.
 """
 
 from __future__ import annotations
@@ -26,21 +26,24 @@ from harness.core.records import Record
 from harness.verification.confinement import HOME
 
 JAIL = Path(__file__).with_name("jail.py")
-LONGEST = 100_000  # characters of code; what is longer is no answer to a prompt
+LONGEST = 100_000  # characters; longer code is rejected without being run
 _FENCE = re.compile(r"```[ \t]*([\w+-]*)[^\n]*\n(.*?)(?:```|\Z)", re.DOTALL)
 _PYTHON = ("", "python", "python3", "py")
 
 
 class Limits(Record):
-    """What code may use.
+    """Resource limits of checked code.
 
     Attributes:
-        wall_s: from the start to the last test; `cpu_s` is each process's.
-        memory_mb: address space of each process, and private memory of all together.
-        file_mb, files: size and number of all files; without namespaces the size of each.
-        processes: with threads; without namespaces there is one.
-        output_kb: printed.
-        packages: the installed packages can be imported, not the standard library alone.
+        wall_s: time from start to last test, in seconds.
+        cpu_s: CPU time of each process, in seconds.
+        memory_mb: address space of each process, and private memory of all processes together.
+        file_mb: total size of files; without namespaces, size of each file.
+        files: number of files; not limited without namespaces.
+        open_files: open files of each process.
+        processes: number of processes and threads; always 1 without namespaces.
+        output_kb: size of printed output.
+        packages: installed packages can be imported, not only the standard library.
     """
 
     wall_s: float = Field(default=10.0, gt=0)
@@ -55,7 +58,13 @@ class Limits(Record):
 
 
 class CodeCheck(Record):
-    """What the tests said of one piece of code; `reason` is that of the first failure."""
+    """Result of the tests of one piece of code.
+
+    Attributes:
+        static_ok: the code compiles and was not rejected by `screening`.
+        reason: reason of the first failure, or "".
+        isolation: confinement that was applied; "" if nothing was run.
+    """
 
     static_ok: bool
     tests_passed: int
@@ -65,7 +74,7 @@ class CodeCheck(Record):
 
 
 def extract_code(response: str) -> str:
-    """The longest Python block of a response; all of it where there is none.
+    """The longest Python block of a response, or the whole response if it has none.
 
     >>> extract_code("So:\\n```python\\nx = 1\\n```\\nDone.")
     'x = 1\\n'
@@ -75,9 +84,9 @@ def extract_code(response: str) -> str:
 
 
 def split_tests(script: str) -> tuple[str, ...]:
-    """A script of tests as one test for each top-level assert, with the lines before it.
+    """Split a test script: one test per top-level assert, with the lines before it.
 
-    A script without one, or that does not parse, is one test.
+    A script without a top-level assert, or that does not parse, is one test.
 
     >>> split_tests("x = f(1)\\nassert x == 1\\nassert f(2) == 4\\n")
     ('x = f(1)\\nassert x == 1', 'assert f(2) == 4')
@@ -99,16 +108,16 @@ def check_code(
     *,
     allow_code_execution: bool = False,
 ) -> CodeCheck:
-    """Run tests against code in the jail, each in turn and in one namespace.
+    """Run tests against code in the jail, in order and in one global scope.
 
     Raises:
         UserError: `allow_code_execution` is not set.
-        EnvironmentProblem: nothing on this machine confines the code.
+        EnvironmentProblem: this machine supports no confinement.
     """
     if not allow_code_execution:
         raise UserError(
-            "checking code runs what a model wrote, confined, on this machine; "
-            "--allow-code-execution allows it"
+            "checking code runs model-written code, confined, on this machine; give "
+            "--allow-code-execution to permit it"
         )
     total = len(tests)
     if len(code) > LONGEST:
@@ -139,10 +148,10 @@ _REASONS = {
 
 @cache
 def isolation() -> str:
-    """The strongest confinement that works on this machine.
+    """Name of the strongest confinement that works on this machine.
 
     Raises:
-        EnvironmentProblem: none does, with the reasons.
+        EnvironmentProblem: none works; the message gives the reasons.
     """
     problems = []
     for name in ("namespaces", "system call filter"):
@@ -151,15 +160,15 @@ def isolation() -> str:
             return name
         problems.append(f"{name}: {found.get('setup') or found.get('reason') or found}")
     raise EnvironmentProblem(
-        f"code cannot be confined here ({'; '.join(problems)}), so none is run: use Linux on "
-        "x86-64 or ARM64, where seccomp is not blocked"
+        f"code cannot be confined on this machine ({'; '.join(problems)}), so none is run: use "
+        "Linux on x86-64 or ARM64, where seccomp is not blocked"
     )
 
 
 def _jailed(
     code: str, tests: Sequence[str], limits: Limits, how: str, python: str = sys.executable
 ) -> dict[str, Any]:
-    """The jail's own account of a run."""
+    """Result of one run as reported by the jail process."""
     paths = [sys.base_prefix]
     if limits.packages:
         paths.append(sysconfig.get_path("purelib"))
@@ -172,7 +181,7 @@ def _jailed(
             "paths": paths,
             "limits": limits.model_dump(),
         }
-        # Nothing of this environment goes in: it holds keys.
+        # The caller's environment is not passed on: it may contain keys.
         process = subprocess.Popen(
             [python, "-S", "-s", "-P", str(JAIL), json.dumps(request)],
             stdin=subprocess.PIPE,
@@ -192,11 +201,11 @@ def _jailed(
         )
         try:
             given = json.dumps({"code": code, "tests": list(tests)}).encode()
-            told, _ = process.communicate(given, timeout=limits.wall_s + 30)
-            found: dict[str, Any] = json.loads(told)
+            output, _ = process.communicate(given, timeout=limits.wall_s + 30)
+            found: dict[str, Any] = json.loads(output)
         except (subprocess.TimeoutExpired, ValueError):
             found = {"stopped": "ended early", "passed": 0}
         finally:
-            process.kill()  # and with it, by the kernel, all that it started
+            process.kill()  # the kernel then kills its descendants, which are tied to it
             process.wait()
         return found

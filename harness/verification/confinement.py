@@ -1,9 +1,9 @@
-"""Confinement of a process that is about to run untrusted code, on Linux, without libraries.
+"""Confine the current process before it runs untrusted code; Linux, standard library only.
 
-Two ways: namespaces (no network, no other processes in sight, a read-only root of system folders,
-files in memory), which an unprivileged user may make on most machines; and where they are refused,
-a filter of system calls alone, which leaves the files that the user may read in sight and limits
-the size of each file, not their number.
+Two ways: namespaces (no network, no visible other processes, a read-only root of system folders,
+files in memory), which an unprivileged user may create on most machines; otherwise a system call
+filter alone. With the filter alone, code can read every file that the user can read, and the size
+of each file is limited but not their number.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from typing import Any
 NEW_USER, NAMESPACES = 0x10000000, 0x20000 | 0x4000000 | 0x8000000 | 0x20000000 | 0x40000000
 BIND, READ_ONLY, REMOUNT, PRIVATE, NO_SUID, NO_DEVICES = 0x5000, 1, 0x20, 0x44000, 2, 4
 DIE_WITH_PARENT, NO_NEW_PRIVILEGES, SET_SECCOMP, SET_DUMPABLE = 1, 38, 22, 4  # of prctl
-HOME = "/jail"  # the one place where code may write, /tmp too
+HOME = "/jail"  # the only writable folder; /tmp links to it
 SYSTEM = ("/usr", "/bin", "/lib", "/lib64", "/dev/null", "/dev/urandom")
-# Refused by the kernel, as numbers on (x86-64, ARM64): what leads out, or to memory nobody counts.
+# System calls that the filter refuses, with their numbers on (x86-64, ARM64): ways out of the
+# confinement, and memory that the limits do not count.
 DENIED = {
     "socket": (41, 198), "unshare": (272, 97), "setns": (308, 268), "mount": (165, 40),
     "ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271),
@@ -30,33 +31,34 @@ DENIED = {
     "msgget": (68, 186), "mq_open": (240, 180), "add_key": (248, 217), "keyctl": (250, 219),
     "pidfd_getfd": (438, 438), "fsopen": (430, 430), "open_tree": (428, 428), "chroot": (161, 51),
 }  # fmt: skip
-# Without a PID namespace also every way to a second process, and to signal or limit another.
+# Also refused without a PID namespace: starting, signalling or limiting another process.
 DENIED_ALONE = {
     "clone": (56, 220), "clone3": (435, 435), "fork": (57, -1), "vfork": (58, -1),
     "kill": (62, 129), "tkill": (200, 130), "tgkill": (234, 131), "rt_sigqueueinfo": (129, 138),
     "rt_tgsigqueueinfo": (297, 240), "pidfd_open": (434, 434), "prlimit64": (302, 261),
 }  # fmt: skip
-ERRORS = {"clone": 11, "fork": 11, "vfork": 11, "clone3": 38}  # other calls: not permitted
+ERRORS = {"clone": 11, "fork": 11, "vfork": 11, "clone3": 38}  # errno; EPERM for other calls
 libc = ctypes.CDLL(None, use_errno=True)
 
 
 def check(result: int, what: str) -> None:
+    """Raise OSError with the current errno if a C call failed."""
     if result != 0:
         raise OSError(ctypes.get_errno(), f"{what}: {os.strerror(ctypes.get_errno())}")
 
 
 def tie() -> None:
-    """Let this process die with its parent."""
+    """Make the kernel kill this process when its parent ends."""
     libc.prctl(DIE_WITH_PARENT, signal.SIGKILL, 0, 0, 0)
 
 
 def hide() -> None:
-    """Let nobody read /proc/<pid> of this process."""
+    """Make /proc/<pid> of this process unreadable to other processes."""
     libc.prctl(SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def enter_namespaces() -> None:
-    """New namespaces for processes, network, mounts, IPC, host name, and users if not root."""
+    """Enter new namespaces: processes, network, mounts, IPC, host name, and users if not root."""
     user, group = os.geteuid(), os.getegid()
     check(libc.unshare(NAMESPACES | (NEW_USER if user else 0)), "unshare")
     if user:
@@ -67,12 +69,13 @@ def enter_namespaces() -> None:
 
 
 def mount(source: str, target: str, kind: str, flags: int, options: str = "") -> None:
-    words = (source.encode(), target.encode(), kind.encode())
-    check(libc.mount(*words, ctypes.c_ulong(flags), options.encode()), f"mount {target}")
+    """Call mount(2); raises OSError."""
+    names = (source.encode(), target.encode(), kind.encode())
+    check(libc.mount(*names, ctypes.c_ulong(flags), options.encode()), f"mount {target}")
 
 
 def build_root(root: str, limits: dict[str, Any], paths: list[str]) -> None:
-    """Enter a root of read-only folders, with one in memory of limited size and file count.
+    """Enter a read-only root of system folders and `paths`, with a limited memory folder `HOME`.
 
     After chroot the kernel also refuses new user namespaces.
     """
@@ -85,7 +88,7 @@ def build_root(root: str, limits: dict[str, Any], paths: list[str]) -> None:
         elif os.path.isdir(path) and not os.path.exists(target):
             os.makedirs(target)
             mount(path, target, "", BIND)
-            kept = os.statvfs(path).f_flag & 14  # no set-uid, devices, execution: cannot be lifted
+            kept = os.statvfs(path).f_flag & 14  # nosuid, nodev, noexec: must stay set
             mount("none", target, "", BIND | REMOUNT | READ_ONLY | NO_SUID | kept)
         elif os.path.exists(path) and not os.path.exists(target):
             os.makedirs(os.path.dirname(target), exist_ok=True)
@@ -102,7 +105,12 @@ def build_root(root: str, limits: dict[str, Any], paths: list[str]) -> None:
 
 
 def confine(request: dict[str, Any], apart: bool, pipes: tuple[int, int, int]) -> None:
-    """Leave the calling process three pipes, its limits, no rights, and a filter of calls."""
+    """Reduce the calling process to three pipes; set limits, drop privileges, filter calls.
+
+    Args:
+        apart: the process is in namespaces.
+        pipes: descriptors of questions (read), answers (write) and printed output (write).
+    """
     os.dup2(os.open(os.devnull, os.O_RDWR), 0)
     os.dup2(pipes[2], 1)
     os.dup2(pipes[2], 2)
@@ -133,8 +141,8 @@ def confine(request: dict[str, Any], apart: bool, pipes: tuple[int, int, int]) -
 
 
 def _become_nobody(root: str, user: int) -> None:
-    """From root to a user of its own, who owns nothing and whose processes are counted alone."""
-    for number in (user, 65534):  # a container may know few users
+    """Change from root to an unused user id, so that only this process counts to its limits."""
+    for number in (user, 65534):  # a container may map only few user ids
         try:
             if os.path.exists(root):
                 os.chown(root, number, number)

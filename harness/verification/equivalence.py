@@ -1,9 +1,9 @@
-"""A process that says whether answers are mathematically equal, by math-verify.
+"""Script that compares mathematical answers with math-verify, run as a child of `mathematics`.
 
-In: JSON lines [gold answer, response]; out: first "ready", then for each [correct, reason], where
-correct is null if one of them cannot be read. Started by `mathematics`, which ends it when a check
-takes too long: computer algebra can be led into endless work, and math-verify's own limits are
-signals, which only the main thread of a program may use.
+Input: JSON lines [gold answer, response]. Output: "ready", then one line [correct, reason] per
+input; correct is null if either cannot be parsed. The parent kills the process if a check takes
+too long: computer algebra may not terminate, and math-verify's own timeouts use signals, which
+only the main thread of a program may set.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import sys
 
 
 def judge(gold: str, response: str) -> tuple[bool | None, str]:
-    """Whether the last answer in `response` equals `gold`."""
+    """Whether the last answer in `response` equals `gold` (None: not parsable), and the reason."""
     from math_verify import parse, verify
 
     marked = gold if "$" in gold or "\\boxed" in gold else f"${gold}$"
@@ -34,14 +34,14 @@ def judge(gold: str, response: str) -> tuple[bool | None, str]:
 def main() -> None:
     memory, seconds = int(sys.argv[1]) << 20, int(sys.argv[2])
     out = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever libraries print
+    os.dup2(2, 1)  # libraries may print
     import math_verify  # noqa: F401
 
     logging.disable()
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     print("ready", file=out, flush=True)
     for line in sys.stdin:
-        signal.alarm(seconds)  # ends the process, also when nobody waits for it any more
+        signal.alarm(seconds)  # ends the process even if the parent is gone
         try:
             verdict = judge(*json.loads(line))
         except Exception as error:

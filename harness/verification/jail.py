@@ -1,18 +1,20 @@
-"""The jail: runs somebody's code and its tests, with no network and within limits (Linux).
+"""The jail: a script that runs untrusted code and its tests without network and within limits.
 
-A script (`python -S -s -P jail.py`) of the standard library, so that no thread, library or secret
-of the caller is in the process that untrusted code is forked from. Its argument, input and output
-are JSON: {"caller", "isolation", "root", "paths", "limits"}, {"code", "tests"}, {"passed", ...}.
+Linux only. The script (`python -S -s -P jail.py`) uses the standard library only, so that the
+process from which untrusted code is forked contains no thread, library or secret of the caller.
+Argument: JSON {"caller", "isolation", "root", "paths", "limits"}; input: {"code", "tests"};
+output: {"passed", ...}.
 
-The *supervisor* holds the tests, the clock and the result; *init* is the first process of a PID
-namespace, whose end ends everything in it, daemons too; the *runner* is the code. Without
-namespaces the supervisor forks the runner itself, which may then start no process or thread.
+The *supervisor* has the tests, the clock and the result. *init* is the first process of a PID
+namespace; when it ends, the kernel ends every process in the namespace, daemons too. The *runner*
+executes the code. Without namespaces the supervisor forks the runner directly, and the runner may
+not start processes or threads.
 
-What a pass proves: each test reaches the runner with a number drawn after the code was loaded,
-which the runner reads when the test has returned and sends back; code that quits early or talks in
-the runner's place cannot know it. Tests see built-in names as they were before the code. Code that
-changes other modules at run time, or was written against this very file and reads the runner's
-frames or pipes, can still cheat: `screening` refuses what does so openly, and no more.
+What a pass proves: after each test the runner must send back a random number that was drawn after
+the code was loaded and that it reads only when the test has returned. Code that exits early or
+writes to the runner's pipe does not know it. Tests see the built-in names as they were before the
+code ran. Code that changes other modules at run time, or reads the runner's frames or pipes, can
+still cheat; `screening` rejects only open attempts.
 """
 
 from __future__ import annotations
@@ -40,11 +42,11 @@ if __name__ == "__main__":
 
 
 class Stop(Exception):
-    """The run ends here; the arguments are what the result says of it."""
+    """Ends the run; the arguments are a key and a value of the result."""
 
 
 def supervise() -> dict[str, Any]:
-    """Fork, send what to run, and tell what became of it."""
+    """Fork init or the runner, send code and tests, and return the result."""
     tie()
     request = {**json.loads(sys.argv[1]), "user": 1_000_000_000 + os.getpid()}
     if os.getppid() != request["caller"]:  # it ended before this process was tied to it
@@ -87,7 +89,11 @@ def supervise() -> dict[str, Any]:
 def ask(
     given: dict[str, Any], lines: Iterator[str], questions: int, result: dict[str, Any]
 ) -> None:
-    """Send the code, then the tests one by one, and count those that pass."""
+    """Send the code, then one test at a time, and count in `result` the tests that pass.
+
+    Raises:
+        Stop: the code is rejected, does not load, or a reply is forged.
+    """
 
     def send(text: str) -> str:
         os.write(questions, text.encode(errors="replace").hex().encode() + b"\n")
@@ -103,8 +109,8 @@ def ask(
     for test in given["tests"]:
         send(test)
         expected = send(os.urandom(16).hex())
-        word, _, text = next(lines).partition(" ")
-        if word != expected:
+        number, _, text = next(lines).partition(" ")
+        if number != expected:
             raise Stop("stopped", "forged")
         result["passed"] += text == "passed"
         if text != "passed":
@@ -112,7 +118,11 @@ def ask(
 
 
 def listen(child: int, limits: dict[str, Any], answers: int, output: int) -> Iterator[str]:
-    """The runner's lines; ends the run at the limits of output and memory, and at its end."""
+    """Yield the runner's lines.
+
+    Raises:
+        Stop: the limit of output or memory is exceeded, or the runner has ended.
+    """
     listening, written, buffer = [answers, output], 0, b""
     while True:
         ready = select.select(listening, [], [], 0.02)[0]
@@ -134,7 +144,7 @@ def listen(child: int, limits: dict[str, Any], answers: int, output: int) -> Ite
 
 
 def memory_of(process: int | str) -> int:
-    """Private bytes in memory of a process and all below it."""
+    """Private resident bytes of a process and all its descendants."""
     try:
         with open(f"/proc/{process}/statm") as stream:
             _, resident, shared = map(int, stream.read().split()[:3])
@@ -148,7 +158,7 @@ def memory_of(process: int | str) -> int:
 
 
 def inside(request: dict[str, Any], apart: bool, pipes: tuple[int, int, int]) -> None:
-    """Init, or the runner itself; does not return."""
+    """Run as init and fork the runner, or run as the runner; never returns."""
     try:
         tie()
         if apart:
@@ -171,12 +181,13 @@ def inside(request: dict[str, Any], apart: bool, pipes: tuple[int, int, int]) ->
 
 
 def run(questions: int, answers: int) -> None:
-    """The runner: load the code, then run each test that arrives.
+    """Load the code, then run each test received (the runner).
 
-    Whatever is used after the code was loaded is bound before; nothing is read ahead.
+    All functions used after loading are bound to local names before it, because the code may
+    replace them. Input is not buffered, so the code cannot find tests or numbers in memory.
     """
     get, unhex, text = io.FileIO(questions).readline, bytes.fromhex, bytes.decode
-    write, leave, told = os.write, os._exit, describe
+    write, leave, line_of = os.write, os._exit, describe
     module = types.ModuleType("candidate")
     sys.modules["candidate"] = sys.modules["__main__"] = module
     sys.argv = ["candidate.py"]
@@ -184,7 +195,7 @@ def run(questions: int, answers: int) -> None:
     try:
         exec(compile(unhex(text(get())), "candidate.py", "exec"), vars(module))
     except BaseException as error:
-        write(answers, told(error) + b"\n")
+        write(answers, line_of(error) + b"\n")
         leave(0)
     scope = {**vars(module), "__builtins__": plain, "__name__": "tests"}
     write(answers, b"loaded\n")
@@ -193,13 +204,13 @@ def run(questions: int, answers: int) -> None:
             exec(compile(unhex(text(source)), "tests.py", "exec"), scope)
             outcome = b"passed"
         except BaseException as error:
-            outcome = told(error)
+            outcome = line_of(error)
         write(answers, unhex(text(get())) + b" " + outcome + b"\n")
     leave(0)
 
 
 def describe(error: BaseException, encode: Any = str.encode, replace: Any = str.replace) -> bytes:
-    """One line about an exception, whose own methods may do anything."""
+    """One line that describes an exception; its methods are untrusted and may raise."""
     try:
         text = f"raised {type(error).__name__}: {error}"
     except BaseException:

@@ -1,13 +1,13 @@
-"""The letter that an answer to a multiple-choice question chooses.
+"""Extract the letter chosen in an answer to a multiple-choice question.
 
-`released_letter` is the extractor of FuseChat-3.0's evaluation, mistakes included, so that its
-numbers can be compared. `chosen_letter` is ours. What differs:
+`released_letter` is the extractor of FuseChat-3.0's evaluation, including its mistakes, so that
+numbers are comparable with the paper's. `chosen_letter` is the default here. Differences:
 
-    released                                     ours
-    the first "answer is X" or "Answer: X"       the last: a correction replaces what came before
-    else the last capital A to J anywhere,       else a boxed letter, or one that is a whole line;
+    released_letter                              chosen_letter
+    the first "answer is X" or "Answer: X"       the last: a correction overrides earlier answers
+    else the last capital A to J anywhere,       else a letter in \\boxed or alone on a line;
       "I" as a pronoun, "A" as an article          nothing else is a choice
-    "answer is A cat" chooses A                  a letter that goes on as a sentence is none
+    "answer is A cat" chooses A                  a letter that begins a phrase is no choice
     "the answer is h" chooses nothing            lower case counts
     any of A to J                                only the letters of the question's options
     English                                      also the Chinese for "the answer is"
@@ -35,7 +35,7 @@ _LINE = re.compile(rf"^{_OPEN}([A-J]){_CLOSE}[.。]?\s*$", re.MULTILINE)
 
 
 def released_letter(response: str) -> str | None:
-    """The letter as FuseChat-3.0's code reads it, or None.
+    """The letter that FuseChat-3.0's code extracts, or None.
 
     >>> released_letter("So the answer is (H), not I."), released_letter("I think so")
     ('H', 'I')
@@ -47,7 +47,7 @@ def released_letter(response: str) -> str | None:
 
 
 def chosen_letter(response: str, options: int = len(LETTERS)) -> str | None:
-    """The letter that a response chooses among `options`, or None where it states none.
+    """The letter that a response chooses among the first `options` letters, or None.
 
     >>> chosen_letter("The answer is (B). No: the answer is **c**.", 4), chosen_letter("I think so")
     ('C', None)

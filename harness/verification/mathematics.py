@@ -1,4 +1,4 @@
-"""Answers to mathematics checked against a gold answer by math-verify, each within a time limit."""
+"""Check mathematical answers against a gold answer with math-verify, with a time limit each."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from harness.core.errors import EnvironmentProblem, MissingExtra
 from harness.core.records import Record
 
 CHILD = Path(__file__).with_name("equivalence.py")
-START_S = 120.0  # importing computer algebra on a busy machine
+START_S = 120.0  # seconds; importing sympy is slow on a busy machine
 
 
 class MathCheck(Record):
-    """`correct` is None where there is no verdict: something cannot be read, or took too long."""
+    """Result of one comparison; `correct` is None if an answer is not parsable or on a timeout."""
 
     correct: bool | None
     reason: str = ""
 
 
 class MathChecker:
-    """Checks in child processes, one for each thread that asks; a context manager.
+    """Compare answers in child processes, one per calling thread; a context manager.
 
     Args:
-        timeout_s: of one check; a child that takes longer is replaced.
+        timeout_s: seconds per check; a child that takes longer is replaced.
         memory_mb: address space of a child.
 
     Raises:
@@ -44,7 +44,11 @@ class MathChecker:
         self._children: set[subprocess.Popen[str]] = set()
 
     def check(self, gold: str, response: str) -> MathCheck:
-        """Whether the last answer in a response equals the gold answer."""
+        """Compare the last answer in a response with the gold answer.
+
+        Raises:
+            EnvironmentProblem: the child process does not start.
+        """
         child = self._child()
         assert child.stdin
         assert child.stdout
@@ -82,7 +86,8 @@ class MathChecker:
         if not started or child.stdout.readline() != "ready\n":
             self._end(child)
             raise EnvironmentProblem(
-                "math-verify does not start; try: python -c 'import math_verify'"
+                f"math-verify did not start within {START_S:g} s; try: "
+                "python -c 'import math_verify'"
             )
         self._own.child = child
         return child
@@ -93,7 +98,7 @@ class MathChecker:
         self._children.discard(child)
 
     def close(self) -> None:
-        """End all children."""
+        """Kill all child processes."""
         for child in tuple(self._children):
             self._end(child)
 

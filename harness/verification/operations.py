@@ -1,9 +1,9 @@
-"""Checking responses, as row operations: their rows are the store's, so nothing is checked twice.
+"""Row operations that check responses; results are stored, so no response is checked twice.
 
 verify_mathematics  response rows with `answer` -> the same rows with `checks`
 verify_code         response rows with `tests`  -> the same rows with `checks`
 
-`checks` holds one object a response, see `MathCheck` and `CodeCheck`.
+`checks` is a list with one object per response, see `MathCheck` and `CodeCheck`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,14 @@ from harness.verification.screening import objection
 
 
 class VerifyMathematicsParams(Record):
-    """`field` holds a row's gold answer; `timeout_s` and `memory_mb` are those of one check."""
+    """Parameters of `verify_mathematics`.
+
+    Attributes:
+        field: column with the gold answer.
+        timeout_s: seconds per check.
+        memory_mb: address space of a checking process.
+        batch_size: rows per stored batch.
+    """
 
     field: str = "answer"
     timeout_s: float = Field(default=5.0, gt=0)
@@ -33,11 +40,13 @@ class VerifyMathematicsParams(Record):
 
 
 class VerifyCodeParams(Record):
-    """How to check code.
+    """Parameters of `verify_code`.
 
     Attributes:
-        field: holds a row's tests: a list of them, or a script that `split_tests` cuts.
-        static_only: look at the code and run nothing; needs no permission and passes nothing.
+        field: column with the tests: a list, or a script for `split_tests`.
+        limits: resource limits of the checked code.
+        static_only: only compile and screen the code; needs no permission and passes no test.
+        batch_size: rows per stored batch.
     """
 
     field: str = "tests"
@@ -94,12 +103,12 @@ def verify_code(
 ) -> Iterator[list[Row]]:
     """Run each row's tests against the code in each response.
 
-    The permission is the run's, never a recipe's: who starts it gives it.
+    Permission to execute code is a setting of the run (--allow-code-execution), never of a recipe.
 
     Raises:
         BadData: a row without tests.
-        UserError: the run does not allow it.
-        EnvironmentProblem: nothing on this machine confines the code.
+        UserError: the run does not permit code execution.
+        EnvironmentProblem: this machine supports no confinement.
     """
     allowed = context.services.settings.allow_code_execution
 
@@ -118,7 +127,7 @@ def verify_code(
 
 
 def _pool() -> ThreadPoolExecutor:
-    """Threads that wait for child processes, one for each core."""
+    """Threads that wait for child processes, one per core."""
     return ThreadPoolExecutor(os.cpu_count())
 
 
@@ -127,7 +136,7 @@ def _checked(
 ) -> list[Row]:
     for row in batch:
         if not row.get(field):
-            raise BadData(f'row "{row["id"]}" has no {field}, so its responses cannot be checked')
+            raise BadData(f'row "{row["id"]}" has no {field}; expected it to check responses')
     work = [(row, response) for row in batch for response in row["responses"]]
     found = iter(list(pool.map(lambda pair: check(*pair), work)))
     return [{**row, "checks": [next(found) for _ in row["responses"]]} for row in batch]

@@ -1,6 +1,7 @@
-"""What code is not run at all: what does not compile, and plain attempts to pass without solving.
+"""Static screening: reject code that does not compile or openly tries to pass tests by cheating.
 
-A screen, not a wall: whoever builds names at run time gets past it. The wall is `confinement`.
+Screening is not a security boundary: code that builds names at run time passes it. The boundary is
+`confinement`.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import ast
 from typing import Any
 
-# How one gets from a function to its callers, or into the memory of the process.
+# Names that give access to calling frames or to the memory of the process.
 REFUSED = {
     *("_getframe", "_current_frames", "currentframe", "f_back", "f_locals", "f_globals"),
     *("f_builtins", "tb_frame", "get_objects", "get_referrers", "get_referents", "settrace"),
@@ -18,7 +19,7 @@ _EQUALITY = ("__eq__", "__ne__")
 
 
 def objection(code: str) -> str:
-    """Why code is not run, or "".
+    """Why code is rejected, or "".
 
     >>> objection("import math\\nmath.isclose = lambda *a, **k: True")
     'replaces math.isclose, which its tests may call'
@@ -45,7 +46,7 @@ def objection(code: str) -> str:
 
 
 def _replaced(node: Any) -> tuple[str, str]:
-    """The module and attribute that a statement assigns or deletes, where there is one."""
+    """Module and attribute that a statement assigns or deletes, or two empty strings."""
     if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("setattr", "delattr"):
         return (getattr(node.args[0], "id", ""), "attributes") if node.args else ("", "")
     for target in getattr(node, "targets", None) or [getattr(node, "target", None)]:

@@ -1,12 +1,13 @@
-"""Rules that turn candidates into SFT rows and preference pairs, one rule for each domain.
+"""Select SFT rows and preference pairs among candidates, with one rule per domain.
 
-FuseChat-3.0 (arXiv 2503.04222, data construction): SFT takes the best candidate of all sources; a
-pair takes the best and the worst of ONE source, so that the biases of the reward model towards a
-model's style and length cancel, and is kept if their rewards differ by 0.01 to 0.1 (ArmoRM's
-scale): less is noise, more is distrusted. Where answers can be verified, the better one must be
-right and the worse one wrong. A prompt goes to SFT or to preference training, never to both.
+FuseChat-3.0 (arXiv 2503.04222, data construction): the SFT response is the best candidate of all
+sources. A pair is the best and the worst candidate of ONE source, so that the reward model's
+biases towards a model's style and length cancel; it is kept if the rewards differ by 0.01 to 0.1
+(ArmoRM's scale), because smaller differences are noise and larger ones are not trusted. If answers
+can be verified, the chosen one must be right and the rejected one wrong. A prompt is used for SFT
+or for preference training, never for both.
 
-Ties go to the lower sample number, then to the source named first.
+Ties are broken by the lower sample number, then by the order of the sources.
 """
 
 from __future__ import annotations
@@ -33,26 +34,27 @@ GAP = (0.01, 0.1)
 
 
 class Rule(Record):
-    """One domain's rule; the settings after `gap` are points that the description leaves open.
+    """Selection rule of one domain; the paper does not specify the settings after `gap`.
 
     Attributes:
-        verified: right against wrong candidates, else all by reward alone.
-        pairs: False gives SFT rows only.
-        gap: least and greatest difference of rewards in a pair; None keeps all. For code none is
-            stated, so a right answer may even have the lower reward.
-        gap_ends: whether a difference equal to an end is inside.
-        between_sources: the pair of a prompt where several sources have one: of the best chosen
-            response, of the widest difference, or all of them. The published counts have at most
-            one a prompt.
-        wrong: whether code counts as wrong if anything failed, only if it was run and failed
-            ("tests"), or only if it was not fit to run ("static").
-        no_verdict: a response that could not be checked is left out, or counts as wrong.
-        split: "share" draws `sft_share` (rounded down) of the prompts for SFT; "pairs_first"
-            gives every prompt with a pair to preference training and the others to SFT, for no
-            share is stated for verified domains and the published ones differ (60 to 79 %).
-        split_of: what the share is of: prompts with a pair, which alone reproduces the published
-            counts, or all that have an answer; then prompts drawn for preference training whose
-            pairs fall outside the gap are lost.
+        verified: pair right with wrong candidates; otherwise rank all by reward only.
+        pairs: make preference pairs; False gives SFT rows only.
+        gap: minimum and maximum reward difference of a pair; None keeps all pairs. The paper
+            states none for code, so a right answer may have the lower reward.
+        gap_ends: whether a difference equal to a limit is kept.
+        between_sources: which pair to keep if several sources have one for a prompt: that with the
+            best chosen response, that with the largest difference, or all. The published counts
+            have at most one pair per prompt.
+        wrong: code counts as wrong if anything failed, only if it was run and failed ("tests"), or
+            only if it was rejected before running ("static").
+        no_verdict: whether a response that could not be checked is left out or counts as wrong.
+        split: "share" draws `sft_share` of the prompts for SFT; "pairs_first" uses every prompt
+            with a pair for preference training and the remaining ones for SFT. The paper states no
+            share for verified domains, and the published shares differ (60 to 79 %).
+        sft_share: share of prompts for SFT, rounded down to whole prompts.
+        split_of: prompts the share refers to: those with a pair, which alone reproduces the
+            published counts, or all with an answer; in the second case prompts drawn for
+            preference training whose pairs are outside the gap are lost.
     """
 
     verified: bool = False
@@ -77,7 +79,12 @@ RULES = {
 
 @dataclass(frozen=True)
 class Pair:
-    """Two responses of one source to one prompt; `kept` if the rewards' difference allows it."""
+    """Two responses of one source to one prompt.
+
+    Attributes:
+        gap: reward of `chosen` minus reward of `rejected`.
+        kept: the gap is within the rule's limits.
+    """
 
     chosen: Candidate
     rejected: Candidate
@@ -87,13 +94,13 @@ class Pair:
 
 @dataclass(frozen=True)
 class Choice:
-    """What a rule makes of a prompt: its SFT response, and the pair of each source that has one."""
+    """Result of a rule for one prompt: the SFT response, and at most one pair per source."""
 
     sft: Candidate | None
     pairs: tuple[Pair, ...]
 
     def kept(self, rule: Rule) -> tuple[Pair, ...]:
-        """The pairs to train on."""
+        """Pairs to train on, after `rule.between_sources`."""
         found = [pair for pair in self.pairs if pair.kept]
         if rule.between_sources == "all" or not found:
             return tuple(found)
@@ -105,7 +112,7 @@ def choose(rule: Rule, candidates: Sequence[Candidate]) -> Choice:
     """Apply a rule to the candidates of one prompt.
 
     Raises:
-        BadData: a candidate without a reward where rewards decide.
+        BadData: rewards are needed, and a candidate has none.
     """
     right = [c for c in candidates if c.right] if rule.verified else list(candidates)
     wrong = [c for c in candidates if _wrong(rule, c)] if rule.verified else right
@@ -136,7 +143,7 @@ def _wrong(rule: Rule, candidate: Candidate) -> bool:
 def _inside(rule: Rule, gap: float) -> bool:
     if rule.gap is None:
         return True
-    # 0.11 - 0.1 is a little less than 0.01 as a sum of binary fractions.
+    # In binary floating point 0.11 - 0.1 is slightly less than 0.01.
     if any(math.isclose(gap, end, rel_tol=1e-9) for end in rule.gap):
         return rule.gap_ends == "inclusive"
     return rule.gap[0] < gap < rule.gap[1]
@@ -160,7 +167,7 @@ def _check_rewards(candidates: Iterable[Candidate]) -> None:
 
 
 def split(rule: Rule, choices: Mapping[str, Choice], seed: int) -> tuple[set[str], set[str]]:
-    """Prompts for SFT and for preference training, which share none."""
+    """Disjoint sets of prompts for SFT and for preference training."""
     answered = [id for id, choice in choices.items() if choice.sft is not None]
     paired = {id for id in answered if choices[id].kept(rule)}
     if not rule.pairs:
@@ -174,9 +181,9 @@ def split(rule: Rule, choices: Mapping[str, Choice], seed: int) -> tuple[set[str
 
 
 def report(rule: Rule, choices: Mapping[str, Choice], parts: tuple[set[str], set[str]]) -> Row:
-    """What the rule kept and what it dropped, gaps, lengths, and whose responses these are.
+    """Counts of prompts and pairs, reward gaps, length ratio, and rows by source model.
 
-    Lengths are tokens, or characters where the tokens of a response are unknown.
+    Lengths are in tokens, or in characters if the token count of any response is unknown.
     """
     sft, preference = parts
     found = [pair for choice in choices.values() for pair in choice.pairs]
@@ -210,7 +217,13 @@ def _quantiles(values: Sequence[float]) -> dict[str, float]:
 
 
 class SelectParams(Record):
-    """`part` of the rows that `rules` give, by domain."""
+    """Parameters of `select_training_rows`.
+
+    Attributes:
+        part: rows to write.
+        rules: rule by domain.
+        seed: seed of the draw of prompts for SFT.
+    """
 
     part: Literal["sft", "preference"]
     rules: dict[str, Rule] = RULES
@@ -221,10 +234,12 @@ class SelectParams(Record):
 def select_training_rows(
     context: Context, params: SelectParams, *, candidates: tuple[Artifact, ...]
 ) -> None:
-    """SFT rows (`response`) or preference rows (`responses`: chosen, rejected); summary.json.
+    """Write SFT rows (`response`) or preference rows (`responses`: chosen, rejected).
+
+    summary.json contains the `report` of each domain.
 
     Raises:
-        BadData: no row is left, or a reward is missing.
+        BadData: no row is selected, or a reward is missing.
         UnknownName: candidates of a domain without a rule.
     """
     rows: list[Row] = []
@@ -244,7 +259,7 @@ def select_training_rows(
             if prompt in parts[params.part == "preference"]:
                 rows += _rows(params.part, rule, f"{domain}/{prompt}", by_prompt[prompt])
     if not rows:
-        raise BadData(f"the rules leave no {params.part} row: {json.dumps(summary)}")
+        raise BadData(f"the rules select no {params.part} row: {json.dumps(summary)}")
     with (context.directory / "rows.jsonl").open("wb") as stream:
         stream.writelines(canonical_json(row) + b"\n" for row in rows)
     text = json.dumps(summary, indent=1, sort_keys=True)

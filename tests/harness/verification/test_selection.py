@@ -329,7 +329,7 @@ def test_pairs_of_several_sources_have_ids_of_their_own(tmp_path: Path) -> None:
 
 
 def test_nothing_left_and_unknown_domains_are_named(tmp_path: Path) -> None:
-    with pytest.raises(BadData, match="leave no preference row"):
+    with pytest.raises(BadData, match="select no preference row"):
         selected(tmp_path, TABLE[:1], part="preference")
     odd = [c.model_copy(update={"domain": "instructoin"}) for c in TABLE]
     with pytest.raises(UnknownName, match='did you mean "instruction"'):
