@@ -1,21 +1,20 @@
-"""Agreement of two judges, and what a judge leans on, with a bootstrap over prompts.
+"""Agreement of two judges and each judge's length bias, with a bootstrap over prompts.
 
-Rows are verdicts; each belongs to a unit (its prompt), and whole units are resampled. Every
-function takes `counts` (R, units), how often each unit is drawn in each of R resamples, and returns
-one figure for each; `with_point` puts the sample itself in front, so that row 0 is the estimate.
+Rows are verdicts; each belongs to a unit (its prompt), and whole units are resampled. Functions
+take `counts` (R, units), the number of times each unit is drawn in each of R resamples, and return
+one value per resample (R,). `with_point` prepends the sample itself, so that row 0 is the estimate.
 
     counts = with_point(resample_counts(prompt_set, units))
     shares = agreement(tables(a, b, units, counts))       # (R + 1,)
     figure = estimate(shares)                             # value, interval, replicates
 
-kappa = 1 - sum(w o) / sum(w e) over pairs of labels, o the observed and e the expected shares,
-w = [i != j] or (i - j)^2 (Cohen 1960 and 1968). Where chance alone would never disagree (both sides
-always say the same one thing) kappa is 0/0; it is 1 here, since nothing disagrees.
+kappa = 1 - sum(w o) / sum(w e) over pairs of labels, with observed shares o, expected shares e, and
+w = [i != j] or (i - j)^2 (Cohen 1960 and 1968). If both judges always give the same single label,
+kappa is 0/0; it is defined as 1 here, because nothing disagrees.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -28,8 +27,9 @@ from harness.stats.bootstrap import OVER_PROMPTS, percentile_interval
 Floats = NDArray[np.float64]
 Whole = NDArray[np.int64]
 
-# Drawn rows at t = -1 and t = 1 of the length regression: a slope stays finite where lengths alone
-# separate wins from losses, and moves by less than one row would move it elsewhere.
+# Weight of two artificial drawn rows, at t = -1 and t = 1, in the length regression. They keep the
+# slope finite if length alone separates wins from losses, and otherwise move it by less than one
+# real row would.
 PRIOR = 0.1
 _NEWTON_STEPS = 25
 _CHUNK = 64  # resamples solved at a time
@@ -37,7 +37,7 @@ _CHUNK = 64  # resamples solved at a time
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure with its interval; None where the sample does not define it."""
+    """A value with its interval and replicates (R,); None if the sample does not define it."""
 
     value: float | None
     interval: Interval | None = None
@@ -45,14 +45,14 @@ class Estimate:
 
 
 def with_point(counts: NDArray[np.int32]) -> Floats:
-    """The counts with the sample itself, each unit once, as row 0."""
+    """Counts (R, units) with the sample itself, each unit once, as row 0: (R + 1, units)."""
     return np.vstack([np.ones((1, counts.shape[1])), counts]).astype(np.float64)
 
 
 def estimate(values: ArrayLike, level: float = 0.95, kind: str = OVER_PROMPTS) -> Estimate:
-    """Value and percentile interval from a point (row 0) and its replicates.
+    """Value and percentile interval from a point (entry 0) and its replicates: values (R + 1,).
 
-    A resample that does not define the figure (no row left, no spread) gets the point itself.
+    A resample that does not define the value (no rows, no variance) counts as the point itself.
     """
     array = np.asarray(values, dtype=np.float64)
     if np.isnan(array[0]):
@@ -67,7 +67,7 @@ def estimate(values: ArrayLike, level: float = 0.95, kind: str = OVER_PROMPTS) -
 
 
 def unit_sums(columns: ArrayLike, units: Whole, size: int) -> Floats:
-    """Sums of rows (n, c) by unit: (size, c)."""
+    """Sums of rows (n, c) by unit (n,): (size, c)."""
     array = np.asarray(columns, dtype=np.float64).reshape(len(units), -1)
     sums = np.zeros((size, array.shape[1]))
     np.add.at(sums, units, array)
@@ -75,7 +75,7 @@ def unit_sums(columns: ArrayLike, units: Whole, size: int) -> Floats:
 
 
 def means(values: ArrayLike, units: Whole, counts: Floats) -> Floats:
-    """Mean of values (n,) in each resample; NaN values count for nothing."""
+    """Mean of values (n,) in each resample: (R,); NaN values are left out."""
     array = np.asarray(values, dtype=np.float64)
     valid = ~np.isnan(array)
     both = np.column_stack([np.where(valid, array, 0.0), valid])
@@ -84,13 +84,18 @@ def means(values: ArrayLike, units: Whole, counts: Floats) -> Floats:
 
 
 def tables(a: ArrayLike, b: ArrayLike, units: Whole, counts: Floats) -> Floats:
-    """How often a row is labelled i by `a` and j by `b`, in each resample: (R, k, k).
+    """Confusion tables in each resample: rows labelled i by `a` and j by `b` (R, k, k).
 
-    Labels may be any values; those of both sides together, sorted, are the k categories.
+    The k categories are the sorted distinct labels of both sides.
+
+    Raises:
+        BadData: labels are not two arrays (n,) of the same length.
     """
     first, second = np.asarray(a), np.asarray(b)
     if first.shape != second.shape or first.ndim != 1:
-        raise BadData(f"labels of two judges must pair up; got {first.shape} and {second.shape}")
+        raise BadData(
+            f"labels of two judges have shapes {first.shape} and {second.shape}; expected (n,)"
+        )
     names, codes = np.unique(np.concatenate([first, second]), return_inverse=True)
     k, n = len(names), len(first)
     cells = codes[:n] * k + codes[n:]
@@ -101,12 +106,12 @@ def tables(a: ArrayLike, b: ArrayLike, units: Whole, counts: Floats) -> Floats:
 
 
 def agreement(found: Floats) -> Floats:
-    """Share of rows with equal labels, from `tables`."""
+    """Share of rows with equal labels (R,), from `tables`."""
     return _ratio(np.trace(found, axis1=1, axis2=2), found.sum(axis=(1, 2)))
 
 
 def kappa(found: Floats) -> Floats:
-    """Cohen's unweighted kappa, from `tables`."""
+    """Cohen's unweighted kappa (R,), from `tables`."""
     total = found.sum(axis=(1, 2))
     observed = _ratio(total - np.trace(found, axis1=1, axis2=2), total)
     chance = np.einsum("ri,ri->r", found.sum(axis=2), found.sum(axis=1))
@@ -115,10 +120,13 @@ def kappa(found: Floats) -> Floats:
 
 
 def quadratic_kappa(a: ArrayLike, b: ArrayLike, units: Whole, counts: Floats) -> Floats:
-    """Kappa with weights (a - b)^2, of numbers on a scale.
+    """Kappa with weights (a - b)^2 (R,), for ratings a, b (n,).
 
-    kappa = 1 - E(a - b)^2 / (var a + var b + (E a - E b)^2), with variances over n: what weighting
-    the table of all values gives, whole numbers or not.
+    kappa = 1 - E(a - b)^2 / (var a + var b + (E a - E b)^2), with population variances: equal to
+    the weighted kappa of the confusion table, and defined for non-integer ratings too.
+
+    Raises:
+        BadData: a and b are not two arrays (n,) of the same length.
     """
     m = _moments(a, b, units, counts)
     observed = m.aa - 2 * m.ab + m.bb
@@ -127,7 +135,11 @@ def quadratic_kappa(a: ArrayLike, b: ArrayLike, units: Whole, counts: Floats) ->
 
 
 def pearson(a: ArrayLike, b: ArrayLike, units: Whole, counts: Floats) -> Floats:
-    """Pearson's correlation in each resample; NaN where one side does not vary."""
+    """Pearson's correlation of a, b (n,) in each resample: (R,); NaN if one side is constant.
+
+    Raises:
+        BadData: a and b are not two arrays (n,) of the same length.
+    """
     m = _moments(a, b, units, counts)
     spread = np.maximum(m.aa - m.a**2, 0.0) * np.maximum(m.bb - m.b**2, 0.0)
     scale = np.maximum(m.aa * m.bb, 1e-300)
@@ -140,22 +152,23 @@ def pearson(a: ArrayLike, b: ArrayLike, units: Whole, counts: Floats) -> Floats:
 
 
 def spearman(a: ArrayLike, b: ArrayLike) -> Floats:
-    """Spearman's rank correlation along the last axis; ties share their mean rank."""
+    """Spearman's rank correlation along the last axis; ties get their mean rank."""
     return _correlation(_ranks(np.asarray(a, float)), _ranks(np.asarray(b, float)))
 
 
 def kendall(a: ArrayLike, b: ArrayLike) -> Floats:
-    """Kendall's tau-b along the last axis: concordant minus discordant pairs, ties corrected."""
+    """Kendall's tau-b along the last axis: concordant minus discordant pairs, with ties."""
     first, second = _signs(np.asarray(a, float)), _signs(np.asarray(b, float))
     both = np.sqrt((first**2).sum((-2, -1)) * (second**2).sum((-2, -1)))
     return _ratio((first * second).sum((-2, -1)), both)
 
 
 def standard_gaps(lengths: ArrayLike, others: ArrayLike) -> Floats:
-    """tanh(d / std(d)) of the length differences d, not centred; 0 where all are equal.
+    """tanh(d / std(d)) of length differences d = lengths - others (n,), not centred.
 
-    The length term of AlpacaEval 2's regression (Dubois et al. 2024, arXiv 2404.04475), with the
-    sign turned: positive where the model's answer is longer. NaN lengths stay NaN.
+    The length term of AlpacaEval 2's regression (Dubois et al. 2024, arXiv 2404.04475) with
+    reversed sign: positive if the model's answer is longer. All are 0 if all differences are equal;
+    NaN lengths stay NaN.
     """
     gaps = np.asarray(lengths, dtype=np.float64) - np.asarray(others, dtype=np.float64)
     known = gaps[~np.isnan(gaps)]
@@ -170,16 +183,15 @@ def length_slopes(
     counts: Floats,
     systems: Whole | None = None,
 ) -> Floats:
-    """Slope s of logit P(model wins) = c + s t, in each resample: (R,).
+    """Slope s of logit P(model wins) = c + s t, in each resample: (R,); NaN if all t are equal.
 
     Args:
-        preferences: chance or share that the model wins, in [0, 1].
-        gaps: t, see `standard_gaps`.
-        systems: number of each row's system; each has an intercept c of its own, so that a strong
-            system with long answers does not make length look liked.
+        preferences: probability that the model wins, in [0, 1] (n,).
+        gaps: t (n,), see `standard_gaps`.
+        systems: number of each row's system (n,). Every system has a separate intercept c, so that
+            a strong system with long answers does not look like a preference for length.
 
-    e^s is how many times the odds rise for an answer that is much longer. Where all lengths are
-    equal there is no slope (NaN).
+    e^s is the odds ratio between a much longer answer and one of equal length.
     """
     p, t = np.asarray(preferences, dtype=np.float64), np.asarray(gaps, dtype=np.float64)
     group = np.zeros(len(p), dtype=np.int64) if systems is None else systems
@@ -192,7 +204,7 @@ def length_slopes(
     t = np.concatenate([t[valid], np.full(len(own), -1.0), np.full(len(own), 1.0)])[order]
     sorted_groups = np.concatenate([group[valid], own, own])[order]
     starts = np.searchsorted(sorted_groups, own)
-    # Column of each row's count; the added rows stand behind the units and are always there.
+    # Column of each row's count; the artificial rows use an extra last column.
     column = np.concatenate([units[valid], np.full(2 * len(own), counts.shape[1])])[order]
     widths = np.diff(np.append(starts, len(p)))
     found = np.empty(len(counts))
@@ -209,10 +221,10 @@ def length_slopes(
 def _newton(
     p: Floats, t: Floats, weights: Floats, starts: Whole, widths: Whole, start: Floats
 ) -> Floats:
-    """Logistic regressions with an intercept a group and one slope, one for each row of weights.
+    """Logistic regressions with one intercept per group and one slope, for each row of weights.
 
-    The intercepts do not touch each other, so the slope's step follows from sums by group (Schur's
-    complement). Returns (R, groups + 1), the slope last.
+    The Hessian's intercept block is diagonal, so the slope's Newton step needs only sums by group
+    (Schur complement). Returns (R, groups + 1), the slope last.
     """
     found = np.repeat(start, len(weights) // len(start), axis=0)
     for _ in range(_NEWTON_STEPS):
@@ -225,8 +237,8 @@ def _newton(
         curve = np.maximum(bend @ t**2 - (h1**2 / h0).sum(1), 1e-12)
         slope = (slack @ t - (h1 * g0 / h0).sum(1)) / curve
         step = np.column_stack([(g0 - h1 * slope[:, None]) / h0, slope])
-        found += np.clip(step, -2.0, 2.0)  # far from the optimum a whole step may overshoot
-        if np.abs(step).max() < 1e-7:  # the error left is the square of the last step
+        found += np.clip(step, -2.0, 2.0)  # far from the optimum a full step may overshoot
+        if np.abs(step).max() < 1e-7:  # the remaining error is about the square of the last step
             break
     return found
 
@@ -244,7 +256,7 @@ def _moments(a: ArrayLike, b: ArrayLike, units: Whole, counts: Floats) -> _Momen
     """Means of a, b and their products in each resample, a and b centred by one common shift."""
     x, y = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     if x.shape != y.shape or x.ndim != 1:
-        raise BadData(f"numbers of two judges must pair up; got {x.shape} and {y.shape}")
+        raise BadData(f"ratings of two judges have shapes {x.shape} and {y.shape}; expected (n,)")
     centre = float(np.concatenate([x, y]).mean()) if x.size else 0.0
     x, y = x - centre, y - centre
     columns = np.column_stack([x, y, x * x, y * y, x * y, np.ones_like(x)])
@@ -253,14 +265,14 @@ def _moments(a: ArrayLike, b: ArrayLike, units: Whole, counts: Floats) -> _Momen
 
 
 def _ratio(part: Floats, whole: Floats) -> Floats:
-    """part / whole; NaN where there is no whole."""
+    """part / whole; NaN where whole is not above 0."""
     found = np.full(np.shape(whole), np.nan)
     np.divide(part, whole, out=found, where=np.asarray(whole) > 0)
     return found
 
 
 def _one_minus(observed: Floats, expected: Floats) -> Floats:
-    """1 - observed / expected; 1 where neither is above rounding, NaN where nothing was drawn."""
+    """1 - observed / expected; 1 where expected is 0 up to rounding, NaN where observed is NaN."""
     nothing = expected <= 1e-12
     found = 1.0 - np.divide(observed, np.where(nothing, 1.0, expected))
     return np.where(np.isnan(observed), np.nan, np.where(nothing, 1.0, found))
@@ -281,9 +293,3 @@ def _correlation(a: Floats, b: Floats) -> Floats:
     a = a - a.mean(-1, keepdims=True)
     b = b - b.mean(-1, keepdims=True)
     return _ratio((a * b).sum(-1), np.sqrt((a * a).sum(-1) * (b * b).sum(-1)))
-
-
-def unit_numbers(names: Sequence[str]) -> tuple[Whole, int]:
-    """A number for each row's unit, by sorted name, and how many units there are."""
-    _, numbers = np.unique(np.asarray(names), return_inverse=True)
-    return numbers.astype(np.int64), int(numbers.max()) + 1 if len(names) else 0

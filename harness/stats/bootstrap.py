@@ -1,10 +1,10 @@
 """Bootstrap over prompts: shared draws, percentile intervals, paired differences, nested seeds.
 
 The resampling unit is the prompt (or a cluster of rows that share one), never a single verdict.
-Draws depend on the prompt set alone, so every system and every metric of one prompt set sees the
-same resamples and the difference of two cells has a paired interval (Efron and Tibshirani, An
+Draws depend only on the prompt set, so all systems and metrics of one prompt set use the same
+resamples, and the difference of two cells has a paired interval (Efron and Tibshirani, An
 Introduction to the Bootstrap, 1993, chapters 6, 13 and 16). Values must be given in the order of
-the prompt set: the counts apply by position.
+the prompt set, because counts apply by position.
 
     counts = resample_counts(prompt_set, n)          # (rounds, n), each row sums to n
     replicates = replicate_means(values, counts)     # (rounds,)
@@ -34,8 +34,10 @@ OVER_PROMPTS = "bootstrap over prompts"
 class PairedDifference:
     """Difference of two scores, a minus b, with its paired bootstrap.
 
-    `share_above` is the share of replicates in which a beats b (ties count one half);
-    `p_value` the two-sided bootstrap p-value of no difference, never below 2 / (rounds + 1).
+    Attributes:
+        share_above: share of replicates in which a is above b; ties count one half.
+        p_value: two-sided bootstrap p-value of no difference, at least 2 / (rounds + 1).
+        rounds: number of resamples.
     """
 
     difference: float
@@ -48,13 +50,13 @@ class PairedDifference:
 
 @lru_cache(maxsize=16)
 def resample_counts(prompt_set: str, n: int, rounds: int = 1000) -> Counts:
-    """How often each of `n` prompts is drawn in each of `rounds` resamples: (rounds, n) int32.
+    """Number of times each of `n` prompts is drawn in each of `rounds` resamples (rounds, n).
 
-    Every row is one multinomial draw of n prompts with equal chances. The seed is made of
-    (prompt_set, n, rounds) and of nothing else. The array is shared and read-only.
+    Every row is a multinomial draw of n prompts with equal probabilities. The seed depends only on
+    (prompt_set, n, rounds). The returned array is cached and read-only.
 
     Raises:
-        BadData: n or rounds below one.
+        BadData: n or rounds is below 1.
     """
     if n < 1 or rounds < 1:
         raise BadData(f"cannot resample {n} prompts {rounds} times; both must be at least 1")
@@ -69,11 +71,11 @@ def resample_counts(prompt_set: str, n: int, rounds: int = 1000) -> Counts:
 def cluster_counts(
     prompt_set: str, clusters: Sequence[Hashable], rounds: int = 1000
 ) -> NDArray[np.int32]:
-    """Counts of rows when whole clusters are drawn: (rounds, len(clusters)) int32.
+    """Counts of rows if whole clusters are drawn: (rounds, len(clusters)) int32.
 
-    `clusters` names the cluster of each row (the question of a turn, the topic of a prompt);
-    clusters are numbered in order of first appearance, and the draws of k clusters are those of
-    `resample_counts(prompt_set, k, rounds)`. With one row a cluster this is `resample_counts`.
+    `clusters` contains the cluster of each row (the question of a turn, the topic of a prompt).
+    Clusters are numbered in order of first appearance; k clusters are drawn as in
+    `resample_counts(prompt_set, k, rounds)`, to which this is equal with one row per cluster.
     """
     numbers: dict[Hashable, int] = {}
     member = [numbers.setdefault(name, len(numbers)) for name in clusters]
@@ -82,23 +84,25 @@ def cluster_counts(
 
 
 def replicate_means(values: ArrayLike, counts: NDArray[np.int32]) -> Floats:
-    """Mean of `values` (n,) under each resample (rounds, n): replicates (rounds,).
+    """Mean of `values` (n,) in each resample of `counts` (rounds, n): replicates (rounds,).
 
-    NaN marks a value that is missing (a failed judgment): it leaves both sum and count. A
-    resample that drew no valid value gets the plain mean (this needs all but a few to be NaN).
+    NaN marks a missing value (a failed judgment) and is left out of sum and count. A resample
+    without any valid value gets the mean of all values (possible only if nearly all are NaN).
 
     Raises:
         BadData: lengths differ, or no value is valid.
     """
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1 or counts.ndim != 2 or counts.shape[1] != array.size:
-        raise BadData(f"values {array.shape} do not fit resample counts {counts.shape}")
+        raise BadData(
+            f"values have shape {array.shape} and counts {counts.shape}; expected (n,), (rounds, n)"
+        )
     valid = ~np.isnan(array)
     if not valid.any():
         raise BadData("no valid value to average: every judgment failed")
-    # Contiguous float64 matrices go through BLAS; integer ones would not.
+    # BLAS multiplies float64 matrices, not integer ones.
     drawn = counts.astype(np.float64)
-    # Centred: equal values then give replicates that are equal to the last bit.
+    # Centred, so that equal values give replicates that are equal to the last bit.
     centre = float(array[valid].mean())
     total = drawn @ np.where(valid, array - centre, 0.0)
     weight = drawn @ valid.astype(np.float64)
@@ -117,19 +121,19 @@ def percentile_interval(
 ) -> Interval:
     """Percentile bootstrap interval: the (1-level)/2 and (1+level)/2 quantiles of the replicates.
 
-    Percentile intervals may miss the estimate itself when the statistic is biased under
-    resampling (a shrunken or bounded score) or when few rounds are drawn. Given `point`, the
-    nearer end is moved onto it, so that an interval always contains its score; the move widens
-    the interval and never narrows it.
+    A percentile interval may not contain the estimate if the statistic is biased under resampling
+    (a shrunken or bounded score) or the rounds are few. If `point` is given, the interval is
+    widened to contain it.
 
     Raises:
         BadData: no replicates, a NaN among them, or a level outside (0, 1).
     """
     array = np.asarray(replicates, dtype=np.float64)
     if array.size == 0 or np.isnan(array).any():
-        raise BadData(f"an interval needs finite replicates; got {array.size}, some NaN or none")
+        found = f"NaN among {array.size}" if array.size else "none"
+        raise BadData(f"cannot make an interval of replicates: {found}; expected finite replicates")
     if not 0.0 < level < 1.0:
-        raise BadData(f"interval level is {level}; expected a share between 0 and 1, like 0.95")
+        raise BadData(f"interval level is {level}; expected a value between 0 and 1, like 0.95")
     low, high = (float(q) for q in np.quantile(array, [(1 - level) / 2, (1 + level) / 2]))
     if point is not None:
         low, high = min(low, point), max(high, point)
@@ -145,10 +149,10 @@ def paired_difference(
     level: float = 0.95,
     kind: str = "paired " + OVER_PROMPTS,
 ) -> PairedDifference:
-    """Difference a - b with the interval of the round-by-round differences.
+    """Difference a - b with the interval of the differences of replicates, round by round.
 
-    Both sets of replicates must come from the same draws (same prompt set, n and rounds), else
-    the pairing means nothing; the caller checks that, this function only sees the lengths.
+    Both replicates (rounds,) must come from the same draws (same prompt set, n and rounds). The
+    caller must check this; only the lengths are checked here.
 
     Raises:
         BadData: the two have different numbers of rounds, or none.
@@ -156,7 +160,7 @@ def paired_difference(
     a, b = np.asarray(replicates_a, dtype=np.float64), np.asarray(replicates_b, dtype=np.float64)
     if a.shape != b.shape or a.size == 0:
         raise BadData(
-            f"paired scores need equally many shared replicates; got {a.size} and {b.size}"
+            f"paired scores have {a.size} and {b.size} replicates; expected equally many, not 0"
         )
     gaps = a - b
     point = float(value_a - value_b)
@@ -176,15 +180,15 @@ def combine_seeds(replicates: ArrayLike, seeded: str) -> Floats:
     """Nest seeds in the prompt bootstrap: (S, R) replicates of S seeds -> (R,).
 
     In each round S seeds are drawn with replacement and their replicates of that round are
-    averaged, so the interval covers the spread between runs as well as between prompts. The
-    draws depend on (seeded, S, R) only: systems given the same name share them.
+    averaged, so the interval covers the variation between runs as well as between prompts. The
+    draws depend only on (seeded, S, R); systems with the same `seeded` share them.
 
     Raises:
         BadData: not a table of at least one seed and one round.
     """
     table = np.asarray(replicates, dtype=np.float64)
     if table.ndim != 2 or table.size == 0:
-        raise BadData(f"replicates of seeds must be a (seeds, rounds) table; got {table.shape}")
+        raise BadData(f"replicates of seeds have shape {table.shape}; expected (seeds, rounds)")
     seeds, rounds = table.shape
     drawn = resample_counts(f"seeds of {seeded}", seeds, rounds)  # (R, S)
     combined: Floats = np.einsum("rs,sr->r", drawn.astype(np.float64), table) / seeds

@@ -1,16 +1,16 @@
-"""Bradley-Terry strengths, in general and for boards where every game involves one baseline.
+"""Bradley-Terry strengths of models that all play against one baseline, with style control.
 
-    P(i beats j) = sigmoid(a_i - a_j + f . b)
+    P(model i beats the baseline on question q) = sigmoid(a_i + f_iq . b)
 
-with strengths a and, for style control, coefficients b of style differences f. Games against one
-baseline ("star" boards such as Arena-Hard, lmarena/arena-hard-auto) make the strengths separate:
-without features each is the logit of a weighted mean, and with features a Newton step needs only
-the F x F Schur complement of the models' diagonal block.
+with strengths a and coefficients b of style differences f (Arena-Hard, lmarena/arena-hard-auto).
+Because every game is against the baseline, the strengths' block of the Hessian is diagonal: without
+features each strength is the logit of a weighted mean, and with features a Newton step needs only
+the F x F Schur complement of that block.
 
-A model that won or lost everything has no finite optimum. A ridge of RIDGE a^2 / 2 per strength
-makes it finite (about +-18, a win rate of 100.0 or 0.0) and moves other strengths by 1e-9.
+A model that won or lost every game has no finite optimum. A ridge penalty RIDGE a^2 / 2 per
+strength makes it finite (about +-18, a win rate of 100.0 or 0.0) and moves other strengths by 1e-9.
 
-Shapes: M models, Q questions, F features, R resamples, n players.
+Shapes: M models, Q questions, F features, R resamples.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from harness.core.errors import BadData
 from harness.stats.logistic import sigmoid
@@ -29,7 +29,7 @@ Floats = NDArray[np.float64]
 RIDGE = 1e-8
 TOLERANCE = 1e-9
 MAX_ITERATIONS = 200
-CHUNK_CELLS = 50_000  # cells of resamples handled at a time: a few arrays of this fit in cache
+CHUNK_CELLS = 50_000  # resampled cells per chunk, so that a few arrays of this size fit in cache
 
 
 @dataclass(frozen=True)
@@ -41,77 +41,20 @@ class StyleFit:
 
     @property
     def win_rates(self) -> Floats:
-        """P(model beats the baseline) at equal style, shares in [0, 1] (..., M)."""
+        """P(model beats the baseline) at equal style, in [0, 1] (..., M)."""
         return sigmoid(self.strengths)
 
 
-def elo_rating(win_rate: float) -> float:
-    """Rating on the v0.1 scale: 1000 + 400 log10(p / (1 - p)), infinite at p = 0 or 1.
-
-    >>> elo_rating(0.5)
-    1000.0
-    """
-    if not 0.0 <= win_rate <= 1.0:
-        raise BadData(f"a win rate is a share between 0 and 1; got {win_rate}")
-    if win_rate in (0.0, 1.0):
-        return math.inf if win_rate else -math.inf
-    return 1000.0 + 400.0 * math.log10(win_rate / (1.0 - win_rate))
-
-
-def win_rate_of_elo(rating: float) -> float:
-    """1 / (1 + 10^((1000 - R) / 400)), the expected share against the baseline at 1000."""
-    return float(sigmoid(np.array((rating - 1000.0) / 400.0 * math.log(10.0))))
-
-
-def fit_pairs(
-    first: ArrayLike, second: ArrayLike, score: ArrayLike, weight: ArrayLike, players: int
-) -> Floats:
-    """Strengths (n,) in logits, player 0 at zero, from games between any players.
-
-    Args:
-        first, second: player indexes of each game (G,); score: share won by `first` in [0, 1]
-            (a tie is one half); weight: how often the game counts (G,).
-
-    Raises:
-        BadData: arrays that do not fit, indexes outside 0..players-1, or no convergence.
-    """
-    i, j = np.asarray(first, dtype=np.int64), np.asarray(second, dtype=np.int64)
-    s, w = np.asarray(score, dtype=np.float64), np.asarray(weight, dtype=np.float64)
-    if not (i.shape == j.shape == s.shape == w.shape and i.ndim == 1 and i.size):
-        raise BadData("games need equally long arrays first, second, score and weight")
-    if min(i.min(), j.min()) < 0 or max(i.max(), j.max()) >= players:
-        raise BadData(f"player indexes must lie in 0..{players - 1}")
-    strengths = np.zeros(players)
-    free = np.arange(1, players)
-    for _ in range(MAX_ITERATIONS):
-        p = sigmoid(strengths[i] - strengths[j])
-        pull, bend = w * (p - s), w * p * (1.0 - p)
-        won, lost = np.bincount(j, pull, players), np.bincount(i, pull, players)
-        gradient = lost - won + RIDGE * strengths
-        hessian = np.zeros((players, players))
-        np.add.at(hessian, (i, i), bend)
-        np.add.at(hessian, (j, j), bend)
-        np.add.at(hessian, (i, j), -bend)
-        np.add.at(hessian, (j, i), -bend)
-        hessian += RIDGE * np.eye(players)
-        step = np.zeros(players)
-        step[free] = np.linalg.solve(hessian[np.ix_(free, free)], -gradient[free])
-        reach = float(np.abs(step[i] - step[j]).max())
-        strengths += step * (math.log1p(reach) / reach if reach > 0.5 else 1.0)
-        if reach < TOLERANCE:
-            return strengths
-    raise BadData(f"Bradley-Terry fit did not converge in {MAX_ITERATIONS} steps")
-
-
 def fit_style(features: Floats, wins: Floats, rows: Floats) -> StyleFit:
-    """Style-controlled strengths against one baseline, to the exact optimum.
+    """Style-controlled strengths against one baseline, at the exact optimum.
 
     Args:
         features: style differences model - baseline (M, Q, F); F may be 0.
-        wins: sum of the scores of the rows of each cell (M, Q); rows: their number (M, Q).
+        wins: sum of the scores of each cell's rows (M, Q); a tie scores one half.
+        rows: number of rows of each cell (M, Q).
 
     Raises:
-        BadData: shapes that do not fit, a model without rows, or no convergence.
+        BadData: shapes do not match, a model has no rows, or the fit does not converge.
     """
     _check(features, wins, rows)
     models, _, size = features.shape
@@ -123,14 +66,25 @@ def fit_style(features: Floats, wins: Floats, rows: Floats) -> StyleFit:
 def refit_style(
     features: Floats, wins: Floats, rows: Floats, counts: NDArray[np.int32], point: StyleFit
 ) -> StyleFit:
-    """Fits (R, M) and (R, F) when question q is drawn counts[r, q] times; starts from `point`."""
+    """Fits (R, M) and (R, F) with question q drawn counts[r, q] times (R, Q).
+
+    Args:
+        point: fit of the sample itself, the start of every resample's fit.
+
+    Raises:
+        BadData: as `fit_style`.
+    """
     _check(features, wins, rows)
     drawn = counts.astype(np.float64)[:, None, :]
     return refit_cells(features, wins * drawn, rows * drawn, point)
 
 
 def refit_cells(features: Floats, wins: Floats, rows: Floats, point: StyleFit) -> StyleFit:
-    """Fits of R resampled tables, wins and rows (R, M, Q), in chunks that stay in the cache."""
+    """Fits of R resampled tables `wins` and `rows` (R, M, Q), in chunks that fit in cache.
+
+    Raises:
+        BadData: a fit does not converge.
+    """
     rounds, models, questions = wins.shape
     size = max(1, CHUNK_CELLS // (models * questions))
     strengths = np.empty((rounds, models))
@@ -147,16 +101,20 @@ def refit_cells(features: Floats, wins: Floats, rows: Floats, point: StyleFit) -
 def _check(features: Floats, wins: Floats, rows: Floats) -> None:
     if features.ndim != 3 or wins.shape != features.shape[:2] or rows.shape != wins.shape:
         raise BadData(
-            f"style features {features.shape} do not fit wins {wins.shape} and rows {rows.shape}"
+            f"style features have shape {features.shape}, wins {wins.shape} and rows {rows.shape}; "
+            "expected (M, Q, F), (M, Q) and (M, Q)"
         )
     if not np.isfinite(features).all():
-        raise BadData("style features must be finite")
+        raise BadData("style features contain NaN or Inf; expected finite numbers")
     if (rows.sum(axis=1) <= 0).any():
-        raise BadData("a model without a single scored row has no strength")
+        raise BadData("a model has no scored row; expected at least one")
 
 
 def _newton(features: Floats, wins: Floats, rows: Floats, start: StyleFit) -> StyleFit:
-    """Damped Newton on R tables (R, M, Q) at once; see l1_logistic for the damping."""
+    """Damped Newton on R tables (R, M, Q) at once.
+
+    A step that changes a logit by L > 0.5 is scaled by log1p(L) / L, see `l1_logistic`.
+    """
     _, _, size = features.shape
     first, second = np.triu_indices(size)
     ones = np.ones((*features.shape[:2], 1))
@@ -178,7 +136,7 @@ def _newton(features: Floats, wins: Floats, rows: Floats, start: StyleFit) -> St
         scale = np.where(length > 0.5, np.log1p(length) / np.maximum(length, 1e-300), 1.0)
         strengths[active] = a + scale[:, None] * step_a
         coefficients[active] = b + scale[:, None] * step_b
-        # The last step is Newton's, so what is left is about its square.
+        # Newton converges quadratically: the remaining error is about the square of this step.
         active = active[~(length < math.sqrt(TOLERANCE))]
         if active.size == 0:
             return StyleFit(strengths, coefficients)
@@ -186,7 +144,7 @@ def _newton(features: Floats, wins: Floats, rows: Floats, start: StyleFit) -> St
 
 
 def _schur_step(slope: Floats, bend: Floats, strengths: Floats, size: int) -> tuple[Floats, Floats]:
-    """Newton step: eliminate the models' diagonal block, solve F x F, substitute back."""
+    """Newton step: eliminate the strengths' diagonal block, solve F x F, substitute back."""
     gradient = slope[:, :, 0].T + RIDGE * strengths  # (R, M)
     diagonal = bend[:, :, 0].T + RIDGE
     if size == 0:
@@ -198,7 +156,7 @@ def _schur_step(slope: Floats, bend: Floats, strengths: Floats, size: int) -> tu
     block[:, second, first] = block[:, first, second]
     share = mixed / diagonal[:, :, None]
     schur = block - np.einsum("rmf,rmg->rfg", mixed, share)
-    # A feature that never varies has no curvature: keep its coefficient where it is.
+    # A constant feature has no curvature; this keeps its coefficient unchanged.
     schur += (1e-12 * np.einsum("rff->r", block) + 1e-12)[:, None, None] * np.eye(size)
     right = slope[:, :, 1:].sum(axis=0) - np.einsum("rmf,rm->rf", share, gradient)
     step_b = np.linalg.solve(schur, -right[:, :, None])[:, :, 0]

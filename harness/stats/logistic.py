@@ -14,7 +14,7 @@ def sigmoid(z: Floats) -> Floats:
 
 
 def sigmoid_of_minus(z: Floats) -> Floats:
-    """1 / (1 + exp(z)), in place: this is where the time goes."""
+    """1 / (1 + exp(z)), computed in place in `z` because it dominates the fits' run time."""
     with np.errstate(over="ignore"):
         np.exp(z, out=z)
     z += 1.0

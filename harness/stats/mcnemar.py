@@ -1,7 +1,7 @@
-"""McNemar's exact test of two systems that labelled the same rows, and outcomes as a short text.
+"""McNemar's exact test of two systems that labelled the same rows, and a compact form of outcomes.
 
-Only the rows that one system has right and the other wrong can tell them apart; under no
-difference each of these is a fair coin (McNemar 1947; Dietterich 1998, section 3.1).
+The test uses only rows that exactly one system has right; without a difference either system is
+right on such a row with probability 1/2 (McNemar 1947; Dietterich 1998, section 3.1).
 """
 
 from __future__ import annotations
@@ -14,11 +14,17 @@ from numpy.typing import ArrayLike, NDArray
 from harness.core.errors import BadData
 from harness.core.records import Record
 
-OUTCOMES = "outcomes"  # the detail of a cell that holds its packed outcomes; boards hide it
+OUTCOMES = "outcomes"  # key of the packed outcomes in a cell's details; boards do not show it
 
 
 class McNemar(Record):
-    """`b` rows only the first has right, `c` only the second; two-sided exact p-value."""
+    """Result of the test.
+
+    Attributes:
+        b: number of rows that only the first system has right.
+        c: number of rows that only the second system has right.
+        p_value: two-sided exact p-value.
+    """
 
     b: int
     c: int
@@ -26,26 +32,26 @@ class McNemar(Record):
 
 
 def mcnemar(first: ArrayLike, second: ArrayLike) -> McNemar:
-    """Test two rows of outcomes (right or wrong), paired by position.
+    """Compare the outcomes (n,) of two systems, True if right, paired by position.
 
     >>> mcnemar([1, 1, 1, 0], [0, 0, 1, 1])
     McNemar(b=2, c=1, p_value=1.0)
 
     Raises:
-        BadData: they are not equally long.
+        BadData: the lengths differ.
     """
-    from scipy.special import bdtr  # the exact test of scipy.stats, whose import takes seconds
+    from scipy.special import bdtr  # same result as scipy.stats, whose import takes seconds
 
     one, two = np.asarray(first, dtype=bool), np.asarray(second, dtype=bool)
     if one.shape != two.shape:
-        raise BadData(f"outcomes of {one.size} and {two.size} rows cannot be paired")
+        raise BadData(f"outcomes of {one.size} and {two.size} rows; expected the same rows")
     b, c = int((one & ~two).sum()), int((~one & two).sum())
     p_value = min(1.0, 2 * float(bdtr(min(b, c), b + c, 0.5)))
     return McNemar(b=b, c=c, p_value=p_value)
 
 
 def pack(outcomes: Sequence[bool] | NDArray[np.bool_]) -> str:
-    """Outcomes as hexadecimal digits, four rows each; `unpack` needs their number.
+    """Outcomes as hexadecimal text, four per digit; `unpack` needs their number.
 
     >>> pack([True, False, True, True, True]), unpack("b8", 5).tolist()
     ('b8', [True, False, True, True, True])
@@ -54,8 +60,12 @@ def pack(outcomes: Sequence[bool] | NDArray[np.bool_]) -> str:
 
 
 def unpack(text: str, n: int) -> NDArray[np.bool_]:
-    """The first `n` packed outcomes."""
+    """The first `n` outcomes of text made by `pack`.
+
+    Raises:
+        BadData: the text contains fewer than n outcomes.
+    """
     found = np.unpackbits(np.frombuffer(bytes.fromhex(text), dtype=np.uint8))
     if found.size < n:
-        raise BadData(f"{text[:20]!r} holds {found.size} outcomes; expected {n}")
+        raise BadData(f"{text[:20]!r} contains {found.size} outcomes; expected {n}")
     return found[:n].astype(bool)
