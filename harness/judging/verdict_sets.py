@@ -21,9 +21,9 @@ from typing import Any, Literal
 
 from harness.core.errors import BadData
 from harness.core.hashing import digest
+from harness.data.forms import instruction_id
 from harness.engine.operations import Row
 from harness.judging.labels import EMPHASIS, LABEL_STATES, label_rows
-from harness.suites.alpaca_eval2.metrics import instruction_id
 from harness.suites.mt_bench.metrics import SCALE
 
 Protocol = Literal["preference", "labels", "choices", "ratings"]

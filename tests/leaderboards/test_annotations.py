@@ -12,7 +12,7 @@ import pytest
 
 from harness.core.errors import BadData
 from harness.core.records import Cell
-from harness.suites.alpaca_eval2.metrics import instruction_id
+from harness.data.forms import instruction_id
 from leaderboards.annotations import SUITE, find_reference, published_board, read_annotations
 
 N = 40
@@ -302,21 +302,21 @@ def test_reference_data_is_found_beside_or_given_or_named_as_absent(
 
 
 def test_unreadable_files_are_named(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(BadData, match="no annotations at"):
+    with pytest.raises(BadData, match="no annotations in"):
         read_annotations(tmp_path / "nothing")
     broken = tmp_path / "annotations.json"
     broken.write_text("{")
-    with pytest.raises(BadData, match="no readable JSON"):
+    with pytest.raises(BadData, match="not readable JSON"):
         read_annotations(broken)
     broken.write_text("{}")
-    with pytest.raises(BadData, match="no list"):
+    with pytest.raises(BadData, match="not a list"):
         read_annotations(broken)
     broken.write_text(json.dumps([{"instruction": "x"}]))
     with pytest.raises(BadData, match="no output_1"):
         read_annotations(broken)
     rows = annotate("m")
     rows[0]["preference"] = "first"
-    with pytest.raises(BadData, match="is no number"):
+    with pytest.raises(BadData, match="expected a number"):
         read_annotations(save(folder, rows))
 
 
@@ -328,7 +328,7 @@ def test_parquet_columns_are_checked(tmp_path: Path) -> None:
     with pytest.raises(BadData, match="lacks column row"):
         read_annotations(path)
     path.write_bytes(b"nothing")
-    with pytest.raises(BadData, match="no readable parquet"):
+    with pytest.raises(BadData, match="not a readable parquet"):
         read_annotations(path)
 
 

@@ -1,10 +1,9 @@
-"""Published AlpacaEval annotations as they lie in files: original JSON, or a parquet table.
+"""Read published AlpacaEval annotations: the original JSON, or a parquet table.
 
-annotations.json is the original layout: a list of objects with instruction, output_1 and
-generator_1 (the baseline), output_2 and generator_2 (the model), annotator (the judge) and
-preference. The parquet layout has one row a judgment, with lengths instead of answers and a digest
-instead of the instruction. Nothing is judged here; `leaderboards.annotations` decides what is
-sound.
+annotations.json is a list of objects with instruction, output_1 and generator_1 (the baseline),
+output_2 and generator_2 (the model), annotator (the judge) and preference. The parquet table has
+one row per judgment, with lengths instead of answers and a digest instead of the instruction.
+`leaderboards.annotations` checks whether the annotations can be scored.
 """
 
 from __future__ import annotations
@@ -21,11 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.core.errors import BadData, MissingExtra
-from harness.suites.alpaca_eval2.metrics import instruction_id
+from harness.data.forms import instruction_id
 
 Floats = NDArray[np.float64]
 
-JUDGE = "weighted_alpaca_eval_gpt4_turbo"  # of tables that do not name theirs
+JUDGE = "weighted_alpaca_eval_gpt4_turbo"  # default of files without an annotator
 BASELINE = "gpt4_1106_preview"
 PARQUET_COLUMNS = (
     "model",
@@ -36,15 +35,18 @@ PARQUET_COLUMNS = (
     "len_baseline",
 )
 
-
-SUITE = "alpaca_eval2"  # whose cells published annotations become
+SUITE = "alpaca_eval2"  # suite of the cells made from published annotations
 
 
 @dataclass(frozen=True)
 class Annotations:
-    """Judgments of one model as they lie in a file: ids, preferences (NaN = failed), lengths.
+    """Judgments of one model in the order of its file.
 
-    A missing answer has length NaN.
+    Attributes:
+        ids: instruction digests, see `instruction_id`.
+        preferences: 1 (baseline wins) to 2 (model wins), NaN for a failed judgment (n,).
+        model_lengths, baseline_lengths: answer lengths in code points, NaN if missing (n,).
+        source: name of the file.
     """
 
     model: str
@@ -58,19 +60,20 @@ class Annotations:
 
 
 def read_annotations(path: Path) -> list[Annotations]:
-    """All annotations in a .parquet or .json file, or in a folder, sorted by model.
+    """Read all annotations of a .parquet or .json file, or of a folder, sorted by model.
 
-    In a folder every annotations.json and annotations*.parquet below it is read.
+    In a folder, every annotations.json and annotations*.parquet is read, at any depth.
 
     Raises:
-        BadData: nothing to read, an unreadable file, or one model in two places.
+        BadData: no file, an unreadable file, or one model and judge in two files.
+        MissingExtra: parquet without pyarrow.
     """
     if path.is_dir():
         files = sorted([*path.rglob("annotations.json"), *path.rglob("annotations*.parquet")])
     else:
         files = [path]
     if not files or not path.exists():
-        raise BadData(f"no annotations at {path}; expected annotations.json or a parquet table")
+        raise BadData(f"no annotations in {path}; expected annotations.json or a parquet table")
     found: list[Annotations] = []
     for file in files:
         found += _read_parquet(file) if file.suffix == ".parquet" else _read_json(file)
@@ -89,7 +92,7 @@ def _read_parquet(path: Path) -> list[Annotations]:
     try:
         table = pyarrow.parquet.read_table(path)
     except (OSError, pyarrow.ArrowException) as error:
-        raise BadData(f"{path} is no readable parquet table: {error}") from None
+        raise BadData(f"{path} is not a readable parquet table: {error}") from None
     absent = [name for name in PARQUET_COLUMNS if name not in table.column_names]
     if absent:
         raise BadData(f"{path} lacks column {absent[0]}; expected {', '.join(PARQUET_COLUMNS)}")
@@ -124,9 +127,9 @@ def _read_json(path: Path) -> list[Annotations]:
     try:
         rows = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise BadData(f"{path} is no readable JSON: {error}") from None
+        raise BadData(f"{path} is not readable JSON: {error}") from None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows) or not rows:
-        raise BadData(f"{path} is no list of annotation objects")
+        raise BadData(f"{path} is not a list of annotation objects")
     needed = ("instruction", "output_1", "generator_1", "output_2", "generator_2", "preference")
     groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     for place, row in enumerate(rows):
@@ -159,7 +162,7 @@ def _lengths(values: Sequence[float | None]) -> Floats:
 
 
 def _preferences(values: Sequence[object], path: Path) -> Floats:
-    """Preferences as numbers: null and -1 are failed judgments, 0 an old spelling of a draw."""
+    """Preferences as numbers: null and -1 mark failed judgments, 0 is an old code of a draw."""
     result = np.full(len(values), np.nan)
     for place, value in enumerate(values):
         if value is None or value == -1:
@@ -167,6 +170,6 @@ def _preferences(values: Sequence[object], path: Path) -> Floats:
         try:
             number = float(value)  # type: ignore[arg-type]
         except (TypeError, ValueError):
-            raise BadData(f"{path}: preference {value!r} is no number") from None
+            raise BadData(f"{path}: preference {value!r}; expected a number") from None
         result[place] = 1.5 if number == 0.0 else number
     return result

@@ -13,10 +13,11 @@ import math
 from pathlib import Path
 
 from harness.core.errors import BadData
+from harness.data.forms import instruction_id
 from harness.judging.verdict_sets import Game, Verdict, VerdictSet, merge
 from harness.judging.verdicts import is_switched
 from harness.suites.alpaca_eval2.annotation_files import SUITE, Annotations, read_annotations
-from harness.suites.alpaca_eval2.metrics import INSTRUCTION_TABLE, instruction_id
+from harness.suites.alpaca_eval2.metrics import INSTRUCTION_TABLE
 
 
 def holds_annotations(path: Path) -> bool:

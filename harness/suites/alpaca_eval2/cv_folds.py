@@ -1,10 +1,9 @@
-"""Assignment of rows to cross-validation folds, for today's and yesterday's libraries.
+"""Cross-validation folds of length control, as in recent and in older scikit-learn.
 
-scikit-learn's GroupKFold ranks groups by size and deals them out in turn. When every group has
-one size the ranking is the order of an argsort over equal keys: stable in recent versions, and
-whatever numpy's unstable sort leaves in older ones. Published length-controlled win rates depend
-on it in the second decimal (specs: tatsu-lab/alpaca_eval, metrics/glm_winrate.py), so both are
-reproduced here.
+GroupKFold sorts groups by size and assigns them to folds in turn. If all groups have the same
+size, the order is that of an argsort of equal keys: stable in recent versions, and that of numpy's
+unstable sort in older ones. Published length-controlled win rates depend on it in the second
+decimal (tatsu-lab/alpaca_eval, metrics/glm_winrate.py), so both orders are reproduced.
 """
 
 from __future__ import annotations
@@ -14,12 +13,12 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-# Segments of at most this many entries are left to insertion sort, which moves no equal keys.
+# Segments up to this size are insertion-sorted, which does not move equal keys.
 _INSERTION_SPAN = 15
 
 
 def stable_folds(n: int, folds: int = 5) -> NDArray[np.int64]:
-    """Fold of each of n rows as recent scikit-learn deals them: (n - 1 - row) mod folds.
+    """Fold of each of n rows in recent scikit-learn, (n - 1 - row) mod folds: (n,) int64.
 
     >>> stable_folds(7).tolist()
     [1, 0, 4, 3, 2, 1, 0]
@@ -29,7 +28,7 @@ def stable_folds(n: int, folds: int = 5) -> NDArray[np.int64]:
 
 @lru_cache(maxsize=32)
 def legacy_folds(n: int, folds: int = 5) -> NDArray[np.int64]:
-    """Fold of each of n rows as older versions dealt them (read-only).
+    """Fold of each of n rows in older scikit-learn: (n,) int64, cached and read-only.
 
     Groups were taken from the end of `np.argsort(equal sizes)`, computed by numpy's scalar
     introsort (builds without vector sort kernels).
@@ -41,11 +40,11 @@ def legacy_folds(n: int, folds: int = 5) -> NDArray[np.int64]:
 
 
 def introsort_order_of_equals(n: int) -> NDArray[np.int64]:
-    """The permutation numpy's scalar argsort makes of n equal keys.
+    """Permutation (n,) that numpy's scalar argsort returns for n equal keys.
 
-    Median-of-three quicksort: with equal keys no comparison is ever true, both scanning pointers
-    stop at every step, and each partition swaps entry by entry towards the middle. Balanced
-    halves never reach the depth at which introsort turns to heapsort.
+    Median-of-three quicksort: with equal keys no comparison is true, both scanning pointers stop at
+    every step, and each partition swaps entry by entry towards the middle. The halves are balanced,
+    so introsort never falls back to heapsort.
     """
     order = list(range(n))
     pending = [(0, n - 1)]

@@ -1,14 +1,14 @@
-"""Exact L1-penalised logistic regression with fractional labels, for a handful of features.
+"""Exact L1-penalised logistic regression with fractional labels and few features.
 
     minimise over w in R^k   ||w||_1 / C + sum_i s_i [ log(1 + exp(z_i)) - p_i z_i ],  z = X w
 
 with row weights s and labels p in [0, 1]. Many such problems (designs x values of C) are solved
-in lockstep by a proximal Newton method: the quadratic model of a k <= 3 problem is solved exactly
-by its sign pattern. Steps are taken in full; where the slope along a step comes back with the other
-sign and half its size, the step d is cut to the share log(1 + r) / r, r >= max_i |x_i d|, that is
-sure to descend (Sun and Tran-Dinh, Generalized self-concordant functions, Math. Programming 178,
-2019, the case nu = 2 of the logistic loss). Near the optimum this is plain Newton, so the error
-after a step of size d is of order d^2.
+in lockstep by a proximal Newton method: for k <= 3 features the quadratic model is minimised
+exactly by a search over sign patterns. Full steps are taken. If the slope along a step changes its
+sign and keeps at least half its size (overshoot), the step d is shortened by the factor
+log(1 + r) / r, r >= max_i |x_i d|, which guarantees descent (Sun and Tran-Dinh, Generalized
+self-concordant functions, Math. Programming 178, 2019; nu = 2 for the logistic loss). Near the
+optimum this is Newton's method, so the error after a step of size d is of order d^2.
 
 Shapes: N rows, k features, K problems over one design, D designs; float64 throughout.
 """
@@ -29,18 +29,18 @@ from harness.stats.logistic import sigmoid, sigmoid_of_minus
 Floats = NDArray[np.float64]
 Indexes = NDArray[np.int64]
 
-STEP_TOLERANCE = 1e-5  # a Newton step this small leaves an error of about its square
-CLIPPED_LOGIT = 34.538776394910684  # of 1 - 1e-15
+STEP_TOLERANCE = 1e-5  # the error after a Newton step is about the square of its size
+CLIPPED_LOGIT = 34.538776394910684  # logit of 1 - 1e-15
 MAX_ITERATIONS = 200
-OVERSHOOT = 0.5  # share of the slope along a step that may come back with the other sign
+OVERSHOOT = 0.5  # tolerated slope of opposite sign after a step, relative to the slope before
 
 
 @dataclass(frozen=True)
 class Design:
     """Rows of a weighted logistic problem, with the products that every Newton step needs.
 
-    `weighted`, `pairs` and `triples` hold s x_a, s x_a x_b and s x_a x_b x_c over a <= b <= c;
-    `reach` bounds |x_a| (parts of a design keep the bound of the whole).
+    `weighted`, `pairs` and `triples` contain s x_a, s x_a x_b and s x_a x_b x_c for a <= b <= c;
+    `reach` is an upper bound of |x_a| (a part of a design keeps the bound of the whole).
     """
 
     features: Floats  # (N, k)
@@ -53,9 +53,13 @@ class Design:
 
     @staticmethod
     def of(features: Floats, labels: Floats, weights: Floats) -> Design:
-        """Raises BadData for values that are not finite."""
+        """Design of features (N, k), labels (N,) and row weights (N,).
+
+        Raises:
+            BadData: features or labels are not finite.
+        """
         if not (np.isfinite(features).all() and np.isfinite(labels).all()):
-            raise BadData("a logistic fit needs finite features and labels")
+            raise BadData("features or labels contain NaN or Inf; expected finite numbers")
         shape = _layout(features.shape[1])
         weighted = features * weights[:, None]
         pairs = weighted[:, shape.pairs[:, 0]] * features[:, shape.pairs[:, 1]]
@@ -65,11 +69,11 @@ class Design:
 
     @cached_property
     def steepest(self) -> float:
-        """Largest slope of the loss at zero coefficients."""
+        """Largest absolute partial derivative of the loss at zero coefficients."""
         return float(np.abs((0.5 - self.labels) @ self.weighted).max())
 
     def rows(self, part: slice) -> Design:
-        """A view of consecutive rows."""
+        """View of consecutive rows."""
         return Design(
             self.features[part],
             self.labels[part],
@@ -81,7 +85,7 @@ class Design:
         )
 
     def twice(self) -> Design:
-        """The rows listed two times, so that "all but a run of rows" is one run as well."""
+        """The rows repeated once, so that all rows except a run of rows are consecutive too."""
         return Design(
             features=np.concatenate([self.features, self.features]),
             labels=np.concatenate([self.labels, self.labels]),
@@ -95,13 +99,13 @@ class Design:
 
 @dataclass(frozen=True)
 class _Layout:
-    """Where the entries of symmetric k^2 and k^3 tensors are kept in packed form."""
+    """Positions of the entries of symmetric k^2 and k^3 tensors in packed form."""
 
     pairs: Indexes  # (m2, 2): a <= b
     triple_pair: Indexes  # (m3,): packed pair (a, b) of each triple
     triple_last: Indexes  # (m3,): c of each triple
-    square: Indexes  # (k, k): packed place of (a, b)
-    cube: Indexes  # (k, k, k): packed place of (a, b, c)
+    square: Indexes  # (k, k): packed position of (a, b)
+    cube: Indexes  # (k, k, k): packed position of (a, b, c)
 
 
 @lru_cache(maxsize=8)
@@ -125,8 +129,8 @@ def _layout(k: int) -> _Layout:
 
 
 def cross_entropy(z: Floats, labels: Floats) -> Floats:
-    """-p log q - (1-p) log(1-q) of q = sigmoid(z), with q clipped to [1e-15, 1 - 1e-15]."""
-    # -log q + (1-p) z is exact to 1e-16 here, and log costs half of log1p.
+    """-p log q - (1-p) log(1-q) with q = sigmoid(z) clipped to [1e-15, 1 - 1e-15]."""
+    # -log q + (1-p) z is exact to 1e-16 here, and log takes half the time of log1p.
     bounded = np.clip(z, -CLIPPED_LOGIT, CLIPPED_LOGIT)
     result: Floats = (1.0 - labels) * bounded - np.log(sigmoid(bounded))
     return result
@@ -143,21 +147,21 @@ def solve(
 
     Args:
         strength: C of each problem (D, K).
-        start: first guess (D, K, k); its signs are the first guess of the active set.
-        counts: per design, row multiplicities (K, N) on top of its weights (bootstrap counts).
-        tolerance: largest step that ends the iteration; the error left is about its square.
+        start: initial coefficients (D, K, k); their signs are the initial active set.
+        counts: per design, row multiplicities (K, N) that multiply its weights (bootstrap).
+        tolerance: step size that ends the iteration; the remaining error is about its square.
 
     Raises:
-        BadData: no convergence, which finite features never caused; a NaN ends here.
+        BadData: no convergence; with finite input this has never been observed.
     """
     found = start.copy()
     active = np.ones(strength.shape, dtype=bool)
-    if counts is None:  # a penalty above the slope at zero keeps every coefficient there
+    if counts is None:  # if the penalty exceeds every slope at zero, zero is the optimum
         steepest = np.array([design.steepest for design in designs])
         active = found.any(axis=2) | (steepest[:, None] > 1.0 / strength)
     reach = np.stack([design.reach for design in designs])
     step = np.zeros_like(found)
-    descent = np.zeros(strength.shape)  # slope along the step, where it was taken
+    descent = np.zeros(strength.shape)  # slope along the last step at its start
     for _ in range(MAX_ITERATIONS):
         if not active.any():
             return found
@@ -171,15 +175,15 @@ def solve(
         step[active] = np.where(overshot[:, None], 0.0, fresh)
         slope = ((gradient + penalty[:, None] * np.sign(point)) * fresh).sum(axis=1)
         descent[active] = np.where(overshot, 0.0, np.minimum(slope, 0.0))
-        # Written so that a NaN step counts as not converged.
+        # Negated comparison: a NaN step counts as not converged.
         active[active] = overshot | ~(np.abs(fresh).max(axis=1) < tolerance)
     raise BadData(
-        f"logistic fit did not converge in {MAX_ITERATIONS} steps; are all inputs finite?"
+        f"logistic fit did not converge in {MAX_ITERATIONS} steps; check that all inputs are finite"
     )
 
 
 def _damping(step: Floats, reach: Floats) -> Floats:
-    """log(1 + r) / r with r >= max_i |x_i d|: the share of a step that surely descends."""
+    """log(1 + r) / r with r >= max_i |x_i d|: factor of a step that guarantees descent."""
     length = (np.abs(step) * reach).sum(axis=1)
     share: Floats = np.log1p(length) / np.maximum(length, 1e-300)
     return share
@@ -235,7 +239,7 @@ class Expansion:
 
     @staticmethod
     def join(parts: Sequence[Expansion]) -> Expansion:
-        """The problems of all parts, one after another."""
+        """Concatenate the problems of all parts."""
         return Expansion(
             np.concatenate([part.gradient for part in parts]),
             np.concatenate([part.hessian for part in parts]),
@@ -256,9 +260,9 @@ def expand(design: Design, coefficients: Floats) -> Expansion:
 
 
 def expand_resampled(design: Design, coefficients: Floats, counts: Floats) -> Expansion:
-    """Derivatives at one point (k,) of the losses under K row multiplicities (K, N).
+    """Derivatives at one point (k,) of the losses with K row multiplicities (K, N).
 
-    One matrix product turns the rows' own derivatives into those of every resample.
+    One matrix product computes the derivatives of all resamples from those of single rows.
     """
     k = len(coefficients)
     q = sigmoid(design.features @ coefficients)
@@ -277,11 +281,10 @@ def expand_resampled(design: Design, coefficients: Floats, counts: Floats) -> Ex
 
 
 def third_order_guess(local: Expansion, current: Floats, penalty: Floats, reach: Floats) -> Floats:
-    """Optima (K, k) of losses known by their expansion at `current` (K, k), to third order.
+    """Approximate optima (K, k) of losses given by their third-order expansion at `current` (K, k).
 
-    For resampled losses whose optimum lies a distance d from `current` the error is of order
-    d^3. Where the expansion does not reach (d x reach above one: a resample that is nearly
-    separable) the guess is `current` itself.
+    If the optimum is a distance d from `current`, the error is of order d^3. If d x reach is at
+    least 1 (a resample that is nearly separable), the guess is `current` itself.
     """
     step = quadratic_step(local.hessian, local.gradient, current, penalty)
     bend = 0.5 * np.einsum("rijl,rj,rl->ri", local.third, step, step)
@@ -292,15 +295,15 @@ def third_order_guess(local: Expansion, current: Floats, penalty: Floats, reach:
 
 
 def quadratic_step(hessian: Floats, gradient: Floats, current: Floats, penalty: Floats) -> Floats:
-    """Step d (K, k) minimising gradient.d + d'Hd/2 + penalty ||current + d||_1, exactly.
+    """Step d (K, k) that minimises gradient.d + d'Hd/2 + penalty ||current + d||_1, exactly.
 
-    The minimiser of a strictly convex model has one sign pattern that satisfies the optimality
-    conditions. The pattern of the current point is tried first, then repaired ones, then all
-    3^k; the pattern with the smallest violation wins, which guards against ties in rounding.
+    The minimiser of a strictly convex model has exactly one sign pattern that satisfies the
+    optimality conditions. The pattern of the current point is tried first, then repaired ones, then
+    all 3^k; the pattern with the smallest violation is used, which also resolves rounding ties.
     """
     k = current.shape[1]
     size = np.einsum("kii->k", hessian)
-    # A direction without curvature (a feature that is always zero) must not make H singular.
+    # Keeps H invertible if a feature is always zero.
     hessian = hessian + (1e-13 * size + 1e-300)[:, None, None] * np.eye(k)
     pull = (hessian @ current[:, :, None])[:, :, 0] - gradient
     signs = np.sign(current)
@@ -322,7 +325,7 @@ def quadratic_step(hessian: Floats, gradient: Floats, current: Floats, penalty: 
 
 
 def _patterns(k: int) -> Iterator[Floats | None]:
-    """None (the repaired pattern of the last trial) a few times, then every sign pattern."""
+    """Yield None (use the repaired pattern of the last trial) k times, then all sign patterns."""
     for _ in range(k):
         yield None
     for signs in product((-1.0, 1.0, 0.0), repeat=k):
@@ -332,7 +335,7 @@ def _patterns(k: int) -> Iterator[Floats | None]:
 def _try_pattern(
     hessian: Floats, pull: Floats, signs: Floats, penalty: Floats
 ) -> tuple[Floats, Floats, Floats]:
-    """Minimiser under a sign pattern, its relative violation (0 = optimal), a better pattern."""
+    """Minimiser for a sign pattern, its relative violation (0 = optimal), a repaired pattern."""
     used = np.abs(signs)
     system = hessian * (used[:, :, None] * used[:, None, :])
     index = np.arange(pull.shape[1])

@@ -1,8 +1,8 @@
-"""Bootstrap of the length-controlled win rate over instructions, at the C already chosen.
+"""Bootstrap of the length-controlled win rate over instructions, with C fixed.
 
-Each replicate weights the model's rows by how often their instruction was drawn, refits the three
-coefficients and averages the predictions with the same counts. The anchors, the scale std(d) and C
-are held fixed: they are settings of the measurement, not the sample. All replicates are solved
+Each replicate weights the model's rows by the number of times their instruction was drawn, refits
+the three coefficients and averages the predictions with the same counts. The anchors, std(d) and C
+stay fixed: they are settings of the measurement, not part of the sample. All replicates are solved
 together: a third-order guess from one matrix product, then Newton steps to the optimum.
 """
 
@@ -29,8 +29,8 @@ from harness.suites.alpaca_eval2.length_control import (
     design_matrix,
 )
 
-TOLERANCE = 1e-3  # last Newton step; leaves the coefficients right to about 1e-6
-CHUNK = 32  # replicates solved at a time, so that their rows stay in the cache
+TOLERANCE = 1e-3  # size of the last Newton step; the error of the coefficients is about 1e-6
+CHUNK = 32  # replicates solved at a time, so that their rows fit in cache
 
 
 def bootstrap(
@@ -40,22 +40,22 @@ def bootstrap(
     *,
     anchors: Anchors | None = None,
 ) -> Floats:
-    """Length-controlled win rate (%) under each resample: (rounds,).
+    """Length-controlled win rate (%) in each resample: (rounds,).
 
     Args:
-        rows: the rows `result` was fitted on, in the order of the prompt set.
-        counts: (rounds, n) from `resample_counts`; rows with NaN preference count for nothing.
+        rows: rows of the prompt set in its order, to which `result` was fitted.
+        counts: (rounds, n) from `resample_counts`; rows with NaN preference are left out.
         anchors: the same as in the fit.
 
-    A compat fit is off the exact optimum by a constant; the replicates are shifted by that
-    amount, so that they spread around the figure they belong to. A resample that happens to draw
-    failed rows only gets the figure itself.
+    A compat fit differs from the exact optimum; the replicates are shifted by that difference, so
+    that they are centred on the published value. A resample with failed rows only gets the point
+    estimate.
 
     Raises:
-        BadData: counts do not fit the rows.
+        BadData: `counts` does not have one column per row.
     """
     if counts.ndim != 2 or counts.shape[1] != len(rows.preferences):
-        raise BadData(f"counts {counts.shape} do not fit {len(rows.preferences)} rows")
+        raise BadData(f"counts have shape {counts.shape}; expected (R, {len(rows.preferences)})")
     if result.strength is None:  # the baseline against itself
         return np.full(len(counts), result.lc_win_rate)
     shape, scored = FORMULAS[result.formula], rows.scored
@@ -76,7 +76,7 @@ def bootstrap(
 
 
 def _refit(design: Design, own: int, base: Floats, strength: float, drawn: Floats) -> Floats:
-    """Coefficients (rounds, k) with the rows from `own` on taken as often as drawn."""
+    """Coefficients (rounds, k) with the counts of the rows from `own` on given by `drawn`."""
     rounds = len(drawn)
     local = expand_resampled(design.rows(slice(own, None)), base, drawn)
     if own:

@@ -8,16 +8,17 @@ arXiv:2404.04475; code tatsu-lab/alpaca_eval, metrics/glm_winrate.py):
 
 with d_i = length of the baseline's answer minus the model's (code points), std over the model's
 rows (ddof 1, not centred) and g_i the difficulty of the instruction. Two "gamed" models (the
-baseline asked to be verbose or concise) anchor w_len and w_diff: their rows carry weight 0.1 and
+baseline asked to be verbose or concise) anchor w_len and w_diff: their rows have weight 0.1 and
 no bias. The L1 penalty's C is chosen among ten values by 5-fold cross-validation.
 
-Modes: `exact` (default) solves every fit to the optimum with today's folds; `compat-stable` and
-`compat-legacy` use liblinear's approximate solution with the folds of recent and of older
-scikit-learn, and reproduce published figures to 1e-6. Bootstrap intervals: length_bootstrap.
+Modes: `exact` (default) solves every fit to the optimum, with the folds of recent scikit-learn;
+`compat-stable` and `compat-legacy` use liblinear's approximate solution with the folds of recent
+and of older scikit-learn, and reproduce published figures to 1e-6. Bootstrap intervals:
+length_bootstrap.
 
-Departure: rows whose preference is NaN (a failed judgment) are left out of the exact fit
-altogether; the compat modes keep them in std(d) and in the mean, as the original does. When all
-length gaps are equal, std(d) is 0 and the length term is set to 0 (the original crashes).
+Departure: rows whose preference is NaN (a failed judgment) are left out of the exact fit; the
+compat modes keep them in std(d) and in the mean, as the original does. If all length differences
+are equal, std(d) is 0 and the length term is set to 0 (the original crashes).
 """
 
 from __future__ import annotations
@@ -49,16 +50,16 @@ Mode = Literal["exact", "compat-stable", "compat-legacy"]
 MODES: tuple[Mode, ...] = ("exact", "compat-stable", "compat-legacy")
 
 STRENGTHS: Floats = np.logspace(-4, 4, 10)
-ANCHOR_WEIGHT = 0.1  # lambda / 2: lambda = 0.2, shared by two gamed models
+ANCHOR_WEIGHT = 0.1  # lambda / 2: lambda = 0.2 is shared by two gamed models
 FOLDS = 5
-BLOCK = 8  # models solved in lockstep; more only costs memory
-WEAK_FROM = 6  # place in STRENGTHS from which fits start at their neighbour's optimum
-CV_TOLERANCE = 1e-4  # last step of a fold's fit: its score is then right to about 1e-9
+BLOCK = 8  # models solved in lockstep; a larger block only takes more memory
+WEAK_FROM = 6  # index in STRENGTHS from which fits start at the optimum of the previous C
+CV_TOLERANCE = 1e-4  # size of the last step of a fold's fit; its score's error is about 1e-9
 
 
 @dataclass(frozen=True)
 class Formula:
-    """Which terms of the model are used."""
+    """Terms of the logistic model that are used."""
 
     name: str
     difficulty: bool
@@ -66,6 +67,7 @@ class Formula:
 
     @property
     def columns(self) -> tuple[str, ...]:
+        """Names of the coefficients, in order."""
         return ("length", "difficulty", "bias") if self.difficulty else ("length", "bias")
 
 
@@ -81,10 +83,15 @@ DEFAULT_FORMULA = "length_controlled_v1"
 
 @dataclass(frozen=True)
 class Rows:
-    """One model's judged instructions, equally long arrays.
+    """One model's judged instructions; arrays (n,).
 
-    preferences in [1, 2] (1 = baseline wins, 2 = model wins, NaN = judgment failed); lengths in
-    code points; difficulty of each row's instruction, None for formulas without it.
+    Attributes:
+        preferences: 1 (baseline wins) to 2 (model wins), NaN for a failed judgment.
+        model_lengths, baseline_lengths: answer lengths in code points.
+        difficulty: difficulty of each row's instruction; None for formulas without it.
+
+    Raises:
+        BadData: arrays of different lengths, no scored row, or a preference outside [1, 2].
     """
 
     preferences: Floats
@@ -96,18 +103,20 @@ class Rows:
         sizes = {len(self.preferences), len(self.model_lengths), len(self.baseline_lengths)}
         sizes |= {len(self.difficulty)} if self.difficulty is not None else set()
         if len(sizes) != 1:
-            raise BadData(f"length control needs equally long arrays; got lengths {sorted(sizes)}")
+            raise BadData(f"arrays have lengths {sorted(sizes)}; expected equally long arrays")
         scored = self.preferences[~np.isnan(self.preferences)]
         if scored.size == 0:
-            raise BadData("length control needs at least one scored row; every judgment failed")
+            raise BadData("every judgment failed; length control needs at least one scored row")
         if scored.min() < 1.0 or scored.max() > 2.0:
             raise BadData(f"preferences run from {scored.min()} to {scored.max()}; expected 1 to 2")
 
     @property
     def scored(self) -> NDArray[np.bool_]:
+        """Mask of rows whose judgment did not fail."""
         return ~np.isnan(self.preferences)
 
     def only(self, mask: NDArray[np.bool_]) -> Rows:
+        """The rows selected by a mask (n,)."""
         difficulty = None if self.difficulty is None else self.difficulty[mask]
         return Rows(
             self.preferences[mask],
@@ -119,8 +128,13 @@ class Rows:
 
 @dataclass(frozen=True)
 class Anchors:
-    """Rows of the gamed models: preferences in [0, 1], standardised length gap d / std(d) before
-    tanh, difficulty; arrays (A,)."""
+    """Rows of the gamed models; arrays (A,).
+
+    Attributes:
+        preferences: probability that the gamed model wins, in [0, 1].
+        length_gaps: d / std(d), before tanh.
+        difficulty: difficulty of each row's instruction.
+    """
 
     preferences: Floats
     length_gaps: Floats
@@ -131,10 +145,15 @@ class Anchors:
 class LengthControlResult:
     """A fitted length control.
 
-    `standard_error` is the spread of the predictions over sqrt(n), as published: it measures
-    the difficulty term, not sampling error, and is far too small; use the bootstrap.
-    `coefficients` follow `columns`; `strength` is C, None when nothing had to be fitted;
-    `predictions` are the length-free win probabilities behind the mean.
+    Attributes:
+        lc_win_rate: length-controlled win rate in %.
+        standard_error: standard deviation of the predictions over sqrt(n), in %, as published. It
+            measures the difficulty term, not sampling error, and is far too small; use the
+            bootstrap.
+        strength: C; None if nothing was fitted.
+        coefficients: in the order of `columns`.
+        n_fitted: number of scored rows.
+        predictions: win probabilities at equal length (n,), of which lc_win_rate is the mean.
     """
 
     lc_win_rate: float
@@ -150,13 +169,14 @@ class LengthControlResult:
 
     @property
     def anchored(self) -> bool:
+        """Whether the formula uses the gamed models' rows."""
         return FORMULAS[self.formula].anchored
 
 
 def of_baseline(
     n: int, mode: Mode = "exact", formula: str = DEFAULT_FORMULA
 ) -> LengthControlResult:
-    """The baseline against itself: 50 by definition, without a fit."""
+    """Result of the baseline against itself: 50 % by definition, without a fit."""
     shape = _formula(formula)
     weights = np.zeros(len(shape.columns))
     return _result(np.full(n, 0.5), None, weights, mode, shape, 0)
@@ -169,14 +189,16 @@ def fit(
     mode: Mode = "exact",
     formula: str = DEFAULT_FORMULA,
 ) -> LengthControlResult:
-    """Length-controlled win rate of one model; see the module for the equation.
+    """Fit the length control of one model; the equation is in the module's docstring.
 
     Args:
-        anchors: gamed rows; without them an anchored formula is fitted on the model alone.
+        anchors: rows of the gamed models; if None, only the model's rows are fitted.
         mode: `exact`, `compat-stable` or `compat-legacy`.
+        formula: a key of `FORMULAS`.
 
     Raises:
-        BadData: no scored row, or difficulty missing where the formula needs it.
+        BadData: the formula needs the difficulty of instructions, and it is missing.
+        UnknownName: unknown mode or formula.
         MissingExtra: a compat mode without scikit-learn.
     """
     return fit_board([rows], anchors=anchors, mode=mode, formula=formula)[0]
@@ -189,13 +211,13 @@ def fit_board(
     mode: Mode = "exact",
     formula: str = DEFAULT_FORMULA,
 ) -> list[LengthControlResult]:
-    """`fit` for many models at once; the exact mode solves them in lockstep, in small blocks."""
+    """Call `fit` for many models; the exact mode solves blocks of models in lockstep."""
     shape = _formula(formula)
     if mode not in MODES:
         raise unknown("length-control mode", mode, MODES)
     if mode != "exact":
         return [_fit_liblinear(rows, anchors, mode, shape) for rows in models]
-    # One block after another: threads side by side were slower (9.6 against 7.2 ms a model).
+    # Blocks run in sequence: parallel threads were slower (9.6 against 7.2 ms per model).
     results: list[LengthControlResult] = []
     for start in range(0, len(models), BLOCK):
         block = [rows.only(rows.scored) for rows in models[start : start + BLOCK]]
@@ -203,31 +225,16 @@ def fit_board(
     return results
 
 
-def predict_win_rate(
-    model: LengthControlResult, baseline: LengthControlResult, difficulty: Floats
-) -> float:
-    """Length-controlled win rate (%) of one fitted model against another, without a refit.
-
-    100 mean sigmoid((b_m - b_b) + (w_m - w_b) g): exchanging the two gives 100 minus the result.
-
-    Raises:
-        BadData: the two were fitted with different terms.
-    """
-    if model.columns != baseline.columns:
-        raise BadData(f"cannot compare fits with terms {model.columns} and {baseline.columns}")
-    gap = np.subtract(model.coefficients, baseline.coefficients)
-    logits = np.full(len(difficulty), gap[-1])
-    if "difficulty" in model.columns:
-        logits = logits + gap[1] * difficulty
-    return float(100.0 * sigmoid(logits).mean())
-
-
 def design_matrix(
     rows: Rows, anchors: Anchors | None, shape: Formula
 ) -> tuple[Floats, Floats, Floats]:
-    """Features (A + n, k), labels and weights: the anchors' rows first, then the model's."""
+    """Features (A + n, k), labels (A + n,) and weights (A + n,); the anchors' rows come first.
+
+    Raises:
+        BadData: the formula needs the difficulty of instructions, and it is missing.
+    """
     if shape.difficulty and rows.difficulty is None:
-        raise BadData(f"{shape.name} needs the difficulty of every instruction; none was given")
+        raise BadData(f"no difficulty given; {shape.name} needs that of every instruction")
     columns = [np.tanh(_standardised_gaps(rows))]
     if shape.difficulty:
         columns.append(np.asarray(rows.difficulty, dtype=np.float64))
@@ -265,7 +272,7 @@ def _fit_liblinear(
     count = int(used.sum())
     folds = (legacy_folds if mode == "compat-legacy" else stable_folds)(count, FOLDS)
     chosen = liblinear.cross_validate(features[used], labels[used], weights[used], folds, STRENGTHS)
-    judged = features[-len(rows.preferences) :]  # NaN rows included: the original's mean has them
+    judged = features[-len(rows.preferences) :]  # with NaN rows, as in the original's mean
     predictions = sigmoid(judged[:, 1:] @ chosen.coefficients[1:])
     fitted = int(rows.scored.sum())
     return _result(predictions, chosen.strength, chosen.coefficients, mode, shape, fitted)
@@ -295,8 +302,11 @@ def _fit_exact(
 
 
 def _full_paths(designs: Sequence[Design]) -> Floats:
-    """Optima (M, C, k) on all rows: strong penalties from zero, weak ones from the last of those,
-    which they hardly differ from."""
+    """Optima (M, C, k) on all rows.
+
+    Fits with a strong penalty start at zero, fits with a weak one at the last strong optimum,
+    from which they hardly differ.
+    """
     models, k = len(designs), designs[0].features.shape[1]
     strong, weak = np.tile(STRENGTHS[:WEAK_FROM], (models, 1)), STRENGTHS[WEAK_FROM:]
     first = solve(designs, strong, np.zeros((models, WEAK_FROM, k)))
@@ -309,9 +319,9 @@ def _fold_scores(
 ) -> Floats:
     """Cross-validation score (M, C): mean over folds of minus the held-out weighted loss.
 
-    A training set is every row but one run; listed twice, the rows hold it as one run too. Its
-    optimum is guessed from derivatives at the optimum of all rows (training = all - held out),
-    then finished by Newton steps, usually one.
+    Rows are sorted by fold and repeated, so that every training set (all rows except one fold) is a
+    run of consecutive rows. Its optimum is estimated from derivatives at the optimum of all rows
+    (training = all - held out), then refined by Newton steps, usually one.
     """
     held, trained, local = [], [], []
     for design, edge, path in zip(doubled, edges, paths):

@@ -1,8 +1,8 @@
-"""The original solver of length-controlled win rates: liblinear through scikit-learn.
+"""The original solver of length-controlled win rates: liblinear, called through scikit-learn.
 
-Published figures are liblinear's answer at tolerance 1e-4, up to 0.012 points away from the exact
-optimum, so agreement to 1e-6 needs the same library. The calls and their random state follow
-scikit-learn's LogisticRegressionCV (one generator per path, continued over the values of C).
+Published figures are liblinear's solutions at tolerance 1e-4, up to 0.012 points from the exact
+optimum, so agreement to 1e-6 needs the same library. Calls and random state follow scikit-learn's
+LogisticRegressionCV (one generator per path, used for all values of C in turn).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TOLERANCE = 1e-4
 
 @dataclass(frozen=True)
 class CrossValidated:
-    """Chosen C, coefficients (k,) refitted on all rows, and the score of every fold and C."""
+    """Result of cross-validation: chosen C, coefficients (k,) refitted on all rows, all scores."""
 
     strength: float
     coefficients: Floats
@@ -38,10 +38,14 @@ def cross_validate(
     folds: NDArray[np.int64],
     strengths: Floats,
 ) -> CrossValidated:
-    """Choose C by cross-validation and refit, exactly as the original does.
+    """Choose C by cross-validation and refit on all rows, as the original does.
 
     Args:
-        features: (N, k); labels: (N,) in [0, 1]; weights: (N,); folds: (N,); strengths: C values.
+        features: (N, k).
+        labels: (N,) in [0, 1].
+        weights: (N,).
+        folds: fold of each row (N,).
+        strengths: values of C.
 
     Raises:
         MissingExtra: scikit-learn is not installed.
@@ -61,7 +65,11 @@ def cross_validate(
 def fit_path(features: Floats, labels: Floats, weights: Floats, strengths: Floats) -> Floats:
     """liblinear's L1 coefficients (number of C, k) for fractional labels, without intercept.
 
-    A row of label p is given as a positive row of weight s p and a negative one of s (1 - p).
+    A row with label p and weight s is passed as a positive row of weight s p and a negative row of
+    weight s (1 - p).
+
+    Raises:
+        MissingExtra: scikit-learn is not installed.
     """
     try:
         from sklearn.linear_model import LogisticRegression
@@ -72,7 +80,7 @@ def fit_path(features: Floats, labels: Floats, weights: Floats, strengths: Float
     doubled = np.concatenate([features, features])
     sides = np.repeat([1, 0], len(labels))
     shares = np.concatenate([labels * weights, (1.0 - labels) * weights])
-    state = np.random.RandomState(SEED)  # the original's generator, advanced from C to C
+    state = np.random.RandomState(SEED)  # shared by all values of C, as in the original
     path = []
     for strength in strengths:
         model = LogisticRegression(
@@ -84,7 +92,7 @@ def fit_path(features: Floats, labels: Floats, weights: Floats, strengths: Float
             random_state=state,
         )
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # `penalty` is deprecated, and required below 1.8
+            warnings.simplefilter("ignore")  # `penalty` is deprecated, but required before 1.8
             model.fit(doubled, sides, sample_weight=shares)
         path.append(model.coef_[0])
     return np.array(path)

@@ -1,13 +1,14 @@
 """AlpacaEval 2: win rate, length-controlled win rate and their intervals from preferences.
 
-With p_i = preference_i - 1, the chance that the model's answer beats the baseline's:
+With p_i = preference_i - 1, the probability that the model's answer beats the baseline's:
 
     win_rate = 100 mean(p),  standard_error = 100 std(p, ddof 1) / sqrt(n)   over judged rows
-    discrete_win_rate: the same with each p rounded to 0 or 1, draws (exactly 1/2) kept
+    discrete_win_rate: the same with each p rounded to 0 or 1; exact draws (1/2) are kept
 
-The length-controlled win rate is `harness.suites.alpaca_eval2.length_control`. Its published
-standard error is the spread of the predictions only, far too small; the intervals here resample
-instructions and refit. Source: tatsu-lab/alpaca_eval, metrics/winrate.py, metrics/glm_winrate.py.
+The length-controlled win rate is computed in `harness.suites.alpaca_eval2.length_control`. Its
+published standard error is only the standard deviation of the predictions and far too small; the
+intervals here resample instructions and refit. Source: tatsu-lab/alpaca_eval, metrics/winrate.py
+and metrics/glm_winrate.py.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from harness.core.errors import BadData
 from harness.core.records import Interval
-from harness.data.forms import instruction_id as instruction_id
+from harness.data.forms import instruction_id
 from harness.stats.bootstrap import percentile_interval, replicate_means, resample_counts
 from harness.suites.alpaca_eval2.length_bootstrap import bootstrap
 from harness.suites.alpaca_eval2.length_control import (
@@ -45,7 +46,7 @@ BASELINE_OUTPUTS = "alpaca_eval_gpt4_baseline.json"
 
 @dataclass(frozen=True)
 class WinRate:
-    """Win rate (%) over judged rows, with the counts of the official leaderboard."""
+    """Win rate over judged rows in %, with the counts of the official leaderboard."""
 
     win_rate: float
     standard_error: float
@@ -58,11 +59,14 @@ class WinRate:
 
 @dataclass(frozen=True)
 class AlpacaScores:
-    """All figures of one model (in %), with intervals over instructions.
+    """All scores of one model in %, with intervals over instructions.
 
-    n_expected counts the prompt set, n_scored the judged rows. `bounds`: the win rate if all
-    failed rows were lost, or won; None when none failed. `extreme_change`: length control moved
-    the win rate so far that the fit deserves a look.
+    Attributes:
+        bounds: win rate if all failed rows were lost, and if all were won; None if none failed.
+        n_expected: number of prompts; n_scored: number of judged rows.
+        extreme_change: length control changed the win rate so much that the fit should be checked,
+            see `extreme_change`.
+        replicates, lc_replicates: bootstrap replicates (rounds,).
     """
 
     raw: WinRate
@@ -79,9 +83,12 @@ class AlpacaScores:
 
 @dataclass(frozen=True)
 class Reference:
-    """The frozen tables of the evaluation set, in its standard order.
+    """Published reference data of the evaluation set, in its standard order.
 
-    ids: `instruction_id` of each instruction; difficulty (n,); anchors: rows of the gamed models.
+    Attributes:
+        ids: `instruction_id` of each instruction.
+        difficulty: difficulty of each instruction (n,).
+        anchors: rows of the gamed models.
     """
 
     ids: tuple[str, ...]
@@ -101,7 +108,7 @@ def win_rate(preferences: ArrayLike) -> WinRate:
     array = np.asarray(preferences, dtype=np.float64)
     scored = array[~np.isnan(array)]
     if scored.size == 0:
-        raise BadData("no judged row: a win rate needs at least one preference")
+        raise BadData("no judged row; a win rate needs at least one preference")
     if scored.min() < 1.0 or scored.max() > 2.0:
         raise BadData(f"preferences run from {scored.min()} to {scored.max()}; expected 1 to 2")
     p = scored - 1.0
@@ -121,19 +128,19 @@ def win_rate(preferences: ArrayLike) -> WinRate:
 
 
 def average_length(outputs: Iterable[str | int]) -> int:
-    """Mean number of code points of the answers (texts, or lengths), cut to an integer.
+    """Mean length of answers (texts, or their lengths) in code points, rounded down.
 
     >>> average_length(["abc", "ab"])
     2
     """
     lengths = [len(item) if isinstance(item, str) else int(item) for item in outputs]
     if not lengths:
-        raise BadData("no answers: an average length needs at least one")
+        raise BadData("no answers; an average length needs at least one")
     return int(sum(lengths) / len(lengths))
 
 
 def extreme_change(raw: float, controlled: float) -> bool:
-    """The original's warning: LC (%) left the win rate (%) by a quarter of its room and 10 points.
+    """Criterion of the original's warning, for win rate WR and length-controlled LC in %.
 
     LC < min(WR - WR/4, WR - 10) or LC > max(WR + (100 - WR)/4, WR + 10).
     """
@@ -157,18 +164,19 @@ def evaluate_board(
     """Scores of several models on one prompt set.
 
     Args:
-        models: per model one row for each prompt of the set, in its order; NaN = no judgment.
-        fitted: what the length control is fitted on, where that differs (the compat modes work
-            on the rows of a file, in its order and with the original's row alignment).
-        results: length controls already made (the baseline against itself); replaces the fit.
-        rounds: bootstrap resamples of the instructions, shared by all models.
+        models: per model one row per prompt, in the order of the set; NaN preference = no judgment.
+        fitted: rows to fit the length control on, if different from `models` (compat modes use
+            the rows of a file, in its order and with the original's row alignment).
+        results: existing length controls (the baseline against itself), used instead of a fit.
+        rounds: number of bootstrap resamples of the instructions, shared by all models.
+        level: level of the intervals.
 
     Raises:
-        BadData: models of different sizes, or too few judged rows.
+        BadData: models with different numbers of rows, or without a judged row.
     """
     sizes = {len(rows.preferences) for rows in models}
     if len(sizes) > 1:
-        raise BadData(f"models have {sorted(sizes)} rows; expected one row for each prompt")
+        raise BadData(f"models have {sorted(sizes)} rows; expected one row per prompt")
     if results is None:
         results = fit_board(fitted or models, anchors=anchors, mode=mode, formula=formula)
     counts = resample_counts(prompt_set, sizes.pop(), rounds) if models else None
@@ -221,14 +229,14 @@ def evaluate(
 
 
 def read_reference(folder: Path) -> Reference:
-    """Read df_gamed.csv, and the instructions' order and difficulty, from a folder.
+    """Read the anchors, and the instructions' order and difficulty, from a folder.
 
-    df_gamed.csv (hub data set tatsu-lab/alpaca_eval) holds two gamed models; its first half also
-    lists the difficulties. The order of the instructions comes from instruction_table.csv, else
-    from the baseline's outputs, alpaca_eval_gpt4_baseline.json.
+    df_gamed.csv (hub data set tatsu-lab/alpaca_eval) contains two gamed models; its first half also
+    lists the difficulties. The order of the instructions is read from instruction_table.csv, or
+    else from the baseline's outputs, alpaca_eval_gpt4_baseline.json.
 
     Raises:
-        BadData: a file is absent or does not hold what it should.
+        BadData: a file or a column is missing, or an instruction is repeated or has no difficulty.
     """
     anchors, _ = _read_anchors(folder / GAMED_TABLE)
     table, outputs = folder / INSTRUCTION_TABLE, folder / BASELINE_OUTPUTS
@@ -245,17 +253,17 @@ def read_reference(folder: Path) -> Reference:
         return reference_of(folder / GAMED_TABLE, texts)
     else:
         raise BadData(
-            f"{folder} has neither {INSTRUCTION_TABLE} nor {BASELINE_OUTPUTS}: one of them must "
-            "give the order of the instructions"
+            f"{folder} contains neither {INSTRUCTION_TABLE} nor {BASELINE_OUTPUTS}; one of them is "
+            "needed for the order of the instructions"
         )
     return _checked(Reference(ids, difficulty, anchors), folder)
 
 
 def reference_of(gamed_table: Path, instructions: Sequence[str]) -> Reference:
-    """Anchors and difficulties from df_gamed.csv for the instructions in their standard order.
+    """Anchors and difficulties from df_gamed.csv, for the instructions in their standard order.
 
     Raises:
-        BadData: the table does not hold what it should, or lists no difficulty for one of them.
+        BadData: a column is missing, or an instruction is repeated or has no difficulty.
     """
     anchors, indexes = _read_anchors(gamed_table)
     by_index = dict(zip(indexes[::-1], anchors.difficulty[::-1].tolist()))
@@ -273,7 +281,7 @@ def _checked(found: Reference, where: Path) -> Reference:
 
 def _read_anchors(path: Path) -> tuple[Anchors, list[int]]:
     if not path.exists():
-        raise BadData(f"{path} is absent: it holds the anchors of the length control")
+        raise BadData(f"{path} not found; it contains the anchors of length control")
     with path.open(newline="", encoding="utf-8") as stream:
         lines = list(csv.DictReader(stream))
     try:

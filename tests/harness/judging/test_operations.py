@@ -14,11 +14,11 @@ import pytest
 import harness.judging.operations
 import harness.suites.alpaca_eval2.cells
 from harness.core.errors import BadData, CrucibleError
+from harness.data.forms import instruction_id
 from harness.engine.operations import Artifact, Row
 from harness.judging.judge import open_judge, protocol
 from harness.nano import world
 from harness.suites.alpaca_eval2.cells import reference_digest
-from harness.suites.alpaca_eval2.metrics import instruction_id
 from harness.suites.scoring import prompt_set_hash
 
 Run = Callable[..., Artifact]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.core.errors import BadData
+from harness.data.forms import instruction_id
 from harness.judging.verdict_sets import (
     Game,
     first_share,
@@ -17,7 +18,6 @@ from harness.judging.verdict_sets import (
     read_verdicts,
     verdicts_of_rows,
 )
-from harness.suites.alpaca_eval2.metrics import instruction_id
 from tests.hand_made import arena_row, game
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.core.errors import BadData
+from harness.data.forms import instruction_id
 from harness.judging.agreement import BOTH, JUDGE, compare
 from harness.judging.verdict_sets import Game, verdicts_of_rows
 from harness.judging.verdicts import is_switched
@@ -16,7 +17,6 @@ from harness.suites.alpaca_eval2.annotation_verdicts import (
     holds_annotations,
     read_annotation_verdicts,
 )
-from harness.suites.alpaca_eval2.metrics import instruction_id
 
 INSTRUCTIONS = [f"Instruction number {number}" for number in range(12)]
 

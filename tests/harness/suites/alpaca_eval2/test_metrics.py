@@ -110,7 +110,7 @@ def test_given_results_replace_the_fit() -> None:
 
 
 def test_models_of_different_sizes_are_refused() -> None:
-    with pytest.raises(BadData, match="one row for each prompt"):
+    with pytest.raises(BadData, match="one row per prompt"):
         evaluate_board([model(0, 10), model(1, 11)], "set")
 
 
@@ -139,7 +139,7 @@ def test_reference_from_the_table_or_from_baseline_outputs(tmp_path: Path) -> No
 
 
 def test_missing_reference_files_are_named(tmp_path: Path) -> None:
-    with pytest.raises(BadData, match=r"df_gamed\.csv is absent"):
+    with pytest.raises(BadData, match=r"df_gamed\.csv not found"):
         read_reference(tmp_path)
     write_gamed(tmp_path)
     with pytest.raises(BadData, match="order of the instructions"):
