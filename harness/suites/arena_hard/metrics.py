@@ -1,14 +1,15 @@
-"""Arena-Hard: from judged games to scores (lmarena/arena-hard-auto, v0.1 and v2.0).
+"""Arena-Hard: scores from judged games (lmarena/arena-hard-auto, v0.1 and v2.0).
 
-Each answer meets the baseline's twice: in game 0 the baseline is assistant A, in game 1 the model
-is. A label gives one row of score 1, 1/2 or 0 for A, or three rows when it is emphatic (">>"):
+Each answer is compared with the baseline's twice: in game 0 the baseline is assistant A, in game 1
+the model is. A label gives one row of score 1, 1/2 or 0 for A, or three rows if it is emphatic
+(">>"):
 
     rows(model, prompt) = rows(label of game 1) ++ (1 - rows(label of game 0))
     score = mean of the rows = Bradley-Terry win rate against the single baseline (v0.1 and v2.0)
 
-A prompt with a missing game is left out, as in the original, but counted. Intervals resample
-prompts; the original resamples rows within a model, which is too narrow (`rows="compat"`).
-Scores are shares in [0, 1]; boards show percent. Style control: metrics.arena_style.
+A prompt with a missing game is left out, as in the original, and counted as failed. Intervals
+resample prompts; the original resamples rows within a model, which gives too narrow intervals
+(`resample="rows"`). Scores are in [0, 1]; boards show percent. Style control: `style`.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ from harness.stats.bootstrap import cluster_counts, percentile_interval, resampl
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-MISSING = 5  # state of a game without a label; 0..4 are the places in ARENA_LABELS
+MISSING = 5  # state of a game without a label; 0..4 are indexes of labels in `LABEL_STATES`
 
 
 @dataclass(frozen=True)
 class Judgment:
-    """The two games of one model on one prompt; a game is a label, or None when missing.
+    """Two games of one model on one prompt; a game is a label, or None if missing.
 
-    Anything that is no legal label (None, "NULL_SCORE", "[[A]]") counts as missing.
+    Any text that is not a valid label ("NULL_SCORE", "[[A]]") counts as missing.
     """
 
     uid: str
@@ -45,13 +46,16 @@ class Judgment:
 
 @dataclass(frozen=True)
 class GameTable:
-    """All judgments of a board as counts; models and prompts in sorted order.
+    """All judgments of a board as counts, for M models and Q prompts in sorted order.
 
-    counts (M, Q, 3): rows of score 0, 1/2 and 1; zero where the record is absent or incomplete.
-    expected (M, Q): the pair was judged at all; complete (M, Q): both games have a label.
-    missing (M, 2): lost verdicts per game. conflicts (M,): prompts whose two games name
-    different winners, the sign of position bias. first_wins, decided (M,): games of complete
-    prompts won by the answer shown first, and games with a winner.
+    Attributes:
+        weight: rows of an emphatic label.
+        counts: rows with score 0, 1/2 and 1 (M, Q, 3); 0 for absent or incomplete judgments.
+        expected: a judgment is expected (M, Q); complete: both games have a label (M, Q).
+        missing: number of games without a label, by game (M, 2).
+        conflicts: prompts whose two games have different winners, a sign of position bias (M,).
+        first_wins: games of complete prompts won by the answer shown first (M,).
+        decided: games of complete prompts with a winner (M,).
     """
 
     models: tuple[str, ...]
@@ -79,11 +83,17 @@ class GameTable:
 
 @dataclass(frozen=True)
 class ArenaScore:
-    """One line of the board; shares in [0, 1]. `score` is None when nothing could be scored.
+    """One line of the board; shares are in [0, 1], None without a scored prompt.
 
-    `contradiction_rate`: share of complete prompts whose two games name different winners;
-    `first_share`: share of decided games won by the answer shown first (1/2 = unbiased).
-    `bounds`: the score if all incomplete prompts were lost or won emphatically.
+    Attributes:
+        score: mean of the rows.
+        n_rows: number of rows.
+        missing_games: number of games without a label, for game 0 and game 1.
+        contradiction_rate: share of complete prompts whose two games have different winners.
+        first_share: share of decided games won by the answer shown first; 1/2 means unbiased.
+        bounds: score if all incomplete prompts were lost emphatically, and if all were won so;
+            None if none is incomplete.
+        replicates: bootstrap replicates of the score (rounds,).
     """
 
     model: str
@@ -106,19 +116,19 @@ def tabulate(
     weight: int = EMPHASIS,
     uids: Sequence[str] | None = None,
 ) -> GameTable:
-    """Count rows of every (model, prompt).
+    """Count the rows of every (model, prompt).
 
     Args:
         weight: rows of an emphatic label; 1 gives the plain mean of verdicts.
-        uids: the prompt set, if known: prompts without a record then count as failed for every
-            model, and foreign ones are refused.
+        uids: the prompt set. If given, prompts without a judgment count as failed for every model,
+            and judgments of other prompts are refused.
 
     Raises:
-        BadData: no judgments, a pair judged twice, or a prompt outside `uids`.
+        BadData: no judgments, a (model, prompt) judged twice, or a prompt outside `uids`.
     """
     records = list(judgments)
     if not records:
-        raise BadData("no judgments to tabulate")
+        raise BadData("no judgments to tabulate; expected at least one")
     models = sorted({record.model for record in records})
     prompts = sorted({record.uid for record in records} if uids is None else set(uids))
     place = {uid: index for index, uid in enumerate(prompts)}
@@ -145,13 +155,13 @@ def _count(
     expected: NDArray[np.bool_],
 ) -> GameTable:
     complete: NDArray[np.bool_] = np.all(states != MISSING, axis=2, keepdims=False)
-    # Rows (score 0, 1/2, 1) for A per state; the view of B is the mirror image.
+    # Rows (score 0, 1/2, 1) for A by state; those for B are mirrored.
     for_a = np.array([[0, 0, weight], [0, 0, 1], [0, 1, 0], [1, 0, 0], [weight, 0, 0], [0, 0, 0]])
     for_b = for_a[:, ::-1]
     counts = np.where(complete[:, :, None], for_b[states[..., 0]] + for_a[states[..., 1]], 0)
     first_won = (states < 2) & complete[..., None]  # A won the game
     second_won = (states > 2) & complete[..., None]
-    # The same side winning both games means different answers won.
+    # If the same side wins both games, different answers win.
     conflicts = first_won.all(axis=2) | second_won.all(axis=2)
     return GameTable(
         models=models,
@@ -168,7 +178,7 @@ def _count(
 
 
 def point_scores(table: GameTable) -> dict[str, float]:
-    """Mean of the rows of each model, NaN without any: the v2.0 score and the v0.1 win rate."""
+    """Mean of the rows by model, NaN without rows: the v2.0 score and the v0.1 win rate."""
     rows, wins = table.rows.sum(axis=1), table.wins.sum(axis=1)
     shares = np.divide(wins, rows, out=np.full(len(rows), np.nan), where=rows > 0)
     return {model: float(share) for model, share in zip(table.models, shares)}
@@ -187,10 +197,14 @@ def leaderboard(
     """Scores with intervals, best first.
 
     Args:
-        resample: "prompts" (default; draws shared by all models) or "rows", the original's
-            bootstrap over single rows within each model (its board uses rounds=100, level=0.9).
-        clusters: topic of each prompt; whole topics are then drawn instead of single prompts.
-        seed: of the row bootstrap only; prompt draws depend on the prompt set alone.
+        resample: "prompts" (draws shared by all models), or "rows", the original's bootstrap over
+            single rows within each model (its board uses rounds=100, level=0.9).
+        clusters: topic by prompt; if given, whole topics are drawn instead of single prompts.
+        seed: seed of the row bootstrap; draws of prompts depend only on the prompt set.
+
+    Raises:
+        BadData: a prompt without a cluster.
+        UnknownName: unknown `resample`.
     """
     if resample == "prompts":
         replicates = prompt_replicates(table, prompt_set, rounds, clusters)
@@ -209,16 +223,16 @@ def leaderboard(
 def prompt_counts(
     table: GameTable, prompt_set: str, rounds: int, clusters: Mapping[str, str] | None = None
 ) -> NDArray[np.int32]:
-    """How often each prompt is drawn (rounds, Q): single prompts, or whole topics.
+    """Number of times each prompt is drawn (rounds, Q), as single prompts or in whole clusters.
 
     Raises:
-        BadData: a prompt without a topic.
+        BadData: a prompt without a cluster.
     """
     if clusters is None:
         return resample_counts(prompt_set, len(table.uids), rounds)
-    homeless = [uid for uid in table.uids if uid not in clusters]
-    if homeless:
-        raise BadData(f"{len(homeless)} prompts have no cluster, the first is {homeless[0]}")
+    missing = [uid for uid in table.uids if uid not in clusters]
+    if missing:
+        raise BadData(f"{len(missing)} prompts have no cluster, the first is {missing[0]}")
     return cluster_counts(prompt_set, [clusters[uid] for uid in table.uids], rounds)
 
 
@@ -228,9 +242,9 @@ def prompt_replicates(
     rounds: int = 1000,
     clusters: Mapping[str, str] | None = None,
 ) -> Floats:
-    """Scores under shared resamples of the prompts (rounds, M).
+    """Scores in shared resamples of the prompts (rounds, M).
 
-    A resample that drew no scored prompt of a model has its plain score.
+    A resample without any scored prompt of a model gets the model's score.
     """
     drawn = prompt_counts(table, prompt_set, rounds, clusters).astype(np.float64)
     rows = drawn @ table.rows.T.astype(np.float64)
@@ -239,9 +253,9 @@ def prompt_replicates(
 
 
 def row_replicates(table: GameTable, rounds: int = 100, seed: int = 0) -> Floats:
-    """The original's bootstrap (rounds, M): rows of each model drawn with replacement.
+    """Scores in the original's bootstrap, which resamples the rows of each model (rounds, M).
 
-    The mean of n rows of three values depends on how often each value is drawn only, so one
+    The mean of n rows depends only on the number of rows with each of the three values, so one
     multinomial draw over (0, 1/2, 1) replaces n draws.
     """
     generator = np.random.Generator(np.random.PCG64(seed_from("arena rows", seed)))
@@ -255,7 +269,7 @@ def row_replicates(table: GameTable, rounds: int = 100, seed: int = 0) -> Floats
 
 
 def _fallback(table: GameTable, rounds: int) -> Floats:
-    """Replicates of resamples that drew no scored prompt: the score itself."""
+    """Replicates (rounds, M) equal to the scores, for resamples without a scored prompt."""
     return np.tile(np.array(list(point_scores(table).values())), (rounds, 1))
 
 
@@ -293,7 +307,7 @@ def _line(
 
 
 def category_scores(table: GameTable, categories: Mapping[str, str]) -> dict[str, dict[str, float]]:
-    """Point scores of each category of prompts: {category: {model: share}}, NaN without rows.
+    """Scores by category of prompts, {category: {model: share}}; NaN without rows.
 
     Raises:
         BadData: a prompt without a category.

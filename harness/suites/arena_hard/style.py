@@ -1,15 +1,17 @@
-"""Style control of Arena-Hard v2.0: the score if all answers were written in the same style.
+"""Style control of Arena-Hard v2.0: the win rate if all answers had the same style.
 
-Style differences of a model's answer (m) from the baseline's (b), per prompt:
+Style differences between the model's answer (m) and the baseline's (b), per prompt:
 
     length  (L_m - L_b) / (L_m + L_b)                      L = tokens of the complete answer
     header, list, bold   (D_m - D_b) / (D_m + D_b + 1)     D = count / (L + 1)
 
-each z-scored over all rows of the board (emphatic rows count three times, ddof 1), then used as
-features of a Bradley-Terry fit (lmarena/arena-hard-auto, show_result.py). Because of the centring
-"equal style" means the board's average style gap. Departures: the fit is exact (the original stops
-LBFGS early, up to 1 point off), any subset of features works, two empty answers differ by 0 (the
-original gives NaN), and a feature that never varies drops out. Prompts are resampled by default.
+Each is z-scored over all rows of the board (emphatic rows count three times, ddof 1) and used as a
+feature of a Bradley-Terry fit (lmarena/arena-hard-auto, show_result.py). Because of the centring,
+"equal style" means the board's average style difference.
+
+Departures: the fit is exact (the original stops LBFGS early, with errors up to 1 point); any subset
+of features can be used; the difference of two empty answers is 0 (NaN in the original); a constant
+feature has coefficient 0. Prompts are resampled by default.
 """
 
 from __future__ import annotations
@@ -31,7 +33,6 @@ from harness.suites.arena_hard.metrics import GameTable, prompt_counts
 Floats = NDArray[np.float64]
 
 FEATURES = ("length", "header", "list", "bold")
-MARKDOWN = FEATURES[1:]
 
 _CODE_BLOCK = re.compile(r"```[^`]*```")
 _HEADER = re.compile(r"^#{1,6}\s", re.MULTILINE)
@@ -41,7 +42,7 @@ _BOLD = re.compile(r"\*\*[^*\n]+\*\*|__[^_\n]+__")
 
 @dataclass(frozen=True)
 class StyleCounts:
-    """Style of one answer: tokens of the complete answer, marks outside code blocks."""
+    """Style of one answer: tokens of the whole answer, Markdown elements outside code blocks."""
 
     length: float
     header: float
@@ -51,9 +52,14 @@ class StyleCounts:
 
 @dataclass(frozen=True)
 class StyleBoard:
-    """Style-controlled win rates in [0, 1] by model, and coefficients by feature.
+    """Result of style control.
 
-    `feature_mean` and `feature_std` are those of the z-score, over rows. replicates (R, M).
+    Attributes:
+        win_rates: style-controlled win rate in [0, 1], by model.
+        coefficients: coefficient of the z-scored difference, by feature.
+        intervals: interval of the win rate, by model; empty without bootstrap.
+        feature_mean, feature_std: moments of the z-score over rows, in the order of `features`.
+        replicates: bootstrap replicates of the win rates (R, M).
     """
 
     models: tuple[str, ...]
@@ -67,10 +73,10 @@ class StyleBoard:
 
 
 def style_counts(answer: str, length: float) -> StyleCounts:
-    """Count headers, list items and bold runs of an answer; fenced code is left out.
+    """Count headers, list items and bold spans of an answer outside fenced code.
 
     Args:
-        length: tokens of the complete answer (the original counts gpt-4o tokens).
+        length: number of tokens of the whole answer (the original counts gpt-4o tokens).
     """
     text = _CODE_BLOCK.sub("", answer)
     return StyleCounts(
@@ -82,16 +88,16 @@ def style_counts(answer: str, length: float) -> StyleCounts:
 
 
 def style_differences(model: Floats, baseline: Floats) -> Floats:
-    """Differences (M, Q, 4) of counts (M, Q, 4) from the baseline's (Q, 4), before the z-score.
+    """Style differences (M, Q, 4) of the models' counts (M, Q, 4) and the baseline's (Q, 4).
 
-    The last axis is (length, header, list, bold).
+    The last axis is (length, header, list, bold); differences are not z-scored.
 
     Raises:
         BadData: negative counts.
     """
     model, baseline = np.asarray(model, np.float64), np.asarray(baseline, np.float64)
     if min(model.min(initial=0.0), baseline.min(initial=0.0)) < 0:
-        raise BadData("style counts cannot be negative")
+        raise BadData("found negative style counts; expected 0 or more")
     length_m, length_b = model[..., :1], np.broadcast_to(baseline[..., :1], model[..., :1].shape)
     total = length_m + length_b
     gap = np.divide(length_m - length_b, total, out=np.zeros_like(total), where=total > 0)
@@ -114,16 +120,19 @@ def style_board(
     clusters: Mapping[str, str] | None = None,
     seed: int = 0,
 ) -> StyleBoard:
-    """Style-controlled board with bootstrap intervals.
+    """Style-controlled win rates with bootstrap intervals.
 
     Args:
-        styles: {model: {uid: counts}}, the baseline included.
-        features: any subset of `FEATURES`; none gives the plain Bradley-Terry win rate.
-        rounds: 0 leaves the intervals out. resample: "prompts", or "rows" as the original.
-        clusters: topic of each prompt; whole topics are then drawn.
+        styles: {model: {uid: counts}}, with the baseline.
+        features: any subset of `FEATURES`; () gives the Bradley-Terry win rate without style.
+        rounds: number of resamples; 0 computes no intervals.
+        resample: "prompts", or "rows" as in the original.
+        clusters: topic by prompt; if given, whole topics are drawn instead of single prompts.
+        seed: seed of the row bootstrap.
 
     Raises:
         BadData: a scored answer without style counts, or a model without scored rows.
+        UnknownName: unknown feature or `resample`.
     """
     for name in features:
         if name not in FEATURES:
@@ -163,15 +172,19 @@ def style_board(
 
 
 def row_moments(differences: Floats, rows: NDArray[np.int64]) -> tuple[Floats, Floats]:
-    """Mean and standard deviation (ddof 1) of each feature over all rows of the board: (4,)."""
+    """Mean and standard deviation (ddof 1) of differences (M, Q, 4) over rows (M, Q): (4,) each.
+
+    Raises:
+        BadData: fewer than two rows.
+    """
     weight = rows[:, :, None].astype(np.float64)
     total = float(rows.sum())
     if total < 2:
-        raise BadData("style control needs at least two scored rows")
+        raise BadData(f"{total:g} scored rows; style control needs at least two")
     mean = (weight * differences).sum(axis=(0, 1)) / total
     spread = (weight * (differences - mean) ** 2).sum(axis=(0, 1)) / (total - 1.0)
     std = np.sqrt(spread)
-    # Rounding leaves a constant feature with a spread of about 1e-17: that is no spread.
+    # A constant feature has std of about 1e-17 by rounding; it must be 0.
     return mean, np.where(std > 1e-12, std, 0.0)
 
 
@@ -194,7 +207,7 @@ def _differences(
 def _row_refits(
     table: GameTable, features: Floats, rounds: int, seed: int, point: StyleFit
 ) -> StyleFit:
-    """The original's bootstrap: all rows of the board drawn with replacement, jointly."""
+    """Fits in the original's bootstrap, which resamples all rows of the board jointly."""
     generator = np.random.Generator(np.random.PCG64(seed_from("arena style rows", seed)))
     cells = table.counts.reshape(-1)
     owner = np.repeat(np.arange(cells.size), cells)

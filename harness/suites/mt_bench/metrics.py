@@ -1,9 +1,9 @@
-"""MT-Bench: from ratings and pairwise verdicts to scores (lm-sys/FastChat, llm_judge).
+"""MT-Bench: scores from ratings and pairwise verdicts (lm-sys/FastChat, llm_judge).
 
 Single grading: every turn of 80 two-turn questions is rated 1..10; the score is the mean over all
-graded rows (not the mean of the two turn means, which differs when ratings are missing unevenly).
+graded rows (not the mean of the two turn means, which differs if ratings are missing unevenly).
 Pairwise: game 1 shows model_1 first, game 2 swaps; a record is a win only if both games agree.
-Missing ratings are counted; the original drops them silently, which flatters a model whose hard
+Missing ratings are counted; the original drops them silently, which favours a model whose hard
 questions fail. Standard errors are clustered by question: the two turns are not independent.
 """
 
@@ -20,35 +20,13 @@ from harness.core.errors import BadData
 from harness.core.records import Interval
 from harness.stats.bootstrap import cluster_counts, percentile_interval, replicate_means
 
-CATEGORIES = (
-    "writing",
-    "roleplay",
-    "reasoning",
-    "math",
-    "coding",
-    "extraction",
-    "stem",
-    "humanities",
-)
 SCALE = (1.0, 10.0)
-MISSING = -1.0  # how the original files spell a reply without a rating
 OVER_QUESTIONS = "bootstrap over questions"
-
-
-def official_category(question_id: int) -> str:
-    """Category of an official question: ids 81..160, ten to a category.
-
-    >>> official_category(81), official_category(160)
-    ('writing', 'humanities')
-    """
-    if not 81 <= question_id <= 160:
-        raise BadData(f"question {question_id} is not one of MT-Bench's 81..160")
-    return CATEGORIES[(question_id - 81) // 10]
 
 
 @dataclass(frozen=True)
 class Rating:
-    """One graded turn; `score` None (or -1, NaN, outside 1..10) when there is no legal rating."""
+    """One graded turn; `score` is None, -1, NaN or outside 1..10 if there is no valid rating."""
 
     question_id: int | str
     model: str
@@ -58,11 +36,16 @@ class Rating:
 
 @dataclass(frozen=True)
 class SingleScore:
-    """Aggregated ratings of one model; None where nothing was graded.
+    """Aggregated ratings of one model; None for a score without any rating.
 
-    `average` is the mean over all graded rows; `mean_of_turns` the mean of the turn means.
-    `bounds`: the average if every missing rating were 1, or 10.
-    `replicates`: the average under shared resamples of the questions.
+    Attributes:
+        average: mean over all graded rows.
+        turns: mean by turn.
+        mean_of_turns: mean of the turn means.
+        categories: mean by category; category_turns: mean by "category/turn".
+        standard_error: standard error of the average, clustered by question.
+        bounds: average if every missing rating were 1, and 10; None if none is missing.
+        replicates: average in shared resamples of the questions (rounds,).
     """
 
     model: str
@@ -94,7 +77,12 @@ class PairRecord:
 
 @dataclass(frozen=True)
 class PairScore:
-    """Pairwise record of one model against the baseline; rates are shares of scored records."""
+    """Results of one model against the baseline; rates are shares of scored records.
+
+    Attributes:
+        n_failed: records with an "error" in a game.
+        win_rate_adjusted: (win + tie / 2) / (win + loss + tie).
+    """
 
     model: str
     win: int
@@ -119,14 +107,16 @@ def aggregate_single(
     """Scores of every model, best first.
 
     Args:
-        categories: category of each question.
-        questions: the prompt set; without it, the questions that any model was graded on.
-        rounds: bootstrap over questions, shared by all models; 0 leaves intervals out.
+        categories: category by question.
+        questions: the prompt set; default: the questions on which any model was graded.
+        turns: turns of every question.
+        rounds: resamples of the questions, shared by all models; 0 computes no intervals.
 
-    A row listed again with the same score is dropped; with another score it is refused.
+    A repeated rating with the same score is counted once.
 
     Raises:
-        BadData: contradictory duplicates, foreign questions or turns, a question without category.
+        BadData: no ratings, contradictory ratings of a turn, a question outside `questions` or
+            without a category, or a turn outside `turns`.
     """
     scores = _unique(ratings)
     known = sorted({key[1] for key in scores} if questions is None else set(questions), key=_order)
@@ -140,7 +130,7 @@ def aggregate_single(
     if without:
         raise BadData(f"question {without[0]} has no category ({len(without)} like it)")
     if not known:
-        raise BadData("no ratings to aggregate")
+        raise BadData("no ratings to aggregate; expected at least one")
     clusters = [question for question in known for _ in turns]
     counts = cluster_counts(prompt_set, clusters, rounds) if rounds else None
     names = [categories[question] for question in known]
@@ -153,40 +143,20 @@ def aggregate_single(
     )
 
 
-def compat_averages(ratings: Iterable[Rating]) -> dict[str, dict[str, float]]:
-    """The original's table: {model: {"turn 1", "turn 2", "average"}} over rows other than -1.
-
-    Nothing is checked: duplicates count twice and out-of-range scores pass.
-    """
-    rows: dict[str, list[tuple[int, float]]] = {}
-    for rating in ratings:
-        if rating.score is not None and rating.score != MISSING:
-            rows.setdefault(rating.model, []).append((rating.turn, float(rating.score)))
-    table: dict[str, dict[str, float]] = {}
-    for model, graded in rows.items():
-        table[model] = {"average": sum(score for _, score in graded) / len(graded)}
-        for turn in sorted({turn for turn, _ in graded}):
-            own = [score for place, score in graded if place == turn]
-            table[model][f"turn {turn}"] = sum(own) / len(own)
-    return table
-
-
 def aggregate_pairs(records: Iterable[PairRecord], baseline: str) -> dict[str, PairScore]:
-    """Wins, losses and ties of every model against `baseline`.
+    """Wins, losses and ties of every model against `baseline`, see `pair_outcome`.
 
-    A record is a tie if game 1 is a tie or the games disagree (also when only game 2 is a tie);
-    an "error" in either game fails the record. Repeated records are counted once.
-    win_rate_adjusted = (win + tie / 2) / all.
+    Repeated records are counted once.
 
     Raises:
-        BadData: a record without the baseline, an unknown winner, contradictory duplicates.
+        BadData: a record without the baseline, an unknown winner, or contradictory records.
     """
     seen: dict[tuple[str, str, str, int], PairRecord] = {}
     outcomes: dict[str, dict[str, int]] = {}
     for record in records:
         if (record.model_1 == baseline) == (record.model_2 == baseline):
             raise BadData(
-                f"pair {record.model_1} - {record.model_2} must have {baseline} on one side"
+                f"pair {record.model_1} - {record.model_2}; expected {baseline} on one side"
             )
         key = (str(record.question_id), record.model_1, record.model_2, record.turn)
         if key in seen:
@@ -202,7 +172,10 @@ def aggregate_pairs(records: Iterable[PairRecord], baseline: str) -> dict[str, P
 
 
 def pair_outcome(g1_winner: str, g2_winner: str, *, model_first: bool) -> str:
-    """ "win", "loss", "tie" or "error" from the model's view.
+    """Outcome for the model: "win", "loss", "tie" or "error".
+
+    "tie" if game 1 is a tie or the games disagree, also if only game 2 is a tie; "error" if either
+    game is one.
 
     >>> pair_outcome("model_1", "model_1", model_first=True)
     'win'
@@ -241,7 +214,7 @@ def _single(
     counts: NDArray[np.int32] | None,
     level: float,
 ) -> SingleScore:
-    """Aggregate ratings (Q, T) with NaN for missing ones."""
+    """Aggregate ratings (Q, T), NaN if missing."""
     graded = ~np.isnan(grid)
     n, scored = grid.size, int(graded.sum())
     average = _mean(grid)
@@ -284,9 +257,9 @@ def _mean(values: NDArray[np.float64]) -> float | None:
 
 
 def _clustered_error(grid: NDArray[np.float64]) -> float | None:
-    """Standard error of the mean over rows with questions as clusters (Q, T).
+    """Standard error of the mean of ratings (Q, T), clustered by question.
 
-    sqrt( G / (G - 1) sum_g (sum_{i in g} (x_i - mean))^2 ) / n over the G questions with ratings.
+    sqrt( G / (G - 1) sum_g (sum_{i in g} (x_i - mean))^2 ) / n over G questions with n ratings.
     """
     graded = ~np.isnan(grid)
     mean = _mean(grid)

@@ -27,7 +27,6 @@ from harness.suites.arena_hard.metrics import (
 )
 from harness.suites.arena_hard.style import (
     FEATURES,
-    MARKDOWN,
     StyleCounts,
     style_board,
     style_counts,
@@ -108,7 +107,7 @@ def test_golden_row_bootstrap(golden: Golden) -> None:
     [
         ("style_exact_mle", FEATURES),
         ("style_length_only_intended", ("length",)),
-        ("style_markdown_only_intended", MARKDOWN),
+        ("style_markdown_only_intended", FEATURES[1:]),
     ],
 )
 def test_golden_style_control(golden: Golden, key: str, features: tuple[str, ...]) -> None:
