@@ -1,16 +1,17 @@
-"""The path by which multiple-choice and exact-match benchmarks run: lm-eval, driven by us.
+"""Multiple-choice and exact-match benchmarks, run by lm-eval.
 
-    settings     what a run is asked to do, and the parameters of its stage
-    catalogue    the lists of the papers; where built-in tasks stand; what lm-eval cannot give
-    sources      from task names to loaded tasks; what cannot be loaded, and why
-    questions    (in `harness.nano`) questions of the nano world in the shape that tasks read
-    batches      which requests share a forward pass
-    answers      a model whose answers are kept as they come, so that a killed run resumes
-    samples      what lm-eval returns, as JSON rows
+    settings     settings of a run, and the parameters of its stage
+    catalogue    benchmark lists of the papers; folders of built-in tasks; unavailable benchmarks
+    sources      load tasks by name; reasons why a task cannot be loaded
+    questions    (in `harness.nano`) questions of the nano world in the format that tasks read
+    batches      assignment of requests to forward passes
+    answers      wrapper of a model that stores every answer, so that a killed run resumes
+    samples      results of lm-eval as JSON rows
     running      the operation `lm_eval_run`
     cells        the operation `score_lm_eval`: rows to cells
+    measures     values and resamples of lm-eval's aggregations
 
-lm-eval owns prompts, filters and metrics of a document; names, few-shot choices, hashes, caches,
-intervals and tables are ours. None of its three caches is used: one leaves the model out of its
-key, one the data, one is written into the installed package.
+Prompts, filters and document metrics are lm-eval's. Task names, few-shot settings, hashes, stored
+answers, intervals and tables are Crucible's. None of lm-eval's three caches is used: the key of one
+lacks the model, that of another the data, and the third is written into the installed package.
 """

@@ -1,10 +1,10 @@
-"""A model for lm-eval whose answers are kept as they come.
+"""Model wrapper for lm-eval that stores every answer.
 
-`Answering` stands between lm-eval and a model: it cuts the requests into batches, asks for those
-that have no stored answer, and appends each answered batch to a file. The key of a batch holds
-the identity of the model and all its requests, so nothing is ever answered for another model or
-another prompt. It also notes what lm-eval would only warn of, or not say at all: prompts that are
-cut because they are too long, and two BOS tokens in a row.
+`Answering` splits lm-eval's requests into batches, sends the batches without a stored answer to the
+model, and appends every answered batch to a file. The file's name contains a digest of the model's
+identity and a batch's key is a digest of its requests, so a stored answer is never used for another
+model or prompt. It also records what lm-eval only logs or ignores: prompts that are truncated
+because they are too long, and two BOS tokens in a row.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ _NAMES = {
 
 
 class StoredAnswers:
-    """Answered batches of one model, one JSON line each; a line cut off by a crash is dropped.
+    """Answered batches of one model, one JSON line each; a truncated last line is dropped.
 
     Args:
-        identity: everything the answers depend on besides the requests.
+        identity: everything besides the requests that the answers depend on.
     """
 
     def __init__(self, folder: Path, identity: Mapping[str, object]) -> None:
@@ -44,28 +44,30 @@ class StoredAnswers:
         self.known: dict[str, list[Any]] = {e["key"]: e["answers"] for e in self._log.found}
 
     def add(self, key: str, answers: list[Any]) -> None:
-        # Not canonical: a log-likelihood may be minus infinity.
+        """Append an answered batch."""
+        # Plain JSON, not canonical: a log-likelihood may be minus infinity.
         self._log.append(json.dumps({"key": key, "answers": answers}).encode("ascii"))
         self.known[key] = answers
 
     def close(self) -> None:
+        """Close the file."""
         self._log.close()
 
 
 class Answering(LM):
-    """Answers from the store, else from the model.
+    """lm-eval model that answers from the store, or else by the wrapped model.
 
     Args:
-        model: any model of lm-eval's.
-        batch_size: requests a batch; must be the model's own where it has one.
-        seed: of sampled answers, together with the requests of their batch.
+        model: any lm-eval model.
+        batch_size: requests per batch; must equal the model's batch size if it has one.
+        seed: seed of sampled answers, combined with the requests of their batch.
 
     Attributes:
-        asked, kept: requests answered by the model and from the store.
-        truncated: by task, how many prompts were longer than the model can read.
-        moved: by task, how many prompts ended in blanks, which lm-eval moves into the choices.
-            A model whose template ends in a blank then reads tokens it never learnt from.
-        prompts: rendered prompt -> digest of the messages it was rendered from.
+        asked: requests answered by the model; kept: requests answered from the store.
+        truncated: number of prompts longer than the model's context, by task.
+        moved: number of prompts that end in whitespace, by task. lm-eval moves it to the choices,
+            so a model whose template ends in whitespace sees tokens it was not trained on.
+        prompts: digest of the messages, by rendered prompt.
     """
 
     def __init__(
@@ -122,7 +124,7 @@ class Answering(LM):
     def apply_chat_template(
         self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
     ) -> str:
-        """Render messages, and remember which: models with other templates were asked the same."""
+        """Render messages and record their digest, which does not depend on the template."""
         model: Any = self.model
 
         def render(messages: list[dict[str, str]]) -> str:
@@ -131,7 +133,7 @@ class Answering(LM):
         text = render(chat_history)
         system = [m["content"].strip() for m in chat_history if m["role"] == "system"]
         if any(part not in text for part in system):
-            # The template has no system turn and lm-eval would lose what it says.
+            # The template drops the system message.
             text = render(_folded(chat_history))
         self.prompts[text] = digest([dict(message) for message in chat_history])
         return text
@@ -142,7 +144,7 @@ class Answering(LM):
         return bool(model.backend == "causal" and model.logits_cache)
 
     def _encoded(self, request: Any) -> batches.Encoded:
-        """Token ids as `TemplateLM.loglikelihood` makes them."""
+        """Token ids of context and continuation, as in `TemplateLM.loglikelihood`."""
         model: Any = self.model
         context, continuation = request.args[:2]
         if context:
@@ -164,7 +166,7 @@ class Answering(LM):
         bos = getattr(getattr(self.model, "tokenizer", None), "bos_token_id", None)
         if bos is not None and list(ids[:2]) == [bos, bos]:
             raise BadData(
-                f"task {request.task_name}: its prompts start with two BOS tokens (id {bos}); "
+                f"task {request.task_name}: prompts start with two BOS tokens (id {bos}); "
                 "expected at most one: remove one from the chat template or the task"
             )
 
@@ -181,7 +183,7 @@ class Answering(LM):
         for batch in cut:
             chosen = [requests[place] for place in batch]
             key = digest([kind, [list(request.args) for request in chosen]])
-            seen[key] += 1  # equal batches are samples of their own
+            seen[key] += 1  # equal batches are separate samples
             found = self._one_batch(kind, f"{key}-{seen[key]}", chosen)
             for place, answer in zip(batch, found, strict=True):
                 answers[place] = answer
@@ -200,8 +202,8 @@ class Answering(LM):
             made = list(getattr(self.model, kind)(chosen, **self._silent))
         except torch.OutOfMemoryError:
             raise EnvironmentProblem(
-                f"out of GPU memory with {len(chosen)} requests at once; what is answered is kept: "
-                "lower batch_size"
+                f"out of GPU memory with {len(chosen)} requests per batch; lower batch_size "
+                "(answers so far are stored)"
             ) from None
         self.asked += len(chosen)
         self.store.add(key, made)
@@ -209,12 +211,12 @@ class Answering(LM):
 
 
 def most_tokens(model: Any, options: Mapping[str, Any]) -> int:
-    """How many tokens an answer may have under generation options."""
+    """Maximum number of tokens of an answer with the given generation options."""
     return int(normalize_gen_kwargs(dict(options), model.max_gen_toks)["max_gen_toks"])
 
 
 def _folded(messages: list[dict[str, str]]) -> list[dict[str, str]]:
-    """The system message put in front of the first user message."""
+    """Messages with the system message prepended to the first user message."""
     system = "\n\n".join(m["content"] for m in messages if m["role"] == "system")
     rest = [dict(message) for message in messages if message["role"] != "system"]
     first = next((m for m in rest if m["role"] == "user"), None)

@@ -1,9 +1,8 @@
-"""Which requests share a forward pass.
+"""Assignment of requests to batches, i.e. forward passes.
 
-For transformers models the batches are exactly those that lm-eval would make of all requests at
-once, so that asking batch by batch (and keeping each answer) gives the same numbers to the last
-bit, whether or not a run was interrupted. Source: lm_eval 0.4.13, `Collator` and its callers in
-`models/huggingface.py`.
+For transformers models the batches equal those that lm-eval makes of all requests at once, so that
+results are equal to the last bit whether or not a run was interrupted. Source: lm_eval 0.4.13,
+`Collator` and its callers in `models/huggingface.py`.
 """
 
 from __future__ import annotations
@@ -14,19 +13,19 @@ from typing import Any
 from harness.core.hashing import canonical_json
 
 Encoded = tuple[list[int], list[int]]  # ids of context and continuation
-Batches = list[list[int]]  # places in the list of requests
+Batches = list[list[int]]  # indexes into the list of requests
 
 
 def plain(count: int, size: int) -> Batches:
-    """`size` requests after another, in order."""
+    """Batches of `size` requests in their order."""
     return [list(range(start, min(start + size, count))) for start in range(0, count, size)]
 
 
 def by_context(pairs: Sequence[Encoded], size: int) -> Batches:
     """Batches of log-likelihood requests.
 
-    Requests that agree in all but the last token are answered from one row, that of the longest
-    continuation; rows come longest first, `size` to a batch.
+    Requests that are equal except for the last token share one row, that of the longest
+    continuation; rows are sorted longest first, `size` rows per batch.
     """
     groups: dict[tuple[int, ...], list[int]] = {}
     for place, (context, continuation) in enumerate(pairs):
@@ -50,8 +49,9 @@ def by_options(
     """Batches of generation requests: equal options together, longest prompts first.
 
     Args:
-        requests: prompt and generation options.
-        length: tokens of a prompt.
+        requests: (prompt, generation options) of each request.
+        size: requests per batch.
+        length: number of tokens of a prompt.
     """
     groups: dict[bytes, list[int]] = {}
     for place, (_, options) in enumerate(requests):

@@ -1,7 +1,7 @@
-"""Literal tables: the papers' benchmark lists, and where lm-eval keeps the tasks in them.
+"""Literal tables: benchmark lists of the papers, and the folders of their tasks in lm-eval.
 
-The folders spare the scan of lm-eval's fourteen thousand task files (15 to 50 s). Metrics are
-named "metric,filter", as lm-eval does.
+With the folders, lm-eval's fourteen thousand task files need not be scanned (15 to 50 s). Metrics
+are named "metric,filter", as in lm-eval.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ class TaskList:
     """A named list of benchmarks.
 
     Attributes:
-        headline: task or group -> the metric that counts; the others are shown beside it.
-        averages: name -> members, macro-averaged; "bbh/*" stands for the tasks of a group.
-        absent: benchmark of the paper that lm-eval does not have -> why, and what to do.
+        headline: primary metric by task or group; other metrics are secondary.
+        averages: members of each macro average, by name; "bbh/*" means the tasks of a group.
+        absent: reason, by benchmark of the paper that lm-eval does not have.
     """
 
     headline: dict[str, str]
@@ -25,6 +25,7 @@ class TaskList:
 
     @property
     def tasks(self) -> tuple[str, ...]:
+        """Names of the tasks and groups."""
         return tuple(self.headline)
 
 
@@ -33,9 +34,10 @@ class Benchmark:
     """One line of a paper's list of benchmarks.
 
     Attributes:
-        run_by: our suite, with the task of it; "" where we cannot run it.
-        needs: beside a model.
-        offline: what has to be at hand to run it without a network; "" where that cannot be.
+        run_by: Crucible's suite and its task; "" if it cannot be run.
+        unit: unit of the score in the paper.
+        needs: requirements besides a model.
+        offline: requirements for a run without network; "" if that is impossible.
     """
 
     name: str
@@ -82,7 +84,7 @@ FUSECHAT3 = TaskList(
         "mbpp_instruct": "pass_at_1,extract_code",
     },
     averages={
-        "average": (  # what the paper's list and this one share; AIME is not in the paper's
+        "average": (  # tasks in both this list and the paper's average, which lacks AIME
             "gsm8k_cot_zeroshot",
             "hendrycks_math",
             "crucible_amc23",
@@ -104,7 +106,7 @@ _OPTIONS = "lm_fusechat3: crucible_fusechat_"
 _JUDGED = "its data and a judge on this machine, or stored verdicts"
 _RUNS_CODE = "allow_code_execution"
 
-# Scores of one to ten and shares of one hundred stand side by side in the paper's averages.
+# The paper's averages mix scores from 1 to 10 with percentages.
 BENCHMARKS = {
     "fusechat3": (
         Benchmark("AlpacaEval-2", "alpaca_eval2", "%", "judge gpt-4-1106-preview", _JUDGED),
@@ -114,13 +116,13 @@ BENCHMARKS = {
         Benchmark("GSM8K", "lm_fusechat3: gsm8k_cot_zeroshot", "%", ""),
         Benchmark("MATH", "lm_fusechat3: hendrycks_math", "%", ""),
         Benchmark("AMC 23", "lm_fusechat3: crucible_amc23", "%", "a file", "the file"),
-        Benchmark("LiveBench 0831", "", "%", "a runner of its own", ""),
+        Benchmark("LiveBench 0831", "", "%", "a separate runner", ""),
         Benchmark("MMLU-Pro", f"{_OPTIONS}mmlu_pro", "%", ""),
         Benchmark("MMLU-redux", f"{_OPTIONS}mmlu_redux", "%", ""),
         Benchmark("GPQA-Diamond", f"{_OPTIONS}gpqa_diamond", "%", "access to gated data"),
         Benchmark("HumanEval", "lm_fusechat3: humaneval_instruct", "%", _RUNS_CODE),
         Benchmark("MBPP", "lm_fusechat3: mbpp_instruct", "%", _RUNS_CODE),
-        Benchmark("LiveCodeBench", "", "%", "a runner of its own; 2024-06-30 onwards", ""),
+        Benchmark("LiveCodeBench", "", "%", "a separate runner; 2024-06-30 onwards", ""),
     )
 }
 
@@ -166,11 +168,11 @@ FOLDERS = {
     "commonsense_qa": "commonsense_qa",
 }
 
-# Our task -> the lm-eval file that gives it prompt and metric, and the rows its data must have.
-# They have no data set of their own: `data` must name a file.
+# Task of Crucible -> lm-eval file with its prompt and metric, and the rows its data must have.
+# These tasks have no data set; `data` must name a file.
 DERIVED = {"crucible_amc23": ("aime/aime25.yaml", 'rows with "problem" and "answer"')}
 
-# Metrics that are shares of documents (or of what is in them) and are shown in per cent.
+# Metrics in [0, 1], shown in per cent.
 SHARES = frozenset(
     {
         "acc",

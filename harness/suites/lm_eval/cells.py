@@ -1,13 +1,13 @@
-"""The operation `score_lm_eval`: rows and results of a run to cells.
+"""The operation `score_lm_eval`: cells from the rows and results of a run.
 
-    arc_easy:acc_norm                 one cell for each task, metric and filter ("none" unsaid)
+    arc_easy:acc_norm                 one cell per task, metric and filter ("none" is omitted)
     gsm8k:exact_match:strict-match
     mmlu:acc                          an average that lm-eval defines for a group
-    commonsense                       an average of the suite's own
+    commonsense                       an average that the suite defines
 
-Every value is computed again from the rows and must equal lm-eval's; intervals resample documents.
-The draws of a task depend on its prompts alone, so models are compared document by document; an
-average draws each of its tasks by itself.
+Every value is recomputed from the rows and must equal lm-eval's. Intervals resample documents. The
+draws of a task depend only on its prompts, so comparisons of models are paired by document; an
+average resamples each of its tasks independently.
 """
 
 from __future__ import annotations
@@ -34,14 +34,16 @@ Detail = float | int | str | bool | None
 
 
 class ScoreParams(Record):
-    """What the cells say of themselves.
+    """Parameters of `score_lm_eval`.
 
     Attributes:
-        headline: task or group -> "metric,filter" that counts; else a task's first.
-        averages: name -> members, macro-averaged; "bbh/*" stands for the tasks of a group.
-        absent: benchmarks that cannot be run at all -> why.
-        seed: of the run that made the system.
-        rounds: resamples behind every interval.
+        suite, system, scale: copied into the cells.
+        seed: seed of the run that made the system.
+        headline: primary "metric,filter" by task or group; default: a task's first.
+        averages: members of each macro average, by name; "bbh/*" means the tasks of a group.
+        absent: reason, by benchmark that cannot be run.
+        rounds: resamples per interval.
+        level: level of the intervals.
     """
 
     suite: str
@@ -62,7 +64,7 @@ def score_lm_eval(
     """Write the cells of one system.
 
     Raises:
-        BadData: a value does not agree with lm-eval's.
+        BadData: a recomputed value differs from lm-eval's.
     """
     known = results.read_json("results.json")
     rows: dict[tuple[str, str], list[Row]] = {}
@@ -78,7 +80,16 @@ def cells_of(
     rows: Mapping[tuple[str, str], list[Row]],
     links: dict[str, str],
 ) -> list[Cell]:
-    """All cells of a run: of tasks, of groups, of averages, and of what is missing."""
+    """Cells of a run: tasks, groups, averages, then missing benchmarks.
+
+    Args:
+        known: content of results.json.
+        rows: rows by (task, filter).
+        links: artifact ids for the cells.
+
+    Raises:
+        BadData: a recomputed value differs from lm-eval's.
+    """
     maker = _Maker(params, known, links)
     for name, task in known["tasks"].items():
         for metric in task["metrics"]:
@@ -107,7 +118,7 @@ class _Maker:
         )
         values = [row["metrics"].get(metric["metric"]) for row in rows]
         found = measure(metric["aggregation"], values, counts)
-        if found is None:  # a corpus-level metric: no resampling without its own code
+        if found is None:  # a corpus-level metric, which cannot be resampled here
             found = Measured(metric["value"], None, len(rows), len(rows))
         _check(name, metric, found)
         key = f"{metric['metric']},{metric['filter']}"
@@ -124,7 +135,7 @@ class _Maker:
         )
 
     def group(self, name: str, group: Json, average: Json) -> None:
-        """An average that lm-eval defines, of the children that have the metric."""
+        """An average that lm-eval defines, over the children that have the metric."""
         key = f"{average['metric']},{average['filter']}"
         children = [child for child in group["children"] if (child, key) in self.measured]
         weights = [
@@ -155,7 +166,7 @@ class _Maker:
         )
 
     def average(self, name: str, members: Sequence[str]) -> None:
-        """A macro average of the suite's; says which of its members are missing."""
+        """A macro average that the suite defines; details name missing members."""
         wanted = [task for member in members for task in self._expanded(member)]
         keys = [(task, self._average_key(task, members)) for task in wanted]
         present = [key for key in keys if key in self.measured]
@@ -200,7 +211,7 @@ class _Maker:
         )
 
     def _headline(self, name: str) -> str:
-        """The metric that counts of a task or group, "" where there is none."""
+        """Primary metric of a task or group, or ""."""
         if name in self.params.headline:
             return self.params.headline[name]
         task = self.known["tasks"].get(name)
@@ -208,7 +219,7 @@ class _Maker:
         return f"{listed[0]['metric']},{listed[0]['filter']}" if listed else ""
 
     def _average_key(self, task: str, members: Sequence[str]) -> str:
-        """The headline of a member; tasks of a group take the group's."""
+        """Primary metric of a member; for a task of a "group/*" member, that of the group."""
         for member in members:
             if member.endswith("/*") and task in self._leaves(member[:-2]):
                 return self._headline(member[:-2])
@@ -222,18 +233,18 @@ class _Maker:
         return leaves
 
     def _unasked(self, task: str) -> bool:
-        """Whether a task was only run as part of something larger."""
+        """Whether a task was run only as part of a group."""
         return task not in self.known["members"]
 
     def _decode(self, tasks: Sequence[Json]) -> str:
-        """Fingerprint of how the answers were made: decoding, template, batches."""
+        """Fingerprint of decoding options, chat template, batch size and lm-eval version."""
         run = self.known["run"]
         options = [task["generation_kwargs"] for task in tasks]
         settings = [run.get(key) for key in ("chat_template", "batch_size", "lm_eval")]
         return digest([options, settings])[:16]
 
     def _shared(self, tasks: Sequence[Json]) -> dict[str, Detail]:
-        """Details that hold for one task or several."""
+        """Details common to cells of one or several tasks."""
         run = self.known["run"]
         found: dict[str, Detail] = {
             "lm_eval": run.get("lm_eval"),
@@ -338,17 +349,17 @@ class _Maker:
 
 
 def _check(name: str, metric: Json, found: Measured) -> None:
-    """Refuse a value that is not lm-eval's: then its aggregation is not what we take it for."""
+    """Raise BadData if a value differs from lm-eval's, i.e. the aggregation was misidentified."""
     theirs, ours = metric["value"], found.value
     if theirs is None or ours is None or found.scored < found.expected:
-        return  # NaN there, and a mean over what is left here
+        return  # lm-eval gives NaN; here it is a mean over the scored documents
     agree = isinstance(theirs, int | float) and math.isclose(
         theirs, ours, rel_tol=1e-9, abs_tol=1e-12
     )
     if not agree:
         raise BadData(
-            f"{name}, {metric['metric']},{metric['filter']}: the rows give {ours}, lm-eval gave "
-            f"{theirs}; expected the same: report this with the version of lm-eval"
+            f"{name}, {metric['metric']},{metric['filter']}: the rows give {ours}; expected "
+            f"lm-eval's {theirs}: report this with the version of lm-eval"
         )
 
 
@@ -361,7 +372,7 @@ def _interval(
 
 
 def _bounds(found: Measured, factor: float) -> tuple[float, float] | None:
-    """What the documents without a value could make of it."""
+    """Lowest and highest possible value if the documents without a value had one."""
     failed = found.expected - found.scored
     if not failed or found.value is None or found.span is None or factor != 100.0:
         return None

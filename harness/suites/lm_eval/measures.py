@@ -1,4 +1,4 @@
-"""Values and resamples of lm-eval's aggregations, computed from one number a document."""
+"""Values and resamples of lm-eval's aggregations, computed from one number per document."""
 
 from __future__ import annotations
 
@@ -17,9 +17,12 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Measured:
-    """A value with its resamples; None and none where it could not be computed.
+    """A value with its resamples; both are None if it could not be computed.
 
-    `span` holds the least and greatest value that one document can have, where they are known.
+    Attributes:
+        replicates: the value in each resample (rounds,).
+        scored, expected: number of documents with a value, and of all documents.
+        span: minimum and maximum value of one document, if known.
     """
 
     value: float | None
@@ -30,13 +33,13 @@ class Measured:
 
 
 def measure(aggregation: str, values: Sequence[Any], counts: NDArray[np.int32]) -> Measured | None:
-    """Value and resamples of one metric; None for aggregations that are not known here.
+    """Value and resamples of one metric; None for an unknown aggregation.
 
     Args:
-        aggregation: lm-eval's name of it.
-        values: one for each document, None where there is none: a number, or (log-likelihood,
-            weight) for the weighted ones.
-        counts: resamples, see `harness.stats.bootstrap`.
+        aggregation: its name in lm-eval.
+        values: one per document: a number, (log-likelihood, weight) for weighted aggregations, or
+            None if missing.
+        counts: resample counts (rounds, documents), see `harness.stats.bootstrap`.
     """
     if aggregation in ("mean", "nanmean", "perplexity"):
         return _of_mean(values, counts, math.exp if aggregation == "perplexity" else None)
@@ -81,7 +84,7 @@ def _of_ratio(
 
 
 def mean_of(parts: Sequence[Measured], weights: Sequence[float]) -> Measured:
-    """Weighted mean; parts without a value leave it."""
+    """Weighted mean of values and resamples; parts without a value are left out."""
     kept = [(part, w) for part, w in zip(parts, weights) if part.value is not None]
     scored, expected = sum(p.scored for p in parts), sum(p.expected for p in parts)
     if not kept:

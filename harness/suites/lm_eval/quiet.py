@@ -1,4 +1,4 @@
-"""Keeping lm-eval silent while it runs: its bars and messages would tear ours."""
+"""Suppress progress bars and messages of lm-eval, which would break up Crucible's progress bar."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No progress bars and no messages below errors of lm-eval and datasets inside."""
+    """Context without progress bars and messages below errors from lm-eval and datasets."""
     import datasets
     import lm_eval.api.task
     import lm_eval.models.huggingface
@@ -24,7 +24,7 @@ def quiet() -> Iterator[None]:
     try:
         for logger in loggers:
             logger.setLevel(logging.ERROR)
-        for module in modules:  # they take no argument for it everywhere
+        for module in modules:  # not every call has an argument that disables the bar
             module.tqdm = partial(tqdm, disable=True)
         datasets.disable_progress_bars()
         yield

@@ -1,7 +1,7 @@
-"""The operation `lm_eval_run`: all tasks of a model in one call of lm-eval, model loaded once.
+"""The operation `lm_eval_run`: run all tasks of a model in one call of lm-eval.
 
-Writes `rows.jsonl` (one row a document and filter) and `results.json` (what is known of each task
-and group, and what could not be loaded and why).
+Writes `rows.jsonl` (one row per document and filter) and `results.json` (description and values of
+each task and group, and the reasons for tasks that could not be loaded).
 """
 
 from __future__ import annotations
@@ -31,11 +31,12 @@ if TYPE_CHECKING:
 
 @operation("lm_eval_run", version=1, params=RunParams, libraries=("torch", "transformers"))
 def lm_eval_run(context: Context, params: RunParams, *, model: Artifact) -> None:
-    """Run the tasks on a model; what was answered survives a killed run.
+    """Run the tasks on a model; answers are stored, so a killed run resumes.
 
     Raises:
-        EnvironmentProblem: tasks that cannot be loaded here, unless they are to be skipped.
-        UserError: no such task, a model that is served elsewhere, or settings that cannot work.
+        EnvironmentProblem: tasks that cannot be loaded on this machine, unless
+            `on_unavailable` is "skip".
+        UserError: unknown task, a model without local weights, or contradictory settings.
         MissingExtra: lm-eval is not installed.
     """
     refuse_served(model.path)
@@ -57,25 +58,25 @@ def lm_eval_run(context: Context, params: RunParams, *, model: Artifact) -> None
 
 
 def refuse_served(folder: Path) -> None:
-    """Refuse models that another program serves: log-likelihoods need the weights in hand.
+    """Refuse models without local weights, which log-likelihoods need.
 
     Raises:
-        UserError: naming the engine and what to give instead.
+        UserError: the model is served by another program or is stored outputs.
     """
     pointer = pointer_of(folder)
     if pointer is None or pointer.engine == "hf":
         return
     what = "is stored outputs" if pointer.engine == "stored" else f"is served by {pointer.engine}"
     raise UserError(
-        f"model {pointer.ref} {what}; the lm-eval suites run a model's weights themselves: give "
-        "its folder or hub id instead"
+        f"model {pointer.ref} {what}; the lm-eval suites need the weights: give the model's folder "
+        "or hub id"
     )
 
 
 def open_model(
     context: Context, params: RunParams, model: Artifact
 ) -> tuple[LM, dict[str, object]]:
-    """lm-eval's transformers model around one of ours, and what its answers depend on.
+    """Load a model into lm-eval's transformers model; returns it and its answers' identity.
 
     Raises:
         UserError: chat_template is set and the model has none.
@@ -91,7 +92,7 @@ def open_model(
     date = {"date_string": DATE.strftime("%d %b %Y"), "strftime_now": DATE.strftime}
     language_model = HFLM(
         pretrained=network,
-        tokenizer=copy.deepcopy(tokenizer),  # lm-eval sets its padding; others use it, too
+        tokenizer=copy.deepcopy(tokenizer),  # lm-eval changes its padding; it is shared
         batch_size=params.batch_size,
         max_length=params.max_length,
         think_end_token=params.think_end_token,
@@ -116,14 +117,14 @@ def run_tasks(
     context: Context,
     identity: Mapping[str, object],
 ) -> Answering:
-    """Ask, score and write; returns the asking model with its counts.
+    """Run all tasks and write the results; returns the wrapped model with its counts.
 
     Args:
-        language_model: any model of lm-eval's.
-        identity: everything its answers depend on besides the requests.
+        language_model: any lm-eval model.
+        identity: everything besides the requests that its answers depend on.
 
     Raises:
-        UserError: a task's answers leave no room for a prompt.
+        UserError: contradictory settings, see `apply_settings` and `check_room`.
     """
     from harness.suites.lm_eval.answers import Answering, StoredAnswers
 
@@ -148,17 +149,19 @@ def run_tasks(
 
 
 def apply_settings(loaded: Loaded, params: TaskSettings) -> None:
-    """Give the tasks their shots, decoding and seeds, by lm-eval's rules.
+    """Set few-shot examples, decoding options and seeds of the tasks, by lm-eval's rules.
 
     Raises:
-        UserError: shots for a task that fixes none, or that is not there.
+        UserError: num_fewshot names a task that is not run or that fixes 0 examples.
     """
     shots = params.num_fewshot
     named = dict(shots) if isinstance(shots, dict) else {}
     for name in named:
         for task in loaded.members.get(name, (name,)):
             if task not in loaded.tasks:
-                raise UserError(f'num_fewshot names "{name}", which is not among the tasks')
+                raise UserError(
+                    f'num_fewshot names "{name}"; expected one of {", ".join(loaded.members)}'
+                )
     by_task = {t: n for name, n in named.items() for t in loaded.members.get(name, (name,))}
     for name, task in loaded.tasks.items():
         if task.get_config("output_type") == "generate_until" and params.gen_kwargs:
@@ -167,7 +170,7 @@ def apply_settings(loaded: Loaded, params: TaskSettings) -> None:
         own = task.get_config("num_fewshot")
         wanted = by_task.get(name, shots if isinstance(shots, int) else None)
         if own == 0 and name in by_task and wanted:
-            raise UserError(f"num_fewshot: task {name} fixes 0 examples; leave it out")
+            raise UserError(f"num_fewshot: task {name} fixes 0 examples; remove it")
         if own != 0 and wanted is not None:
             task.set_config(key="num_fewshot", value=wanted)
         elif own is None:
@@ -176,10 +179,10 @@ def apply_settings(loaded: Loaded, params: TaskSettings) -> None:
 
 
 def check_room(language_model: LM, loaded: Loaded) -> None:
-    """Refuse answers as long as the model's context, which lm-eval would trip over late.
+    """Refuse answers as long as the model's context, with which lm-eval fails late.
 
     Raises:
-        UserError: naming the task and the setting.
+        UserError: a task's answers leave no room for a prompt.
     """
     from harness.suites.lm_eval.answers import most_tokens
 
@@ -192,8 +195,8 @@ def check_room(language_model: LM, loaded: Loaded) -> None:
         most = most_tokens(language_model, task.get_config("generation_kwargs") or {})
         if most >= context:
             raise UserError(
-                f"task {name} lets answers have {most} tokens, and the model reads {context} in "
-                f"all; set gen_kwargs.max_gen_toks to less, for example {context // 2}"
+                f"task {name} allows answers of {most} tokens, and the model's context is "
+                f"{context}; set gen_kwargs.max_gen_toks to less, for example {context // 2}"
             )
 
 
@@ -211,7 +214,7 @@ def _evaluate(asking: Answering, loaded: Loaded, params: TaskSettings) -> Mappin
             "group_map": {name: group.child_names for name, group in loaded.groups.items()},
         },
         limit=params.limit,
-        cache_requests=False,  # its key leaves out the data, see the package's docstring
+        cache_requests=False,  # its key lacks the data, see the package's docstring
         bootstrap_iters=0,
         system_instruction=params.system_instruction,
         apply_chat_template=params.chat_template,
@@ -223,7 +226,7 @@ def _evaluate(asking: Answering, loaded: Loaded, params: TaskSettings) -> Mappin
 
 @contextmanager
 def _cores(language_model: LM) -> Iterator[None]:
-    """One core for tiny models: faster, and the same numbers on every machine."""
+    """Run tiny models on one core: faster, and with the same numbers on every machine."""
     from harness.models.threads import one_core
 
     network = getattr(language_model, "model", None)
@@ -236,7 +239,7 @@ def _cores(language_model: LM) -> Iterator[None]:
 
 @contextmanager
 def _code_execution(allowed: bool) -> Iterator[None]:
-    """The switch that the metric of code tasks looks at, set only where it was asked for."""
+    """Set the environment variable that code metrics check, if `allowed`."""
     name, before = "HF_ALLOW_CODE_EVAL", os.environ.get("HF_ALLOW_CODE_EVAL")
     if allowed:
         os.environ[name] = "1"
@@ -276,7 +279,13 @@ def write_results(
     loaded: Loaded,
     about: Mapping[str, object],
 ) -> None:
-    """Write rows.jsonl and results.json."""
+    """Write rows.jsonl and results.json.
+
+    Args:
+        known: tasks and groups, from `samples.summary`.
+        made: rows.
+        about: settings and identity of the run.
+    """
     with (directory / "rows.jsonl").open("wb") as stream:
         for row in made:
             stream.write(canonical_json(row) + b"\n")

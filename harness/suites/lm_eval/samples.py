@@ -1,8 +1,8 @@
-"""What lm-eval returns, as rows and a summary that JSON can hold.
+"""Convert the results of lm-eval to JSON rows and a summary.
 
-One row for each document and filter. Hashes of documents, prompts and targets are lm-eval's
-(SHA-256); `question` is a digest of the messages before a chat template rendered them, so that
-models with different templates share it.
+There is one row per document and filter. Hashes of documents, prompts and targets are lm-eval's
+(SHA-256). `question` is a digest of the messages before a chat template is applied, so that models
+with different templates share it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Results = Mapping[str, Any]
 
 
 def plain(value: Any) -> Any:
-    """`value` as JSON holds it: numpy unwrapped, NaN and infinities None, objects as text."""
+    """`value` as JSON data: numpy converted, NaN and infinities as None, objects as text."""
     if hasattr(value, "tolist") and callable(value.tolist):  # numpy
         value = value.tolist()
     if isinstance(value, Mapping):
@@ -36,10 +36,10 @@ def plain(value: Any) -> Any:
 
 
 def rows(results: Results, prompts: Mapping[str, str]) -> Iterator[Row]:
-    """The rows of all tasks.
+    """Rows of all tasks.
 
     Args:
-        prompts: rendered prompt -> digest of its messages, where a template was applied.
+        prompts: digest of the messages, by rendered prompt; only for chat templates.
     """
     for task, samples in results["samples"].items():
         for sample in samples:
@@ -75,11 +75,12 @@ def summary(
     *,
     chat_template: bool,
 ) -> dict[str, Any]:
-    """What is known of each task and group, for scoring and for whoever wants to check.
+    """Description and values of each task and group, for scoring and for checks by a reader.
 
     Args:
-        made: the rows of `results`.
+        made: rows made from `results`.
         tasks, groups: lm-eval's objects by name.
+        chat_template: whether a chat template was applied.
     """
     by_task: dict[str, list[Row]] = {name: [] for name in tasks}
     for row in made:
@@ -97,7 +98,7 @@ def _task(
     name: str, task: Any, results: Results, made: Sequence[Row], chat_template: bool
 ) -> dict[str, Any]:
     config = plain(dict(results["configs"][name]))
-    config.pop("dataset_kwargs", None)  # may hold a path of this machine
+    config.pop("dataset_kwargs", None)  # may contain a path of this machine
     config.pop("metadata", None)
     version = results["versions"][name]
     first = [row for row in made if row["filter"] == made[0]["filter"]]
@@ -115,7 +116,7 @@ def _task(
         "task_hash": hash_string(hashes),
         "config_hash": digest(config),
         "data_hash": digest([row["doc_hash"] for row in first]),
-        # Two systems are compared where all of this agrees.
+        # Two systems are comparable if all of this is equal.
         "prompt_set": digest([name, plain(version), chat_template, asked]),
         "n_original": counts["original"],
         "n_effective": counts["effective"],
@@ -143,7 +144,7 @@ def _metrics(name: str, task: Any, results: Results) -> Iterator[dict[str, Any]]
 
 
 def _chance(task: Any, first: Sequence[Row]) -> float | None:
-    """Accuracy of blind guessing, for multiple choice."""
+    """Accuracy of random guessing; None unless the task is multiple choice."""
     if task.OUTPUT_TYPE != "multiple_choice" or not first:
         return None
     doubled = 2 if "acc_mutual_info" in first[0]["metrics"] else 1
@@ -151,7 +152,7 @@ def _chance(task: Any, first: Sequence[Row]) -> float | None:
 
 
 def _group(name: str, group: Any, results: Results) -> dict[str, Any]:
-    """A group's children and its averages, with the children that lack a metric."""
+    """Children and averages of a group, with the children that lack a metric."""
     children = [task.task_name for task in group.get_all_tasks()]
     found = results.get("groups", {}).get(name, {})
     rules = {each.metric: each for each in group.aggregate_metric_list or ()}

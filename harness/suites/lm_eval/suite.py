@@ -1,16 +1,16 @@
-"""Multiple-choice and exact-match benchmarks on lm-eval: the papers' lists, and any other task.
+"""Multiple-choice and exact-match benchmarks with lm-eval: the papers' lists, and any other task.
 
     lm_nano       three tasks on the nano world, offline
-    lm_fusellm    the benchmarks of FuseLLM (arXiv:2401.10491), zero-shot as far as a task allows
-    lm_fusechat3  those of FuseChat-3.0 (arXiv:2503.04222) that need no judge, with chat template
-    lm_eval       whatever `tasks` names
+    lm_fusellm    benchmarks of FuseLLM (arXiv:2401.10491), zero-shot as far as a task allows
+    lm_fusechat3  benchmarks of FuseChat-3.0 (arXiv:2503.04222) without a judge, with chat template
+    lm_eval       the tasks named in `tasks`
 
-Protocol: all tasks of a model are run in one call, prompts, filters and metrics are lm-eval's;
-then each metric becomes a cell, with the interval of a bootstrap over documents. Tasks fix how
-answers are decoded, so the decoding settings that a system brings are not used here.
+Protocol: all tasks of a model run in one call; prompts, filters and metrics are lm-eval's. Each
+metric becomes a cell with a bootstrap interval over documents. Tasks define how answers are
+decoded, so a system's decoding settings are not used here.
 
-Numbers of the FuseLLM paper come from other programs (open-instruct for BBH, OpenCompass for the
-generative tasks, lm-eval 0.3.0 for the rest) and are a guide, not a reference.
+Numbers in the FuseLLM paper come from other programs (open-instruct for BBH, OpenCompass for the
+generative tasks, lm-eval 0.3.0 for the rest), so agreement is expected only roughly.
 """
 
 from __future__ import annotations
@@ -30,13 +30,15 @@ class LmEvalSettings(TaskSettings):
     """Settings of the suite `lm_eval`; see `TaskSettings` for the rest.
 
     Attributes:
-        rounds: document resamples behind every interval.
+        rounds: resamples of the documents per interval.
     """
 
     rounds: int = Field(default=1000, ge=1)
 
 
 class FuseLLMSettings(LmEvalSettings):
+    """Settings of the suite `lm_fusellm`; see `LmEvalSettings`."""
+
     tasks: tuple[str, ...] = Field(default=FUSELLM.tasks, min_length=1)
 
 
@@ -44,10 +46,10 @@ class FuseChat3Settings(LmEvalSettings):
     """Settings of the suite `lm_fusechat3`.
 
     Attributes:
-        letters: which reading of answers with options counts, "chosen" or "released"; see
-            `harness.verification.letters`. All are always there.
-        unparsed: what an answer without a letter is: "wrong", or "random" as in the original
-            (and with its reading), a seeded draw among the options.
+        letters: extraction of letters that is the primary metric, "chosen" or "released"; see
+            `harness.verification.letters`. All extractions are reported.
+        unparsed: score of an answer without a letter: "wrong", or "random", a seeded draw among
+            the options as in the original (implies the released extraction).
     """
 
     tasks: tuple[str, ...] = Field(default=FUSECHAT3.tasks, min_length=1)
@@ -57,6 +59,8 @@ class FuseChat3Settings(LmEvalSettings):
 
 
 class NanoSettings(LmEvalSettings):
+    """Settings of the suite `lm_nano`; see `LmEvalSettings`."""
+
     tasks: tuple[str, ...] = Field(default=NANO.tasks, min_length=1)
     chat_template: bool = True
 
@@ -66,8 +70,8 @@ Plan = Callable[[System, Any, StageMaker], Handle]
 
 def _plan(suite: str, listed: TaskList) -> Plan:
     def plan(system: System, settings: LmEvalSettings, stage: StageMaker) -> Handle:
-        """The stages of one system: run all tasks, then score."""
-        system.program_for("log_likelihoods", suite)  # a program has none
+        """Stages of one system: run all tasks, then score."""
+        system.program_for("log_likelihoods", suite)  # refuses programs
         nano = any(name.startswith("crucible_nano") for name in settings.tasks)
         results = stage("lm_eval_run", model=system.model, **run_arguments(settings))
         return stage(
@@ -96,7 +100,7 @@ def _headline(settings: LmEvalSettings, listed: TaskList) -> dict[str, str]:
 
 
 def _metrics(listed: TaskList) -> tuple[Metric, ...]:
-    """The metrics that count, then the averages, then everything else."""
+    """Primary metrics, then averages, then all other metrics."""
     found = []
     for task, key in listed.headline.items():
         metric, _, chosen = key.partition(",")

@@ -1,4 +1,4 @@
-"""Held-out perplexity: how many bits a model needs for documents, by domain.
+"""Held-out perplexity in bits per byte, by domain.
 
     rows {"id", "text" or "messages", "domain"}
         --read_documents-->   rows {"id", "domain", "bits", "bytes"}
@@ -6,9 +6,10 @@
 
     bits per byte = - sum_d log2 p(d) / sum_d bytes(d)
 
-A byte is a byte for every tokenizer, so that models with different ones compare. Of a conversation
-the answers count; ends of texts and of turns do not. A text follows the tokenizer's BOS, or its EOS
-where it has none; one longer than the context is read in pieces that do not see each other.
+Bytes do not depend on the tokenizer, so models with different tokenizers are comparable. Of a
+conversation only the answers are scored; tokens that end texts and turns are not. A text is
+prefixed with the tokenizer's BOS, or its EOS if it has no BOS; a text longer than the context is
+split into independent pieces.
 """
 
 from __future__ import annotations
@@ -33,11 +34,11 @@ OVER_DOCUMENTS = "bootstrap over documents"
 
 
 class ReadDocumentsParams(Record):
-    """How documents are read.
+    """Parameters of `read_documents`.
 
     Attributes:
-        batch_size: pieces read at once.
-        dtype: None is the model's own choice for the device.
+        batch_size: pieces per forward pass.
+        dtype: numeric type of the model; None uses the default for the device.
     """
 
     batch_size: int = Field(default=16, ge=1)
@@ -61,7 +62,7 @@ def read_documents(
     documents: Artifact,
     model: Artifact,
 ) -> Iterator[list[Row]]:
-    """Bits and bytes of each document; bits are None where the model gives no finite number."""
+    """Bits and bytes of each document; bits are None if the log-likelihood is not finite."""
     import torch
 
     from harness.models.checkpoints import load_causal_lm
@@ -120,7 +121,7 @@ def _pieces(tokenizer: Any, row: Row, context: int | None) -> list[Any]:
 
 
 class ScorePerplexityParams(CellParams):
-    """What the cells say of themselves."""
+    """Parameters of `score_perplexity`; see `CellParams`."""
 
 
 @operation("score_perplexity", version=1, params=ScorePerplexityParams)
@@ -131,7 +132,7 @@ def score_perplexity(
     readings: Artifact,
     model: Artifact | None = None,
 ) -> None:
-    """Write the cells of one system: bits per byte of all documents and of each domain."""
+    """Write the cells of one system: bits per byte of all documents, and of each domain."""
     rows = readings.rows()
     texts = {row["id"]: [row["content"]] for row in rows}
     maker = cell_maker(params, texts, checkpoint=model, readings=readings)

@@ -1,9 +1,9 @@
-"""Held-out perplexity by domain, in bits per byte: less is better, tokenizers compare.
+"""Held-out perplexity by domain, in bits per byte; lower is better, and tokenizers are comparable.
 
-Protocol: a model reads documents that it was not trained on; of conversations the answers count.
-Each domain is a cell, and all documents together are one, with intervals over documents
+Protocol: a model scores documents that it was not trained on; of conversations only the answers
+are scored. There is one cell for all documents and one per domain, with intervals over documents
 (`harness.suites.perplexity.operations`). FuseLLM (arXiv:2401.10491, section 4.6) measures
-perplexity on three subsets of the Pile; the unit of its figures is not known.
+perplexity on three subsets of the Pile; the unit of its figures is unknown.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ class PerplexitySettings(Record):
     """Settings of the suite.
 
     Attributes:
-        documents, split, field, form: see `harness.distillation.corpus`.
-        rounds: document resamples behind every interval.
+        documents, split, field, form, limit: see `harness.distillation.corpus`.
+        batch_size: pieces per forward pass.
+        rounds: resamples of the documents per interval.
     """
 
     documents: str = "nano:reward"
@@ -38,8 +39,8 @@ class PerplexitySettings(Record):
 
 
 def plan(system: System, settings: PerplexitySettings, stage: StageMaker) -> Handle:
-    """The stages of one system: read everything, then add up."""
-    system.program_for("log_likelihoods", "perplexity")  # a program has none
+    """Stages of one system: score all documents, then make cells."""
+    system.program_for("log_likelihoods", "perplexity")  # refuses programs
     identity = prompts_identity(settings.documents)
     documents = stage(
         "import_documents",

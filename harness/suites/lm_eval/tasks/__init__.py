@@ -1,1 +1,1 @@
-"""Task files of ours for lm-eval, and the functions they name."""
+"""Crucible's task files for lm-eval, and the functions they refer to."""

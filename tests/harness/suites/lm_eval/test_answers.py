@@ -141,7 +141,7 @@ def test_two_bos_tokens_are_refused(model: Any, tmp_path: Path) -> None:
     lm = asking(model, tmp_path)
     lm.generate_until([request("generate_until", "<|bos|>Hello", {"max_gen_toks": 2})])
     twice = request("generate_until", "<|bos|><|bos|>Hi", {"max_gen_toks": 2}, task="bad")
-    with pytest.raises(BadData, match="task bad: its prompts start with two BOS"):
+    with pytest.raises(BadData, match="task bad: prompts start with two BOS"):
         lm.generate_until([twice])
 
 

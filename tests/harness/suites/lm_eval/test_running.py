@@ -101,7 +101,7 @@ def test_shots_by_lm_evals_rules(run: Callable[..., Any], stub: Any) -> None:
     assert named.results["tasks"]["letters"]["num_fewshot"] == 1
     with pytest.raises(UserError, match="fixes 0 examples"):
         run(stub(1), tasks=("words",), num_fewshot={"words": 3})
-    with pytest.raises(UserError, match="not among the tasks"):
+    with pytest.raises(UserError, match='names "wrods"; expected one of'):
         run(stub(1), num_fewshot={"wrods": 3})
 
 

@@ -170,7 +170,9 @@ def test_a_value_that_is_not_lm_evals_is_refused(run: Callable[..., Any], half: 
         results = outcome.results
 
     Changed.results["tasks"]["letters"]["metrics"][0]["value"] = 0.6
-    with pytest.raises(BadData, match=r"letters, acc,none: the rows give 0\.5, lm-eval gave 0\.6"):
+    with pytest.raises(
+        BadData, match=r"letters, acc,none: the rows give 0\.5; expected lm-eval's 0\.6"
+    ):
         scored(Changed)
 
 

@@ -162,7 +162,9 @@ def test_skipped_tasks_are_cells_without_a_value(session: Session) -> None:
 
 def test_settings_that_cannot_work_are_refused_before_anything_is_asked(session: Session) -> None:
     task = ("crucible_nano_answers",)
-    with pytest.raises(UserError, match="lets answers have 300 tokens, and the model reads 256"):
+    with pytest.raises(
+        UserError, match="allows answers of 300 tokens, and the model's context is 256"
+    ):
         session.run(
             suites.LM_NANO, "nano:target", tasks=task, gen_kwargs={"max_gen_toks": 300}, limit=2
         )

@@ -21,7 +21,16 @@ from harness.suites.mt_bench.metrics import (
 )
 
 Golden = Callable[[str], Path]
-CATEGORIES = ["writing", "roleplay", "reasoning", "math", "coding", "extraction", "stem", "humanities"]
+CATEGORIES = [
+    "writing",
+    "roleplay",
+    "reasoning",
+    "math",
+    "coding",
+    "extraction",
+    "stem",
+    "humanities",
+]
 OFFICIAL = {question: CATEGORIES[(question - 81) // 10] for question in range(81, 161)}
 
 
