@@ -1,15 +1,15 @@
-"""The operation `score_labels`: label rows against the authors' own labels, to cells.
+"""The operation `score_labels`: cells from predicted labels and the authors' true labels.
 
     macro_f1, accuracy                    means over the traits
-    macro_f1:ext, accuracy:ext, ...       of a trait
-    macro_f1_third_class, macro_f1_drop   with abstentions counted otherwise than in `macro_f1`
+    macro_f1:ext, accuracy:ext, ...       one trait
+    macro_f1_third_class, macro_f1_drop   macro-F1 with other policies for abstentions
     abstained                             share of labels that a system did not give
-    macro_f1_worst, macro_f1_sd           over the orders a system was run with
-    flip_rate, flip_rate:options, ...     share of labels that another order changes
+    macro_f1_worst, macro_f1_sd           minimum and standard deviation over orders
+    flip_rate, flip_rate:options, ...     share of labels that change with another order
 
-Rows are put in the order of their ids and draws depend on the authors alone, so that two systems
-are compared author by author; the outcomes for McNemar's test stand packed in the details of
-`accuracy:<trait>`. An abstention counts as failed: the bounds say what it could have been.
+Rows are sorted by id and draws depend only on the authors, so that two systems are paired by
+author. The details of `accuracy:<trait>` contain the packed outcomes for McNemar's test. An
+abstention counts as failed; the bounds show the effect of all possible labels in its place.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from harness.suites.scoring import CellMaker, CellParams, Tally, cell_maker, wri
 
 Floats = NDArray[np.float64]
 KIND = "bootstrap over authors"
-SHOWN = 40  # characters of a status that details name
+SHOWN = 40  # maximum characters of a status in details
 
 
 class ScoreLabelsParams(CellParams):
-    """What the cells say of themselves.
+    """Parameters of `score_labels`; see `CellParams` for the rest.
 
     Attributes:
-        policy: what an abstention counts as in `macro_f1` and `accuracy`.
-        orders: names of those behind the inputs `perturbed`.
+        policy: treatment of abstentions in `macro_f1` and `accuracy`.
+        orders: names of the orders of the inputs `perturbed`.
     """
 
     policy: Policy = "wrong"
@@ -50,7 +50,13 @@ class ScoreLabelsParams(CellParams):
 
 @dataclass(frozen=True)
 class Answers:
-    """Labels in the order of the authors: (authors, traits), NaN for an abstention."""
+    """Predicted labels of one system.
+
+    Attributes:
+        labels: (authors, traits), 0 or 1, NaN for an abstention.
+        status: number of abstentions by reason.
+        cross_validated: the labels were made out of fold on the authors themselves.
+    """
 
     labels: Floats
     status: Counter[str]
@@ -58,6 +64,7 @@ class Answers:
 
     @property
     def silent(self) -> NDArray[np.bool_]:
+        """Mask of abstentions (authors, traits)."""
         return np.isnan(self.labels)
 
 
@@ -73,12 +80,15 @@ def score_labels(
 ) -> None:
     """Write the cells of one system.
 
+    Args:
+        labels: predicted labels; perturbed: those of the same system with other orders.
+
     Raises:
-        BadData: label rows that are not of these authors, or hold something else than labels.
+        BadData: label rows of other authors, or a label other than 0, 1 and null.
     """
     rows = sorted(authors.rows(), key=lambda row: str(row["id"]))
     traits = [trait["name"] for trait in authors.read_json("traits.json")]
-    # Texts and labels are all there is to a set: the same authors in another file are the same set.
+    # The set's identity is texts and labels only, so that it does not depend on the file.
     texts = {row["id"]: [_text(row), canonical_json(row["labels"]).decode()] for row in rows}
     unsourced = params.model_copy(update={"data": ""})
     maker = cell_maker(unsourced, texts, results=labels, authors=authors, checkpoint=model)
@@ -105,13 +115,13 @@ def _text(row: Row) -> str:
 
 
 def read_answers(labels: Artifact, ids: Sequence[str], traits: Sequence[str]) -> Answers:
-    """The labels of a system by author and trait; see `score_labels` for the errors."""
+    """Labels of a system by author and trait; raises as `score_labels`."""
     rows = {row["id"]: row for row in labels.rows()}
     strange = sorted(set(rows) ^ set(ids))
     if strange:
         raise BadData(
-            f"{labels.operation} {labels.id[:10]} labels {len(rows)} authors, expected "
-            f'{len(ids)}: "{strange[0]}" is in one of the two only'
+            f"{labels.operation} {labels.id[:10]} labels {len(rows)} authors; expected the "
+            f'{len(ids)} imported ones: "{strange[0]}" is in only one of the two'
         )
     found, status = np.full((len(ids), len(traits)), np.nan), Counter[str]()
     for number, id in enumerate(ids):
@@ -166,7 +176,7 @@ class _Scorer:
 
     def robustness(self, base: Answers, others: dict[str, Answers]) -> list[Cell]:
         """Cells over the orders; `base` is one of them."""
-        # Dropping could leave an order nothing to score.
+        # With "drop" an order could have nothing to score.
         policy: Policy = "wrong" if self.params.policy == "drop" else self.params.policy
         everything = range(len(self.traits))
         runs = {"as is": base, **others}
@@ -213,7 +223,7 @@ class _Scorer:
         measure: str,
         counts: NDArray[np.int32] | None = None,
     ) -> Floats | None:
-        """Mean over traits of one measure, for each resample; None where one is undefined."""
+        """Mean over traits of one measure, in each resample; None if it is undefined for one."""
         found = [
             label_scores(self.gold[:, column], labels[:, column], policy, counts)
             for column in columns
@@ -250,7 +260,7 @@ class _Scorer:
     def _share_cell(
         self, name: str, happened: NDArray[np.bool_], details: dict[str, Any] | None = None
     ) -> Cell:
-        """How often something undesired happened to a label, with every label known."""
+        """Cell of the share of labels for which `happened` is true, which is undesired."""
         shares = happened.mean(axis=1)
         return self.maker.cell(
             name,
@@ -274,6 +284,6 @@ class _Scorer:
         details["share of 1"] = gold.mean()
         flipped = label_scores(gold, 1 - given, self.params.policy)
         if flipped is not None and scores.macro_f1[0] < 0.5:
-            # A trait read the wrong way round scores well here.
+            # High if the trait's poles were exchanged.
             details["macro_f1 if inverted"] = flipped.macro_f1[0]
         return {name: 100 * float(value) for name, value in details.items()}

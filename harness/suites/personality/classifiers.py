@@ -1,9 +1,8 @@
-"""Classifiers of authors: TF-IDF with a linear model, and the machinery that every one shares.
+"""Classifiers of authors: TF-IDF with a linear model, and the code that all classifiers share.
 
-With a training set a classifier learns from all of it. Without one, authors are labelled out of
-fold: k seeded, stratified parts, each labelled by what was learnt from the others. Whatever is
-tuned is tuned by an inner cross-validation of the training part alone. Nothing of an author but
-labels reaches the answer rows.
+With a training set, a classifier is trained on all of it. Without one, authors are labelled out of
+fold: k seeded, stratified folds, each labelled by a classifier trained on the others. C is tuned
+by an inner cross-validation on the training part only. Answer rows contain labels and no text.
 """
 
 from __future__ import annotations
@@ -29,15 +28,16 @@ from harness.suites.personality.labels import label_scores
 
 Kind = Literal["majority", "tfidf_svm", "tfidf_logistic", "frozen"]
 Ints = NDArray[np.int64]
-GRID = (0.01, 0.1, 1.0, 10.0, 100.0)  # of C, the inverse strength of regularisation
+GRID = (0.01, 0.1, 1.0, 10.0, 100.0)  # values of C, the inverse strength of regularisation
 
 
 class Learning(Record):
-    """How any classifier learns.
+    """Training settings of every classifier.
 
     Attributes:
-        tune: choose C by an inner cross-validation for macro-F1; else C = 1.
-        folds: of the inner cross-validation, and of the outer one without a training set.
+        tune: choose C by an inner cross-validation for macro-F1; otherwise C = 1.
+        folds: number of folds of the inner cross-validation, and of the outer one if there is no
+            training set.
     """
 
     tune: bool = True
@@ -45,7 +45,12 @@ class Learning(Record):
 
 
 class ClassifyParams(Learning):
-    """One TF-IDF classifier, or the majority of labels; `seed` cuts the folds."""
+    """Parameters of `classify_authors`.
+
+    Attributes:
+        kind: a TF-IDF classifier, or the majority label.
+        seed: seed of the folds.
+    """
 
     kind: Literal["majority", "tfidf_svm", "tfidf_logistic"]
     seed: int = 0
@@ -55,13 +60,13 @@ class ClassifyParams(Learning):
 def classify_authors(
     context: Context, params: ClassifyParams, *, authors: Artifact, train: Artifact | None = None
 ) -> None:
-    """Label authors by a classifier of their words.
+    """Label authors by a classifier of word frequencies.
 
     Writes label rows, each with `cross_validated`, and classifier.json: the C of every fold, and
-    in how many training parts a trait had one class (its constant is then the answer).
+    the number of training parts in which a trait had a single class (which is then the label).
 
     Raises:
-        BadData: fewer authors than folds; no word to learn from; a text in both sets.
+        BadData: fewer authors than folds, texts without words, or a text in both sets.
         MissingExtra: scikit-learn is not installed.
     """
     require_sklearn()
@@ -74,7 +79,7 @@ def classify_authors(
 
 
 def require_sklearn() -> None:
-    """Raise MissingExtra where scikit-learn is absent."""
+    """Raise MissingExtra if scikit-learn is not installed."""
     try:
         import sklearn  # noqa: F401
     except ImportError:
@@ -83,12 +88,13 @@ def require_sklearn() -> None:
 
 @dataclass(frozen=True)
 class Task:
-    """Authors to label and rows to learn from.
+    """Authors to label and rows for training.
 
     Attributes:
-        authors: whose labels are asked for.
-        rows: a training set followed by the authors, or the authors alone.
-        labels: (rows, traits), 0 or 1.
+        authors: authors to label.
+        rows: the training set followed by the authors, or only the authors.
+        names: names of the traits.
+        labels: true labels (rows, traits), 0 or 1.
     """
 
     authors: list[Row]
@@ -98,14 +104,16 @@ class Task:
 
     @property
     def cross_validated(self) -> bool:
+        """Whether there is no training set."""
         return len(self.rows) == len(self.authors)
 
     def parts(
         self, folds: int, seed: int, columns: Sequence[int]
     ) -> Iterator[tuple[Ints, Ints, Ints]]:
-        """(rows to learn from, rows to label, their places among the authors), one or per fold.
+        """Yield (training rows, rows to label, their indexes among the authors).
 
-        Folds are stratified by the combination of labels in `columns` if one of them fills them.
+        One triple with a training set, otherwise one per fold. Folds are stratified by the
+        combination of labels in `columns` if at least one combination occurs `folds` times.
 
         Raises:
             BadData: fewer authors than folds.
@@ -119,28 +127,28 @@ class Task:
         if count < folds:
             raise BadData(
                 f"{count} authors cannot be cross-validated in {folds} folds: give more authors or "
-                "a training set, or lower classifier.folds"
+                "a training set, or set classifier.folds lower"
             )
         patterns = ["".join(map(str, row)) for row in self.labels[:, list(columns)]]
         fills = max(Counter(patterns).values()) >= folds
         cut = (StratifiedKFold if fills else KFold)(folds, shuffle=True, random_state=seed)
-        with warnings.catch_warnings():  # a rare combination spreads over fewer folds: no news
+        with warnings.catch_warnings():  # expected for rare combinations
             warnings.filterwarnings("ignore", message="The least populated class")
             for known, asked in cut.split(patterns, patterns):
                 yield known, asked, asked
 
 
 def read_task(authors: Artifact, train: Artifact | None) -> Task:
-    """The task of labelling `authors`.
+    """Task of labelling `authors`, trained on `train` or cross-validated.
 
     Raises:
-        BadData: no authors; a training set that is empty or holds a text of the authors.
+        BadData: no authors, or a training set that is empty or contains a text of the authors.
     """
     names = [trait["name"] for trait in authors.read_json("traits.json")]
     asked = authors.rows()
     learnt = [] if train is None else train.rows()
     if not asked or (train is not None and not learnt):
-        raise BadData(f"there are no authors to {'learn from' if asked else 'label'}")
+        raise BadData(f"no authors to {'train on' if asked else 'label'}; expected at least one")
     author_sets_overlap(learnt, asked)
     rows = learnt + asked
     labels = [[row["labels"][name] for name in names] for row in rows]
@@ -148,7 +156,7 @@ def read_task(authors: Artifact, train: Artifact | None) -> Task:
 
 
 def texts_of(rows: Sequence[Row], post_seed: int | None = None) -> list[str]:
-    """One text an author: posts are joined by one blank, as they stand or shuffled by a seed."""
+    """One text per author; posts are joined by a blank, in their order or shuffled by a seed."""
     texts = []
     for row in rows:
         posts = list(row["posts"]) if "posts" in row else [row["text"]]
@@ -167,11 +175,11 @@ def label(
     seed: int,
     report: Counter[str],
 ) -> None:
-    """Label every trait by a classifier of its own and write the rows.
+    """Label every trait by a separate classifier and write the rows.
 
     Args:
-        inputs: (rows, features); nothing in them was learnt from the rows.
-        report: of what to count for classifier.json; more is added.
+        inputs: features (rows, features) that were not fitted to the rows.
+        report: counts for classifier.json; `fit` adds more.
     """
     found = np.zeros((len(task.authors), len(task.names)), dtype=np.int64)
     chosen: dict[str, list[float | None]] = {}
@@ -193,10 +201,10 @@ def fit(
     seed: int = 0,
     report: Counter[str] | None = None,
 ) -> Any:
-    """A fitted scikit-learn classifier of one trait.
+    """Fit a scikit-learn classifier of one trait to labels (rows,).
 
-    Where there is one class it is that class's constant; where a class is too small for an inner
-    cross-validation, C stays 1. `report` counts both.
+    With a single class the classifier is constant; if a class is too small for an inner
+    cross-validation, C is 1. `report` counts both cases.
     """
     smallest = int(np.bincount(labels, minlength=2).min())
     folds = min(learning.folds, smallest)
@@ -210,9 +218,9 @@ def fit(
 
 
 def _tuned(kind: Kind, inputs: Any, labels: Ints, folds: int, seed: int) -> float:
-    """The C of the best mean macro-F1 over inner folds, the smallest of equals.
+    """C with the best mean macro-F1 over inner folds; the smallest one on a tie.
 
-    The features of a fold serve every C: scikit-learn's GridSearchCV would make them again.
+    The features of a fold are computed once for all C, unlike in scikit-learn's GridSearchCV.
     """
     from sklearn.model_selection import StratifiedKFold
 
@@ -229,7 +237,7 @@ def _tuned(kind: Kind, inputs: Any, labels: Ints, folds: int, seed: int) -> floa
 
 
 def estimator(kind: Kind, strength: float = 1.0) -> Any:
-    """An unfitted classifier with C = `strength`: the step "features", then "model"."""
+    """Unfitted pipeline with the steps "features" and "model", with C = `strength`."""
     from sklearn.dummy import DummyClassifier
     from sklearn.feature_extraction.text import TfidfTransformer
     from sklearn.linear_model import LogisticRegression

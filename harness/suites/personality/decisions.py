@@ -1,10 +1,11 @@
-"""From answered items to a label: the keyed mean of ratings, or a majority of votes.
+"""Label from answered items: the keyed mean of ratings, or a majority of votes.
 
-    keyed_i = r_i for a positive item, 6 - r_i for a reverse one;  m = mean over answered items
-    label 1 if m > 3, 0 if m < 3, a tie at 3; nothing if fewer than half the items are answered
+    keyed_i = r_i for a positive item, 6 - r_i for a reverse-keyed one
+    m = mean over answered items; label 1 if m > 3, 0 if m < 3, none if m = 3
+    no label if fewer than half of the items are answered
 
-A choice item votes for the label its option speaks for, "not sure" for none. The released code of
-PsyCoT has no such rule: it asks the model to conclude.
+The answer to a choice item is a vote for its option's label; "not sure" is no vote. The released
+code of PsyCoT has no such rule: it asks the model for a conclusion.
 """
 
 from __future__ import annotations
@@ -21,12 +22,13 @@ Values = Sequence[int | str | None]
 
 @dataclass(frozen=True)
 class Decision:
-    """What the answers say.
+    """Result of the rule.
 
     Attributes:
-        status: "few" if fewer than half the items are answered.
-        keyed_mean: of the ratings.
-        votes: for label 0 and label 1.
+        label: 0, 1, or None if there is none.
+        status: "few" if fewer than half of the items are answered.
+        keyed_mean: mean of the keyed ratings.
+        votes: number of votes for label 0 and for label 1.
     """
 
     label: int | None
@@ -38,14 +40,14 @@ class Decision:
 def keys(
     form: Questionnaire, trait: Trait, items: Sequence[Item], released: bool = False
 ) -> list[int]:
-    """1 or -1 for each item as it is asked; `released` are those of the released notes."""
+    """Keys of the items, 1 or -1 (reverse-keyed); `released` uses those of the released notes."""
     every = form.of(trait.name)
     reverse = {every[slot].number for slot in form.reverse_slots(trait.name, released)}
     return [-1 if item.number in reverse else 1 for item in items]
 
 
 def keyed(ratings: Values, signs: Sequence[int]) -> list[int | None]:
-    """Ratings, those of reverse items turned round."""
+    """Ratings with reverse-keyed items inverted; None if an item has no rating."""
     return [
         None if not isinstance(r, int) else r if sign > 0 else POINTS + 1 - r
         for r, sign in zip(ratings, signs, strict=True)
@@ -53,11 +55,11 @@ def keyed(ratings: Values, signs: Sequence[int]) -> list[int | None]:
 
 
 def decide(items: Sequence[Item], values: Values, signs: Sequence[int]) -> Decision:
-    """The label that answers to `items` speak for; see the module for the rule.
+    """Apply the rule in the module's docstring.
 
     Args:
-        values: a rating, a letter or None for each item.
-        signs: see `keys`.
+        values: a rating, a letter or None (unanswered) for each item.
+        signs: 1 or -1 for each item, from `keys`.
     """
     answered = sum(value is not None for value in values)
     if not items or 2 * answered < len(items):

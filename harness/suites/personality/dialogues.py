@@ -1,8 +1,8 @@
-"""Dialogues about one trait of one author: what is asked, in which words, and what it comes to.
+"""Dialogues about one trait of one author: settings, turns, and the resulting label.
 
-    standard       one question for the trait's pole
+    standard       one question with the trait's two poles as options
     cot            "step by step" first, then that question
-    psycot         the items of a questionnaire one a turn, then that question (arXiv 2310.20256)
+    psycot         one questionnaire item per turn, then that question (arXiv 2310.20256)
     single_turn    all items and that question in one prompt
 
 A dialogue is a pure function of its settings and the replies so far.
@@ -37,7 +37,7 @@ RELEASED = {"frame": "flat", "layout": "released", "notes": "released", "history
 
 
 class MaxTokens(Record):
-    """Most tokens of a reply, by kind of turn."""
+    """Maximum tokens of a reply, by kind of turn."""
 
     item: int = Field(default=16, ge=1)
     choice: int = Field(default=16, ge=1)
@@ -46,21 +46,22 @@ class MaxTokens(Record):
 
 
 class InterviewSettings(Record):
-    """How a model is asked.
+    """Settings of the dialogues with a model.
 
     Attributes:
-        questionnaire: "auto" takes the shipped one of the traits; a name, or a .toml file.
-        items: the first few of each trait; None all.
-        notes: what psycot is told of reverse-scored statements; "released" has a wrong key for
-            extraversion, and ratings are then keyed by it, too.
-        layout: whether the text or the instructions come first.
-        frame: messages of both roles ("chat"), or one user message a turn that holds the dialogue
-            as a transcript ("flat").
+        form: see the module's docstring.
+        questionnaire: name of a shipped questionnaire or a .toml file; "auto" chooses by traits.
+        items: number of items per trait, from the first; None uses all.
+        notes: note on reverse-scored statements in the prompt of psycot; "released" contains a
+            wrong key for extraversion, which is then also used to key ratings.
+        layout: order of the text and the instructions.
+        frame: messages of both roles ("chat"), or one user message per turn that contains the
+            dialogue as a transcript ("flat").
         history: whether an item's turn shows the earlier replies; the conclusion always does.
-        released: sets frame, layout, notes and history as in the released code, and shuffles posts
-            by seed 0 unless another seed is given.
-        too_long: what a text does that leaves no room for its dialogue: it cannot be asked about
-            ("fail"), or loses its end ("cut"); needs the model's tokenizer at hand.
+        released: set frame, layout, notes and history as in the released code, and shuffle posts
+            with seed 0 unless another seed is given.
+        too_long: for a text that leaves no room for its dialogue: fail, or cut its end; both need
+            the model's tokenizer.
         dtype, engine, max_rows: see `harness.backends.sampling.SampleParams`.
     """
 
@@ -85,17 +86,17 @@ class InterviewSettings(Record):
         return {**data, **RELEASED} if isinstance(data, dict) and data.get("released") else data
 
     def asking(self, **how: Any) -> InterviewSettings:
-        """These settings with `how` on top."""
+        """These settings with changes `how`, validated."""
         return InterviewSettings.model_validate({**self.model_dump(), **how})
 
 
 class InterviewParams(InterviewSettings):
-    """One run of it.
+    """Parameters of one run of interviews.
 
     Attributes:
-        orders: of options, items and posts.
-        seed: of sampled replies; a temperature of 0 has none, so that runs share the stage.
-        batch_size: authors kept together; a model in this process is asked about them together.
+        orders: orders of options, items and posts.
+        seed: seed of sampled replies; ignored at temperature 0, so that runs share the stage.
+        batch_size: authors per stored batch; a model in this process answers them together.
     """
 
     orders: Orders = Orders()
@@ -119,7 +120,12 @@ class InterviewParams(InterviewSettings):
 
 @dataclass(frozen=True)
 class Interview:
-    """The dialogue about one trait of one author."""
+    """The dialogue about one trait of one author.
+
+    Attributes:
+        text: the author's text as shown.
+        form: the questionnaire, if the dialogue uses one.
+    """
 
     id: str
     trait: Trait
@@ -129,7 +135,7 @@ class Interview:
 
     @cached_property
     def items(self) -> list[Item]:
-        """In the order in which they are asked."""
+        """Items in the order in which they are asked."""
         if self.form is None:
             return []
         seed = self.params.orders.item_seed
@@ -137,18 +143,19 @@ class Interview:
 
     @cached_property
     def signs(self) -> list[int]:
+        """Key of each item, 1 or -1."""
         released = self.params.notes == "released"
         return keys(self.form, self.trait, self.items, released) if self.form else []
 
     @property
     def kind(self) -> str:
-        """The form; without items a questionnaire is the standard prompt."""
+        """Form of the dialogue; "standard" if the questionnaire has no items."""
         asks_items = self.params.form in WITH_ITEMS
         return "standard" if asks_items and not self.items else self.params.form
 
     @cached_property
     def limits(self) -> list[int]:
-        """Most tokens of each turn's reply."""
+        """Maximum tokens of each turn's reply."""
         most = self.params.max_tokens
         items = [most.item] * len(self.items)
         return {
@@ -159,7 +166,7 @@ class Interview:
         }[self.kind]
 
     def ask(self, replies: Sequence[str]) -> tuple[list[Message], Sampling] | None:
-        """See `harness.backends.conversing.Dialogue`."""
+        """Messages and settings of the next turn, or None; see `conversing.Dialogue`."""
         number = len(replies)
         if number == len(self.limits):
             return None
@@ -171,7 +178,7 @@ class Interview:
         return self.messages(replies), how
 
     def messages(self, replies: Sequence[str]) -> list[Message]:
-        """The conversation whose last turn asks for the reply after `replies`."""
+        """Messages of the conversation up to the turn after `replies`."""
         alone = self.params.history == "independent" and len(replies) < len(self.items)
         number = len(replies)
         numbers = [number] if alone and self.kind == "psycot" else range(number + 1)
@@ -186,7 +193,7 @@ class Interview:
         return found
 
     def _transcript(self, asked: Sequence[str], said: Sequence[str]) -> str:
-        """The dialogue in one message, as the released code keeps it; a single prompt is itself."""
+        """The dialogue in one message, in the format of the released code."""
         lines = [self._opening()]
         if len(self.limits) == 1:
             return lines[0]
@@ -218,7 +225,7 @@ class Interview:
         return prompts.preamble(self.trait, self.items, self.form, reverse, self.params.notes)
 
     def _turn(self, number: int, first: bool) -> str:
-        """What is asked behind the opening; "" where the opening asks."""
+        """Text of a turn; "" if the opening contains the question."""
         if self.kind == "cot" and number == 1:
             return prompts.reasoned_choice()
         if self.kind != "psycot":
@@ -229,14 +236,14 @@ class Interview:
         return prompts.conclusion(self.trait, self.items[0].kind, reverse)
 
     def read(self, replies: Sequence[str]) -> list[Answer]:
-        """What the replies to single items say; a rating may be labelled with its slot."""
+        """Answers in the replies to single items; a rating may be labelled with its slot."""
         return [
             read_item(reply, item, slot if item.kind == "rating" else None)
             for slot, (item, reply) in enumerate(zip(self.items, replies))
         ]
 
     def outcome(self, turns: Sequence[Turn]) -> tuple[int | None, str, Row]:
-        """Label, status, and what a reader needs to see how they came about."""
+        """Label, status, and a record of the dialogue for readers."""
         replies = [turn.text for turn in turns if turn.error is None]
         shown = self.messages([turn.text for turn in turns[:-1]])
         record: Row = {
@@ -263,11 +270,11 @@ class Interview:
         return label, "ok", record
 
     def _said_by_items(self, answers: Sequence[Answer]) -> Row:
-        """Values of the items, and the label that they alone speak for."""
+        """Values of the items, and the label decided by them alone."""
         values = [answer.value for answer in answers]
         found = decide(self.items, values, self.signs)
         status: str = found.status
-        if status == "few":  # why they are few
+        if status == "few":  # report the most frequent reason instead
             lost = Counter(answer.status for answer in answers if answer.value is None)
             status = lost.most_common(1)[0][0]
         return {

@@ -1,9 +1,9 @@
 """Pretrained encoders as classifiers of authors: fine-tuned, or frozen below a linear model.
 
-Fine-tuning trains encoder and one head for all traits (a sigmoid each, cut at one half) by
-transformers' Trainer; frozen, each text is encoded once and every trait gets the logistic
-regression of `harness.suites.personality.classifiers`. A text is read up to `max_length` word
-pieces.
+Fine-tuning trains the encoder and one head for all traits (one sigmoid each, threshold 1/2) with
+transformers' Trainer. Frozen, each text is encoded once and every trait is classified by the
+logistic regression of `harness.suites.personality.classifiers`. Texts are truncated to
+`max_length` tokens.
 """
 
 from __future__ import annotations
@@ -30,18 +30,19 @@ from harness.suites.personality.classifiers import (
 )
 from harness.training.settings import RunSettings
 
-BATCH = 16  # texts encoded together
+BATCH = 16  # texts per forward pass
 
 
 class EncoderSettings(Record):
-    """A pretrained encoder as a classifier of authors.
+    """Settings of a pretrained encoder as a classifier of authors.
 
     Attributes:
-        mode: "finetune" trains it with one head for all traits; "frozen" puts a logistic
-            regression on the mean of its last states, which a CPU can do.
-        max_length: word pieces that are read of a text (the paper's fine-tuned baselines: 500), or
-            as many as the encoder can read.
-        training: of "finetune"; its seed is the run's, and finished folds replace checkpoints.
+        mode: "finetune" trains it with one head for all traits; "frozen" fits a logistic
+            regression to the mean of its last hidden states, which is feasible on a CPU.
+        max_length: maximum tokens of a text (500 in the paper's fine-tuned baselines), at most the
+            encoder's maximum.
+        training: settings of "finetune"; its seed is replaced by the run's, and finished folds are
+            stored instead of checkpoints.
     """
 
     mode: Literal["finetune", "frozen"] = "finetune"
@@ -52,13 +53,18 @@ class EncoderSettings(Record):
 
 
 class ClassifierSettings(Learning):
-    """The table `classifier` of a recipe: how majority, TF-IDF and encoder classifiers learn."""
+    """The table `classifier` of a recipe: settings of majority, TF-IDF and encoder classifiers."""
 
     encoder: EncoderSettings = EncoderSettings()
 
 
 class EncodeParams(Learning, EncoderSettings):
-    """One classifier by an encoder; `post_seed` shuffles an author's posts."""
+    """Parameters of `classify_authors_by_encoder`.
+
+    Attributes:
+        post_seed: seed with which an author's posts are shuffled; None keeps their order.
+        seed: seed of folds and training.
+    """
 
     post_seed: int | None = None
     seed: int = 0
@@ -78,9 +84,9 @@ def classify_authors_by_encoder(
     model: Artifact,
     train: Artifact | None = None,
 ) -> None:
-    """Label authors by an encoder; the files and errors are those of `classify_authors`.
+    """Label authors by an encoder; files and errors as in `classify_authors`.
 
-    classifier.json also tells how many texts were longer than `max_length`.
+    classifier.json also contains the number of texts longer than `max_length`.
     """
     require_sklearn()
     from harness.models.checkpoints import load_encoder
@@ -109,7 +115,7 @@ def classify_authors_by_encoder(
 
 
 def mean_states(context: Context, encoder: Any, tokenizer: Any, rows: Sequence[Row]) -> Any:
-    """Mean of an encoder's last states over a text's word pieces, (texts, width)."""
+    """Mean of an encoder's last hidden states over each text's tokens: (texts, width)."""
     import torch
 
     found = []
@@ -127,7 +133,7 @@ def mean_states(context: Context, encoder: Any, tokenizer: Any, rows: Sequence[R
 def _fine_tuned(
     context: Context, params: EncodeParams, task: Task, rows: Sequence[Row], model: Artifact
 ) -> Ints:
-    """Labels of the authors; a fold that an interrupted attempt finished is read back."""
+    """Labels (authors, traits); folds finished by an interrupted run are read from `scratch`."""
     found = np.zeros((len(task.authors), len(task.names)), dtype=np.int64)
     parts = task.parts(params.folds, params.seed, range(len(task.names)))
     for number, (known, asked, places) in enumerate(parts):
@@ -155,9 +161,9 @@ def _train(
     from harness.models.checkpoints import load_encoder
     from harness.training import runs
 
-    # Checkpoints of one fold would be taken for the next one's; finished folds are kept instead.
+    # No checkpoints: the next fold would resume from those of this one.
     settings = params.training.model_copy(update={"seed": params.seed, "save_steps": None})
-    set_seed(params.seed)  # of the new head
+    set_seed(params.seed)  # for the initialisation of the head
     encoder, tokenizer = load_encoder(model.path, labels=len(learnt[0]["labels"]))
     trainer = Trainer(
         model=encoder,

@@ -1,4 +1,4 @@
-"""Interviews as programs: what a method that asks a chat model about authors returns."""
+"""Interviews as a `Program`, which methods that ask a chat model about authors return."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from harness.suites.personality.orders import Orders
 
 
 def interviewing(model: Handle, settings: InterviewSettings, by_items: bool = False) -> Program:
-    """The program that labels authors by asking `model` in the way of `settings`.
+    """Program that labels authors by interviews of `model`.
 
     Args:
-        by_items: the answered items decide instead of the choice behind them; both rest on the
-            same interviews.
+        by_items: decide by the answered items instead of the model's final choice; both use the
+            same interview stage.
     """
 
     def answer(authors: Handle, stage: StageMaker, *, train: Handle | None, **how: Any) -> Handle:
@@ -34,7 +34,7 @@ def interviewing(model: Handle, settings: InterviewSettings, by_items: bool = Fa
     if settings.form not in WITH_ITEMS:
         orders.discard("item_seed")
     if settings.released:
-        orders.discard("post_seed")  # they are shuffled anyway
+        orders.discard("post_seed")  # posts are always shuffled
     return Program(
         task="label_authors",
         answer=answer,

@@ -2,11 +2,11 @@
 
     F1_c = 2 TP_c / (gold_c + predicted_c), 0 where undefined; macro-F1 = (F1_0 + F1_1) / 2
 
-Both classes always count, even one that nobody has. An abstention is, by policy,
+Both classes always count, even one without true labels. Policies for an abstention:
 
-    wrong        the opposite of the true label
-    third_class  a label of its own, outside the average
-    drop         left out, for diagnosis only: silence pays
+    wrong        counts as the opposite of the true label
+    third_class  counts as a third label, which is not averaged over
+    drop         is left out; for diagnosis only, because it rewards abstaining
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ POLICIES: tuple[Policy, ...] = ("wrong", "third_class", "drop")
 
 @dataclass(frozen=True)
 class LabelScores:
-    """Shares of one trait, one for each resample; pairs are of the labels 0 and 1."""
+    """Scores of one trait in [0, 1], arrays (rounds,); pairs are for labels 0 and 1."""
 
     accuracy: Floats
     macro_f1: Floats
@@ -44,11 +44,11 @@ def label_scores(
     """Scores of `predicted` (0, 1, or NaN for an abstention) against `gold` (0 or 1), both (n,).
 
     Args:
-        counts: how often each row is drawn in each resample, (rounds, n); once each when not
-            given. A resample in which nothing is left gets the score of all rows.
+        counts: number of times each row is drawn in each resample, (rounds, n); default: one round
+            with every row once. A resample without any row left gets the score of all rows.
 
     Returns:
-        None where `drop` leaves no row.
+        Scores (rounds,), or None if `drop` leaves no row.
 
     Raises:
         BadData: lengths differ, or a gold label is neither 0 nor 1.
@@ -58,7 +58,9 @@ def label_scores(
     """
     true, given = np.asarray(gold, dtype=np.float64), np.asarray(predicted, dtype=np.float64)
     if true.shape != given.shape or true.ndim != 1 or not np.isin(true, (0, 1)).all():
-        raise BadData(f"gold {true.shape} and predicted {given.shape} labels: expected as many 0/1")
+        raise BadData(
+            f"gold labels {true.shape} and predictions {given.shape}; expected (n,) each, gold 0/1"
+        )
     silent = np.isnan(given)
     kept = ~silent if policy == "drop" else np.ones(len(true), dtype=bool)
     if not kept.any():

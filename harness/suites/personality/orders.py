@@ -1,4 +1,4 @@
-"""In which order a system is shown options, items and posts: what robustness runs vary."""
+"""Orders of options, items and posts, which robustness runs vary."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from harness.core.records import Record
 
 
 class Orders(Record):
-    """Orders; None is the order in which things stand.
+    """Orders in which a system sees its input; None keeps the original order.
 
     Attributes:
-        reverse_options: exchange A and B of the question for the trait's pole.
-        item_seed: shuffle the questionnaire's items of a trait.
-        post_seed: shuffle an author's posts.
+        reverse_options: exchange the options A and B of the question about the trait.
+        item_seed: seed to shuffle the questionnaire's items of a trait.
+        post_seed: seed to shuffle an author's posts.
     """
 
     reverse_options: bool = False

@@ -1,8 +1,8 @@
-"""What is said to a model about an author: the text, the instructions, the turns.
+"""Prompt wording for questions about an author: the text, the instructions, the turns.
 
-The wording is ours; what each part must say follows PsyCoT's released prompts (see
-methods/psycot/README.md). Texts are put in by concatenation alone: nothing in them is ever
-interpreted, so braces and imitated dialogue lines stay what they are.
+The wording is Crucible's; the content of each part follows PsyCoT's released prompts (see
+methods/psycot/README.md). Texts are inserted by concatenation only, never by formatting, so braces
+and imitated dialogue lines in them have no effect.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from harness.suites.personality.questionnaires import POINTS, Item, Questionnair
 Layout = Literal["text_first", "released"]
 Notes = Literal["corrected", "released", "none"]
 
-# 3,200 tokens of a text and 80 of a post, as released, at four characters a token: the released
-# code counts cl100k tokens, which needs a download.
+# The released limits, 3,200 tokens per text and 80 per post, at four characters per token: the
+# released code counts cl100k tokens, which needs a download.
 TEXT_CHARACTERS = 12_800
 POST_CHARACTERS = 320
-SHORT_POST = 10  # posts of at most so many characters are left out, as released
+SHORT_POST = 10  # posts with at most this many characters are left out, as in the released code
 
 SCORE = "SCORE: <1-5>"
 CHOICE = "CHOICE: <A/B>"
 
 
 def author_text(row: Mapping[str, Any], post_seed: int | None = None) -> tuple[str, int]:
-    """An author's text as it is shown, and the number of characters that were cut off.
+    """An author's text as shown to the model, and the number of characters that were cut.
 
-    Posts become "Post1: ...; Post2: ...; ", numbered after short ones are left out.
+    Posts become "Post1: ...; Post2: ...; ", numbered after short posts are left out.
 
     Args:
-        post_seed: shuffle the posts; the released code always does (seed 0).
+        post_seed: seed to shuffle the posts; the released code always shuffles (seed 0).
     """
     if "posts" not in row:
         text = row["text"]
@@ -49,19 +49,20 @@ def author_text(row: Mapping[str, Any], post_seed: int | None = None) -> tuple[s
 
 
 def opening(text: str, instructions: str, layout: Layout = "text_first") -> str:
-    """Text and instructions; with the text first, all of an author's dialogues begin alike."""
+    """Text and instructions; with the text first, all dialogues of an author share a prefix."""
     if layout == "released":
         return f"{instructions}\n\nText by the author:\n{text}"
     return f"Text by an author:\n{text}\n\n{instructions}"
 
 
 def question(trait: Trait, reverse: bool = False) -> str:
+    """The question for one of the trait's two poles."""
     first, second = trait.options(reverse)
     return f'is the author more likely A: "{first}" or B: "{second}"?'
 
 
 def standard(trait: Trait, reverse: bool = False) -> str:
-    """The single prompt that PsyCoT is compared with."""
+    """The single prompt, PsyCoT's baseline."""
     return f"From the text, {question(trait, reverse)} {_choice_form()}"
 
 
@@ -82,9 +83,10 @@ def preamble(
     reverse: bool = False,
     notes: Notes = "corrected",
 ) -> str:
-    """What the dialogue is about: the task, the scale or the options, and the choice at its end.
+    """Introduction of psycot: the task, the rating scale, and the choice at the end.
 
-    `notes` say which statements speak against the trait; questions have none.
+    Args:
+        notes: which note on reverse-scored statements to add; choice items have no note.
     """
     count = len(items)
     if items and items[0].kind == "choice":
@@ -120,7 +122,10 @@ def _note(trait: Trait, items: Sequence[Item], questionnaire: Questionnaire, not
 
 
 def item_turn(slot: int, item: Item, first: bool) -> str:
-    """One item; only the first asks for the form of the answer, and choices of four options do."""
+    """Turn with one item.
+
+    The answer format is given in the first turn, and for choice items with four options.
+    """
     if item.kind == "rating":
         form = f"Reply {SCORE}, without explanation." if first else "Give the score only."
         return f'S{slot}: "{item.text}" {form}'
@@ -132,6 +137,7 @@ def item_turn(slot: int, item: Item, first: bool) -> str:
 
 
 def conclusion(trait: Trait, kind: str, reverse: bool = False) -> str:
+    """Last turn of psycot: the choice, after items of `kind` "rating" or "choice"."""
     basis = (
         "According to these scores and the text" if kind == "rating" else "According to the above"
     )
@@ -141,7 +147,7 @@ def conclusion(trait: Trait, kind: str, reverse: bool = False) -> str:
 def all_items(
     trait: Trait, items: Sequence[Item], reverse: bool = False, scale: Sequence[str] = ()
 ) -> str:
-    """All items and the choice in one prompt, to be answered in one reply."""
+    """Prompt with all items and the choice, for one reply."""
     lines = []
     for slot, item in enumerate(items):
         options = " ".join(f"{letter}: {text}." for letter, text in item.choices.items())

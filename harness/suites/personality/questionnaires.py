@@ -1,8 +1,8 @@
-"""Questionnaires: what is asked about an author, one item a turn, and what an answer speaks for.
+"""Questionnaires: items to ask about an author, and the label each answer indicates.
 
-A rating item is a statement rated 1 to 5 with a key; a choice item is a question with two or three
-options, each of which speaks for a label, and "not sure" as the last one. The shipped ones are TOML
-files beside this module; a user's own have the same form.
+A rating item is a statement rated 1 to 5, with a key (1 or -1). A choice item is a question with
+two or three options, each of which indicates a label, followed by "not sure". Shipped
+questionnaires are TOML files in the folder `questionnaires`; a user's file has the same format.
 """
 
 from __future__ import annotations
@@ -26,7 +26,13 @@ LETTERS = "ABCD"
 
 
 class Item(Record):
-    """One item; `labels` are those its options speak for, without "not sure" (choice items)."""
+    """One item of a questionnaire.
+
+    Attributes:
+        keyed: 1, or -1 for a reverse-keyed rating item.
+        options: options of a choice item, without "not sure".
+        labels: label indicated by each option.
+    """
 
     trait: str
     number: int
@@ -37,11 +43,12 @@ class Item(Record):
 
     @property
     def kind(self) -> Literal["rating", "choice"]:
+        """Kind of item; a choice item has options."""
         return "choice" if self.options else "rating"
 
     @property
     def choices(self) -> dict[str, str]:
-        """Letter -> option, "not sure" the last."""
+        """Option by letter; "not sure" is the last."""
         shown = (*self.options, UNSURE)
         return dict(zip(LETTERS, shown))
 
@@ -50,8 +57,10 @@ class Questionnaire(Record):
     """Items of several traits.
 
     Attributes:
-        scale: what 1 to 5 mean (rating items).
-        released_reverse: slots that PsyCoT's released notes call reverse-scored, where wrong.
+        scheme: name of the traits' scheme.
+        scale: meaning of the ratings 1 to 5.
+        released_reverse: slots marked as reverse-scored in PsyCoT's released notes, by trait, if
+            different from the items' keys.
     """
 
     name: str
@@ -61,14 +70,14 @@ class Questionnaire(Record):
     released_reverse: dict[str, tuple[int, ...]] = {}
 
     def of(self, trait: str, first: int | None = None, seed: int | None = None) -> list[Item]:
-        """The items of a trait, the first few only, shuffled by a seed."""
+        """Items of a trait: all or the first `first`, shuffled if a seed is given."""
         found = [item for item in self.items if item.trait == trait][:first]
         if seed is not None:
             random.Random(seed_from("item order", self.name, trait, seed)).shuffle(found)
         return found
 
     def reverse_slots(self, trait: str, released: bool = False) -> list[int]:
-        """Positions of the reverse-scored items in the released order."""
+        """Indexes of a trait's reverse-keyed items; `released` uses the released notes' keys."""
         if released and trait in self.released_reverse:
             return list(self.released_reverse[trait])
         return [slot for slot, item in enumerate(self.of(trait)) if item.keyed < 0]
@@ -76,11 +85,11 @@ class Questionnaire(Record):
 
 @lru_cache
 def load(name: str) -> Questionnaire:
-    """A shipped questionnaire by name, or one of a user's from a .toml file.
+    """Load a shipped questionnaire by name, or a .toml file.
 
     Raises:
         UserError: there is no such questionnaire.
-        BadRecord: the file has another form.
+        BadRecord: the file is not a valid questionnaire.
     """
     shipped = FOLDER / f"{name}.toml"
     path = shipped if shipped.is_file() else Path(name).expanduser()
@@ -103,9 +112,12 @@ def load(name: str) -> Questionnaire:
     found = parse(Questionnaire, data, str(path))
     for item in found.items:
         if item.options and not 2 <= len(item.options) < len(LETTERS):
-            raise BadRecord(f"{path}: question {item.number} needs two or three options")
+            count = len(item.options)
+            raise BadRecord(f"{path}: question {item.number} has {count} options; expected 2 or 3")
     if any(item.kind == "rating" for item in found.items) and len(found.scale) != POINTS:
-        raise BadRecord(f"{path}: `scale` must name the meaning of 1 to {POINTS}")
+        raise BadRecord(
+            f"{path}: `scale` has {len(found.scale)} entries; expected {POINTS}, one per rating"
+        )
     return found
 
 
@@ -124,10 +136,10 @@ def _item(trait: str, entry: list[Any], subject: str) -> dict[str, Any]:
 
 
 def for_traits(name: str, traits: Sequence[Trait]) -> Questionnaire:
-    """The questionnaire `name`, or with "auto" the shipped one that has all the traits.
+    """Load the questionnaire `name`, or for "auto" the shipped one with items for all traits.
 
     Raises:
-        UserError: it lacks a trait.
+        UserError: the questionnaire has no items for a trait.
     """
     wanted = [trait.name for trait in traits]
     candidates = ("bfi44", "mbti50") if name == "auto" else (name,)
@@ -136,6 +148,6 @@ def for_traits(name: str, traits: Sequence[Trait]) -> Questionnaire:
         if all(any(item.trait == trait for item in found.items) for trait in wanted):
             return found
     raise UserError(
-        f'questionnaire "{name}" has no items for every trait of {", ".join(wanted)}; '
-        "give a .toml file that has (see docs/personality.md)"
+        f'questionnaire "{name}" lacks items for a trait of {", ".join(wanted)}; give a .toml file '
+        "with items for all (see docs/personality.md)"
     )

@@ -1,4 +1,4 @@
-"""The record of recipes that label authors: questionnaires, plain prompting, classifiers."""
+"""Recipe record of methods that label authors: questionnaires, plain prompting, classifiers."""
 
 from __future__ import annotations
 
@@ -9,14 +9,19 @@ from harness.suites.personality.encoders import ClassifierSettings
 
 
 class Models(Record):
-    """The chat model that is asked about authors, and the encoder that learns to label them."""
+    """Models of a recipe.
+
+    Attributes:
+        chat: chat model that is asked about authors.
+        encoder: encoder for the classifiers.
+    """
 
     chat: ModelSpec
     encoder: ModelSpec | None = None
 
 
 class AuthorsRecipe(Recipe):
-    """What a run that labels authors needs; each method reads its own tables."""
+    """Recipe of methods that label authors; each method reads only its own tables."""
 
     models: Models
     interview: InterviewSettings = InterviewSettings()

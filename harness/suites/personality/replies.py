@@ -1,10 +1,10 @@
-"""Readers of replies about authors: pure functions from untrusted text to a value or a status.
+"""Parsers of replies about authors: pure functions from untrusted text to a value or a status.
 
-The order is that of PsyCoT's sheet: tidy up (reasoning blocks, full-width characters, markup, a
-dialogue that the model goes on with), then a tagged answer (`SCORE: 4`), a bare one (the first
-token or line), the text of an option, the wording of the scale; whatever is left is a refusal, an
-ambiguity or unparsed. A value is never outside of what was offered, and nothing is inferred from
-what an answer rules out.
+Steps, after PsyCoT's answer format: clean the text (reasoning blocks, full-width characters,
+markup, a continued dialogue), then look for a tagged answer (`SCORE: 4`), a bare one (the first
+token or line), the text of an option, and the wording of the scale; otherwise the reply is a
+refusal, ambiguous or unparsed. A value is always one of those offered, and nothing is inferred from
+options that a reply rules out.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ _SCALE_MENTION = re.compile(
     r"(?:[ \t]?\([^()]{0,30}\):?)?|(?<!\d)1\D{1,40}2\D{1,40}3\D{1,40}4\D{1,40}5(?!\d)",
     re.I,
 )
-_EACH = re.compile(r"(?<!\d)1\W{1,3}2\W{1,3}3\W{1,3}4\W{1,3}5(?!\d)")  # the form, not an answer
+_EACH = re.compile(r"(?<!\d)1\W{1,3}2\W{1,3}3\W{1,3}4\W{1,3}5(?!\d)")  # the scale, not an answer
 _LIST = re.compile(r"(?m)^[ \t]*\d[.)][ \t]+(?=\S)")
 _MILD = r"(?:a little|slightly|somewhat|a bit|mildly|moderately)"
 _FULL = r"(?:strongly|completely|totally|fully|very much)"
@@ -92,11 +92,11 @@ _SCALE = [
 
 
 def read_score(reply: str, slot: int | None = None) -> Answer:
-    """The rating 1 to 5 in a reply.
+    """Parse a rating from 1 to 5.
 
     Args:
-        slot: number of the asked item; an answer labelled with another one's is not read. None
-            takes the first.
+        slot: number of the asked item; an answer labelled with another number is ignored. None
+            accepts the first answer.
 
     >>> read_score("**S3 - SCORE: 4/5**").value, read_score("3.5").status
     (4, 'out_of_range')
@@ -127,13 +127,13 @@ def _score_in(text: str) -> Answer | None:
 
 
 def _bare_score(text: str) -> Answer | None:
-    """The first token, or the first line that is a short label and a value."""
+    """Answer in the first token, or in the first line with a short label and a value."""
     labels = [_value(text, label.end()) for label in _LABELLED.finditer(text)]
     return _value(text, 0) or next((answer for answer in labels if answer is not None), None)
 
 
 def _loose(text: str) -> Answer | None:
-    """A number in range that stands where a sentence's answer stands, and counts nothing."""
+    """Answer given by a number from 1 to 5 anywhere in the text that does not count something."""
     found = []
     for match in re.finditer(r"(?<!\w)between[ \t]|(?<![\w.,/+-])[1-5](?![\d.,/%]?\d)", text):
         answer = _value(text, match.start())
@@ -143,7 +143,7 @@ def _loose(text: str) -> Answer | None:
 
 
 def _value(text: str, place: int) -> Answer | None:
-    """The number or the two numbers that stand at `place`, unless they count something."""
+    """Answer in the one or two numbers at `place`; None if they count something ("3 reasons")."""
     match = _VALUE.match(text, place)
     if match is None or _NOUN.match(text, match.end()):
         return None
@@ -154,7 +154,7 @@ def _value(text: str, place: int) -> Answer | None:
             if second != POINTS:
                 return BOTH if between == "/" and second < POINTS else OUT
         elif (first, second) == (1, POINTS):
-            return None  # the form of the answer, not an answer
+            return None  # the scale, not an answer
         elif second != first:
             return BOTH
     return Answer(int(first), "ok") if first in range(1, POINTS + 1) else OUT
@@ -168,7 +168,7 @@ def _number(text: str | None) -> float:
 
 
 def _worded(text: str) -> Answer | None:
-    """A rating in the words of the scale."""
+    """Answer in the words of the scale."""
     found = []
     for number, pattern in _SCALE:
         for match in pattern.finditer(text):
@@ -176,7 +176,7 @@ def _worded(text: str) -> Answer | None:
                 found.append(Answer(number, "ok"))
         text = pattern.sub(" ", text)
     if not found and re.fullmatch(r"\W*(?:I )?(?:dis)?agree\W*", text, re.I):
-        return BOTH  # a little, or strongly?
+        return BOTH  # could be a little or strongly
     return one_of(found)
 
 
@@ -190,7 +190,7 @@ _CHOICE_TAG = re.compile(
 )
 _LETTER = re.compile(r"[ \t(:.'-]{0,4}([A-Za-z])(?!\w|'\w)\)?")
 _MORE = re.compile(rf"{GAP}(?:/|\||,|&|\bor\b|\band\b){GAP}(?:or |and )?\(?([A-H])\b(?!')", re.I)
-# After an "A" these words do not make it an article.
+# An "A" followed by these is not an article.
 _VERB = re.compile(
     r"[ \t]{1,3}(?:because|since|as|is|seems|fits|for|given|based|due|would|rather|over|not|or|and"
     r"|applies|with|appears|more|instead|but|than)\b|\W{0,4}$|[ \t]{0,3}[^\w\s'’]|[ \t]{0,3}\n"
@@ -210,10 +210,11 @@ _LINE_NUMBER = re.compile(r"^\W{0,3}\d{1,2}[ \t]{0,2}[.):-][ \t]*(?=\S)")
 
 
 def read_choice(reply: str, options: Mapping[str, str], slot: int | None = None) -> Answer:
-    """The letter in a reply, out of those offered (letter -> text of the option).
+    """Parse the letter of a choice.
 
     Args:
-        slot: as of `read_score`.
+        options: text of each option, by letter.
+        slot: see `read_score`.
 
     >>> read_choice("Not sure whether A or B", {"A": "this", "B": "that", "C": "Not sure"}).value
     'C'
@@ -233,13 +234,13 @@ def _choice_in(text: str, options: Mapping[str, str]) -> Answer | None:
             tagged.append(found)
     if (answer := one_of(tagged)) is not None:
         return answer
-    if len(set(_LISTED.findall(text))) > 1:  # the options, written again
+    if len(set(_LISTED.findall(text))) > 1:  # the reply repeats the options
         return BOTH
     return _letter(text, 0, options, lower=True, marked=False) or _other(text, options)
 
 
 def _other(text: str, options: Mapping[str, str]) -> Answer | None:
-    """What is said without a tag: in an option's words, as unsure, or by a letter in a sentence."""
+    """Answer without a tag: an option's text, uncertainty, or a letter in a sentence."""
     unsure = next((letter for letter, words in options.items() if HEDGE.search(words)), None)
     rest = text
     if unsure is not None:
@@ -257,7 +258,7 @@ def _other(text: str, options: Mapping[str, str]) -> Answer | None:
 def _letter(
     text: str, place: int, options: Mapping[str, str], *, lower: bool, marked: bool
 ) -> Answer | None:
-    """The letter that stands at `place`; None where it is a word of a sentence."""
+    """Answer given by the letter at `place`; None if it is a word of a sentence."""
     match = _LETTER.match(text, place)
     if match is None or (match[1].islower() and not lower):
         return None
@@ -276,7 +277,7 @@ def _letter(
     said = rest.split("\n")[0].lower().lstrip(" \t:;,.()'-")
     contradicts = any(re.match(rf"{re.escape(words.lower())}\b", said) for words in other)
     if contradicts and not (own and said.startswith(own)):
-        return BOTH  # the letter of one option and the words of another
+        return BOTH  # the letter of one option and the text of another
     return Answer(letter, "ok") if letter in options else OUT
 
 
@@ -285,7 +286,7 @@ def _digit(line: str) -> Answer | None:
 
 
 def _spelled(text: str, options: Mapping[str, str], unsure: str | None) -> Answer | None:
-    """The option whose words are said, the longest first, unless they are denied."""
+    """Answer given by the text of an option that is not denied; longer options first."""
     found, ruled_out = [], False
     for letter, words in sorted(options.items(), key=lambda pair: -len(pair[1])):
         words = words.strip().rstrip(".")
@@ -302,7 +303,7 @@ def _spelled(text: str, options: Mapping[str, str], unsure: str | None) -> Answe
 
 
 def _lettered(text: str, options: Mapping[str, str]) -> Answer | None:
-    """A letter in a sentence; one that is chosen counts more than those that are named."""
+    """Answer given by a letter in a sentence; letters after a verb of choice have priority."""
     chosen: list[Answer] = []
     named: list[Answer] = []
     cues = {cue.end() for cue in _CHOICE_CUE.finditer(text)}
@@ -315,7 +316,7 @@ def _lettered(text: str, options: Mapping[str, str]) -> Answer | None:
 
 
 def _distinctive(text: str, options: Mapping[str, str]) -> Answer | None:
-    """The option of which a short reply says what no other has, such as "low"."""
+    """Answer given by a short reply with a word that only one option contains, such as "low"."""
     said = re.findall(r"[a-z]{3,}", text.lower())
     if not 0 < len(said) <= 6 or NOT.search(text):
         return None
@@ -334,10 +335,10 @@ def _distinctive(text: str, options: Mapping[str, str]) -> Answer | None:
 
 
 def read_all(reply: str, items: Sequence[Item]) -> tuple[list[Answer], str]:
-    """The answer to each item of a reply to all of them, and the rest, which holds the choice.
+    """Parse a reply to all items: the answer to each item, and the rest, with the choice.
 
-    Items are found by their labels (S0, S1, ...), or, without any, by their lines if there are as
-    many as items.
+    Items are found by their labels (S0, S1, ...); without labels, by lines, if there is one line
+    per item.
     """
     text = tidy(reply)
     choices = list(re.finditer(r"\bchoice\s{0,3}[:=]", text, re.I))
@@ -360,7 +361,7 @@ def read_all(reply: str, items: Sequence[Item]) -> tuple[list[Answer], str]:
 
 
 def read_item(reply: str, item: Item, slot: int | None = None) -> Answer:
-    """The answer to one item, of either kind."""
+    """Parse the answer to one item of either kind."""
     if item.kind == "rating":
         return read_score(reply, slot)
     return read_choice(reply, item.choices, slot)

@@ -1,6 +1,6 @@
-"""What the readers of replies share: tidying up, whose answer it is, and what is no answer.
+"""Text handling shared by the parsers of replies: cleaning, item labels, denials and refusals.
 
-Every pattern is bounded, so time is linear in the length of a reply.
+Every pattern has bounded repetitions, so time is linear in the length of a reply.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Status = Literal["ok", "out_of_range", "ambiguous", "refusal", "empty", "unparse
 
 @dataclass(frozen=True)
 class Answer:
-    """A rating (int) or a letter (str); None with any status but "ok"."""
+    """A rating (int) or a letter (str); the value is None unless the status is "ok"."""
 
     value: int | str | None
     status: Status
@@ -31,7 +31,7 @@ OUT, BOTH, NOTHING = (
 )
 
 GAP = r"[ \t]{0,4}"
-# What a model writes around an answer.
+# Markup around an answer.
 _NOISE = re.compile(r"<\|[^|<>]{0,40}\|>|</\w{1,20}>|[\ufe0f\u20e3\u200b-\u200f\u2060\ufeff]")
 _FORMAT_PAIR = re.compile(r"<(b|i|u|em|strong|code|p)>([^<>]{0,400})</\1>", re.I)
 _LATEX = re.compile(r"\\(?:boxed|text|textbf|mathrm|mathbf|[()\[\]])")
@@ -40,7 +40,7 @@ _HALVES = str.maketrans({"½": ".5", "¼": ".25", "¾": ".75", "⅓": ".3", "⅔
 _LOOKALIKES = str.maketrans("АВСΑΒ’‘–—−", "ABCAB''---")  # Cyrillic, Greek; quotes and dashes
 _TURN = re.compile(r"(?:^|(?<=\s))(?:Human|User)\s{0,3}:|(?<=\n)Q\s{0,2}:")
 _OURS = re.compile(r"(?:^|(?<=\s))Assistant\s{0,3}:")
-# "S3:" and the like introduce the answer to an item, "S3" alone is a mention.
+# "S3:" introduces the answer to an item; "S3" alone only mentions it.
 SLOT = re.compile(
     rf"(?<!\w)S[ _]?(\d{{1,2}})(?!\w){GAP}(?:[:=.)-]{{1,2}}(?!\d)|(?=\d|score|rating|choice))",
     re.I,
@@ -68,7 +68,7 @@ _UNSURE = (
     r"|(?:don't|do not) know|(?:hard|difficult) to (?:say|tell)|(?:it|that) depends)\b"
 )
 HEDGE = re.compile(_UNSURE, re.I)
-# An unsure clause with the options that it names, up to where something else begins.
+# A clause that expresses uncertainty, with the options that it names.
 UNSURE_CLAUSE = re.compile(
     _UNSURE
     + r"(?:[ ,]{1,3}(?:whether|if|between|about|which)\b(?:(?!\bbut\b|\bhowever\b)[^.;!?\n])"
@@ -78,7 +78,7 @@ UNSURE_CLAUSE = re.compile(
 
 
 def tidy(reply: str) -> str:
-    """What the model answered, in plain characters, without the dialogue that it goes on with."""
+    """The model's answer in plain characters, without reasoning, markup and continued dialogue."""
     text = strip_reasoning(reply).translate(_HALVES)
     text = unicodedata.normalize("NFKC", text).translate(_LOOKALIKES)
     text = re.sub(r"(?<=\d) ?(?:~|\.{2,3}) ?(?=\d)", "-", text)
@@ -86,7 +86,7 @@ def tidy(reply: str) -> str:
     text = _NOISE.sub("", _FORMAT_PAIR.sub(r" \2 ", text))
     text = re.sub(r"(?<!\w)_{1,3}|_{1,3}(?!\w)", " ", _LATEX.sub(" ", text).translate(_MARKS))
     before, *after = _TURN.split(text, maxsplit=2)
-    if not before.strip() and after:  # it begins by writing the question again
+    if not before.strip() and after:  # the reply begins with the question
         before = "".join(_OURS.split(after[0], maxsplit=1)[1:])
     return _OURS.sub("\n", before).strip()
 
@@ -96,9 +96,10 @@ def _foreign_digit(character: str) -> bool:
 
 
 def _segments(text: str, slot: int | None) -> Iterator[str]:
-    """Parts of a reply that may answer the asked item: unlabelled text, then what has its label.
+    """Parts of a reply that may answer the asked item: unlabelled text, then its labelled part.
 
-    Without a slot the first labelled part is the asked one: a model that runs ahead begins there.
+    Without a slot the first labelled part is used: a model that answers several items begins with
+    the asked one.
     """
     found = list(SLOT.finditer(text))
     ends = [match.start() for match in found[1:]] + [len(text)]
@@ -110,6 +111,7 @@ def _segments(text: str, slot: int | None) -> Iterator[str]:
 
 
 def first_answer(reply: str, slot: int | None, read: Callable[[str], Answer | None]) -> Answer:
+    """First answer that `read` finds in the parts of a reply, or a status without value."""
     text = tidy(reply)
     if not text:
         return Answer(None, "empty" if not _TURN.search(reply) else "unparsed")
@@ -123,13 +125,13 @@ def first_answer(reply: str, slot: int | None, read: Callable[[str], Answer | No
 
 
 def one_of(found: Sequence[Answer]) -> Answer | None:
-    """The one answer that was given, an ambiguity of several, or None."""
+    """The answer if all are equal, `BOTH` if they differ, None if there are none."""
     distinct = set(found)
     return BOTH if len(distinct) > 1 else next(iter(distinct), None)
 
 
 def denied(text: str, place: int, stop: re.Pattern[str] = _BREAK) -> bool:
-    """Whether the clause up to `place` denies what follows."""
+    """Whether the clause before `place` contains a negation."""
     head = text[max(0, place - 120) : place]
     starts = [match.end() for match in stop.finditer(head)]
     return bool(NOT.search(head, starts[-1] if starts else 0))

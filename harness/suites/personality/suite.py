@@ -3,15 +3,15 @@
 Paper: PsyCoT (arXiv:2310.20256); 247 essays with five traits, 200 users with four dimensions.
 Protocol:
 
-1. a system labels every author 1 or 0 in each trait, or abstains; a chat model alone is asked once
-   a trait for one of the trait's two poles;
+1. a system labels every author 1 or 0 for each trait, or abstains; a chat model without a method
+   is asked one question per trait, with the trait's two poles as options;
 2. score = macro-F1 of each trait, averaged over the traits; an abstention counts as wrong.
 
-Systems that learn get `train`, or are cross-validated on the authors. With `robustness` the same
+Trained systems use `train`, or are cross-validated on the authors. With `robustness` the same
 system answers again with options, items and posts in other orders.
 
-What is measured is text classification against questionnaires that authors once filled in. It is
-no diagnosis, and nothing to profile a person with.
+The suites measure text classification against questionnaires that the authors once filled in. They
+are not a diagnosis and must not be used to profile people.
 """
 
 from __future__ import annotations
@@ -39,19 +39,18 @@ class PersonalitySettings(Record):
     """Settings of both suites.
 
     Attributes:
-        authors: who is labelled, see `harness.data.authors`.
-        train: who may be learnt from; "" cross-validates on `authors`, None takes the training
-            split of a nano set and cross-validates otherwise.
-        limit: label the first authors only.
-        policy: what an abstention counts as in the scores that lead, see
+        authors: authors to label, see `harness.data.authors`.
+        train: training set; "" cross-validates on `authors`; None uses the training split of a nano
+            set and cross-validates on other sets.
+        limit: number of authors to label, from the first.
+        policy: treatment of abstentions in the primary metrics, see
             `harness.suites.personality.labels`.
-        robustness: run again with the options exchanged, with so many orders of the items, and
-            with the posts shuffled, as far as a system's answers can depend on it and authors have
-            posts; 0 does not.
-        mask: take the 16 type words out of posts.
-        batch_size: authors asked at once.
-        rounds: author resamples behind every interval.
-        columns: names of a file's own columns, see `harness.data.author_files.read_authors`.
+        robustness: number of item orders to run additionally, along with exchanged options and
+            shuffled posts, if a system's answers can depend on them; 0 runs none.
+        mask: remove the 16 type words from posts.
+        batch_size: authors per batch.
+        rounds: resamples of the authors per interval.
+        columns: names of the columns of a file, see `harness.data.author_files.read_authors`.
     """
 
     authors: str
@@ -80,10 +79,10 @@ class MBTISettings(PersonalitySettings):
 def plan(
     name: str, scheme: str, system: System, settings: PersonalitySettings, stage: StageMaker
 ) -> Handle:
-    """The stages of one system on authors labelled by a scheme of traits.
+    """Stages of one system on authors labelled by a scheme of traits.
 
     Raises:
-        UserError: the system answers something else, or the authors cannot be found.
+        UserError: the system does not label authors, or the authors cannot be found.
     """
     program = system.program_for(TASK, name)
     if program is None:
@@ -147,7 +146,7 @@ def _train(
 
 
 def perturbations(items: int, sensitive_to: frozenset[str]) -> dict[str, Orders]:
-    """Other orders by name, of those that can change answers: item orders by `items` seeds.
+    """Orders to test by name, limited to those that can change answers; `items` item orders.
 
     >>> list(perturbations(1, frozenset({"item_seed", "post_seed"})))
     ['items_0', 'posts_0']
@@ -174,15 +173,15 @@ def _suite(
         metrics=(
             Metric("macro_f1", UNIT, "mean over traits, abstentions wrong"),
             Metric("accuracy", UNIT, "mean over traits"),
-            Metric("macro_f1:*", UNIT, "of a trait", primary=False),
-            Metric("accuracy:*", UNIT, "of a trait", primary=False),
-            Metric("macro_f1_third_class", UNIT, "abstentions a class apart", primary=False),
+            Metric("macro_f1:*", UNIT, "by trait", primary=False),
+            Metric("accuracy:*", UNIT, "by trait", primary=False),
+            Metric("macro_f1_third_class", UNIT, "abstentions as a third class", primary=False),
             Metric("macro_f1_drop", UNIT, "abstentions left out", primary=False),
             Metric("abstained", UNIT, "labels not given", primary=False),
-            Metric("macro_f1_worst", UNIT, "of the orders (robustness)", primary=False),
-            Metric("macro_f1_sd", UNIT, "over the orders (robustness)", primary=False),
-            Metric("flip_rate", UNIT, "labels another order changes", primary=False),
-            Metric("flip_rate:*", UNIT, "labels that one order changes", primary=False),
+            Metric("macro_f1_worst", UNIT, "minimum over orders (robustness)", primary=False),
+            Metric("macro_f1_sd", UNIT, "deviation over orders (robustness)", primary=False),
+            Metric("flip_rate", UNIT, "labels changed by another order", primary=False),
+            Metric("flip_rate:*", UNIT, "labels changed by one order", primary=False),
         ),
         settings=settings,
         plan=partial(plan, name, scheme),

@@ -39,9 +39,9 @@ def test_equally_frequent_words_are_kept_in_alphabetical_order() -> None:
 
 
 def test_texts_without_words_in_common_are_refused() -> None:
-    with pytest.raises(BadData, match="no word stands in 2 of the 3 texts"):
+    with pytest.raises(BadData, match="no word occurs in 2 of 3 training texts"):
         fit("tfidf_svm", counts(["ab", "cd", "ef"]), np.array([0, 1, 1]), Learning(tune=False))
-    with pytest.raises(BadData, match="none of 2 texts has a word"):
+    with pytest.raises(BadData, match="none of 2 texts contains a word"):
         counts(["...", "a b c"])
 
 
