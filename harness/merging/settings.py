@@ -33,7 +33,7 @@ class LinearSettings(Record):
     @model_validator(mode="after")
     def _some_weight(self) -> LinearSettings:
         if self.weights and not sum(self.weights) > 0:
-            raise ValueError(f"the sum of weights is {sum(self.weights)}; expected more than 0")
+            raise ValueError(f"weights with a sum above 0, not {sum(self.weights)}")
         return self
 
 
@@ -76,7 +76,9 @@ class VarmSettings(Record):
     def _misspelt(self) -> VarmSettings:
         squares = (self.level, self.statistic) == ("element", "square")
         if squares and "misspelt_square" in self.released:
-            raise ValueError('the released avg_item spells it "squre"; use "abs" or "signed"')
+            raise ValueError(
+                'statistic "abs" or "signed" (the released avg_item knows only "squre")'
+            )
         return self
 
 

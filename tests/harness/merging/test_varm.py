@@ -155,7 +155,7 @@ def test_defaults_follow_the_equation_where_the_released_code_does_not() -> None
 
 def test_the_misspelt_statistic_is_refused_as_released() -> None:
     wrong = {"level": "element", "statistic": "square", "released": ["misspelt_square"]}
-    with pytest.raises(BadRecord, match='spells it "squre"'):
+    with pytest.raises(BadRecord, match='expected statistic "abs" or "signed"'):
         parse(VarmSettings, wrong, "test")
     parse(VarmSettings, {**wrong, "level": "tensor"}, "test")
 
