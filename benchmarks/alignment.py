@@ -1,16 +1,16 @@
-"""Token alignment of two tokenizers: dynamic time warping and offsets against the plain algorithm.
+"""Token alignment by dynamic time warping and by offsets compared with the plain algorithm.
 
     python benchmarks/alignment.py [--golden FOLDER] [--repeats 7] [--variant fusellm]
 
-Texts of about 128 to 2,048 base tokens, a SentencePiece-like BPE against a byte-level one. The peer
-is FuseLLM's algorithm as its equations say it, cell by cell in Python: markers stripped and edit
-distance (rapidfuzz's, compiled) computed in every cell, a numpy matrix, back-trace. All alignments
-by warping are compared with the peer's. Times are CPU times of this process, the best of several
-for ours, once for the peer; set OMP_NUM_THREADS=1. Peak memory is that of numpy's and Python's
-allocations in a separate run. "offsets" begins with token ids and offsets, as a tokenizer gives
-them, and includes finding where each token ends.
+Texts of about 128 to 2,048 base tokens, tokenised by a SentencePiece-like and a byte-level BPE. The
+peer is FuseLLM's algorithm as in its equations, cell by cell in Python: markers stripped and edit
+distance (rapidfuzz, compiled) computed in every cell, a numpy matrix, back-trace. All alignments by
+warping are compared with the peer's. Times are CPU times of this process, the best of several for
+ours, once for the peer; set OMP_NUM_THREADS=1. Memory is the peak of numpy and Python allocations
+in a separate run. "offsets" starts from the tokenizer's ids and offsets and includes computing
+where each token ends.
 
-The claim: at least 65,000 and 20,000 base tokens a second at 512 and 2,048 tokens by warping,
+Claim: at least 65,000 and 20,000 base tokens per second at 512 and 2,048 tokens by warping, and
 1,000,000 by offsets.
 """
 
@@ -37,7 +37,7 @@ DATA = Path(__file__).parents[1] / "tests" / "golden" / "data"
 def plain(
     base: list[str], source: list[str], base_marker: str, source_marker: str, variant: str
 ) -> list[list[int]]:
-    """The peer: for each base position its source positions."""
+    """The peer: source positions of each base position."""
     from rapidfuzz.distance import Levenshtein
 
     def cost(a: str, b: str) -> float:

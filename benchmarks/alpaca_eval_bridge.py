@@ -1,16 +1,16 @@
-"""The alpaca-eval package and Crucible judge the same answers through the same server.
+"""The alpaca-eval package and Crucible judge the same answers with the same server.
 
     python benchmarks/alpaca_eval_bridge.py [--data FOLDER] [--system NAME] [--limit N]
 
-The package (0.6.6, in a process of its own) is pointed at the nano server as if it were OpenAI and
-evaluates stored answers to the 805 instructions with its default annotator. Our side is the suite
-alpaca_eval2 on its official question set, with the same annotator, judge and stored answers, as
-`crucible eval` runs it. Compared are all preferences, the win rate, and the length-controlled win
-rate (ours in the mode "compat-stable").
+The package (0.6.6, in a separate process) uses the nano server in place of OpenAI and evaluates
+stored answers to the 805 instructions with its default annotator. Our side is the suite
+alpaca_eval2 on its official question set with the same annotator, judge and stored answers, as run
+by `crucible eval`. All preferences, the win rate, and the length-controlled win rate (our mode
+"compat-stable") are compared.
 
-The package makes a new client for every request, five at a time; that is what its time goes into.
-Its only download, df_gamed.csv, is replaced by the local copy. FOLDER is the public data folder
-with alpaca_eval2 (default: $CRUCIBLE_DATA).
+The package creates a new client for every request, five at a time, which dominates its time. Its
+only download, df_gamed.csv, is replaced by the local copy. FOLDER is the public data folder with
+alpaca_eval2 (default: $CRUCIBLE_DATA).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ GRADED = OracleSettings(unknown="generic")  # the instructions are not of the na
 
 @dataclass(frozen=True)
 class Pair:
-    """An instruction, the baseline's answer and the system's."""
+    """An instruction with the baseline's and the system's answer."""
 
     instruction: str
     baseline: str
@@ -53,7 +53,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one side found: preferences in [1, 2] by instruction, and its figures in %."""
+    """Results of one side: preferences in [1, 2] by instruction, and win rates in %."""
 
     preferences: dict[str, float]
     win_rate: float
@@ -61,7 +61,7 @@ class Outcome:
 
 
 def read_pairs(folder: Path, system: str = SYSTEM, limit: int | None = None) -> list[Pair]:
-    """The first `limit` instructions of the public data folder with both answers."""
+    """The first `limit` instructions of the public data with both answers."""
 
     def lines(name: str) -> list[dict[str, Any]]:
         with gzip.open(folder / f"{name}.jsonl.gz", "rt", encoding="utf-8") as stream:
@@ -76,11 +76,11 @@ def read_pairs(folder: Path, system: str = SYSTEM, limit: int | None = None) -> 
 
 
 def package_side(pairs: Sequence[Pair], url: str, work: Path, gamed: Path | None = None) -> Outcome:
-    """What the package finds, run in a process of its own against the server at `url`.
+    """The package's results, computed in a separate process with the server at `url`.
 
     Args:
-        work: an empty folder for its input, its cache and its output.
-        gamed: df_gamed.csv, to have the length-controlled win rate, too.
+        work: an empty folder for its input, cache and output.
+        gamed: df_gamed.csv, which adds the length-controlled win rate.
     """
     (work / "pairs.json").write_text(json.dumps([asdict(pair) for pair in pairs]))
     environment = {
@@ -144,7 +144,7 @@ def own_side(
     data: str = "official",
     limit: int | None = None,
 ) -> Outcome:
-    """What Crucible finds, as `crucible eval OUTPUTS --suite alpaca_eval2` with the judge at `url`.
+    """Crucible's results: `crucible eval OUTPUTS --suite alpaca_eval2` with the judge at `url`.
 
     Args:
         outputs: the system's stored answers.
@@ -184,7 +184,7 @@ def main() -> None:
         _evaluate_with_package(options.package_side, options.gamed)
         return
     if options.data is None:
-        parser.error("say where the public data are: --data FOLDER, or set CRUCIBLE_DATA")
+        parser.error("the public data folder is missing: give --data FOLDER or set CRUCIBLE_DATA")
     os.environ["CRUCIBLE_DATA"] = str(options.data)
     folder = options.data / "alpaca_eval2"
     pairs = read_pairs(folder, options.system, options.limit)

@@ -1,13 +1,13 @@
-"""Arena-Hard boards: ours against the original's algorithm, side by side.
+"""Arena-Hard boards: our implementation compared with the original algorithm.
 
     python benchmarks/arena_hard.py [--golden FOLDER] [--case twelve_models] [--rounds 100]
 
-Input: the golden vectors (12 models x 500 prompts). Peer: our re-statement of the original
+Input: the golden vectors (12 models x 500 prompts). Peer: our re-implementation of the original
 (lmarena/arena-hard-auto, show_result.py): rows resampled one by one for the plain score, and for
-style control a torch LBFGS fit (learning rate 0.1, 50 iterations, start 0.5) of every row
-resample. The style peer runs `--peer-rounds` bootstraps and is extrapolated to `--rounds`; the
-printed line says so. Ours resamples prompts and solves every fit to the optimum. Medians of several
-runs; counting the judgments is timed apart. Set OMP_NUM_THREADS=1 for one thread each.
+style control a torch LBFGS fit (learning rate 0.1, 50 iterations, start 0.5) per resample of rows.
+The style peer runs `--peer-rounds` bootstraps and is extrapolated to `--rounds`, as printed. Ours
+resamples prompts and solves every fit to the optimum. Times are medians of several runs; counting
+the judgments is timed separately. Set OMP_NUM_THREADS=1 for one thread each.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def timed(name: str, run: Callable[[], object], repeats: int) -> float:
 
 
 def long_rows(table: GameTable) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """One entry for each row of the board, as the original keeps them: model, prompt, score."""
+    """Model, prompt and score of every row of the board, the original's representation."""
     models, prompts, scores = [], [], []
     for (m, q), counts in zip(np.ndindex(table.rows.shape), table.counts.reshape(-1, 3)):
         for score, count in zip((0.0, 0.5, 1.0), counts):
@@ -61,7 +61,7 @@ def long_rows(table: GameTable) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def peer_plain(models: np.ndarray, scores: np.ndarray, rounds: int) -> np.ndarray:
-    """Mean of the rows of each model under resamples of its rows, drawn one by one with pandas."""
+    """Mean score per model under resamples of its rows, drawn one by one with pandas."""
     import pandas as pd
 
     frame = pd.DataFrame({"model": models, "score": scores})
@@ -72,7 +72,7 @@ def peer_plain(models: np.ndarray, scores: np.ndarray, rounds: int) -> np.ndarra
 
 
 def peer_style(design: np.ndarray, scores: np.ndarray, rounds: int) -> None:
-    """LBFGS on all rows, once for each resample of the rows."""
+    """LBFGS fit of all rows, once per resample."""
     import torch
 
     torch.set_num_threads(1)
@@ -154,7 +154,7 @@ def main() -> None:
     timed("ours, plain, rows resampled", lambda: row_replicates(table, rounds), options.repeats)
     models, _, scores = long_rows(table)
     peer = timed(
-        "peer, plain (re-stated original, rows resampled)",
+        "peer, plain (re-implemented, rows resampled)",
         lambda: peer_plain(models, scores, rounds),
         max(1, options.repeats // 2),
     )
@@ -163,7 +163,7 @@ def main() -> None:
     design, scores = style_design(table, styles, data["baseline"])
     few = options.peer_rounds
     peer = timed(
-        f"peer, style-controlled (re-stated LBFGS), {few} bootstraps",
+        f"peer, style-controlled (LBFGS), {few} bootstraps",
         lambda: peer_style(design, scores, few),
         1,
     )

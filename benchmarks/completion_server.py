@@ -1,14 +1,15 @@
-"""A minimal chat-completions server for the client benchmarks: canned reply, faults, a log.
+"""A minimal chat-completions server for the client benchmarks: fixed replies, faults, a log.
 
     python benchmarks/completion_server.py --rate-limited 0.05 --hung 0.01 --log answered.txt
 
-It prints its port and then answers POST .../chat/completions as fast as one process can. A reply
-is "good" when a whole, valid answer was written to a connection that was still open; `GET /counts`
-returns how many requests came, what became of them, and the tokens of the good replies. Tokens are
-taken from the request's length, so that a client that books a request twice, or drops one, is off.
+Prints its port, then answers POST .../chat/completions as fast as one process can. A reply is
+"good" if a complete, valid answer was written to a connection that was still open. `GET /counts`
+returns the numbers of requests, good replies and faults, and the tokens of the good replies. Tokens
+are derived from the length of the request, so that a client that counts a request twice or loses
+one reports another sum.
 
-With --interviews a reply rates or chooses, as the last message asks, by a hash of the conversation;
-its id is the name under which the log has the conversation.
+With --interviews, a reply is a rating or a choice, as the last message asks, derived from a hash of
+the conversation; its id is the conversation's name in the log.
 """
 
 from __future__ import annotations
@@ -40,12 +41,12 @@ LOGPROBS = {
 
 
 def logged(messages: list[dict[str, str]]) -> str:
-    """How the log names a conversation."""
+    """Name of a conversation in the log."""
     return hashlib.sha256(json.dumps(messages, sort_keys=True).encode()).hexdigest()
 
 
 class Site:
-    """What all connections share: rates of faults, counts and the log."""
+    """State shared by all connections: rates of faults, counts and the log."""
 
     def __init__(self, options: argparse.Namespace, log: TextIO | None) -> None:
         self.faults = [
@@ -72,15 +73,15 @@ class Site:
         return None
 
     def good(self, body: bytes) -> bytes:
-        """The reply to a request; counted and logged by `book` once it is written."""
+        """The reply to a request; `book` counts and logs it after it was written."""
         asked = json.loads(body)
         tokens_in = len(body) // 4
-        name, said = "chatcmpl-0", "m"
+        name, content = "chatcmpl-0", "m"
         if self.interviews:
             name = logged(asked["messages"])
             number = int(name[:8], 16)
             chooses = "CHOICE:" in asked["messages"][-1]["content"][-200:]
-            said = f"CHOICE: {'AB'[number % 2]}" if chooses else f"SCORE: {number % 5 + 1}"
+            content = f"CHOICE: {'AB'[number % 2]}" if chooses else f"SCORE: {number % 5 + 1}"
         reply: dict[str, Any] = {
             "id": name,
             "object": "chat.completion",
@@ -89,7 +90,7 @@ class Site:
             "choices": [
                 {
                     "index": 0,
-                    "message": {"role": "assistant", "content": said},
+                    "message": {"role": "assistant", "content": content},
                     "logprobs": LOGPROBS if asked.get("logprobs") else None,
                     "finish_reason": "stop" if self.interviews else "length",
                 }
@@ -175,7 +176,7 @@ async def serve(options: argparse.Namespace) -> None:
         loop = asyncio.get_running_loop()
         server = await loop.create_server(lambda: Connection(site), "127.0.0.1", 0)
         print(server.sockets[0].getsockname()[1], flush=True)
-        await loop.run_in_executor(None, sys.stdin.read)  # until whoever started it goes away
+        await loop.run_in_executor(None, sys.stdin.read)  # until the parent process ends
 
 
 def main() -> None:

@@ -1,16 +1,16 @@
-"""The fusion loss on sparse teachers against the same loss with dense targets.
+"""The fusion loss on sparse teachers compared with the same loss on dense targets.
 
-One batch of 2,048 tokens, vocabulary 32,000, three teachers of 10 words a token, CLM + fusion loss
-(MinCE), forward and backward through the output head down to the hidden states. The dense version
-makes logits, their float32 log-softmax and one dense target a teacher (bfloat16, as the code
-released with FuseLLM), and picks one a row. Every run is a child process of its own; runs
-alternate; printed are medians. Memory is the growth of the peak resident set (GPU: of allocated
-memory) over head, hidden states, batch and the gradients that both versions leave.
+One batch of 2,048 tokens, vocabulary 32,000, three teachers with 10 entries per token, CLM + fusion
+loss (MinCE), forward and backward through the output head to the hidden states. The dense version
+computes logits, their float32 log-softmax and one dense target per teacher (bfloat16, as in
+FuseLLM's released code), and selects one per row. Every run is a separate child process; runs
+alternate; medians are printed. Memory is the growth of the peak resident set (GPU: allocated
+memory) over head, hidden states, batch and the gradients that both versions produce.
 
     python benchmarks/fusion_loss.py
     python benchmarks/fusion_loss.py --device cuda --dtype bfloat16 --vocab 128256 --batch 8
 
-The claim: at most a tenth of the dense version's extra memory, and at most its time.
+Claim: at most a tenth of the dense version's additional memory, and at most its time.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
     loss_of(model, {k: v if k == "teacher_ce" else v[:, :16] for k, v in batch.items()}).backward()
     model.hidden = hidden
     if options.device == "cuda":
-        loss_of(model, batch).backward()  # kernels are chosen and caches filled
+        loss_of(model, batch).backward()  # warm-up: select kernels, fill caches
     model.zero_grad(set_to_none=True)
 
     before = start_memory(options.device)
@@ -131,7 +131,7 @@ def ours(model: Any, batch: Any) -> Any:
 
 
 def dense(model: Any, batch: Any) -> Any:
-    """Section 3.4 to 3.6 of the method, with targets over the whole vocabulary."""
+    """FuseLLM (arXiv 2401.10491), sections 3.4 to 3.6, with targets over the full vocabulary."""
     import torch
 
     logits = model.head(model.hidden)
@@ -160,7 +160,7 @@ def make(options: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
             return SimpleNamespace(last_hidden_state=model.hidden)
 
     class HiddenAndHead(torch.nn.Module):
-        """A language model whose body gives the hidden states it holds."""
+        """A language model whose body returns fixed hidden states."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -177,14 +177,14 @@ def make(options: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     model = HiddenAndHead().to(options.device, getattr(torch, options.dtype))
     shape = (options.batch, options.length)
     ids = torch.randint(0, options.vocab, shape)
-    words = torch.randint(0, options.vocab // options.k, (*shape, options.teachers, options.k))
-    words = words * options.k + torch.arange(options.k)  # no word twice in a row
+    top = torch.randint(0, options.vocab // options.k, (*shape, options.teachers, options.k))
+    top = top * options.k + torch.arange(options.k)  # no id occurs twice in a row
     batch = {
         "input_ids": ids,
         "attention_mask": torch.ones_like(ids),
         "labels": ids,
-        "teacher_ids": words,
-        "teacher_logps": torch.randn(words.shape).log_softmax(-1),
+        "teacher_ids": top,
+        "teacher_logps": torch.randn(top.shape).log_softmax(-1),
         "teacher_ce": torch.rand(options.batch, options.teachers) * 3,
     }
     return model, {name: value.to(options.device) for name, value in batch.items()}

@@ -1,18 +1,18 @@
-"""Generation of the transformers backend against lm-eval's, greedy, the same batch sizes.
+"""Greedy generation by the transformers backend compared with lm-eval's at equal batch sizes.
 
-200 conversations on the nano world, from one question to three (some 20 to 150 tokens), answers of
-at most 64 tokens. lm-eval gets the rendered text of the same prompts and the same stop token; both
-use the same model object. Printed are medians of alternating runs and how many answers are equal.
+200 conversations on the nano world with one to three questions (about 20 to 150 tokens), answers of
+at most 64 tokens. lm-eval receives the rendered text of the same prompts and the same stop token;
+both use the same model object. Prints medians of alternating runs and the number of equal answers.
 
     python benchmarks/hf_generation.py
     python benchmarks/hf_generation.py --model nano:source_c --batch 8 32
     python benchmarks/hf_generation.py --device cuda --random 100M --dtype bfloat16
 
-With --random both generate from a random Llama of that size; it hardly ever stops by itself.
+With --random, both generate from a random Llama of that size, which rarely ends an answer itself.
 
-The claim: equal answers, and twice the throughput of lm-eval's `HFLM.generate_until` in batches of
-64. In small batches of a tiny model the gain depends on how much the answers differ in length:
-rows that have ended make room for the next prompts, where lm-eval waits for the longest.
+Claim: equal answers, and twice the throughput of lm-eval's `HFLM.generate_until` in batches of 64.
+In small batches of a tiny model the gain depends on how much the answers differ in length: finished
+rows are replaced by the next prompts, whereas lm-eval waits for the longest.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--batch", type=int, nargs="+", default=(16, 64))
     made.add_argument("--prompts", type=int, default=200)
     made.add_argument("--tokens", type=int, default=64)
-    made.add_argument("--threads", type=int, default=1, help="of torch; lm-eval loses with more")
+    made.add_argument("--threads", type=int, default=1, help="torch threads; more slow lm-eval")
     made.add_argument("--repeats", type=int, default=3)
     return made
 
@@ -84,7 +84,7 @@ def load(options: argparse.Namespace) -> tuple[Any, Any]:
         num_attention_heads=heads,
         num_key_value_heads=heads,
         max_position_embeddings=2048,
-        initializer_range=0.1,  # wide, so that greedy choices are no near ties
+        initializer_range=0.1,  # wide, so that greedy choices are not near ties
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
@@ -94,7 +94,7 @@ def load(options: argparse.Namespace) -> tuple[Any, Any]:
 
 
 def conversations(count: int) -> list[list[dict[str, str]]]:
-    """Messages of mixed length: zero to two answered questions before the one that is asked."""
+    """Conversations of mixed length: zero to two answered questions, then the open one."""
     from harness.nano import world
 
     items = world.items("reward", 3 * count)
@@ -165,7 +165,7 @@ def report(
     answers: dict[str, list[str]] = {}
     for run in runs.values():
         if options.device == "cuda":
-            run()  # kernels are chosen and caches filled
+            run()  # warm-up: select kernels, fill caches
     for _ in range(options.repeats):
         for name, run in runs.items():
             start, used = time.perf_counter(), cpu_seconds()
@@ -182,7 +182,7 @@ def report(
 
 
 def cpu_seconds() -> float:
-    """Processor time of this process, all threads together."""
+    """CPU time of all threads of this process, in seconds."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
 

@@ -1,15 +1,14 @@
-"""PsyCoT's whole load: 247 real essays, five dialogues each, 12,103 turns of a local server.
+"""PsyCoT's full load: 247 real essays, five dialogues each, 12,103 turns with a local server.
 
-Claims: at concurrency 64 it takes at most 60 s and 500 MB of the client; a client that was killed
-with SIGKILL at random moments goes on where it was, without asking for a stored turn again, and
-ends with the rows of a run that was left alone.
+Claims: at concurrency 64 the client takes at most 60 s and 500 MB; a client killed with SIGKILL at
+random moments resumes without repeating stored turns and produces the rows of an undisturbed run.
 
     python benchmarks/interviews.py                          # 12,103 turns
     python benchmarks/interviews.py --kill 10                # and again, killed ten times
     python benchmarks/interviews.py --authors 20 --kill 3    # quick
 
-The client runs the operations `import_authors` and `interview_authors` on a store of its own; it
-and the server are processes of their own. Texts are read from $CRUCIBLE_DATA.
+The client runs the operations `import_authors` and `interview_authors` on its own store. Client and
+server are separate processes. Texts are read from $CRUCIBLE_DATA.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ BAR_S, BAR_MB = 60.0, 500.0
 
 
 def client(url: str, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """What is measured, and killed."""
+    """Run the interviews; this is the process that is measured and killed."""
     begun, cpu = time.perf_counter(), time.process_time()
     from harness.core.hashing import digest
     from harness.engine.calls import CallSettings, Services
@@ -65,7 +64,7 @@ def client(url: str, folder: Path, options: argparse.Namespace) -> dict[str, Any
 
 
 def attempt(command: list[str], log: Path, kill_after_s: float | None = None) -> dict[str, Any]:
-    """What the client reports; nothing where it was killed, so long after its first answer."""
+    """The client's report; {} if it was killed, `kill_after_s` after its first answer."""
     size = log.stat().st_size if log.exists() else 0
     environment = {"CRUCIBLE_DATA": str(DATA), **os.environ}
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True) as process:
@@ -75,15 +74,15 @@ def attempt(command: list[str], log: Path, kill_after_s: float | None = None) ->
                 time.sleep(0.01)
             time.sleep(kill_after_s)
             process.kill()
-        said = process.stdout.read()
+        output = process.stdout.read()
     if process.returncode not in (0, -9):
         sys.exit(f"the client ended with {process.returncode}")
-    found: dict[str, Any] = json.loads(said) if said else {}
+    found: dict[str, Any] = json.loads(output) if output else {}
     return found
 
 
 def stored(folder: Path) -> set[str]:
-    """The conversations whose answer is stored, as the server's log names them."""
+    """Names, as in the server's log, of the conversations whose answer is stored."""
     path = folder / "responses.sqlite"
     if not path.exists():
         return set()
@@ -97,14 +96,14 @@ def stored(folder: Path) -> set[str]:
 def disturbed(
     command: list[str], folder: Path, log: Path, kills: int, seconds: float
 ) -> tuple[dict[str, Any], int, int]:
-    """Kill the client some times: its last report, the kills, and the turns asked again."""
+    """Kill the client `kills` times: its final report, number of kills, and repeated turns."""
     draw = random.Random(0)
     done = repeated = 0
     while True:
         kept, place = stored(folder), len(log.read_text().split())
         wait = draw.uniform(0, 1.6 * seconds / (kills + 1)) if done < kills else None
         report = attempt(command, log, wait)
-        time.sleep(0.3)  # the server writes its log a moment after its answers
+        time.sleep(0.3)  # the server writes its log shortly after its answers
         repeated += sum(name in kept for name in log.read_text().split()[place:])
         if report:
             return report, done, repeated
@@ -117,8 +116,8 @@ def main() -> int:
     parser.add_argument("--authors", type=int, default=247)
     parser.add_argument("--concurrency", type=int, default=64)
     parser.add_argument("--frame", default="chat", help="chat or flat")
-    parser.add_argument("--delay", type=float, default=0.0, help="of each reply, s")
-    parser.add_argument("--kill", type=int, default=0, help="run once more, killed so many times")
+    parser.add_argument("--delay", type=float, default=0.0, help="seconds before each reply")
+    parser.add_argument("--kill", type=int, default=0, help="kills of an additional second run")
     parser.add_argument("--client", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.client:
@@ -136,7 +135,7 @@ def main() -> int:
             whole = attempt([*run, str(Path(name) / "whole")], log)
             print(
                 f"{whole['rows']} authors, {whole['requests']} turns: {whole['seconds']:.1f} s, "
-                f"{whole['cpu']:.1f} s of processor, peak {whole['peak_mb']:.0f} MB"
+                f"{whole['cpu']:.1f} s of CPU, peak {whole['peak_mb']:.0f} MB"
             )
             checks |= {
                 f"{49 * whole['rows']} turns": whole["requests"] == 49 * whole["rows"],
@@ -151,8 +150,8 @@ def main() -> int:
                 )
                 checks |= {
                     f"{kills} kills of {options.kill} wanted": kills == options.kill,
-                    f"stored turns asked again: {repeated}": repeated == 0,
-                    "the rows of the run left alone": found["digest"] == whole["digest"],
+                    f"stored turns repeated: {repeated}": repeated == 0,
+                    "rows equal the undisturbed run's": found["digest"] == whole["digest"],
                 }
             server.communicate()
     for text, held in checks.items():

@@ -1,14 +1,14 @@
-"""805 judge calls with log-probabilities against a local server that answers at once.
+"""805 judge calls with log-probabilities to a local server without latency.
 
-Claim: the client's own time for a suite of AlpacaEval's size is about a second, a twentieth of what
-alpaca-eval's decoder takes at its defaults (5 threads, a new client for every call); and 10,000
-stored responses are read in about a second.
+Claim: the client's overhead for a suite of AlpacaEval's size is about one second, a twentieth of
+alpaca-eval's decoder at its defaults (5 threads, a new client per call); reading 10,000 stored
+responses takes about one second.
 
     python benchmarks/judge_client.py                     # the peer takes half a minute or more
-    python benchmarks/judge_client.py --peer-calls 100    # scaled up to 805, and said so
+    python benchmarks/judge_client.py --peer-calls 100    # extrapolated to 805, as printed
 
-Every measurement runs in a process of its own, and the server in another one. "import" is the
-openai SDK's, paid once a run; responses are written to disk as they arrive, as in a real run.
+Every measurement runs in its own process, and so does the server. "import" is the openai SDK's,
+once per run; responses are written to disk as they arrive, as in a real run.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ PROMPT = "Which of the two outputs is better, m or M?\n" + "some words of an ans
 
 
 def ours(url: str, calls: int, folder: str) -> dict[str, float]:
-    """Ask `calls` requests, or read them where they are stored already."""
+    """Send `calls` requests, or read their responses if they are stored."""
     from harness.backends.api.endpoint import Endpoint
     from harness.backends.base import Message, Request, Sampling
     from harness.backends.openai import OpenAIBackend
@@ -60,7 +60,7 @@ def ours(url: str, calls: int, folder: str) -> dict[str, float]:
 
 
 def peer(calls: int) -> dict[str, float]:
-    """The same through alpaca-eval; the server stands in the environment."""
+    """The same calls by alpaca-eval; the server's URL is in the environment."""
     from alpaca_eval.decoders.openai import openai_completions
 
     prompts = [f"<|im_start|>user\n{n} {PROMPT}\n<|im_end|>" for n in range(calls)]
@@ -80,7 +80,7 @@ def peer(calls: int) -> dict[str, float]:
 
 
 def measured(job: str, url: str, calls: int, folder: Path) -> dict[str, float]:
-    """One measurement in a fresh process."""
+    """One measurement in a new process."""
     command = [sys.executable, __file__, "--job", job, "--url", url, "--calls", str(calls)]
     environment = {**os.environ, "OPENAI_API_BASE": url, "OPENAI_API_KEYS": "none"}
     command += ["--folder", str(folder)]
@@ -119,7 +119,7 @@ def report(runs: list[dict[str, float]], stored: list[dict[str, float]], other: 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--peer-calls", type=int, default=CALLS, help="0 leaves the peer away")
+    parser.add_argument("--peer-calls", type=int, default=CALLS, help="0 omits the peer")
     parser.add_argument("--quick", action="store_true", help="one run, 60 calls of the peer")
     for name in ("job", "url", "calls", "folder"):
         parser.add_argument(f"--{name}", help=argparse.SUPPRESS)

@@ -1,14 +1,14 @@
-"""10,000 judge calls against a server that fails in four ways; nothing lost, nothing twice.
+"""10,000 judge calls to a server with four kinds of faults: no row is lost or answered twice.
 
-Of the attempts, 5 % are rate limited (429), 2 % meet a server error (500), 1 % are never answered
-and 1 % get half a JSON document. Claims: every row is answered once; the client books exactly the
-tokens of the good replies, which the server counts the moment it has written one whole to an open
-connection (attempts that failed or hung count for neither side); peak memory stays below 500 MB.
+Of the attempts, 5 % are rate limited (429), 2 % fail with a server error (500), 1 % are never
+answered and 1 % receive a truncated JSON document. Claims: every row is answered once; the client's
+token count equals that of the good replies, which the server counts after writing a complete reply
+to an open connection (failed and hung attempts count on neither side); peak memory is below 500 MB.
 
     python benchmarks/judge_client_faults.py [--calls 10000] [--seed 0] [--quick]
 
-A hung attempt costs the time-out, 2 s here, and rate limits at random keep the adaptive number in
-flight low: the wall time says what such a server costs, not what the client can do.
+A hung attempt costs the time-out (2 s here), and random rate limits keep the adaptive concurrency
+low: the wall time measures such a server, not the client.
 """
 
 from __future__ import annotations
@@ -101,13 +101,13 @@ def main() -> int:
         "every row answered": found["rows"] == calls and not found["errors"],
         "no row twice": found["twice"] == 0,
         "every row stored": found["stored"] == calls,
-        f"good replies: {served['good']} written, {spent.requests} booked": served["good"]
+        f"good replies: {served['good']} written, {spent.requests} counted": served["good"]
         == spent.requests,
-        f"tokens read: {served['tokens_in']} by the server, {spent.tokens_in} booked": served[
+        f"tokens read: {served['tokens_in']} by the server, {spent.tokens_in} counted": served[
             "tokens_in"
         ]
         == spent.tokens_in,
-        f"tokens written: {served['tokens_out']} by the server, {spent.tokens_out} booked": served[
+        f"tokens written: {served['tokens_out']} by the server, {spent.tokens_out} counted": served[
             "tokens_out"
         ]
         == spent.tokens_out,

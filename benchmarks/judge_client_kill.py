@@ -1,7 +1,7 @@
-"""Kill the client with SIGKILL at random moments, go on each time, compare with the server's log.
+"""Kill the client with SIGKILL at random moments, resume it, compare with the server's log.
 
-Claims: no response that was handed on or stored is lost, and no request is sent again for a row
-whose response is stored. What a kill may cost is the calls in flight at that moment.
+Claims: no delivered or stored response is lost, and no request is repeated for a row whose response
+is stored. A kill costs at most the calls in flight at that moment.
 
     python benchmarks/judge_client_kill.py [--kills 20] [--calls 3000] [--seed 0] [--quick]
 """
@@ -25,7 +25,7 @@ from harness.backends.api.wire import chat_call
 from harness.backends.base import Message, Request, Sampling
 
 HERE = Path(__file__).resolve().parent
-DELAY_S = 0.05  # of each reply, so that calls are in flight when the kill comes
+DELAY_S = 0.05  # delay of each reply, so that calls are in flight at the kill
 IN_FLIGHT = 16
 
 
@@ -38,13 +38,13 @@ def requests(calls: int) -> list[Request]:
 
 
 def logged(request: Request) -> str:
-    """How the server's log names a request."""
+    """Name of a request in the server's log."""
     messages = [{"role": m.role, "content": m.content} for m in request.messages]
     return hashlib.sha256(json.dumps(messages, sort_keys=True).encode()).hexdigest()
 
 
 def client(url: str, calls: int, folder: Path) -> None:
-    """What is killed: prints the id of every response the moment it is handed on."""
+    """The process that is killed: prints the id of every response as soon as it is delivered."""
     from harness.backends.openai import OpenAIBackend
     from harness.engine.calls import CallSettings, Services
 
@@ -57,12 +57,12 @@ def client(url: str, calls: int, folder: Path) -> None:
 
 
 def attempt(command: list[str], kill_after_s: float | None) -> tuple[dict[str, bool], bool]:
-    """Run the client, perhaps kill it; ids that were handed on, and whether it came to its end."""
+    """Run the client, and kill it if requested: delivered ids, and whether it finished."""
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         lines = []
         if kill_after_s is not None:
-            # The moment counts from the first response that comes from the server.
+            # Time is counted from the first response that is not from the store.
             for line in process.stdout:
                 lines.append(line)
                 if line.endswith(" 0\n"):
@@ -76,7 +76,7 @@ def attempt(command: list[str], kill_after_s: float | None) -> tuple[dict[str, b
 
 
 def stored_rows(path: Path, endpoint: Endpoint, asked: list[Request]) -> set[str]:
-    """Ids of the requests whose response is in the store."""
+    """Ids of the requests whose response is stored."""
     ids = {chat_call(endpoint, r.id, r.messages, r.sampling).key: r.id for r in asked}
     store = ResponseStore(path)
     try:
@@ -98,7 +98,7 @@ def main() -> int:
         return 0
     kills, calls = (3, 400) if options.quick else (options.kills, options.calls)
     draw = random.Random(options.seed)
-    span_s = 0.8 * DELAY_S * calls / IN_FLIGHT / kills  # so that the last kill still finds work
+    span_s = 0.8 * DELAY_S * calls / IN_FLIGHT / kills  # the last kill still interrupts work
     lost = repeated = done = 0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -110,30 +110,30 @@ def main() -> int:
             url = f"http://127.0.0.1:{int(server.stdout.readline())}/v1"
             run = [sys.executable, __file__, "--calls", str(calls), "--client", url, name]
             endpoint, asked = Endpoint.parse(f"judge@{url}"), requests(calls)
-            kept: set[str] = set()  # rows that were stored or handed on
+            kept: set[str] = set()  # rows that were stored or delivered
             ended = False
             while not ended:
                 wait = draw.uniform(0, 2 * span_s) if done < kills else None
-                handed_on, ended = attempt(run, wait)
-                # What was stored before this attempt must come from the store.
-                repeated += sum(not handed_on[id] for id in kept & set(handed_on))
+                delivered, ended = attempt(run, wait)
+                # Responses stored before this attempt must come from the store.
+                repeated += sum(not delivered[id] for id in kept & set(delivered))
                 now = stored_rows(path, endpoint, asked)
-                lost += len((kept | set(handed_on)) - now)
+                lost += len((kept | set(delivered)) - now)
                 kept = now
                 done += not ended
-                state = "to its end" if ended else f"kill {done}"
-                print(f"{state}: {len(handed_on)} handed on, {len(now)} of {calls} stored")
+                state = "finished" if ended else f"kill {done}"
+                print(f"{state}: {len(delivered)} delivered, {len(now)} of {calls} stored")
             server.communicate()
         times = Counter(log.read_text().split())
     names = {logged(request) for request in asked}
     extra = sum(times.values()) - len(times)
     checks = {
-        f"{done} kills of {kills} wanted": done == kills,
+        f"{done} of {kills} kills": done == kills,
         "every row answered": kept == {request.id for request in asked},
         f"stored responses lost: {lost}": lost == 0,
-        f"requests for rows that were stored: {repeated}": repeated == 0,
-        f"answered more than once: {extra}, at most {IN_FLIGHT} a kill": extra <= IN_FLIGHT * done,
-        "the server was asked these rows and no others": set(times) == names,
+        f"requests for stored rows: {repeated}": repeated == 0,
+        f"repeated answers: {extra}, at most {IN_FLIGHT} per kill": extra <= IN_FLIGHT * done,
+        "the server answered exactly these rows": set(times) == names,
     }
     for text, held in checks.items():
         print(f"{'yes' if held else 'NO ':<4}{text}")

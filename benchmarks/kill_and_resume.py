@@ -1,8 +1,8 @@
-"""Kill a reproduction with SIGKILL at random moments, run it again each time, compare the boards.
+"""Kill a reproduction with SIGKILL at random moments, resume it each time, compare the boards.
 
-Claims: the board of the disturbed run equals that of an undisturbed one byte for byte, and no
-batch that was written is computed again (what a stage's journal held when the process died is what
-the next attempt reports as resumed).
+Claims: the board of the interrupted run equals that of an undisturbed run byte for byte, and no
+written batch is computed again (every batch in a stage's journal at the time of the kill is
+reported as resumed by the next attempt).
 
     python benchmarks/kill_and_resume.py --kills 10 -- --limit 100 --set sampling.batch_size=8
 """
@@ -31,7 +31,7 @@ def environment(home: Path) -> dict[str, str]:
 
 
 def written_batches(home: Path) -> dict[str, int]:
-    """Whole journal lines per unfinished stage."""
+    """Number of complete journal lines per unfinished stage."""
     found = {}
     for path in home.glob("partial/*/journal.jsonl"):
         data = path.read_bytes()
@@ -40,7 +40,7 @@ def written_batches(home: Path) -> dict[str, int]:
 
 
 def resumed(home: Path, stage: str) -> int:
-    """Batches that the attempt which finished the stage found written."""
+    """Number of batches that the finishing attempt of a stage resumed from its journal."""
     path = home / "artifacts" / stage[:2] / stage / "manifest.json"
     return int(json.loads(path.read_text())["resumed_batches"])
 
@@ -72,7 +72,7 @@ def main() -> int:
             )
             time.sleep(draw.uniform(0.5, 2.4 * seconds / options.kills))
             if process.poll() is not None:
-                print(f"the run was over before kill {kills + 1}")
+                print(f"the run finished before kill {kills + 1}")
                 break
             process.kill()
             process.wait()

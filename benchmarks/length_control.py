@@ -1,13 +1,13 @@
-"""Length control of a board: ours against the alpaca_eval package, side by side.
+"""Length-controlled win rates of a board: our implementation compared with the alpaca_eval package.
 
     python benchmarks/length_control.py [--data FOLDER] [--models 116] [--repeats 3]
 
-The board repeats the annotated models of the public data until it has the wanted size. Ours is the
-default (exact) mode of `harness.suites.alpaca_eval2.length_control`; the peer is alpaca_eval's own
-`get_length_controlled_winrate` with its file download replaced by the local df_gamed.csv (it would
-fetch the file once for every model) and saving of weights switched off. Both get prepared rows in
-memory. Times are medians; memory is the peak of Python and numpy allocations in a separate run. The
-two answers are compared, too. Set OMP_NUM_THREADS=1 for one thread each.
+The board repeats the annotated models of the public data up to the requested size. Ours is the
+default (exact) mode of `harness.suites.alpaca_eval2.length_control`; the peer is alpaca_eval's
+`get_length_controlled_winrate` with its download replaced by the local df_gamed.csv (it would fetch
+the file once per model) and without saving weights. Both receive prepared rows in memory. Times are
+medians; memory is the peak of Python and numpy allocations in a separate run. The results are
+compared. Set OMP_NUM_THREADS=1 for one thread each.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def ours(models: list[Rows], anchors: Anchors) -> list[float]:
 
 
 def make_peer(gamed: Path) -> Callable[[list], list[float]] | None:
-    """The package's own function, or None where it is not installed."""
+    """The package's function, or None if it is not installed."""
     try:
         from alpaca_eval.metrics import glm_winrate
     except ImportError as error:
@@ -58,7 +58,7 @@ def make_peer(gamed: Path) -> Callable[[list], list[float]] | None:
 
 
 def frame_of(item: Annotations) -> object:
-    """The package's input: it measures the answers itself, so their lengths are spelled out."""
+    """The package's input; it measures answers itself, so texts of the right length are made."""
     import pandas as pd
 
     return pd.DataFrame(
@@ -74,8 +74,8 @@ def frame_of(item: Annotations) -> object:
 
 
 def measure(run: Callable[[], list[float]], repeats: int) -> tuple[list[float], list[float], float]:
-    """Result, seconds of each repeat, and peak memory (MiB) of one more run."""
-    run()  # imports, caches
+    """Result, seconds of each repeat, and peak memory (MiB) of one additional run."""
+    run()  # warm-up: imports, caches
     seconds = []
     for _ in range(repeats):
         started = time.perf_counter()

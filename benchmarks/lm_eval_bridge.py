@@ -1,15 +1,15 @@
-"""The lm-eval suites against lm-eval itself: the same scores, resumed and repeated for nothing.
+"""The lm-eval suites compared with lm-eval itself: equal scores; repeated and resumed runs.
 
-Runs the suite `lm_nano` on a nano model, then the same three tasks through
-`lm_eval.simple_evaluate` without anything of ours in between, and compares every metric and every
-single response. Then the suite is run again, once as it is and once after it was killed half way,
-and the model's forward passes are counted. Last, the seconds until the tasks' files are found.
+Runs the suite `lm_nano` on a nano model, then the same three tasks by a direct call of
+`lm_eval.simple_evaluate`, and compares every metric and every response. Then the suite is run
+again, once unchanged and once after a kill half way through, counting the model's forward passes.
+Finally measures the time to find the tasks' files.
 
     python benchmarks/lm_eval_bridge.py
     python benchmarks/lm_eval_bridge.py --model nano:source_c --limit 60 --scan
 
-The claims: equal scores (1e-12) and responses; a repeated run makes no pass; a resumed run makes
-only those that are missing, and ends in the same bytes; finding tasks takes under 0.1 s.
+Claims: equal scores (1e-12) and responses; a repeated run makes no forward pass; a resumed run
+makes only the missing ones and produces the same bytes; finding tasks takes less than 0.1 s.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ os.environ.setdefault("CRUCIBLE_DEVICE", "cpu")
 
 
 class Killed(BaseException):
-    """Stands in for `kill -9`: nothing catches it."""
+    """Simulates `kill -9`: no handler catches it."""
 
 
 def main() -> None:
@@ -50,14 +50,14 @@ def main() -> None:
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     made.add_argument("--model", default="nano:target")
-    made.add_argument("--limit", type=int, default=None, help="documents a task")
+    made.add_argument("--limit", type=int, default=None, help="documents per task")
     made.add_argument("--batch", type=int, default=16)
     made.add_argument("--scan", action="store_true", help="also time lm-eval's own scan (20 s)")
     return made
 
 
 def report(options: argparse.Namespace, work: Path) -> None:
-    import lm_eval  # noqa: F401  its import is no part of either side's time
+    import lm_eval  # noqa: F401  imported first, so that no measurement includes the import
 
     print(f"{options.model}, lm_nano, batch {options.batch}, limit {options.limit}, one thread")
     ours, seconds, passes = run_suite(options, work / "store")
@@ -71,13 +71,13 @@ def report(options: argparse.Namespace, work: Path) -> None:
     compare(ours, theirs)
     same = digest_of(ours) == digest_of(resumed)
     print(f"resumed rows are {'the same bytes' if same else 'DIFFERENT'}")
-    print(f"tasks' files found in {seconds_to_find(work):.3f} s")
+    print(f"tasks' files found in {seconds_to_find():.3f} s")
     if options.scan:
         print(f"lm-eval's scan of all its files: {seconds_to_scan():.1f} s")
 
 
 def run_suite(options: argparse.Namespace, root: Path) -> tuple[Any, float, int]:
-    """The run's artifact, seconds and forward passes of the suite."""
+    """The suite's artifact, its seconds, and its number of forward passes."""
     from harness.engine.plan import Plan
     from harness.engine.run import InlineExecutor
     from harness.engine.store import Store
@@ -101,7 +101,7 @@ def run_suite(options: argparse.Namespace, root: Path) -> tuple[Any, float, int]
 def killed_and_resumed(
     options: argparse.Namespace, root: Path, after: int
 ) -> tuple[Any, float, int]:
-    """As `run_suite`, once a first attempt was stopped after so many passes."""
+    """As `run_suite`, after a first attempt that was killed after `after` passes."""
     try:
         with passes_of(options.model, stop_after=after):
             run_suite(options, root)
@@ -112,7 +112,7 @@ def killed_and_resumed(
 
 @contextmanager
 def passes_of(ref: str, stop_after: int | None = None) -> Iterator[list[int]]:
-    """Rows of every forward pass of a loaded model inside."""
+    """A list that collects the batch size of every forward pass within the context."""
     from harness.models.checkpoints import load_causal_lm
 
     rows: list[int] = []
@@ -131,7 +131,7 @@ def passes_of(ref: str, stop_after: int | None = None) -> Iterator[list[int]]:
 
 
 def run_directly(options: argparse.Namespace, work: Path) -> tuple[Any, float, int]:
-    """lm-eval's results of the same tasks."""
+    """lm-eval's results for the same tasks, seconds, and number of forward passes."""
     import copy
 
     import lm_eval
@@ -164,7 +164,7 @@ def run_directly(options: argparse.Namespace, work: Path) -> tuple[Any, float, i
 
 
 def compare(ours: Any, theirs: Any) -> None:
-    """Print how far metrics and responses agree."""
+    """Print the largest difference of metrics and the number of equal responses."""
     from harness.suites.lm_eval.samples import plain
 
     known = ours.read_json("results.json")["tasks"]
@@ -187,8 +187,8 @@ def digest_of(artifact: Any) -> str:
     return hashlib.sha256((artifact.path / "rows.jsonl").read_bytes()).hexdigest()
 
 
-def seconds_to_find(work: Path) -> float:
-    """Until the files of FuseLLM's list are indexed."""
+def seconds_to_find() -> float:
+    """Seconds to index the files of FuseLLM's task list."""
     from harness.suites.lm_eval import sources
     from harness.suites.lm_eval.catalogue import FUSELLM
     from harness.suites.lm_eval.quiet import quiet

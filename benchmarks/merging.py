@@ -1,14 +1,14 @@
-"""VaRM and SCE of checkpoints on disk against mergekit's SCE: memory, time, equal values.
+"""VaRM and SCE of checkpoints on disk compared with mergekit's SCE: memory, time, equal values.
 
-A base and three targets, random bfloat16 weights in the shapes of a Llama, are written to a
+A base and three targets with random bfloat16 weights in the shapes of a Llama are written to a
 temporary folder, merged by child processes in turn, and deleted. Memory is the growth of the peak
-resident set over the interpreter with its libraries loaded; mergekit computes in float32 and
-writes bfloat16, as ours does.
+resident set after the interpreter has loaded its libraries. Both compute in float32 and write
+bfloat16.
 
     python benchmarks/merging.py --gb 0.2
     python benchmarks/merging.py
 
-The claim: at most 0.5 GB of memory at 1 GB a model, at most mergekit's time, and its values.
+Claim: at most 0.5 GB of memory for models of 1 GB, at most mergekit's time, and equal values.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def main() -> None:
 
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
-    made.add_argument("--gb", type=float, default=1.0, help="size of a model, about")
+    made.add_argument("--gb", type=float, default=1.0, help="approximate size of a model in GB")
     made.add_argument("--targets", type=int, default=3)
     made.add_argument("--repeats", type=int, default=3)
     made.add_argument("--threads", type=int, default=None)
@@ -71,7 +71,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def write_models(root: Path, options: argparse.Namespace) -> int:
-    """Write the models; returns the bytes of one."""
+    """Write the models; returns the size of one in bytes."""
     import torch
     from safetensors.torch import save_file
     from transformers import LlamaConfig
@@ -138,7 +138,7 @@ def in_child(name: str, root: Path, options: argparse.Namespace) -> dict[str, fl
 
 
 def measure(options: argparse.Namespace) -> dict[str, float]:
-    """Time and memory of one merge."""
+    """Wall and CPU time (s) and memory (GB) of one merge."""
     import torch
     from mergekit.config import MergeConfiguration
     from mergekit.merge import run_merge
@@ -193,7 +193,7 @@ def report(runs: dict[str, list[dict[str, float]]], size: int, options: argparse
 
 
 def compare(ours: Path, theirs: Path, name: str) -> None:
-    """Print in how many entries two checkpoints differ, and by how much."""
+    """Print the number of entries in which two checkpoints differ, and the largest difference."""
     from safetensors import safe_open
 
     differ = far = total = 0

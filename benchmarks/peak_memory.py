@@ -1,4 +1,4 @@
-"""Peak memory of one stretch of a benchmark's process, in bytes."""
+"""Peak memory of a section of a benchmark's process, in bytes."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from pathlib import Path
 
 
 def start_memory(device: str = "cpu") -> int:
-    """Reset the peak and return the memory held now."""
+    """Reset the peak and return the memory in use now."""
     if device == "cuda":
         import torch
 
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
         return torch.cuda.memory_allocated()
-    Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak resident set starts again
+    Path("/proc/self/clear_refs").write_text("5")  # Linux: resets the peak resident set
     return _status("VmRSS")
 
 
 def peak_memory(device: str = "cpu") -> int:
-    """The most memory held since the start: resident (GPU: allocated)."""
+    """Peak memory since `start_memory`: resident set (GPU: allocated memory)."""
     if device == "cuda":
         import torch
 

@@ -2,9 +2,9 @@
 
     python benchmarks/plugins.py [--plugins N] [--rounds N]
 
-The plugins are dist-info folders with METADATA as long as a real README and one module each, which
-raises on import. Compared, in turn: the command with them, the command without, and the peer, an
-interpreter that does nothing but read every entry point by `importlib.metadata`.
+Each plugin is a dist-info folder, with METADATA as long as a real README, and a module that raises
+on import. Compared in turn: the command with plugins, the command without them, and the peer, an
+interpreter that only reads all entry points by `importlib.metadata`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LIMIT_S = 0.7
 
 
 def install(site: Path, number: int) -> None:
-    """One plugin as pip leaves it."""
+    """Write one plugin as pip installs it."""
     info = site / f"crucible_plugin_{number}-1.0.dist-info"
     info.mkdir()
     (site / f"crucible_plugin_{number}.py").write_text("raise RuntimeError('imported')\n")
@@ -41,7 +41,7 @@ def install(site: Path, number: int) -> None:
 
 
 def seconds(code: str, path: str) -> tuple[float, float, str]:
-    """Elapsed and processor seconds, which do not tell of others on the machine, and the output."""
+    """Elapsed seconds, CPU seconds (independent of other load), and the output."""
     start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -73,10 +73,10 @@ def main() -> None:
     console = Console()
     for name, found in times.items():
         elapsed, spent = (statistics.median(values) for values in zip(*found))
-        console.print(f"{name:<13} {elapsed:.2f} s, processor {spent:.2f} s", highlight=False)
+        console.print(f"{name:<13} {elapsed:.2f} s, CPU {spent:.2f} s", highlight=False)
     full, bare, peer = (statistics.median(spent for _, spent in times[name]) for name in runs)
     console.print(
-        f"{options.plugins} plugins: processor {full:.2f} s (limit {LIMIT_S} s), "
+        f"{options.plugins} plugins: CPU {full:.2f} s (limit {LIMIT_S} s), "
         f"{full / bare:.2f} of the command without them, {full / peer:.2f} of the peer",
         highlight=False,
     )

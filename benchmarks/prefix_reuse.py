@@ -1,16 +1,16 @@
-"""Dialogues about one text in the transformers backend, with and without kept states.
+"""Dialogues about shared texts in the transformers backend, with and without prefix caching.
 
-Dialogues of 10 turns advance together, five about each text of some 240 tokens: every turn sends
-the text, the earlier turns and a new question, greedy, 8 tokens at most. The model is a random
-Llama with 1,024 positions and the tokenizer of nano:target. Each run is a process of its own, the
-two alternate; printed are medians, the tokens that went through the model (pads included), the
-peak memory of the process, and how many replies are equal.
+Dialogues of 10 turns advance together, five per text of about 240 tokens: every turn sends the
+text, the earlier turns and a new question, decoded greedily, at most 8 tokens. The model is a
+random Llama with 1,024 positions and the tokenizer of nano:target. Runs are separate processes and
+alternate. Prints medians, tokens processed by the model (padding included), peak memory of the
+process, and the number of equal replies.
 
     python benchmarks/prefix_reuse.py
     python benchmarks/prefix_reuse.py --size 100M --dialogues 40
     python benchmarks/prefix_reuse.py --size 100M --dialogues 320 --device cuda --dtype bfloat16
 
-The claim: equal replies in less than a third of the time.
+Claim: equal replies in less than a third of the time.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--turns", type=int, default=10)
     made.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     made.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
-    made.add_argument("--threads", type=int, default=1, help="of torch")
+    made.add_argument("--threads", type=int, default=1, help="torch threads")
     made.add_argument("--repeats", type=int, default=3)
     made.add_argument("--max-rows", type=int, default=320)
     return made
@@ -115,7 +115,7 @@ def load(options: argparse.Namespace) -> tuple[Any, Any]:
         num_attention_heads=heads,
         num_key_value_heads=heads,
         max_position_embeddings=1024,
-        initializer_range=0.1,  # wide, so that greedy choices are no near ties
+        initializer_range=0.1,  # wide, so that greedy choices are not near ties
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
@@ -125,7 +125,7 @@ def load(options: argparse.Namespace) -> tuple[Any, Any]:
 
 
 def openings(tokenizer: Any, count: int) -> list[list[dict[str, str]]]:
-    """System messages that hold a text, the same one for `ABOUT_ONE_TEXT` neighbours."""
+    """System messages with a text, shared by `ABOUT_ONE_TEXT` consecutive dialogues."""
     from harness.nano import world
 
     words = " ".join(item.turns[0] for item in world.items("reward", 400)).split()
@@ -138,7 +138,7 @@ def openings(tokenizer: Any, count: int) -> list[list[dict[str, str]]]:
 
 
 def converse(backend: Any, talks: list[list[dict[str, str]]], turns: int) -> list[str]:
-    """All replies, in rounds: what harness.backends.conversing does for a local model."""
+    """All replies, turn by turn, as `harness.backends.conversing` does for a local model."""
     from harness.backends.base import Request, Sampling, messages_of
     from harness.nano import world
 

@@ -1,15 +1,15 @@
-"""Chunked sequence log-probabilities against whole logits and TRL's fused head.
+"""Tiled sequence log-probabilities compared with full logits and TRL's fused head.
 
 One WRPO micro-batch (6 sequences of 1,024 tokens, 256 of them prompt), vocabulary 128,256, hidden
-size 64, forward and backward through a one-layer Llama. Every run is a child process of its own;
-runs of the variants alternate; printed are medians. On a busy machine compare the CPU seconds of
-`--threads 1`. Memory is the growth of the peak resident set (GPU: of allocated memory) over the
-model with its batch, gradients included.
+size 64, forward and backward through a one-layer Llama. Every run is a separate child process; runs
+of the variants alternate; medians are printed. On a busy machine, compare CPU seconds with
+`--threads 1`. Memory is the growth of the peak resident set (GPU: allocated memory) over model and
+batch, gradients included.
 
     python benchmarks/sequence_logprobs.py
     python benchmarks/sequence_logprobs.py --device cuda --dtype bfloat16 --length 2048
 
-The claim: at most 0.2 GiB beyond the model at the default sizes, and no slower than whole logits.
+Claim: at most 0.2 GiB beyond the model at the default sizes, and no slower than full logits.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from typing import Any
 from peak_memory import peak_memory, start_memory
 
 VARIANTS = ("ours", "dense", "trl")
-NAMES = {"ours": "harness (tiles)", "dense": "whole logits", "trl": "TRL fused head"}
+NAMES = {"ours": "harness (tiles)", "dense": "full logits", "trl": "TRL fused head"}
 
 
 def main() -> None:
@@ -61,7 +61,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def in_child(name: str, options: argparse.Namespace) -> dict[str, Any]:
-    """One run in a fresh process; {"error": ...} where a variant is not available."""
+    """One run in a new process; {"error": ...} if the variant is unavailable."""
     arguments = [sys.executable, __file__, "--child", name]
     for key, value in vars(options).items():
         if key not in ("child", "variants", "repeats") and value is not None:
@@ -76,7 +76,7 @@ def in_child(name: str, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Time and memory of one forward and backward pass of one variant."""
+    """Seconds, CPU seconds and memory (GiB) of one forward and backward pass."""
     import torch
 
     if options.threads:
@@ -87,7 +87,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     small["labels"][:, 8:] = small["input_ids"][:, 8:]
     one_pass(score, small)
     if options.device == "cuda":
-        one_pass(score, batch)  # kernels are chosen and caches filled
+        one_pass(score, batch)  # warm-up: select kernels, fill caches
     model.zero_grad(set_to_none=True)
 
     before = start_memory(options.device)
@@ -144,14 +144,14 @@ def scorer(name: str, model: Any, options: argparse.Namespace) -> Callable[[Any]
             return dense_logprobs(logits.float(), batch["labels"])
 
         return dense
-    from trl.trainer.utils import add_fused_lm_head  # absent in other versions: reported
+    from trl.trainer.utils import add_fused_lm_head  # absent in some versions; reported as error
 
     add_fused_lm_head(model)
     return lambda batch: model(**batch, fused_lm_head=True).log_probs.float().sum(1)
 
 
 def one_pass(score: Callable[[Any], Any], batch: Any) -> float:
-    """WRPO on the batch's blocks, with a reference of constant log-probability per token."""
+    """WRPO loss and gradients, with a reference of constant log-probability per token."""
     import torch
 
     from harness.models.collate import by_row

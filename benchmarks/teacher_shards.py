@@ -1,13 +1,13 @@
-"""Sparse teachers in shards against the same in a `datasets` folder, as FuseLLM's code stores them.
+"""Sparse teachers in shards compared with a `datasets` folder, the format of FuseLLM's code.
 
-Documents of 20 to 2,048 tokens with 10 log-probabilities and ids a token (vocabulary 32,000): bytes
-a token, tokens a second written, and read document by document in random order as numpy arrays
-(checksums verified). The peer stores input_ids, attention_mask, labels and ids as integers of 8
-bytes and logits as float16, without the padding to 2,048 rows that the original adds to short ones.
+Documents of 20 to 2,048 tokens with 10 log-probabilities and ids per token (vocabulary 32,000).
+Measures bytes per token, and tokens per second written and read document by document in random
+order as numpy arrays (checksums verified). The peer stores input_ids, attention_mask, labels and
+ids as 8-byte integers and logits as float16, without the original's padding to 2,048 rows.
 
     python benchmarks/teacher_shards.py
 
-The claim: at most 40 bytes a token.
+Claim: at most 40 bytes per token.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def main() -> None:
     documents = make(options.documents)
     tokens = sum(len(document["input_ids"]) for document in documents)
     print(f"{len(documents)} documents, {tokens} tokens, k {K}, median of {options.repeats}")
-    print(f"{'':10}{'bytes a token':>14}{'written, tokens/s':>20}{'read, tokens/s':>18}")
+    print(f"{'':10}{'bytes/token':>14}{'written, tokens/s':>20}{'read, tokens/s':>18}")
     for name, (write, read) in {
         "shards": (write_ours, read_ours),
         "datasets": (write_peer, read_peer),

@@ -1,12 +1,12 @@
-"""Checks of answers per second: code by its tests in the jail, mathematics by equivalence.
+"""Verified answers per second: code by its tests in the jail, mathematics by equivalence.
 
     python benchmarks/verification.py [--checks 40] [--workers 1] [--repeats 3]
 
 Code: functions with five tests each. The peer runs the same code and tests as one script in a plain
-child process, without isolation, limits on more than time, or a proof that every test was reached:
-what checking code costs at the least. Mathematics: the operation's checker, which keeps a child
-process per thread; the peer starts a process for every answer, as a checker must that can be ended
-and keeps none. Both verdicts are compared. Times are medians; memory is the largest child's.
+child process, without isolation, limits other than time, or proof that every test was reached: the
+minimum cost of checking code. Mathematics: our checker keeps one child process per thread; the peer
+starts a process per answer, which any checker with time-outs needs unless it keeps processes. The
+verdicts are compared. Times are medians; memory is the largest child's.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def alone(number: int) -> bool:
 
 
 def measure(work: Work, checks: int, workers: int, repeats: int) -> tuple[float, list[bool]]:
-    """Checks per second, median of the repeats, and the verdicts."""
+    """Checks per second (median of the repeats), and the verdicts."""
     rates = []
     for _ in range(repeats):
         started = time.perf_counter()
@@ -98,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         def kept(number: int) -> bool:
             return bool(checker.check(*problem(number)).correct)
 
-        kept(0)  # starts the child
+        kept(0)  # starts the child process
         compare("mathematics", kept, alone, options, fewer=8)
 
 

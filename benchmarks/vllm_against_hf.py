@@ -1,14 +1,14 @@
-"""Greedy generation by vLLM against this package's transformers backend: same ids, how fast.
+"""Greedy generation by vLLM compared with the transformers backend: equal ids, and speed.
 
 64 questions of the nano world, answered by both backends with the same weights in float32. Without
-`--model` the model is a random Llama of 15 million parameters, made on the spot (vLLM's attention
-for CPUs does not know the nano models' head size). vLLM needs an interpreter that has it:
+`--model`, the model is a random Llama with 15 million parameters, because vLLM's CPU attention does
+not support the nano models' head size. vLLM needs an interpreter in which it is installed:
 
     CRUCIBLE_VLLM_PYTHON=/envs/vllm/bin/python python benchmarks/vllm_against_hf.py
     python benchmarks/vllm_against_hf.py --model org/name --device cuda --dtype bfloat16
 
-The claims: identical ids in float32, scores of answers within 2e-3, and on a GPU a multiple of
-transformers' throughput. On a CPU vLLM pays off for larger models only.
+Claims: identical ids in float32, scores of answers within 2e-3, and on a GPU a multiple of
+transformers' throughput. On a CPU, vLLM is only faster for larger models.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     made.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
     made.add_argument("--prompts", type=int, default=64)
-    made.add_argument("--tokens", type=int, default=64, help="most tokens of an answer")
+    made.add_argument("--tokens", type=int, default=64, help="maximum tokens of an answer")
     return made
 
 
@@ -105,7 +105,7 @@ def transformers_backend(model: str, options: argparse.Namespace) -> tuple[Backe
 def vllm_backend(
     model: str, options: argparse.Namespace, services: Services, asked: Sequence[Request]
 ) -> tuple[Backend, float]:
-    """The backend with its server up, and the seconds until it answered something."""
+    """The backend with a running server, and the seconds until its first answer."""
     from harness.backends.vllm import VLLMBackend
 
     start = time.perf_counter()
@@ -118,7 +118,7 @@ def vllm_backend(
 
 
 def timed(name: str, backend: Backend, asked: Sequence[Request]) -> tuple[list[Response], float]:
-    """All answers, after a round to warm up."""
+    """All answers, and the seconds they took after a warm-up."""
     list(backend.generate(asked[:8]))
     start = time.perf_counter()
     answers = sorted(backend.generate(asked), key=lambda response: response.id)
@@ -137,7 +137,7 @@ def compare(first: Sequence[Response], second: Sequence[Response]) -> None:
             continue
         pairs = zip(left, right)
         place = next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(left), len(right)))
-        print(f"  {ours.id}: the ids part at token {place} of {len(left)}")
+        print(f"  {ours.id}: the ids differ from token {place} of {len(left)} on")
     print(f"identical ids: {same} of {len(first)} answers")
 
 

@@ -1,14 +1,14 @@
-"""Nearest tokens of 50,000 among 32,000: pruned search against the full search, token by token.
+"""Nearest of 32,000 base tokens for 50,000 source tokens: pruned search compared with full search.
 
     python benchmarks/vocab_mapping.py [--golden FOLDER] [--sample 25]
 
-Two synthetic vocabularies, markers swapped; 35,001 tokens have no equal. The peer is FuseLLM's
-algorithm in plain Python: a scan of the list for an equal token, else one edit distance (compiled,
-by rapidfuzz) for each base token, timed on a sample of unmatched tokens and 200 matched ones and
-extrapolated. A second sample is compared with full tables of distances. Times are CPU times of this
-process; set OMP_NUM_THREADS=1. Peak memory is that of the process.
+Two synthetic vocabularies with markers exchanged; 35,001 tokens have no exact match. The peer is
+FuseLLM's algorithm in plain Python: a scan of the list for an equal token, else one edit distance
+(rapidfuzz, compiled) per base token; it is timed on a sample of unmatched tokens and 200 matched
+ones and extrapolated. A second sample is compared with full distance tables. Times are CPU times
+and memory is the peak of this process; set OMP_NUM_THREADS=1.
 
-The claim: at most 20 seconds, minima identical to the full search.
+Claim: at most 20 seconds, minima identical to the full search.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ DATA = Path(__file__).parents[1] / "tests" / "golden" / "data"
 
 
 def plain(keys: list[str], base: list[str]) -> list[int]:
-    """The peer: the first base token at the least distance."""
+    """The peer: index of the first base token at the minimum distance."""
     found = []
     for key in keys:
         if key in base:

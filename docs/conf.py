@@ -10,7 +10,7 @@ project = "Crucible"
 author = "the Crucible authors"
 version = release = metadata.version("crucible-bench")
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "catalogue", "docstrings"]
-# Documentation is built without what trains and merges; only its docstrings are read.
+# The documentation is built without these packages; only docstrings are read.
 autodoc_mock_imports = ["safetensors", "torch", "transformers"]
 exclude_patterns = ["_ext"]
 
@@ -18,10 +18,10 @@ myst_heading_anchors = 4
 myst_enable_extensions = ["attrs_block"]
 
 smartquotes_action = "D"  # dashes alone: quotation marks stay as they are typed
-highlight_language = "none"  # literal blocks of docstrings are equations as often as code
+highlight_language = "none"  # literal blocks of docstrings may be equations
 
 add_module_names = False
-default_role = "py:obj"  # `name` in a docstring: a link where the name is documented
+default_role = "py:obj"  # `name` in a docstring is a link if the name is documented
 autodoc_default_options = {
     "members": True,
     "member-order": "bysource",

@@ -1,20 +1,20 @@
-"""Boards from published AlpacaEval annotations: other people's judgments, recomputed here.
+"""Cells from published AlpacaEval annotations.
 
-Reads the original annotations.json (a file, or a folder of model folders such as
-results/<model>/<annotator>/annotations.json) and a parquet table with one row a judgment (model,
+Input is the original annotations.json (a file, or a folder of model folders such as
+results/<model>/<annotator>/annotations.json) or a parquet table with one row per judgment (model,
 row, instruction_sha256_16, preference, len_model, len_baseline). Rows are joined to instructions by
-content, never by position. One judge and one baseline to a board: a folder that mixes them is
-refused.
+content, never by position. A board has one judge and one baseline; a folder that mixes them is an
+error.
 
-What may be wrong with the rows of a model, and what happens:
+Faults in the rows of a model:
 
-    judgment failed (null, NaN, -1) or row absent    counted as failed; more than 1 % of the prompt
-                                                     set (published rows miss up to 3) is an error
+    judgment failed (null, NaN, -1) or row absent    counted as failed; an error above 1 % of the
+                                                     prompt set (published rows lack up to 3)
     preference outside [1, 2] (0 = an old draw)      error
     instruction repeated, or not in the set          error
-    answer missing (null)                            error; an empty answer is an answer (counted)
+    answer missing (null)                            error; empty answers are valid (and counted)
 
-With `allow_partial` the errors become counts in the cell's details, marked `partial`.
+With `allow_partial`, errors become counts in the cell's details, and cells are marked `partial`.
 """
 
 from __future__ import annotations
@@ -56,7 +56,16 @@ MISSING_LIMIT = 0.01
 
 @dataclass(frozen=True)
 class Coverage:
-    """What was wrong with the rows of one model; `kept` are the usable ones, in file order."""
+    """Numbers of faulty rows of one model.
+
+    Attributes:
+        absent: instructions without a row.
+        unjudged: usable rows without a preference.
+        out_of_range, repeated, foreign, unanswered: faulty rows by kind, see the module docstring.
+        empty: usable rows with an empty answer.
+        kept: indices of the usable rows, in file order.
+        examples: fault -> description of its first row.
+    """
 
     absent: int
     unjudged: int
@@ -69,7 +78,7 @@ class Coverage:
     examples: dict[str, str] = field(default_factory=dict)
 
     def faults(self, expected: int) -> list[str]:
-        """Reasons to refuse the rows, each with its count and an example."""
+        """Reasons to reject the rows, each with its count and an example."""
         counts = {
             "preference outside [1, 2]": self.out_of_range,
             "repeated instruction": self.repeated,
@@ -97,23 +106,25 @@ def published_board(
     allow_partial: bool = False,
     rounds: int = 1000,
 ) -> list[Cell]:
-    """Cells of every model annotated below `path`, scale "published".
+    """Cells of every model annotated below `path`, with scale "published".
 
     Per model: lc_win_rate and win_rate (primary), discrete_win_rate and avg_length; the other
     columns of the official leaderboard (standard errors, wins, draws, n_total) are in `details`.
-    Intervals are 95 % bootstraps over instructions with draws shared by all models.
+    Intervals are 95 % bootstraps over instructions, with resamples shared by all models.
 
     Args:
+        path: annotations.json, a parquet table, or a folder with either.
         lc_mode: `exact`, or `compat-legacy` / `compat-stable` to reproduce published figures;
-            these also take difficulties by row position, as the original does.
-        reference_data: folder with df_gamed.csv and instruction_table.csv; by default it is
-            looked for beside the annotations and in an installed alpaca_eval package.
-        judge, models: keep only these.
-        allow_partial: score incomplete models, too, and mark them.
+            these also assign difficulties by row position, as the original does.
+        reference_data: folder with df_gamed.csv and instruction_table.csv; default: searched
+            beside the annotations and in an installed alpaca_eval package.
+        judge, models: restrict the annotations to these.
+        allow_partial: also score incomplete models, marked `partial`.
+        rounds: bootstrap resamples.
 
     Raises:
-        BadData: no annotations, mixed judges or baselines, faulty rows, no reference data.
-        MissingExtra: parquet without pyarrow, compat modes without scikit-learn.
+        BadData: no annotations, mixed judges or baselines, faulty rows, or no reference data.
+        MissingExtra: pyarrow (for parquet) or scikit-learn (for compat modes) is not installed.
     """
     found = read_annotations(path)
     if judge is not None:
@@ -130,7 +141,7 @@ def published_board(
         if faults and not allow_partial:
             raise BadData(
                 f"{item.model} ({item.source}): {'; '.join(faults)}; correct the file, or score "
-                "what is there with --allow-partial"
+                "the remaining rows with --allow-partial"
             )
     aligned = [_align(item, coverage, reference) for item, coverage in zip(found, covered)]
     results = _length_controls(found, covered, aligned, reference, lc_mode)
@@ -145,11 +156,13 @@ def published_board(
 
 
 def find_reference(path: Path, given: Path | None = None) -> Path:
-    """Folder that holds df_gamed.csv: the one given, else beside the annotations or their parents,
-    else inside an installed alpaca_eval package.
+    """The folder that contains df_gamed.csv.
+
+    Searched: `given` if set; otherwise the annotations' folder and its parents, then an installed
+    alpaca_eval package.
 
     Raises:
-        BadData: nowhere.
+        BadData: the file was not found.
     """
     if given is not None:
         folder = given if given.is_dir() else given.parent
@@ -171,7 +184,7 @@ def find_reference(path: Path, given: Path | None = None) -> Path:
 
 
 def inspect(item: Annotations, reference: Reference) -> Coverage:
-    """Sort the rows of one model into usable and faulty ones."""
+    """Classify the rows of one model as usable or faulty."""
     known, seen = set(reference.ids), set[str]()
     counts: Counter[str] = Counter()
     examples: dict[str, str] = {}
@@ -222,7 +235,7 @@ def _one_board(found: Iterable[Annotations]) -> None:
 
 
 def _align(item: Annotations, coverage: Coverage, reference: Reference) -> Rows:
-    """One row for each instruction of the set, in its order; NaN where there is none."""
+    """One row per instruction, in the order of the set; NaN where there is none."""
     place = {id: index for index, id in enumerate(reference.ids)}
     target = [place[item.ids[row]] for row in coverage.kept]
     preferences = np.full(len(place), np.nan)
@@ -243,12 +256,12 @@ def _length_controls(
     reference: Reference,
     mode: Mode,
 ) -> list[LengthControlResult]:
-    """Fits of all models; the baseline against itself needs none."""
+    """Length-controlled fits of all models; the baseline against itself needs no fit."""
     inputs = []
     for item, coverage, rows in zip(found, covered, aligned):
         if mode != "exact":
-            # As the original: rows in file order, difficulty by position. With an instruction
-            # absent, every later row gets its predecessor's neighbour's difficulty.
+            # As in the original: rows in file order, difficulty by position. If an instruction is
+            # absent, the difficulties of all later rows are shifted.
             kept = coverage.kept
             rows = Rows(
                 item.preferences[kept],

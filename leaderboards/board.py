@@ -1,10 +1,10 @@
-"""A board: cells laid out as a table, ranked only where ranking is fair.
+"""Boards: cells laid out as a table and ranked where they are comparable.
 
 `build_board(spec, cells)` is a pure function. The order of the cells does not matter, adding a
-system changes no other system's values, and every number is rounded before it is used, so that a
-board built from stored cells equals the one built in memory. A column whose cells differ in
-scale, prompt set or judge is refused unless the specification says `allow_mixed`; the difference
-then stands on the board.
+system changes no other system's values, and every number is rounded before use, so a board built
+from stored cells equals the one built in memory. A column whose cells differ in scale, prompt set
+or judge is an error unless the specification sets `allow_mixed`; the board then shows the
+difference as a warning.
 """
 
 from __future__ import annotations
@@ -13,30 +13,23 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from harness.core.errors import UserError
 from harness.core.records import Cell, Interval, Record
-from leaderboards.claims import Claim, ClaimResult, judge_claim
+from leaderboards.claims import ClaimResult, judge_claim
 from leaderboards.scores import SHARED, Score, ScoreKey, combine_all, difference, mismatch, tidy
-from leaderboards.spec import BoardSpec, ColumnSpec, Provenance, Reference, SystemSpec
-
-__all__ = [
-    "Board",
-    "BoardSpec",
-    "Claim",
-    "ColumnSpec",
-    "Entry",
-    "Provenance",
-    "Reference",
-    "Row",
-    "SuiteFacts",
-    "SystemSpec",
-    "build_board",
-]
+from leaderboards.spec import BoardSpec, ColumnSpec, Reference, SystemSpec
 
 
 class Entry(Record):
-    """One place of the table: the score of a row in a column, or the reason there is none.
+    """The score of one row in one column, or the reason why it is missing.
 
-    `standing` is "best", "tied" (the paired difference to the best is not distinguishable from
-    0) or "".
+    Attributes:
+        score: combined over seeds; None if the system was not run.
+        value: the displayed value: of the metric, or of the column's detail.
+        spread: of the column's `spread` detail.
+        standing: "best", "tied" (the paired difference to the best is not distinguishable from 0)
+            or "".
+        interval: of the value, if the column shows intervals.
+        failed: text on failed judgments, "" if there are none.
+        reason: why the value, or that of a seed, is missing.
     """
 
     score: Score | None
@@ -49,9 +42,13 @@ class Entry(Record):
 
 
 class Row(Record):
-    """A system: its rank, the places of the table, and all its scores, shown or not.
+    """A system of the board.
 
-    `tied` says that the ranking column cannot tell it from the best system.
+    Attributes:
+        rank: competition rank by the ranking column; None if the system is not ranked.
+        tied: whether the ranking column does not distinguish it from the best system.
+        entries: one per column.
+        scores: all scores of the system, displayed or not.
     """
 
     system: SystemSpec
@@ -62,7 +59,10 @@ class Row(Record):
 
 
 class SuiteFacts(Record):
-    """What the cells of one suite were made with; several values mean a mixture."""
+    """Judges, prompt sets, seeds and counts of one suite's cells; several values are a mixture.
+
+    Counts are those of the metric that covers most prompts, summed over systems and seeds.
+    """
 
     suite: str
     judges: tuple[str, ...]
@@ -77,6 +77,16 @@ class SuiteFacts(Record):
 
 
 class Board(Record):
+    """A specification filled with scores.
+
+    Attributes:
+        columns: of the specification, without optional columns that have no cell.
+        ranking: index of the column that ranks the rows.
+        scales: scales of the cells.
+        warnings: one line per mixture that `allow_mixed` permitted.
+        cells: rounded and sorted; the board can be rebuilt from `spec` and these.
+    """
+
     spec: BoardSpec
     columns: tuple[ColumnSpec, ...]
     ranking: int | None
@@ -88,7 +98,7 @@ class Board(Record):
     cells: tuple[Cell, ...]
 
     def reference(self, system: str, column: ColumnSpec) -> Reference | None:
-        """The published figure for a place of the table."""
+        """The published value of a system in a column, if the specification lists one."""
         wanted = (system, column.suite, column.metric)
         if column.detail:
             return None
@@ -99,11 +109,11 @@ class Board(Record):
 
 
 def build_board(spec: BoardSpec, cells: Iterable[Cell]) -> Board:
-    """Lay cells out as the table `spec` describes.
+    """Lay out cells as the table that `spec` describes.
 
     Raises:
         UserError: a column would rank cells that differ in scale, prompt set or judge.
-        BadData: two different cells claim one place.
+        BadData: two different cells have the same system, suite, metric and seed.
     """
     listed = {system.name for system in spec.systems}
     kept = tidy(cell for cell in cells if not spec.only_listed or cell.system in listed)
@@ -115,8 +125,8 @@ def build_board(spec: BoardSpec, cells: Iterable[Cell]) -> Board:
     if warnings and not spec.allow_mixed:
         more = f" (and {len(warnings) - 1} more)" if len(warnings) > 1 else ""
         raise UserError(
-            f"{warnings[0]}{more}; expected one: leave systems out, or set allow_mixed = true "
-            "to rank them all the same"
+            f"{warnings[0]}{more}; expected one: remove systems, or set allow_mixed = true to rank "
+            "them together"
         )
     ranking = _ranking(columns)
     return Board(
@@ -138,7 +148,7 @@ def _default_columns(scores: Mapping[ScoreKey, Score]) -> tuple[ColumnSpec, ...]
 
 
 def _ranking(columns: Sequence[ColumnSpec]) -> int | None:
-    """Index of the column that orders the rows: the one marked, else the first metric."""
+    """Index of the ranking column: the one with `rank`, else the first metric."""
     marked = [index for index, column in enumerate(columns) if column.rank]
     metrics = [index for index, column in enumerate(columns) if not column.detail]
     return next(iter(marked + metrics), None)
@@ -150,7 +160,7 @@ def _mixtures(
     scores: Mapping[ScoreKey, Score],
     cells: Sequence[Cell],
 ) -> tuple[str, ...]:
-    """One line for each way in which cells to be ranked together are not comparable."""
+    """One line per property in which cells of one column differ."""
     found: list[str] = []
     by_scale = _grouped((cell.scale, cell.system) for cell in cells)
     if spec.scale and set(by_scale) - {spec.scale}:
@@ -237,7 +247,7 @@ def _standings(
     scores: Mapping[ScoreKey, Score],
     level: float,
 ) -> dict[str, str]:
-    """Which ranked systems are best in a column, or cannot be told from the best."""
+    """System -> "best" or "tied", for the ranked systems of a column."""
     if column.detail:
         return {}
     found = [scores.get((s.name, column.suite, column.metric)) for s in systems if s.ranked]
@@ -259,7 +269,7 @@ def _order(score: Score) -> float:
 
 
 def _ranked(spec: BoardSpec, rows: Sequence[Row], ranking: int | None) -> tuple[Row, ...]:
-    """Rows with competition ranks (1, 2, 2, 4) by the ranking column, in the order asked for."""
+    """Rows with competition ranks (1, 2, 2, 4) by the ranking column, in the order of the spec."""
     if ranking is None:
         return tuple(rows)
     keys: list[float | None] = []
@@ -301,7 +311,7 @@ def _facts(cells: Sequence[Cell]) -> tuple[SuiteFacts, ...]:
 
 
 def _largest(cells: Sequence[Cell]) -> list[Cell]:
-    """For each system and seed the cell that covers most: metrics of a suite share judgments."""
+    """Per system and seed, the cell with most prompts: a suite's metrics share judgments."""
     found: dict[tuple[str, int], Cell] = {}
     for cell in cells:
         key = (cell.system, cell.seed)

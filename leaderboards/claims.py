@@ -1,15 +1,15 @@
-"""A paper's statement as a comparison of two systems, and what our cells say about it.
+"""Claims of papers as comparisons of two systems, and their verdicts on our cells.
 
-A claim reads "`better` beats `worse` on `metric` of `suite`". Its verdict comes from the paired
+A claim reads "`better` beats `worse` on `metric` of `suite`". Its verdict follows from the paired
 difference of the two scores (same prompts, seeds nested), taken in the claim's direction:
 
     holds         the interval lies above the margin
     contradicted  the interval lies below the margin
     not shown     the interval contains the margin
-    not tested    scores are missing, or were not made on the same prompts by the same judge
+    not tested    scores are missing, or differ in prompts or judge
 
-The margin is 0 unless the claim sets one: positive demands a difference of at least that size,
-negative states "not worse by more than".
+The margin is 0 unless the claim sets one: a positive margin requires a difference of at least that
+size, a negative one states "not worse by more than".
 """
 
 from __future__ import annotations
@@ -19,17 +19,24 @@ from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from harness.core.errors import ClaimContradicted
-from harness.core.records import Cell, Interval, Record
-from leaderboards.scores import Score, ScoreKey, combine_all, difference, mismatch
+from harness.core.records import Interval, Record
+from leaderboards.scores import Score, ScoreKey, difference, mismatch
 
 Verdict = Literal["holds", "not shown", "contradicted", "not tested"]
 VERDICTS: tuple[Verdict, ...] = ("holds", "not shown", "contradicted", "not tested")
 
 
 class Claim(Record):
-    """One comparison a paper makes, with its own figures (None where it gives none).
+    """One comparison made by a paper.
 
-    A paper that gives the difference alone has it as `paper_gain`, in the metric's unit.
+    Attributes:
+        id: unique on the board.
+        better, worse: names of systems.
+        paper_better, paper_worse: the paper's values, in the metric's unit; None if not given.
+        paper_gain: the paper's difference, if it gives no values.
+        margin: see the module docstring.
+        source: table or section of the paper.
+        text: displayed statement; default: made from the names.
     """
 
     id: str
@@ -57,7 +64,14 @@ class Claim(Record):
 
 
 class ClaimResult(Record):
-    """A claim, its verdict here, and the difference it rests on (value of better - worse)."""
+    """A claim with its verdict.
+
+    Attributes:
+        ours_better, ours_worse: our values, in the metric's unit.
+        difference: ours_better - ours_worse, with its paired interval.
+        seeds: number of seeds behind both scores.
+        reason: why the claim was not tested.
+    """
 
     claim: Claim
     verdict: Verdict
@@ -69,14 +83,6 @@ class ClaimResult(Record):
     unit: str = ""
     seeds: int = 0
     reason: str = ""
-
-    @property
-    def paper_agrees(self) -> bool | None:
-        """Whether our difference has the paper's sign; None where either is missing or zero."""
-        paper = self.claim.paper_difference
-        if not paper or not self.difference:
-            return None
-        return (paper > 0) == (self.difference > 0)
 
 
 def judge_claim(claim: Claim, scores: Mapping[ScoreKey, Score], level: float = 0.95) -> ClaimResult:
@@ -109,7 +115,7 @@ def judge_claim(claim: Claim, scores: Mapping[ScoreKey, Score], level: float = 0
 
 
 def verdict_of(interval: Interval, margin: float = 0.0, higher_is_better: bool = True) -> Verdict:
-    """Read an interval of (better - worse).
+    """The verdict that follows from an interval of (better - worse).
 
     >>> verdict_of(Interval(low=0.5, high=2.0, kind="paired"))
     'holds'
@@ -126,16 +132,8 @@ def verdict_of(interval: Interval, margin: float = 0.0, higher_is_better: bool =
     return "contradicted" if high < margin else "not shown"
 
 
-def judge_claims(
-    claims: Iterable[Claim], cells: Iterable[Cell], level: float = 0.95
-) -> tuple[ClaimResult, ...]:
-    """Test claims against cells; the results keep the order of the claims."""
-    scores = combine_all(cells, level)
-    return tuple(judge_claim(claim, scores, level) for claim in claims)
-
-
 def summary(results: Iterable[ClaimResult]) -> str:
-    """How many claims got each verdict, e.g. "2 hold, 1 not shown".
+    """The number of claims per verdict, e.g. "2 hold, 1 not shown".
 
     >>> summary([])
     'no claims'
@@ -151,10 +149,10 @@ def summary(results: Iterable[ClaimResult]) -> str:
 
 
 def require(results: Iterable[ClaimResult]) -> None:
-    """Raise if any claim is contradicted: what `--strict` asks for.
+    """Raise an error if any claim is contradicted (`--strict`).
 
     Raises:
-        ClaimContradicted: naming the claims and their intervals.
+        ClaimContradicted: names the claims and their intervals.
     """
     failed = [result for result in results if result.verdict == "contradicted"]
     if not failed:

@@ -1,8 +1,8 @@
-"""Two systems of one board, or one system on two boards, metric by metric.
+"""Comparison of two systems of one board, metric by metric.
 
-Each line is the paired difference, always first minus second, over the prompts both were scored
-on. Metrics by category appear wherever both sides have cells for them. Where both hold the outcome
-of every row (labels of authors), McNemar's exact test stands beside the interval.
+Each line is the paired difference, first minus second, over the prompts both systems were scored
+on. Metrics by category appear where both systems have cells for them. If both cells hold the
+outcome of every row (labels of authors), McNemar's exact test is reported with the interval.
 """
 
 from __future__ import annotations
@@ -12,12 +12,22 @@ from collections.abc import Iterable, Mapping
 from harness.core.errors import UserError, unknown
 from harness.core.records import Cell, Interval, Record
 from harness.stats.mcnemar import OUTCOMES, McNemar, mcnemar, unpack
-from leaderboards.render.text import MISSING, number, span, visible
+from leaderboards.render.text import visible
 from leaderboards.scores import Score, ScoreKey, combine_all, difference, mismatch, tidy
 
 
 class ComparisonLine(Record):
-    """One metric: both values, their difference, and who is ahead ("first", "second" or "")."""
+    """One metric of a comparison.
+
+    Attributes:
+        primary: whether the metric is primary for both systems.
+        first, second, difference: in the metric's unit; difference = first - second.
+        interval: paired interval of the difference, None where replicates allow none.
+        p_value: two-sided, from the paired replicates.
+        mcnemar: exact test on the outcomes of the rows, where both cells hold them.
+        ahead: "first" or "second" if the interval excludes 0, else "".
+        note: why there is no interval, or how the two cells differ.
+    """
 
     suite: str
     metric: str
@@ -34,6 +44,8 @@ class ComparisonLine(Record):
 
 
 class Comparison(Record):
+    """Two systems and one line per common metric, primary metrics first."""
+
     first: str
     second: str
     lines: tuple[ComparisonLine, ...]
@@ -58,66 +70,29 @@ def compare_systems(
 
     Raises:
         UnknownName: a system has no cell.
-        UserError: they have no metric in common.
+        UserError: the systems have no metric in common.
     """
     scores = combine_all(tidy(cells), level)
-    return _compare(_of(scores, first), _of(scores, second), first, second, level)
-
-
-def compare_boards(
-    cells: Iterable[Cell],
-    other: Iterable[Cell],
-    system: str,
-    other_system: str | None = None,
-    level: float = 0.95,
-) -> Comparison:
-    """Compare a system of one board with a system (the same name unless given) of another."""
-    name = other_system or system
-    here = _of(combine_all(tidy(cells), level), system)
-    there = _of(combine_all(tidy(other), level), name)
-    return _compare(here, there, f"{system} (first)", f"{name} (second)", level)
-
-
-def common_systems(cells: Iterable[Cell], other: Iterable[Cell]) -> tuple[str, ...]:
-    """Systems that both boards hold."""
-    return tuple(sorted({cell.system for cell in cells} & {cell.system for cell in other}))
-
-
-def as_text(comparison: Comparison, digits: int = 2) -> str:
-    """The comparison as aligned plain text, main metrics first."""
-    head = ("metric", visible(comparison.first, 24), visible(comparison.second, 24), "difference")
-    table = [head, *(_cells(line, digits) for line in comparison.lines)]
-    widths = [max(len(row[index]) for row in table) for index in range(len(head))]
-    lines = []
-    for row in table:
-        padded = [row[0].ljust(widths[0])]
-        padded += [value.rjust(width) for value, width in zip(row[1:3], widths[1:3], strict=True)]
-        lines.append("  ".join([*padded, row[3]]).rstrip())
-    return "\n".join([*lines, "", f"{comparison.summary}; * the interval excludes 0"]) + "\n"
-
-
-def _cells(line: ComparisonLine, digits: int) -> tuple[str, str, str, str]:
-    first, second = (
-        MISSING if value is None else number(value, digits) for value in (line.first, line.second)
-    )
-    shown = MISSING if line.difference is None else number(line.difference, digits, signed=True)
-    if line.interval is not None:
-        shown += f" {span(line.interval, digits, signed=True)}"
-        shown += " *" if line.ahead else ""
-    shown += mcnemar_text(line)
-    if line.note:
-        shown += f" ({visible(line.note, 200)})"
-    return visible(f"{line.suite} {line.metric}", 60), first, second, shown
+    ours, theirs = _of(scores, first), _of(scores, second)
+    common = [key for key in ours if key in theirs]
+    if not common:
+        raise UserError(
+            f"{first} and {second} have no metric in common; expected both to be evaluated on one "
+            "suite (crucible eval MODEL --suite S)"
+        )
+    common.sort(key=lambda key: (not ours[key].primary, key))
+    lines = tuple(_line(ours[key], theirs[key], level) for key in common)
+    return Comparison(first=first, second=second, lines=lines)
 
 
 def mcnemar_text(line: ComparisonLine) -> str:
-    """ "; McNemar 12:25, p 0.047": rows that only the first, only the second has right."""
+    """ "; McNemar 12:25, p 0.047": rows only the first system and only the second has right."""
     test = line.mcnemar
     return "" if test is None else f"; McNemar {test.b}:{test.c}, p {test.p_value:.2g}"
 
 
 def _mcnemar(first: Score, second: Score) -> McNemar | None:
-    """The test of two single cells on the same rows; over seeds outcomes are not independent."""
+    """McNemar's test, for one seed only: outcomes are not independent across seeds."""
     if len(first.cells) != 1 or len(second.cells) != 1 or mismatch(first, second, ("prompt_set",)):
         return None
     packed = [score.cells[0].details.get(OUTCOMES) for score in (first, second)]
@@ -131,24 +106,6 @@ def _of(scores: Mapping[ScoreKey, Score], system: str) -> dict[tuple[str, str], 
     if not found:
         raise unknown("system", system, {name for name, _, _ in scores}, "crucible board")
     return found
-
-
-def _compare(
-    first: Mapping[tuple[str, str], Score],
-    second: Mapping[tuple[str, str], Score],
-    first_name: str,
-    second_name: str,
-    level: float,
-) -> Comparison:
-    common = [key for key in first if key in second]
-    if not common:
-        raise UserError(
-            f"{first_name} and {second_name} have no metric in common; expected both to be "
-            "evaluated on one suite (crucible eval MODEL --suite S)"
-        )
-    common.sort(key=lambda key: (not first[key].primary, key))
-    lines = tuple(_line(first[key], second[key], level) for key in common)
-    return Comparison(first=first_name, second=second_name, lines=lines)
 
 
 def _line(first: Score, second: Score, level: float) -> ComparisonLine:

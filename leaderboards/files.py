@@ -1,11 +1,11 @@
-"""A board on disk: cells.jsonl and spec.json are the board, everything else follows from them.
+"""Board folders: cells.jsonl and spec.json define a board, all other files are rendered from them.
 
-    cells.jsonl   one cell a line, canonical JSON, sorted
-    spec.json     what the table shows
+    cells.jsonl   one cell per line, canonical JSON, sorted
+    spec.json     the board's specification
     board.md .csv .json .tex .html
 
-`check_board` renders again from the first two and compares every file byte for byte. No file
-holds a date, a host name or anything else that a second run could not repeat.
+`check_board` renders the board again from cells.jsonl and spec.json and compares every file byte
+for byte. Files contain no dates, host names or other data that a second run would not reproduce.
 """
 
 from __future__ import annotations
@@ -24,21 +24,11 @@ from leaderboards.board import Board, build_board
 from leaderboards.render import FORMATS, render
 from leaderboards.spec import BoardSpec
 
-__all__ = [
-    "FORMATS",
-    "board_files",
-    "check_board",
-    "first_difference",
-    "read_board",
-    "render",
-    "write_board",
-]
-
 CELLS, SPEC = "cells.jsonl", "spec.json"
 
 
 def board_files(board: Board) -> dict[str, bytes]:
-    """Every file of a board's folder, by name."""
+    """Name -> content of every file in a board's folder."""
     lines = [canonical_json(cell.model_dump(mode="json")) + b"\n" for cell in board.cells]
     spec = board.spec.model_dump(mode="json", exclude_defaults=True)
     files = {
@@ -52,12 +42,13 @@ def board_files(board: Board) -> dict[str, bytes]:
 
 
 def write_board(folder: Path, spec: BoardSpec, cells: Iterable[Cell]) -> Board:
-    """Build a board and write its folder; other files there are left alone.
+    """Build a board and write its folder; other files in the folder are kept.
 
-    All bytes are on disk before the first name changes, so a full disk leaves what was there.
+    All files are written and synced before the first one is replaced, so a full disk leaves the
+    previous board intact.
 
     Raises:
-        UserError: the cells may not be ranked together.
+        UserError: the cells cannot be ranked together.
         StoreProblem: the folder cannot be written.
     """
     board = build_board(spec, cells)
@@ -79,7 +70,7 @@ def write_board(folder: Path, spec: BoardSpec, cells: Iterable[Cell]) -> Board:
                 (fresh / name).replace(folder / name)
     except OSError as error:
         raise StoreProblem(
-            f"cannot write {folder}: {error}; nothing was left half written"
+            f"cannot write {folder}: {error}; no file was left partially written"
         ) from None
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
@@ -97,7 +88,7 @@ def read_board(folder: Path) -> tuple[BoardSpec, tuple[Cell, ...]]:
     """The specification and cells of a board's folder.
 
     Raises:
-        UserError: a file is missing or cannot be read; the message names file and line.
+        UserError: a file is missing or invalid; the message names file and line.
     """
     spec = parse(BoardSpec, _json(folder / SPEC, _bytes(folder / SPEC)), str(folder / SPEC))
     cells = []
@@ -122,7 +113,7 @@ def check_board(folder: Path) -> str:
 
 
 def first_difference(found: bytes, expected: bytes) -> str:
-    """Where two texts part, e.g. 'line 3: found "52.1", expected "52.3"'.
+    """The first difference of two texts, e.g. 'line 3: found "52.1", expected "52.3"'.
 
     >>> first_difference(b"a\\nbc\\n", b"a\\nbd\\n")
     'line 2: found "c", expected "d"'

@@ -1,4 +1,4 @@
-"""A board of judges: how far each agrees with one set of reference verdicts."""
+"""Boards that rank judges by their agreement with one set of reference verdicts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from leaderboards.board import Board
 from leaderboards.files import CELLS, read_board, write_board
 from leaderboards.spec import BoardSpec, ColumnSpec
 
-# Metric -> heading, decimals; the first of them that there is orders the rows.
+# Metric -> (heading, decimals); the first metric that is present ranks the rows.
 _COLUMNS = {
     "judge_kappa_quadratic": ("kappa, quadratic", 3),
     "judge_kappa": ("kappa", 3),
@@ -29,11 +29,11 @@ _COLUMNS = {
 
 
 def add_to_board(folder: Path, cells: Sequence[Cell]) -> Board:
-    """Write the cells of one judge into a board's folder, beside those of other judges there.
+    """Add or replace the cells of one judge in a board's folder.
 
     Raises:
-        UserError: the folder holds a board of something else, or judges that were measured against
-            other verdicts.
+        UserError: the folder holds a board of other suites, or judges measured against other
+            reference verdicts.
     """
     kept: list[Cell] = []
     if (folder / CELLS).exists():
@@ -41,8 +41,8 @@ def add_to_board(folder: Path, cells: Sequence[Cell]) -> Board:
         others = sorted({cell.suite for cell in kept if not cell.suite.startswith(f"{SUITE}:")})
         if others:
             raise UserError(
-                f"{folder} is a board of {', '.join(others)}; expected a folder of its own for "
-                "judge agreement (--out)"
+                f"{folder} is a board of {', '.join(others)}; choose another folder for judge "
+                "agreement (--out)"
             )
         new = {(cell.system, cell.suite) for cell in cells}
         kept = [cell for cell in kept if (cell.system, cell.suite) not in new]

@@ -1,8 +1,8 @@
-"""Cells of one system, suite and metric over seeds, combined into one score.
+"""Scores: cells of one system, suite and metric combined over seeds, and their differences.
 
 The value is the mean over the seeds that have one; counts are summed; the interval resamples
-prompts with seeds nested (`harness.stats.bootstrap.combine_seeds`), so it covers both the choice
-of prompts and the luck of a seed. Nothing here depends on any other system's cells.
+prompts with seeds nested (`harness.stats.bootstrap.combine_seeds`), so it covers both prompt and
+seed variation. A score does not depend on other systems' cells.
 """
 
 from __future__ import annotations
@@ -28,17 +28,26 @@ Detail = float | int | str | bool | None
 
 SEEDS_NESTED = OVER_PROMPTS + ", seeds nested"
 
-# What every seed, and every system of a column, must share to be compared.
+# Fields in which all seeds of a score, and all scores of a column, must agree.
 SHARED = ("scale", "prompt_set", "judge_fingerprint")
 
-
-# Stored precision. Replicates only ever give quantiles and differences of two decimals.
+# Stored precision. Replicates are only used for quantiles and differences of two decimals.
 DECIMALS = 6
 REPLICATE_DECIMALS = 4
 
 
 class Score(Record):
-    """One system's metric, over its seeds; `cells` keeps them, in order of seed."""
+    """One metric of one system, combined over seeds.
+
+    Attributes:
+        value: mean over seeds, in `unit`; None if no seed has a value.
+        interval: over prompts, seeds nested; None if replicates are missing or differ in number.
+        bounds: value if all failed judgments were lost, and if all were won.
+        n_expected, n_scored, n_failed: sums over seeds.
+        cells: in order of seed.
+        details: averaged over seeds if numeric, "varies" where others differ.
+        reason: why the value, or that of a seed, is missing.
+    """
 
     system: str
     suite: str
@@ -62,17 +71,17 @@ class Score(Record):
 
     @property
     def n_seeds(self) -> int:
-        """Seeds that have a value."""
+        """Number of seeds with a value."""
         return sum(cell.value is not None for cell in self.cells)
 
     @property
     def replicates(self) -> tuple[tuple[float, ...], ...]:
-        """Replicates of each seed that has a value."""
+        """Replicates of each seed with a value."""
         return tuple(cell.replicates for cell in self.cells if cell.value is not None)
 
     @property
     def failed(self) -> str:
-        """What failed judgments could do to the value, or "" when none failed."""
+        """Number of failed judgments and resulting bounds as text; "" when none failed."""
         if not self.n_failed:
             return ""
         count = f"{self.n_failed} of {self.n_expected} judgments failed"
@@ -82,12 +91,17 @@ class Score(Record):
         return f"{count}: between {low:.1f} (all lost) and {high:.1f} (all won)"
 
     def shared(self, field: str) -> tuple[str, ...]:
-        """The values of one of the SHARED fields over the seeds; more than one is a mixture."""
+        """Distinct values of a cell field over the seeds; more than one is a mixture."""
         return tuple(sorted({str(getattr(cell, field)) for cell in self.cells}))
 
 
 class Difference(Record):
-    """Value of one score minus another, with a paired interval where replicates allow one."""
+    """One score minus another.
+
+    Attributes:
+        interval, p_value: paired over prompts; None if the replicates do not allow pairing.
+        reason: why there is no value or no interval.
+    """
 
     value: float | None = None
     interval: Interval | None = None
@@ -103,7 +117,7 @@ class Difference(Record):
 
 
 def tidy(cells: Iterable[Cell]) -> tuple[Cell, ...]:
-    """Cells rounded to the stored precision, sorted, exact duplicates dropped; idempotent."""
+    """Cells rounded to the stored precision, sorted, without exact duplicates; idempotent."""
     ordered = sorted(
         (_rounded(cell) for cell in cells),
         key=lambda cell: (cell.suite, cell.metric, cell.system, cell.seed),
@@ -141,11 +155,11 @@ def _round(value: float, decimals: int = DECIMALS) -> float:
 
 
 def combine_all(cells: Iterable[Cell], level: float = 0.95) -> dict[ScoreKey, Score]:
-    """Combine cells over seeds; keys come sorted.
+    """Combine cells over seeds; keys are sorted.
 
     Raises:
-        BadData: two different cells for one system, suite, metric and seed, or seeds whose unit
-            or direction differ.
+        BadData: two different cells have the same system, suite, metric and seed, or the seeds of
+            a score differ in unit or direction.
     """
     groups: dict[ScoreKey, dict[int, Cell]] = defaultdict(dict)
     for cell in cells:
@@ -162,7 +176,11 @@ def combine_all(cells: Iterable[Cell], level: float = 0.95) -> dict[ScoreKey, Sc
 
 
 def combine(cells: Sequence[Cell], level: float = 0.95) -> Score:
-    """Combine the cells of one system, suite and metric, given in order of seed."""
+    """Combine the cells of one system, suite and metric, given in order of seed.
+
+    Raises:
+        BadData: the cells differ in unit or direction.
+    """
     first = cells[0]
     for field in ("unit", "higher_is_better"):
         found = {str(getattr(cell, field)) for cell in cells}
@@ -213,10 +231,10 @@ def difference(first: Score, second: Score, level: float = 0.95) -> Difference:
 
 
 def _nested(cells: Sequence[Cell]) -> NDArray[np.float64]:
-    """Replicates of the cells that have a value, with seeds nested.
+    """Replicates of the cells with a value, seeds nested.
 
-    Systems run with the same seeds share the draws of seeds: a common seed often means a common
-    ancestor (the same fine-tuned start), whose luck then cancels in a difference.
+    Systems with the same seeds share the resamples of seeds: a common seed often means a common
+    ancestor (the same fine-tuned model), whose variation then cancels in a difference.
     """
     valued = [cell for cell in cells if cell.value is not None]
     seeds = ", ".join(str(cell.seed) for cell in valued)
@@ -224,7 +242,7 @@ def _nested(cells: Sequence[Cell]) -> NDArray[np.float64]:
 
 
 def mismatch(first: Score, second: Score, fields: Sequence[str] = SHARED) -> str:
-    """Why two scores may not be compared, or ""."""
+    """The first of `fields` in which two scores differ, as a sentence; "" if comparable."""
     for field in fields:
         a, b = first.shared(field), second.shared(field)
         if a != b or len(a) > 1:
@@ -248,19 +266,19 @@ def _interval(valued: Sequence[Cell], value: float | None, level: float) -> Inte
 
 
 def _holding(interval: Interval, value: float) -> Interval:
-    """The interval without the last bits, widened if need be to contain its point."""
+    """The interval rounded to 9 decimals, widened if necessary to contain its point."""
     low, high = min(round(interval.low, 9), value), max(round(interval.high, 9), value)
     return interval.model_copy(update={"low": low, "high": high})
 
 
 def _reason(cells: Sequence[Cell]) -> str:
-    """Why the value, or a seed of it, is missing."""
+    """Why the value, or that of a seed, is missing."""
     absent = [cell for cell in cells if cell.value is None]
     if not absent:
         return ""
-    said = absent[0].details.get("reason")
-    if said:
-        why = str(said)
+    stated = absent[0].details.get("reason")
+    if stated:
+        why = str(stated)
     elif absent[0].n_failed and not absent[0].n_scored:
         why = f"all {absent[0].n_failed} judgments failed"
     else:
@@ -271,7 +289,7 @@ def _reason(cells: Sequence[Cell]) -> str:
 
 
 def _details(cells: Sequence[Cell]) -> dict[str, Detail]:
-    """Details over seeds: numbers averaged, anything else kept if the seeds agree."""
+    """Details over seeds: numbers are averaged, other values kept if the seeds agree."""
     names = sorted({name for cell in cells for name in cell.details})
     return {name: _one_detail([cell.details.get(name) for cell in cells]) for name in names}
 
@@ -284,12 +302,12 @@ def _one_detail(values: Sequence[Detail]) -> Detail:
 
 
 def _mean(values: Sequence[float]) -> float | None:
-    # fsum: the same bytes whatever the order of the cells.
+    # fsum: the result does not depend on the order of the cells.
     return round(math.fsum(values) / len(values), 9) if values else None
 
 
 def _bounds(valued: Sequence[Cell]) -> tuple[float, float] | None:
-    """Mean bounds over seeds; a seed where nothing failed is bounded by its own value."""
+    """Mean bounds over seeds; a seed without failures is bounded by its own value."""
     if not any(cell.n_failed for cell in valued):
         return None
     lows, highs = [], []

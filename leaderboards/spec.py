@@ -1,7 +1,7 @@
-"""What a board shows: its title, systems, columns, claims and provenance, as frozen records.
+"""Board specifications: title, systems, columns, claims and provenance, without scores.
 
-A specification holds no scores. `boards/*.toml` are the ones that ship; a method or a user adds
-another by writing the same keys. Unknown keys are refused with file and key.
+`boards/*.toml` are the built-in specifications; users write their own with the same keys. Unknown
+keys are errors that name file and key.
 """
 
 from __future__ import annotations
@@ -20,10 +20,15 @@ BOARDS = Path(__file__).parent / "boards"
 
 
 class SystemSpec(Record):
-    """One row: how a system of the cells is called and marked.
+    """One row of a board.
 
-    A system that is not `ranked` is shown for orientation; one that is `optional` is left out
-    when it has no cells, where others stand with the reason.
+    Attributes:
+        name: of the system in the cells.
+        label: displayed name; default: `name`.
+        group: rows of one group are kept together in tables ordered by specification.
+        notes: displayed in parentheses after the name.
+        ranked: whether the system takes part in the ranking.
+        optional: omit the row if the system has no cells, instead of showing the reason.
     """
 
     name: str
@@ -39,10 +44,17 @@ class SystemSpec(Record):
 
 
 class ColumnSpec(Record):
-    """One column: a metric of a suite, or with `detail` a number its cells carry beside it.
+    """One column of a board: a metric of a suite, or a detail of its cells.
 
-    `spread` names a detail shown as "value ± spread", as published leaderboards do. A column that
-    is `optional` is left out when no system has a cell for it.
+    Attributes:
+        label: displayed title; default: the metric or detail.
+        group: heading above the title; default: the suite.
+        detail: name of the detail to show in place of the metric's value.
+        spread: name of a detail to show as "value ± spread", as in published leaderboards.
+        digits: decimals; default: those of the board.
+        interval: whether to show the interval.
+        rank: whether this column ranks the rows.
+        optional: omit the column if no system has a cell for it.
     """
 
     suite: str
@@ -66,12 +78,12 @@ class ColumnSpec(Record):
 
     @property
     def key(self) -> str:
-        """What files call the column, suite.metric or suite.metric.detail."""
+        """Name of the column in files: suite.metric or suite.metric.detail."""
         return ".".join(filter(None, (self.suite, self.metric, self.detail)))
 
 
 class Reference(Record):
-    """A figure somebody published for one system, with its source; never ranked."""
+    """A published value of one system with its source; never ranked."""
 
     system: str
     suite: str
@@ -81,7 +93,7 @@ class Reference(Record):
 
 
 class Provenance(Record):
-    """Where the cells came from: enough to make them again. No dates and no host names."""
+    """Origin of the cells, sufficient to reproduce them; no dates and no host names."""
 
     recipe: str = ""
     recipe_id: str = ""
@@ -90,7 +102,18 @@ class Provenance(Record):
 
 
 class BoardSpec(Record):
-    """A board without its scores."""
+    """The specification of a board.
+
+    Attributes:
+        scale: required scale of all cells; None accepts any single scale.
+        only_listed: ignore cells of systems that are not listed.
+        columns: default: all primary metrics of the cells.
+        references: published values, displayed beside ours at scales where they compare.
+        order: of the rows, by rank or as listed.
+        level: confidence level of the intervals.
+        digits: decimals of values.
+        allow_mixed: rank cells that differ in scale, prompt set or judge, with a warning.
+    """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     title: str
@@ -125,6 +148,7 @@ class BoardSpec(Record):
         return self
 
     def digits_of(self, column: ColumnSpec) -> int:
+        """Decimals of a column."""
         return self.digits if column.digits is None else column.digits
 
 
@@ -132,7 +156,7 @@ def read_spec(path: Path) -> BoardSpec:
     """Read a board definition from TOML.
 
     Raises:
-        BadRecord: the file is not TOML, or a key is unknown, missing or of the wrong kind.
+        BadRecord: the file is not TOML, or a key is unknown, missing or of the wrong type.
     """
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -142,12 +166,15 @@ def read_spec(path: Path) -> BoardSpec:
 
 
 def shipped() -> tuple[str, ...]:
-    """Names of the board definitions that ship with the package."""
+    """Names of the built-in board definitions."""
     return tuple(sorted(path.stem for path in BOARDS.glob("*.toml")))
 
 
 def board_spec(name: str) -> BoardSpec:
-    """The shipped definition called `name`.
+    """The built-in definition with this name.
+
+    Raises:
+        UnknownName: there is none.
 
     >>> board_spec("alpaca_eval2").columns[0].metric
     'lc_win_rate'

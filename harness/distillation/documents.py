@@ -1,10 +1,11 @@
-"""Documents that teachers read: fitted to the context, tokenised, and identified.
+"""Fitting teachers' documents to the context length, tokenising and identifying them.
 
-    rows {"id", "text"} --fit_documents--> rows that no tokenizer finds empty or too long
+    rows {"id", "text"} --fit_documents--> rows that are not empty or too long for any tokenizer
                         --encode_text----> Document: ids with labels, at most one leading BOS
 
-Teachers with different tokenizers read the same text, so a text is cut once, for all of them: where
-the first of the tokenizers reaches its limit.
+All teachers read the same text, so a document is cut once: where the first of their tokenizers
+reaches the limit. Conversations (`messages`, `response`) are fitted by `fit_conversations` and
+encoded by `encode_chat`.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ from harness.engine.operations import Row
 from harness.models import chat
 from harness.models.tokenize import IGNORE, TokenSequence, join
 
-WIDEST = 32  # characters a token that are looked at; a text of longer tokens is cut earlier
+WIDEST = 32  # characters per token that are examined; texts with longer tokens are cut earlier
 
 
 @dataclass(frozen=True)
 class Document:
-    """A tokenised document; labels say which tokens count in its cross-entropy."""
+    """A tokenised document; its labels mark the tokens that are scored."""
 
     id: str
     tokens: TokenSequence
@@ -39,19 +40,19 @@ def fit_documents(
     limit: int,
     long: Literal["cut", "split", "refuse"] = "split",
 ) -> tuple[list[Row], dict[str, int]]:
-    """Texts that every tokenizer turns into at least one and at most `limit` ids.
+    """Cut or split texts so that every tokenizer gives between 1 and `limit` ids.
 
     Args:
         rows: {"id", "text"}.
-        limit: ids of the text alone; leave room for BOS and EOS below the context.
-        long: "cut" keeps a long document's beginning; "split" makes it several, "id#0", "id#1"...;
-            "refuse" raises.
+        limit: ids of the text alone; subtract BOS and EOS from the context length.
+        long: "cut" keeps the beginning of a long document; "split" makes several documents,
+            "id#0", "id#1", ...; "refuse" raises.
 
     Returns:
-        rows {"id", "text"}, and how many documents were "empty" (left out), "cut" or "split".
+        rows {"id", "text"}, and the number of documents "empty" (dropped), "cut" and "split".
 
     Raises:
-        BadData: a row without text, two of one id, or a long document with "refuse".
+        BadData: a row without text, a duplicate id, or a long document with "refuse".
     """
     kept: list[Row] = []
     counts = {"empty": 0, "cut": 0, "split": 0}
@@ -59,7 +60,7 @@ def fit_documents(
     for row in rows:
         text = row.get("text")
         if not isinstance(text, str) or row["id"] in seen:
-            found = "is there twice" if row["id"] in seen else "has no text"
+            found = "occurs twice" if row["id"] in seen else "has no text"
             raise BadData(f'document "{row["id"]}" {found}; expected unique ids and a text each')
         seen.add(row["id"])
         if not all(_ids(tokenizer, text[: WIDEST * limit]) for tokenizer in tokenizers):
@@ -99,7 +100,7 @@ def _pieces(text: str, tokenizers: Sequence[Any], limit: int) -> Iterator[str]:
 
 
 def _fitting(tokenizer: Any, text: str, limit: int) -> int:
-    """How many characters the first `limit` ids stand for; at least one, at most all."""
+    """Number of characters covered by the first `limit` ids, at least 1."""
     ids = _ids(tokenizer, text)
     if len(ids) <= limit:
         return len(text)
@@ -112,11 +113,10 @@ def _fitting(tokenizer: Any, text: str, limit: int) -> int:
 
 
 def encode_text(tokenizer: Any, row: Row, *, bos: bool = True, eos: bool = True) -> Document:
-    """Token ids of a row's text, all of them scored but the first.
+    """Token ids of a row's text; all but the first are scored.
 
     Args:
-        bos, eos: put the tokenizer's token before and behind, where it has one and the text does
-            not spell it already.
+        bos, eos: add the tokenizer's BOS and EOS, where defined and not yet part of the text.
     """
     ids = _ids(tokenizer, row["text"])
     first, last = tokenizer.bos_token_id, tokenizer.eos_token_id
@@ -128,10 +128,10 @@ def encode_text(tokenizer: Any, row: Row, *, bos: bool = True, eos: bool = True)
 
 
 def encode_chat(tokenizer: Any, row: Row) -> Document:
-    """Token ids of a row's messages and its response; every answer of the assistant is scored.
+    """Token ids of a row's messages and response; every answer of the assistant is scored.
 
     Raises:
-        BadData: the template changes an earlier answer, or does not end it.
+        BadData: the template changes an earlier answer, or omits its end of turn.
     """
     messages = row["messages"]
     prompt = chat.prompt_ids(tokenizer, messages)
@@ -139,8 +139,8 @@ def encode_chat(tokenizer: Any, row: Row) -> Document:
     earlier = [place for place, m in enumerate(messages) if m["role"] == "assistant"]
     text = chat.render(tokenizer, messages) if earlier else ""
     for place in earlier:
-        # From where the conversation goes on otherwise than the prompt of this answer did: a
-        # template's opening may end in what is one token with the answer's first letters.
+        # Start where the conversation differs from this answer's prompt: the end of the template's
+        # assistant header may form one token with the first letters of the answer.
         before = zip(chat.prompt_ids(tokenizer, messages[:place]), prompt)
         start = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], before))
         end = chat.end_of_turn_id(tokenizer)
@@ -156,7 +156,7 @@ def encode_chat(tokenizer: Any, row: Row) -> Document:
 
 
 def scored_texts(row: Row) -> list[str]:
-    """The texts of a row that are scored: all of it, or of a conversation every answer."""
+    """The scored texts of a row: the whole text, or every answer of a conversation."""
     if "messages" not in row:
         return [row["text"]]
     said = [m["content"] for m in row["messages"] if m["role"] == "assistant"]
@@ -164,7 +164,7 @@ def scored_texts(row: Row) -> list[str]:
 
 
 def scored_spans(labels: Sequence[int]) -> list[tuple[int, int]]:
-    """First place of each run of scored tokens, and the place behind it.
+    """Start and (exclusive) end of each run of scored tokens.
 
     >>> scored_spans([-100, 7, 8, -100, -100, 9])
     [(1, 3), (5, 6)]
@@ -177,13 +177,13 @@ def scored_spans(labels: Sequence[int]) -> list[tuple[int, int]]:
 def fit_conversations(
     rows: Iterable[Row], tokenizers: Sequence[Any], limit: int, *, refuse: bool = False
 ) -> tuple[list[Row], dict[str, int]]:
-    """Conversations of at most `limit` ids for every tokenizer, template included.
+    """Shorten conversations to at most `limit` ids for every tokenizer, template included.
 
-    The last exchanges of a longer one are left out, and so is one whose first is too long: an
-    answer without its end would teach not to stop.
+    Whole exchanges are removed from the end, because a truncated answer would teach the model not
+    to stop; a conversation whose first exchange is too long is dropped.
 
     Returns:
-        rows, and how many were "cut" or "left_out".
+        rows, and the number of conversations "cut" and "left_out" (dropped).
 
     Raises:
         BadData: a conversation is too long, with `refuse`.
@@ -222,7 +222,7 @@ def _ids(tokenizer: Any, text: str) -> list[int]:
 
 
 def corpus_digest(rows: Iterable[Row]) -> str:
-    """Digest of rows in order: of what a model reads of them, and of their ids."""
+    """Digest of the rows in order: their ids and the fields that a model reads."""
     state = hashlib.blake2b(digest_size=16)
     for row in rows:
         read = {name: row[name] for name in ("id", "text", "messages", "response") if name in row}
@@ -231,17 +231,17 @@ def corpus_digest(rows: Iterable[Row]) -> str:
 
 
 def tokenizer_digest(tokenizer: Any) -> str:
-    """Digest of what turns text into ids: vocabulary, rules and special tokens."""
+    """Digest of a tokenizer: vocabulary, rules and special tokens."""
     inner = getattr(tokenizer, "backend_tokenizer", None)
     rules: Any = None
     if inner is not None:
         rules = json.loads(inner.to_str())
-        for state in ("truncation", "padding"):  # of the last call, not of the tokenizer
+        for state in ("truncation", "padding"):  # left over from the last call
             rules.pop(state, None)
     special = {name: str(token) for name, token in tokenizer.special_tokens_map.items()}
     return digest([sorted(tokenizer.get_vocab().items()), rules, special])
 
 
 def vocabulary_size(tokenizer: Any) -> int:
-    """One more than the largest id of a tokenizer, added tokens included."""
+    """Largest id of a tokenizer plus 1, added tokens included."""
     return 1 + max(tokenizer.get_vocab().values())

@@ -1,21 +1,21 @@
-"""A source's teacher in the target's tokens: what it says at each of the target's positions.
+"""Transfer a source model's teacher to the target's tokenizer.
 
-    source shards + documents + two tokenizers --align--> positions --map--> words --> target shards
+    source shards + documents + two tokenizers --align positions, map tokens--> target shards
 
-What is aligned is the text of a document, or each answer of a chat, whose prompts each model reads
-in its own template: rows inside a prompt are empty. The prediction at the last token before a text,
-BOS or the end of the prompt, goes over to the same place, and the tokens that end a turn are each
-other's counterparts. A position without a counterpart has all its mass on the token that follows
+Alignment covers the text of a document or each answer of a conversation. Each model reads prompts
+in its own chat template, so rows inside prompts are empty. The prediction at the last token before
+a text (BOS, or the end of the prompt) is transferred to the corresponding position, and the models'
+end-of-turn tokens map to each other. A position without a counterpart is one-hot on the next token
 (`harness.distillation.align.transfer`).
 
-A document's cross-entropy is its whole negative log-likelihood over the target's tokens: per token
-of its own, a model of characters would look better than any other (`ce_per`).
+A document's cross-entropy is its total negative log-likelihood divided by the number of target
+tokens. Divided by the source's own tokens, character-level models would appear better than all
+others (`ce_per`).
 
-`released` follows the released code of a paper instead: alignment by spelling over whole
-sequences, its rules of transfer and its ties (`harness.distillation.align.legacy`). Departure even
-then: the source's values are log-probabilities, so that FuseChat v1, where it mixes the logits of
-several steps, mixes them without their normalisers, and of mixed steps the k largest entries are
-kept.
+`released` follows a paper's released code instead: alignment by spelling over whole sequences, with
+its transfer rules and tie-breaking (`harness.distillation.align.legacy`). Departure even then:
+sources store normalised log-probabilities, so where FuseChat v1 mixes the logits of several steps,
+here log-probabilities are mixed, and only the k largest entries of a mixture are kept.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ from harness.training.settings import MappingSettings
 
 @dataclass(frozen=True, eq=False)
 class Side:
-    """One of the two models: its tokenizer, and how it reads a row."""
+    """One of the two models: its tokenizer, and the function that tokenises a row."""
 
     tokenizer: Any
     encode: Callable[[Row], Document]
@@ -77,7 +77,11 @@ class Side:
         return decoded(self.tokenizer, range(len(self.vocabulary)))
 
     def texts(self, row: Row, document: Document) -> list[tuple[Reading, int]]:
-        """What is aligned of a document, and the places of its first tokens."""
+        """The texts of a document to align, each with the position of its first token.
+
+        Raises:
+            BadData: the labels do not mark one span per text.
+        """
         tokens, found = document.tokens, []
         texts, spans = scored_texts(row), scored_spans(tokens.labels)
         if len(texts) != len(spans):
@@ -92,7 +96,7 @@ class Side:
                 start = int(tokens.input_ids[: len(one.ids)] != one.ids.tolist())
                 stop = start + len(one.ids)
             ids = tokens.input_ids[start:stop]
-            if ids != one.ids.tolist():  # behind a template texts may begin otherwise
+            if ids != one.ids.tolist():  # after a template, a text may be tokenised differently
                 inner = np.array(ids, np.int64)
                 one = Reading(inner, ends_in(text, self.vocabulary, inner, None), self.vocabulary)
             found.append((one, start))
@@ -101,7 +105,7 @@ class Side:
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """A text as both models read it, with its alignment; it starts at these places."""
+    """One text tokenised by (base, source), its first positions in both, and the alignment."""
 
     readings: tuple[Reading, Reading]
     starts: tuple[int, int]
@@ -110,7 +114,7 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """A document as both read it: one part, or one for each answer of a conversation."""
+    """A document tokenised by both models: one part, or one part per answer of a conversation."""
 
     base: Document
     source: Document
@@ -118,7 +122,7 @@ class Pair:
 
     @property
     def step(self) -> Ints:
-        """(M,) source position for each of the target's, -1 where none predicts anything."""
+        """(M,) source position of each target position, -1 where the source has no prediction."""
         step = np.full(len(self.base.tokens.input_ids), -1, np.int64)
         for part in self.parts:
             inner, (b, s) = part.alignment.step, part.starts
@@ -130,7 +134,7 @@ class Pair:
 
     @property
     def outside(self) -> NDArray[np.bool_]:
-        """(M,) the target's positions whose next token is not scored."""
+        """(M,) whether the next token of a target position is not scored."""
         labels = np.array(self.base.tokens.labels, np.int64)
         return np.append(labels[1:] == IGNORE, False)
 
@@ -145,12 +149,22 @@ def map_teacher(
     *,
     progress: Progress = lambda done, total: None,
 ) -> AlignmentReport:
-    """Write a source's teacher in the target's tokens, or what is missing of one that was begun.
+    """Write a source's teacher in the target's tokens, or the missing shards of an interrupted one.
 
-    The report is about all documents, aligned by `settings.alignment` (offsets with `released`).
+    Args:
+        folder: of the target teacher.
+        rows: the documents that the source teacher read.
+        teacher: the source's teacher.
+        base, source: the target model's and the source model's side.
+        progress: called after each shard with the documents done and their total number.
+
+    Returns:
+        The alignment report over all documents, aligned by `settings.alignment` (by offsets with
+        `released`).
 
     Raises:
-        BadData: documents that the teacher did not read, and all that the parts raise.
+        BadData: the teacher lacks a document or tokenised it differently, or alignment, transfer
+            or writing fails.
     """
     known = teacher.manifest
     manifest = Manifest(
@@ -165,13 +179,13 @@ def map_teacher(
     )
     writer, size = ShardWriter(folder, manifest), known.shard_documents
     pair = partial(_pair, base, source, "offset" if settings.released else settings.alignment)
-    carry = (_Released if settings.released else _Carry)(base, source, settings, rows, pair)
+    made = (_Released if settings.released else _Transfer)(base, source, settings, rows, pair)
 
     def every() -> Iterator[tuple[Reading, Reading, Alignment]]:
         for number, start in enumerate(range(0, len(rows), size)):
             pairs = [pair(row) for row in rows[start : start + size]]
             if not writer.has(number):
-                writer.write(number, [carry.document(one, teacher) for one in pairs])
+                writer.write(number, [made.document(one, teacher) for one in pairs])
             yield from ((*part.readings, part.alignment) for one in pairs for part in one.parts)
             progress(start + len(pairs), len(rows))
 
@@ -190,8 +204,8 @@ def _pair(base: Side, source: Side, mode: Literal["offset", "dtw"], row: Row) ->
     return Pair(*documents, tuple(parts))
 
 
-class _Carry:
-    """Rows of one document after another."""
+class _Transfer:
+    """Computes the target rows of one document at a time."""
 
     def __init__(
         self,
@@ -210,7 +224,7 @@ class _Carry:
     def document(self, pair: Pair, teacher: Teacher) -> TeacherDocument:
         found = teacher.document(pair.source.id, pair.source.tokens.input_ids)
         ids = np.where(found.logps > -np.inf, found.ids.astype(np.int64), -1)
-        logps, words, step = self.rows(pair, found.logps, ids)
+        logps, mapped, step = self.rows(pair, found.logps, ids)
         ours = pair.base.tokens.input_ids
         single = None
         if found.token_ce is not None:
@@ -223,7 +237,7 @@ class _Carry:
         return TeacherDocument(
             found.id,
             logps[:-1],
-            np.maximum(words[:-1], 0),
+            np.maximum(mapped[:-1], 0),
             ce,
             scored,
             token_check(ours),
@@ -231,7 +245,7 @@ class _Carry:
         )
 
     def rows(self, pair: Pair, logps: Array, ids: Ints) -> tuple[Array, Ints, Ints]:
-        """Log-probabilities and ids (M, k), and the source's position of each row."""
+        """Log-probabilities and ids (M, k), and the source position (M,) of each row."""
         step = pair.step
         found = transfer(
             logps,
@@ -266,8 +280,8 @@ class _Carry:
         return map_vocabulary(ours, theirs, cast(Any, mode), cast(Any, counts))
 
 
-class _Released(_Carry):
-    """The same by the rules of released code."""
+class _Released(_Transfer):
+    """The rules of the papers' released code."""
 
     counts: Any = None
 
@@ -338,11 +352,11 @@ class _Released(_Carry):
 
 
 def _arrays(rows: Rows, k: int) -> tuple[Array, Ints]:
-    """Lists of a row's values and ids as arrays (M, k), the k largest first."""
+    """Rows given as lists, as arrays (M, k) with the k largest values in descending order."""
     logps, ids = np.full((len(rows[0]), k), -np.inf, np.float32), np.full((len(rows[0]), k), -1)
-    for place, (values, words) in enumerate(zip(*rows)):
+    for place, (values, tokens) in enumerate(zip(*rows)):
         order = np.argsort(-np.array(values, float), kind="stable")[:k]
-        # The single token of an untaken step has logit 1, which alone is a probability of 1.
+        # A one-hot row has logit 1, which after the softmax is a probability of 1: log 1 = 0.
         logps[place, : len(order)] = np.minimum(np.array(values, float)[order], 0)
-        ids[place, : len(order)] = np.array(words, np.int64)[order]
+        ids[place, : len(order)] = np.array(tokens, np.int64)[order]
     return logps, ids

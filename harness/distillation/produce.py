@@ -1,9 +1,9 @@
-"""Making teachers: documents go through a model, the likeliest words of each step go into shards.
+"""Producing teachers: the top-k next-token predictions of a model on documents, in shards.
 
-    rows --encode--> Documents, a shard's worth at a time --read--> TeacherDocuments --> ShardWriter
+    rows --encode--> Documents of one shard --read--> TeacherDocuments --> ShardWriter
 
-`read` is whatever runs the model: `TopK` for a transformers model in this process, and
-`prompt_logprobs.ServedTopK` for vLLM. A shard that is there is not made again.
+`read` runs the model: `TopK` for a transformers model in this process, `prompt_logprobs.ServedTopK`
+for vLLM. Existing shards are not computed again.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ def make_teacher(
     counts: Mapping[str, int] | None = None,
     progress: Progress = lambda done, total: None,
 ) -> None:
-    """Write a whole teacher, or what is missing of one that was begun.
+    """Write a teacher, or the missing shards of an interrupted one.
 
     Args:
-        rows: the corpus of the manifest, see `documents.fit_documents`.
-        counts: what to remember of the documents; see `ShardWriter.finish`.
-        progress: called with documents done and in all, after each shard.
+        rows: the manifest's corpus, see `documents.fit_documents`.
+        counts: document counts to store; see `ShardWriter.finish`.
+        progress: called after each shard with the documents done and their total number.
 
     Raises:
-        BadData: a folder with another teacher, a document that does not fit, or logits that are
-            not finite, each by name. Shards that are complete stay.
+        BadData: the folder holds another teacher, a document is too long, or logits are not
+            finite; the message names the document. Complete shards are kept.
     """
     writer = ShardWriter(folder, manifest)
     size = manifest.shard_documents
@@ -64,18 +64,19 @@ def make_teacher(
 
 
 class TopK:
-    """The k likeliest next words of each token, by a transformers model in this process.
+    """Top-k next tokens of every position, computed by a transformers model in this process.
 
     Args:
-        k: entries a row.
-        vocabulary: of the tokenizer; a head that is wider is cut to it before the softmax, and a
-            narrower one makes the vocabulary smaller.
-        batch_tokens: most tokens read at once, padding included.
+        model: a causal language model.
+        k: entries per row.
+        vocabulary: number of ids of the tokenizer; a wider output head is cut to it before the
+            softmax, and a narrower head reduces the vocabulary.
+        batch_tokens: maximum tokens per batch, padding included.
 
     Raises:
-        UserError: a model whose head cannot be taken apart, see `heads.check_head`.
-        BadData: a document that is longer than the model's context or has ids it does not know;
-            logits that are not finite, with the document and the token.
+        UserError: the output head of the model is not supported, see `heads.check_head`.
+        BadData: k exceeds the vocabulary, a document exceeds the model's context or vocabulary, or
+            logits are not finite; the message names document and token.
     """
 
     def __init__(self, model: Any, k: int, vocabulary: int, *, batch_tokens: int = 8192) -> None:
@@ -91,16 +92,16 @@ class TopK:
         limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         self._context = int(limit) if limit else 1 << 30
         if k > self.vocabulary:
-            raise BadData(f"k is {k}; the vocabulary has only {self.vocabulary} words")
+            raise BadData(f"k is {k}; the vocabulary has only {self.vocabulary} tokens")
 
     @property
     def settings(self) -> dict[str, bool | int | float | str | None]:
-        """What the manifest should tell about the model's side."""
+        """Manifest settings of the model's side."""
         dtype = str(self._head.weight.dtype).removeprefix("torch.")
         return {"engine": "hf", "dtype": dtype, "logits": self.logits}
 
     def __call__(self, documents: Sequence[Document]) -> Iterator[TeacherDocument]:
-        """Read documents in batches of similar length; they come back in any order."""
+        """Score documents in batches of similar length; results arrive in any order."""
         for document in documents:
             self._check(document)
         self.model.eval()
@@ -129,16 +130,17 @@ class TopK:
     def _read(self, documents: list[Document]) -> list[TeacherDocument]:
         batch = pad([d.tokens for d in documents], 0)
         batch = {name: value.to(self.model.device) for name, value in batch.items()}
-        rows = batch["attention_mask"][:, 1:].bool()  # a row predicts the token behind it
+        rows = batch["attention_mask"][:, 1:].bool()  # a row predicts the next token
         hidden = hidden_states(self.model, batch)[:, :-1][rows]
-        words = batch["input_ids"][:, 1:][rows].clamp(max=self.vocabulary - 1)[:, None]
-        values, ids, given = top_logprobs(hidden, self._head, self.k, words)
+        following = batch["input_ids"][:, 1:][rows].clamp(max=self.vocabulary - 1)[:, None]
+        values, ids, given = top_logprobs(hidden, self._head, self.k, following)
         finite = values[:, 0].isfinite().split(rows.sum(dim=1).tolist())
         for document, good in zip(documents, finite, strict=True):
             if not bool(good.all()):
                 raise BadData(
                     f'document "{document.id}": the model gives logits that are not finite at '
-                    f"token {int((~good).nonzero()[0])}; the teacher would be wrong from there on"
+                    f"token {int((~good).nonzero()[0])}; load the model in a wider dtype, or omit "
+                    "the document"
                 )
         parts = [_numpy(tensor) for tensor in (values, ids, given[:, 0])]
         cuts = np.cumsum([len(d.tokens.input_ids) - 1 for d in documents])[:-1]
@@ -150,11 +152,11 @@ class TopK:
 
 
 def teacher_document(document: Document, logps: Any, ids: Any, token_ce: Any) -> TeacherDocument:
-    """Rows of one document, with its mean cross-entropy over scored tokens.
+    """The rows of one document of L tokens, with its mean cross-entropy over scored tokens.
 
     Args:
-        logps, ids: (L - 1, k).
-        token_ce: (L - 1,) cross-entropy of each next token.
+        logps, ids: (L - 1, k) log-probabilities and ids of the top-k next tokens.
+        token_ce: (L - 1,) cross-entropy of each next token, in nats.
     """
     scored = np.asarray(document.tokens.labels[1:]) != IGNORE
     ce = float(token_ce[scored].mean(dtype=np.float64)) if scored.any() else float("nan")

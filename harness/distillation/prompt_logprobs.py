@@ -1,4 +1,4 @@
-"""Teachers from a server: vLLM's log-probabilities of prompt tokens, as the rows of a shard."""
+"""Teacher rows from vLLM's log-probabilities of prompt tokens."""
 
 from __future__ import annotations
 
@@ -16,16 +16,21 @@ from harness.distillation.shards import TeacherDocument
 
 
 class Server(Protocol):
-    """A backend that scores prompts: `VLLMBackend`, `OpenAIBackend` before a vLLM server."""
+    """A backend that scores prompts: `VLLMBackend`, or `OpenAIBackend` with a vLLM server."""
 
     def prompt_logprobs(self, prompts: Mapping[str, Sequence[int]], k: int) -> Iterator[Any]: ...
 
 
 class ServedTopK:
-    """The k likeliest next words of each token, by a server; see `produce.TopK`.
+    """Top-k next tokens of every position, computed by a server; compare `produce.TopK`.
 
-    The server normalises over all its logits and returns the k largest: ids outside the
-    tokenizer's vocabulary are dropped, and count as mass that a row does not name.
+    The server normalises over all its logits. Ids outside the tokenizer's vocabulary are dropped
+    from its top k; their probability counts as tail mass.
+
+    Args:
+        backend: the server that scores the prompts.
+        k: entries per row.
+        vocabulary: number of ids of the tokenizer.
     """
 
     def __init__(self, backend: Server, k: int, vocabulary: int) -> None:
@@ -35,13 +40,14 @@ class ServedTopK:
 
     @property
     def settings(self) -> dict[str, bool | int | float | str | None]:
+        """Manifest settings of the model's side; None is unknown."""
         return {"engine": "vllm", "dtype": None, "logits": None}
 
     def __call__(self, documents: Sequence[Document]) -> Iterator[TeacherDocument]:
-        """Read documents; they come back in any order.
+        """Score documents; results arrive in completion order.
 
         Raises:
-            BadData: a document that the server could not score, with its reason.
+            BadData: the server could not score a document; the message gives its reason.
         """
         by_id = {document.id: document for document in documents}
         prompts = {document.id: document.tokens.input_ids for document in documents}
@@ -55,37 +61,40 @@ class ServedTopK:
 def document_rows(
     document: Document, tokens: list[dict[str, Any] | None] | None, k: int, vocabulary: int
 ) -> TeacherDocument:
-    """Rows of a document from `prompt_logprobs` of an OpenAI-style completion by vLLM.
+    """Rows of a document from the `prompt_logprobs` of vLLM's OpenAI-compatible completions.
 
     Args:
-        tokens: for each token of the document {id as text: {"logprob", ...}}: the k likeliest ids
-            in its place, and its own; None for the first, which nothing predicts.
+        document: of L tokens.
+        tokens: L entries {id as text: {"logprob", ...}} with the k most probable ids at that
+            position and the token itself; the first entry is None.
+        k: entries per row.
+        vocabulary: ids from here on are dropped.
 
     Raises:
-        BadData: another number of tokens, fewer than k ids in a place, a token without its own
-            log-probability, or one that is not a number.
+        BadData: the number of entries is not L, an entry has fewer than k ids or lacks the token
+            itself, or a log-probability is not a number.
     """
     ids = document.tokens.input_ids
     if not isinstance(tokens, list) or len(tokens) != len(ids):
         found = len(tokens) if isinstance(tokens, list) else "no"
         raise BadData(f'document "{document.id}": {found} scored tokens; expected {len(ids)}')
     logps = np.full((len(ids) - 1, k), -np.inf, np.float32)
-    words = np.zeros((len(ids) - 1, k), np.int64)
+    top = np.zeros((len(ids) - 1, k), np.int64)
     own = np.zeros(len(ids) - 1, np.float32)
     for place, (token, entry) in enumerate(zip(ids[1:], tokens[1:], strict=True)):
-        given = {int(word): _logp(item) for word, item in (entry or {}).items()}
+        given = {int(id): _logp(item) for id, item in (entry or {}).items()}
         if token not in given or len(given) < k or any(map(math.isnan, given.values())):
             raise BadData(
                 f'document "{document.id}", token {place + 1} (id {token}): the server gave '
-                f"log-probabilities of ids {sorted(given)}; expected numbers for the {k} likeliest "
-                "and for the token itself; start it with a larger --max-logprobs"
+                f"log-probabilities of ids {sorted(given)}; expected numbers for the {k} most "
+                "probable ids and the token itself; start it with a larger --max-logprobs"
             )
         own[place] = given[token]
         best = sorted(given.items(), key=lambda pair: (-pair[1], pair[0]))[:k]
-        sound = [(w, value) for w, value in best if w < vocabulary and value > -math.inf]
-        for column, (word, value) in enumerate(sound):
-            words[place, column], logps[place, column] = word, value
-    return teacher_document(document, logps, words, -own)
+        kept = [(id, value) for id, value in best if id < vocabulary and value > -math.inf]
+        for column, (id, value) in enumerate(kept):
+            top[place, column], logps[place, column] = id, value
+    return teacher_document(document, logps, top, -own)
 
 
 def _logp(item: Any) -> float:

@@ -1,22 +1,22 @@
-"""Sparse teachers on disk: what a model thinks comes next, k words a token, in shards.
+"""Sparse teachers on disk: top-k next-token predictions of a model, in safetensors shards.
 
 A teacher is a folder:
 
-    teacher.json                 what was asked: k, digests of tokenizer, corpus and model
-    shard-00000.safetensors ...  some documents each, memory-mapped; appears by one rename
-    complete.json                the number of shards and counts, written last
+    teacher.json                 manifest: k, digests of tokenizer, corpus and model
+    shard-00000.safetensors ...  some documents each, memory-mapped; created by one rename
+    complete.json                number of shards and document counts, written last
 
-A document of L tokens has L - 1 rows: the prediction behind its last token can be compared with
-nothing. A row is k natural log-probabilities (float16), the largest first, and k ids (uint16, or
-uint32 for more than 65,536 words). An entry that is not there is -inf.
+A document of L tokens has L - 1 rows, because the prediction after its last token has no target. A
+row is k natural log-probabilities (float16) in descending order and k ids (uint16, or uint32 for
+vocabularies above 65,536). Missing entries are -inf.
 
-Budget: with k = 10 and uint16 a row takes 40 bytes, and nothing is left in it. So log-probabilities
-are stored normalised over the whole vocabulary: the mass outside the k words is 1 - sum exp(row)
-(`tail_mass`; float16 keeps it to about 1e-4), and no normaliser needs room. What a document needs
-besides (id, length, cross-entropy, a check of its token ids) is less than the 40 bytes its last
-token saves, as long as ids have at most 20 characters. Token ids are not stored: they follow from
-corpus and tokenizer, whose digests the manifest has, and the check finds another tokenisation.
-Cross-entropies of single tokens (`token_ce`) take two more bytes and are stored when asked for.
+Size: with k = 10 and uint16 ids, a row takes exactly 40 bytes. Log-probabilities are normalised
+over the whole vocabulary, so the mass outside the k tokens is 1 - sum exp(row) (`tail_mass`;
+accurate to about 1e-4 in float16) and no normaliser is stored. The data per document (id, length,
+cross-entropy, checksum of its token ids) takes less than the 40 bytes that its last token saves,
+for ids of at most 20 characters. Token ids are not stored: corpus and tokenizer determine them, the
+manifest holds the digests of both, and the checksum detects another tokenisation. Cross-entropies
+of single tokens (`token_ce`) are optional and take 2 bytes per row.
 """
 
 from __future__ import annotations
@@ -40,22 +40,23 @@ from harness.core.records import Record, parse
 
 Array = npt.NDArray[Any]
 
-ROWS = ("ids", "logps", "token_ce")  # tensors with one entry a row; the others are the index
-AGAIN = "delete it and run again: only its documents are read again"
+ROWS = ("ids", "logps", "token_ce")  # tensors with one entry per row; the others are the index
+AGAIN = "delete it and run again: only its documents are computed again"
 
 
 class Manifest(Record):
-    """What a teacher was asked for; shards of another manifest are refused.
+    """The request that a teacher answers; shards of another manifest are rejected.
 
     Attributes:
-        k: entries a row.
-        vocabulary: ids are below it.
-        tokenizer: digest of the tokenizer whose ids the rows hold (`documents.tokenizer_digest`).
+        format: version of the file format.
+        k: entries per row.
+        vocabulary: upper bound of the ids, exclusive.
+        tokenizer: digest of the tokenizer of the ids (`documents.tokenizer_digest`).
         corpus: digest of the documents (`documents.corpus_digest`).
         model: digest of the model, see `harness.models.references.model_identity`.
-        shard_documents: documents a shard.
-        token_ce: whether the cross-entropy of each token is kept.
-        settings: anything else that the rows depend on.
+        shard_documents: documents per shard.
+        token_ce: whether the cross-entropy of each token is stored.
+        settings: other settings that the rows depend on.
     """
 
     format: Literal[1] = 1
@@ -71,14 +72,15 @@ class Manifest(Record):
 
 @dataclass(frozen=True)
 class TeacherDocument:
-    """What a teacher says about one document of L tokens.
+    """A teacher's predictions for one document of L tokens.
 
     Attributes:
-        logps, ids: (L - 1, k) to write; read, (L, k) with an empty last row (-inf).
-        ce: mean cross-entropy over the document's scored tokens; NaN where there are none.
-        scored: how many those are.
-        check: see `token_check`.
-        token_ce: (L - 1,) cross-entropy of each next token, NaN where there is none.
+        id: document id.
+        logps, ids: (L - 1, k) when written; (L, k) with an empty last row (-inf) when read.
+        ce: mean cross-entropy over the document's scored tokens, in nats; NaN if there are none.
+        scored: number of scored tokens.
+        check: checksum of the token ids, see `token_check`.
+        token_ce: (L - 1,) cross-entropy of each next token, NaN where unknown.
     """
 
     id: str
@@ -91,7 +93,7 @@ class TeacherDocument:
 
 
 def token_check(token_ids: Sequence[int]) -> int:
-    """A check sum of a document's token ids.
+    """Checksum (CRC-32) of a document's token ids.
 
     >>> token_check([1, 2, 3]) == token_check((1, 2, 3)) != token_check([1, 2, 4])
     True
@@ -100,7 +102,7 @@ def token_check(token_ids: Sequence[int]) -> int:
 
 
 def tail_mass(logps: Array) -> Array:
-    """Probability of all words that a row (..., k) does not name: 1 - sum exp(logp), at least 0.
+    """Probability outside the top k of rows (..., k): 1 - sum exp(logp), at least 0.
 
     >>> float(tail_mass(np.log([[0.5, 0.25]]))[0])
     0.25
@@ -109,7 +111,7 @@ def tail_mass(logps: Array) -> Array:
 
 
 class ShardWriter:
-    """Writes a teacher, shard by shard; a writer that was killed goes on where it was.
+    """Writes a teacher shard by shard; an interrupted teacher is continued.
 
     Raises:
         BadData: the folder holds a teacher of another manifest.
@@ -126,20 +128,20 @@ class ShardWriter:
         for name, value in manifest.model_dump().items():
             if known[name] != value:
                 raise BadData(
-                    f"{path}: a teacher with {name} {known[name]} was begun here; expected "
+                    f"{path}: the folder holds a teacher with {name} {known[name]}; expected "
                     f"{value}; choose another folder or delete this one"
                 )
 
     def has(self, number: int) -> bool:
-        """Whether a shard is there already; what is there is whole."""
+        """Whether a shard exists; existing shards are complete."""
         return _shard_path(self.folder, number).exists()
 
     def write(self, number: int, documents: Sequence[TeacherDocument]) -> None:
         """Write one shard.
 
         Raises:
-            BadData: rows of another shape, ids outside the vocabulary, or values that are not
-                log-probabilities, with the document's id.
+            BadData: the shape of rows is wrong, an id is outside the vocabulary, or values are not
+                log-probabilities; the message names the document.
         """
         from safetensors.numpy import save
 
@@ -147,7 +149,7 @@ class ShardWriter:
             self._check(document)
         k = self.manifest.k
         id_type = np.uint16 if self.manifest.vocabulary <= 1 << 16 else np.uint32
-        with np.errstate(over="ignore"):  # beyond float16 is impossible: -inf
+        with np.errstate(over="ignore"):  # values below float16's range become -inf
             logps = [np.minimum(d.logps, 0).astype(np.float16) for d in documents]
         tensors: dict[str, Array] = {
             "logps": np.concatenate([np.zeros((0, k), np.float16), *logps]),
@@ -164,15 +166,16 @@ class ShardWriter:
             tensors["token_ce"] = np.concatenate([*single, np.zeros(0)]).astype(np.float16)
         sums = {part: _checksum(part, tensors) for part in ("index", "rows")}
         known = {"manifest": digest(self.manifest.model_dump()), **sums}
-        # One entry: safetensors writes several in any order, and equal shards should be equal.
+        # One entry: safetensors writes several in arbitrary order, but shards must be reproducible.
         content = save(tensors, {"teacher": json.dumps(known, sort_keys=True)})
         _write(_shard_path(self.folder, number), content)
 
     def finish(self, shards: int, counts: Mapping[str, int] | None = None) -> None:
-        """Declare the teacher complete.
+        """Mark the teacher as complete.
 
         Args:
-            counts: what is worth knowing about the documents: empty, cut, split...
+            shards: number of shards.
+            counts: numbers of documents, e.g. empty, cut, split.
         """
         done = {"shards": shards, "counts": dict(counts or {})}
         _write(self.folder / "complete.json", json.dumps(done, sort_keys=True).encode())
@@ -198,7 +201,7 @@ class ShardWriter:
         if wrong.any():
             row = int(wrong.argmax())
             raise BadData(
-                f"{where}, token {row}: {document.logps[row].tolist()} are no log-probabilities; "
+                f"{where}, token {row}: {document.logps[row].tolist()} are not log-probabilities; "
                 "expected numbers of at most 0"
             )
 
@@ -207,12 +210,13 @@ class Teacher(Mapping[str, TeacherDocument]):
     """Documents of a teacher by id, read from memory-mapped shards.
 
     Args:
-        tokenizer, corpus: the digests expected; None expects nothing.
+        folder: the teacher's folder.
+        tokenizer, corpus: expected digests; None is not checked.
         verify: check a shard's rows before its first document is read.
 
     Raises:
-        BadData: no complete teacher, one of another tokenizer or corpus, or a shard that is
-            missing, truncated, corrupt or of another teacher; each by name.
+        BadData: the teacher is incomplete, has another tokenizer or corpus, or a shard is missing,
+            truncated, corrupt or from another teacher; the message names the file.
     """
 
     def __init__(
@@ -252,10 +256,10 @@ class Teacher(Mapping[str, TeacherDocument]):
         return shard.document(place)
 
     def document(self, id: str, token_ids: Sequence[int]) -> TeacherDocument:
-        """What the teacher says about a document with these tokens.
+        """The predictions for a document with these token ids.
 
         Raises:
-            BadData: it knows no such document, or read other tokens.
+            BadData: the teacher lacks the document, or tokenised it differently.
         """
         if id not in self._places:
             raise BadData(f'{self.folder}: the teacher has no document "{id}"')
@@ -269,7 +273,7 @@ class Teacher(Mapping[str, TeacherDocument]):
 
 
 class _Shard:
-    """One file: its index in memory, its rows mapped."""
+    """One shard file: the index in memory, the rows memory-mapped."""
 
     def __init__(self, path: Path, manifest: str, verify: bool) -> None:
         from safetensors import SafetensorError, safe_open
@@ -283,7 +287,7 @@ class _Shard:
         except OSError:
             raise BadData(f"{path}: the shard is missing; run the teacher again") from None
         except (SafetensorError, KeyError, TypeError, ValueError):
-            raise BadData(f"{path}: the shard is truncated or no shard; {AGAIN}") from None
+            raise BadData(f"{path}: the shard is truncated or not a shard; {AGAIN}") from None
         self.path = path
         self._unverified = verify
         self._verify("index", self.index)
@@ -312,10 +316,10 @@ class _Shard:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a teacher.
+    """The manifest of a teacher's folder.
 
     Raises:
-        BadData, BadRecord: there is none, or one that cannot be read.
+        BadData, BadRecord: the manifest is missing or cannot be read.
     """
     path = folder / "teacher.json"
     return parse(Manifest, _read_json(path, "expected a folder with a teacher"), str(path))
@@ -325,7 +329,7 @@ def _read_json(path: Path, hint: str) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError:
-        raise BadData(f"{path}: not there; {hint}") from None
+        raise BadData(f"{path}: not found; {hint}") from None
     except ValueError:
         raise BadData(f"{path}: not JSON; delete the folder and run again") from None
 
@@ -335,7 +339,7 @@ def _shard_path(folder: Path, number: int) -> Path:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """A file that is there whole or not at all."""
+    """Write a file atomically and durably."""
     temporary = path.with_name(f".{path.name}.part")
     with temporary.open("wb") as stream:
         stream.write(content)
@@ -345,7 +349,7 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _checksum(part: str, tensors: Mapping[str, Array]) -> str:
-    """Digest of a shard's rows, or of all its other tensors."""
+    """Digest of a shard's row tensors, or of all other tensors."""
     state = hashlib.blake2b(digest_size=16)
     for name in sorted(name for name in tensors if (name in ROWS) == (part == "rows")):
         value = np.ascontiguousarray(tensors[name])

@@ -1,6 +1,6 @@
-"""A board as text: one module a format, each a pure function of the board.
+"""Rendering of boards as text: one module per format, each a pure function of the board.
 
-`terminal` makes rich renderables and is left to the command line.
+`terminal` makes rich renderables for the command line and is not part of `FORMATS`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def render(board: Board, format: str) -> str:
     """The board in one of FORMATS.
 
     Raises:
-        UnknownName: no such format.
+        UnknownName: the format is not one of them.
     """
     if format not in FORMATS:
         raise unknown("format", format, FORMATS, "crucible board --format md")

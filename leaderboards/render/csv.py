@@ -1,4 +1,4 @@
-"""A board as CSV: one line a system, numbers bare, names safe to open in a spreadsheet."""
+"""A board as CSV: one line per system, plain numbers, names safe to open in a spreadsheet."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import io
 from leaderboards.board import Board, Row
 from leaderboards.render import text
 
-# A spreadsheet takes a cell that starts with one of these for a formula.
+# Spreadsheets interpret a cell that starts with one of these as a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
 
 
 def safe(value: str) -> str:
-    """A name as a cell that no spreadsheet evaluates.
+    """A name as a cell that spreadsheets do not evaluate.
 
     >>> safe("=1+1"), safe("Target")
     ("'=1+1", 'Target')
@@ -23,7 +23,7 @@ def safe(value: str) -> str:
 
 
 def render(board: Board) -> str:
-    """Rank, system, then for each column its value, interval and counts."""
+    """Rank and system, then value, interval, standing and counts of each column."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_MINIMAL)
     writer.writerow(_header(board))

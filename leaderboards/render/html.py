@@ -1,6 +1,6 @@
-"""A board as one self-contained page, see `leaderboards.render.page`.
+"""A board as one self-contained HTML page, see `leaderboards.render.page`.
 
-Without its script the page shows all details; with it, columns sort and rows fold.
+Without its script the page shows all details; with it, columns can be sorted and rows folded.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def render(board: Board) -> str:
 
 
 def _facts(board: Board) -> list[tuple[str, str]]:
-    """The tiles at the head of the page."""
+    """Tiles in the page's header: (name, value)."""
     seeds = {seed for suite in board.suites for seed in suite.seeds}
     facts = [
         ("systems", f"{len(board.rows):,}"),
@@ -121,7 +121,7 @@ def _entry(board: Board, row: Row, index: int) -> View:
 
 
 def _domain(board: Board, index: int) -> tuple[float, float]:
-    """The range of a column's bars: all its intervals and values, with a little room."""
+    """The range of a column's interval bars: all its intervals plus a 6 % margin."""
     ends: list[float] = []
     for row in board.rows:
         entry = row.entries[index]
@@ -157,7 +157,7 @@ def _score(board: Board, score: Score) -> View:
         "name": f"{score.suite} {score.metric.replace('_', ' ')}",
         "primary": score.primary,
         "value": text.MISSING if score.value is None else text.number(score.value, digits),
-        # A range such as "1-10" reads like part of the number.
+        # A unit such as "1-10" would look like part of the number.
         "unit": "%" if score.unit == "%" and score.value is not None else "",
         "span": None if score.interval is None else text.span(score.interval, digits),
         "kind": "" if score.interval is None else score.interval.kind,
@@ -187,7 +187,7 @@ def _score_digits(board: Board, score: Score) -> int:
 
 
 def _artifacts(row: Row) -> list[tuple[str, int, list[tuple[str, str]]]]:
-    """Addresses of everything behind a row: (suite, seed, [(role, artifact id)])."""
+    """Artifacts behind a row: (suite, seed, [(role, artifact id)])."""
     cells: dict[tuple[str, int], dict[str, str]] = {}
     for score in row.scores:
         for cell in score.cells:
@@ -205,7 +205,7 @@ def _claims(board: Board) -> list[View]:
 
 
 def _verdicts(results: Sequence[ClaimResult]) -> list[tuple[str, str, str, int]]:
-    """Sign, style, name and count of each verdict that occurs."""
+    """Sign, style, name and count of each occurring verdict."""
     found = [result.verdict for result in results]
     return [
         (SIGNS[verdict], verdict.replace(" ", "-"), verdict, found.count(verdict))
@@ -215,7 +215,7 @@ def _verdicts(results: Sequence[ClaimResult]) -> list[tuple[str, str, str, int]]
 
 
 def _claim_domains(results: Sequence[ClaimResult]) -> dict[str, tuple[float, float]]:
-    """One range for all tested claims of a unit, around 0, so that their bars compare."""
+    """Unit -> one range around 0 for all its tested claims, so that bars are comparable."""
     reach: dict[str, float] = {result.unit: 0.0 for result in results}
     for result in results:
         if result.difference is None:

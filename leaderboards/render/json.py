@@ -1,4 +1,4 @@
-"""A board as JSON for other programs; replicates stay in cells.jsonl."""
+"""A board as JSON for other programs; replicates are only in cells.jsonl."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ _LEFT_OUT = {"system", "suite", "metric", "replicates", "details"}
 
 
 def render(board: Board) -> str:
-    """Indented, keys sorted, numbers with at most six decimals."""
+    """The board as indented JSON: sorted keys, numbers with at most six decimals."""
     return json.dumps(as_json(board), indent=2, sort_keys=True, ensure_ascii=True) + "\n"
 
 
 def as_json(board: Board) -> dict[str, Json]:
+    """The board as JSON values."""
     spec = board.spec
     ranking = None if board.ranking is None else board.columns[board.ranking].key
     return {
@@ -86,7 +87,7 @@ def _score(score: Score) -> dict[str, Json]:
 
 def _claim(result: ClaimResult) -> dict[str, Json]:
     shown = result.model_dump(mode="json", exclude={"interval", "difference"})
-    del shown["claim"]["paper_gain"]  # stands below as the paper's difference
+    del shown["claim"]["paper_gain"]  # included below in the paper's difference
     return {
         **shown,
         "difference": _tidy(result.difference),

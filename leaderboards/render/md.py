@@ -1,4 +1,4 @@
-"""A board as GitHub-flavoured Markdown."""
+"""A board as GitHub-flavoured Markdown; names are escaped."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ MARKS = {"best": " ★", "tied": " ≈", "": ""}
 _SPECIAL = re.compile(r"([\\`*_{}\[\]|~$!#@])")
 _LINK = re.compile(r"(https?|ftp|mailto|xmpp):|\bwww\.", re.IGNORECASE)
 
-# At the start of a line these would open a list, a heading's underline or a rule.
+# At the start of a line these would begin a list, a heading underline or a rule.
 _BLOCK = re.compile(r"^(\s*\d*)([-+.)](?=\s|$|--)|=)")
 
 
 def escape(value: str, limit: int | None = None) -> str:
-    """`value` as text that Markdown and HTML leave alone.
+    """`value` escaped so that Markdown and HTML display it literally.
 
     >>> escape("a_b | <script>")
     'a\\\\_b \\\\| &lt;script&gt;'
@@ -27,7 +27,7 @@ def escape(value: str, limit: int | None = None) -> str:
     # Entities first: the escapes added below contain no "&", "<" or ">".
     safe = safe.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     safe = _SPECIAL.sub(r"\\\1", safe)
-    # Break automatic links: a name must not become something to click.
+    # Break automatic links: a name must not become clickable.
     safe = _LINK.sub(lambda found: f"{found[0][:-1]}\\{found[0][-1]}", safe)
     return _BLOCK.sub(r"\1\\\2", safe)
 
@@ -98,7 +98,7 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _code(value: str) -> str:
-    """A code span that no run of backticks inside can end."""
+    """A code span whose fence is longer than any run of backticks inside it."""
     longest = max((len(run) for run in re.findall("`+", value)), default=0)
     fence = "`" * (longest + 1)
     pad = " " if value.startswith("`") or value.endswith("`") else ""

@@ -1,7 +1,7 @@
-"""What every html page of ours has in common: its policy, its assets, escaped templates.
+"""Shared parts of the HTML pages: content security policy, assets, escaping templates.
 
-A page loads nothing and sends nothing. Style and script stand in it and are allowed by their
-hashes; the policy forbids everything else, so that even an escaping mistake runs no script.
+A page loads nothing and sends nothing. Its style and script are inline and allowed by their hashes;
+the policy forbids everything else, so that no other script runs even after an escaping mistake.
 """
 
 from __future__ import annotations
@@ -20,18 +20,19 @@ from leaderboards.render import text
 
 FOLDER = Path(__file__).parent
 
-# "<" could end the script element or open a comment in it; the line separators end a line in old
-# readers; half characters have no UTF-8. JSON reads all of them back from their codes.
+# "<" could end the script element or open a comment in it, line separators end a line in old
+# JavaScript, and lone surrogates have no UTF-8 encoding. JSON parsers decode all \u escapes.
 _UNSAFE = re.compile("[<>&\u2028\u2029\ud800-\udfff\x7f-\x9f]")
 
 
 @cache
 def asset(name: str) -> str:
+    """The text of a file in this folder."""
     return (FOLDER / name).read_text(encoding="utf-8").strip()
 
 
 def policy(style: str, script: str) -> Markup:
-    """The Content-Security-Policy of a page with one style and one script."""
+    """The Content-Security-Policy of a page with one inline style and one inline script."""
     return Markup(
         f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
         "base-uri 'none'; form-action 'none'"
@@ -43,7 +44,7 @@ def _hash(content: str) -> str:
 
 
 def embedded_json(value: object) -> Markup:
-    """JSON that is safe inside a script element of type application/json.
+    """A value as JSON that is safe inside a script element of type application/json.
 
     >>> print(embedded_json(["</script>"]))
     ["\\u003c/script\\u003e"]
@@ -54,6 +55,7 @@ def embedded_json(value: object) -> Markup:
 
 @cache
 def templates() -> Environment:
+    """The Jinja environment of the templates in this folder; values are escaped."""
     return Environment(
         loader=FileSystemLoader(FOLDER),
         autoescape=True,
@@ -65,5 +67,5 @@ def templates() -> Environment:
 
 
 def _finalize(value: object) -> object:
-    """Every string that enters a page loses its invisible characters; then it is escaped."""
+    """Make invisible characters of strings visible, before they are escaped."""
     return text.visible(value) if type(value) is str else value

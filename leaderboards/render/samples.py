@@ -1,8 +1,8 @@
-"""The samples of a cell as one self-contained page: a list, one sample in full, a search.
+"""The samples of a cell as one self-contained HTML page with list, detail view and search.
 
-The samples stand in the page as JSON, which no browser runs; the script puts them on the screen as
-text, never as markup. Texts are stored once and named by their number, and a judge's prompt is a
-list of such numbers, so that it costs little although it repeats question and answers.
+The page contains the samples as JSON, which browsers do not execute; its script displays them as
+text, never as markup. Each text is stored once and referred to by index; a judge's prompt is a list
+of indices, so it is small although it repeats question and answers.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from leaderboards.samples.addresses import address
 from leaderboards.samples.prompts import PromptWriter, prompt_writer
 from leaderboards.samples.records import Game, Sample, Samples, Turn
 
-_SHORT = 24  # shorter texts are not worth a number of their own in a prompt
-_PICKED = ("category", "task", "dataset", "skill")  # the first that differs gets a menu
+_SHORT = 24  # shorter texts are not replaced by an index within a prompt
+_PICKED = ("category", "task", "dataset", "skill")  # the first with several values gets a menu
 _FLAGS = ("contradictory", "suspicious", "retried")
 
 
@@ -53,7 +53,7 @@ def _command(samples: Samples) -> str:
 
 
 def facts(samples: Samples) -> list[tuple[str, str]]:
-    """What the number was made with, as (name, value) pairs."""
+    """Provenance of the cell as (name, value) pairs."""
     cell = samples.cell
     found: list[tuple[str, str]] = []
     if cell is not None:
@@ -78,7 +78,7 @@ def facts(samples: Samples) -> list[tuple[str, str]]:
 
 
 def _tiles(samples: Samples) -> list[tuple[str, str, str]]:
-    """Head of the page: name, value, small print."""
+    """Tiles in the page's header: (name, value, small print)."""
     cell = samples.cell
     counts = f"{len(samples.samples):,}"
     if cell is None:
@@ -97,10 +97,10 @@ def _tiles(samples: Samples) -> list[tuple[str, str, str]]:
 
 
 def page_data(samples: Samples) -> dict[str, Any]:
-    """What the script reads: texts by number, samples that name them."""
+    """The data that the script reads: texts, and samples that refer to them by index."""
     writer, table = prompt_writer(samples), _Texts()
     label = next((name for name in _PICKED if len(samples.label_values(name)) > 1), "")
-    views = [_sample(samples, sample, writer, table) for sample in samples.samples]
+    views = [_sample(sample, writer, table) for sample in samples.samples]
     return {
         "kind": samples.kind,
         "system": samples.cell.system if samples.cell else "",
@@ -120,7 +120,7 @@ def page_data(samples: Samples) -> dict[str, Any]:
 
 
 class _Texts:
-    """Every text once, by its number."""
+    """Distinct texts with their indices."""
 
     def __init__(self) -> None:
         self.texts: list[str] = []
@@ -133,9 +133,7 @@ class _Texts:
         return number
 
 
-def _sample(
-    samples: Samples, sample: Sample, writer: PromptWriter, table: _Texts
-) -> dict[str, Any]:
+def _sample(sample: Sample, writer: PromptWriter, table: _Texts) -> dict[str, Any]:
     ours, theirs = sample.lengths
     view = {
         "id": sample.id,
@@ -164,8 +162,8 @@ def _sample(
 
 
 def _turn(turn: Turn, table: _Texts) -> dict[str, Any]:
-    def number(said: str | None) -> int | None:
-        return None if said is None else table.number(said)
+    def number(text: str | None) -> int | None:
+        return None if text is None else table.number(text)
 
     return {
         "question": table.number(turn.question),
@@ -190,11 +188,11 @@ def _game(game: Game, table: _Texts) -> dict[str, Any]:
 def _prompt(
     sample: Sample, writer: PromptWriter, table: _Texts, turn: int, game: int
 ) -> list[tuple[str, list[int]]]:
-    """The judge's messages as (role, numbers of the texts that make up the content)."""
+    """The judge's messages as (role, indices of the texts that make up the content)."""
     if writer.write is None:
         return []
-    said = sample.turns[: turn + 1]
-    known = [t for part in said for t in (part.question, part.answer, part.other, part.reference)]
+    turns = sample.turns[: turn + 1]
+    known = [text for t in turns for text in (t.question, t.answer, t.other, t.reference)]
     return [
         (message["role"], [table.number(piece) for piece in _pieces(message["content"], known)])
         for message in writer.write(sample, turn, game)
@@ -202,7 +200,7 @@ def _prompt(
 
 
 def _pieces(content: str, known: Sequence[str | None]) -> list[str]:
-    """`content` cut at the first occurrence of each known text; joined they are `content`.
+    """`content` split at the first occurrence of each known text.
 
     >>> _pieces("<<a>> the quick brown fox jumps <</a>>", ["the quick brown fox jumps"])
     ['<<a>> ', 'the quick brown fox jumps', ' <</a>>']

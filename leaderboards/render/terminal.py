@@ -1,7 +1,7 @@
-"""A board as rich renderables that fit the terminal it is printed on.
+"""Boards and comparisons as rich renderables that fit the width of the terminal.
 
-Values stand with their interval where the table fits so, else with its half width; columns that
-still do not fit go to a further table below, with the systems repeated.
+Values are followed by their interval if the table is narrow enough, else by its half width; columns
+that still do not fit are moved to further tables below, with the systems repeated.
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ from leaderboards.claims import Verdict, summary
 from leaderboards.compare import Comparison, mcnemar_text
 from leaderboards.render import text
 
-# Wider consoles are not filled: a line of 160 characters is as long as an eye follows.
-WIDEST = 160
+WIDEST = 160  # tables are not made wider, because longer lines are hard to read
 STYLES = {"best": "bold green", "tied": "green", "": ""}
 MARKS = {"best": " ★", "tied": " ≈", "": ""}
 VERDICT_STYLES: dict[Verdict, str] = {
@@ -35,7 +34,7 @@ VERDICT_STYLES: dict[Verdict, str] = {
 
 @dataclass(frozen=True)
 class BoardView:
-    """A board that lays itself out for the width of the console it is printed on."""
+    """A renderable board; its layout depends on the width of the console, or on `width`."""
 
     board: Board
     width: int | None = None
@@ -45,7 +44,7 @@ class BoardView:
 
 
 def render_board(board: Board, width: int | None = None) -> BoardView:
-    """A renderable no wider than `width`, or than the console."""
+    """A renderable at most `width` characters wide; default: the console, at most WIDEST."""
     return BoardView(board, width)
 
 
@@ -85,13 +84,13 @@ def claims(board: Board, width: int = 100) -> RenderableType:
     table.add_column("Paper", justify="right", no_wrap=True)
     for result in board.claims:
         digits = text.claim_digits(board, result)
-        said = Text(text.claim_statement(board, result))
+        statement = Text(text.claim_statement(board, result))
         if result.reason:
-            said.append(f"\n{text.visible(result.reason, 200)}", style="dim")
+            statement.append(f"\n{text.visible(result.reason, 200)}", style="dim")
         paper = text.signed(result.claim.paper_difference, digits)
         table.add_row(
             Text(result.verdict, style=VERDICT_STYLES[result.verdict]),
-            said,
+            statement,
             Text(text.claim_ours(result, digits)),
             Text(text.claim_paper(result, digits) if roomy else paper, style="dim"),
         )
@@ -111,11 +110,11 @@ def _table(board: Board, columns: Sequence[int], layout: str, title: str | None)
     for row in board.rows:
         name = Text(_name(row), style="" if row.system.ranked else "dim")
         rank = Text("" if row.rank is None else str(row.rank))
-        table.add_row(rank, name, *(_place(board, row, index, layout) for index in columns))
+        table.add_row(rank, name, *(_cell(board, row, index, layout) for index in columns))
     return table
 
 
-def _place(board: Board, row: Row, index: int, layout: str) -> Text:
+def _cell(board: Board, row: Row, index: int, layout: str) -> Text:
     entry = row.entries[index]
     style = "dim" if entry.value is None else STYLES[entry.standing]
     return Text(_shown(entry, text.column_digits(board, index), layout), style=style)
@@ -129,7 +128,7 @@ def _shown(entry: Entry, digits: int, layout: str) -> str:
         half = (entry.interval.high - entry.interval.low) / 2
         shown += f" ±{text.number(half, digits)}"
     failed = "†" if entry.failed else ""
-    # Marks are padded so that the numbers of a column stay aligned.
+    # Marks are padded to keep the numbers of a column aligned.
     return f"{shown}{failed}{MARKS[entry.standing] or '  '}"
 
 
@@ -150,7 +149,7 @@ def _column_width(board: Board, index: int, layout: str) -> int:
 
 
 def _fixed_width(board: Board) -> int:
-    """Rank and name."""
+    """Width of the columns for rank and name."""
     names = [min(_NAME, cell_len(_name(row))) for row in board.rows]
     return 5 + 2 + max([6, *names])
 
@@ -161,7 +160,7 @@ def _width(board: Board, layout: str, columns: Sequence[int] | None) -> int:
 
 
 def _chunks(board: Board, layout: str, width: int) -> list[list[int]]:
-    """Columns cut into runs that fit; at least one column each."""
+    """Columns grouped into tables that fit, at least one column each."""
     chunks: list[list[int]] = [[]]
     for index in range(len(board.columns)):
         if chunks[-1] and _width(board, layout, [*chunks[-1], index]) > width:
@@ -171,7 +170,7 @@ def _chunks(board: Board, layout: str, width: int) -> list[list[int]]:
 
 
 def render_comparison(comparison: Comparison, digits: int = 2) -> RenderableType:
-    """Two systems metric by metric; differences that exclude 0 are marked."""
+    """A comparison as a table; differences whose interval excludes 0 are marked."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("Metric", overflow="fold")
     for name in (comparison.first, comparison.second):

@@ -30,17 +30,17 @@ _ESCAPES = {
     "…": r"\dots{}",
     "≈": r"$\approx$",
     "★": r"$\star$",
-    # A bracket after \\ would be taken for its argument.
+    # A bracket after \\ would be parsed as its argument.
     "[": "{[}",
     "]": "{]}",
 }
 
-# Two hyphens, quotes or commas in a row would be set as another character.
+# Two hyphens, quotes or commas in a row would form a ligature.
 _LIGATURE = re.compile(r"([-',])(?=\1)")
 
 
 def escape(value: str, limit: int | None = None) -> str:
-    """`value` as text that LaTeX prints as it stands.
+    """`value` escaped so that LaTeX prints it literally.
 
     >>> escape("50%_a")
     '50\\\\%\\\\_a'
@@ -50,7 +50,7 @@ def escape(value: str, limit: int | None = None) -> str:
 
 
 def render(board: Board) -> str:
-    """One table; best bold, not distinguishable from the best underlined."""
+    """One table; best values bold, those not distinguishable from the best underlined."""
     lines = [f"% {text.visible(board.spec.title)}"]
     lines += [f"% {name}: {value}" for name, value in text.provenance_lines(board)]
     lines += [
@@ -114,8 +114,8 @@ def _caption(board: Board) -> str:
     if banner := text.banner(board):
         parts.append(banner.rstrip(".") + ".")
     parts += [text.spread_note(board), text.interval_note(board), text.seeds_note(board)]
-    said = [escape(part) for part in parts if part]
-    said.append(r"Bold: best; underlined: not distinguishable from the best.")
+    sentences = [escape(part) for part in parts if part]
+    sentences.append(r"Bold: best; underlined: not distinguishable from the best.")
     if any(entry.failed for row in board.rows for entry in row.entries):
-        said.append(r"$\dagger$: some judgments failed.")
-    return " ".join(said)
+        sentences.append(r"$\dagger$: some judgments failed.")
+    return " ".join(sentences)

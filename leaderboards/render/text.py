@@ -1,7 +1,7 @@
-"""Numbers and names as text, the same in every format.
+"""Numbers, names and notes as text, shared by all formats.
 
-Names may be written by a model or a stranger: `visible` turns control and direction-changing
-characters into visible codes, so that no name can break a line, reorder a row or hide.
+Names are untrusted: `visible` replaces control, direction-changing and invisible characters by
+visible codes, so that a name cannot break a line, reorder a row or be hidden.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ SCALES = {
     "published": "published: recomputed from annotations that others made",
 }
 
-# Zero-width and invisible characters that are not of the control, format or separator classes.
+# Invisible characters outside the control, format and separator categories.
 _INVISIBLE = frozenset("\u115f\u1160\u3164\uffa0\u034f\u17b4\u17b5")
 
 
 def visible(text: str, limit: int | None = None) -> str:
-    """One line without invisible characters; longer than `limit` is cut with an ellipsis.
+    """Text as one line without invisible characters, cut to `limit` with an ellipsis.
 
     >>> visible("a\\nb\\u202ec")
     'a<U+000A>b<U+202E>c'
@@ -54,12 +54,12 @@ def _visible(character: str) -> str:
 
 
 def number(value: float, digits: int, signed: bool = False) -> str:
-    """Fixed decimals, never "-0.0".
+    """A number with fixed decimals, never "-0.0".
 
     >>> number(-0.04, 1), number(2.35, 1, signed=True)
     ('0.0', '+2.4')
     """
-    # Rounding twice hides the last bits, in which platforms may differ.
+    # Rounding twice hides the last bits, which may differ between platforms.
     text = f"{round(value, 9):.{digits}f}"
     if not text.strip("-0."):
         return text.lstrip("-")
@@ -73,7 +73,7 @@ def span(interval: Interval, digits: int, signed: bool = False) -> str:
 
 
 def entry_value(entry: Entry, digits: int) -> str:
-    """The value alone, with its spread where the column has one; a dash where missing."""
+    """The value, with its spread if the column has one; a dash if missing."""
     if entry.value is None:
         return MISSING
     if isinstance(entry.value, bool):
@@ -85,7 +85,7 @@ def entry_value(entry: Entry, digits: int) -> str:
 
 
 def detail(value: float | int | str | bool | None) -> str:
-    """A detail: whole numbers whole, others with at most four decimals."""
+    """A detail as text: integers without decimals, floats with at most four."""
     if value is None:
         return MISSING
     if isinstance(value, bool):
@@ -96,18 +96,18 @@ def detail(value: float | int | str | bool | None) -> str:
 
 
 def shown_details(details: Mapping[str, Detail]) -> dict[str, Detail]:
-    """The details for people to read: without the packed outcomes of rows."""
+    """The details without the packed outcomes of rows, which are not readable."""
     return {name: value for name, value in details.items() if name != OUTCOMES}
 
 
 def banner(board: Board) -> str:
-    """What the scale of the board means, or "" at the paper's own scale."""
+    """Meaning of the board's scale; "" at the paper's scale."""
     parts = [SCALES.get(scale, scale) for scale in board.scales if scale != "paper"]
     return "; ".join(parts)
 
 
 def interval_note(board: Board) -> str:
-    """One sentence on the intervals and marks of the table."""
+    """One sentence on the table's intervals."""
     shown = [e.interval for row in board.rows for e in row.entries if e.interval]
     if not shown:
         return ""
@@ -118,12 +118,13 @@ def interval_note(board: Board) -> str:
 
 
 def spread_note(board: Board) -> str:
-    """What stands behind ± in the columns that have a spread."""
+    """One sentence on the quantities after ±."""
     names = list(dict.fromkeys(c.spread.replace("_", " ") for c in board.columns if c.spread))
     return f"Behind ±: {visible(', '.join(names), NAME_LIMIT)}." if names else ""
 
 
 def standing_note(board: Board) -> str:
+    """One sentence on the marks of the table."""
     standings = {entry.standing for row in board.rows for entry in row.entries}
     notes = []
     if "best" in standings:
@@ -134,6 +135,7 @@ def standing_note(board: Board) -> str:
 
 
 def seeds_note(board: Board) -> str:
+    """One sentence on the number of seeds; "" for a single seed."""
     seeds = {score.n_seeds for row in board.rows for score in row.scores if score.n_seeds}
     if not seeds or seeds == {1}:
         return ""
@@ -142,7 +144,7 @@ def seeds_note(board: Board) -> str:
 
 
 def failure_notes(board: Board) -> list[str]:
-    """One line for each place of the table that lost judgments or has no value."""
+    """One line per entry of the table with failed judgments or without a value."""
     notes = []
     for row in board.rows:
         name = visible(row.system.title, NAME_LIMIT)
@@ -156,25 +158,21 @@ def failure_notes(board: Board) -> list[str]:
 
 
 def column_name(column: ColumnSpec) -> str:
-    """ "AlpacaEval 2 LC win rate": heading and title in one."""
+    """ "AlpacaEval 2 LC win rate": heading and title."""
     return visible(f"{column.heading} {column.title}", NAME_LIMIT)
 
 
-def is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
 def column_digits(board: Board, index: int) -> int:
-    """Decimals of a column: as declared; none where every value is a whole number."""
+    """Decimals of a column: as declared, or 0 if all its values are integers."""
     column = board.columns[index]
     values = [row.entries[index].value for row in board.rows]
-    if column.digits is None and column.detail and all(v is None or is_whole(v) for v in values):
+    if column.digits is None and column.detail and all(v is None or type(v) is int for v in values):
         return 0
     return board.spec.digits_of(column)
 
 
 def claim_digits(board: Board, result: ClaimResult) -> int:
-    """Decimals for a claim: those of its column, if the table has it."""
+    """Decimals of a claim: those of its column, if the table contains it."""
     for column in board.columns:
         same = (column.suite, column.metric) == (result.claim.suite, result.claim.metric)
         if same and not column.detail:
@@ -203,14 +201,14 @@ def claim_ours(result: ClaimResult, digits: int) -> str:
 
 
 def claim_paper(result: ClaimResult, digits: int) -> str:
-    """ "+5.2 (55.9 against 50.7)", the paper's own difference."""
+    """ "+5.2 (55.9 against 50.7)", the paper's difference."""
     values = against(result.claim.paper_better, result.claim.paper_worse, digits)
     text = signed(result.claim.paper_difference, digits)
     return f"{text} ({values})" if values else text
 
 
 def claim_statement(board: Board, result: ClaimResult) -> str:
-    """The paper's words, or the comparison in the board's own names."""
+    """The claim's text, or the comparison written with the board's labels."""
     claim = result.claim
     if claim.text:
         return visible(claim.text, 300)
@@ -224,7 +222,7 @@ def claim_statement(board: Board, result: ClaimResult) -> str:
 
 
 def provenance_lines(board: Board) -> list[tuple[str, str]]:
-    """What the numbers were made with, as (name, value) pairs in a fixed order."""
+    """Provenance of the board as (name, value) pairs in a fixed order."""
     facts = board.spec.provenance
     lines = [("recipe", " ".join(filter(None, (facts.recipe, facts.recipe_id))))]
     lines.append(("command", facts.command))
@@ -246,7 +244,7 @@ def provenance_lines(board: Board) -> list[tuple[str, str]]:
 
 
 def reference_text(board: Board, system: str, index: int) -> str:
-    """ "paper 55.9"; "" where nobody published a figure, or the scale allows no comparison."""
+    """ "paper 55.9"; "" if there is no published value or the scale is not comparable."""
     found = board.reference(system, board.columns[index])
     if found is None or set(board.scales) - {"paper", "published"}:
         return ""
@@ -254,7 +252,7 @@ def reference_text(board: Board, system: str, index: int) -> str:
 
 
 def notes(board: Board) -> list[str]:
-    """Everything below the table: intervals, marks, seeds, mixtures, failures."""
+    """Notes below the table: spread, intervals, marks, seeds, mixtures, failures."""
     lines = [spread_note(board), interval_note(board), standing_note(board), seeds_note(board)]
     lines += [f"Mixed: {visible(warning, 600)}" for warning in board.warnings]
     return [line for line in lines + failure_notes(board) if line]

@@ -1,16 +1,16 @@
-"""Samples: what stands behind a number, one record a prompt, whatever the suite.
+"""Samples behind a cell: one record per prompt, independent of the suite.
 
-    find_cell(store, "nano:target/arena_hard/score")   addresses
-    samples_of_cell(store, cell)                       reading: a cell to its samples
-    judge_prompt(samples, sample, turn, game)          prompts: what the judge was sent
-    choose(samples, filters, search, sort)             choosing
+    find_cell(store, "nano:target/arena_hard/score")   addresses: the cell of an address
+    samples_of_cell(store, cell)                       reading: the samples of a cell
+    prompt_writer(samples)                             prompts: the messages sent to the judge
+    choose(samples, filters, search, sort)             choosing: filter, search and sort
 
-Everything in a sample was written by a model or a stranger: whoever shows it escapes it.
+Texts of samples are untrusted; code that displays them must escape them.
 """
 
 from leaderboards.samples.addresses import find_cell
 from leaderboards.samples.choosing import choose
-from leaderboards.samples.prompts import judge_prompt
+from leaderboards.samples.prompts import prompt_writer
 from leaderboards.samples.reading import samples_of_artifact, samples_of_cell
 from leaderboards.samples.records import Game, Sample, Samples, Turn
 
@@ -21,7 +21,7 @@ __all__ = [
     "Turn",
     "choose",
     "find_cell",
-    "judge_prompt",
+    "prompt_writer",
     "samples_of_artifact",
     "samples_of_cell",
 ]

@@ -1,8 +1,8 @@
-"""Addresses of cells: SYSTEM/SUITE/METRIC[@SEED], looked up among cells, never taken apart.
+"""Addresses of cells: SYSTEM/SUITE/METRIC[@SEED], matched against cells, never parsed.
 
-Names of systems hold slashes, colons and at-signs (`org/name`, `openai:model@http://...`), so an
-address is compared with those of all cells at hand. SYSTEM/SUITE alone means the suite's first
-primary metric. `PLACE:ADDRESS` looks in one place only: a board, or an artifact of cells.
+Names of systems contain slashes, colons and at-signs (`org/name`, `openai:model@http://...`), so an
+address is compared with the addresses of all known cells. SYSTEM/SUITE alone refers to the suite's
+first primary metric. `PLACE:ADDRESS` searches one place only: a board, or an artifact with cells.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from harness.core.records import Cell, parse
 from harness.engine.store import Store
 
 CELLS = "cells.json"
-SHOWN = 6  # choices that an error message lists
+SHOWN = 6  # choices listed by an error message
 
 
 @dataclass(frozen=True)
 class Place:
-    """A cell and where it was found: an artifact of cells, or a board."""
+    """A cell and where it was found: the id of an artifact, or the name of a board."""
 
     where: str
     cell: Cell
@@ -43,32 +43,33 @@ def address(cell: Cell, seed: bool = True) -> str:
 
 
 def is_address(text: str) -> bool:
-    """Whether `text` can be the address of a cell; the beginning of an id never is."""
+    """Whether `text` can be the address of a cell rather than the prefix of an id."""
     return "/" in text
 
 
 def cells_of_store(store: Store, beginning: str = "") -> list[Place]:
-    """Every cell of the store, or those of artifacts whose id begins so."""
+    """All cells of the store, without replicates, or those of artifacts with an id prefix."""
     found = []
     for id in store.ids():
         path = store.folder(id) / CELLS
         if id.startswith(beginning) and path.is_file():
             for data in json.loads(path.read_text(encoding="utf-8")):
-                # Replicates are most of a cell's bytes, and no address needs them.
+                # Replicates are most of a cell's bytes and not needed for addresses.
                 cell = parse(Cell, {**data, "replicates": ()}, f"artifact {id}")
                 found.append(Place(id[:10], cell))
     return found
 
 
 def find_cell(store: Store, text: str, board: Callable[[str], Path | None] | None = None) -> Cell:
-    """The one cell that an address names.
+    """The cell with this address.
 
     Args:
-        board: the folder of a board by its name or path, None if there is none.
+        text: the address, optionally after `PLACE:`.
+        board: function from the name or path of a board to its folder, None if there is none.
 
     Raises:
         UnknownName: no cell has this address.
-        BadData: several have; the message lists what tells them apart.
+        BadData: several cells have it; the message lists addresses that distinguish them.
     """
     for place, rest in _splits(text):
         folder = board(place) if board is not None else None
@@ -82,7 +83,7 @@ def find_cell(store: Store, text: str, board: Callable[[str], Path | None] | Non
 
 
 def _splits(text: str) -> list[tuple[str, str]]:
-    """PLACE and address at each colon; the first that names a place counts."""
+    """(PLACE, address) at each colon; the first valid place is used."""
     return [(text[:at], text[at + 1 :]) for at, mark in enumerate(text) if mark == ":"]
 
 
@@ -105,7 +106,7 @@ def _one(places: Sequence[Place], wanted: str, inside: str = "") -> Cell:
 
 
 def _matching(places: Sequence[Place], wanted: str) -> list[Place]:
-    """Cells of exactly this address; else those of a system and suite, if one thing made them."""
+    """Cells with exactly this address, else of a suite: its first metric if from one run."""
     exact = [p for p in places if wanted in (p.address, address(p.cell, seed=False))]
     if exact:
         return _distinct(exact)
@@ -117,7 +118,7 @@ def _matching(places: Sequence[Place], wanted: str) -> list[Place]:
 
 
 def _depth(place: Place, beginning: str) -> bool:
-    """Whether `beginning` is SYSTEM/ or SYSTEM/SUITE/ of a cell, and not half a name."""
+    """Whether `beginning` is SYSTEM/ or SYSTEM/SUITE/ of a cell, not part of a name."""
     cell = place.cell
     return beginning in (f"{cell.system}/", f"{cell.system}/{cell.suite}/")
 
@@ -127,7 +128,7 @@ def _distinct(places: Iterable[Place]) -> list[Place]:
 
 
 def _listed(places: Sequence[Place], inside: str) -> str:
-    """Addresses that tell the cells apart, each as it must be typed."""
+    """Addresses that distinguish the cells, as they must be typed."""
     places = sorted(places, key=lambda place: (place.address, place.where))
     addresses = [place.address for place in places]
     parts = []

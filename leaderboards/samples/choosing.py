@@ -1,4 +1,4 @@
-"""Choosing among samples: filters by name, a search through all texts, an order."""
+"""Filtering, searching and sorting samples."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ def choose(
     search: str = "",
     sort: str = "stored",
 ) -> list[Sample]:
-    """The samples that pass every filter and hold the searched text, sorted.
+    """The samples that pass every filter and contain the searched text, sorted.
 
     Args:
-        filters: "verdict=loss", "first=model", "flag=contradictory", or a label of the rows as in
+        filters: "verdict=loss", "first=model", "flag=contradictory", or a label of the rows, e.g.
             "category=math". Several values of one name are alternatives.
-        search: found anywhere in prompt, answers, judge's replies or fields, in any case.
-        sort: "stored", "preference" (worst first), "length" (the model's most surplus first), "id";
-            with "-" in front the other way round.
+        search: case-insensitive, in prompt, answers, judge replies and fields.
+        sort: "stored", "preference" (ascending), "length" (excess length of the model's answer,
+            descending) or "id"; prefix with "-" to reverse.
 
     Raises:
-        UnknownName, BadRecord: a filter, value or order that the samples do not have.
+        UnknownName, BadRecord: a filter, value or order does not exist for these samples.
     """
     found = list(samples)
     for name, values in _parsed(filters).items():

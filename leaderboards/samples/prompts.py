@@ -1,7 +1,7 @@
-"""What the judge was sent, computed again from the samples: frames are pure functions.
+"""Reconstruction of the judge's prompts from the samples; prompt frames are pure functions.
 
-A frame is shown only when the judge's fingerprint still follows from today's wording; a judgment
-made with another wording gets no prompt rather than a wrong one.
+A prompt is only reconstructed if the stored judge fingerprint equals that of the current wording;
+judgments made with another wording get no prompt instead of a wrong one.
 """
 
 from __future__ import annotations
@@ -28,9 +28,11 @@ Writer = Callable[[Sample, int, int], list[Message]]
 
 @dataclass(frozen=True)
 class PromptWriter:
-    """Writes the judge's prompts of one set of samples, or says why it cannot.
+    """Reconstructs the judge's prompts for one set of samples.
 
-    `write` takes a sample, and the numbers of turn and game, counted from 0.
+    Attributes:
+        write: function of sample, turn and game (counted from 0); None if not possible.
+        reason: why it is not possible.
     """
 
     write: Writer | None
@@ -38,7 +40,7 @@ class PromptWriter:
 
 
 def prompt_writer(samples: Samples) -> PromptWriter:
-    """The writer for the judge that made these samples."""
+    """The prompt writer for the judge of these samples."""
     operation, params = samples.judging.operation, samples.judging.params
     kind = _KINDS.get(operation)
     if kind is None:
@@ -51,12 +53,6 @@ def prompt_writer(samples: Samples) -> PromptWriter:
     if today != params.get("fingerprint"):
         return PromptWriter(None, "the wording of the judge's prompt has changed since")
     return PromptWriter(_writer(kind, rules))
-
-
-def judge_prompt(samples: Samples, sample: Sample, turn: int = 0, game: int = 0) -> list[Message]:
-    """The messages the judge was sent in one game; [] where they cannot be computed again."""
-    write = prompt_writer(samples).write
-    return write(sample, turn, game) if write is not None else []
 
 
 def _protocol(kind: str, params: dict[str, Any]) -> Protocol:
@@ -73,12 +69,13 @@ def _protocol(kind: str, params: dict[str, Any]) -> Protocol:
 def _writer(kind: str, rules: Protocol) -> Writer:
     def write(sample: Sample, turn: int, game: int) -> list[Message]:
         played = sample.turns[turn].games[game]
-        if played.attempts == 0:  # there was no answer to ask about
+        if played.attempts == 0:  # the judge was not asked, as for a missing answer
             return []
-        said = sample.turns[: turn + 1]
-        asked = [part.question for part in said]
-        ours, theirs = ([text or "" for text in side] for side in _sides(said))
-        guide = [part.reference for part in said if part.reference]
+        turns = sample.turns[: turn + 1]
+        asked = [part.question for part in turns]
+        ours = [part.answer or "" for part in turns]
+        theirs = [part.other or "" for part in turns]
+        guide = [part.reference for part in turns if part.reference]
         if kind == "rating":
             return frames.rating_frame(asked, ours, guide)
         pair = (ours, theirs) if played.first == "model" else (theirs, ours)
@@ -91,7 +88,3 @@ def _writer(kind: str, rules: Protocol) -> Writer:
         return rules.frame(asked[-1], first, second)
 
     return write
-
-
-def _sides(turns: Any) -> tuple[list[str | None], list[str | None]]:
-    return [turn.answer for turn in turns], [turn.other for turn in turns]

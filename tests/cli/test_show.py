@@ -41,7 +41,7 @@ def test_a_mapped_teacher_shows_how_its_tokens_were_aligned(show, hand_made: Han
     id = hand_made.put("map_teacher")
     (hand_made.store.folder(id) / "alignment.json").write_text(report.model_dump_json())
     said = show(id[:12])
-    assert "10 positions of b in 2 documents, 90.0% take over a prediction of s, 1 texts" in said
+    assert "10 positions of b in 2 documents, 90.0% receive a prediction of s, 1 texts" in said
     assert "exact 70.0%" in said
     assert "split      ab | a b" in said
 

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.core.errors import UserError
-from leaderboards.board import BoardSpec, ColumnSpec, Reference, SystemSpec, build_board
+from leaderboards.board import build_board
 from leaderboards.files import board_files
+from leaderboards.spec import BoardSpec, ColumnSpec, Reference, SystemSpec
 
 SPEC = BoardSpec(name="b", title="Board")
 COLUMN = ColumnSpec(suite="alpaca_eval2", metric="lc_win_rate")

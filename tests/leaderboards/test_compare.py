@@ -1,11 +1,21 @@
-"""Comparing two systems, and one system on two boards."""
+"""Comparing two systems of one board."""
 
 from __future__ import annotations
 
+import io
+
 import pytest
+from rich.console import Console
 
 from harness.core.errors import UnknownName, UserError
-from leaderboards.compare import as_text, common_systems, compare_boards, compare_systems
+from leaderboards.compare import Comparison, compare_systems
+from leaderboards.render.terminal import render_comparison
+
+
+def shown(comparison: Comparison) -> str:
+    console = Console(width=160, file=io.StringIO(), color_system=None)
+    console.print(render_comparison(comparison))
+    return console.file.getvalue()
 
 
 def test_every_common_metric_gets_a_paired_difference(cells, cell):
@@ -23,7 +33,7 @@ def test_every_common_metric_gets_a_paired_difference(cells, cell):
     ]
     assert all(line.ahead == "first" and line.interval.low > 0 for line in found.lines)
     assert "ahead on 3" in found.summary
-    assert "win_rate/koala" in as_text(found)
+    assert "win rate/koala" in shown(found)
 
 
 def test_swapping_the_systems_negates_the_difference(cells):
@@ -39,14 +49,11 @@ def test_lower_is_better_is_ahead_when_lower(cell):
     assert compare_systems(scores, "a", "b").lines[0].ahead == "first"
 
 
-def test_two_boards_share_draws_but_name_another_judge(cell):
-    here = [cell("a", 50)]
-    there = [cell("a", 70, judge_fingerprint="other")]
-    found = compare_boards(here, there, "a")
-    assert found.first != found.second
-    assert found.lines[0].interval is not None
-    assert "judge fingerprint differs" in found.lines[0].note
-    assert common_systems(here, [*there, cell("b", 1)]) == ("a",)
+def test_another_judge_keeps_the_interval_and_is_noted(cell):
+    scores = [cell("a", 50), cell("b", 70, judge_fingerprint="other")]
+    (line,) = compare_systems(scores, "a", "b").lines
+    assert line.interval is not None
+    assert "judge fingerprint differs" in line.note
 
 
 def test_an_unknown_system_is_refused_with_the_nearest(cells):
@@ -61,5 +68,6 @@ def test_nothing_in_common_is_an_error(cell):
 
 def test_a_missing_value_is_a_dash_with_its_reason(cell):
     scores = [cell("a", 50), cell("b", 50, value=None, interval=None)]
-    text = as_text(compare_systems(scores, "a", "b"))
-    assert "— (b: the suite gave no value)" in text
+    text = shown(compare_systems(scores, "a", "b"))
+    assert "b: the suite gave no value" in text
+    assert " — " in text

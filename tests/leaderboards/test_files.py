@@ -10,9 +10,10 @@ import pytest
 
 from harness.core.errors import BadData, BadRecord, StoreProblem, UnknownName, UserError
 from leaderboards import files
-from leaderboards.board import BoardSpec, SystemSpec
 from leaderboards.claims import Claim
-from leaderboards.files import check_board, first_difference, read_board, render, write_board
+from leaderboards.files import check_board, first_difference, read_board, write_board
+from leaderboards.render import render
+from leaderboards.spec import BoardSpec, SystemSpec
 
 CLAIM = Claim(
     id="c", better="target-sft-wrpo", worse="target", suite="arena_hard", metric="win_rate"

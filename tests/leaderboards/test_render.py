@@ -21,20 +21,12 @@ from markdown_it import MarkdownIt
 from rich.console import Console
 
 from harness.core.records import Cell
-from leaderboards.board import (
-    Board,
-    BoardSpec,
-    ColumnSpec,
-    Provenance,
-    Reference,
-    SystemSpec,
-    build_board,
-)
+from leaderboards.board import Board, build_board
 from leaderboards.claims import Claim
-from leaderboards.compare import as_text, compare_systems
-from leaderboards.files import render
+from leaderboards.compare import compare_systems
 from leaderboards.render import csv as csv_render
-from leaderboards.render import md, terminal, tex, text
+from leaderboards.render import md, render, terminal, tex, text
+from leaderboards.spec import BoardSpec, ColumnSpec, Provenance, Reference, SystemSpec
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -153,8 +145,12 @@ class Skeleton(HTMLParser):
 
 
 def shown_lines(board: Board, width: int) -> list[str]:
+    return printed(terminal.render_board(board), width)
+
+
+def printed(shown: object, width: int) -> list[str]:
     console = Console(width=width, file=io.StringIO(), force_terminal=False, color_system=None)
-    console.print(terminal.render_board(board))
+    console.print(shown)
     return console.file.getvalue().splitlines()
 
 
@@ -262,8 +258,9 @@ def test_the_terminal_gets_no_control_characters(board_with, said, width):
     lines = shown_lines(board_with(said), width)
     assert max(cell_len(line) for line in lines) <= width
     assert not re.search("[\x00-\x1f\x7f\u202a-\u202e]", "".join(lines))
-    flat = as_text(compare_systems(board_with(said).cells, said, f"A{said}"))
-    assert not re.search("[\x00-\x09\x0b-\x1f\x7f\u202a-\u202e]", flat)
+    compared = compare_systems(board_with(said).cells, said, f"A{said}")
+    flat = "".join(printed(terminal.render_comparison(compared), width))
+    assert not re.search("[\x00-\x1f\x7f\u202a-\u202e]", flat)
 
 
 def test_a_very_long_name_is_cut(board_with):

@@ -1,16 +1,16 @@
-"""FuseChat's mapping of vocabularies from how often tokens were aligned in a corpus.
+"""FuseChat's vocabulary mapping from the frequency of aligned token pairs in a corpus.
 
-N[b, s] is the number of positions of base token b to which source token s was aligned; for each
-base position every different source token there counts once. Counts are sparse matrices that add
-up: shards of a corpus are counted apart and merged by `+`.
+N[b, s] is the number of positions of base token b aligned with source token s; at each base
+position, every distinct source token counts once. Counts are sparse matrices: count the shards of a
+corpus separately and add them.
 
-    frequency       the b with the highest N[b, s]; of those the nearest in spelling, then the
-                    lowest id                                       (arXiv 2408.07990, section 3.2)
-    legacy_sigmoid  argmin_b w Lev(s, b) sigmoid(N[b, s]), w = 0.1 where one string contains the
-                    other, else 1; then the lowest id
+    frequency       the b with the highest N[b, s]; ties by edit distance, then by lowest id
+                                                                  (arXiv 2408.07990, section 3.2)
+    legacy_sigmoid  argmin_b w Lev(s, b) sigmoid(N[b, s]), ties by lowest id; w = 0.1 if one
+                    string contains the other, else 1
 
-Departure: the released code is legacy_sigmoid. The sigmoid grows with the count, so that of equal
-distances it prefers the pairs aligned least often. In both, bos stays bos and eos eos.
+Departure: the released code uses legacy_sigmoid. The sigmoid increases with the count, so at equal
+distance it prefers the pairs aligned least often. Both map bos to bos and eos to eos.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 def pair_counts(
     aligned: Iterable[tuple[ArrayLike, ArrayLike, Ints, Ints]], shape: tuple[int, int]
 ) -> csr_array:
-    """N over some documents, (base vocabulary, source vocabulary) int64.
+    """N over the given documents, (base vocabulary, source vocabulary) int64.
 
     Args:
-        aligned: base ids, source ids, first and last source position of each base position (-1 for
-            none), as of `Warp.ranges` or an `Alignment`.
+        aligned: per document, base ids (M,), source ids (N,), and the first and last source
+            position of each base position (M,), -1 for none, as in `Warp.ranges` or `Alignment`.
 
     Raises:
-        BadData: an id beyond its vocabulary.
+        BadData: an id outside its vocabulary.
     """
     from scipy.sparse import coo_array
 
@@ -67,15 +67,16 @@ def statistics_mapping(
     unseen: Literal["none", "unk"] = "none",
     variant: Variant = "fusechat_v2",
 ) -> Ints:
-    """Base id of each source token.
+    """Base id of each source token, (source vocabulary,).
 
     Args:
-        unseen: a token that was never aligned is mapped to nothing (-1: its mass is reported as
-            lost), or as in the released code to the base's unk, or its eos where it has no unk.
+        counts: N from `pair_counts`.
+        unseen: mapping of tokens that were never aligned: "none" is -1 (their mass is reported as
+            lost); "unk" is the base's unk, else its eos, as in the released code.
         variant: how vocabulary strings are compared, see `harness.distillation.align.dtw`.
 
     Raises:
-        BadData: the counts are of other vocabularies.
+        BadData: the shape of the counts does not match the vocabularies.
     """
     if counts.shape != (len(base), len(source)):
         raise BadData(

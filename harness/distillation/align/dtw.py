@@ -1,14 +1,14 @@
-"""Token alignment by dynamic time warping, as FuseLLM and FuseChat do it.
+"""Token alignment by dynamic time warping, as in FuseLLM and FuseChat.
 
-For source tokens a_0..a_{n-1} and base tokens b_0..b_{m-1} (the base model's positions index
-everything that follows) with cell cost c,
+For source tokens a_0..a_{n-1}, base tokens b_0..b_{m-1} and cell cost c,
 
     D[i, j] = c(a_i, b_j) + min(D[i-1, j], D[i, j-1], D[i-1, j-1])
 
-and the path is traced back from the last cell to the first, to the smallest predecessor, the first
-one on ties. With Lev the Levenshtein distance over code points and "bare" a token without markers:
+and the path is traced back from the last cell to the first through the smallest predecessor, ties
+in the order listed below. Lev is the Levenshtein distance over code points; "bare" means without
+markers:
 
-    variant      strings compared      cost                                ties: order of preference
+    variant      strings compared      cost                                order of ties
     fusellm      vocabulary strings    Lev(bare a, bare b)                 diagonal, i-1, j-1
     fusechat_v1  vocabulary strings    the same, times 0.1 where one bare  diagonal, i-1, j-1
                                        string contains the other
@@ -18,9 +18,9 @@ one on ties. With Lev the Levenshtein distance over code points and "bare" a tok
 
 Sources: arXiv 2401.10491 (FuseLLM), 2402.16107 and 2408.07990 (FuseChat), and their code.
 
-Costs are computed once for each pair of distinct tokens. The recurrence runs along anti-diagonals,
-where the cells of one do not need each other: the sums are those of the definition, in its order,
-so that float costs, too, round and tie as they do there.
+Costs are computed once per pair of distinct tokens. The recurrence runs along anti-diagonals, whose
+cells are independent of each other; sums are formed in the order of the definition, so that float
+costs round and tie identically.
 """
 
 from __future__ import annotations
@@ -40,12 +40,17 @@ Variant = Literal["fusellm", "fusechat_v1", "fusechat_v2"]
 Ints = NDArray[np.int64]
 Strings = Sequence[str] | NDArray[np.object_]
 
-_CHUNK = 64  # diagonals whose costs are copied together, so that they fit a core's cache
+_CHUNK = 64  # diagonals whose costs are copied together; they fit into a core's cache
 
 
 @dataclass(frozen=True, eq=False)
 class Warp:
-    """A warping path: `source` and `base` (P,) positions of its cells from first to last."""
+    """A warping path of P cells.
+
+    Attributes:
+        cost: D of the last cell.
+        source, base: (P,) positions of the cells, from first to last.
+    """
 
     cost: float
     source: Ints
@@ -58,10 +63,11 @@ class Warp:
         return first, self.source[np.searchsorted(self.base, positions, "right") - 1]
 
     def base_to_source(self) -> list[list[int]]:
-        """For each base position the increasing list of source positions, never empty."""
+        """For each base position, the increasing list of its source positions, never empty."""
         return [list(range(a, b + 1)) for a, b in zip(*(x.tolist() for x in self.ranges()))]
 
     def source_to_base(self) -> list[list[int]]:
+        """For each source position, the increasing list of its base positions, never empty."""
         return Warp(self.cost, self.base, self.source).base_to_source()
 
 
@@ -72,7 +78,7 @@ def dtw(
     source_marker: str,
     variant: Variant = "fusellm",
 ) -> Warp:
-    """Align two token sequences of one text. The spelling alone may err, and does here:
+    """Align two token sequences of one text by spelling, which may fail, as here:
 
     >>> dtw(["▁a", "bc"], ["Ġa", "b", "c"], "▁", "Ġ").base_to_source()
     [[0, 1], [2]]
@@ -93,11 +99,11 @@ def cost_table(
     source_marker: str,
     variant: Variant,
 ) -> NDArray[Any]:
-    """c of every pair: (len(source), len(base)), int32, float64 for fusechat_v1."""
+    """Cost c of every pair, (len(source), len(base)); int32, float64 for fusechat_v1."""
     b, a = swap_marker(base, base_marker, ""), swap_marker(source, source_marker, "")
     table = levenshtein_table(a, b)
     if variant == "fusechat_v1":
-        # A contained string is a subsequence, whose distance is the difference of lengths.
+        # A substring is a subsequence: its edit distance is the difference in length.
         gaps = np.abs(np.subtract.outer([len(x) for x in a], [len(y) for y in b]))
         pairs = np.argwhere(table == gaps)
         inside = pairs[[a[i] in b[j] or b[j] in a[i] for i, j in pairs.tolist()]]
@@ -113,6 +119,11 @@ def cost_table(
 
 
 def levenshtein_table(a: Strings, b: Strings) -> NDArray[np.int32]:
+    """Edit distance of every pair, (len(a), len(b)).
+
+    Raises:
+        MissingExtra: rapidfuzz is not installed.
+    """
     try:
         from rapidfuzz.distance import Levenshtein
         from rapidfuzz.process import cdist
@@ -126,7 +137,7 @@ def levenshtein_table(a: Strings, b: Strings) -> NDArray[np.int32]:
 def warp(
     table: NDArray[Any], rows: Sequence[int], columns: Sequence[int], variant: Variant
 ) -> Warp:
-    """The path for cell costs table[rows[i], columns[j]]; rows are the source's.
+    """The path for cell costs table[rows[i], columns[j]]; rows belong to the source.
 
     Raises:
         BadData: no rows or no columns.
@@ -134,10 +145,10 @@ def warp(
     if not len(rows) or not len(columns):
         raise BadData(
             f"cannot align {len(rows)} source tokens with {len(columns)} base tokens; "
-            "leave empty documents out, or append an end token to both sides"
+            "omit empty documents, or append an end token to both sides"
         )
     sums = _sums(table, np.asarray(rows, np.intp), np.asarray(columns, np.intp))
-    source, base = _trace(sums, len(rows), len(columns), base_first=variant == "fusechat_v2")
+    source, base = _trace(sums, len(columns), base_first=variant == "fusechat_v2")
     return Warp(float(sums[-1, -1]), source, base)
 
 
@@ -149,10 +160,10 @@ def accumulated(table: NDArray[Any], rows: Sequence[int], columns: Sequence[int]
 
 
 def _sums(table: NDArray[Any], rows: NDArray[np.intp], columns: NDArray[np.intp]) -> NDArray[Any]:
-    """D sheared, (n + m, m + 1): cell (i, j) stands at [i + j + 1, j + 1], its anti-diagonal in a
-    row; whatever is outside of D is too large to be chosen."""
+    """D sheared, (n + m, m + 1): cell (i, j) is at [i + j + 1, j + 1], so that each anti-diagonal
+    is one row; entries outside D are too large to be chosen."""
     n, m = len(rows), len(columns)
-    # Room around the costs, for what a chunk of diagonals covers beyond the first and last row.
+    # Padding, because a chunk of diagonals extends beyond the first and last row.
     costs = np.zeros((n + 2 * _CHUNK, m), table.dtype)
     costs[_CHUNK : _CHUNK + n] = table[:, columns][rows]
     large = np.inf if costs.dtype.kind == "f" else np.iinfo(costs.dtype).max // 2
@@ -177,9 +188,9 @@ def _sums(table: NDArray[Any], rows: NDArray[np.intp], columns: NDArray[np.intp]
     return sums
 
 
-def _trace(sums: NDArray[Any], n: int, m: int, *, base_first: bool) -> tuple[Ints, Ints]:
+def _trace(sums: NDArray[Any], m: int, *, base_first: bool) -> tuple[Ints, Ints]:
     flat, width = sums.ravel().data, m + 1
-    # Moves through the sheared array: i-1 is a row up, j-1 a row up and a column left.
+    # Steps in the sheared array: i-1 is one row up, j-1 one row up and one column left.
     diagonal = 2 * width + 1
     second, third = (width + 1, width) if base_first else (width, width + 1)
     place, first = sums.size - 1, width + 1

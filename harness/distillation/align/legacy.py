@@ -1,19 +1,19 @@
-"""The transfer of predictions as FuseLLM and FuseChat released it, list by list.
+"""Transfer of predictions exactly as in the released FuseLLM and FuseChat code.
 
-For comparisons with published numbers; methods use `harness.distillation.align.transfer`. With S
-the source positions aligned to a base position (`Warp.base_to_source`), its prediction is the one
-of a source position, or one token with logit 1.0, or nothing:
+For comparisons with published numbers; methods use `harness.distillation.align.transfer`. Let S be
+the source positions aligned to a base position (`Warp.base_to_source`). The position receives the
+prediction of a source position, a single token with logit 1.0 (one-hot), or nothing:
 
                      FuseLLM                     FuseChat v1               FuseChat v2
-    |S| = 1, taken   strings equal, or soft:     the base's string lies    one string ends with
-    where            mapped onto the base's      inside the source's       the other
-    |S| > 1          never                       given counts, see `_among_several`
-    the one token    the position's own          the position's own        the next one
-    source tokens    hard: the same string       the same string, else what they are mapped to
-    become           soft: what they are mapped to
+    |S| = 1,         strings equal, or (soft)    base string is a          one string is a
+    transfer if      mapped to the base string   substring of the source   suffix of the other
+    |S| > 1          never                       if counts are given, see `_among_several`
+    one-hot token    the position's own          the position's own        the next one
+    source token     hard: same string           same string, else the mapped token
+    becomes          soft: the mapped token
 
-Of source tokens that reach one base id the first counts. Strings are vocabulary strings, for v2
-those that single ids decode to, with the base's marker in place of the source's.
+If several source tokens map to one base id, the first is used. Strings are vocabulary strings (v2:
+single ids decoded), with the source's marker replaced by the base's.
 """
 
 from __future__ import annotations
@@ -32,7 +32,13 @@ Rows = tuple[list[list[float]], list[list[int]]]  # logits, base ids
 
 @dataclass(frozen=True, eq=False)
 class Stored:
-    """A document: token ids of both, the source's logits and ids (N, k), and the aligned lists."""
+    """A document with its alignment.
+
+    Attributes:
+        base_ids, source_ids: token ids, M and N of them.
+        logits, indices: the source's top-k logits and their ids, (N, k) as lists.
+        base_to_source: source positions aligned to each base position, M lists.
+    """
 
     base_ids: Sequence[int]
     source_ids: Sequence[int]
@@ -41,7 +47,7 @@ class Stored:
     base_to_source: Sequence[Sequence[int]]
 
     def moved(self, place: int, counterpart: Callable[[int], int | None]) -> Step:
-        """The prediction of a source position in base ids."""
+        """The prediction of source position `place`, in base ids."""
         step: Step = {}
         for logit, i in zip(self.logits[place], self.indices[place]):
             target = counterpart(i)
@@ -53,10 +59,14 @@ class Stored:
 def fusellm_steps(
     document: Stored, base: Vocabulary, source: Vocabulary, mapping: Mapping[str, str] | None = None
 ) -> Rows:
-    """FuseLLM: hard (EM), or soft (MinED) by source strings, marker swapped, to base strings.
+    """FuseLLM's transferred logits and base ids, one list per base position.
+
+    Args:
+        mapping: source string (marker exchanged) -> base string for soft transfer (MinED); None
+            for hard transfer (EM).
 
     Raises:
-        BadData: stored ids beyond the source's vocabulary; the same below.
+        BadData: stored ids outside the source's vocabulary.
     """
     keys, known = _strings(document, base, source)
 
@@ -68,7 +78,7 @@ def fusellm_steps(
         token, step = base.tokens[own], {own: 1.0}
         if len(aligned) == 1:
             key = keys[document.source_ids[aligned[0]]]
-            # Byte-level tokenizers put no space before a text.
+            # Byte-level tokenizers add no space before a text.
             starts = token.startswith(base.marker) and not key.startswith(base.marker)
             if source.kind == "byte_level" and j == 0 and starts:
                 key = base.marker + key
@@ -88,11 +98,16 @@ def fusechat_steps(
     strings: tuple[Sequence[str], Sequence[str]] | None = None,
     counts: Any = None,
 ) -> Rows:
-    """FuseChat: `mapping` from `statistics_mapping`, or None for hard (EM, v2).
+    """FuseChat's transferred logits and base ids, one list per base position.
 
     Args:
-        strings: for v2, what single ids decode to, (base, source).
-        counts: `pair_counts`; v2 looks only whether there are any.
+        mapping: base id of each source token, from `statistics_mapping`; None for hard transfer
+            (EM, v2).
+        strings: for v2, the (base, source) vocabularies decoded id by id.
+        counts: `pair_counts`; v2 only tests whether it is given.
+
+    Raises:
+        BadData: stored ids outside the source's vocabulary.
     """
     keys, known = _strings(document, base, source)
     base_strings, source_strings = strings or (base.tokens, source.tokens)
@@ -134,7 +149,7 @@ def fusechat_steps(
 def _strings(
     document: Stored, base: Vocabulary, source: Vocabulary
 ) -> tuple[list[str], dict[str, int]]:
-    """The source's strings with the base's marker, and ids of the base's."""
+    """Source strings with the base's marker, and base string -> base id."""
     for row in document.indices:
         check_ids(row, len(source), source.name)
     keys = swap_marker(source.tokens, source.marker, base.marker)
@@ -144,11 +159,11 @@ def _strings(
 def _among_several(
     text: str, texts: Sequence[str], fits: Callable[[str, str], bool], version: str
 ) -> list[int] | None:
-    """Which of several source pieces give the prediction; [] for an empty one, None for none.
+    """Indices of the source pieces whose predictions are used.
 
-    The first that fits. Else, if pieces in their order spell the text (others are passed over), in
-    v2 the last of them, in v1 all, see `_mixed`. Else v2 leaves the position empty where no piece
-    was met and all of them joined fit.
+    The first piece that fits. Otherwise, if a subsequence of the pieces spells the text: the last
+    of them in v2, all of them in v1 (see `_mixed`). Otherwise [] (an empty prediction) in v2 if no
+    piece was used and the concatenation of all fits, else None (one-hot).
     """
     for place, piece in enumerate(texts):
         if fits(text, piece):
@@ -164,7 +179,7 @@ def _among_several(
 
 
 def _mixed(steps: Sequence[Step], counts: Sequence[float]) -> Step:
-    """Logits times softmax(counts), the larger one where two reach an id: v1's dynamic weights."""
+    """v1's dynamic weights: logits times softmax(counts), the maximum where ids coincide."""
     if len(steps) < 2:
         return steps[0] if steps else {}
     weights = np.exp(np.array(counts, float) - max(counts))

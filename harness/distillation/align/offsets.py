@@ -1,8 +1,8 @@
-"""Exact token alignment: by where tokens end in the text that both tokenizers read.
+"""Exact token alignment by the byte offsets at which tokens end in the text.
 
-A token ends at a byte of the text. What a model predicts at a token follows the text up to that
-byte, so that a source's prediction can stand in for the base's exactly where both tokens end at the
-same byte (`Alignment.step`). The ends that both sequences have cut them into blocks:
+The prediction a model makes at a token is conditioned on the text up to the byte where that token
+ends. A source prediction can therefore replace the base's exactly where both tokens end at the same
+byte (`Alignment.step`). The common end offsets cut both sequences into blocks:
 
     base tokens x source tokens   relation of the base positions   step
     1 x 1                         exact                            the source token
@@ -10,18 +10,18 @@ same byte (`Alignment.step`). The ends that both sequences have cut them into bl
     n x 1, n x n                  merged, crossed                  for the last base token only
     one side only                 unmatched                        none
 
-Special tokens that stand for no text, a leading bos and a final eos, are aligned by that role. All
-is linear in the number of tokens and characters.
+Special tokens without text (a leading bos, a final eos) are aligned by role. Time is linear in the
+number of tokens and characters.
 
-Where a token ends: if the tokens' pieces spell the text, or its beginning where it was cut (a space
-in front may be the tokenizer's own), at the sum of their lengths. Else, where the tokenizer
-normalised the text, at the offset that a fast tokenizer gives; of tokens that share a character
-those before the last end where their bytes say so, if the text has these bytes there, and else
-nowhere of their own.
+End offsets: if the tokens' pieces spell the text or, after truncation, its beginning (a leading
+space may be added by the tokenizer), the cumulative lengths of the pieces. Otherwise, as when the
+tokenizer normalised the text, the offsets of a fast tokenizer; where several tokens share one
+character, the ends of all but the last are derived from the lengths of their pieces if the text has
+these bytes there, and are undefined (-1) otherwise.
 
 A tokenizer that neither spells the text nor gives offsets is aligned by
-`harness.distillation.align.dtw`: the log says so once, and `Alignment.mode` is "dtw". A block of
-that path is trusted where both sides' pieces are the same.
+`harness.distillation.align.dtw`: a warning is logged once and `Alignment.mode` is "dtw". Of that
+path, only blocks with identical pieces on both sides get a step.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """One text as a tokenizer reads it.
+    """A tokenised text.
 
     Attributes:
         ids: (L,) token ids.
-        ends: (L,) byte of the text at which each token ends, -1 for a token without an end of its
-            own; None where nothing is known about any.
+        ends: (L,) byte offset in the text at which each token ends, -1 where undefined; None if
+            no offsets are known.
     """
 
     ids: Ints
@@ -68,9 +68,10 @@ class Alignment:
     """Source positions for the M positions of the base.
 
     Attributes:
-        step: (M,) source position whose prediction is about the same continuation, -1 where none.
-        first, last: (M,) source positions of the token's block, -1 where unmatched.
+        step: (M,) source position that predicts the same continuation, -1 where there is none.
+        first, last: (M,) first and last source position of the token's block, -1 where unmatched.
         relation: (M,) index into RELATIONS.
+        mode: the algorithm used, "offset" or "dtw".
     """
 
     step: Ints
@@ -83,7 +84,7 @@ class Alignment:
 def read(
     tokenizer: Any, vocabulary: Vocabulary, text: str, *, bos: bool = False, eos: bool = False
 ) -> Reading:
-    """Tokenise a text, with a bos before and an eos behind it where asked for and known."""
+    """Tokenise a text, with a leading bos and a final eos if requested and defined."""
     fast = bool(getattr(tokenizer, "is_fast", False))
     found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=fast)
     ids = np.array(found["input_ids"], np.int64)
@@ -100,10 +101,10 @@ def read(
 def ends_in(
     text: str, vocabulary: Vocabulary, ids: Sequence[int] | Ints, offsets: Ints | None
 ) -> Ints | None:
-    """Byte of `text` at which each of its tokens ends, -1 for one that has no end of its own.
+    """Byte offset in `text` at which each token ends, (L,), -1 where undefined; None if unknown.
 
     Args:
-        offsets: (L, 2) first character of each token and the one behind it; None without.
+        offsets: (L, 2) character offsets of each token, end exclusive; None if not available.
 
     Raises:
         BadData: an id is outside the vocabulary.
@@ -130,7 +131,7 @@ def ends_in(
         total = sizes.cumsum()
         ends = ends[anchor] - (total[anchor] - total)
         for i in np.flatnonzero(shared).tolist():
-            # It must be what the text has there, but for a space that the tokenizer put in front.
+            # The piece must match the text there, except for a space added by the tokenizer.
             own, end = pieces[i].lstrip(b" "), int(ends[i])
             added = end - len(own) == starts[i] and written.endswith(own, 0, end)
             if end < 0 or not (added or written.endswith(pieces[i], 0, end)):
@@ -139,16 +140,16 @@ def ends_in(
 
 
 def align(base: Reading, source: Reading, mode: Mode = "offset") -> Alignment:
-    """Align two readings of one text; see the module."""
+    """Align two tokenisations of one text; the module docstring describes the algorithm."""
     m, n = len(base.ids), len(source.ids)
     if base.vocabulary is source.vocabulary and np.array_equal(base.ids, source.ids):
         step = np.arange(m)
     elif base.ends is None or source.ends is None or mode == "dtw":
         if mode == "offset":
-            _say_no_offsets(base.vocabulary.name, source.vocabulary.name)
+            _warn_no_offsets(base.vocabulary.name, source.vocabulary.name)
         step, mode = _steps_by_dtw(base, source), "dtw"
     else:
-        # The last token that ends at each byte; the place behind the text takes what has no end.
+        # Index of the last token that ends at each byte; undefined ends (-1) use the extra column.
         size = max(int(base.ends.max(initial=0)), int(source.ends.max(initial=0))) + 1
         at = np.full((2, size + 1), -1, np.int64)
         at[0, base.ends], at[1, source.ends] = np.arange(m), np.arange(n)
@@ -157,7 +158,7 @@ def align(base: Reading, source: Reading, mode: Mode = "offset") -> Alignment:
         step = np.full(m, -1, np.int64)
         step[at[0, common]] = at[1, common]
     before = np.maximum.accumulate(np.concatenate(([-1], step[:-1])))
-    step = np.where(step > before, step, -1)  # rising, whatever a tokenizer says of its offsets
+    step = np.where(step > before, step, -1)  # increasing, even if a tokenizer's offsets are not
     found = _blocks(step, _in_text(base), _in_text(source), mode)
     for role, place in (("bos", 0), ("eos", -1)):
         wanted = [reading.vocabulary.roles.get(role) for reading in (base, source)]
@@ -170,13 +171,13 @@ def align(base: Reading, source: Reading, mode: Mode = "offset") -> Alignment:
 
 
 def _in_text(reading: Reading) -> Flags:
-    """Tokens that stand for text, as special ones that were put around it do not."""
+    """Mask (L,) of tokens that represent text, unlike special tokens added around it."""
     special = reading.vocabulary.is_special[reading.ids]
     return ~special if reading.ends is None else ~special | (reading.ends >= 0)
 
 
 def _blocks(step: Ints, in_base: Flags, in_source: Flags, mode: Mode) -> Alignment:
-    """Blocks end at the matched positions; only tokens in the text belong to one."""
+    """The alignment whose blocks end at the matched positions; blocks contain text tokens only."""
     ended = step >= 0
     ends = step[ended]
     block = ended.cumsum() - ended  # of each base position
@@ -198,7 +199,7 @@ def _blocks(step: Ints, in_base: Flags, in_source: Flags, mode: Mode) -> Alignme
 
 
 def _steps_by_dtw(base: Reading, source: Reading) -> Ints:
-    """Blocks of the warping path whose pieces are the same on both sides, but for one space."""
+    """Steps at blocks of the warping path with identical pieces, up to one leading space."""
     step = np.full(len(base.ids), -1, np.int64)
     if not len(base.ids) or not len(source.ids):
         return step
@@ -217,10 +218,10 @@ def _steps_by_dtw(base: Reading, source: Reading) -> Ints:
 
 
 @lru_cache(maxsize=64)
-def _say_no_offsets(base: str, source: str) -> None:
+def _warn_no_offsets(base: str, source: str) -> None:
     log.warning(
-        "%s and %s: one gives no offsets, and its pieces do not spell the text; tokens are "
-        "aligned by their spelling (dtw), and fewer predictions are transferred",
+        "%s and %s: one tokenizer gives no offsets and its pieces do not spell the text; tokens "
+        "are aligned by spelling (dtw), so fewer predictions are transferred",
         base,
         source,
     )

@@ -1,4 +1,4 @@
-"""How well two tokenizers agree on a corpus: what an alignment can carry over, with examples."""
+"""Statistics and examples of the alignment of two tokenizers on a corpus."""
 
 from __future__ import annotations
 
@@ -14,18 +14,21 @@ from harness.distillation.align.offsets import EXACT, RELATIONS, Alignment, Read
 
 Block = tuple[str, tuple[str, ...], tuple[str, ...]]
 
-_LOOKED_AT = 100  # documents that examples are taken from
+_EXAMPLE_DOCUMENTS = 100  # examples are taken from the first documents only
 
 
 class AlignmentReport(Record):
-    """Shares of base positions; the five relations (see `harness.distillation.align.offsets`) sum
-    to 1.
+    """Shares of base positions by relation; the five relations sum to 1.
 
     Attributes:
-        transferable: positions that take a prediction over.
-        dtw: texts that had to be aligned by spelling.
-        examples: (relation, base tokens, source tokens) of blocks that are not exact, the most
-            frequent of each relation.
+        base, source: names of the two tokenizers.
+        documents, positions: number of documents and of base tokens.
+        exact, split, merged, crossed, unmatched: shares in [0, 1], defined in
+            `harness.distillation.align.offsets`.
+        transferable: share of positions that receive a source prediction.
+        dtw: number of texts aligned by spelling, because offsets were missing.
+        examples: (relation, base tokens, source tokens) of the most frequent blocks of each
+            relation other than exact.
     """
 
     base: str
@@ -42,12 +45,12 @@ class AlignmentReport(Record):
     examples: tuple[Block, ...] = ()
 
     def lines(self) -> list[str]:
-        """For reading: shares, then examples as "relation  base tokens | source tokens"."""
+        """The report as text lines; examples read "relation  base tokens | source tokens"."""
         shares = ", ".join(f"{name} {getattr(self, name):.1%}" for name in reversed(RELATIONS))
         spelled = f", {self.dtw} texts by spelling" if self.dtw else ""
         return [
             f"{self.positions:,} positions of {self.base} in {self.documents:,} documents, "
-            f"{self.transferable:.1%} take over a prediction of {self.source}{spelled}",
+            f"{self.transferable:.1%} receive a prediction of {self.source}{spelled}",
             shares,
             *(f"{name:<10} {' '.join(a)} | {' '.join(b)}" for name, a, b in self.examples),
         ]
@@ -56,7 +59,10 @@ class AlignmentReport(Record):
 def alignment_report(
     aligned: Iterable[tuple[Reading, Reading, Alignment]], *, examples: int = 3
 ) -> AlignmentReport:
-    """Report on (base, source, alignment) of each document.
+    """The report on (base, source, alignment) of each document.
+
+    Args:
+        examples: number of examples per relation.
 
     Raises:
         BadData: no base token in any document.
@@ -71,7 +77,7 @@ def alignment_report(
         transferable += int((alignment.step >= 0).sum())
         dtw += alignment.mode == "dtw"
         documents += 1
-        if documents <= _LOOKED_AT:
+        if documents <= _EXAMPLE_DOCUMENTS:
             blocks.update(_blocks(base, source, alignment))
     positions = int(counts.sum())
     if not positions:
@@ -94,7 +100,7 @@ def alignment_report(
 def _blocks(base: Reading, source: Reading, alignment: Alignment) -> Iterator[Block]:
     last = alignment.last.tolist()
     shown = np.flatnonzero(alignment.relation != EXACT).tolist()
-    # A block is known by its last source position; an unmatched token is one of its own.
+    # The last source position identifies a block; each unmatched token is a block by itself.
     for end, group in groupby(shown, key=lambda j: last[j] if last[j] >= 0 else -1 - j):
         places = list(group)
         theirs = source.ids[alignment.first[places[0]] : end + 1] if end >= 0 else source.ids[:0]

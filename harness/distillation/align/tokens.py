@@ -1,15 +1,15 @@
-"""What the tokens of a vocabulary look like, for any tokenizer that transformers loads.
+"""Vocabulary strings, bytes and special tokens of any tokenizer that transformers loads.
 
-Three forms of a token matter to alignment:
+Alignment uses three forms of a token:
 
-    token   the vocabulary's own string            "Ġthe"   "▁the"   "the"    "<0xE4>"
-    piece   the bytes it stands for in a text      b" the"  b" the"  b" the"  b"\\xe4"
-    text    the piece as a string; bytes that are no whole character become lone surrogates
+    token   the vocabulary string                  "Ġthe"   "▁the"   "the"    "<0xE4>"
+    piece   the bytes it represents in a text      b" the"  b" the"  b" the"  b"\\xe4"
+    text    the piece as a string; incomplete characters become lone surrogates
 
-The word-start marker belongs to the kind of the vocabulary: "Ġ" in a byte-level one, whose strings
-spell bytes in GPT-2's alphabet; "▁" in a SentencePiece one (BPE or Unigram), where <0xE4> is a
-byte; "##" in a WordPiece one, where it says the opposite, that a piece continues a word. The kind
-is the one whose marker begins most tokens, so that slow tokenizers tell it, too.
+The word-start marker identifies the kind of vocabulary: "Ġ" is byte-level (strings spell bytes in
+GPT-2's alphabet); "▁" is SentencePiece (BPE or Unigram), where <0xE4> is a byte; "##" is WordPiece,
+where it marks the opposite, the continuation of a word. The kind is detected from the marker that
+begins most tokens, which works for slow tokenizers as well.
 """
 
 from __future__ import annotations
@@ -37,8 +37,13 @@ class Vocabulary:
     """Tokens by id; an id that the tokenizer does not use has the token "".
 
     Attributes:
-        roles: ids of special tokens: bos (or cls), eos (or sep), unk, pad, ... where they exist.
-        special: ids of all special tokens; they stand for no text of their own.
+        name: the tokenizer's name, for messages.
+        kind: detected from the marker.
+        marker: word-start (WordPiece: continuation) marker, "" where there is none.
+        tokens: vocabulary strings by id.
+        pieces: bytes that each token represents.
+        roles: role -> id of the special tokens that exist: bos (or cls), eos (or sep), unk, ...
+        special: ids of all special tokens; they represent no text.
     """
 
     name: str
@@ -58,7 +63,7 @@ class Vocabulary:
 
     @cached_property
     def sizes(self) -> NDArray[np.int64]:
-        """Bytes of each piece."""
+        """Length of each piece in bytes, (V,)."""
         return np.fromiter(map(len, self.pieces), np.int64, len(self))
 
     @cached_property
@@ -72,7 +77,7 @@ class Vocabulary:
 
 
 def check_ids(ids: ArrayLike, size: int, name: str) -> NDArray[np.int64]:
-    """Token ids as an array.
+    """Token ids as an int64 array.
 
     Raises:
         BadData: an id is outside a vocabulary of `size` tokens.
@@ -80,7 +85,7 @@ def check_ids(ids: ArrayLike, size: int, name: str) -> NDArray[np.int64]:
     found = np.asarray(ids, np.int64)
     if len(found) and not 0 <= found.min() <= found.max() < size:
         raise BadData(
-            f"token ids reach from {found.min()} to {found.max()}, but {name} has {size} tokens; "
+            f"token ids range from {found.min()} to {found.max()}, but {name} has {size} tokens; "
             "was the text read with another tokenizer?"
         )
     return found
@@ -96,8 +101,8 @@ def vocabulary(tokenizer: Any) -> Vocabulary:
     marker = marker_of(listed)
     kind = MARKERS.get(marker, "plain")
     roles: dict[str, int] = {}
-    for role, stand_in in zip(ROLES, ("cls", "sep", *ROLES[2:])):
-        for name in (role, stand_in):
+    for role, fallback in zip(ROLES, ("cls", "sep", *ROLES[2:])):
+        for name in (role, fallback):
             found = getattr(tokenizer, f"{name}_token_id", None)
             if found is not None:
                 roles.setdefault(role, int(found))
@@ -117,7 +122,7 @@ def vocabulary(tokenizer: Any) -> Vocabulary:
 
 
 def marker_of(tokens: Iterable[str]) -> str:
-    """The word-start marker that begins most tokens, "" where none begins any.
+    """The word-start marker that begins most tokens, "" where none occurs.
 
     >>> marker_of(["Ġthe", "Ġa", "▁", "##"])
     'Ġ'
@@ -129,7 +134,7 @@ def marker_of(tokens: Iterable[str]) -> str:
 
 
 def piece_of(token: str, kind: Kind) -> bytes:
-    """The bytes that a token stands for, a word start written as a space.
+    """The bytes that a token represents; a word start becomes a space.
 
     >>> piece_of("Ġä»Ĭ", "byte_level"), piece_of("<0xE4>", "sentencepiece")
     (b' \\xe4\\xbb\\x8a', b'\\xe4')
@@ -137,7 +142,7 @@ def piece_of(token: str, kind: Kind) -> bytes:
     if kind == "byte_level":
         try:
             return bytes(_BYTES[character] for character in token)
-        except KeyError:  # not written in the alphabet, as some added tokens
+        except KeyError:  # some added tokens are not written in the byte alphabet
             return token.encode()
     if kind == "sentencepiece":
         found = _BYTE_TOKEN.fullmatch(token)
@@ -148,19 +153,19 @@ def piece_of(token: str, kind: Kind) -> bytes:
 
 
 def decoded(tokenizer: Any, ids: Iterable[int]) -> list[str]:
-    """`decode` of each id alone, the form that FuseChat v2 compares."""
+    """Each id decoded by itself, the form that FuseChat v2 compares."""
     listed = list(ids)
     found = {i: str(tokenizer.decode([i])) for i in dict.fromkeys(listed)}
     return [found[i] for i in listed]
 
 
 def swap_marker(tokens: Sequence[str], old: str, new: str) -> list[str]:
-    """Tokens with one vocabulary's marker replaced by the other's, wherever it stands."""
+    """Tokens with every occurrence of the marker `old` replaced by `new`."""
     return [token.replace(old, new) for token in tokens] if old else list(tokens)
 
 
 def _byte_alphabet() -> dict[str, int]:
-    """GPT-2's characters for bytes: printable Latin-1 stands for itself, the rest from U+0100."""
+    """GPT-2's byte alphabet: printable Latin-1 maps to itself, other bytes from U+0100 upward."""
     plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
     rest = [byte for byte in range(256) if byte not in plain]
     return {chr(b): b for b in plain} | {chr(256 + n): b for n, b in enumerate(rest)}

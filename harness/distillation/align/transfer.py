@@ -1,21 +1,23 @@
-"""A source's top-k predictions in the base's tokens and vocabulary, as arrays.
+"""Transfer of a source's top-k predictions to the base's positions and vocabulary.
 
-In: log-probabilities and ids (N, k) at the source's positions, `Alignment.step` (M,), and a mapping
-(source vocabulary,) of base ids. Out, (M, k): at position j the prediction of source position
-step[j] with each token replaced by its counterpart, likeliest first; room that is left has id -1
+Input: log-probabilities and ids (N, k) at the source's positions, `Alignment.step` (M,), and a
+mapping (source vocabulary,) to base ids. Output (M, k): row j is the prediction of source position
+step[j] with each token replaced by its counterpart, most probable first; unused entries have id -1
 and log-probability -inf.
 
-Tokens without counterpart lose their mass. Those that share one keep all of it,
+The mass of tokens without a counterpart is lost. The mass of tokens with the same counterpart adds
+up,
 
     log q(t) = log sum over source tokens s mapped to t of exp(log p(s)),
 
-or with duplicates="first" that of the first. Nothing is renormalised: sum(exp(logps)) arrived,
-`lost` is the rest of what was stored. A position without a step has all mass on one token, the one
-that follows in the base's text.
+or, with duplicates="first", is that of the first. Nothing is renormalised: sum(exp(logps)) plus
+`lost` is the mass that was stored. A position without a step is one-hot on the base token that
+follows it.
 
-Departures (arXiv 2401.10491 and 2408.07990 as released): FuseLLM puts that mass on the position's
-own token, one place too early (onehot_target="current"); both drop what comes second to a base id
-(duplicates="first"). `harness.distillation.align.legacy` follows them in everything.
+Departures (arXiv 2401.10491 and 2408.07990 as released): FuseLLM's one-hot is the position's own
+token, one position too early (onehot_target="current"); both papers' code keeps only the first
+source token per base id (duplicates="first"). `harness.distillation.align.legacy` reproduces the
+released code completely.
 """
 
 from __future__ import annotations
@@ -37,9 +39,9 @@ class Predictions:
     """Predictions in the base's vocabulary.
 
     Attributes:
-        logps, ids: (M, k).
-        lost: (M,) probability among the source's k tokens that has no counterpart.
-        transferred: (M,) False where the source predicts nothing there.
+        logps, ids: (M, k) log-probabilities and base ids.
+        lost: (M,) probability of the source's k tokens that have no counterpart.
+        transferred: (M,) whether the position has a source prediction.
     """
 
     logps: Floats
@@ -59,16 +61,20 @@ def transfer(
     duplicates: Literal["sum", "first"] = "sum",
     beyond_vocabulary: Literal["refuse", "mask"] = "refuse",
 ) -> Predictions:
-    """Carry predictions over; see the module.
+    """Transfer predictions to the base's positions, as the module docstring defines.
 
     Args:
-        ids: -1 where fewer than k are stored.
-        onehot_target: "next" leaves the last position empty, "none" all without a step.
-        beyond_vocabulary: ids that the source's tokenizer does not have, as padded output layers
-            do: refused, or their mass counted as lost ("mask").
+        logps, ids: (N, k) of the source; id -1 where fewer than k are stored.
+        step: (M,) source position of each base position, -1 where there is none.
+        mapping: (source vocabulary,) base id of each source token, -1 where there is none.
+        base_ids: (M,).
+        onehot_target: token of positions without a step; "next" leaves the last position empty,
+            "none" leaves all of them empty.
+        beyond_vocabulary: handling of ids that the source's tokenizer lacks, which padded output
+            layers produce: an error ("refuse"), or their mass counts as lost ("mask").
 
     Raises:
-        BadData: shapes that do not fit, ids beyond the vocabulary, a log-probability that is NaN.
+        BadData: shapes do not match, an id is outside the vocabulary, or a log-probability is NaN.
     """
     _check_shapes(logps, ids, step, base_ids)
     rows = np.flatnonzero(step >= 0)
@@ -77,7 +83,7 @@ def transfer(
     if len(bad):
         raise BadData(
             f"log-probability NaN at source position {step[rows[bad[0]]]}; run that model on this "
-            "text in a wider dtype, or leave the document out"
+            "text in a wider dtype, or omit the document"
         )
     if beyond_vocabulary == "refuse" and tokens.max(initial=-1) >= len(mapping):
         raise BadData(
@@ -120,14 +126,14 @@ def _check_shapes(logps: NDArray[np.floating], ids: Ints, step: Ints, base_ids: 
 def _merged(
     values: NDArray[np.float64], tokens: Ints, mass: NDArray[np.float64], duplicates: str
 ) -> tuple[NDArray[np.float64], Ints]:
-    """One entry a token, likeliest first."""
+    """One entry per token, most probable first."""
     same = (tokens[:, :, None] == tokens[:, None, :]) & (tokens >= 0)[:, None, :]
     if duplicates == "sum":
-        # Only where tokens meet, so that what is alone arrives to the last bit.
-        meet = same.sum(2) > 1
+        # Only for tokens that coincide, so that all other values stay bit-identical.
+        shared = same.sum(2) > 1
         total = np.einsum("rij,rj->ri", same, mass)
-        values = np.where(meet, np.log(np.where(meet, total, 1.0)), values)
-    gone = (tokens < 0) | np.tril(same, -1).any(2)
-    values, tokens = np.where(gone, -np.inf, values), np.where(gone, -1, tokens)
+        values = np.where(shared, np.log(np.where(shared, total, 1.0)), values)
+    dropped = (tokens < 0) | np.tril(same, -1).any(2)
+    values, tokens = np.where(dropped, -np.inf, values), np.where(dropped, -1, tokens)
     order = np.argsort(-values, axis=1, kind="stable")
     return np.take_along_axis(values, order, 1), np.take_along_axis(tokens, order, 1)

@@ -1,20 +1,20 @@
-"""From the tokens of a source's vocabulary to the base's: the same text, or the nearest spelling.
+"""Map source token ids to base token ids by identical text, nearest spelling or longest prefix.
 
-A mapping is an array (source vocabulary,) of base ids, -1 where a token has no counterpart. Ties go
-to the lowest base id, so that a mapping is the same on every run.
+A mapping is an array (source vocabulary,) of base ids, -1 where a token has no counterpart. Ties
+are broken by the lowest base id, so mappings are deterministic. For a source token x:
 
-    exact    the base token with the same text                                          (EM)
-    nearest  else argmin over base tokens y of Lev(x, y)                                (MinED)
-             and of several, given co-occurrence counts, that whose neighbours are most like x's
-    prefix   else the longest base token that x begins with: where x is next, so is that  (ours)
+    exact    the base token with the same text                                        (EM)
+    nearest  exact, else argmin over base tokens y of Lev(x, y); with co-occurrence
+             counts, ties are broken by the cosine of the neighbour counts            (MinED)
+    prefix   exact, else the longest base token that is a prefix of x                 (ours)
 
 (arXiv 2401.10491, section 3, and its code.)
 
-Departure: the released mapping compares vocabulary strings after `swap_marker`, special tokens and
-lone bytes like any others; `nearest_tokens` of such strings is that mapping. `map_vocabulary`
-compares texts, so that "Ġthe" is "▁the" and a byte is a byte; special tokens follow their role
-(bos, eos, unk, ...) or the same text; and a token with no character in place, at a distance of its
-own length, has no counterpart.
+Departure: the released mapping compares vocabulary strings after `swap_marker`, including special
+tokens and single bytes; `nearest_tokens` on such strings reproduces it. `map_vocabulary` compares
+texts, so "Ġthe" equals "▁the" and bytes match bytes; special tokens match by role (bos, eos, unk,
+...) or by text; a nearest token at a distance of len(x) or more is rejected, because it shares no
+character in place with x.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from harness.distillation.align.tokens import Vocabulary, swap_marker
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-# By which a special token finds its counterpart; the later of two roles of one token counts.
+# Roles by which special tokens are matched; if a token has two roles, the later one wins.
 _MAPPED_ROLES = ("mask", "cls", "sep", "unk", "bos", "eos")
 _BYTE = re.compile("<0x[0-9A-F]{2}>|.*[\udc80-\udcff]", re.DOTALL)
-_ROWS = 1024  # keys that are compared at once with all base tokens of a length
+_ROWS = 1024  # keys compared at once with all base tokens of one length; bounds memory
 
 
 def map_vocabulary(
@@ -44,10 +44,10 @@ def map_vocabulary(
     mode: Literal["exact", "nearest", "prefix"] = "nearest",
     counts: tuple[csr_array, csr_array] | None = None,
 ) -> Ints:
-    """Base id of each source token, -1 where it has none.
+    """Base id of each source token, shape (source vocabulary,), -1 where it has none.
 
     Args:
-        counts: the `cooccurrences` of the base's and of the source's tokens.
+        counts: `cooccurrences` of the base tokens and of the source tokens, to break ties.
     """
     found = same_text(base, source)
     if mode == "nearest":
@@ -76,10 +76,10 @@ def map_vocabulary(
 
 
 def same_text(base: Vocabulary, source: Vocabulary) -> Ints:
-    """Base id with the same text, -1 where none.
+    """Base id with the same text as each source token, (source vocabulary,), -1 where none.
 
-    Of several that with the same vocabulary string but for the marker, else one that is no byte
-    fallback token, else the lowest id.
+    Among several, the token with the same vocabulary string (after exchanging the marker) is
+    preferred, then one that is not a byte-fallback token, then the lowest id.
     """
     places: dict[str | tuple[str, str], int] = {}
     order = sorted(range(len(base)), key=lambda i: (bool(_BYTE.match(base.tokens[i])), i))
@@ -92,10 +92,10 @@ def same_text(base: Vocabulary, source: Vocabulary) -> Ints:
 
 
 def nearest_tokens(keys: Sequence[str], base: Sequence[str]) -> tuple[list[Ints], Ints]:
-    """For each key the places of all base strings at the least edit distance, and the distance.
+    """For each key, the indices of all base strings at the minimum edit distance, and the distance.
 
-    Equal to the full search. Strings are met in the order of their difference in length, which the
-    distance is never below, until nothing better or equal can come.
+    Exact. Base strings are searched by increasing difference in length, which is a lower bound of
+    the distance, until no better or equal distance is possible.
     """
     buckets, groups = _by_length(base), _by_length(keys)
     texts, wanted = np.array(base, object), np.array(keys, object)
@@ -119,7 +119,7 @@ def nearest_tokens(keys: Sequence[str], base: Sequence[str]) -> tuple[list[Ints]
 
 
 def cooccurrences(documents: Iterable[Sequence[int]], size: int, window: int = 5) -> csr_array:
-    """How often two tokens stand at most `window` places apart in a document: (size, size)."""
+    """How often two tokens occur at most `window` positions apart, (size, size), symmetric."""
     from scipy.sparse import coo_array
 
     pairs = [np.zeros((2, 0), np.int64)]
@@ -133,7 +133,7 @@ def cooccurrences(documents: Iterable[Sequence[int]], size: int, window: int = 5
 
 
 def _most_alike(tied: Sequence[Ints], base: Any, source: Any) -> list[Ints]:
-    """Of tied base tokens that with the highest cosine to the source's row, the first on ties."""
+    """The tied base token whose row has the highest cosine with the source row, first on ties."""
     found = []
     for i, options in enumerate(tied):
         if len(options) > 1:
@@ -153,7 +153,7 @@ def _unit_rows(counts: csr_array, columns: Ints) -> Any:
 
 
 def _spelled(vocabulary: Vocabulary) -> list[int]:
-    """Tokens that can be compared by their spelling: text, whole characters, not special."""
+    """Ids of tokens comparable by spelling: not empty, whole characters, not special."""
     return [
         i
         for i, (token, text) in enumerate(zip(vocabulary.tokens, vocabulary.texts))

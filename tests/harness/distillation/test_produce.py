@@ -211,7 +211,7 @@ def test_long_documents_are_cut_split_or_refused(
         [rows[1]],
         {"empty": 0, "cut": 0, "split": 0},
     )
-    with pytest.raises(BadData, match='"b" is there twice'):
+    with pytest.raises(BadData, match='"b" occurs twice'):
         fit_documents([rows[1], rows[1]], tokenizers, 20)
     with pytest.raises(BadData, match='"n" has no text'):
         fit_documents([{"id": "n"}], tokenizers, 20)

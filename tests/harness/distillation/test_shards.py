@@ -154,7 +154,7 @@ def test_a_shard_of_another_teacher_is_named(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_no_complete_teacher_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadData, match=r"teacher\.json: not there; expected a folder"):
+    with pytest.raises(BadData, match=r"teacher\.json: not found; expected a folder"):
         Teacher(tmp_path)
     writer = ShardWriter(tmp_path, BASE)
     writer.write(0, [make_document("a", 3)])
@@ -173,7 +173,7 @@ def test_a_writer_does_not_mix_teachers(tmp_path: Path) -> None:
     again = ShardWriter(tmp_path, BASE)
     assert again.has(0)
     assert not again.has(1)
-    with pytest.raises(BadData, match="a teacher with k 4 was begun here; expected 5"):
+    with pytest.raises(BadData, match="holds a teacher with k 4; expected 5"):
         ShardWriter(tmp_path, BASE.model_copy(update={"k": 5}))
 
 
@@ -186,7 +186,7 @@ def changed(**fields: Any) -> TeacherDocument:
     [
         (changed(logps=np.zeros((2, 3))), r"shapes \(2, 3\) and \(2, 4\); expected \(length"),
         (changed(ids=np.full((2, 4), 50)), '"a": id 50 is outside the vocabulary of 50'),
-        (changed(logps=np.full((2, 4), 0.5)), "no log-probabilities"),
+        (changed(logps=np.full((2, 4), 0.5)), "are not log-probabilities"),
         (changed(logps=np.full((2, 4), np.nan)), '"a", token 0:'),
         (changed(id="a\nb"), "line break"),
         (changed(token_ce=None), "no cross-entropy for each row"),

@@ -15,7 +15,7 @@ import pytest
 
 from leaderboards.render.page import embedded_json
 from leaderboards.render.samples import _pieces, page_data, render
-from leaderboards.samples import judge_prompt, samples_of_artifact, samples_of_cell
+from leaderboards.samples import prompt_writer, samples_of_artifact, samples_of_cell
 from tests.hand_made import HOSTILE, HandMade, four_games, hostile_cell
 
 
@@ -87,11 +87,12 @@ def test_the_script_makes_no_markup_from_data() -> None:
 def test_prompts_are_put_together_from_shared_texts(hand_made: HandMade) -> None:
     cell = four_games(hand_made)
     found = samples_of_cell(hand_made.store, cell)
-    data = page_data(found)
+    data, write = page_data(found), prompt_writer(found).write
+    assert write is not None
     assert len(data["texts"]) == len(set(data["texts"]))
     for view, sample in zip(data["samples"], found.samples, strict=True):
         for number, game in enumerate(view["turns"][0]["games"]):
-            sent = judge_prompt(found, sample, 0, number)
+            sent = write(sample, 0, number)
             joined = [
                 {"role": role, "content": "".join(data["texts"][place] for place in pieces)}
                 for role, pieces in game["prompt"]

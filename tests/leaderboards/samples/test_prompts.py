@@ -13,7 +13,7 @@ from harness.engine.calls import Services
 from harness.engine.operations import OPERATIONS, Artifact, Row
 from harness.judging import operations
 from harness.judging.judge import Judge, protocol
-from leaderboards.samples import judge_prompt, prompts, samples_of_artifact
+from leaderboards.samples import prompts, samples_of_artifact
 from leaderboards.samples.prompts import prompt_writer
 from tests.hand_made import JUDGE, HandMade
 
@@ -123,8 +123,10 @@ def test_the_prompt_is_the_one_that_was_sent(
         inputs["references"] = [{"id": "a", "answers": ["ref one", "ref two"]}]
     id, recording = judged(hand_made, monkeypatch, tmp_path, name, kind, **inputs)
     found = samples_of_artifact(hand_made.store, id)
+    write = prompt_writer(found).write
+    assert write is not None
     shown = [
-        judge_prompt(found, sample, place, number)
+        write(sample, place, number)
         for sample in found.samples
         for place, turn in enumerate(sample.turns)
         for number in range(len(turn.games))

@@ -247,7 +247,7 @@ def slow(lower: bool) -> Any:
 def test_without_offsets_dtw_is_used_and_said_once(caplog: pytest.LogCaptureFixture) -> None:
     from harness.distillation.align.tokens import vocabulary
 
-    offsets._say_no_offsets.cache_clear()
+    offsets._warn_no_offsets.cache_clear()
     tokenizer = slow(lower=True)
     source = vocabulary(tokenizer)
     with caplog.at_level(logging.WARNING):

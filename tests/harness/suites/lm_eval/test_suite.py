@@ -125,7 +125,8 @@ def test_nano_models_beat_chance_and_a_second_run_makes_nothing(session: Session
 
 
 def test_models_with_other_templates_are_compared_prompt_by_prompt(session: Session) -> None:
-    from leaderboards.board import BoardSpec, build_board
+    from leaderboards.board import build_board
+    from leaderboards.spec import BoardSpec
 
     found = [session.run(suites.LM_NANO, f"nano:{m}", **NANO)[0] for m in ("target", "source_c")]
     board = build_board(

@@ -24,7 +24,7 @@ from harness.suites.editions import resolve_settings, scale_of
 from harness.suites.personality.orders import Orders
 from harness.suites.personality.suite import ESSAYS_SUITE, MBTI_SUITE
 from leaderboards.board import build_board
-from leaderboards.compare import as_text, compare_systems
+from leaderboards.compare import compare_systems, mcnemar_text
 from leaderboards.render import render
 from leaderboards.spec import BoardSpec
 
@@ -266,7 +266,7 @@ def test_compare_tests_the_outcomes_and_boards_hide_them(evaluate: Evaluate, fil
     line = next(line for line in found.lines if line.metric == "accuracy:ei")
     assert line.mcnemar is not None
     assert (line.mcnemar.b, line.mcnemar.c, line.mcnemar.p_value) == (5, 0, 2 / 2**5)
-    assert "McNemar 5:0, p 0.062" in as_text(found)
+    assert mcnemar_text(line) == "; McNemar 5:0, p 0.062"
     assert next(line for line in found.lines if line.metric == "macro_f1").mcnemar is None
     board = build_board(BoardSpec(name="b", title="t"), cells)
     assert board.columns[0].metric == "accuracy"
