@@ -316,13 +316,8 @@ def _weigh(
     tokens = completion.top_logprobs or ()
     if not -len(tokens) <= place < len(tokens):
         return None
-    found = verdicts.preference_from_logprobs(
-        tokens[place], switched=True, first=first, second=second
-    )
-    if found is None:
-        return None
-    share = found - 1
-    return float(share > 0.5) if binary else share
+    found = verdicts.probability_from_logprobs(tokens[place], first=first, second=second)
+    return found if found is None or not binary else float(found > 0.5)
 
 
 def _ranking_reader(model_1_name: str = "model_1") -> Reader:
@@ -338,7 +333,7 @@ def _ranked(first: str, completion: Completion) -> float | None:
         return None
     except (MemoryError, RecursionError):  # of a reply nested on purpose
         return None
-    return 2.0 - rank if rank in (1, 2) else None
+    return float(rank == 1) if rank in (1, 2) else None
 
 
 def _regex_reader(outputs_to_match: Mapping[int, str]) -> Reader:
@@ -360,7 +355,7 @@ def _matched(patterns: Mapping[int, re.Pattern[str]], completion: Completion) ->
         _, key, end = min(matches)
         found.append(key)
         rest = rest[end:]
-    return 2.0 - found[0] if len(found) == 1 else None
+    return float(found[0] == 1) if len(found) == 1 else None
 
 
 _READERS: dict[str, Callable[..., Reader]] = {

@@ -276,8 +276,7 @@ def _read_identifier(completion: Completion) -> float | None:
     """P(the answer shown first is better), from the log-probabilities of the only token."""
     if not completion.top_logprobs:
         return None
-    preference = verdicts.preference_from_logprobs(completion.top_logprobs[0], switched=True)
-    return None if preference is None else preference - 1
+    return verdicts.probability_from_logprobs(completion.top_logprobs[0])
 
 
 def _read_label(mode: ParserMode, completion: Completion) -> str | None:

@@ -31,7 +31,7 @@ __all__ = [
     "parse_arena_label",
     "parse_pairwise",
     "parse_rating",
-    "preference_from_logprobs",
+    "probability_from_logprobs",
     "strip_reasoning",
 ]
 
@@ -173,21 +173,16 @@ def parse_arena_label(reply: str, mode: Mode = "strict") -> str | None:
     return None
 
 
-def preference_from_logprobs(
-    top_logprobs: Iterable[tuple[str, float]],
-    *,
-    switched: bool,
-    first: str = "m",
-    second: str = "M",
+def probability_from_logprobs(
+    top_logprobs: Iterable[tuple[str, float]], *, first: str = "m", second: str = "M"
 ) -> float | None:
-    """AlpacaEval preference in [1, 2] from the log-probabilities of the single token.
+    """Probability p in [0, 1] of the first identifier, from the log-probabilities of one token.
 
-    P(first) = exp(l_first) / (exp(l_first) + exp(l_second)), an absent token having l = -inf;
-    preference = 2 - P(first), and 3 minus that when the answers were shown switched. 1 means the
-    baseline (output 1) wins. None when neither token is among the alternatives.
+    p = exp(l_first) / (exp(l_first) + exp(l_second)), where an absent token has l = -inf; None when
+    neither token is among the alternatives.
 
-    >>> preference_from_logprobs([("m", -0.5), ("M", -0.5)], switched=False)
-    1.5
+    >>> probability_from_logprobs([("m", -0.5), ("M", -0.5)])
+    0.5
     """
     best = {first: -math.inf, second: -math.inf}
     for token, logprob in top_logprobs:
@@ -197,9 +192,9 @@ def preference_from_logprobs(
     if ahead == behind == -math.inf:
         return None
     # Differences only: adding a constant to both changes nothing, and nothing under- or overflows.
-    share = 0.5 if ahead == behind else _logistic(ahead - behind)
-    preference = 2.0 - share
-    return 3.0 - preference if switched else preference
+    found = 0.5 if ahead == behind else _logistic(ahead - behind)
+    # Rounded to a multiple of 2**-52: 1 - p is then exact, and stored judgments keep their bytes.
+    return (1.0 + found) - 1.0
 
 
 def is_switched(instruction: str, seed: int = 0) -> bool:

@@ -42,9 +42,12 @@ SUITE = "alpaca_eval2"  # whose cells published annotations become
 
 @dataclass(frozen=True)
 class Annotations:
-    """Judgments of one model as they lie in a file: ids, preferences (NaN = failed), lengths.
+    """Judgments of one model in a file: ids, preferences and lengths, in file order.
 
-    A missing answer has length NaN.
+    Attributes:
+        preferences: probability in [0, 1] that the model wins, the file's number minus 1; NaN where
+            the judgment failed. A number outside the file's scale is outside [0, 1].
+        model_lengths, baseline_lengths: in code points; NaN for a missing answer.
     """
 
     model: str
@@ -55,6 +58,10 @@ class Annotations:
     model_lengths: Floats
     baseline_lengths: Floats
     source: str
+
+    def written(self, place: int) -> float:
+        """The preference as the file has it, in [1, 2]."""
+        return float(self.preferences[place]) + 1.0
 
 
 def read_annotations(path: Path) -> list[Annotations]:
@@ -159,7 +166,10 @@ def _lengths(values: Sequence[float | None]) -> Floats:
 
 
 def _preferences(values: Sequence[object], path: Path) -> Floats:
-    """Preferences as numbers: null and -1 are failed judgments, 0 an old spelling of a draw."""
+    """Probabilities from the file's scale, 1 (the baseline wins) to 2 (the model wins).
+
+    null and -1 are failed judgments, 0 is an old spelling of a draw.
+    """
     result = np.full(len(values), np.nan)
     for place, value in enumerate(values):
         if value is None or value == -1:
@@ -168,5 +178,5 @@ def _preferences(values: Sequence[object], path: Path) -> Floats:
             number = float(value)  # type: ignore[arg-type]
         except (TypeError, ValueError):
             raise BadData(f"{path}: preference {value!r} is no number") from None
-        result[place] = 1.5 if number == 0.0 else number
+        result[place] = 0.5 if number == 0.0 else number - 1.0
     return result

@@ -60,7 +60,7 @@ def _verdicts(item: Annotations, switched: dict[str, bool]) -> VerdictSet:
     for id, preference, ours, theirs in zip(
         item.ids, item.preferences, item.model_lengths, item.baseline_lengths, strict=True
     ):
-        value = None if math.isnan(preference) else float(preference) - 1.0
+        value = None if math.isnan(preference) else float(preference)
         first = "" if id not in switched else "model" if switched[id] else "baseline"
         known = not (math.isnan(ours) or math.isnan(theirs))
         kept[id] = Verdict(

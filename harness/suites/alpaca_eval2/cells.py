@@ -163,7 +163,7 @@ def _cells(
                 mode=params.lc_mode,
                 formula=formula,
             ).lc_win_rate
-            for end in (1.0, 2.0)
+            for end in (0.0, 1.0)
         ]
         # The penalty may make the fit jump: the bounds hold the score itself in any case.
         ends.append(scores.length_controlled.lc_win_rate)
@@ -210,7 +210,7 @@ def _table(
     found = [row["preference"] for row in rows]
     answers = [row["answers"] for row in rows]
     return Rows(
-        preferences=np.array([missing if p is None else 1.0 + p for p in found]),
+        preferences=np.array([missing if p is None else p for p in found]),
         model_lengths=np.array([len(pair["model"] or "") for pair in answers], dtype=float),
         baseline_lengths=np.array([len(pair["baseline"]) for pair in answers], dtype=float),
         difficulty=None

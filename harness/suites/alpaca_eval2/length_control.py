@@ -83,8 +83,8 @@ DEFAULT_FORMULA = "length_controlled_v1"
 class Rows:
     """One model's judged instructions, equally long arrays.
 
-    preferences in [1, 2] (1 = baseline wins, 2 = model wins, NaN = judgment failed); lengths in
-    code points; difficulty of each row's instruction, None for formulas without it.
+    preferences: probability in [0, 1] that the model wins, NaN = judgment failed; lengths in code
+    points; difficulty of each row's instruction, None for formulas without it.
     """
 
     preferences: Floats
@@ -100,8 +100,9 @@ class Rows:
         scored = self.preferences[~np.isnan(self.preferences)]
         if scored.size == 0:
             raise BadData("length control needs at least one scored row; every judgment failed")
-        if scored.min() < 1.0 or scored.max() > 2.0:
-            raise BadData(f"preferences run from {scored.min()} to {scored.max()}; expected 1 to 2")
+        if scored.min() < 0.0 or scored.max() > 1.0:
+            found = f"{scored.min()} to {scored.max()}"
+            raise BadData(f"preferences range from {found}; expected 0 to 1")
 
     @property
     def scored(self) -> NDArray[np.bool_]:
@@ -233,7 +234,7 @@ def design_matrix(
         columns.append(np.asarray(rows.difficulty, dtype=np.float64))
     columns.append(np.ones(len(rows.preferences)))
     features = np.column_stack(columns)
-    labels, weights = rows.preferences - 1.0, np.ones(len(features))
+    labels, weights = rows.preferences, np.ones(len(features))
     if anchors is None or not shape.anchored:
         return features, labels, weights
     zeros = np.zeros(len(anchors.preferences))
