@@ -33,7 +33,7 @@ from harness.core.errors import BadData
 from harness.core.hashing import digest
 from harness.core.records import Interval
 from harness.judging.joining import Joined, Pair, join
-from harness.judging.verdict_sets import Verdict, VerdictSet
+from harness.judging.verdict_sets import JudgedItem, VerdictSet
 from harness.stats import agreement as stats
 from harness.stats.agreement import Estimate, Floats
 from harness.stats.bootstrap import resample_counts
@@ -111,11 +111,13 @@ def compare(
     Raises:
         BadData: ratings against verdicts on pairs, or nothing in common (see `join`).
     """
-    ratings = [side.protocol == "ratings" for side in (judged, reference)]
+    ratings = [side.kind == "rating" for side in (judged, reference)]
     if ratings[0] != ratings[1]:
+        names = [side.source for side in (judged, reference)]
+        rated, other = names if ratings[0] else names[::-1]
         raise BadData(
-            f"{judged.source} holds {judged.protocol} and {reference.source} "
-            f"{reference.protocol}: a rating of one answer and a verdict on two cannot be compared"
+            f"{rated} contains ratings of one answer, {other} verdicts on two answers; expected "
+            "verdicts of the same kind on both sides"
         )
     joined = join(judged, reference)
     prompts = sorted({pair.unit for pair in joined.pairs})
@@ -130,9 +132,9 @@ def compare(
             figures += _of_ratings(sample)
         else:
             figures += _of_pairs(sample)
-            if judged.protocol == reference.protocol == "preference":
+            if judged.kind == reference.kind == "alpaca":
                 figures.append(sample.correlation())
-            if judged.protocol == reference.protocol == "labels":
+            if judged.kind == reference.kind == "arena":
                 figures += _of_labels(sample)
             for side in (JUDGE, REFERENCE):
                 figures += _of_positions(sample, side)
@@ -194,7 +196,7 @@ class _Sample:
         return self.figure("pearson", BOTH, stats.pearson(a, b, self.units, self.counts), len(a))
 
 
-def _side(pair: Pair, side: str) -> Verdict:
+def _side(pair: Pair, side: str) -> JudgedItem:
     return pair.judged if side == JUDGE else pair.reference
 
 
@@ -214,12 +216,12 @@ def _of_labels(sample: _Sample) -> Iterator[Figure]:
     """Arena-Hard's five labels, game by game."""
     units, a, b = [], [], []
     for unit, pair in zip(sample.units, sample.pairs, strict=True):
-        theirs = {game.first: game.share for game in pair.reference.games}
-        for game in pair.judged.games:
-            if game.first in theirs:
+        theirs = dict(pair.reference.shares)
+        for shown, share in pair.judged.shares:
+            if shown in theirs:
                 units.append(unit)
-                a.append(game.share)
-                b.append(theirs[game.first])
+                a.append(share)
+                b.append(theirs[shown])
     if not a:
         return
     at, first, second = np.array(units), np.array(a), np.array(b)
@@ -250,11 +252,11 @@ def _of_positions(sample: _Sample, side: str) -> Iterator[Figure]:
     units, firsts = [], []
     torn, to_first = [], []
     for unit, pair in zip(sample.units, sample.pairs, strict=True):
-        games = [game for game in _side(pair, side).games if game.first]
-        won = [_first_won(game.first, game.share) for game in games]
+        shares = _side(pair, side).shares
+        won = [_first_won(first, share) for first, share in shares]
         units += [unit] * len(won)
         firsts += won
-        both = len({game.first for game in games}) == 2
+        both = len({first for first, _ in shares}) == 2
         contradicts = both and 0.5 not in won and won[0] == won[1]
         torn.append(float(contradicts) if both else np.nan)
         to_first.append(won[0] if contradicts else np.nan)

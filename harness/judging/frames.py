@@ -23,13 +23,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from harness.core.hashing import digest
 
 Message = dict[str, str]
 
 VERSION = 1
-KINDS = ("alpaca", "arena", "rating", "pairwise")
+Kind = Literal["alpaca", "arena", "rating", "pairwise"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 # An imitated fence inside a section is never met: matching goes from real fence to real fence.
 _FENCED = re.compile(r"^<<([0-9a-f]{12}) ([^>\n]+)>>\n(.*?)\n<</\1>>$", re.DOTALL | re.MULTILINE)
 _HEADER = re.compile(r"Frame ([a-z]+)/(\d+), quotation code ([0-9a-f]{12})\n")

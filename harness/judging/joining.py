@@ -12,9 +12,9 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 
 from harness.core.errors import BadData
-from harness.judging.verdict_sets import Verdict, VerdictSet
+from harness.judging.verdict_sets import JudgedItem, VerdictSet
 
-Key = Callable[[Verdict], Hashable | None]
+Key = Callable[[JudgedItem], Hashable | None]
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class Pair:
     unit: str
     system: str
     turn: int
-    judged: Verdict
-    reference: Verdict
+    judged: JudgedItem
+    reference: JudgedItem
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ def join(judged: VerdictSet, reference: VerdictSet) -> Joined:
         BadData: one id with two different prompts, nothing in common, or mostly other answers.
     """
     names = _systems(judged, reference)
-    ours = [v for v in judged.verdicts if v.system in names]
-    theirs = [v for v in reference.verdicts if v.system in names.values()]
+    ours = [v for v in judged.items if v.system in names]
+    theirs = [v for v in reference.items if v.system in names.values()]
     found = _matched(ours, theirs, names)
     pairs, other_answers = [], 0
     for left, right in found:
@@ -67,8 +67,8 @@ def join(judged: VerdictSet, reference: VerdictSet) -> Joined:
     pairs.sort(key=lambda pair: (pair.unit, pair.system, pair.turn))
     return Joined(
         pairs=tuple(pairs),
-        only_judged=len(judged.verdicts) - len(found),
-        only_reference=len(reference.verdicts) - len(found),
+        only_judged=len(judged.items) - len(found),
+        only_reference=len(reference.items) - len(found),
         other_answers=other_answers,
     )
 
@@ -87,10 +87,10 @@ def _systems(judged: VerdictSet, reference: VerdictSet) -> dict[str, str]:
 
 
 def _matched(
-    ours: Iterable[Verdict], theirs: Iterable[Verdict], names: dict[str, str]
-) -> list[tuple[Verdict, Verdict]]:
+    ours: Iterable[JudgedItem], theirs: Iterable[JudgedItem], names: dict[str, str]
+) -> list[tuple[JudgedItem, JudgedItem]]:
     left, right = list(ours), list(theirs)
-    found: list[tuple[Verdict, Verdict]] = []
+    found: list[tuple[JudgedItem, JudgedItem]] = []
     for key in (_by_id, _by_bare_id, _by_text):
         mine, index = _index(left, key, names), _index(right, key, {})
         taken: set[tuple[int, int]] = set()
@@ -111,7 +111,7 @@ def _matched(
 
 
 def _index(
-    verdicts: list[Verdict], key: Key, names: dict[str, str]
+    verdicts: list[JudgedItem], key: Key, names: dict[str, str]
 ) -> dict[tuple[str, int, Hashable], int]:
     """Place of each verdict by its key; a key that several share, or none has, names nothing."""
     keys = [(names.get(v.system, v.system), v.turn, key(v)) for v in verdicts]
@@ -123,30 +123,30 @@ def _index(
     }
 
 
-def _by_id(verdict: Verdict) -> str:
+def _by_id(verdict: JudgedItem) -> str:
     return verdict.prompt
 
 
-def _by_bare_id(verdict: Verdict) -> str:
+def _by_bare_id(verdict: JudgedItem) -> str:
     return verdict.prompt.rpartition("/")[2]
 
 
-def _by_text(verdict: Verdict) -> str | None:
+def _by_text(verdict: JudgedItem) -> str | None:
     return verdict.text or None
 
 
-def _other_text(left: Verdict, right: Verdict) -> bool:
+def _other_text(left: JudgedItem, right: JudgedItem) -> bool:
     return bool(left.text and right.text and left.text != right.text)
 
 
-def _two_texts(left: Verdict, right: Verdict) -> str:
+def _two_texts(left: JudgedItem, right: JudgedItem) -> str:
     return (
         f'"{left.prompt}" is another prompt on either side (texts {left.text} and {right.text}); '
         "expected verdicts on one prompt set"
     )
 
 
-def _differ(left: Verdict, right: Verdict) -> bool:
+def _differ(left: JudgedItem, right: JudgedItem) -> bool:
     """Whether the two judges are known to have read different answers."""
     if left.answers and right.answers:
         return left.answers != right.answers
@@ -158,7 +158,7 @@ def _differ(left: Verdict, right: Verdict) -> bool:
 def _nothing(
     judged: VerdictSet,
     reference: VerdictSet,
-    found: list[tuple[Verdict, Verdict]],
+    found: list[tuple[JudgedItem, JudgedItem]],
     other_answers: int,
 ) -> str:
     if found:
@@ -168,7 +168,7 @@ def _nothing(
             f'(as "{left.prompt}" of {left.system} and {right.system}): comparing them would tell '
             "models apart, not judges; expected two judges of the same answers"
         )
-    ids = [_few([verdict.prompt for verdict in side.verdicts]) for side in (judged, reference)]
+    ids = [_few([verdict.prompt for verdict in side.items]) for side in (judged, reference)]
     return (
         f"no prompt in common: {judged.source} has {ids[0]}, {reference.source} has {ids[1]}; "
         "expected equal ids, or rows that hold the prompt's text"

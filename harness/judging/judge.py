@@ -16,7 +16,6 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from harness.backends.base import (
     Backend,
@@ -97,18 +96,6 @@ class Judgment:
     attempts: int
     failure: str | None = None
     logprobs: tuple[tuple[str, float], ...] | None = None
-
-    def row(self) -> dict[str, Any]:
-        """What is stored of a judgment, beside the question it answers."""
-        stored: dict[str, Any] = {
-            "reply": self.reply,
-            "verdict": self.verdict,
-            "attempts": self.attempts,
-            "failure": self.failure,
-        }
-        if self.logprobs is not None:
-            stored["logprobs"] = [list(entry) for entry in self.logprobs]
-        return stored
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ __all__ = [
     "ARENA_LABELS",
     "ARENA_SYNONYMS",
     "COMPAT_MISSING",
+    "RATING_SCALE",
     "VERSION",
     "Mode",
     "PairwiseVerdict",
@@ -39,6 +40,7 @@ Mode = Literal["strict", "compat"]
 PairwiseVerdict = Literal["A", "B", "tie", "error"]
 
 VERSION = 1
+RATING_SCALE = (1.0, 10.0)  # least and greatest rating
 COMPAT_MISSING = -1  # the original's rating of a reply without one
 
 _REASONING = re.compile(r"<(/?)(think|thinking|reasoning|reflection)>", re.IGNORECASE)
@@ -98,8 +100,8 @@ def parse_rating(
     reply: str,
     mode: Mode = "strict",
     *,
-    low: float = 1.0,
-    high: float = 10.0,
+    low: float = RATING_SCALE[0],
+    high: float = RATING_SCALE[1],
     decimal_comma: bool = True,
 ) -> float | None:
     """Rating of an MT-Bench single answer, e.g. "Rating: [[7]]".

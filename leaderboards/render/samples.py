@@ -14,11 +14,12 @@ from typing import Any
 from markupsafe import Markup
 
 from harness.core.hashing import finite
+from harness.judging.records import Game, Turn
 from leaderboards.render import text
 from leaderboards.render.page import asset, embedded_json, policy, templates
 from leaderboards.samples.addresses import address
 from leaderboards.samples.prompts import PromptWriter, prompt_writer
-from leaderboards.samples.records import Game, Sample, Samples, Turn
+from leaderboards.samples.records import Sample, Samples, game_outcome, verdict_text
 
 _SHORT = 24  # shorter texts are not worth a number of their own in a prompt
 _PICKED = ("category", "task", "dataset", "skill")  # the first that differs gets a menu
@@ -170,7 +171,7 @@ def _turn(turn: Turn, table: _Texts) -> dict[str, Any]:
     return {
         "question": table.number(turn.question),
         "answer": number(turn.answer),
-        "other": number(turn.other),
+        "other": number(turn.baseline),
         "reference": number(turn.reference or None),
     }
 
@@ -178,12 +179,12 @@ def _turn(turn: Turn, table: _Texts) -> dict[str, Any]:
 def _game(game: Game, table: _Texts) -> dict[str, Any]:
     return {
         "first": game.first,
-        "verdict": game.verdict,
-        "outcome": game.outcome,
+        "verdict": verdict_text(game),
+        "outcome": game_outcome(game),
         "reply": table.number(game.reply),
         "attempts": game.attempts,
-        "failure": game.failure,
-        "logprobs": [[token, finite(logp)] for token, logp in game.logprobs],
+        "failure": game.failure or "",
+        "logprobs": [[token, finite(logp)] for token, logp in game.logprobs or ()],
     }
 
 
@@ -194,7 +195,9 @@ def _prompt(
     if writer.write is None:
         return []
     said = sample.turns[: turn + 1]
-    known = [t for part in said for t in (part.question, part.answer, part.other, part.reference)]
+    known = [
+        t for part in said for t in (part.question, part.answer, part.baseline, part.reference)
+    ]
     return [
         (message["role"], [table.number(piece) for piece in _pieces(message["content"], known)])
         for message in writer.write(sample, turn, game)

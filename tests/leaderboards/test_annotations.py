@@ -12,7 +12,7 @@ import pytest
 
 from harness.core.errors import BadData
 from harness.core.records import Cell
-from harness.suites.alpaca_eval2.metrics import instruction_id
+from harness.data.forms import instruction_id
 from leaderboards.annotations import SUITE, find_reference, published_board, read_annotations
 
 N = 40

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.core.errors import BadData, MissingExtra
-from harness.suites.alpaca_eval2.metrics import instruction_id
+from harness.data.forms import instruction_id
 
 Floats = NDArray[np.float64]
 

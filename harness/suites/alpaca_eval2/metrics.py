@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from harness.core.errors import BadData
 from harness.core.records import Interval
-from harness.data.forms import instruction_id as instruction_id
+from harness.data.forms import instruction_id
 from harness.stats.bootstrap import percentile_interval, replicate_means, resample_counts
 from harness.suites.alpaca_eval2.length_bootstrap import bootstrap
 from harness.suites.alpaca_eval2.length_control import (
