@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from harness.core.errors import BadData
 from harness.engine.operations import Artifact, Row
 from harness.judging.frames import Kind, prompt_text
-from harness.judging.records import Game, Judged, Turn, prompt_fields
+from harness.judging.records import Game, Judged, JudgedTurn, prompt_fields
 
 NO_ANSWER = "no answer was generated"
 
@@ -49,7 +49,7 @@ def answer_of(row: Row) -> str | None:
     return row["responses"][0] if row.get("responses") else None
 
 
-def games(firsts: Iterable[str], answer: str | None, row: Row) -> tuple[Game, ...]:
+def open_games(firsts: Iterable[str], answer: str | None, row: Row) -> tuple[Game, ...]:
     """One game for each side shown first; without an answer to judge they have already failed."""
     failure = None
     if answer is None:
@@ -60,11 +60,11 @@ def games(firsts: Iterable[str], answer: str | None, row: Row) -> tuple[Game, ..
 
 def judged_pair(kind: Kind, row: Row, other: str, played: tuple[Game, ...]) -> Judged:
     """The record of one prompt with two answers, before the games are played."""
-    turn = Turn(prompt_text(row["messages"]), answer_of(row), other, played)
+    turn = JudgedTurn(prompt_text(row["messages"]), answer_of(row), other, played)
     return judged_record(kind, row, (turn,))
 
 
-def judged_record(kind: Kind, row: Row, turns: tuple[Turn, ...]) -> Judged:
+def judged_record(kind: Kind, row: Row, turns: tuple[JudgedTurn, ...]) -> Judged:
     """The record of a prompt row, before the games are played."""
     fields = prompt_fields(row)
     return Judged(kind, row["id"], row.get("system", ""), turns, prompt_fields=fields)

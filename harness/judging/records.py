@@ -109,7 +109,7 @@ class Game:
 
 
 @dataclass(frozen=True)
-class Turn:
+class JudgedTurn:
     """One question, the answers to it, and the games played on them.
 
     Attributes:
@@ -141,7 +141,7 @@ class Turn:
         }
 
     @classmethod
-    def read(cls, row: Row, question: str, kind: Kind) -> Turn:
+    def read(cls, row: Row, question: str, kind: Kind) -> JudgedTurn:
         if kind == "rating":
             game = replace(Game.read(row), first="")
             return cls(question, row["answer"], None, (game,), bool(row.get("guided")))
@@ -165,7 +165,7 @@ class Judged:
     kind: Kind
     id: str
     system: str
-    turns: tuple[Turn, ...]
+    turns: tuple[JudgedTurn, ...]
     preference: float | None = None
     suspicious: str = ""
     prompt_fields: Mapping[str, Any] = field(default_factory=dict)
@@ -178,7 +178,7 @@ class Judged:
     def questions(self) -> list[str]:
         return [turn.question for turn in self.turns]
 
-    def value(self, turn: Turn, weight: int = EMPHASIS) -> float | None:
+    def value(self, turn: JudgedTurn, weight: int = EMPHASIS) -> float | None:
         """What the verdicts on a turn count in the suite's score; None where one is missing.
 
         The model's share in [0, 1] of the win; for ratings the rating, if it is on the scale.
@@ -246,9 +246,9 @@ class Judged:
         if kind is None:
             raise ValueError("it has neither games nor turns")
         if kind in ("rating", "pairwise"):
-            turns = [Turn.read(turn, turn["question"], kind) for turn in row["turns"]]
+            turns = [JudgedTurn.read(turn, turn["question"], kind) for turn in row["turns"]]
         else:
-            turns = [Turn.read(row, row["prompt"], kind)]
+            turns = [JudgedTurn.read(row, row["prompt"], kind)]
         return cls(
             kind=kind,
             id=row["id"],

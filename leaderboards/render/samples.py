@@ -14,7 +14,7 @@ from typing import Any
 from markupsafe import Markup
 
 from harness.core.hashing import finite
-from harness.judging.records import Game, Turn
+from harness.judging.records import Game, JudgedTurn
 from leaderboards.render import text
 from leaderboards.render.page import asset, embedded_json, policy, templates
 from leaderboards.samples.addresses import address
@@ -164,7 +164,7 @@ def _sample(
     return {name: value for name, value in view.items() if value not in (None, [], (), {}, "")}
 
 
-def _turn(turn: Turn, table: _Texts) -> dict[str, Any]:
+def _turn(turn: JudgedTurn, table: _Texts) -> dict[str, Any]:
     def number(said: str | None) -> int | None:
         return None if said is None else table.number(said)
 

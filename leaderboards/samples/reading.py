@@ -15,7 +15,7 @@ from harness.engine.store import Store
 from harness.judging.frames import Kind
 from harness.judging.labels import EMPHASIS
 from harness.judging.operations import kind_of_rows
-from harness.judging.records import Judged, Turn, read_judged
+from harness.judging.records import Judged, JudgedTurn, read_judged
 from leaderboards.samples.records import FAILED, RATING_STEPS, Sample, Samples, share_outcome
 from leaderboards.samples.rows import labels_of, samples_of_rows
 from leaderboards.samples.suspicion import suspicion
@@ -145,7 +145,7 @@ def _sample(judged: Judged, made: Row, metric: str, weight: int) -> Sample:
     )
 
 
-def _measured(judged: Judged, metric: str) -> Sequence[Turn]:
+def _measured(judged: Judged, metric: str) -> Sequence[JudgedTurn]:
     """The turns that the metric measures: the one it names, else all."""
     number = metric.removeprefix("turn_")
     named = [turn for n, turn in enumerate(judged.turns, 1) if metric != number == str(n)]

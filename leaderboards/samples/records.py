@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from harness.core.records import Cell
 from harness.engine.operations import Artifact
-from harness.judging.records import Game, Judged, Turn
+from harness.judging.records import Game, Judged, JudgedTurn
 
 # From the model's view; the words that filters understand.
 PAIR_OUTCOMES = ("win", "loss", "tie")
@@ -61,7 +61,7 @@ class Sample:
     id: str
     outcome: str
     value: float | None = None
-    turns: tuple[Turn, ...] = ()
+    turns: tuple[JudgedTurn, ...] = ()
     labels: dict[str, str] = field(default_factory=dict)
     suspicions: tuple[str, ...] = ()
     rendered: str = ""

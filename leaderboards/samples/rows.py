@@ -13,7 +13,7 @@ from typing import Any
 
 from harness.engine.operations import Artifact, Row
 from harness.judging.frames import prompt_text
-from harness.judging.records import Turn
+from harness.judging.records import JudgedTurn
 from leaderboards.samples.records import FAILED, UNKNOWN, Sample
 
 _LABELS = ("category", "subcategory", "cluster", "dataset", "skill", "difficulty")
@@ -73,7 +73,7 @@ def _sample(row: Row, number: int, measures: Iterable[str]) -> Sample:
         id=id,
         outcome=FAILED if row.get("error") else outcome,
         value=value,
-        turns=() if question is None else (Turn(question, answer),),
+        turns=() if question is None else (JudgedTurn(question, answer),),
         labels=labels_of(row, (*_TASK_LABELS, *_LABELS)),
         rendered=rendered if isinstance(rendered, str) else "",
         fields={str(name): _shown(item) for name, item in row.items() if name not in told},

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Literal
 
 from harness.engine.operations import Artifact, Context, Row, operation
-from harness.judging.answers import Baseline, answer_of, games, judged_pair
+from harness.judging.answers import Baseline, answer_of, judged_pair, open_games
 from harness.judging.frames import Message, prompt_text
 from harness.judging.judge import OWN, Protocol, protocol
 from harness.judging.operations import JudgeOperation, JudgeParams, batch_size, calls, judge_rows
@@ -71,7 +71,7 @@ def judge_alpaca(
     def draft(row: Row) -> Judged:
         model, other = answer_of(row), others.answer(row)
         firsts = _firsts(row, params) if model is not None else (BASELINE,)
-        played = () if model == other else games(firsts, model, row)
+        played = () if model == other else open_games(firsts, model, row)
         return judged_pair("alpaca", row, other, played)
 
     for batch in judge_rows(context, PREFERENCES, params, batches, draft):

@@ -16,8 +16,8 @@ from harness.judging.records import Judged, read_judged
 from harness.stats.bradley_terry import fit_style, refit_style
 from harness.suites.arena_hard.metrics import (
     ArenaScore,
+    GamePair,
     GameTable,
-    Judgment,
     category_scores,
     leaderboard,
     prompt_counts,
@@ -84,7 +84,7 @@ def score_arena(
 
 def _tabulated(params: ScoreArenaParams, rows: list[Judged]) -> GameTable:
     return tabulate(
-        [Judgment(row.id, params.system, _labels(row)) for row in rows],
+        [GamePair(row.id, params.system, _labels(row)) for row in rows],
         weight=params.weight,
         uids=[row.id for row in rows],
     )

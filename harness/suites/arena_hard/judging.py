@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from harness.engine.costs import RESPONSE_TOKENS
 from harness.engine.operations import Artifact, Context, Row, operation
-from harness.judging.answers import Baseline, answer_of, games, judged_pair
+from harness.judging.answers import Baseline, answer_of, judged_pair, open_games
 from harness.judging.frames import Message, arena_frame
 from harness.judging.judge import Protocol
 from harness.judging.operations import (
@@ -51,7 +51,7 @@ def judge_arena(
     others = Baseline(baseline)
 
     def draft(row: Row) -> Judged:
-        played = games((BASELINE, MODEL), answer_of(row), row)
+        played = open_games((BASELINE, MODEL), answer_of(row), row)
         return judged_pair("arena", row, others.answer(row), played)
 
     for batch in judge_rows(context, LABELS, params, batches, draft):

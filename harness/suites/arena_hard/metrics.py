@@ -32,7 +32,7 @@ MISSING = 5  # state of a game without a label; 0..4 are the places in ARENA_LAB
 
 
 @dataclass(frozen=True)
-class Judgment:
+class GamePair:
     """The two games of one model on one prompt; a game is a label, or None when missing.
 
     Anything that is no legal label (None, "NULL_SCORE", "[[A]]") counts as missing.
@@ -101,7 +101,7 @@ class ArenaScore:
 
 
 def tabulate(
-    judgments: Iterable[Judgment],
+    judgments: Iterable[GamePair],
     *,
     weight: int = EMPHASIS,
     uids: Sequence[str] | None = None,

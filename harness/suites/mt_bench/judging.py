@@ -12,7 +12,7 @@ from harness.core.errors import BadData
 from harness.engine.costs import RESPONSE_TOKENS
 from harness.engine.operations import Artifact, Context, Row, operation
 from harness.judging import frames
-from harness.judging.answers import Baseline, answer_of, games, judged_record
+from harness.judging.answers import Baseline, answer_of, judged_record, open_games
 from harness.judging.frames import Message
 from harness.judging.judge import Protocol
 from harness.judging.operations import (
@@ -23,7 +23,7 @@ from harness.judging.operations import (
     judge_rows,
     rules,
 )
-from harness.judging.records import BASELINE, MODEL, Judged, Turn
+from harness.judging.records import BASELINE, MODEL, Judged, JudgedTurn
 
 SUITE = "mt_bench"
 
@@ -67,7 +67,7 @@ def judge_mt_bench(
     def draft(row: Row) -> Judged:
         guide = guides.get(row["id"], [])
         turns = tuple(
-            Turn(question, answer, None, games(("",), answer, row), bool(guide))
+            JudgedTurn(question, answer, None, open_games(("",), answer, row), bool(guide))
             for question, answer in dialogue_of(row)
         )
         return judged_record("rating", row, turns).guided_by(guide)
@@ -98,7 +98,7 @@ def judge_mt_bench_pairwise(
 
     def draft(row: Row) -> Judged:
         turns = tuple(
-            Turn(question, answer, other, games((MODEL, BASELINE), answer, row))
+            JudgedTurn(question, answer, other, open_games((MODEL, BASELINE), answer, row))
             for (question, answer), other in zip(dialogue_of(row), _other(others, row))
         )
         return judged_record("pairwise", row, turns).guided_by(guides.get(row["id"], []))

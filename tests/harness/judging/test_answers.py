@@ -8,7 +8,7 @@ import pytest
 
 from harness.core.errors import BadData
 from harness.engine.operations import Artifact, Row
-from harness.judging.answers import Baseline, answer_of, games
+from harness.judging.answers import Baseline, answer_of, open_games
 from harness.judging.records import Game
 from tests.judging_runs import judging
 
@@ -44,8 +44,8 @@ def test_a_baseline_without_an_answer_is_refused(
 def test_an_empty_answer_is_an_answer_and_none_is_a_failure() -> None:
     assert answer_of({"responses": [""]}) == ""
     assert answer_of({"responses": []}) is None
-    assert games(("model",), "", {}) == (Game("model"),)
+    assert open_games(("model",), "", {}) == (Game("model"),)
     reason = "no answer was generated"
-    assert games(("model",), None, {}) == (Game("model", failure=reason),)
+    assert open_games(("model",), None, {}) == (Game("model", failure=reason),)
     row = {"error": "later", "first_error": "first"}
-    assert [game.failure for game in games(("a", "b"), None, row)] == [f"{reason}: first"] * 2
+    assert [game.failure for game in open_games(("a", "b"), None, row)] == [f"{reason}: first"] * 2

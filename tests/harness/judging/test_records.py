@@ -15,7 +15,7 @@ from harness.judging.judge import Judgment
 from harness.judging.records import (
     Game,
     Judged,
-    Turn,
+    JudgedTurn,
     kind_of_row,
     legal_rating,
     model_share,
@@ -42,11 +42,11 @@ def judged_records(draw: Any, kind: Kind) -> Judged:
         verdict = draw(VERDICTS[kind])
         return Game(first, verdict, draw(TEXTS), draw(st.integers(1, 3)), None, draw(LOGPROBS))
 
-    def turn() -> Turn:
+    def turn() -> JudgedTurn:
         answer = draw(st.none() | TEXTS)
         if kind == "rating":
-            return Turn(draw(TEXTS), answer, None, (one(""),), draw(st.booleans()))
-        return Turn(draw(TEXTS), answer, draw(TEXTS), (one("model"), one("baseline")))
+            return JudgedTurn(draw(TEXTS), answer, None, (one(""),), draw(st.booleans()))
+        return JudgedTurn(draw(TEXTS), answer, draw(TEXTS), (one("model"), one("baseline")))
 
     dialogue = kind in ("rating", "pairwise")
     return Judged(
@@ -135,13 +135,13 @@ def test_a_prompt_is_worth_what_its_suite_says() -> None:
 def test_a_rating_counts_only_on_its_scale() -> None:
     assert legal_rating(7) == 7.0
     assert [legal_rating(found) for found in (None, 0.5, 11, -1, "A")] == [None] * 5
-    turn = Turn("q", "a", None, (Game("", 11.0),))
+    turn = JudgedTurn("q", "a", None, (Game("", 11.0),))
     assert Judged("rating", "x", "s", (turn,)).value(turn) is None
 
 
 def test_what_a_game_shows_and_what_guides_it() -> None:
     games = (Game("model"), Game("baseline"))
-    turns = (Turn("q1", "a1", "b1", games), Turn("q2", None, "b2", games))
+    turns = (JudgedTurn("q1", "a1", "b1", games), JudgedTurn("q2", None, "b2", games))
     judged = Judged("pairwise", "x", "s", turns).guided_by(["r1"])
     assert judged.shown(1, 0) == (["a1", ""], ["b1", "b2"])
     assert judged.shown(0, 1) == (["b1"], ["a1"])
