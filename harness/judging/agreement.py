@@ -1,21 +1,21 @@
-"""How far one judge agrees with reference verdicts, and what each of the two leans on.
+"""Agreement of a judge with reference verdicts, and each judge's position and length bias.
 
 Verdicts on two answers are compared as win, loss or tie for the model; five-step labels and ratings
-also on their scale. Every interval resamples prompts, all figures of one comparison with the same
-draws. Swapping the two sides swaps the figures of judge and reference and leaves the common ones.
+also on their scale. Every interval resamples prompts; all figures of one comparison use the same
+draws. Swapping the two sides swaps the figures of judge and reference and keeps the common ones.
 
-    agreement                   share of equal verdicts; MT-Bench calls this setup 1: ties, and two
-                                games that disagree, count as a verdict of their own
-    agreement_without_ties      the same where neither side says tie (its setup 2)
-    first_shown                 share of games won by the answer shown first, ties one half
-    contradictions              share of prompts whose two games name different winners
-    contradictions_to_first     of those, the share that names the answer shown first both times
+    agreement                   share of equal verdicts; setup 1 of MT-Bench: a tie, or two games
+                                that disagree, is a verdict of its own
+    agreement_without_ties      the same where neither side has a tie (setup 2)
+    first_shown                 share of games won by the answer shown first; a tie counts one half
+    contradictions              share of prompts whose two games have different winners
+    contradictions_to_first     share of contradictions in which the answer shown first wins twice
     prefers_longer              share of decided verdicts on answers of unequal length that prefer
                                 the longer one (AlpacaEval's analyzer)
     length_slope                see `harness.stats.agreement.length_slopes`
-    length_slope_excess         judge's slope minus the reference's, on the very same answers: what
-                                length does beyond its share in what the reference prefers
-    spearman, kendall           rank correlations of systems by their mean verdict
+    length_slope_excess         the judge's slope minus the reference's on the same answers: effect
+                                of length beyond the reference's own preference for it
+    spearman, kendall           rank correlations of systems by mean verdict
 
 Sources: Zheng et al. 2023 (arXiv 2306.05685), tables 2 and 5, for setups and position bias; Dubois
 et al. 2024 (arXiv 2404.04475) for the length term.
@@ -39,17 +39,17 @@ from harness.stats.agreement import Estimate, Floats
 from harness.stats.bootstrap import resample_counts
 
 JUDGE, REFERENCE, BOTH = "judge", "reference", "both"
-FEWEST_SYSTEMS = 3  # two systems are ranked equally or not: no correlation of ranks
+FEWEST_SYSTEMS = 3  # the rank correlation of two systems is always 1 or -1
 _ROUNDING = 1e-9  # numbers this close are equal
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One statistic: of both judges together, or of one of them.
+    """One statistic, of both judges together or of one of them.
 
     Attributes:
         of: "both", "judge" or "reference".
-        n: rows (games, systems) behind it.
+        n: number of rows (games, systems) it is computed from.
     """
 
     name: str
@@ -72,9 +72,9 @@ class Agreement:
     """A judge compared with reference verdicts.
 
     Attributes:
-        n_scored: pairs in which both sides have a verdict; figures are of these.
-        n_failed: pairs in which the reference has one and the judge none.
-        n_reference_failed: pairs in which the reference has none.
+        n_scored: number of pairs with a verdict on both sides; figures are computed from these.
+        n_failed: number of pairs with a verdict of the reference only.
+        n_reference_failed: number of pairs without a verdict of the reference.
     """
 
     judged: VerdictSet
@@ -105,11 +105,11 @@ def compare(
     """Compare the verdicts of two judges on the same answers.
 
     Args:
-        tie_margin: a preference this close to 1/2 is a tie; 0 as AlpacaEval counts draws.
-        rounds: prompt resamples behind every interval.
+        tie_margin: a preference this close to 1/2 is a tie; 0 is AlpacaEval's rule for draws.
+        rounds: number of prompt resamples per interval.
 
     Raises:
-        BadData: ratings against verdicts on pairs, or nothing in common (see `join`).
+        BadData: one side has ratings and the other verdicts on pairs, or see `join`.
     """
     ratings = [side.kind == "rating" for side in (judged, reference)]
     if ratings[0] != ratings[1]:
@@ -153,7 +153,7 @@ def compare(
 
 
 class _Sample:
-    """The pairs both judges decided, as arrays, with the draws of their prompts."""
+    """The pairs that both judges decided, as arrays, with the resamples of their prompts."""
 
     def __init__(
         self,
@@ -184,7 +184,7 @@ class _Sample:
     def share(
         self, name: str, of: str, values: ArrayLike, units: NDArray[np.int64] | None = None
     ) -> Figure:
-        """A mean of 0s and 1s in per cent; NaN values are left out."""
+        """Mean of 0s and 1s in per cent; NaN values are omitted."""
         array = np.asarray(values, dtype=np.float64)
         units = self.units if units is None else units
         n = int((~np.isnan(array)).sum())
@@ -201,7 +201,7 @@ def _side(pair: Pair, side: str) -> JudgedItem:
 
 
 def _of_pairs(sample: _Sample) -> Iterator[Figure]:
-    """Win, loss or tie: equal shares, kappa, and how far the mean verdicts lie apart."""
+    """Win, loss or tie: share of equal verdicts, kappa, and both mean verdicts."""
     a, b = sample.outcomes[JUDGE], sample.outcomes[REFERENCE]
     equal, decided = (a == b).astype(float), (a != 0) & (b != 0)
     yield sample.share("agreement", BOTH, equal)
@@ -248,7 +248,7 @@ def _of_ratings(sample: _Sample) -> Iterator[Figure]:
 
 
 def _of_positions(sample: _Sample, side: str) -> Iterator[Figure]:
-    """Whether it matters who is shown first."""
+    """Position bias: effect of the order in which the answers are shown."""
     units, firsts = [], []
     torn, to_first = [], []
     for unit, pair in zip(sample.units, sample.pairs, strict=True):
@@ -275,7 +275,7 @@ def _first_won(first: str, share: float) -> float:
 
 
 def _of_lengths(sample: _Sample) -> Iterator[Figure]:
-    """Whether length is liked; of both judges, for they read the same answers."""
+    """Length bias of both judges on the same answers."""
     known = [pair.judged.lengths or pair.reference.lengths for pair in sample.pairs]
     lengths = np.array([each or (np.nan, np.nan) for each in known])
     gaps = np.full(len(known), np.nan)
@@ -300,7 +300,7 @@ def _of_lengths(sample: _Sample) -> Iterator[Figure]:
 
 
 def _of_systems(sample: _Sample) -> Iterator[Figure]:
-    """Whether both judges rank the systems alike."""
+    """Rank correlations of the systems under the two judges."""
     names = [pair.system for pair in sample.pairs]
     systems = sorted(set(names))
     if len(systems) < FEWEST_SYSTEMS:
@@ -317,7 +317,7 @@ def _of_systems(sample: _Sample) -> Iterator[Figure]:
         scores[side] = np.stack(columns, axis=1)
     whole = np.asarray(
         ~np.isnan(scores[JUDGE]).any(axis=1)
-    )  # a resample may miss a system altogether
+    )  # a resample may contain no prompt of a system
     for name, correlate in (("spearman", stats.spearman), ("kendall", stats.kendall)):
         found = np.full(len(whole), np.nan)
         found[whole] = correlate(scores[JUDGE][whole], scores[REFERENCE][whole])

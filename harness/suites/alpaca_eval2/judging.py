@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import Literal
 
 from harness.engine.operations import Artifact, Context, Row, operation
+from harness.judging.annotators import OWN
 from harness.judging.answers import Baseline, answer_of, judged_pair, open_games
 from harness.judging.frames import Message, prompt_text
-from harness.judging.judge import OWN, Protocol, protocol
+from harness.judging.judge import Protocol, protocol
 from harness.judging.operations import JudgeOperation, JudgeParams, batch_size, calls, judge_rows
 from harness.judging.records import BASELINE, MODEL, Judged, model_share
 from harness.judging.verdicts import is_switched

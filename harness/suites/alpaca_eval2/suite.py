@@ -21,7 +21,7 @@ from __future__ import annotations
 from typing import Literal
 
 from harness.engine.plan import Handle, StageMaker
-from harness.judging.judge import OWN
+from harness.judging.annotators import OWN
 from harness.suites.alpaca_eval2.cells import reference_digest
 from harness.suites.alpaca_eval2.judging import PREFERENCES
 from harness.suites.alpaca_eval2.length_control import Mode
