@@ -53,7 +53,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Results of one side: preferences in [1, 2] by instruction, and win rates in %."""
+    """Results of one side: probabilities in [0, 1] by instruction, and win rates in %."""
 
     preferences: dict[str, float]
     win_rate: float
@@ -125,7 +125,7 @@ def _evaluate_with_package(work: Path, gamed: Path | None) -> None:
     )
     row = board.loc["system"]
     outcome = {
-        "preferences": {note["instruction"]: note["preference"] for note in annotations},
+        "preferences": {note["instruction"]: note["preference"] - 1 for note in annotations},
         "win_rate": float(row["win_rate"]),
         "length_controlled": float(row["length_controlled_winrate"]) if controlled else None,
     }
@@ -167,7 +167,7 @@ def own_side(
     if raw.value is None or raw.n_failed:
         raise RuntimeError(f"{raw.n_failed} judgments failed: {raw.details}")
     rows = store.artifact(raw.artifacts["judgments"]).rows()
-    preferences = {row["prompt"]: 1 + row["preference"] for row in rows}
+    preferences = {row["prompt"]: row["preference"] for row in rows}
     return Outcome(preferences, raw.value, controlled.value)
 
 

@@ -25,8 +25,8 @@ import numpy as np
 
 from harness.stats.bootstrap import resample_counts
 from harness.suites.arena_hard.metrics import (
+    GamePair,
     GameTable,
-    Judgment,
     point_scores,
     prompt_replicates,
     row_replicates,
@@ -128,7 +128,7 @@ def main() -> None:
     options = parser.parse_args()
     with gzip.open(options.golden / "arena_hard" / f"{options.case}_input.json.gz", "rt") as stream:
         data = json.load(stream)
-    judgments = [Judgment(j["uid"], j["model"], tuple(j["games"])) for j in data["judgments"]]
+    judgments = [GamePair(j["uid"], j["model"], tuple(j["games"])) for j in data["judgments"]]
     styles = {
         model: {uid: StyleCounts(*counts) for uid, counts in rows.items()}
         for model, rows in data["style_metadata"].items()

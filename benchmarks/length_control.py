@@ -63,7 +63,7 @@ def frame_of(item: Annotations) -> object:
 
     return pd.DataFrame(
         {
-            "preference": item.preferences,
+            "preference": 1 + item.preferences,
             "output_1": ["x" * int(n) for n in item.baseline_lengths],
             "output_2": ["x" * int(n) for n in item.model_lengths],
             "generator_1": item.baseline,

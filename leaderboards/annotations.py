@@ -197,9 +197,9 @@ def inspect(item: Annotations, reference: Reference) -> Coverage:
             fault = "repeated instruction"
         elif math.isnan(item.model_lengths[place]) or math.isnan(item.baseline_lengths[place]):
             fault = "missing answer"
-        elif not math.isnan(preference) and not 1.0 <= preference <= 2.0:
+        elif not math.isnan(preference) and not 0.0 <= preference <= 1.0:
             fault = "preference outside [1, 2]"
-            examples.setdefault(fault, f"{preference} in row {place}")
+            examples.setdefault(fault, f"{item.written(place)} in row {place}")
         seen.add(id)
         if fault is None:
             kept.append(place)

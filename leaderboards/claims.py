@@ -22,8 +22,8 @@ from harness.core.errors import ClaimContradicted
 from harness.core.records import Interval, Record
 from leaderboards.scores import Score, ScoreKey, difference, mismatch
 
-Verdict = Literal["holds", "not shown", "contradicted", "not tested"]
-VERDICTS: tuple[Verdict, ...] = ("holds", "not shown", "contradicted", "not tested")
+ClaimOutcome = Literal["holds", "not shown", "contradicted", "not tested"]
+OUTCOMES: tuple[ClaimOutcome, ...] = ("holds", "not shown", "contradicted", "not tested")
 
 
 class Claim(Record):
@@ -74,7 +74,7 @@ class ClaimResult(Record):
     """
 
     claim: Claim
-    verdict: Verdict
+    verdict: ClaimOutcome
     ours_better: float | None = None
     ours_worse: float | None = None
     difference: float | None = None
@@ -110,18 +110,20 @@ def judge_claim(claim: Claim, scores: Mapping[ScoreKey, Score], level: float = 0
     )
     if result.reason or delta.interval is None:
         return result.model_copy(update={"interval": None})
-    verdict = verdict_of(delta.interval, claim.margin, better.higher_is_better)
+    verdict = outcome_of(delta.interval, claim.margin, better.higher_is_better)
     return result.model_copy(update={"verdict": verdict})
 
 
-def verdict_of(interval: Interval, margin: float = 0.0, higher_is_better: bool = True) -> Verdict:
+def outcome_of(
+    interval: Interval, margin: float = 0.0, higher_is_better: bool = True
+) -> ClaimOutcome:
     """The verdict that follows from an interval of (better - worse).
 
-    >>> verdict_of(Interval(low=0.5, high=2.0, kind="paired"))
+    >>> outcome_of(Interval(low=0.5, high=2.0, kind="paired"))
     'holds'
-    >>> verdict_of(Interval(low=0.5, high=2.0, kind="paired"), higher_is_better=False)
+    >>> outcome_of(Interval(low=0.5, high=2.0, kind="paired"), higher_is_better=False)
     'contradicted'
-    >>> verdict_of(Interval(low=-0.5, high=2.0, kind="paired"), margin=-1.0)
+    >>> outcome_of(Interval(low=-0.5, high=2.0, kind="paired"), margin=-1.0)
     'holds'
     """
     low, high = interval.low, interval.high
@@ -141,7 +143,7 @@ def summary(results: Iterable[ClaimResult]) -> str:
     counts = Counter(result.verdict for result in results)
     names = {"holds": ("holds", "hold")}
     parts = []
-    for verdict in VERDICTS:
+    for verdict in OUTCOMES:
         if count := counts[verdict]:
             one, many = names.get(verdict, (verdict, verdict))
             parts.append(f"{count} {one if count == 1 else many}")

@@ -10,7 +10,8 @@ import pytest
 
 from harness.core.hashing import canonical_json
 from harness.engine.calls import Services
-from harness.engine.operations import OPERATIONS, Artifact, Row
+from harness.engine.operations import Artifact, Row
+from harness.engine.registry import load_operation
 
 
 class FakeContext:
@@ -51,7 +52,7 @@ def run_operation(
     made = iter(range(1000))
 
     def run(name: str, params: dict[str, Any], **inputs: Any) -> Artifact:
-        operation = OPERATIONS[name]
+        operation = load_operation(name)
         resolved = operation.params.model_validate(params)
         folder = tmp_path / f"{name}-{next(made)}"
         folder.mkdir()

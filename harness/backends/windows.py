@@ -11,8 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol, TypeVar
 
-from harness.engine.operations import Row
-
 
 class Identified(Protocol):
     """A request or an answer; both carry the request's id."""
@@ -21,16 +19,17 @@ class Identified(Protocol):
     def id(self) -> str: ...
 
 
+Item = TypeVar("Item")  # a row, or a record made from one
 Asked = TypeVar("Asked", bound=Identified)
 Answer = TypeVar("Answer", bound=Identified)
 
 
 def in_windows(
-    batches: Iterable[list[Row]],
-    requests: Callable[[list[Row]], Sequence[Asked]],
+    batches: Iterable[list[Item]],
+    requests: Callable[[list[Item]], Sequence[Asked]],
     answer: Callable[[Sequence[Asked]], Iterator[Answer]],
     size: int,
-) -> Iterator[tuple[list[Row], dict[str, Answer]]]:
+) -> Iterator[tuple[list[Item], dict[str, Answer]]]:
     """Yield each batch with the answers to its requests, by id, in order of completion.
 
     Args:
@@ -38,7 +37,7 @@ def in_windows(
         answer: each request's answer once, in any order.
         size: requests in hand at which a window is closed; 1 takes one batch at a time.
     """
-    window: list[tuple[list[Row], Sequence[Asked]]] = []
+    window: list[tuple[list[Item], Sequence[Asked]]] = []
     waiting = 0
     for batch in batches:
         asked = requests(batch)
@@ -51,9 +50,9 @@ def in_windows(
 
 
 def _answered(
-    window: list[tuple[list[Row], Sequence[Asked]]],
+    window: list[tuple[list[Item], Sequence[Asked]]],
     answer: Callable[[Sequence[Asked]], Iterator[Answer]],
-) -> Iterator[tuple[list[Row], dict[str, Answer]]]:
+) -> Iterator[tuple[list[Item], dict[str, Answer]]]:
     batch_of = {item.id: number for number, (_, asked) in enumerate(window) for item in asked}
     missing = [len(asked) for _, asked in window]
     found: list[dict[str, Answer]] = [{} for _ in window]

@@ -189,7 +189,9 @@ def _stored(store: Store, id: str) -> VerdictSet:
             about |= {"suite": place.cell.suite, "scale": place.cell.scale}
             about["system"] = place.cell.system
             break
-    return verdicts_of_rows(artifact.rows(), f"artifact {id[:10]}", **about)
+    return verdicts_of_rows(
+        artifact.rows(), f"artifact {id[:10]}", operation=artifact.operation, **about
+    )
 
 
 # Output

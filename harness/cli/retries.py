@@ -6,14 +6,14 @@ than its failed rows.
 
 from __future__ import annotations
 
-from typing import Any
-
 from rich.console import Console
 
+from harness.engine.operations import Row
 from harness.engine.plan import Plan
 from harness.engine.store import Store
-
-Row = dict[str, Any]
+from harness.judging.frames import Kind
+from harness.judging.operations import kind_of_rows
+from harness.judging.records import Judged
 
 
 def forget_failures(console: Console, plan: Plan, store: Store) -> int:
@@ -25,7 +25,9 @@ def forget_failures(console: Console, plan: Plan, store: Store) -> int:
             continue
         failed = 0
         if stage.operation.rows is not None:
-            failed = sum(has_failed(row) for row in store.artifact(stage.id).rows())
+            rows = store.artifact(stage.id).rows()
+            kind = kind_of_rows(rows, stage.operation.name)
+            failed = sum(has_failed(row, kind) for row in rows)
         if failed or gone.intersection(stage.input_ids()):
             store.discard(stage.id)
             gone.add(stage.id)
@@ -37,12 +39,13 @@ def forget_failures(console: Console, plan: Plan, store: Store) -> int:
     return total
 
 
-def has_failed(row: Row) -> bool:
-    """Whether a row holds an answer that could not be had, or a question without a verdict."""
+def has_failed(row: Row, kind: Kind | None = None) -> bool:
+    """Whether an answer could not be generated, or a question to the judge got no verdict.
+
+    Args:
+        kind: of judged rows, see `kind_of_rows`.
+    """
     if row.get("error") and ("responses" in row or "labels" in row):
         return True
-    asked = list(row.get("games") or ())
-    for turn in row.get("turns") or ():
-        if isinstance(turn, dict):
-            asked += turn.get("games") or [turn]
-    return any(game.get("verdict") is None and game.get("attempts", 0) > 0 for game in asked)
+    games = Judged.read(row, kind).games if kind is not None else ()
+    return any(game.verdict is None and game.attempts for game in games)

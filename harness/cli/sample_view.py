@@ -13,7 +13,8 @@ from harness.core.errors import UserError, unknown
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from leaderboards.samples import Game, Sample, Samples
+    from harness.judging.records import Game
+    from leaderboards.samples import Sample, Samples
 
 _STYLES = {"win": "green", "high": "green", "right": "green", "failed": "bold red"} | dict.fromkeys(
     ("loss", "low", "wrong"), "red"
@@ -101,8 +102,8 @@ def show_sample(console: Console, samples: Samples, row: str) -> None:
         mark = f" {place + 1}" if many else ""
         _text(console, f"prompt{mark}", turn.question)
         _text(console, f"answer of the model{mark}", turn.answer)
-        if turn.other is not None:
-            _text(console, f"answer of the baseline{mark}", turn.other)
+        if turn.baseline is not None:
+            _text(console, f"answer of the baseline{mark}", turn.baseline)
         if turn.reference:
             _text(console, f"reference{mark}", turn.reference)
         for number, game in enumerate(turn.games):
@@ -135,14 +136,16 @@ def _show_prompts(console: Console, samples: Samples, sample: Sample) -> None:
 
 
 def _show_game(console: Console, title: str, game: Game) -> None:
+    from leaderboards.samples import game_outcome, verdict_text
+
     console.print(bold(f"\n{title}"), highlight=False)
     for name, value in (
         ("shown first", game.first),
-        ("read", game.verdict),
-        ("outcome", game.outcome),
+        ("read", verdict_text(game)),
+        ("outcome", game_outcome(game)),
         ("attempts", str(game.attempts)),
         ("failure", game.failure),
-        ("tokens", ", ".join(f"{token!r} {logp:.3f}" for token, logp in game.logprobs)),
+        ("tokens", ", ".join(f"{token!r} {logp:.3f}" for token, logp in game.logprobs or ())),
     ):
         if value:
             _fact(console, name, value)

@@ -1,21 +1,21 @@
-"""How far one judge agrees with reference verdicts, and what each of the two leans on.
+"""Agreement of a judge with reference verdicts, and each judge's position and length bias.
 
 Verdicts on two answers are compared as win, loss or tie for the model; five-step labels and ratings
-also on their scale. Every interval resamples prompts, all figures of one comparison with the same
-draws. Swapping the two sides swaps the figures of judge and reference and leaves the common ones.
+also on their scale. Every interval resamples prompts; all figures of one comparison use the same
+draws. Swapping the two sides swaps the figures of judge and reference and keeps the common ones.
 
-    agreement                   share of equal verdicts; MT-Bench calls this setup 1: ties, and two
-                                games that disagree, count as a verdict of their own
-    agreement_without_ties      the same where neither side says tie (its setup 2)
-    first_shown                 share of games won by the answer shown first, ties one half
-    contradictions              share of prompts whose two games name different winners
-    contradictions_to_first     of those, the share that names the answer shown first both times
+    agreement                   share of equal verdicts; setup 1 of MT-Bench: a tie, or two games
+                                that disagree, is a verdict of its own
+    agreement_without_ties      the same where neither side has a tie (setup 2)
+    first_shown                 share of games won by the answer shown first; a tie counts one half
+    contradictions              share of prompts whose two games have different winners
+    contradictions_to_first     share of contradictions in which the answer shown first wins twice
     prefers_longer              share of decided verdicts on answers of unequal length that prefer
                                 the longer one (AlpacaEval's analyzer)
     length_slope                see `harness.stats.agreement.length_slopes`
-    length_slope_excess         judge's slope minus the reference's, on the very same answers: what
-                                length does beyond its share in what the reference prefers
-    spearman, kendall           rank correlations of systems by their mean verdict
+    length_slope_excess         the judge's slope minus the reference's on the same answers: effect
+                                of length beyond the reference's own preference for it
+    spearman, kendall           rank correlations of systems by mean verdict
 
 Sources: Zheng et al. 2023 (arXiv 2306.05685), tables 2 and 5, for setups and position bias; Dubois
 et al. 2024 (arXiv 2404.04475) for the length term.
@@ -33,23 +33,23 @@ from harness.core.errors import BadData
 from harness.core.hashing import digest
 from harness.core.records import Interval
 from harness.judging.joining import Joined, Pair, join
-from harness.judging.verdict_sets import Verdict, VerdictSet
+from harness.judging.verdict_sets import JudgedItem, VerdictSet
 from harness.stats import agreement as stats
 from harness.stats.agreement import Estimate, Floats
 from harness.stats.bootstrap import resample_counts
 
 JUDGE, REFERENCE, BOTH = "judge", "reference", "both"
-FEWEST_SYSTEMS = 3  # two systems are ranked equally or not: no correlation of ranks
+FEWEST_SYSTEMS = 3  # the rank correlation of two systems is always 1 or -1
 _ROUNDING = 1e-9  # numbers this close are equal
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One statistic: of both judges together, or of one of them.
+    """One statistic, of both judges together or of one of them.
 
     Attributes:
         of: "both", "judge" or "reference".
-        n: rows (games, systems) behind it.
+        n: number of rows (games, systems) it is computed from.
     """
 
     name: str
@@ -72,9 +72,9 @@ class Agreement:
     """A judge compared with reference verdicts.
 
     Attributes:
-        n_scored: pairs in which both sides have a verdict; figures are of these.
-        n_failed: pairs in which the reference has one and the judge none.
-        n_reference_failed: pairs in which the reference has none.
+        n_scored: number of pairs with a verdict on both sides; figures are computed from these.
+        n_failed: number of pairs with a verdict of the reference only.
+        n_reference_failed: number of pairs without a verdict of the reference.
     """
 
     judged: VerdictSet
@@ -105,17 +105,19 @@ def compare(
     """Compare the verdicts of two judges on the same answers.
 
     Args:
-        tie_margin: a preference this close to 1/2 is a tie; 0 as AlpacaEval counts draws.
-        rounds: prompt resamples behind every interval.
+        tie_margin: a preference this close to 1/2 is a tie; 0 is AlpacaEval's rule for draws.
+        rounds: number of prompt resamples per interval.
 
     Raises:
-        BadData: ratings against verdicts on pairs, or nothing in common (see `join`).
+        BadData: one side has ratings and the other verdicts on pairs, or see `join`.
     """
-    ratings = [side.protocol == "ratings" for side in (judged, reference)]
+    ratings = [side.kind == "rating" for side in (judged, reference)]
     if ratings[0] != ratings[1]:
+        names = [side.source for side in (judged, reference)]
+        rated, other = names if ratings[0] else names[::-1]
         raise BadData(
-            f"{judged.source} holds {judged.protocol} and {reference.source} "
-            f"{reference.protocol}: a rating of one answer and a verdict on two cannot be compared"
+            f"{rated} contains ratings of one answer, {other} verdicts on two answers; expected "
+            "verdicts of the same kind on both sides"
         )
     joined = join(judged, reference)
     prompts = sorted({pair.unit for pair in joined.pairs})
@@ -130,9 +132,9 @@ def compare(
             figures += _of_ratings(sample)
         else:
             figures += _of_pairs(sample)
-            if judged.protocol == reference.protocol == "preference":
+            if judged.kind == reference.kind == "alpaca":
                 figures.append(sample.correlation())
-            if judged.protocol == reference.protocol == "labels":
+            if judged.kind == reference.kind == "arena":
                 figures += _of_labels(sample)
             for side in (JUDGE, REFERENCE):
                 figures += _of_positions(sample, side)
@@ -151,7 +153,7 @@ def compare(
 
 
 class _Sample:
-    """The pairs both judges decided, as arrays, with the draws of their prompts."""
+    """The pairs that both judges decided, as arrays, with the resamples of their prompts."""
 
     def __init__(
         self,
@@ -182,7 +184,7 @@ class _Sample:
     def share(
         self, name: str, of: str, values: ArrayLike, units: NDArray[np.int64] | None = None
     ) -> Figure:
-        """A mean of 0s and 1s in per cent; NaN values are left out."""
+        """Mean of 0s and 1s in per cent; NaN values are omitted."""
         array = np.asarray(values, dtype=np.float64)
         units = self.units if units is None else units
         n = int((~np.isnan(array)).sum())
@@ -194,12 +196,12 @@ class _Sample:
         return self.figure("pearson", BOTH, stats.pearson(a, b, self.units, self.counts), len(a))
 
 
-def _side(pair: Pair, side: str) -> Verdict:
+def _side(pair: Pair, side: str) -> JudgedItem:
     return pair.judged if side == JUDGE else pair.reference
 
 
 def _of_pairs(sample: _Sample) -> Iterator[Figure]:
-    """Win, loss or tie: equal shares, kappa, and how far the mean verdicts lie apart."""
+    """Win, loss or tie: share of equal verdicts, kappa, and both mean verdicts."""
     a, b = sample.outcomes[JUDGE], sample.outcomes[REFERENCE]
     equal, decided = (a == b).astype(float), (a != 0) & (b != 0)
     yield sample.share("agreement", BOTH, equal)
@@ -214,12 +216,12 @@ def _of_labels(sample: _Sample) -> Iterator[Figure]:
     """Arena-Hard's five labels, game by game."""
     units, a, b = [], [], []
     for unit, pair in zip(sample.units, sample.pairs, strict=True):
-        theirs = {game.first: game.share for game in pair.reference.games}
-        for game in pair.judged.games:
-            if game.first in theirs:
+        theirs = dict(pair.reference.shares)
+        for shown, share in pair.judged.shares:
+            if shown in theirs:
                 units.append(unit)
-                a.append(game.share)
-                b.append(theirs[game.first])
+                a.append(share)
+                b.append(theirs[shown])
     if not a:
         return
     at, first, second = np.array(units), np.array(a), np.array(b)
@@ -246,15 +248,15 @@ def _of_ratings(sample: _Sample) -> Iterator[Figure]:
 
 
 def _of_positions(sample: _Sample, side: str) -> Iterator[Figure]:
-    """Whether it matters who is shown first."""
+    """Position bias: effect of the order in which the answers are shown."""
     units, firsts = [], []
     torn, to_first = [], []
     for unit, pair in zip(sample.units, sample.pairs, strict=True):
-        games = [game for game in _side(pair, side).games if game.first]
-        won = [_first_won(game.first, game.share) for game in games]
+        shares = _side(pair, side).shares
+        won = [_first_won(first, share) for first, share in shares]
         units += [unit] * len(won)
         firsts += won
-        both = len({game.first for game in games}) == 2
+        both = len({first for first, _ in shares}) == 2
         contradicts = both and 0.5 not in won and won[0] == won[1]
         torn.append(float(contradicts) if both else np.nan)
         to_first.append(won[0] if contradicts else np.nan)
@@ -273,7 +275,7 @@ def _first_won(first: str, share: float) -> float:
 
 
 def _of_lengths(sample: _Sample) -> Iterator[Figure]:
-    """Whether length is liked; of both judges, for they read the same answers."""
+    """Length bias of both judges on the same answers."""
     known = [pair.judged.lengths or pair.reference.lengths for pair in sample.pairs]
     lengths = np.array([each or (np.nan, np.nan) for each in known])
     gaps = np.full(len(known), np.nan)
@@ -298,7 +300,7 @@ def _of_lengths(sample: _Sample) -> Iterator[Figure]:
 
 
 def _of_systems(sample: _Sample) -> Iterator[Figure]:
-    """Whether both judges rank the systems alike."""
+    """Rank correlations of the systems under the two judges."""
     names = [pair.system for pair in sample.pairs]
     systems = sorted(set(names))
     if len(systems) < FEWEST_SYSTEMS:
@@ -315,7 +317,7 @@ def _of_systems(sample: _Sample) -> Iterator[Figure]:
         scores[side] = np.stack(columns, axis=1)
     whole = np.asarray(
         ~np.isnan(scores[JUDGE]).any(axis=1)
-    )  # a resample may miss a system altogether
+    )  # a resample may contain no prompt of a system
     for name, correlate in (("spearman", stats.spearman), ("kendall", stats.kendall)):
         found = np.full(len(whole), np.nan)
         found[whole] = correlate(scores[JUDGE][whole], scores[REFERENCE][whole])

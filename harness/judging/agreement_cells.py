@@ -1,7 +1,7 @@
-"""An agreement as cells, so that how far a judge can be trusted stands on a board like any score.
+"""Cells of a judge's agreement with reference verdicts, so that boards show it like any score.
 
-The row of the board is the judge; the cell's judge is the reference, and its fingerprint the
-reference's verdicts themselves: judges measured against other references are never ranked together.
+The row of the board is the judge. The cell's judge is the reference, and its fingerprint a digest
+of the reference's verdicts: judges measured against different references are never ranked together.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _LOWER_IS_BETTER = frozenset(("contradictions",))
 
 
 def cells(found: Agreement) -> list[Cell]:
-    """One cell for each figure of the judge, or of both sides together."""
+    """One cell per figure of the judge, or of both sides together."""
     return [_cell(found, figure) for figure in found.figures if figure.of in (JUDGE, BOTH)]
 
 
@@ -58,7 +58,7 @@ def _cell(found: Agreement, figure: Figure) -> Cell:
 
 
 def _bounds(found: Agreement, figure: Figure) -> tuple[float, float] | None:
-    """The share of equal verdicts if all failed ones differed, or none did."""
+    """The share of equal verdicts if all failed ones differed, and if none did."""
     if not found.n_failed or figure.name != "agreement" or figure.value is None:
         return None
     equal, total = figure.value * found.n_scored, found.n_scored + found.n_failed

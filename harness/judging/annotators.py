@@ -1,18 +1,18 @@
-"""AlpacaEval annotators: the prompts and parsers of the installed alpaca-eval, read at run time.
+"""AlpacaEval annotators: prompts and parsers of the installed alpaca-eval, read at run time.
 
     annotator = load("weighted_alpaca_eval_gpt4_turbo")
     messages = annotator.frame(instruction, first, second)
     annotator.read(completion)          # P(the answer shown first is better), or None
 
 A configuration is evaluators_configs/<name>/configs.yaml with a template beside it. The package is
-found, never imported: its import needs pkg_resources and changes the root logger. "crucible" is our
-own frame, whose quotation cannot be forged.
+located but never imported: its import needs pkg_resources and changes the root logger. "crucible"
+is Crucible's own frame, whose quotation cannot be forged.
 
-What is done as the package does it: chat blocks become messages without outer blanks, an answer of
-probabilities is read from the tokens the configuration names, rankings and patterns are read from
-the text, and a reply of any other form is no verdict. Departure: the texts are put into the
-template in one pass, after it was parted into messages, so that an answer holding "{output_2}" or
-`<|im_start|>` stays that text (there it is expanded, or begins a message of its own).
+As in the package, chat blocks become messages without outer blanks; a probability is read from the
+tokens that the configuration names; rankings and patterns are read from the text; a reply of any
+other form contains no verdict. Departure: the template is split into messages first and the texts
+are inserted in one pass, so that an answer containing "{output_2}" or `<|im_start|>` is left as it
+is (the package expands the first and starts a new message at the second).
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ from harness.judging import frames, verdicts
 from harness.judging.frames import Message
 from harness.judging.injection import suspicion
 
-OWN = "crucible"
+OWN = "crucible"  # the annotator with Crucible's own prompt
 VERSION = 1  # of the readers below; part of every judge's fingerprint
 
 _PLACEHOLDER = re.compile(r"\{(instruction|output_1|output_2)\}")
-_ANY_PLACEHOLDER = re.compile(r"\{([^ \s]+?)\}")  # the package's own idea of one
+_ANY_PLACEHOLDER = re.compile(r"\{([^ \s]+?)\}")  # the package's definition
 _START, _END = "<|im_start|>", "<|im_end|>"
 _ROLES = ("system", "user", "assistant")
 _MAX_TOKENS = ("max_tokens", "max_new_tokens", "max_tokens_to_sample")
-_DEFAULT_TOKENS, _DEFAULT_TEMPERATURE = 2048, 0.7  # the package's, where a configuration is silent
-# Keys of a configuration that are understood, or do not touch the judgment.
+_DEFAULT_TOKENS, _DEFAULT_TEMPERATURE = 2048, 0.7  # the package's defaults
+# Keys of a configuration that are supported, or have no effect on the judgment.
 _KNOWN = {
     "prompt_template",
     "fn_completions",
@@ -69,18 +69,18 @@ Blocks = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True)
 class Annotator:
-    """How an AlpacaEval judge is asked and read.
+    """Prompt and reader of an AlpacaEval judge.
 
     Attributes:
-        model: the judge the configuration was made for.
-        sampling: how it decodes.
+        model: the judge model the configuration was made for.
+        sampling: its decoding settings.
         frame: (instruction, answer shown first, answer shown second) -> messages.
-        read: a completion -> P(the answer shown first is better), or None when it holds none.
+        read: completion -> P(the answer shown first is better), or None if it contains none.
         parser: name and version of the reader.
         prompt_hash: digest of the template.
-        injection: an answer -> why it looks like an attack on this prompt, or None.
-        blocks: (role, content) of each chat block of the template, see `parted`; () for our own
-            frame, which has none.
+        injection: answer -> why it looks like an attack on this prompt, or None.
+        blocks: (role, content) of each chat block of the template, see `parted`; () for Crucible's
+            frame, which has no template.
     """
 
     name: str
@@ -95,16 +95,16 @@ class Annotator:
 
 
 class _Unsupported(Exception):
-    """Why a configuration cannot be used; becomes part of a message."""
+    """Reason why a configuration is unsupported; becomes part of a message."""
 
 
 def load(name: str) -> Annotator:
-    """The annotator of a name.
+    """The annotator called `name`.
 
     Raises:
         MissingExtra: alpaca-eval is not installed.
         UnknownName: it has no such configuration.
-        UserError: it has, but uses something that is not supported; names those that are.
+        UserError: the configuration uses an unsupported feature; lists the supported annotators.
     """
     if name == OWN:
         return _own()
@@ -122,7 +122,7 @@ def load(name: str) -> Annotator:
 
 @cache
 def supported() -> tuple[str, ...]:
-    """Names of the installed package's annotators that `load` understands."""
+    """Names of the installed package's annotators that `load` supports."""
     names = []
     for name, path in _configurations().items():
         try:
@@ -137,6 +137,7 @@ def _own() -> Annotator:
     return Annotator(
         name=OWN,
         model="",
+        # Temperature 1 as published; it has no effect, because only log-probabilities are read.
         sampling=Sampling(temperature=1.0, max_tokens=1, top_logprobs=5),
         frame=frames.alpaca_frame,
         read=partial(_weigh, 0, "m", "M", False),
@@ -147,7 +148,7 @@ def _own() -> Annotator:
 
 
 def _configurations() -> dict[str, Path]:
-    """configs.yaml by annotator name."""
+    """Annotator name -> its configs.yaml."""
     spec = importlib.util.find_spec("alpaca_eval")
     if spec is None or not spec.submodule_search_locations:
         raise MissingExtra("alpaca_eval", "alpaca")
@@ -198,7 +199,7 @@ def _configuration(name: str, path: Path) -> dict[str, Any]:
     ]
     if odd:
         raise _Unsupported(f"has {', '.join(odd)}")
-    # A vLLM configuration's own batch_size stands in its kwargs and counts prompts, not examples.
+    # The batch_size in the kwargs of a vLLM configuration counts prompts, not examples.
     if config.get("batch_size", 1) != 1:
         raise _Unsupported(f"puts {config['batch_size']} examples into one prompt")
     if not config.get("is_randomize_output_order", True):
@@ -235,7 +236,7 @@ def _blocks(template: str) -> Blocks:
 
 
 def parted(content: str) -> list[str]:
-    """A block's own text around its slots, and the names of the slots between.
+    """A block's own text around its slots, alternating with the names of the slots.
 
     >>> parted("Task: {instruction} Go.")
     ['Task: ', 'instruction', ' Go.']
@@ -275,7 +276,7 @@ def _sampling(kwargs: Mapping[str, Any], parser: str) -> Sampling:
 
 
 def _reader(config: Mapping[str, Any]) -> tuple[Reader, str]:
-    """The reader of a configuration, and its name for fingerprints."""
+    """The reader of a configuration, and its name in fingerprints."""
     name = str(config.get("fn_completion_parser", "regex_parser"))
     kwargs = dict(config.get("completion_parser_kwargs") or {})
     wanted = "completions_all" if name == "logprob_parser" else "completions"
@@ -312,17 +313,12 @@ def _logprob_reader(
 def _weigh(
     place: int, first: str, second: str, binary: bool, completion: Completion
 ) -> float | None:
-    """The share of `first` in the probability of the two tokens, or which one is ahead."""
+    """P(`first`) among the two tokens; 1 or 0 for the more probable one if `binary`."""
     tokens = completion.top_logprobs or ()
     if not -len(tokens) <= place < len(tokens):
         return None
-    found = verdicts.preference_from_logprobs(
-        tokens[place], switched=True, first=first, second=second
-    )
-    if found is None:
-        return None
-    share = found - 1
-    return float(share > 0.5) if binary else share
+    found = verdicts.probability_from_logprobs(tokens[place], first=first, second=second)
+    return found if found is None or not binary else float(found > 0.5)
 
 
 def _ranking_reader(model_1_name: str = "model_1") -> Reader:
@@ -330,15 +326,15 @@ def _ranking_reader(model_1_name: str = "model_1") -> Reader:
 
 
 def _ranked(first: str, completion: Completion) -> float | None:
-    """From a list such as [{'model': 'model_1', 'rank': 2}, ...]."""
+    """1.0 or 0.0 from a list such as [{'model': 'model_1', 'rank': 2}, ...]."""
     try:
         listed = ast.literal_eval(completion.text)
         rank = next(item["rank"] for item in listed if item["model"] == first)
     except (ValueError, SyntaxError, TypeError, KeyError, StopIteration):
         return None
-    except (MemoryError, RecursionError):  # of a reply nested on purpose
+    except (MemoryError, RecursionError):  # a maliciously nested reply
         return None
-    return 2.0 - rank if rank in (1, 2) else None
+    return float(rank == 1) if rank in (1, 2) else None
 
 
 def _regex_reader(outputs_to_match: Mapping[int, str]) -> Reader:
@@ -348,7 +344,7 @@ def _regex_reader(outputs_to_match: Mapping[int, str]) -> Reader:
 
 
 def _matched(patterns: Mapping[int, re.Pattern[str]], completion: Completion) -> float | None:
-    """From the one pattern that the reply holds; several matches are no verdict."""
+    """1.0 or 0.0 from the only match of a pattern in the reply; several matches are no verdict."""
     found: list[int] = []
     rest = completion.text
     while len(found) < 2:
@@ -360,7 +356,7 @@ def _matched(patterns: Mapping[int, re.Pattern[str]], completion: Completion) ->
         _, key, end = min(matches)
         found.append(key)
         rest = rest[end:]
-    return 2.0 - found[0] if len(found) == 1 else None
+    return float(found[0] == 1) if len(found) == 1 else None
 
 
 _READERS: dict[str, Callable[..., Reader]] = {

@@ -1,11 +1,5 @@
-"""What this room registers: the operations of judges."""
+"""What this room registers: nothing; each suite's folder has its judge operations."""
 
 from __future__ import annotations
 
-# Operation -> the module that defines it.
-OPERATIONS = {
-    "judge_alpaca": "harness.judging.operations",
-    "judge_arena": "harness.judging.operations",
-    "judge_mt_bench": "harness.judging.operations",
-    "judge_mt_bench_pairwise": "harness.judging.operations",
-}
+OPERATIONS: dict[str, str] = {}

@@ -1,7 +1,7 @@
-"""The judge prompts, and the fences that keep answers from rewriting them.
+"""Judge prompts ("frames"), and the fences that keep answers from rewriting them.
 
-Every frame is a system message (what to do) and a user message: a header line, then sections.
-A section is the quoted text, unchanged, between two fence lines that carry a code:
+A frame is a system message (the task) and a user message: a header line, then sections. A section
+is the quoted text, unchanged, between two fence lines that carry a code:
 
     Frame alpaca/1, quotation code 5f0c62a1d9be
     ...
@@ -9,13 +9,13 @@ A section is the quoted text, unchanged, between two fence lines that carry a co
     text
     <</5f0c62a1d9be>>
 
-The code is drawn from the hash of all the quoted texts and drawn again until none of them holds
-it, so no answer can close its section or open another: whatever it imitates, it lacks the code.
+The code is drawn from the hash of all quoted texts and drawn again until none of them contains it.
+No answer can therefore close its section or open another one: an imitation lacks the code.
 `parse_frame` reads a frame back exactly (header code, then fences with that code only).
 
-The wording is our own; it follows the protocols' intent (AlpacaEval 2: one identifier; Arena-Hard:
-own answer first, five labels; MT-Bench: explanation, then a rating or a choice). `prompt_hash`
-changes with any change of wording and is part of every judge's fingerprint.
+The wording is Crucible's; it follows the intent of the protocols (AlpacaEval 2: one identifier;
+Arena-Hard: own answer first, five labels; MT-Bench: explanation, then a rating or a choice).
+`prompt_hash` changes with any change of wording and is part of every judge's fingerprint.
 """
 
 from __future__ import annotations
@@ -23,14 +23,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from harness.core.hashing import digest
 
 Message = dict[str, str]
 
 VERSION = 1
-KINDS = ("alpaca", "arena", "rating", "pairwise")
-# An imitated fence inside a section is never met: matching goes from real fence to real fence.
+Kind = Literal["alpaca", "arena", "rating", "pairwise"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+# An imitated fence inside a section never matches: the code must repeat in the closing fence.
 _FENCED = re.compile(r"^<<([0-9a-f]{12}) ([^>\n]+)>>\n(.*?)\n<</\1>>$", re.DOTALL | re.MULTILINE)
 _HEADER = re.compile(r"Frame ([a-z]+)/(\d+), quotation code ([0-9a-f]{12})\n")
 
@@ -107,7 +109,7 @@ REPAIR = {
 
 @dataclass(frozen=True)
 class Frame:
-    """A judge prompt read back: its kind and the quoted texts by section name, in order."""
+    """A judge prompt that was read back: its kind and the quoted texts by section, in order."""
 
     kind: str
     sections: Mapping[str, str]
@@ -146,7 +148,7 @@ def pairwise_frame(
     answers_b: Sequence[str],
     references: Sequence[str] | None = None,
 ) -> list[Message]:
-    """Ask which of two dialogues of one or two turns ends in the better answer."""
+    """Ask which of two dialogues of one or two turns has the better last answer."""
     system = _PAIRWISE_SYSTEM.format(
         subject=_PAIRWISE_FIRST if len(questions) == 1 else _PAIRWISE_SECOND,
         reference=_RATING_REFERENCE if references else "",
@@ -163,7 +165,7 @@ def pairwise_frame(
 
 
 def parse_frame(messages: Sequence[Mapping[str, str]]) -> Frame | None:
-    """Read back the first frame among the messages; None when there is none.
+    """Read back the first frame among the messages; None if there is none.
 
     >>> parse_frame(alpaca_frame("Say hi.", "hi", "hello")).sections["answer M"]
     'hello'
@@ -180,7 +182,7 @@ def parse_frame(messages: Sequence[Mapping[str, str]]) -> Frame | None:
 def prompt_text(messages: Sequence[Mapping[str, str]]) -> str:
     """The user's request as the judge reads it: a single user turn verbatim, else a transcript.
 
-    A system prompt is part of the evaluated system, not of the question, and is left out.
+    A system prompt is part of the evaluated system, not of the question, and is omitted.
     """
     turns = [message for message in messages if message["role"] != "system"]
     if len(turns) == 1:
@@ -189,7 +191,7 @@ def prompt_text(messages: Sequence[Mapping[str, str]]) -> str:
 
 
 def prompt_hash(kind: str) -> str:
-    """Digest of all wordings of one kind of frame, and of its repair request."""
+    """Digest of all wordings of a kind of frame, its repair request included."""
     one, two = ["q"], ["q", "r"]
     variants = {
         "alpaca": lambda: [alpaca_frame("i", "a", "b")],
@@ -234,7 +236,7 @@ def _render(kind: str, system: str, sections: Mapping[str, str], task: str = "")
 
 
 def _quotation_code(kind: str, sections: Mapping[str, str]) -> str:
-    """12 hexadecimal digits from the content, drawn again until no section holds them."""
+    """12 hexadecimal digits derived from the content; no section contains them."""
     texts = [text.lower() for text in sections.values()]
     draw = 0
     while True:

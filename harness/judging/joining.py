@@ -1,8 +1,8 @@
-"""Which verdicts of two judges are about the same thing: joined by id, else by the prompt's text.
+"""Joining the verdicts of two judges on the same items: by id, else by the prompt's text.
 
-Rows are never joined by position. An id may stand with a suite in front ("mt_bench/81") on one side
-and bare ("81") on the other. Verdicts on different answers are not compared: they would tell models
-apart and not judges.
+Items are never joined by position. An id may have the suite as a prefix ("mt_bench/81") on one side
+and none ("81") on the other. Verdicts on different answers are not compared, because they measure
+differences between models instead of judges.
 """
 
 from __future__ import annotations
@@ -12,28 +12,32 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 
 from harness.core.errors import BadData
-from harness.judging.verdict_sets import Verdict, VerdictSet
+from harness.judging.verdict_sets import JudgedItem, VerdictSet
 
-Key = Callable[[Verdict], Hashable | None]
+Key = Callable[[JudgedItem], Hashable | None]
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two verdicts on one thing; `unit` names the prompt, `system` the system, the same for both
-    orders of the sides."""
+    """Two verdicts on one item.
+
+    `unit` is the name of the prompt and `system` that of the system; both are independent of the
+    order of the sides.
+    """
 
     unit: str
     system: str
     turn: int
-    judged: Verdict
-    reference: Verdict
+    judged: JudgedItem
+    reference: JudgedItem
 
 
 @dataclass(frozen=True)
 class Joined:
-    """The pairs, sorted, and how many verdicts found none.
+    """The pairs, sorted, and the number of verdicts without a counterpart.
 
-    `other_answers` were joined but dropped, for the two judges read different answers.
+    `other_answers` is the number of joined verdicts that were dropped because the two judges read
+    different answers.
     """
 
     pairs: tuple[Pair, ...]
@@ -45,14 +49,14 @@ class Joined:
 def join(judged: VerdictSet, reference: VerdictSet) -> Joined:
     """Pair the verdicts of two judges.
 
-    Systems are matched by name; where each side has one system, the names need not agree.
+    Systems are matched by name; where each side has one system, the names may differ.
 
     Raises:
-        BadData: one id with two different prompts, nothing in common, or mostly other answers.
+        BadData: one id has two different prompts, nothing is in common, or most answers differ.
     """
     names = _systems(judged, reference)
-    ours = [v for v in judged.verdicts if v.system in names]
-    theirs = [v for v in reference.verdicts if v.system in names.values()]
+    ours = [v for v in judged.items if v.system in names]
+    theirs = [v for v in reference.items if v.system in names.values()]
     found = _matched(ours, theirs, names)
     pairs, other_answers = [], 0
     for left, right in found:
@@ -67,14 +71,14 @@ def join(judged: VerdictSet, reference: VerdictSet) -> Joined:
     pairs.sort(key=lambda pair: (pair.unit, pair.system, pair.turn))
     return Joined(
         pairs=tuple(pairs),
-        only_judged=len(judged.verdicts) - len(found),
-        only_reference=len(reference.verdicts) - len(found),
+        only_judged=len(judged.items) - len(found),
+        only_reference=len(reference.items) - len(found),
         other_answers=other_answers,
     )
 
 
 def _systems(judged: VerdictSet, reference: VerdictSet) -> dict[str, str]:
-    """The reference's name of each of the judged systems that it has."""
+    """Name of each judged system -> the reference's name of it, for systems that both have."""
     if len(judged.systems) == len(reference.systems) == 1:
         return {judged.systems[0]: reference.systems[0]}
     common = set(judged.systems) & set(reference.systems)
@@ -87,10 +91,10 @@ def _systems(judged: VerdictSet, reference: VerdictSet) -> dict[str, str]:
 
 
 def _matched(
-    ours: Iterable[Verdict], theirs: Iterable[Verdict], names: dict[str, str]
-) -> list[tuple[Verdict, Verdict]]:
+    ours: Iterable[JudgedItem], theirs: Iterable[JudgedItem], names: dict[str, str]
+) -> list[tuple[JudgedItem, JudgedItem]]:
     left, right = list(ours), list(theirs)
-    found: list[tuple[Verdict, Verdict]] = []
+    found: list[tuple[JudgedItem, JudgedItem]] = []
     for key in (_by_id, _by_bare_id, _by_text):
         mine, index = _index(left, key, names), _index(right, key, {})
         taken: set[tuple[int, int]] = set()
@@ -111,9 +115,9 @@ def _matched(
 
 
 def _index(
-    verdicts: list[Verdict], key: Key, names: dict[str, str]
+    verdicts: list[JudgedItem], key: Key, names: dict[str, str]
 ) -> dict[tuple[str, int, Hashable], int]:
-    """Place of each verdict by its key; a key that several share, or none has, names nothing."""
+    """Place of each verdict by its key, without keys that are None or shared by several."""
     keys = [(names.get(v.system, v.system), v.turn, key(v)) for v in verdicts]
     often = Counter(keys)
     return {
@@ -123,31 +127,31 @@ def _index(
     }
 
 
-def _by_id(verdict: Verdict) -> str:
+def _by_id(verdict: JudgedItem) -> str:
     return verdict.prompt
 
 
-def _by_bare_id(verdict: Verdict) -> str:
+def _by_bare_id(verdict: JudgedItem) -> str:
     return verdict.prompt.rpartition("/")[2]
 
 
-def _by_text(verdict: Verdict) -> str | None:
+def _by_text(verdict: JudgedItem) -> str | None:
     return verdict.text or None
 
 
-def _other_text(left: Verdict, right: Verdict) -> bool:
+def _other_text(left: JudgedItem, right: JudgedItem) -> bool:
     return bool(left.text and right.text and left.text != right.text)
 
 
-def _two_texts(left: Verdict, right: Verdict) -> str:
+def _two_texts(left: JudgedItem, right: JudgedItem) -> str:
     return (
-        f'"{left.prompt}" is another prompt on either side (texts {left.text} and {right.text}); '
-        "expected verdicts on one prompt set"
+        f'"{left.prompt}" is a different prompt on each side (texts {left.text} and '
+        f"{right.text}); expected verdicts on one prompt set"
     )
 
 
-def _differ(left: Verdict, right: Verdict) -> bool:
-    """Whether the two judges are known to have read different answers."""
+def _differ(left: JudgedItem, right: JudgedItem) -> bool:
+    """Whether the two judges demonstrably read different answers."""
     if left.answers and right.answers:
         return left.answers != right.answers
     if left.lengths is not None and right.lengths is not None:
@@ -158,20 +162,20 @@ def _differ(left: Verdict, right: Verdict) -> bool:
 def _nothing(
     judged: VerdictSet,
     reference: VerdictSet,
-    found: list[tuple[Verdict, Verdict]],
+    found: list[tuple[JudgedItem, JudgedItem]],
     other_answers: int,
 ) -> str:
     if found:
         left, right = next(pair for pair in found if _differ(*pair))
         return (
-            f"{other_answers} of {len(found)} prompts in common have other answers on either side "
-            f'(as "{left.prompt}" of {left.system} and {right.system}): comparing them would tell '
-            "models apart, not judges; expected two judges of the same answers"
+            f"{other_answers} of {len(found)} common prompts have different answers on the two "
+            f'sides (e.g. "{left.prompt}" of {left.system} and {right.system}): a comparison would '
+            "measure models, not judges; expected two judges of the same answers"
         )
-    ids = [_few([verdict.prompt for verdict in side.verdicts]) for side in (judged, reference)]
+    ids = [_few([verdict.prompt for verdict in side.items]) for side in (judged, reference)]
     return (
         f"no prompt in common: {judged.source} has {ids[0]}, {reference.source} has {ids[1]}; "
-        "expected equal ids, or rows that hold the prompt's text"
+        "expected equal ids, or rows that contain the prompt's text"
     )
 
 

@@ -1,13 +1,13 @@
-"""A judge: a backend bound to a protocol, with one retry policy and honest failures.
+"""A judge: a backend bound to a protocol, with one retry policy and counted failures.
 
     judge = open_judge("nano:oracle", protocol("arena"))
     judgments = judge.ask([Question("q1/0", arena_frame(prompt, a, b))])
 
-`stream` gives one judgment per question, always; `ask` collects them. A reply that holds no
-verdict is asked for again, alone, at most `RETRIES` times, with a request to give only the verdict;
+`stream` always yields one judgment per question; `ask` collects them. A question whose reply
+contains no verdict is asked again at most `RETRIES` times, with a request to give only the verdict;
 the attempt's number is part of the request's id and seed, so stored replies of different attempts
-never mix. What still has no verdict is a failed judgment: verdict None and a reason, recorded and
-counted.
+never mix. Without a verdict after the last attempt the judgment has failed: its verdict is None and
+its reason is recorded and counted.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from harness.backends.base import (
     Backend,
@@ -30,39 +29,40 @@ from harness.backends.base import (
 from harness.backends.hosted import open_backend
 from harness.core.hashing import digest
 from harness.engine.calls import Services
-from harness.judging import verdicts
+from harness.judging import annotators, verdicts
+from harness.judging.annotators import OWN
 from harness.judging.frames import REPAIR, Message, alpaca_frame, prompt_hash
 from harness.judging.injection import suspicion
 
 _LOG = logging.getLogger(__name__)
 
 RETRIES = 2
-OWN = "crucible"  # the annotator whose prompt is ours
 ParserMode = verdicts.Mode
 Verdict = float | str
 
 
-def _holds_marks(answer: str) -> str | None:
-    """Our own frames cannot be imitated; verdicts and chat marks in an answer are still odd."""
+def _contains_marks(answer: str) -> str | None:
+    """Crucible's frames cannot be imitated; a verdict or a chat mark in an answer is still odd."""
     return suspicion((), answer)
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """What is asked and how the reply is read.
+    """The questions to a judge and the reader of its replies.
 
     Attributes:
-        kind: of frame, see `frames.KINDS`.
-        order_rule: who is shown where; part of the fingerprint, the operations act on it.
-        sampling: how the judge decodes.
+        kind: kind of frame, see `frames.KINDS`.
+        order_rule: order in which answers are shown; part of the fingerprint, implemented by the
+            operations.
+        sampling: decoding settings of the judge.
         parser: name, mode and version of the parser.
-        read: a completion -> verdict, or None when it holds none.
+        read: completion -> verdict, or None if it contains none.
         prompt: digest of the wording; part of the fingerprint.
         frame: alpaca only: (instruction, first answer, second answer) -> messages.
-        suspicion: an answer -> why it looks like an attack on the prompt, or None. Our own frames
+        suspicion: answer -> why it looks like an attack on the prompt, or None. Crucible's frames
             cannot be imitated, see `frames`; published ones can.
-        repair: an unreadable reply is asked for again with a request for the verdict alone; else
-            the question is repeated as it was, for published prompts have no such request.
+        repair: after an unreadable reply, request the verdict alone; False repeats the question
+            unchanged, because published prompts have no such request.
     """
 
     kind: str
@@ -72,13 +72,13 @@ class Protocol:
     read: Callable[[Completion], Verdict | None]
     prompt: str
     frame: Callable[[str, str, str], list[Message]] = alpaca_frame
-    suspicion: Callable[[str], str | None] = _holds_marks
+    suspicion: Callable[[str], str | None] = _contains_marks
     repair: bool = True
 
 
 @dataclass(frozen=True)
 class Question:
-    """One thing to judge: a rendered frame under an id."""
+    """A rendered frame and its id."""
 
     id: str
     messages: list[Message]
@@ -86,9 +86,10 @@ class Question:
 
 @dataclass(frozen=True)
 class Judgment:
-    """The judge's last reply to a question and what was read from it.
+    """The judge's last reply to a question and the verdict read from it.
 
-    `failure` says why `verdict` is None; `logprobs` are those of the first token where asked for.
+    `failure` is the reason for a missing verdict; `logprobs` are those of the reply's first token,
+    where requested.
     """
 
     id: str
@@ -98,29 +99,17 @@ class Judgment:
     failure: str | None = None
     logprobs: tuple[tuple[str, float], ...] | None = None
 
-    def row(self) -> dict[str, Any]:
-        """What is stored of a judgment, beside the question it answers."""
-        stored: dict[str, Any] = {
-            "reply": self.reply,
-            "verdict": self.verdict,
-            "attempts": self.attempts,
-            "failure": self.failure,
-        }
-        if self.logprobs is not None:
-            stored["logprobs"] = [list(entry) for entry in self.logprobs]
-        return stored
-
 
 @dataclass(frozen=True)
 class Judge:
-    """A backend that answers in a protocol."""
+    """A backend with the protocol it is asked in."""
 
     backend: Backend
     protocol: Protocol
 
     @property
     def fingerprint(self) -> str:
-        """Model, prompt hash, parser, decode settings, order rule and retries, as one digest."""
+        """Digest of model, prompt hash, parser, decoding settings, order rule and retries."""
         rules = self.protocol
         return digest(
             {
@@ -142,13 +131,13 @@ class Judge:
     def stream(
         self, questions: Sequence[Question], count: Callable[..., None] | None = None
     ) -> Iterator[Judgment]:
-        """Judge every question, in order of completion; failures are among the results.
+        """Judge every question; yield judgments, failed ones included, in order of completion.
 
-        A question is asked again when its reply holds no verdict. An error of the backend is
-        final: it has had its own retries.
+        A question is asked again if its reply contains no verdict. A backend error is final,
+        because the backend has its own retries.
 
         Args:
-            count: told of requests and tokens, see `Context.count`.
+            count: callback that records requests and tokens, see `Context.count`.
         """
         pending: list[Question] = list(questions)
         last: dict[str, Judgment] = {}
@@ -220,23 +209,23 @@ def protocol(
     both_orders: bool = False,
     annotator: str = OWN,
 ) -> Protocol:
-    """The protocol of a frame kind at its paper's settings.
+    """The protocol of a frame kind with its paper's settings.
 
     Args:
         parser: "strict" reads the last legal verdict outside reasoning blocks; "compat" reads what
-            the original code reads. A reply that makes the original crash is a failure in both.
-        max_tokens: of explanations; None for the paper's.
-        both_orders: alpaca only: ask in both orders instead of one; the others always do, or have
-            one answer to show.
-        annotator: alpaca only: "crucible" for our own frame, else a configuration of the installed
-            alpaca-eval, see `harness.judging.annotators`.
+            the original code reads. A reply that crashes the original is a failure in both.
+        max_tokens: limit of explanations; None for the paper's.
+        both_orders: alpaca only: ask in both orders instead of one; the other kinds always do, or
+            show a single answer.
+        annotator: alpaca only: "crucible" for Crucible's frame, else a configuration of the
+            installed alpaca-eval, see `harness.judging.annotators`.
 
     Raises:
-        UnknownName, MissingExtra: there is no such annotator here.
+        UnknownName, MissingExtra: the annotator is unknown or not installed.
     """
     if kind == "alpaca":
         rule = "both orders" if both_orders else "one order, switched by the instruction (seed 0)"
-        return _own_alpaca(rule) if annotator == OWN else _published_alpaca(rule, annotator)
+        return _alpaca(rule, annotator)
     rule, paper_tokens, read = _EXPLAINED[kind]
     return Protocol(
         kind,
@@ -248,16 +237,7 @@ def protocol(
     )
 
 
-def _own_alpaca(rule: str) -> Protocol:
-    # Temperature 1 as published; it moves nothing, for only the log-probabilities are read.
-    sampling = Sampling(temperature=1.0, max_tokens=1, top_logprobs=5)
-    parser = f"logprobs/{verdicts.VERSION}"
-    return Protocol("alpaca", rule, sampling, parser, _read_identifier, prompt_hash("alpaca"))
-
-
-def _published_alpaca(rule: str, name: str) -> Protocol:
-    from harness.judging import annotators
-
+def _alpaca(rule: str, name: str) -> Protocol:
     found = annotators.load(name)
     return Protocol(
         "alpaca",
@@ -268,16 +248,8 @@ def _published_alpaca(rule: str, name: str) -> Protocol:
         found.prompt_hash,
         found.frame,
         found.injection,
-        repair=False,
+        repair=name == OWN,
     )
-
-
-def _read_identifier(completion: Completion) -> float | None:
-    """P(the answer shown first is better), from the log-probabilities of the only token."""
-    if not completion.top_logprobs:
-        return None
-    preference = verdicts.preference_from_logprobs(completion.top_logprobs[0], switched=True)
-    return None if preference is None else preference - 1
 
 
 def _read_label(mode: ParserMode, completion: Completion) -> str | None:

@@ -1,16 +1,16 @@
-"""The five verdicts of an Arena-Hard game, their synonyms, and the rows each is worth."""
+"""The five labels of an Arena-Hard game, their synonyms, and the rows each counts as."""
 
 from __future__ import annotations
 
 EMPHASIS = 3  # rows of a ">>" label
 
-# What the prompt offers, from "A is significantly better" to "B is significantly better".
+# The options of the prompt, from "A is significantly better" to "B is significantly better".
 ARENA_LABELS = ("A>>B", "A>B", "A=B", "B>A", "B>>A")
 ARENA_SYNONYMS = {"A<B": "B>A", "A<<B": "B>>A", "B=A": "A=B", "B<A": "A>B", "B<<A": "A>>B"}
 
 
 def label_rows(weight: int = EMPHASIS) -> dict[str, tuple[float, ...]]:
-    """Rows of every legal label from the view of A; emphatic ones are listed `weight` times.
+    """Rows of every legal label in the view of A; an emphatic label counts `weight` times.
 
     >>> label_rows()["A<<B"]
     (0.0, 0.0, 0.0)
@@ -27,7 +27,7 @@ def label_rows(weight: int = EMPHASIS) -> dict[str, tuple[float, ...]]:
 
 LABEL_ROWS = label_rows()
 
-# Place of every legal label, synonyms included, among ARENA_LABELS.
+# Legal label, synonyms included -> place in ARENA_LABELS.
 LABEL_STATES = {
     label: ARENA_LABELS.index(ARENA_SYNONYMS.get(label, label))
     for label in (*ARENA_LABELS, *ARENA_SYNONYMS)

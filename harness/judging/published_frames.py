@@ -1,15 +1,15 @@
-"""Judge prompts of the installed alpaca-eval package, read back.
+"""Reading back judge prompts of the installed alpaca-eval package.
 
     parse_published_frame(messages)  # Frame("alpaca", {"instruction": ..., "answer m": ..., ...})
 
-Read are the prompts of every supported annotator (`harness.judging.annotators`) that weighs the
-identifiers m and M by their log-probabilities, whoever wrote them: the package or we.
+This covers the prompts of every supported annotator (`harness.judging.annotators`) that compares
+the log-probabilities of the identifiers m and M, whether the package or Crucible rendered them.
 
-Such a prompt quotes without a code (compare `harness.judging.frames`), so a quoted text that holds
-the template's own text between two quotations moves the border: the reader takes the first border
-it meets, as a trusting judge would, and the forged text is judged. A prompt that ends too early
-(the package cuts it at a chat mark in an answer) is read as far as it goes; what is missing is
-empty.
+Such a prompt quotes without a code (compare `harness.judging.frames`). A quoted text that contains
+the template's own text between two quotations therefore moves the border: the reader takes the
+first border it finds, as a trusting judge would, and the forged text is judged. A prompt that ends
+too early (the package cuts it at a chat mark in an answer) is read up to its end; missing sections
+are empty.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ _SECTIONS = {"instruction": "instruction", "output_1": "answer m", "output_2": "
 
 
 def parse_published_frame(messages: Sequence[Mapping[str, str]]) -> Frame | None:
-    """Read back a prompt of the installed package; None for other text or without its prompts.
+    """Read back a prompt of the installed package; None for other text or if it is not installed.
 
-    Messages that follow the prompt (a request to repeat the verdict) are not looked at.
+    Messages after the prompt (a request to repeat the verdict) are ignored.
     """
     templates = _templates()
-    # Templates may differ in their last words alone: one that fits to the end goes first.
+    # Templates may differ in their last words only: a template that fits to the end has priority.
     for whole in (True, False):
         for blocks in templates:
             frame = read_back(blocks, messages, whole=whole)
@@ -46,11 +46,11 @@ def parse_published_frame(messages: Sequence[Mapping[str, str]]) -> Frame | None
 def read_back(
     blocks: Blocks, messages: Sequence[Mapping[str, str]], *, whole: bool = False
 ) -> Frame | None:
-    """The texts quoted in a prompt written from a template; None for any other text.
+    """The texts quoted in a prompt rendered from a template; None for any other text.
 
     Args:
-        blocks: of the template, see `Annotator.blocks`.
-        whole: take no prompt that ends too early.
+        blocks: the template's, see `Annotator.blocks`.
+        whole: reject a prompt that ends too early.
     """
     if not blocks or len(messages) < len(blocks):
         return None
@@ -76,7 +76,7 @@ def read_back(
 
 @cache
 def _templates() -> tuple[Blocks, ...]:
-    """The different templates whose prompts are read."""
+    """The distinct templates of the supported prompts."""
     try:
         known = [annotators.load(name) for name in annotators.supported()]
     except MissingExtra:
@@ -85,7 +85,7 @@ def _templates() -> tuple[Blocks, ...]:
 
 
 def _is_read(annotator: Annotator) -> bool:
-    """Whether the log-probabilities of m and M, and nothing else of a reply, are its verdict."""
+    """Whether the annotator's verdict is the comparison of the log-probabilities of m and M."""
     replies = [
         Completion(text="", finish="stop", top_logprobs=(((token, 0.0),),)) for token in "mM"
     ]

@@ -1,11 +1,11 @@
 """Parsers of judge replies: pure functions from untrusted text to a verdict or None.
 
-Two modes. `strict` (default) takes the last valid verdict after removing reasoning blocks and
-returns None, to be retried and counted, when there is none. `compat` returns what the original
-tools return (FastChat llm_judge/common.py, arena-hard-auto utils/judge_utils.py), errors included,
-for reproducing published tables. Every pattern is linear in the length of the reply.
+Two modes. `strict` (default) removes reasoning blocks and takes the last valid verdict; it returns
+None where there is none, which is retried and counted. `compat` returns what the original tools
+return (FastChat llm_judge/common.py, arena-hard-auto utils/judge_utils.py), errors included, to
+reproduce published tables. Every pattern is linear in the length of the reply.
 
-`VERSION` enters the judge's fingerprint: raise it whenever a reply can parse differently.
+`VERSION` is part of the judge's fingerprint: raise it whenever a reply can be read differently.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ __all__ = [
     "ARENA_LABELS",
     "ARENA_SYNONYMS",
     "COMPAT_MISSING",
+    "RATING_SCALE",
     "VERSION",
     "Mode",
     "PairwiseVerdict",
@@ -31,7 +32,7 @@ __all__ = [
     "parse_arena_label",
     "parse_pairwise",
     "parse_rating",
-    "preference_from_logprobs",
+    "probability_from_logprobs",
     "strip_reasoning",
 ]
 
@@ -39,6 +40,7 @@ Mode = Literal["strict", "compat"]
 PairwiseVerdict = Literal["A", "B", "tie", "error"]
 
 VERSION = 1
+RATING_SCALE = (1.0, 10.0)  # least and greatest rating
 COMPAT_MISSING = -1  # the original's rating of a reply without one
 
 _REASONING = re.compile(r"<(/?)(think|thinking|reasoning|reflection)>", re.IGNORECASE)
@@ -68,10 +70,10 @@ _SIGNS = str.maketrans({"≫": ">>", "≪": "<<", "＞": ">", "＜": "<", "＝":
 
 
 def strip_reasoning(reply: str) -> str:
-    """`reply` without its reasoning: <think>...</think> and like blocks.
+    """`reply` without its reasoning: <think>...</think> and similar blocks.
 
-    A block that is never closed runs to the end (a truncated reply has no verdict); a close
-    without an open ends a block that began in the prompt, so the text before it goes.
+    A block that is never closed extends to the end (a truncated reply has no verdict). A closing
+    tag without an opening one ends a block that began in the prompt: the text before it is removed.
 
     >>> strip_reasoning("<think>maybe [[2]]</think> Rating: [[8]]")
     ' Rating: [[8]]'
@@ -98,19 +100,19 @@ def parse_rating(
     reply: str,
     mode: Mode = "strict",
     *,
-    low: float = 1.0,
-    high: float = 10.0,
+    low: float = RATING_SCALE[0],
+    high: float = RATING_SCALE[1],
     decimal_comma: bool = True,
 ) -> float | None:
     """Rating of an MT-Bench single answer, e.g. "Rating: [[7]]".
 
-    strict: the last [[number]] within low..high ("7/10", blanks and "6,5" are understood; one
-    that is attached to a name, as in `a[[3]]`, is code). Without any double bracket, a last
-    [number] counts if its sentence speaks of a rating or it is the entire line.
-    compat: first [[number]], else first [number], any size; -1 when there is none.
+    strict: the last [[number]] within low..high ("7/10", blanks and "6,5" are accepted; a bracket
+    attached to a name, as in `a[[3]]`, is code). In a reply without double brackets, the last
+    [number] counts if its sentence mentions a rating or if it is the entire line.
+    compat: first [[number]], else first [number], of any size; -1 if there is none.
 
     Raises:
-        SyntaxError: compat only, for numbers that are no Python literal ("08"), as the original.
+        SyntaxError: compat only, as in the original: the number is no Python literal ("08").
 
     >>> parse_rating("At first [[9]], yet finally Rating: [[3]]")
     3.0
@@ -129,10 +131,10 @@ def parse_rating(
 
 
 def parse_pairwise(reply: str, mode: Mode = "strict") -> PairwiseVerdict:
-    """Verdict of an MT-Bench pair: "A", "B", "tie" ([[C]]), or "error" when there is none.
+    """Verdict of an MT-Bench pair: "A", "B", "tie" ([[C]]), or "error" if there is none.
 
-    strict: the last marker, in any case, [[Tie]] included; a reply whose only markers are the
-    three options in their order just repeats the instruction and is an error.
+    strict: the last marker, upper or lower case, [[Tie]] included; a reply whose only markers are
+    the three options in their order repeats the instruction and is an error.
     compat: substring test in the order [[A]], [[B]], [[C]].
     """
     if _checked(mode) == "compat":
@@ -147,13 +149,13 @@ def parse_pairwise(reply: str, mode: Mode = "strict") -> PairwiseVerdict:
 
 
 def parse_arena_label(reply: str, mode: Mode = "strict") -> str | None:
-    """Label of an Arena-Hard game, e.g. "A>>B"; None when there is none.
+    """Label of an Arena-Hard game, e.g. "A>>B"; None if there is none.
 
-    strict: the last label of the legal ten in double brackets, else in single ones; blanks,
-    lower case and the signs ≫ ≪ are understood; a reply that only repeats the five options in
-    the order of the prompt has no verdict.
-    compat: last match of the original character class; the result may be no legal label
-    ("[[A]]" gives "A"), which the label table then refuses with a KeyError.
+    strict: the last of the ten legal labels in double brackets, else in single ones; blanks, lower
+    case and the signs ≫ ≪ are accepted; a reply that only repeats the five options in the order of
+    the prompt has no verdict.
+    compat: the last match of the original character class; the result may be an illegal label
+    ("[[A]]" gives "A"), for which the label table raises a KeyError.
 
     >>> parse_arena_label("[[A>B]] and by the way [[=]]")
     'A>B'
@@ -173,21 +175,16 @@ def parse_arena_label(reply: str, mode: Mode = "strict") -> str | None:
     return None
 
 
-def preference_from_logprobs(
-    top_logprobs: Iterable[tuple[str, float]],
-    *,
-    switched: bool,
-    first: str = "m",
-    second: str = "M",
+def probability_from_logprobs(
+    top_logprobs: Iterable[tuple[str, float]], *, first: str = "m", second: str = "M"
 ) -> float | None:
-    """AlpacaEval preference in [1, 2] from the log-probabilities of the single token.
+    """Probability p in [0, 1] of the first identifier, from the log-probabilities of one token.
 
-    P(first) = exp(l_first) / (exp(l_first) + exp(l_second)), an absent token having l = -inf;
-    preference = 2 - P(first), and 3 minus that when the answers were shown switched. 1 means the
-    baseline (output 1) wins. None when neither token is among the alternatives.
+    p = exp(l_first) / (exp(l_first) + exp(l_second)), where an absent token has l = -inf; None if
+    neither token is among the alternatives.
 
-    >>> preference_from_logprobs([("m", -0.5), ("M", -0.5)], switched=False)
-    1.5
+    >>> probability_from_logprobs([("m", -0.5), ("M", -0.5)])
+    0.5
     """
     best = {first: -math.inf, second: -math.inf}
     for token, logprob in top_logprobs:
@@ -196,17 +193,17 @@ def preference_from_logprobs(
     ahead, behind = best[first], best[second]
     if ahead == behind == -math.inf:
         return None
-    # Differences only: adding a constant to both changes nothing, and nothing under- or overflows.
-    share = 0.5 if ahead == behind else _logistic(ahead - behind)
-    preference = 2.0 - share
-    return 3.0 - preference if switched else preference
+    # Of the difference only: a constant added to both cancels, and nothing under- or overflows.
+    found = 0.5 if ahead == behind else _logistic(ahead - behind)
+    # Rounded to a multiple of 2**-52: 1 - p is then exact, and stored judgments keep their bytes.
+    return (1.0 + found) - 1.0
 
 
 def is_switched(instruction: str, seed: int = 0) -> bool:
-    """Whether AlpacaEval shows the two answers switched; depends on the instruction alone.
+    """Whether AlpacaEval shows the model's answer first; depends on the instruction alone.
 
-    The original draw: Random("is_switched_outputs" + instruction + seed) choosing from
-    [False, True], so every model is judged in the same order.
+    The original draw: Random("is_switched_outputs" + instruction + seed) chooses from
+    [False, True], so all models are judged in the same order.
     """
     draw = random.Random(f"is_switched_outputs{instruction}{seed}")
     return draw.choices([False, True], k=1)[0]
@@ -235,14 +232,14 @@ def _number(match: re.Match[str], decimal_comma: bool) -> float | None:
 
 
 def _is_index(text: str, start: int) -> bool:
-    """Whether a bracket is glued to a name (`a[[3]]`), unless that name says rating or score."""
+    """Whether a bracket is attached to a name (`a[[3]]`) other than rating or score."""
     if start == 0 or not _ATTACHED.match(text[start - 1]):
         return False
     return not text[max(0, start - 6) : start].lower().endswith(("rating", "score"))
 
 
 def _speaks_of_rating(text: str, match: re.Match[str]) -> bool:
-    """Whether a single-bracket number is given as a rating, rather than citing or indexing."""
+    """Whether a single-bracket number is a rating, not a citation or an index."""
     if _is_index(text, match.start()):
         return False
     window = text[max(0, match.start() - 200) : match.start()]
@@ -255,7 +252,7 @@ def _speaks_of_rating(text: str, match: re.Match[str]) -> bool:
 
 
 def _label(content: str) -> str | None:
-    """A legal Arena-Hard label spelled with blanks, lower case or other signs, else None."""
+    """The legal Arena-Hard label that `content` spells (blanks, case and signs aside), or None."""
     plain = content.replace("&gt;", ">").replace("&lt;", "<").translate(_SIGNS)
     label = "".join(plain.split()).upper()
     return label if label in LABEL_STATES else None

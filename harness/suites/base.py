@@ -20,7 +20,8 @@ from harness.core.records import Record
 from harness.data.answers import source_digest
 from harness.data.prompts import prompts_identity
 from harness.engine.plan import Handle, StageMaker
-from harness.judging.judge import OWN, ParserMode, open_judge, protocol
+from harness.judging.judge import ParserMode, open_judge
+from harness.judging.operations import JudgeOperation
 
 STORED = digest("stored outputs")[:16]  # decode fingerprint of answers made elsewhere
 NANO = "nano:"
@@ -183,25 +184,22 @@ class JudgeSuiteSettings(PromptSuiteSettings):
 
 
 def judge_arguments(
-    settings: JudgeSuiteSettings, kind: str, *, both_orders: bool = False, annotator: str = OWN
+    settings: JudgeSuiteSettings, operation: JudgeOperation, **own: Any
 ) -> dict[str, Any]:
-    """Parameters of a judging stage; the fingerprint makes its id follow the judge."""
-    rules = protocol(
-        kind,
-        parser=settings.parser,
-        max_tokens=settings.judge_max_tokens,
-        both_orders=both_orders,
-        annotator=annotator,
-    )
-    published = {} if annotator == OWN else {"annotator": annotator}
-    return {
-        **published,
+    """Parameters of a judging stage; the fingerprint makes its id depend on the judge.
+
+    Args:
+        own: parameters that this operation has beside the common ones.
+    """
+    chosen = {
         "judge": settings.judge,
-        "fingerprint": open_judge(settings.judge, rules).fingerprint,
         "parser": settings.parser,
         "max_tokens": settings.judge_max_tokens,
         "batch_size": settings.judge_batch,
+        **own,
     }
+    rules = operation.rules(operation.params(fingerprint="", **chosen))
+    return {**chosen, "fingerprint": open_judge(settings.judge, rules).fingerprint}
 
 
 def import_prompts(

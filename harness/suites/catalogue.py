@@ -93,8 +93,28 @@ SUITES = (
 # What a plugin of the group "suites" must provide.
 CONTRACTS = {"suites": "harness.suites.base:Suite"}
 
+# Judge operation -> what it asks, a `harness.judging.operations.JudgeOperation`.
+JUDGED = {
+    "judge_alpaca": "harness.suites.alpaca_eval2.judging:PREFERENCES",
+    "judge_arena": "harness.suites.arena_hard.judging:LABELS",
+    "judge_mt_bench": "harness.suites.mt_bench.judging:RATINGS",
+    "judge_mt_bench_pairwise": "harness.suites.mt_bench.judging:CHOICES",
+}
+
+# Published judgments that can be compared -> their reader, a
+# `harness.judging.verdict_sets.JudgmentForm`.
+JUDGMENT_FORMS = {
+    "arena_hard": "harness.suites.arena_hard.judgment_files:FORM",
+    "mt_bench_pairwise": "harness.suites.mt_bench.judgment_files:CHOICES",
+    "mt_bench": "harness.suites.mt_bench.judgment_files:RATINGS",
+}
+
 # Operation -> the module that defines it.
 OPERATIONS = {
+    "judge_alpaca": "harness.suites.alpaca_eval2.judging",
+    "judge_arena": "harness.suites.arena_hard.judging",
+    "judge_mt_bench": "harness.suites.mt_bench.judging",
+    "judge_mt_bench_pairwise": "harness.suites.mt_bench.judging",
     "follow_up": "harness.suites.mt_bench.dialogues",
     "select_prompts": "harness.suites.mt_bench.dialogues",
     "join_rows": "harness.suites.mt_bench.dialogues",

@@ -7,7 +7,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,8 @@ from pydantic import Field
 
 from harness.core.hashing import digest, finite
 from harness.core.records import Cell, Interval, Record
-from harness.engine.operations import Artifact, Context, Row
+from harness.engine.operations import Artifact, Context
+from harness.judging.records import Judged
 from harness.stats.bootstrap import cluster_counts, percentile_interval, replicate_means
 
 Floats = NDArray[np.float64]
@@ -182,19 +184,20 @@ def write_cells(context: Context, cells: Sequence[Cell]) -> None:
     (context.directory / "cells.json").write_text(text + "\n", encoding="utf-8")
 
 
-def failures(games: Sequence[Row]) -> dict[str, int]:
-    """How often each reason for a missing verdict occurs, for the details of a cell."""
-    counted: dict[str, int] = {}
-    for game in games:
-        if game["verdict"] is None and game.get("failure"):
-            reason = f"failed: {game['failure'][:60]}"
-            counted[reason] = counted.get(reason, 0) + 1
-    return counted
+def failures(rows: Iterable[Judged]) -> dict[str, int]:
+    """Number of games lost for each reason, for the details of a cell."""
+    reasons = [
+        f"failed: {game.failure[:60]}"
+        for row in rows
+        for game in row.games
+        if game.verdict is None and game.failure
+    ]
+    return dict(Counter(reasons))
 
 
-def suspicious(rows: Sequence[Row]) -> dict[str, int]:
-    """How many answers look like an attack on the judge's prompt, for the details of a cell."""
-    found = sum(bool(row.get("suspicious")) for row in rows)
+def suspicious(rows: Iterable[Judged]) -> dict[str, int]:
+    """Number of prompts with a suspicious answer, for the details of a cell; none if 0."""
+    found = sum(bool(row.suspicious) for row in rows)
     return {"n_suspicious": found} if found else {}
 
 

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from harness.core.records import Cell
 from leaderboards.board import Board, Entry, Row
-from leaderboards.claims import VERDICTS, ClaimResult
+from leaderboards.claims import OUTCOMES, ClaimResult
 from leaderboards.render import text
 from leaderboards.render.page import asset, policy, templates
 from leaderboards.scores import Score
@@ -209,7 +209,7 @@ def _verdicts(results: Sequence[ClaimResult]) -> list[tuple[str, str, str, int]]
     found = [result.verdict for result in results]
     return [
         (SIGNS[verdict], verdict.replace(" ", "-"), verdict, found.count(verdict))
-        for verdict in VERDICTS
+        for verdict in OUTCOMES
         if verdict in found
     ]
 

@@ -14,11 +14,12 @@ from typing import Any
 from markupsafe import Markup
 
 from harness.core.hashing import finite
+from harness.judging.records import Game, JudgedTurn
 from leaderboards.render import text
 from leaderboards.render.page import asset, embedded_json, policy, templates
 from leaderboards.samples.addresses import address
 from leaderboards.samples.prompts import PromptWriter, prompt_writer
-from leaderboards.samples.records import Game, Sample, Samples, Turn
+from leaderboards.samples.records import Sample, Samples, game_outcome, verdict_text
 
 _SHORT = 24  # shorter texts are not replaced by an index within a prompt
 _PICKED = ("category", "task", "dataset", "skill")  # the first with several values gets a menu
@@ -161,14 +162,14 @@ def _sample(sample: Sample, writer: PromptWriter, table: _Texts) -> dict[str, An
     return {name: value for name, value in view.items() if value not in (None, [], (), {}, "")}
 
 
-def _turn(turn: Turn, table: _Texts) -> dict[str, Any]:
+def _turn(turn: JudgedTurn, table: _Texts) -> dict[str, Any]:
     def number(text: str | None) -> int | None:
         return None if text is None else table.number(text)
 
     return {
         "question": table.number(turn.question),
         "answer": number(turn.answer),
-        "other": number(turn.other),
+        "other": number(turn.baseline),
         "reference": number(turn.reference or None),
     }
 
@@ -176,12 +177,12 @@ def _turn(turn: Turn, table: _Texts) -> dict[str, Any]:
 def _game(game: Game, table: _Texts) -> dict[str, Any]:
     return {
         "first": game.first,
-        "verdict": game.verdict,
-        "outcome": game.outcome,
+        "verdict": verdict_text(game),
+        "outcome": game_outcome(game),
         "reply": table.number(game.reply),
         "attempts": game.attempts,
-        "failure": game.failure,
-        "logprobs": [[token, finite(logp)] for token, logp in game.logprobs],
+        "failure": game.failure or "",
+        "logprobs": [[token, finite(logp)] for token, logp in game.logprobs or ()],
     }
 
 
@@ -192,7 +193,7 @@ def _prompt(
     if writer.write is None:
         return []
     turns = sample.turns[: turn + 1]
-    known = [text for t in turns for text in (t.question, t.answer, t.other, t.reference)]
+    known = [text for t in turns for text in (t.question, t.answer, t.baseline, t.reference)]
     return [
         (message["role"], [table.number(piece) for piece in _pieces(message["content"], known)])
         for message in writer.write(sample, turn, game)

@@ -17,14 +17,14 @@ from rich.table import Table
 from rich.text import Text
 
 from leaderboards.board import Board, Entry, Row
-from leaderboards.claims import Verdict, summary
+from leaderboards.claims import ClaimOutcome, summary
 from leaderboards.compare import Comparison, mcnemar_text
 from leaderboards.render import text
 
 WIDEST = 160  # tables are not made wider, because longer lines are hard to read
 STYLES = {"best": "bold green", "tied": "green", "": ""}
 MARKS = {"best": " ★", "tied": " ≈", "": ""}
-VERDICT_STYLES: dict[Verdict, str] = {
+OUTCOME_STYLES: dict[ClaimOutcome, str] = {
     "holds": "bold green",
     "contradicted": "bold red",
     "not shown": "yellow",
@@ -89,7 +89,7 @@ def claims(board: Board, width: int = 100) -> RenderableType:
             statement.append(f"\n{text.visible(result.reason, 200)}", style="dim")
         paper = text.signed(result.claim.paper_difference, digits)
         table.add_row(
-            Text(result.verdict, style=VERDICT_STYLES[result.verdict]),
+            Text(result.verdict, style=OUTCOME_STYLES[result.verdict]),
             statement,
             Text(text.claim_ours(result, digits)),
             Text(text.claim_paper(result, digits) if roomy else paper, style="dim"),

@@ -12,16 +12,16 @@ from leaderboards.samples.addresses import find_cell
 from leaderboards.samples.choosing import choose
 from leaderboards.samples.prompts import prompt_writer
 from leaderboards.samples.reading import samples_of_artifact, samples_of_cell
-from leaderboards.samples.records import Game, Sample, Samples, Turn
+from leaderboards.samples.records import Sample, Samples, game_outcome, verdict_text
 
 __all__ = [
-    "Game",
     "Sample",
     "Samples",
-    "Turn",
     "choose",
     "find_cell",
+    "game_outcome",
     "prompt_writer",
     "samples_of_artifact",
     "samples_of_cell",
+    "verdict_text",
 ]

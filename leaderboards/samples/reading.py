@@ -1,28 +1,22 @@
 """From a cell, or an artifact of rows, to samples.
 
-Judgment rows are told apart by their shape, not by the operation that made them, so that a suite
-of a plugin is read as well as ours:
-
-    games of a prompt, with `preference`     AlpacaEval
-    games of a prompt, labels as verdicts    Arena-Hard
-    `turns` with games                       MT-Bench against a baseline
-    `turns` with a verdict each              MT-Bench ratings
-    anything else                            a table of its fields
-
-A cell that measures a part of its judgments (`category:math`, `turn_2`) gets that part.
+Rows of a judge operation are read as judged records; other rows become tables of their fields. A
+cell that measures a part of its judgments (`category:math`, `turn_2`) gets that part.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.core.errors import BadData, UserError
+from harness.core.errors import UserError
 from harness.core.records import Cell
 from harness.engine.operations import Artifact, Row
 from harness.engine.store import Store
+from harness.judging.frames import Kind
 from harness.judging.labels import EMPHASIS
-from harness.judging.verdict_sets import first_share, model_share
-from leaderboards.samples.records import FAILED, RATING_STEPS, Game, Sample, Samples, Turn
+from harness.judging.operations import kind_of_rows
+from harness.judging.records import Judged, JudgedTurn, read_judged
+from leaderboards.samples.records import FAILED, RATING_STEPS, Sample, Samples, share_outcome
 from leaderboards.samples.rows import labels_of, samples_of_rows
 from leaderboards.samples.suspicion import suspicion
 
@@ -112,35 +106,18 @@ def _read(
     weight: int = EMPHASIS,
 ) -> tuple[str, list[Sample]]:
     rows = judging.rows()
-    kind = _kind(rows)
-    if kind == "rows":
-        return kind, samples_of_rows(judging, rows, metric)
+    kind = kind_of_rows(rows, judging.operation)
+    if kind is None:
+        return "rows", samples_of_rows(judging, rows, metric)
     made = {row["id"]: row for row in generations.rows()} if generations else {}
     guides = _references(store, judging)
-    samples = []
-    for number, row in enumerate(rows):
-        try:
-            guide = guides.get(str(row["id"]), [])
-            samples.append(_judged(row, made.get(row["id"], {}), guide, metric, weight))
-        except (KeyError, IndexError, TypeError, AttributeError) as error:
-            raise BadData(
-                f'artifact {judging.id[:10]}, row "{row.get("id", number)}": '
-                f"no judgment can be read from it ({type(error).__name__} {error}); expected games "
-                "or turns as the judging operations write them"
-            ) from None
-    return kind, samples
-
-
-def _kind(rows: Sequence[Row]) -> str:
-    if not rows:
-        return "rows"
-    row = rows[0]
-    if isinstance(row.get("games"), list):
-        return "pair"
-    turns = row.get("turns")
-    if isinstance(turns, list) and turns and isinstance(turns[0], dict):
-        return "pair" if "games" in turns[0] else "rating"
-    return "rows"
+    samples = [
+        _sample(
+            judged.guided_by(guides.get(judged.id, [])), made.get(judged.id, {}), metric, weight
+        )
+        for judged in read_judged(rows, kind, f"artifact {judging.id[:10]}")
+    ]
+    return "rating" if kind == "rating" else "pair", samples
 
 
 def _references(store: Store, judging: Artifact) -> dict[str, list[str]]:
@@ -151,67 +128,28 @@ def _references(store: Store, judging: Artifact) -> dict[str, list[str]]:
     return {str(row["id"]): row.get("answers") or [] for row in store.artifact(id).rows()}
 
 
-def _judged(row: Row, made: Row, guide: Sequence[str], metric: str, weight: int) -> Sample:
-    single = "turns" not in row
-    parts = [{**row, "question": row["prompt"]}] if single else row["turns"]
-    turns = tuple(_turn(part, guide[n] if n < len(guide) else "") for n, part in enumerate(parts))
-    chosen = _chosen(parts, metric)
-    ratings = "games" not in parts[0]
-    if ratings:
-        value = _mean([parts[n]["verdict"] for n in chosen])
-    elif "preference" in row:
-        value = row["preference"]
-    else:
-        value = _mean([model_share(parts[n]["games"], weight) for n in chosen])
-    told = (row["suspicious"],) if row.get("suspicious") else ()
-    said = [turn.answer for turn in turns if turn.answer]
+def _sample(judged: Judged, made: Row, metric: str, weight: int) -> Sample:
+    value = _mean([judged.value(turn, weight) for turn in _measured(judged, metric)])
+    noticed = (judged.suspicious,) if judged.suspicious else ()
+    said = [turn.answer for turn in judged.turns if turn.answer]
     return Sample(
-        id=str(row["id"]),
-        outcome=_outcome(value, ratings),
+        id=judged.id,
+        outcome=_outcome(value, judged.kind),
         value=value,
-        turns=turns,
-        labels=labels_of(row),
-        suspicions=tuple(dict.fromkeys((*told, *suspicion(said)))),
+        turns=judged.turns,
+        labels=labels_of(judged.prompt_fields),
+        suspicions=tuple(dict.fromkeys((*noticed, *suspicion(said)))),
         rendered=made.get("rendered") or "",
         fields=_remarks(made),
+        judged=judged,
     )
 
 
-def _chosen(parts: Sequence[Row], metric: str) -> list[int]:
-    """Which turns the metric is about: the one it names, else all."""
-    named = metric.removeprefix("turn_")
-    found = [n for n, part in enumerate(parts) if metric != named and str(part["turn"]) == named]
-    return found or list(range(len(parts)))
-
-
-def _turn(part: Row, reference: str) -> Turn:
-    if "games" in part:
-        games = tuple(_game(game) for game in part["games"])
-        answers = part["answers"]
-        return Turn(part["question"], answers["model"], answers["baseline"], games, reference)
-    game = _game({**part, "first": ""})
-    guided = reference if part.get("guided") else ""
-    return Turn(part["question"], part["answer"], None, (game,), guided)
-
-
-def _game(game: Row) -> Game:
-    first, verdict = game.get("first", ""), game["verdict"]
-    if verdict is None:
-        outcome = FAILED
-    elif not first:
-        outcome = ""
-    else:
-        ahead = first_share(verdict) - 0.5
-        outcome = "tie" if ahead == 0 else "win" if (ahead > 0) == (first == "model") else "loss"
-    return Game(
-        first=first,
-        verdict="" if verdict is None else _number(verdict),
-        outcome=outcome,
-        reply=game.get("reply") or "",
-        attempts=int(game.get("attempts") or 0),
-        failure=game.get("failure") or "",
-        logprobs=tuple((str(token), float(logp)) for token, logp in game.get("logprobs") or ()),
-    )
+def _measured(judged: Judged, metric: str) -> Sequence[JudgedTurn]:
+    """The turns that the metric measures: the one it names, else all."""
+    number = metric.removeprefix("turn_")
+    named = [turn for n, turn in enumerate(judged.turns, 1) if metric != number == str(n)]
+    return named or judged.turns
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -219,13 +157,13 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return sum(found) / len(found) if found and len(found) == len(values) else None
 
 
-def _outcome(value: float | None, rating: bool) -> str:
+def _outcome(value: float | None, kind: Kind) -> str:
     if value is None:
         return FAILED
-    if rating:
+    if kind == "rating":
         low, high = RATING_STEPS
         return "low" if value < low else "middle" if value < high else "high"
-    return "tie" if value == 0.5 else "win" if value > 0.5 else "loss"
+    return share_outcome(value)
 
 
 def _remarks(made: Row) -> dict[str, str]:
@@ -239,14 +177,3 @@ def _remarks(made: Row) -> dict[str, str]:
     if made.get("system_prompt"):
         found["system prompt"] = str(made["system_prompt"])
     return found
-
-
-def _number(verdict: float | str) -> str:
-    """A verdict as text.
-
-    >>> _number(0.69872), _number(7.0), _number("A>B")
-    ('0.699', '7', 'A>B')
-    """
-    if isinstance(verdict, str):
-        return verdict
-    return f"{verdict:.3f}".rstrip("0").rstrip(".")

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from harness.core.records import Cell
 from harness.engine.operations import Artifact
+from harness.judging.records import Game, Judged, JudgedTurn
 
 # From the model's view; the words that filters understand.
 PAIR_OUTCOMES = ("win", "loss", "tie")
@@ -20,38 +21,27 @@ FAILED, UNKNOWN = "failed", "unknown"
 RATING_STEPS = (4.0, 7.0)
 
 
-@dataclass(frozen=True)
-class Game:
-    """One question to the judge and what came of it.
+def game_outcome(game: Game) -> str:
+    """ "win", "loss" or "tie" for the model, "failed", or "" for a rating."""
+    if game.verdict is None:
+        return FAILED
+    return "" if game.model_share is None else share_outcome(game.model_share)
 
-    Attributes:
-        first: who was shown first, "model" or "baseline"; "" where one answer stood alone.
-        verdict: what was read from the reply, as text; "" where nothing could be.
-        outcome: win, loss or tie for the model, "failed", or "" for a rating.
-        failure: why there is no verdict.
+
+def share_outcome(share: float) -> str:
+    """A word of PAIR_OUTCOMES for the model's share in [0, 1] of the win."""
+    return "tie" if share == 0.5 else "win" if share > 0.5 else "loss"
+
+
+def verdict_text(game: Game) -> str:
+    """The verdict as text; "" where there is none.
+
+    >>> verdict_text(Game(verdict=0.69872)), verdict_text(Game(verdict="A>B"))
+    ('0.699', 'A>B')
     """
-
-    first: str
-    verdict: str
-    outcome: str
-    reply: str
-    attempts: int
-    failure: str = ""
-    logprobs: tuple[tuple[str, float], ...] = ()
-
-
-@dataclass(frozen=True)
-class Turn:
-    """One question with the answers to it.
-
-    `answer` is None where the model gave none, `other` where nobody was to answer beside it.
-    """
-
-    question: str
-    answer: str | None
-    other: str | None = None
-    games: tuple[Game, ...] = ()
-    reference: str = ""
+    if game.verdict is None or isinstance(game.verdict, str):
+        return game.verdict or ""
+    return f"{game.verdict:.3f}".rstrip("0").rstrip(".")
 
 
 @dataclass(frozen=True)
@@ -64,17 +54,19 @@ class Sample:
         labels: category, skill and whatever else the prompt says of itself.
         suspicions: why an answer looks like an attack on the judge.
         rendered: the prompt as the model's engine read it, where stored.
-        fields: what a row holds that has no place above; all of it, for suites without a judge.
+        fields: other fields of the row; all of them, for suites without a judge.
+        judged: the judged row, for suites with one.
     """
 
     id: str
     outcome: str
     value: float | None = None
-    turns: tuple[Turn, ...] = ()
+    turns: tuple[JudgedTurn, ...] = ()
     labels: dict[str, str] = field(default_factory=dict)
     suspicions: tuple[str, ...] = ()
     rendered: str = ""
     fields: dict[str, str] = field(default_factory=dict)
+    judged: Judged | None = None
 
     @property
     def games(self) -> Iterator[Game]:
@@ -87,7 +79,7 @@ class Sample:
     @property
     def contradictory(self) -> bool:
         """Whether the games of a turn, the answers shown in both orders, name different winners."""
-        decided = ({game.outcome for game in turn.games} for turn in self.turns)
+        decided = ({game_outcome(game) for game in turn.games} for turn in self.turns)
         return any({"win", "loss"} <= outcomes for outcomes in decided)
 
     @property
@@ -100,7 +92,7 @@ class Sample:
     def lengths(self) -> tuple[int | None, int | None]:
         """Code points of the model's answers and of the other's; None where there is none."""
         ours = [len(turn.answer) for turn in self.turns if turn.answer is not None]
-        theirs = [len(turn.other) for turn in self.turns if turn.other is not None]
+        theirs = [len(turn.baseline) for turn in self.turns if turn.baseline is not None]
         return (sum(ours) if ours else None, sum(theirs) if theirs else None)
 
     @property
@@ -125,9 +117,9 @@ class Sample:
         """Everything a search looks through."""
         yield self.id
         for turn in self.turns:
-            yield from (turn.question, turn.answer or "", turn.other or "")
+            yield from (turn.question, turn.answer or "", turn.baseline or "")
             for game in turn.games:
-                yield from (game.reply, game.failure)
+                yield from (game.reply, game.failure or "")
         yield from self.fields.values()
 
 

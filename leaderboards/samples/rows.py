@@ -13,7 +13,8 @@ from typing import Any
 
 from harness.engine.operations import Artifact, Row
 from harness.judging.frames import prompt_text
-from leaderboards.samples.records import FAILED, UNKNOWN, Sample, Turn
+from harness.judging.records import JudgedTurn
+from leaderboards.samples.records import FAILED, UNKNOWN, Sample
 
 _LABELS = ("category", "subcategory", "cluster", "dataset", "skill", "difficulty")
 _TASK_LABELS = ("task", "filter")
@@ -25,7 +26,7 @@ _NO_FILTER = "none"
 _SHORT = 90  # longer values are laid out on several lines
 
 
-def labels_of(row: Row, names: Iterable[str] = _LABELS) -> dict[str, str]:
+def labels_of(row: Mapping[str, Any], names: Iterable[str] = _LABELS) -> dict[str, str]:
     """What a row says of itself that samples are filtered by."""
     return {name: str(row[name]) for name in names if row.get(name) is not None}
 
@@ -72,7 +73,7 @@ def _sample(row: Row, number: int, measures: Iterable[str]) -> Sample:
         id=id,
         outcome=FAILED if row.get("error") else outcome,
         value=value,
-        turns=() if question is None else (Turn(question, answer),),
+        turns=() if question is None else (JudgedTurn(question, answer),),
         labels=labels_of(row, (*_TASK_LABELS, *_LABELS)),
         rendered=rendered if isinstance(rendered, str) else "",
         fields={str(name): _shown(item) for name, item in row.items() if name not in told},

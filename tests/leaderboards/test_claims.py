@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from harness.core.errors import ClaimContradicted
 from harness.core.records import Cell, Interval
-from leaderboards.claims import Claim, ClaimResult, judge_claim, require, summary, verdict_of
+from leaderboards.claims import Claim, ClaimResult, judge_claim, outcome_of, require, summary
 from leaderboards.scores import combine_all
 
 
@@ -103,8 +103,8 @@ bound = st.floats(-100, 100)
 @given(a=bound, b=bound, margin=st.floats(-5, 5))
 def test_swapping_sides_swaps_the_verdict(a, b, margin):
     low, high = sorted((a, b))
-    forward = verdict_of(Interval(low=low, high=high, kind="k"), margin)
-    backward = verdict_of(Interval(low=-high, high=-low, kind="k"), -margin)
+    forward = outcome_of(Interval(low=low, high=high, kind="k"), margin)
+    backward = outcome_of(Interval(low=-high, high=-low, kind="k"), -margin)
     swapped = {"holds": "contradicted", "contradicted": "holds", "not shown": "not shown"}
     assert backward == swapped[forward]
-    assert verdict_of(Interval(low=-high, high=-low, kind="k"), margin, False) == forward
+    assert outcome_of(Interval(low=-high, high=-low, kind="k"), margin, False) == forward

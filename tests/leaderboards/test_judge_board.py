@@ -9,15 +9,15 @@ import pytest
 from harness.core.errors import UserError
 from harness.judging.agreement import compare
 from harness.judging.agreement_cells import cells
-from harness.judging.verdict_sets import Verdict, VerdictSet
+from harness.judging.verdict_sets import JudgedItem, VerdictSet
 from leaderboards.files import check_board, write_board
 from leaderboards.judge_board import add_to_board
 from leaderboards.spec import BoardSpec
 
 
 def judged(judge: str, values: list[float]) -> VerdictSet:
-    rows = tuple(Verdict(f"p{number}", "m", value) for number, value in enumerate(values))
-    return VerdictSet(judge, "preference", rows, judge, "alpaca_eval2", scale="nano")
+    rows = tuple(JudgedItem(f"p{number}", "m", value) for number, value in enumerate(values))
+    return VerdictSet(judge, "alpaca", rows, judge, "alpaca_eval2", scale="nano")
 
 
 GOLD = judged("gold", [0.9, 0.1, 0.8, 0.2, 0.7, 0.3])

@@ -44,7 +44,8 @@ class Annotations:
 
     Attributes:
         ids: instruction digests, see `instruction_id`.
-        preferences: 1 (baseline wins) to 2 (model wins), NaN for a failed judgment (n,).
+        preferences: probability in [0, 1] that the model wins (n,), the file's number minus 1; NaN
+            for a failed judgment. A number outside the file's scale is outside [0, 1].
         model_lengths, baseline_lengths: answer lengths in code points, NaN if missing (n,).
         source: name of the file.
     """
@@ -57,6 +58,10 @@ class Annotations:
     model_lengths: Floats
     baseline_lengths: Floats
     source: str
+
+    def written(self, place: int) -> float:
+        """The preference as the file has it, in [1, 2]."""
+        return float(self.preferences[place]) + 1.0
 
 
 def read_annotations(path: Path) -> list[Annotations]:
@@ -162,7 +167,10 @@ def _lengths(values: Sequence[float | None]) -> Floats:
 
 
 def _preferences(values: Sequence[object], path: Path) -> Floats:
-    """Preferences as numbers: null and -1 mark failed judgments, 0 is an old code of a draw."""
+    """Probabilities from the file's scale, 1 (the baseline wins) to 2 (the model wins).
+
+    null and -1 mark failed judgments, 0 is an old code of a draw.
+    """
     result = np.full(len(values), np.nan)
     for place, value in enumerate(values):
         if value is None or value == -1:
@@ -171,5 +179,5 @@ def _preferences(values: Sequence[object], path: Path) -> Floats:
             number = float(value)  # type: ignore[arg-type]
         except (TypeError, ValueError):
             raise BadData(f"{path}: preference {value!r}; expected a number") from None
-        result[place] = 1.5 if number == 0.0 else number
+        result[place] = 0.5 if number == 0.0 else number - 1.0
     return result

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from harness.core.errors import BadData
 from harness.data.forms import instruction_id
-from harness.judging.verdict_sets import Game, Verdict, VerdictSet, merge
+from harness.judging.records import BASELINE, MODEL, Game
+from harness.judging.verdict_sets import JudgedItem, VerdictSet, merge
 from harness.judging.verdicts import is_switched
 from harness.suites.alpaca_eval2.annotation_files import SUITE, Annotations, read_annotations
 from harness.suites.alpaca_eval2.metrics import INSTRUCTION_TABLE
@@ -57,25 +58,27 @@ def read_annotation_verdicts(path: Path, only_judge: str | None = None) -> Verdi
 
 
 def _verdicts(item: Annotations, switched: dict[str, bool]) -> VerdictSet:
-    kept: dict[str, Verdict] = {}
+    kept: dict[str, JudgedItem] = {}
     for id, preference, ours, theirs in zip(
         item.ids, item.preferences, item.model_lengths, item.baseline_lengths, strict=True
     ):
-        value = None if math.isnan(preference) else float(preference) - 1.0
-        first = "" if id not in switched else "model" if switched[id] else "baseline"
+        value = None if math.isnan(preference) else float(preference)
+        games: tuple[Game, ...] = ()
+        if id in switched and value is not None:
+            games = (Game(MODEL, value) if switched[id] else Game(BASELINE, 1.0 - value),)
         known = not (math.isnan(ours) or math.isnan(theirs))
-        kept[id] = Verdict(
+        kept[id] = JudgedItem(
             prompt=id,
             system=item.model,
             value=value,
             text=id,
-            games=() if value is None else (Game(first, value),),
+            games=games,
             lengths=(float(ours), float(theirs)) if known else None,
         )
     return VerdictSet(
         judge=item.judge,
-        protocol="preference",
-        verdicts=tuple(kept.values()),
+        kind="alpaca",
+        items=tuple(kept.values()),
         source=item.source,
         suite=SUITE,
         repeated=len(item.ids) - len(kept),

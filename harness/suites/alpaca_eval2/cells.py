@@ -13,7 +13,9 @@ from harness.core.errors import BadData
 from harness.core.hashing import file_digest
 from harness.core.records import Cell
 from harness.data import official
-from harness.engine.operations import Artifact, Context, Row, operation
+from harness.data.forms import instruction_id
+from harness.engine.operations import Artifact, Context, operation
+from harness.judging.records import Judged, read_judged
 from harness.suites.alpaca_eval2.length_control import (
     FORMULAS,
     Anchors,
@@ -30,7 +32,6 @@ from harness.suites.alpaca_eval2.metrics import (
     Reference,
     average_length,
     evaluate_board,
-    instruction_id,
     read_reference,
     reference_of,
 )
@@ -93,15 +94,15 @@ def score_alpaca(
     """
     if reference_digest(params.reference) != params.reference_digest:
         raise BadData(f"{params.reference}: the tables changed after the plan was made; plan again")
-    rows = judgments.rows()
-    texts = {row["id"]: [row["prompt"]] for row in rows}
+    rows = read_judged(judgments.rows(), "alpaca")
+    texts = {row.id: row.questions for row in rows}
     maker = cell_maker(
         params, texts, checkpoint=model, generations=generations, judgments=judgments
     )
-    judged = [row for row in rows if row["preference"] is not None]
+    judged = [row for row in rows if row.preference is not None]
     if len(judged) < 2:
         tally = Tally(len(rows), len(judged))
-        details = failures(_games(rows))
+        details = failures(rows)
         cells = [maker.cell(name, None, tally, details=details) for name in _METRICS]
     else:
         tables = anchors if isinstance(anchors, tuple) else (anchors,)
@@ -120,22 +121,23 @@ def _published(reference: str) -> Reference:
 
 
 def _cells(
-    maker: CellMaker, params: ScoreAlpacaParams, rows: list[Row], tables: Sequence[Artifact]
+    maker: CellMaker, params: ScoreAlpacaParams, rows: list[Judged], tables: Sequence[Artifact]
 ) -> list[Cell]:
     if params.reference:
         published = _published(params.reference)
         by_text = dict(zip(published.ids, published.difficulty.tolist(), strict=True))
-        difficulty = {row["id"]: by_text.get(instruction_id(row["prompt"])) for row in rows}
+        difficulty = {row.id: by_text.get(instruction_id(row.questions[0])) for row in rows}
         anchor_rows: Anchors | None = published.anchors
     else:
-        difficulty = {row["id"]: difficulty_of(row) for row in rows}
+        difficulty = {row.id: difficulty_of(row) for row in rows}
         anchor_rows = _anchors(tables, difficulty)
     if None in difficulty.values():
         formula, anchor_rows = "length_controlled_minimal", None
     else:
         formula = "length_controlled_v1" if anchor_rows else "length_controlled_noreg"
     table = _table(rows, difficulty if FORMULAS[formula].difficulty else None)
-    same = all(row["answers"]["model"] == row["answers"]["baseline"] for row in rows)
+    pairs = [_answers(row) for row in rows]
+    same = all(model == baseline for model, baseline in pairs)
     (scores,) = evaluate_board(
         [table],
         maker.prompt_set,
@@ -146,11 +148,10 @@ def _cells(
         rounds=params.rounds,
         level=params.level,
     )
-    lengths = [len(row["answers"]["model"] or "") for row in rows]
     shared = {
-        "avg_length": average_length(lengths),
-        "avg_length_baseline": average_length(row["answers"]["baseline"] for row in rows),
-        **failures(_games(rows)),
+        "avg_length": average_length(model or "" for model, _ in pairs),
+        "avg_length_baseline": average_length(baseline for _, baseline in pairs),
+        **failures(rows),
         **suspicious(rows),
     }
     tally = Tally(scores.n_expected, scores.n_scored)
@@ -163,7 +164,7 @@ def _cells(
                 mode=params.lc_mode,
                 formula=formula,
             ).lc_win_rate
-            for end in (1.0, 2.0)
+            for end in (0.0, 1.0)
         ]
         # The penalty may make the fit jump: the bounds hold the score itself in any case.
         ends.append(scores.length_controlled.lc_win_rate)
@@ -190,32 +191,35 @@ def _cells(
     ]
 
 
-def difficulty_of(row: Row) -> float | None:
-    """Difficulty g of a prompt row: its `instruction_difficulty`, else its item's level - 2.5.
+def difficulty_of(row: Judged) -> float | None:
+    """Difficulty g of a prompt: its `instruction_difficulty`, else its item's level - 2.5.
 
-    The published table is a coefficient on the logit scale; the nano world's four levels, centred,
-    stand in for it.
+    The published table has coefficients on the logit scale; on the nano world's prompts the four
+    levels, centred, replace them.
     """
-    if row.get("instruction_difficulty") is not None:
-        return float(row["instruction_difficulty"])
-    return None if row.get("difficulty") is None else float(row["difficulty"]) - MIDDLE
+    known, level = (
+        row.prompt_fields.get(name) for name in ("instruction_difficulty", "difficulty")
+    )
+    if known is not None:
+        return float(known)
+    return None if level is None else float(level) - MIDDLE
 
 
 def _table(
-    rows: Sequence[Row],
+    rows: Sequence[Judged],
     difficulty: Mapping[str, float | None] | None,
     missing: float = math.nan,
 ) -> Rows:
-    """Judged rows as arrays; `missing` stands for the preference of a failed judgment."""
-    found = [row["preference"] for row in rows]
-    answers = [row["answers"] for row in rows]
+    """Judged rows as arrays; `missing` is the preference where the judgment failed."""
+    found = [row.preference for row in rows]
+    pairs = [_answers(row) for row in rows]
     return Rows(
-        preferences=np.array([missing if p is None else 1.0 + p for p in found]),
-        model_lengths=np.array([len(pair["model"] or "") for pair in answers], dtype=float),
-        baseline_lengths=np.array([len(pair["baseline"]) for pair in answers], dtype=float),
+        preferences=np.array([missing if p is None else p for p in found]),
+        model_lengths=np.array([len(model or "") for model, _ in pairs], dtype=float),
+        baseline_lengths=np.array([len(baseline) for _, baseline in pairs], dtype=float),
         difficulty=None
         if difficulty is None
-        else np.array([difficulty[row["id"]] for row in rows], dtype=float),
+        else np.array([difficulty[row.id] for row in rows], dtype=float),
     )
 
 
@@ -223,16 +227,15 @@ def _anchors(tables: Sequence[Artifact], difficulty: Mapping[str, float | None])
     """Rows of the baseline's variants; the length gap is standardised per variant, as published."""
     parts: list[tuple[float, float, float]] = []
     for artifact in tables:
-        rows = artifact.rows()
-        gaps = np.array(
-            [len(r["answers"]["baseline"]) - len(r["answers"]["model"] or "") for r in rows], float
-        )
+        rows = read_judged(artifact.rows(), "alpaca")
+        pairs = [_answers(row) for row in rows]
+        gaps = np.array([len(baseline) - len(model or "") for model, baseline in pairs], float)
         spread = float(gaps.std(ddof=1)) if len(gaps) > 1 else 0.0
         scaled = gaps / spread if spread > 0 else np.zeros_like(gaps)
         for row, gap in zip(rows, scaled, strict=True):
-            level = difficulty.get(row["id"])
-            if row["preference"] is not None and level is not None:
-                parts.append((row["preference"], float(gap), level))
+            level = difficulty.get(row.id)
+            if row.preference is not None and level is not None:
+                parts.append((row.preference, float(gap), level))
     if not parts:
         return None
     preferences, gaps_used, levels = (np.array(column) for column in zip(*parts, strict=True))
@@ -266,5 +269,7 @@ def _count_details(scores: AlpacaScores) -> dict[str, Any]:
     }
 
 
-def _games(rows: Sequence[Row]) -> list[Row]:
-    return [game for row in rows for game in row["games"]]
+def _answers(row: Judged) -> tuple[str | None, str]:
+    """The model's answer and the baseline's."""
+    turn = row.turns[0]
+    return turn.answer, turn.baseline or ""

@@ -86,12 +86,12 @@ class Rows:
     """One model's judged instructions; arrays (n,).
 
     Attributes:
-        preferences: 1 (baseline wins) to 2 (model wins), NaN for a failed judgment.
+        preferences: probability in [0, 1] that the model wins, NaN for a failed judgment.
         model_lengths, baseline_lengths: answer lengths in code points.
         difficulty: difficulty of each row's instruction; None for formulas without it.
 
     Raises:
-        BadData: arrays of different lengths, no scored row, or a preference outside [1, 2].
+        BadData: arrays of different lengths, no scored row, or a preference outside [0, 1].
     """
 
     preferences: Floats
@@ -107,8 +107,9 @@ class Rows:
         scored = self.preferences[~np.isnan(self.preferences)]
         if scored.size == 0:
             raise BadData("every judgment failed; length control needs at least one scored row")
-        if scored.min() < 1.0 or scored.max() > 2.0:
-            raise BadData(f"preferences run from {scored.min()} to {scored.max()}; expected 1 to 2")
+        if scored.min() < 0.0 or scored.max() > 1.0:
+            found = f"{scored.min()} to {scored.max()}"
+            raise BadData(f"preferences range from {found}; expected 0 to 1")
 
     @property
     def scored(self) -> NDArray[np.bool_]:
@@ -240,7 +241,7 @@ def design_matrix(
         columns.append(np.asarray(rows.difficulty, dtype=np.float64))
     columns.append(np.ones(len(rows.preferences)))
     features = np.column_stack(columns)
-    labels, weights = rows.preferences - 1.0, np.ones(len(features))
+    labels, weights = rows.preferences, np.ones(len(features))
     if anchors is None or not shape.anchored:
         return features, labels, weights
     zeros = np.zeros(len(anchors.preferences))

@@ -1,6 +1,6 @@
 """AlpacaEval 2: win rate, length-controlled win rate and their intervals from preferences.
 
-With p_i = preference_i - 1, the probability that the model's answer beats the baseline's:
+With p_i in [0, 1], the probability that the model's answer beats the baseline's:
 
     win_rate = 100 mean(p),  standard_error = 100 std(p, ddof 1) / sqrt(n)   over judged rows
     discrete_win_rate: the same with each p rounded to 0 or 1; exact draws (1/2) are kept
@@ -97,21 +97,20 @@ class Reference:
 
 
 def win_rate(preferences: ArrayLike) -> WinRate:
-    """Win rate of preferences in [1, 2]; NaN rows are left out.
+    """Win rate of preferences, probabilities in [0, 1]; NaN rows are left out.
 
-    >>> win_rate([1.0, 1.5, 2.0, 2.0]).win_rate
+    >>> win_rate([0.0, 0.5, 1.0, 1.0]).win_rate
     62.5
 
     Raises:
-        BadData: no judged row, or a preference outside [1, 2].
+        BadData: no judged row, or a preference outside [0, 1].
     """
     array = np.asarray(preferences, dtype=np.float64)
-    scored = array[~np.isnan(array)]
-    if scored.size == 0:
+    p = array[~np.isnan(array)]
+    if p.size == 0:
         raise BadData("no judged row; a win rate needs at least one preference")
-    if scored.min() < 1.0 or scored.max() > 2.0:
-        raise BadData(f"preferences run from {scored.min()} to {scored.max()}; expected 1 to 2")
-    p = scored - 1.0
+    if p.min() < 0.0 or p.max() > 1.0:
+        raise BadData(f"preferences range from {p.min()} to {p.max()}; expected 0 to 1")
     n = p.size
     wins, losses = int((p > 0.5).sum()), int((p < 0.5).sum())
     draws = n - wins - losses
@@ -184,7 +183,7 @@ def evaluate_board(
     for rows, result in zip(models, results, strict=True):
         assert counts is not None
         raw = win_rate(rows.preferences)
-        replicates = 100.0 * replicate_means(rows.preferences - 1.0, counts)
+        replicates = 100.0 * replicate_means(rows.preferences, counts)
         controlled = bootstrap(rows, result, counts, anchors=anchors)
         n = len(rows.preferences)
         failed = n - raw.n_total

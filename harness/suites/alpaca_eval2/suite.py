@@ -21,8 +21,9 @@ from __future__ import annotations
 from typing import Literal
 
 from harness.engine.plan import Handle, StageMaker
-from harness.judging.judge import OWN
+from harness.judging.annotators import OWN
 from harness.suites.alpaca_eval2.cells import reference_digest
+from harness.suites.alpaca_eval2.judging import PREFERENCES
 from harness.suites.alpaca_eval2.length_control import Mode
 from harness.suites.base import (
     Decode,
@@ -71,9 +72,9 @@ def plan(system: System, settings: AlpacaEvalSettings, stage: StageMaker) -> Han
     # Before the answers: what is missing is noticed before anything is spent.
     baseline = import_answers(settings.baseline, prompts, stage)
     generations = answers_of(system, prompts, settings, settings.decode, stage, NAME)
-    both = settings.orders == "both"
-    judging = judge_arguments(settings, "alpaca", both_orders=both, annotator=settings.annotator)
-    judging |= {"orders": settings.orders}
+    judging = judge_arguments(
+        settings, PREFERENCES, orders=settings.orders, annotator=settings.annotator
+    )
     tables = reference_digest(settings.reference)
     judgments = stage("judge_alpaca", generations=generations, baseline=baseline, **judging)
     sources = () if settings.reference else settings.anchors

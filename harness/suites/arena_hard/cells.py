@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from harness.core.records import Cell
-from harness.engine.operations import Artifact, Context, Row, operation
+from harness.engine.operations import Artifact, Context, operation
+from harness.judging.records import Judged, read_judged
 from harness.stats.bradley_terry import fit_style, refit_style
 from harness.suites.arena_hard.metrics import (
     ArenaScore,
+    GamePair,
     GameTable,
-    Judgment,
     category_scores,
     leaderboard,
     prompt_counts,
@@ -65,8 +66,8 @@ def score_arena(
     systems of a folder jointly and centres the features over them; `metrics.arena_style` does that
     for boards of several systems.) Lengths are counted in words.
     """
-    rows = judgments.rows()
-    texts = {row["id"]: [row["prompt"]] for row in rows}
+    rows = read_judged(judgments.rows(), "arena")
+    texts = {row.id: row.questions for row in rows}
     maker = cell_maker(
         params, texts, checkpoint=model, generations=generations, judgments=judgments
     )
@@ -81,22 +82,25 @@ def score_arena(
     write_cells(context, cells)
 
 
-def _tabulated(params: ScoreArenaParams, rows: list[Row]) -> GameTable:
+def _tabulated(params: ScoreArenaParams, rows: list[Judged]) -> GameTable:
     return tabulate(
-        [
-            Judgment(
-                row["id"], params.system, (row["games"][0]["verdict"], row["games"][1]["verdict"])
-            )
-            for row in rows
-        ],
+        [GamePair(row.id, params.system, _labels(row)) for row in rows],
         weight=params.weight,
-        uids=[row["id"] for row in rows],
+        uids=[row.id for row in rows],
     )
 
 
-def _clusters(rows: list[Row]) -> dict[str, str] | None:
+def _labels(row: Judged) -> tuple[str | None, str | None]:
+    """The labels of the two games; None where one failed."""
+    first, second = (None if g.verdict is None else str(g.verdict) for g in row.games)
+    return first, second
+
+
+def _clusters(rows: list[Judged]) -> dict[str, str] | None:
     """Topic of each prompt, where all rows name one."""
-    found = {row["id"]: str(row["cluster"]) for row in rows if row.get("cluster") is not None}
+    found = {
+        row.id: str(row.prompt_fields["cluster"]) for row in rows if "cluster" in row.prompt_fields
+    }
     return found if len(found) == len(rows) else None
 
 
@@ -104,7 +108,7 @@ def _score_cells(
     maker: CellMaker,
     params: ScoreArenaParams,
     table: GameTable,
-    rows: list[Row],
+    rows: list[Judged],
     clusters: Mapping[str, str] | None,
 ) -> list[Cell]:
     line, score = _scored(maker, params, table, clusters)
@@ -115,7 +119,7 @@ def _score_cells(
         "missing_game_1": line.missing_games[0],
         "missing_game_2": line.missing_games[1],
         **_category_details(table, rows, params.system),
-        **failures([game for row in rows for game in row["games"]]),
+        **failures(rows),
         **suspicious(rows),
     }
     # With a single baseline the Bradley-Terry win rate is the mean of the rows, so it shares the
@@ -163,21 +167,22 @@ def _scored(
 def _category_cells(
     maker: CellMaker,
     params: ScoreArenaParams,
-    rows: list[Row],
+    rows: list[Judged],
     clusters: Mapping[str, str] | None,
 ) -> list[Cell]:
     """The score of each category's prompts alone; none where all are of one category."""
-    names = sorted({row["category"] for row in rows if row.get("category")})
+    categories = {row.id: row.prompt_fields.get("category") for row in rows}
+    names = sorted({name for name in categories.values() if name})
     cells = []
     for name in names if len(names) > 1 else ():
-        table = _tabulated(params, [row for row in rows if row.get("category") == name])
+        table = _tabulated(params, [row for row in rows if categories[row.id] == name])
         line, score = _scored(maker, params, table, clusters)
         cells.append(score(f"score:{name}", _percent(line.score), primary=False))
     return cells
 
 
-def _category_details(table: GameTable, rows: list[Row], system: str) -> dict[str, float]:
-    categories = {row["id"]: row["category"] for row in rows if row.get("category")}
+def _category_details(table: GameTable, rows: list[Judged], system: str) -> dict[str, float]:
+    categories = {row.id: name for row in rows if (name := row.prompt_fields.get("category"))}
     if len(categories) < len(rows):
         return {}
     return {
@@ -190,15 +195,14 @@ def _style_cell(
     maker: CellMaker,
     params: ScoreArenaParams,
     table: GameTable,
-    rows: list[Row],
+    rows: list[Judged],
     clusters: Mapping[str, str] | None,
 ) -> Cell:
     """Win rate at equal style: the strength where all style differences are zero."""
-    by_id = {row["id"]: row["answers"] for row in rows}
-    model, baseline = (
-        np.array([_style(by_id[uid][side] or "") for uid in table.uids])
-        for side in ("model", "baseline")
-    )
+    by_id = {row.id: row.turns[0] for row in rows}
+    turns = [by_id[uid] for uid in table.uids]
+    model = np.array([_style(turn.answer or "") for turn in turns])
+    baseline = np.array([_style(turn.baseline or "") for turn in turns])
     columns = [FEATURES.index(name) for name in params.style_features]
     features = style_differences(model[None], baseline)[..., columns]
     spread = features.std(axis=(0, 1))
@@ -254,12 +258,12 @@ def _style(answer: str) -> tuple[float, float, float, float]:
 
 
 def _contradiction_cell(
-    maker: CellMaker, rows: list[Row], clusters: Mapping[str, str] | None
+    maker: CellMaker, rows: list[Judged], clusters: Mapping[str, str] | None
 ) -> Cell:
     """Share of prompts whose two games name different winners: the side shown first (or second)."""
-    ordered = sorted(rows, key=lambda row: str(row["id"]))
-    values = [_contradicts(*(game["verdict"] for game in row["games"])) for row in ordered]
-    units = [clusters[row["id"]] if clusters else row["id"] for row in ordered]
+    ordered = sorted(rows, key=lambda row: row.id)
+    values = [_contradicts(*_labels(row)) for row in ordered]
+    units = [clusters[row.id] if clusters else row.id for row in ordered]
     return maker.mean_cell(
         "contradiction_rate", values, units, factor=100.0, primary=False, higher_is_better=False
     )

@@ -33,8 +33,8 @@ MISSING = 5  # state of a game without a label; 0..4 are indexes of labels in `L
 
 
 @dataclass(frozen=True)
-class Judgment:
-    """Two games of one model on one prompt; a game is a label, or None if missing.
+class GamePair:
+    """The two games of one model on one prompt; a game is a label, or None if missing.
 
     Any text that is not a valid label ("NULL_SCORE", "[[A]]") counts as missing.
     """
@@ -111,7 +111,7 @@ class ArenaScore:
 
 
 def tabulate(
-    judgments: Iterable[Judgment],
+    judgments: Iterable[GamePair],
     *,
     weight: int = EMPHASIS,
     uids: Sequence[str] | None = None,

@@ -31,6 +31,7 @@ from pydantic import Field, field_validator
 from harness.core.errors import UserError
 from harness.engine.plan import Handle, StageMaker
 from harness.suites.arena_hard.cells import StyleFeature
+from harness.suites.arena_hard.judging import LABELS
 from harness.suites.base import (
     Decode,
     JudgeSuiteSettings,
@@ -107,7 +108,7 @@ def plan(name: str, system: System, settings: ArenaHardSettings, stage: StageMak
     # Before the answers: what is missing is noticed before anything is spent.
     baseline = _baseline(prompts, sources, stage)
     generations = answers_of(system, prompts, settings, settings.decode, stage, NAME)
-    judging = judge_arguments(settings, "arena")
+    judging = judge_arguments(settings, LABELS)
     judgments = stage("judge_arena", generations=generations, baseline=baseline, **judging)
     data = contents(settings, *sources.values())
     return stage(

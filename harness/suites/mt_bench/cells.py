@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from harness.core.records import Cell
-from harness.engine.operations import Artifact, Context, Row, operation
+from harness.engine.operations import Artifact, Context, operation
+from harness.judging.frames import Kind
+from harness.judging.records import Game, Judged, read_judged
+from harness.judging.verdicts import RATING_SCALE
 from harness.suites.mt_bench.metrics import (
-    SCALE,
     PairRecord,
     Rating,
     aggregate_pairs,
@@ -45,22 +47,32 @@ def score_mt_bench(
 ) -> None:
     """Write the cells of one system on MT-Bench."""
     # The order of `aggregate_single`, so that all cells apply the same draws to the same questions.
-    rows = sorted(judgments.rows(), key=lambda row: str(row["id"]))
-    texts = {row["id"]: [turn["question"] for turn in row["turns"]] for row in rows}
+    rows = _sorted(judgments, "rating")
+    texts = {row.id: row.questions for row in rows}
     links = {"checkpoint": model, "generations": generations}
     maker = cell_maker(params, texts, judgments=judgments, **links)
     cells = _rating_cells(maker, params, rows)
     if pairwise is not None:
         told = params.model_copy(update={"judge_fingerprint": params.pairwise_fingerprint})
         other = cell_maker(told, texts, judgments=pairwise, **links)
-        cells += _pairwise_cells(other, pairwise.rows())
+        cells += _pairwise_cells(other, _sorted(pairwise, "pairwise"))
     write_cells(context, cells)
 
 
-def _rating_cells(maker: CellMaker, params: ScoreMTBenchParams, rows: list[Row]) -> list[Cell]:
-    turns = sorted({turn["turn"] for row in rows for turn in row["turns"]})
-    graded = {(row["id"], turn["turn"]): turn["verdict"] for row in rows for turn in row["turns"]}
-    categories: dict[int | str, str] = {row["id"]: row.get("category") or "none" for row in rows}
+def _sorted(judgments: Artifact, kind: Kind) -> list[Judged]:
+    return sorted(read_judged(judgments.rows(), kind), key=lambda row: row.id)
+
+
+def _rating_cells(maker: CellMaker, params: ScoreMTBenchParams, rows: list[Judged]) -> list[Cell]:
+    graded = {
+        (row.id, number): row.value(turn)
+        for row in rows
+        for number, turn in enumerate(row.turns, 1)
+    }
+    turns = sorted({number for _, number in graded})
+    categories: dict[int | str, str] = {
+        row.id: row.prompt_fields.get("category") or "none" for row in rows
+    }
     (line,) = aggregate_single(
         [Rating(id, params.system, turn, score) for (id, turn), score in graded.items()],
         categories,
@@ -81,16 +93,16 @@ def _rating_cells(maker: CellMaker, params: ScoreMTBenchParams, rows: list[Row])
         details={
             "standard_error": line.standard_error,
             "mean_of_turns": line.mean_of_turns,
-            **failures([turn for row in rows for turn in row["turns"]]),
+            **failures(rows),
             **suspicious(rows),
         },
     )
-    units = [id for id in categories for _ in turns]
-    values = [_legal(graded.get((id, turn))) for id in categories for turn in turns]
+    units = [row.id for row in rows for _ in turns]
+    values = [graded.get((row.id, turn)) for row in rows for turn in turns]
 
     def part(metric: str, among: list[bool]) -> Cell:
         return maker.mean_cell(
-            metric, values, units, among, span=SCALE, unit=UNIT, primary=False, kind=_KIND
+            metric, values, units, among, span=RATING_SCALE, unit=UNIT, primary=False, kind=_KIND
         )
 
     cells = [score]
@@ -101,30 +113,24 @@ def _rating_cells(maker: CellMaker, params: ScoreMTBenchParams, rows: list[Row])
     return cells
 
 
-def _legal(score: float | None) -> float | None:
-    """A rating outside 1..10 (the compat parser lets it pass) counts as missing."""
-    return score if score is not None and SCALE[0] <= score <= SCALE[1] else None
-
-
-def _pairwise_cells(maker: CellMaker, rows: list[Row]) -> list[Cell]:
-    rows = sorted(rows, key=lambda row: str(row["id"]))
+def _pairwise_cells(maker: CellMaker, rows: list[Judged]) -> list[Cell]:
     records = [
         PairRecord(
-            question_id=row["id"],
+            question_id=row.id,
             model_1=_SYSTEM,
             model_2=_BASELINE,
-            g1_winner=_named(turn["games"][0]),
-            g2_winner=_named(turn["games"][1]),
-            turn=turn["turn"],
+            g1_winner=_winner(turn.games[0]),
+            g2_winner=_winner(turn.games[1]),
+            turn=number,
         )
         for row in rows
-        for turn in row["turns"]
+        for number, turn in enumerate(row.turns, 1)
     ]
     line = aggregate_pairs(records, _BASELINE)[_SYSTEM]
     found = [pair_outcome(r.g1_winner, r.g2_winner, model_first=True) for r in records]
     units = [record.question_id for record in records]
     details = {"win": line.win, "loss": line.loss, "tie": line.tie}
-    details |= failures([game for row in rows for turn in row["turns"] for game in turn["games"]])
+    details |= failures(rows)
     cells = []
     for metric, tie in (("win_rate", 0.0), ("win_rate_adjusted", 0.5)):
         worth = {"win": 1.0, "loss": 0.0, "tie": tie, "error": None}
@@ -137,11 +143,7 @@ def _pairwise_cells(maker: CellMaker, rows: list[Row]) -> list[Cell]:
     return cells
 
 
-def _named(game: Row) -> str:
-    """The winner of a game by the original's names; model_1 is the system."""
-    if game["verdict"] is None:
-        return "error"
-    if game["verdict"] == "tie":
-        return "tie"
-    first_won = game["verdict"] == "A"
-    return "model_1" if first_won == (game["first"] == "model") else "model_2"
+def _winner(game: Game) -> str:
+    """The winner of a game in the original's terms; model_1 is the system."""
+    share = game.model_share
+    return "error" if share is None else {1.0: "model_1", 0.5: "tie", 0.0: "model_2"}[share]

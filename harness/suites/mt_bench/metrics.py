@@ -18,9 +18,20 @@ from numpy.typing import NDArray
 
 from harness.core.errors import BadData
 from harness.core.records import Interval
+from harness.judging.verdicts import RATING_SCALE
 from harness.stats.bootstrap import cluster_counts, percentile_interval, replicate_means
 
-SCALE = (1.0, 10.0)
+CATEGORIES = (
+    "writing",
+    "roleplay",
+    "reasoning",
+    "math",
+    "coding",
+    "extraction",
+    "stem",
+    "humanities",
+)
+MISSING = -1.0  # how the original files spell a reply without a rating
 OVER_QUESTIONS = "bootstrap over questions"
 
 
@@ -195,7 +206,7 @@ def pair_outcome(g1_winner: str, g2_winner: str, *, model_first: bool) -> str:
 def _unique(ratings: Iterable[Rating]) -> dict[tuple[str, int | str, int], float]:
     scores: dict[tuple[str, int | str, int], float] = {}
     for rating in ratings:
-        legal = rating.score is not None and SCALE[0] <= rating.score <= SCALE[1]
+        legal = rating.score is not None and RATING_SCALE[0] <= rating.score <= RATING_SCALE[1]
         score = float(rating.score) if legal and rating.score is not None else math.nan
         key = (rating.model, rating.question_id, rating.turn)
         before = scores.setdefault(key, score)
@@ -225,7 +236,10 @@ def _single(
     bounds = None
     if scored < n:
         total = float(np.nansum(grid))
-        bounds = ((total + SCALE[0] * (n - scored)) / n, (total + SCALE[1] * (n - scored)) / n)
+        bounds = (
+            (total + RATING_SCALE[0] * (n - scored)) / n,
+            (total + RATING_SCALE[1] * (n - scored)) / n,
+        )
     by_turn = {turn: _mean(grid[:, place]) for place, turn in enumerate(turns)}
     present = [mean for mean in by_turn.values() if mean is not None]
     labels = np.array(names)

@@ -40,6 +40,7 @@ from harness.suites.base import (
     judge_arguments,
 )
 from harness.suites.mt_bench.cells import UNIT
+from harness.suites.mt_bench.judging import CHOICES, RATINGS
 
 NAME = "mt_bench"
 CORRECTED = "mt_bench_corrected"
@@ -89,12 +90,12 @@ def plan(name: str, system: System, settings: MTBenchSettings, stage: StageMaker
     guides = _guides(name, settings, prompts, stage)
     baseline = _baseline(settings, prompts, stage) if settings.pairwise else None
     responses = dialogues(system, prompts, settings, stage)
-    judging = judge_arguments(settings, "rating")
+    judging = judge_arguments(settings, RATINGS)
     judgments = stage("judge_mt_bench", responses=responses, **guides, **judging)
     compared: dict[str, Any] = {}
     sources = [settings.references] if settings.references else []
     if baseline is not None:
-        asking = judge_arguments(settings, "pairwise")
+        asking = judge_arguments(settings, CHOICES)
         sources.append(settings.baseline)
         compared["pairwise"] = stage(
             "judge_mt_bench_pairwise", responses=responses, baseline=baseline, **guides, **asking

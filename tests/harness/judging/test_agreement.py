@@ -12,15 +12,22 @@ import pytest
 from harness.core.errors import BadData
 from harness.judging.agreement import BOTH, JUDGE, REFERENCE, Agreement, compare
 from harness.judging.agreement_cells import cells
-from harness.judging.verdict_sets import Game, Protocol, Verdict, VerdictSet
+from harness.judging.frames import KINDS, Kind
+from harness.judging.records import Game
+from harness.judging.verdict_sets import JudgedItem, VerdictSet
 
 ROUNDS = 60
+
+
+def game(first: str, share: float) -> Game:
+    """A game in which the model has this share of the win."""
+    return Game(first, share if first == "model" else 1 - share)
 
 
 def verdicts(
     values: dict[str, float | None],
     judge: str = "judge",
-    protocol: Protocol = "preference",
+    kind: Kind = "alpaca",
     system: str = "m",
     firsts: dict[str, str] | None = None,
     **more: Any,
@@ -29,11 +36,11 @@ def verdicts(
     found = []
     for number, (prompt, value) in enumerate(values.items()):
         first = (firsts or {}).get(prompt, ("model", "baseline")[number % 2])
-        games = () if value is None or protocol == "ratings" else (Game(first, value),)
-        lengths = None if protocol == "ratings" else (100.0 + 10 * number, 120.0)
-        found.append(Verdict(prompt, system, value, games=games, lengths=lengths))
+        games = () if value is None or kind == "rating" else (game(first, value),)
+        lengths = None if kind == "rating" else (100.0 + 10 * number, 120.0)
+        found.append(JudgedItem(prompt, system, value, games=games, lengths=lengths))
     settings: dict[str, Any] = {"source": f"{judge}.json", "suite": "suite", **more}
-    return VerdictSet(judge=judge, protocol=protocol, verdicts=tuple(found), **settings)
+    return VerdictSet(judge=judge, kind=kind, items=tuple(found), **settings)
 
 
 def noisy(n: int = 80, seed: int = 0, scale: float = 1.0) -> dict[str, float | None]:
@@ -58,20 +65,20 @@ def test_equal_judgments_agree_completely() -> None:
     assert found.figure("length_slope_excess").value == 0.0  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("protocol", ["preference", "labels", "choices", "ratings"])
-def test_swapping_the_sides_swaps_the_figures(protocol: Protocol) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_swapping_the_sides_swaps_the_figures(kind: Kind) -> None:
     first, second = noisy(seed=1), noisy(seed=2)
-    if protocol == "ratings":
+    if kind == "rating":
         first, second = (
             {k: float(1 + round(9 * v)) for k, v in side.items() if v is not None}
             for side in (first, second)
         )
-    elif protocol != "preference":
+    elif kind != "alpaca":
         first, second = (
             {k: round(4 * v) / 4 for k, v in side.items() if v is not None}
             for side in (first, second)
         )
-    a, b = verdicts(first, "a", protocol), verdicts(second, "b", protocol)
+    a, b = verdicts(first, "a", kind), verdicts(second, "b", kind)
     straight, turned = compare(a, b, rounds=ROUNDS), compare(b, a, rounds=ROUNDS)
     assert len(straight.figures) == len(turned.figures) >= 6
     for figure in straight.figures:
@@ -89,9 +96,9 @@ def test_swapping_the_sides_swaps_the_figures(protocol: Protocol) -> None:
 
 def test_the_order_of_rows_and_foreign_rows_change_nothing() -> None:
     a, b = verdicts(noisy(seed=1), "a"), verdicts(noisy(seed=2), "b")
-    shuffled = random.Random(0).sample(a.verdicts, len(a.verdicts))
-    foreign = Verdict("elsewhere", "m", 0.5)
-    more = replace(a, verdicts=(foreign, *shuffled))
+    shuffled = random.Random(0).sample(a.items, len(a.items))
+    foreign = JudgedItem("elsewhere", "m", 0.5)
+    more = replace(a, items=(foreign, *shuffled))
     straight, other = compare(a, b, rounds=ROUNDS), compare(more, b, rounds=ROUNDS)
     assert figures(straight) == pytest.approx(figures(other))
     assert straight.prompt_set == other.prompt_set
@@ -135,10 +142,10 @@ def test_a_leaning_to_the_first_shown_is_found() -> None:
 def test_two_games_that_contradict_are_counted_with_their_direction() -> None:
     def judged(judge: str, shares: list[tuple[float, float]]) -> VerdictSet:
         rows = tuple(
-            Verdict(f"p{n}", "m", 0.5, games=(Game("baseline", one), Game("model", two)))
+            JudgedItem(f"p{n}", "m", 0.5, games=(game("baseline", one), game("model", two)))
             for n, (one, two) in enumerate(shares)
         )
-        return VerdictSet(judge, "labels", rows, judge, "arena_hard")
+        return VerdictSet(judge, "arena", rows, judge, "arena_hard")
 
     torn = [(0.25, 0.75), (0.75, 0.25), (1.0, 1.0), (0.5, 1.0)]
     sure = [(1.0, 1.0)] * 4
@@ -170,11 +177,11 @@ def test_a_liking_of_length_shows_beyond_the_reference() -> None:
 def test_systems_are_ranked_alike_or_not() -> None:
     def several(judge: str, levels: dict[str, float]) -> VerdictSet:
         rows = tuple(
-            Verdict(f"p{n:02d}", system, min(1.0, level + 0.01 * n))
+            JudgedItem(f"p{n:02d}", system, min(1.0, level + 0.01 * n))
             for system, level in levels.items()
             for n in range(20)
         )
-        return VerdictSet(judge, "preference", rows, judge, "alpaca_eval2")
+        return VerdictSet(judge, "alpaca", rows, judge, "alpaca_eval2")
 
     levels = {"w": 0.1, "x": 0.3, "y": 0.5, "z": 0.7}
     turned = dict(zip(levels, reversed(levels.values()), strict=True))
@@ -191,8 +198,8 @@ def test_ratings() -> None:
     judged = {"a": 8.0, "b": 6.0, "c": 5.0}
     found = figures(
         compare(
-            verdicts(judged, protocol="ratings"),
-            verdicts(reference, "r", "ratings"),
+            verdicts(judged, kind="rating"),
+            verdicts(reference, "r", "rating"),
             rounds=ROUNDS,
         )
     )
@@ -202,14 +209,16 @@ def test_ratings() -> None:
     assert (found["mean_rating", JUDGE], found["mean_rating", REFERENCE]) == pytest.approx(
         (19 / 3, 5.0)
     )
-    with pytest.raises(BadData, match="cannot be compared"):
-        compare(verdicts(judged, protocol="ratings"), verdicts(reference, "r"))
+    with pytest.raises(
+        BadData, match=r"judge.json contains ratings of one answer, r.json verdicts on two"
+    ):
+        compare(verdicts(judged, kind="rating"), verdicts(reference, "r"))
 
 
 def test_rows_are_joined_by_id_then_bare_id_then_text() -> None:
     def one(judge: str, prompt: str, text: str = "", system: str = "m") -> VerdictSet:
-        rows = (Verdict(prompt, system, 0.9, text=text), Verdict("both", system, 0.2))
-        return VerdictSet(judge, "preference", rows, judge, "s")
+        rows = (JudgedItem(prompt, system, 0.9, text=text), JudgedItem("both", system, 0.2))
+        return VerdictSet(judge, "alpaca", rows, judge, "s")
 
     for left, right in (
         (one("a", "81"), one("b", "81")),
@@ -224,9 +233,9 @@ def test_rows_are_joined_by_id_then_bare_id_then_text() -> None:
 
 
 def test_a_bare_id_that_two_share_joins_nothing() -> None:
-    rows = tuple(Verdict(f"{suite}/1", "m", 0.9) for suite in ("x", "y"))
-    left = VerdictSet("a", "preference", rows, "a", "s")
-    right = VerdictSet("b", "preference", (Verdict("1", "m", 0.1),), "b", "s")
+    rows = tuple(JudgedItem(f"{suite}/1", "m", 0.9) for suite in ("x", "y"))
+    left = VerdictSet("a", "alpaca", rows, "a", "s")
+    right = VerdictSet("b", "alpaca", (JudgedItem("1", "m", 0.1),), "b", "s")
     with pytest.raises(BadData, match="no prompt in common"):
         compare(left, right)
 
@@ -234,9 +243,10 @@ def test_a_bare_id_that_two_share_joins_nothing() -> None:
 def test_other_answers_are_left_out_and_mostly_other_answers_refused() -> None:
     def judged(judge: str, answers: str) -> VerdictSet:
         rows = tuple(
-            Verdict(f"p{number}", "m", 0.9, answers=answer) for number, answer in enumerate(answers)
+            JudgedItem(f"p{number}", "m", 0.9, answers=answer)
+            for number, answer in enumerate(answers)
         )
-        return VerdictSet(judge, "preference", rows, judge, "s")
+        return VerdictSet(judge, "alpaca", rows, judge, "s")
 
     found = compare(judged("a", "xyz"), judged("b", "xy-"), rounds=ROUNDS)
     assert (found.n_scored, found.joined.other_answers) == (2, 1)
@@ -246,8 +256,8 @@ def test_other_answers_are_left_out_and_mostly_other_answers_refused() -> None:
 
 def test_no_system_in_common_is_refused() -> None:
     def several(*names: str) -> VerdictSet:
-        rows = tuple(Verdict("p", name, 0.9) for name in names)
-        return VerdictSet("j", "preference", rows, "file", "s")
+        rows = tuple(JudgedItem("p", name, 0.9) for name in names)
+        return VerdictSet("j", "alpaca", rows, "file", "s")
 
     with pytest.raises(BadData, match="no system in common: file judges a, b"):
         compare(several("a", "b"), several("c", "d"))

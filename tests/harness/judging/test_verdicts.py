@@ -88,8 +88,10 @@ def test_golden_logprob_preferences(golden: Golden) -> None:
     path = golden("alpaca_eval2/logprob_preferences.json")
     for case in json.loads(path.read_text()):
         top = [(item["token"], item["logprob"]) for item in case["top_logprobs"]]
-        found = verdicts.preference_from_logprobs(top, switched=case["is_switched"])
-        assert found == pytest.approx(case["preference"], abs=1e-9), case
+        first = verdicts.probability_from_logprobs(top)
+        assert first is not None
+        model = first if case["is_switched"] else 1 - first
+        assert 1 + model == pytest.approx(case["preference"], abs=1e-9), case
 
 
 @pytest.mark.realdata
@@ -162,33 +164,30 @@ def test_a_final_marker_decides(reply: str, verdict: str) -> None:
     assert found == verdict or (verdict == "tie" and found == "error")
 
 
-@given(
-    st.floats(-50, 0), st.floats(-50, 0), st.booleans(), st.floats(-5, 5), st.sampled_from(["The"])
-)
-def test_preference_laws(a: float, b: float, switched: bool, shift: float, other: str) -> None:
+@given(st.floats(-50, 0), st.floats(-50, 0), st.floats(-5, 5), st.sampled_from(["The"]))
+def test_probability_laws(a: float, b: float, shift: float, other: str) -> None:
     top = [("m", a), (other, -1.0), ("M", b)]
-    found = verdicts.preference_from_logprobs(top, switched=switched)
+    found = verdicts.probability_from_logprobs(top)
     assert found is not None
-    assert 1.0 <= found <= 2.0
+    assert 0.0 <= found <= 1.0
+    assert 1.0 - (1.0 - found) == found, "the loser's probability is exact"
     moved = [(token, logprob + shift) for token, logprob in top]
-    assert verdicts.preference_from_logprobs(moved, switched=switched) == pytest.approx(
-        found, abs=1e-12
-    )
-    mirrored = verdicts.preference_from_logprobs(top, switched=not switched)
+    assert verdicts.probability_from_logprobs(moved) == pytest.approx(found, abs=1e-12)
+    mirrored = verdicts.probability_from_logprobs(top, first="M", second="m")
     assert mirrored is not None
-    assert found + mirrored == pytest.approx(3.0, abs=1e-12)
+    assert found + mirrored == pytest.approx(1.0, abs=1e-12)
 
 
-def test_preference_of_missing_tokens() -> None:
-    assert verdicts.preference_from_logprobs([("The", -0.1)], switched=False) is None
-    assert verdicts.preference_from_logprobs([], switched=True) is None
-    assert verdicts.preference_from_logprobs([("m", -9.0)], switched=False) == 1.0
-    assert verdicts.preference_from_logprobs([("m", -9.0)], switched=True) == 2.0
-    assert verdicts.preference_from_logprobs([("m", math.nan)], switched=True) is None
+def test_probability_of_missing_tokens() -> None:
+    assert verdicts.probability_from_logprobs([("The", -0.1)]) is None
+    assert verdicts.probability_from_logprobs([]) is None
+    assert verdicts.probability_from_logprobs([("m", -9.0)]) == 1.0
+    assert verdicts.probability_from_logprobs([("M", -9.0)]) == 0.0
+    assert verdicts.probability_from_logprobs([("m", math.nan)]) is None
     pair = [("1", -0.2), ("2", -2.0)]
-    custom = verdicts.preference_from_logprobs(pair, switched=False, first="1", second="2")
+    custom = verdicts.probability_from_logprobs(pair, first="1", second="2")
     assert custom is not None
-    assert custom < 1.5
+    assert custom > 0.5
 
 
 @pytest.mark.parametrize(

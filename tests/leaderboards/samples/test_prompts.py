@@ -10,7 +10,8 @@ import pytest
 
 from harness.backends.base import Completion, Request, Response
 from harness.engine.calls import Services
-from harness.engine.operations import OPERATIONS, Artifact, Row
+from harness.engine.operations import Artifact, Row
+from harness.engine.registry import load_operation
 from harness.judging import operations
 from harness.judging.judge import Judge, protocol
 from leaderboards.samples import prompts, samples_of_artifact
@@ -72,7 +73,7 @@ def judged(
         monkeypatch.setattr(module, "open_judge", lambda ref, rules, *_: Judge(recording, rules))
     ids = {role: made.put("rows", rows, params={"role": role}) for role, rows in inputs.items()}
     artifacts: dict[str, Artifact] = {role: made.store.artifact(id) for role, id in ids.items()}
-    operation = OPERATIONS[name]
+    operation = load_operation(name)
     params = {"judge": "recording", "fingerprint": Judge(recording, protocol(kind)).fingerprint}
     resolved = operation.params.model_validate(params)
     batches = iter([artifacts[operation.rows or ""].rows()])
@@ -115,7 +116,7 @@ def test_the_prompt_is_the_one_that_was_sent(
     kind: str,
 ) -> None:
     turns = kind in ("rating", "pairwise")
-    driving = OPERATIONS[name].rows or ""
+    driving = load_operation(name).rows or ""
     inputs = {driving: answered("ours", turns=turns)}
     if kind != "rating":
         inputs["baseline"] = answered("theirs", turns=turns)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from harness.core.errors import BadData, UserError
-from leaderboards.samples import samples_of_artifact, samples_of_cell
+from harness.judging.records import Game
+from leaderboards.samples import game_outcome, samples_of_artifact, samples_of_cell, verdict_text
 from leaderboards.samples.suspicion import suspicion
 from tests.hand_made import HandMade, arena_row, four_games, game
 
@@ -15,7 +16,7 @@ def test_arena_games_become_outcomes_of_the_model(hand_made: HandMade) -> None:
     by_id = {sample.id: sample for sample in found.samples}
     assert found.kind == "pair"
     assert found.outcomes() == {"win": 1, "loss": 1, "tie": 1, "failed": 1}
-    assert [g.outcome for g in by_id["p/win"].games] == ["win", "win"]
+    assert [game_outcome(g) for g in by_id["p/win"].games] == ["win", "win"]
     assert by_id["p/win"].value == 1.0  # three rows of the strong label and one
     assert by_id["p/torn"].contradictory
     assert not by_id["p/win"].contradictory
@@ -81,6 +82,12 @@ def test_ratings_by_turn_and_by_category(hand_made: HandMade) -> None:
     assert values["score"] == [("x", 6.0, "middle"), ("y", None, "failed")]
     assert values["turn_2"] == [("x", 3.0, "low"), ("y", 8.0, "high")]
     assert values["category:math"] == [("x", 6.0, "middle")]
+
+
+def test_a_verdict_as_text() -> None:
+    texts = {0.69872: "0.699", 7.0: "7", "A>B": "A>B", None: ""}
+    assert [verdict_text(Game(verdict=v)) for v in texts] == list(texts.values())
+    assert game_outcome(Game("", 7.0)) == ""
 
 
 def test_choices_count_disagreeing_games_as_a_tie(hand_made: HandMade) -> None:

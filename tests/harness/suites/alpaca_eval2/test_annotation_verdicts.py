@@ -11,7 +11,7 @@ import pytest
 from harness.core.errors import BadData
 from harness.data.forms import instruction_id
 from harness.judging.agreement import BOTH, JUDGE, compare
-from harness.judging.verdict_sets import Game, verdicts_of_rows
+from harness.judging.verdict_sets import verdicts_of_rows
 from harness.judging.verdicts import is_switched
 from harness.suites.alpaca_eval2.annotation_verdicts import (
     holds_annotations,
@@ -44,15 +44,14 @@ def test_annotations_become_preferences_with_the_published_order(tmp_path: Path)
     path = annotations(tmp_path / "annotations.json", [1.9, 1.0, None, -1, 1.5])
     found = read_annotation_verdicts(path)
     assert (found.judge, found.suite, found.systems) == ("gpt", "alpaca_eval2", ("m",))
-    assert [v.value for v in found.verdicts] == [pytest.approx(0.9), 0.0, None, None, 0.5]
-    for text, verdict in zip(INSTRUCTIONS, found.verdicts, strict=False):
+    assert [v.value for v in found.items] == [pytest.approx(0.9), 0.0, None, None, 0.5]
+    for text, verdict in zip(INSTRUCTIONS, found.items, strict=False):
         assert verdict.prompt == verdict.text == instruction_id(text)
         assert verdict.lengths == (8.0, 8.0)
         first = "model" if is_switched(text) else "baseline"
         assert all(game.first == first for game in verdict.games)
-    assert found.verdicts[1].games[0] == Game(
-        "model" if is_switched(INSTRUCTIONS[1]) else "baseline", 0.0
-    )
+    first = "model" if is_switched(INSTRUCTIONS[1]) else "baseline"
+    assert found.items[1].shares == [(first, 0.0)]
 
 
 def test_our_rows_join_published_ones_by_the_text_of_the_prompt(tmp_path: Path) -> None:
@@ -103,7 +102,7 @@ def test_the_published_judge_agrees_with_itself_and_switches_orders(
     found = read_annotation_verdicts(path)
     assert len(found.systems) == 28
     result = compare(found, found, rounds=2)
-    assert result.n_scored == len(found.verdicts) - sum(v.value is None for v in found.verdicts)
+    assert result.n_scored == len(found.items) - sum(v.value is None for v in found.items)
     assert result.figure("agreement").value == 100.0  # type: ignore[union-attr]
     assert result.figure("kendall").value == pytest.approx(1.0)  # type: ignore[union-attr]
     assert 0.4 < result.figure("first_shown", JUDGE).value / 100 < 0.6  # type: ignore

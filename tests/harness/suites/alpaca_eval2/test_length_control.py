@@ -38,7 +38,7 @@ def rows_of(seed: int, n: int = N) -> Rows:
     baseline = generator.integers(100, 3000, n).astype(float)
     model = baseline * generator.lognormal(0.1, 0.5, n)
     logit = 0.6 * difficulty + (model - baseline) / 800 + generator.normal(size=n)
-    return Rows(1 + 1 / (1 + np.exp(-logit)), np.floor(model), baseline, difficulty)
+    return Rows(1 / (1 + np.exp(-logit)), np.floor(model), baseline, difficulty)
 
 
 def anchors_of(seed: int, n: int = 2 * N) -> Anchors:
@@ -55,7 +55,7 @@ def synthetic(golden: Finder, realdata: Finder) -> list[tuple[dict, Rows, Anchor
     cases = []
     for model in models:
         rows = Rows(
-            np.array(model["preference"]),
+            np.array(model["preference"]) - 1,
             np.array(model["len_model"], dtype=float),
             np.array(model["len_baseline"], dtype=float),
             reference.difficulty,
@@ -147,7 +147,7 @@ def test_permuting_joined_rows_only_reassigns_folds(seed: int, random) -> None:
 @given(st.integers(0, 1000))
 def test_mirrored_preferences_and_lengths_give_the_complement(seed: int) -> None:
     rows = rows_of(seed)
-    mirror = Rows(3 - rows.preferences, rows.baseline_lengths, rows.model_lengths, -rows.difficulty)
+    mirror = Rows(1 - rows.preferences, rows.baseline_lengths, rows.model_lengths, -rows.difficulty)
     flipped = Rows(
         mirror.preferences, mirror.model_lengths, mirror.baseline_lengths, rows.difficulty
     )
@@ -167,12 +167,12 @@ def test_equal_lengths_do_not_crash_and_leave_the_win_rate() -> None:
 
 def test_draws_everywhere_are_fifty() -> None:
     rows = rows_of(4)
-    found = fit(Rows(np.full(N, 1.5), rows.model_lengths, rows.baseline_lengths, rows.difficulty))
+    found = fit(Rows(np.full(N, 0.5), rows.model_lengths, rows.baseline_lengths, rows.difficulty))
     assert found.lc_win_rate == pytest.approx(50.0)
     assert not any(found.coefficients)
 
 
-@pytest.mark.parametrize(("preference", "side"), [(1.0, 0.0), (2.0, 100.0)])
+@pytest.mark.parametrize(("preference", "side"), [(0.0, 0.0), (1.0, 100.0)])
 def test_separable_preferences_converge(preference: float, side: float) -> None:
     rows = rows_of(5)
     sure = Rows(np.full(N, preference), rows.model_lengths, rows.baseline_lengths, rows.difficulty)
@@ -249,8 +249,8 @@ def test_bad_input_is_named() -> None:
         Rows(rows.preferences, rows.model_lengths[1:], rows.baseline_lengths)
     with pytest.raises(BadData, match="at least one"):
         Rows(np.full(3, np.nan), np.ones(3), np.ones(3))
-    with pytest.raises(BadData, match="1 to 2"):
-        Rows(np.array([0.2, 1.0]), np.ones(2), np.ones(2))
+    with pytest.raises(BadData, match="0 to 1"):
+        Rows(np.array([0.2, 1.2]), np.ones(2), np.ones(2))
     with pytest.raises(BadData, match="difficulty"):
         fit(Rows(rows.preferences, rows.model_lengths, rows.baseline_lengths))
     with pytest.raises(UnknownName, match="exact"):

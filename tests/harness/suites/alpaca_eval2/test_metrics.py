@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from harness.core.errors import BadData
+from harness.data.forms import instruction_id
 from harness.stats.bootstrap import paired_difference
 from harness.suites.alpaca_eval2.length_control import Rows, of_baseline
 from harness.suites.alpaca_eval2.metrics import (
@@ -20,24 +21,23 @@ from harness.suites.alpaca_eval2.metrics import (
     evaluate,
     evaluate_board,
     extreme_change,
-    instruction_id,
     read_reference,
     win_rate,
 )
 
-PREFERENCES = arrays(np.float64, st.integers(1, 30), elements=st.floats(1, 2))
+PREFERENCES = arrays(np.float64, st.integers(1, 30), elements=st.floats(0, 1))
 
 
 @given(PREFERENCES)
 def test_win_rates_of_both_sides_add_to_one_hundred(preferences: np.ndarray) -> None:
-    ours, theirs = win_rate(preferences), win_rate(3 - preferences)
+    ours, theirs = win_rate(preferences), win_rate(1 - preferences)
     assert ours.win_rate + theirs.win_rate == pytest.approx(100.0)
     assert ours.n_wins + ours.n_wins_base + ours.n_draws == ours.n_total == len(preferences)
     assert ours.standard_error == pytest.approx(theirs.standard_error, abs=1e-9)
 
 
 def test_discrete_win_rate_counts_draws_half() -> None:
-    found = win_rate([1.2, 1.5, 1.9, 2.0, float("nan")])
+    found = win_rate([0.2, 0.5, 0.9, 1.0, float("nan")])
     assert found.discrete_win_rate == 100 * 2.5 / 4
     assert (found.n_wins, found.n_wins_base, found.n_draws, found.n_total) == (2, 1, 1, 4)
 
@@ -45,9 +45,9 @@ def test_discrete_win_rate_counts_draws_half() -> None:
 def test_win_rate_refuses_nonsense() -> None:
     with pytest.raises(BadData, match="no judged row"):
         win_rate([float("nan")])
-    with pytest.raises(BadData, match="expected 1 to 2"):
-        win_rate([0.3])
-    assert win_rate([2.0]).standard_error == 0.0
+    with pytest.raises(BadData, match="expected 0 to 1"):
+        win_rate([1.3])
+    assert win_rate([1.0]).standard_error == 0.0
 
 
 def test_average_length_counts_code_points() -> None:
@@ -77,7 +77,7 @@ def test_extreme_change_rule(raw: float, controlled: float, warns: bool) -> None
 def model(seed: int, n: int = 80) -> Rows:
     generator = np.random.default_rng(seed)
     return Rows(
-        1 + generator.uniform(size=n),
+        generator.uniform(size=n),
         generator.integers(0, 2000, n).astype(float),
         generator.integers(0, 2000, n).astype(float),
         generator.normal(size=n),

@@ -124,7 +124,7 @@ def test_the_nano_worlds_own_questions_agree_too_and_rate_limits_are_survived(
     for text in harmless:
         assert package[text] == pytest.approx(own[text], abs=1e-9)
     assert len({round(own[text], 6) for text in harmless}) > PROMPTS // 2
-    draws = [text for text in harmless if own[text] == 1.5]
+    draws = [text for text in harmless if own[text] == 0.5]
     assert len(draws) >= 1
     for counts in (compared.package_counts, compared.own_counts):
         assert counts["ok"] == PROMPTS - len(draws)
@@ -140,5 +140,5 @@ def test_placeholders_and_chat_marks_in_an_answer_stay_text_with_us_only(
     for text in compared.hostile:
         shown = [compared.answers[text]], [world.baseline_answer(items[text])]
         share = 1 / (1 + math.exp(-preference_logit(settings, [text], *shown)))
-        assert compared.own.preferences[text] == pytest.approx(1 + share, abs=1e-9)
-        assert abs(compared.package.preferences[text] - (1 + share)) > 1e-3
+        assert compared.own.preferences[text] == pytest.approx(share, abs=1e-9)
+        assert abs(compared.package.preferences[text] - share) > 1e-3

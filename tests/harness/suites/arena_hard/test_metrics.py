@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from harness.core.errors import BadData, UnknownName
 from harness.judging.labels import LABEL_ROWS
 from harness.suites.arena_hard.metrics import (
-    Judgment,
+    GamePair,
     category_scores,
     leaderboard,
     point_scores,
@@ -51,8 +51,8 @@ def vectors(golden: Golden) -> Iterator[tuple[str, dict, dict]]:
         yield case, *read(golden, case)
 
 
-def judgments(data: dict) -> list[Judgment]:
-    return [Judgment(j["uid"], j["model"], tuple(j["games"])) for j in data["judgments"]]
+def judgments(data: dict) -> list[GamePair]:
+    return [GamePair(j["uid"], j["model"], tuple(j["games"])) for j in data["judgments"]]
 
 
 def styles(data: dict) -> dict[str, dict[str, StyleCounts]]:
@@ -169,7 +169,7 @@ MIRROR = str.maketrans("AB", "BA")
 
 
 def one_model(games: list[tuple[str | None, str | None]], **options: object):
-    rows = [Judgment(f"q{k:02}", "m", pair) for k, pair in enumerate(games)]
+    rows = [GamePair(f"q{k:02}", "m", pair) for k, pair in enumerate(games)]
     return tabulate(rows, **options)
 
 
@@ -203,7 +203,7 @@ def test_weight_one_is_the_plain_mean_of_verdicts(games: list) -> None:
 
 @given(BOARD, st.randoms(use_true_random=False))
 def test_record_order_is_irrelevant(games: list, shuffle: random.Random) -> None:
-    rows = [Judgment(f"q{k:02}", "m", pair) for k, pair in enumerate(games)]
+    rows = [GamePair(f"q{k:02}", "m", pair) for k, pair in enumerate(games)]
     moved = rows.copy()
     shuffle.shuffle(moved)
     first, second = (leaderboard(tabulate(r), "set", rounds=20)[0] for r in (rows, moved))
@@ -245,7 +245,7 @@ def test_missing_games_are_counted_per_game() -> None:
 
 
 def test_a_known_prompt_set_makes_absent_records_failures() -> None:
-    rows = [Judgment("q1", "m", ("A>B", "A>B"))]
+    rows = [GamePair("q1", "m", ("A>B", "A>B"))]
     line = leaderboard(tabulate(rows, uids=["q1", "q2"]), "set", rounds=5)[0]
     assert (line.n_expected, line.n_failed) == (2, 1)
     with pytest.raises(BadData, match="not in the prompt set"):
@@ -253,7 +253,7 @@ def test_a_known_prompt_set_makes_absent_records_failures() -> None:
 
 
 def test_bad_boards_are_refused() -> None:
-    row = Judgment("q1", "m", ("A>B", "A>B"))
+    row = GamePair("q1", "m", ("A>B", "A>B"))
     with pytest.raises(BadData, match="two judgments"):
         tabulate([row, row])
     with pytest.raises(BadData, match="no judgments"):
@@ -280,7 +280,7 @@ def test_topics_are_drawn_whole_and_categories_are_scored_alone() -> None:
 def test_constant_style_gives_the_plain_score() -> None:
     rng = random.Random(5)
     rows = [
-        Judgment(f"q{q:03}", m, (rng.choice(list(LABEL_ROWS)), rng.choice(list(LABEL_ROWS))))
+        GamePair(f"q{q:03}", m, (rng.choice(list(LABEL_ROWS)), rng.choice(list(LABEL_ROWS))))
         for q in range(60)
         for m in ("a", "b")
     ]

@@ -1,0 +1,51 @@
+"""Answers as the judge reads them: the baseline's must be of the same prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from harness.core.errors import BadData
+from harness.engine.operations import Artifact, Row
+from harness.judging.answers import Baseline, answer_of, open_games
+from harness.judging.records import Game
+from tests.judging_runs import judging
+
+Run = Callable[..., Artifact]
+Make = Callable[[list[Row]], Artifact]
+
+
+def test_a_baseline_for_other_prompts_is_refused(
+    pair: tuple[Artifact, Artifact], run_operation: Run, rows_artifact: Make
+) -> None:
+    good, baseline = pair
+    rows = baseline.rows()
+    with pytest.raises(BadData, match="no answer to prompt"):
+        run_operation(
+            "judge_arena", judging("arena"), generations=good, baseline=rows_artifact(rows[1:])
+        )
+    rows[0]["messages"] = rows[1]["messages"]
+    with pytest.raises(BadData, match="answers another prompt"):
+        run_operation(
+            "judge_alpaca", judging("alpaca"), generations=good, baseline=rows_artifact(rows)
+        )
+
+
+def test_a_baseline_without_an_answer_is_refused(
+    pair: tuple[Artifact, Artifact], rows_artifact: Make
+) -> None:
+    good, baseline = pair
+    rows = [{**row, "responses": []} for row in baseline.rows()]
+    with pytest.raises(BadData, match="has an empty row for prompt"):
+        Baseline(rows_artifact(rows)).answer(good.rows()[0])
+
+
+def test_an_empty_answer_is_an_answer_and_none_is_a_failure() -> None:
+    assert answer_of({"responses": [""]}) == ""
+    assert answer_of({"responses": []}) is None
+    assert open_games(("model",), "", {}) == (Game("model"),)
+    reason = "no answer was generated"
+    assert open_games(("model",), None, {}) == (Game("model", failure=reason),)
+    row = {"error": "later", "first_error": "first"}
+    assert [game.failure for game in open_games(("a", "b"), None, row)] == [f"{reason}: first"] * 2
