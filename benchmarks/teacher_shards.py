@@ -48,9 +48,9 @@ def make(count: int) -> list[dict[str, Any]]:
     made = []
     for number, length in enumerate(lengths):
         logps = -np.sort(rng.gumbel(4, 2, (length, K)).clip(0.01), axis=1).astype(np.float32)
-        words = rng.integers(0, VOCABULARY, (length, K))
+        top = rng.integers(0, VOCABULARY, (length, K))
         ids = rng.integers(0, VOCABULARY, length)
-        made.append({"id": f"train-{number:08}", "input_ids": ids, "logps": logps, "words": words})
+        made.append({"id": f"train-{number:08}", "input_ids": ids, "logps": logps, "top": top})
     return made
 
 
@@ -78,7 +78,7 @@ def write_ours(folder: Path, documents: list[dict[str, Any]]) -> None:
     for number, start in enumerate(range(0, len(documents), size)):
         part = [
             TeacherDocument(
-                d["id"], d["logps"][:-1], d["words"][:-1], 2.0, len(d["words"]) - 1,
+                d["id"], d["logps"][:-1], d["top"][:-1], 2.0, len(d["top"]) - 1,
                 token_check(d["input_ids"]),
             )
             for d in documents[start : start + size]
@@ -118,7 +118,7 @@ def write_peer(folder: Path, documents: list[dict[str, Any]]) -> None:
         "attention_mask": [np.ones_like(d["input_ids"]) for d in documents],
         "labels": [d["input_ids"] for d in documents],
         "per_step_logits": [list(d["logps"].astype(np.float16)) for d in documents],
-        "per_step_indices": [list(d["words"]) for d in documents],
+        "per_step_indices": [list(d["top"]) for d in documents],
         "metric_ce": [np.float16(2.0)] * len(documents),
     }
     datasets.Dataset.from_dict(columns, features=features).save_to_disk(folder)

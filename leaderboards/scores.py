@@ -66,10 +66,6 @@ class Score(Record):
     reason: str = ""
 
     @property
-    def key(self) -> ScoreKey:
-        return (self.system, self.suite, self.metric)
-
-    @property
     def n_seeds(self) -> int:
         """Number of seeds with a value."""
         return sum(cell.value is not None for cell in self.cells)

@@ -1,8 +1,10 @@
-"""The documentation agrees with the tree: links, pages of the catalogue, commands."""
+"""The documentation agrees with the tree: links, names, pages of the catalogue, commands."""
 
 from __future__ import annotations
 
+import contextlib
 import doctest
+import importlib
 import importlib.util
 import re
 import shlex
@@ -20,6 +22,7 @@ from harness.engine import registry
 ROOT = Path(__file__).parent.parent
 PAGES = [
     ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
     *sorted((ROOT / "docs").glob("*.md")),
     *sorted((ROOT / "docs/api").glob("*.md")),
     *sorted((ROOT / "methods").glob("*/README.md")),
@@ -28,6 +31,8 @@ LINK = re.compile(r"\[[^\]]*\]\(\s*([^)\s]+)\s*\)")
 FENCE = re.compile(r"^(```|~~~).*?^\1\s*$", re.M | re.S)
 BLOCK = re.compile(r"^(?: {4}|\$ )?(?:[A-Z_]+=\S+ )*(crucible .*)$", re.M)
 SPAN = re.compile(r"`(crucible [^`]+)`")
+NAME = re.compile(r"`((?:harness|methods|leaderboards)(?:\.\w+)+)")
+FILE = re.compile(r"`((?:harness|methods|leaderboards|tests|benchmarks|docs)/[\w/.-]+)`")
 STANDS_FOR_ANY = re.compile(r"[A-Z_]+$|my_|\.\.\.")  # METHOD, my_method: a name of the reader's
 
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -45,6 +50,29 @@ def test_every_relative_link_leads_somewhere(page: Path) -> None:
             broken.append(target)
     # Pages made at build time are linked from toctrees only: a reader of the files has none.
     assert not broken, f"{page.relative_to(ROOT)}: {broken}"
+
+
+@pages
+def test_every_name_and_file_of_the_code_exists(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    names = {name for name in NAME.findall(text) if not exists(name)}
+    files = {path for path in FILE.findall(text) if not (ROOT / path).exists()}
+    files -= {
+        path for path in files if any(map(STANDS_FOR_ANY.match, re.split("[/.]|test_", path)))
+    }
+    assert not names | files, f"{page.relative_to(ROOT)}: {sorted(names | files)}"
+
+
+def exists(name: str) -> bool:
+    """Whether a dotted name leads to a module or to an attribute of one."""
+    parts = name.split(".")
+    for cut in range(len(parts), 0, -1):
+        with contextlib.suppress(ModuleNotFoundError):
+            found: object = importlib.import_module(".".join(parts[:cut]))
+            for attribute in parts[cut:]:
+                found = getattr(found, attribute, None)
+            return found is not None
+    return False
 
 
 @pytest.mark.parametrize(

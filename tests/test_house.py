@@ -1,6 +1,7 @@
 """The house: sixteen rooms on eight floors, imports that point downward, and no circles.
 
-    python -m tests.test_house      # prints the rooms, their sizes and what each one uses
+    python -m tests.test_house            # prints the rooms, their sizes and what each one uses
+    python -m tests.test_house --table    # prints what CONTRIBUTING.md and docs/ show of them
 
 A room imports from lower floors only. An arrow is an import anywhere in a file, inside functions
 and `TYPE_CHECKING` too, and a string that names a module ("package.module" or
@@ -27,7 +28,7 @@ PACKAGES = ("harness", "methods", "leaderboards")
 
 @dataclass(frozen=True)
 class Room:
-    """A part of the house: the modules below some prefixes, on one floor."""
+    """A part of the house: the modules with some prefixes, on one floor."""
 
     name: str
     floor: int
@@ -37,26 +38,28 @@ class Room:
 
 # A new file belongs to one of these; a new room is a change of the design.
 ROOMS = (
-    Room("methods", 8, ("methods",), "one folder per method, and the catalogue of all"),
+    Room("methods", 8, ("methods",), "one folder per method, and the catalogue of methods"),
     Room(
         "cli",
         8,
         ("harness.cli", "harness.reproduce", "harness.testing"),
-        "the command line, the same as Python calls, conformance of plugins",
+        "command line, reproduction as a Python call, conformance checks for plugins",
     ),
     Room("leaderboards", 7, ("leaderboards",), "boards, claims, comparisons, samples, rendering"),
-    Room("nano", 7, ("harness.nano",), "the offline universe: world, zoo, oracle, server"),
-    Room("suites", 6, ("harness.suites",), "one folder per benchmark, with all that is its own"),
-    Room("judging", 5, ("harness.judging",), "judges, frames, verdicts, agreement"),
+    Room(
+        "nano", 7, ("harness.nano",), "offline universe: world, tiny models, oracle judge, server"
+    ),
+    Room("suites", 6, ("harness.suites",), "one folder per benchmark: protocol, settings, metrics"),
+    Room("judging", 5, ("harness.judging",), "judges, prompt frames, verdicts, agreement"),
     Room("distillation", 5, ("harness.distillation",), "alignment, teachers on disk, fusion"),
-    Room("backends", 4, ("harness.backends",), "whatever runs a model: generate and score"),
-    Room("training", 4, ("harness.training",), "objectives, losses and the one trainer"),
+    Room("backends", 4, ("harness.backends",), "running a model: generate and score"),
+    Room("training", 4, ("harness.training",), "objectives, losses and the trainer"),
     Room("merging", 4, ("harness.merging",), "merging checkpoints tensor by tensor"),
     Room("models", 3, ("harness.models",), "references, checkpoints, chat templates, log-probs"),
-    Room("data", 3, ("harness.data",), "prompts, answers and authors from every source"),
-    Room("verification", 3, ("harness.verification",), "mathematics, code in its jail, letters"),
-    Room("engine", 2, ("harness.engine",), "operations, plans, runs, the store, the registry"),
-    Room("stats", 2, ("harness.stats",), "statistics that several suites use; numpy only"),
+    Room("data", 3, ("harness.data",), "prompts, answers and authors from all sources"),
+    Room("verification", 3, ("harness.verification",), "checks of mathematics, code and letters"),
+    Room("engine", 2, ("harness.engine",), "operations, plans, runs, store, registry, recipes"),
+    Room("stats", 2, ("harness.stats",), "statistics shared by suites; numpy only"),
     Room("core", 1, ("harness.core",), "errors, hashing, records, text"),
 )
 # Packages without code of their own.
@@ -219,6 +222,33 @@ def test_circles_are_found() -> None:
     assert circles(edges) == [["a", "b", "c"]]
 
 
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/architecture.md"])
+def test_pages_show_the_house(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    parts = [table(), elevation()] if page == "docs/architecture.md" else [table()]
+    assert all(part in text for part in parts), (
+        f"{page} shows other rooms; paste the output of: python -m tests.test_house --table"
+    )
+
+
+def table() -> str:
+    """The rooms as a Markdown table, from the top floor down."""
+    rows = [("floor", "room", "modules", "duty"), ("---",) * 4]
+    for room in ROOMS:
+        modules = ", ".join(f"`{name}`" for name in room.modules)
+        rows.append((str(room.floor), room.name, modules, room.duty))
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def elevation() -> str:
+    """The rooms as boxes, one line per floor."""
+    lines = []
+    for floor in sorted({room.floor for room in ROOMS}, reverse=True):
+        boxes = "  ".join(f"[ {room.name} ]" for room in ROOMS if room.floor == floor)
+        lines.append(f"floor {floor}   {boxes}")
+    return "\n".join(lines)
+
+
 HEAVY = ("torch", "transformers", "scipy", "datasets", "trl", "openai", "ray", "pyarrow")
 
 
@@ -235,7 +265,7 @@ def test_light_commands_import_nothing_heavy(arguments: list[str]) -> None:
 
 
 def drawn() -> str:
-    """The house as text, one floor after another from the roof down."""
+    """The house as text, one floor after another from the top down."""
     sizes: dict[str, list[int]] = {room.name: [] for room in ROOMS}
     for module, path in files().items():
         room = room_of(module)
@@ -253,4 +283,5 @@ def drawn() -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(drawn() + "\n")
+    shown = f"{table()}\n\n{elevation()}" if "--table" in sys.argv else drawn()
+    sys.stdout.write(shown + "\n")

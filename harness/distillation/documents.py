@@ -159,8 +159,8 @@ def scored_texts(row: Row) -> list[str]:
     """The scored texts of a row: the whole text, or every answer of a conversation."""
     if "messages" not in row:
         return [row["text"]]
-    said = [m["content"] for m in row["messages"] if m["role"] == "assistant"]
-    return [*said, row["response"]]
+    answers = [m["content"] for m in row["messages"] if m["role"] == "assistant"]
+    return [*answers, row["response"]]
 
 
 def scored_spans(labels: Sequence[int]) -> list[tuple[int, int]]:
