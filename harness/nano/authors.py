@@ -1,9 +1,9 @@
-"""Nano authors: people with latent traits, and texts that carry them.
+"""Nano authors: people with latent traits, and texts that give evidence of them.
 
-An author's trait makes what each item of a questionnaire asks about likely, not certain; the text
-tells of a few items per trait, so that a trait is a majority of weak evidence. A sentence has one
-word of an item, and says how much of it there is in the author. Who counts all of it right is right
-about 89 times in a hundred.
+A trait makes the behaviour that an item of a questionnaire asks about likely, not certain. A text
+contains evidence on a few items per trait, so the trait is the majority of weak evidence. A
+sentence contains one keyword of an item and its degree in the author. A reader that counts all
+evidence correctly gets about 89 % of the traits right.
 """
 
 from __future__ import annotations
@@ -21,20 +21,21 @@ from harness.engine.recipe import read_toml
 Kind = Literal["essays", "posts"]
 Row = dict[str, Any]
 
-FAITH = 0.78  # how likely the author's trait decides what a sentence tells
-PLAIN = 0.7  # of sentences that tell what there is in the author, not what there is not
-TOLD = (3, 4, 5)  # items of a trait that a text tells about
+FAITH = 0.78  # probability that a sentence agrees with the author's trait
+PLAIN = 0.7  # probability that a sentence is affirmative, not negative
+TOLD = (3, 4, 5)  # number of items per trait with evidence in a text
 QUESTIONNAIRES: dict[Kind, str] = {"essays": "bfi44", "posts": "mbti50"}
 SIZES = {"essays": 160, "essays/train": 400, "posts": 160, "posts/train": 400}
 
 
 class Evidence(NamedTuple):
-    """What a sentence tells about an item.
+    """Evidence of one sentence on one item.
 
     Attributes:
-        level: the answer from 1 to 5 that it calls for; never 3.
-        agrees: with the statement; of a choice, with the option for label 1.
-        label: the trait's label that it speaks for.
+        trait, number: trait and number of the item.
+        level: the correct rating of the item, 1, 2, 4 or 5.
+        agrees: whether the sentence agrees with the statement, or with the option for label 1.
+        label: label of the trait that the sentence indicates.
     """
 
     trait: str
@@ -46,13 +47,13 @@ class Evidence(NamedTuple):
 
 @lru_cache(maxsize=1)
 def phrases() -> dict[str, Any]:
-    """The phrases that texts are made of."""
+    """Phrases from which texts are composed (authors.toml)."""
     return read_toml(Path(__file__).with_suffix(".toml"))
 
 
 @lru_cache
 def sentences(kind: Kind) -> dict[str, Evidence]:
-    """Every sentence that tells about an item of the questionnaire of `kind`."""
+    """Evidence of every possible sentence on the items of the questionnaire of `kind`."""
     from harness.suites.personality.questionnaires import load
 
     form, said = load(QUESTIONNAIRES[kind]), phrases()
@@ -73,7 +74,7 @@ def sentences(kind: Kind) -> dict[str, Evidence]:
 
 @lru_cache(maxsize=1)
 def keywords() -> list[str]:
-    """The words that sentences share with the items they tell about, long ones first."""
+    """Keywords shared by sentences and items, longest first."""
     forms = [phrases()[form] for form in QUESTIONNAIRES.values()]
     words = {w for form in forms for items in form.values() for _, *ws in items for w in ws if w}
     return sorted(words, key=lambda word: (-len(word), word))
@@ -81,13 +82,13 @@ def keywords() -> list[str]:
 
 @lru_cache
 def words(kind: Kind) -> dict[tuple[str, int], list[str]]:
-    """(trait, number of an item) -> the words by which sentences tell about it."""
+    """Keywords of each item, by (trait, number)."""
     items = phrases()[QUESTIONNAIRES[kind]]
     return {(t, n): [w for w in ws if w] for t, entries in items.items() for n, *ws in entries}
 
 
 def evidence(row: Row) -> list[Evidence]:
-    """What the text of an author tells, in order: the ground truth of a reader.
+    """Evidence in an author's text, in order: the ground truth for readers.
 
     >>> evidence({"text": "It rains again. As for shy, hardly."})
     [Evidence(trait='ext', number=31, level=2, agrees=False, label=1)]
@@ -99,15 +100,15 @@ def evidence(row: Row) -> list[Evidence]:
 
 
 def traits(kind: Kind) -> list[str]:
-    """The names of the traits of `kind`, in order."""
+    """Names of the traits of `kind`, in order."""
     return list(phrases()[QUESTIONNAIRES[kind]])
 
 
 def rows(split: str) -> list[Row]:
-    """Author rows of a split: {"id", "text" or "posts", "labels"}; half the authors have a trait.
+    """Author rows of a split, {"id", "text" or "posts", "labels"}; half of the labels are 1.
 
     Raises:
-        UnknownName: for a split that is not there.
+        UnknownName: there is no such split.
     """
     if split not in SIZES:
         raise unknown("set of nano authors", split, SIZES)
@@ -115,7 +116,7 @@ def rows(split: str) -> list[Row]:
 
 
 def write(split: str, n: int, seed: int = 0) -> list[Row]:
-    """`n` authors of a seed; the name of the split begins with the kind ("essays/more")."""
+    """Generate `n` authors from a seed; the name of the split begins with the kind ("essays/x")."""
     rng = random.Random(seed_from("nano authors", split, seed))
     kind: Kind = "posts" if split.startswith("posts") else "essays"
     columns = {name: rng.sample([i % 2 for i in range(n)], n) for name in traits(kind)}
@@ -130,7 +131,7 @@ def write(split: str, n: int, seed: int = 0) -> list[Row]:
 
 
 def _told(kind: Kind, labels: dict[str, int], rng: random.Random) -> list[str]:
-    """The sentences of an author, in any order."""
+    """Sentences of an author, shuffled."""
     told = rng.sample(phrases()["idle"], rng.randint(1, 3))
     for trait, label in labels.items():
         items = by_item(kind)[trait]
@@ -148,7 +149,7 @@ def _told(kind: Kind, labels: dict[str, int], rng: random.Random) -> list[str]:
 
 @lru_cache
 def by_item(kind: Kind) -> dict[str, dict[int, dict[tuple[int, bool], list[str]]]]:
-    """trait -> number of an item -> (label, whether it says that something is so) -> sentences."""
+    """Sentences by trait, item number, and (label, affirmative)."""
     found: dict[str, dict[int, dict[tuple[int, bool], list[str]]]] = {}
     for sentence, told in sentences(kind).items():
         ways = found.setdefault(told.trait, {}).setdefault(told.number, {})
@@ -157,7 +158,7 @@ def by_item(kind: Kind) -> dict[str, dict[int, dict[tuple[int, bool], list[str]]
 
 
 def _posts(told: list[str], rng: random.Random) -> list[str]:
-    """Six to ten posts of a few sentences; some have next to nothing in them."""
+    """Six to ten posts of a few sentences; some contain no evidence."""
     full = rng.randint(6, 8)
     posts = [" ".join(told[start::full]) for start in range(full)]
     for _ in range(rng.randint(0, 2)):

@@ -1,7 +1,7 @@
-"""OpenAI's chat-completion format, as far as the nano server speaks it.
+"""The part of OpenAI's chat-completion format that the nano server supports.
 
-`read_chat` turns a request's body into a `Request`, strictly: what is not understood is refused
-rather than ignored. `write_chat` turns a `Response` into the body of a reply.
+`read_chat` parses a request's body into a `Request`, strictly: unsupported fields are refused, not
+ignored. `write_chat` writes a `Response` as the body of a reply.
 """
 
 from __future__ import annotations
@@ -24,7 +24,11 @@ _WORD = re.compile(r"\S+\s*")
 
 
 class Refused(Exception):
-    """A request that gets an error instead of an answer."""
+    """A request that is answered with an error.
+
+    Args:
+        status: HTTP status; code: OpenAI's error code.
+    """
 
     def __init__(
         self,
@@ -61,8 +65,8 @@ class _Format(_Strict):
 class ChatBody(_Strict):
     """The body of POST /v1/chat/completions.
 
-    The second group shapes sampling or bookkeeping of a real model; it is accepted and moves
-    nothing, for the oracle gives the same answer always.
+    Fields of the second group affect sampling or accounting of a real model. They are accepted and
+    ignored: the oracle always gives the same answer.
     """
 
     model: str
@@ -94,9 +98,13 @@ class ChatBody(_Strict):
 
 @dataclass(frozen=True)
 class Chat:
-    """A request read: who is asked, what the oracle gets, and what the reply must show.
+    """A parsed request.
 
-    `max_tokens` is None for no limit; `alternatives` is None when no log-probabilities are wanted.
+    Attributes:
+        model: the requested model.
+        request: the request for the oracle.
+        max_tokens: maximum tokens of the reply; None for no limit.
+        alternatives: number of top log-probabilities; None if none are requested.
     """
 
     model: str
@@ -106,14 +114,14 @@ class Chat:
 
 
 def read_chat(raw: bytes, served: str, id: str) -> Chat:
-    """Read the body of a request.
+    """Parse the body of a request.
 
     Args:
-        served: the only model there is; "*" for any.
-        id: of the request that the oracle gets.
+        served: the only available model; "*" for any.
+        id: id of the request for the oracle.
 
     Raises:
-        Refused: with the status and the code that OpenAI would give.
+        Refused: the request is invalid, with the status and code that OpenAI's API gives.
     """
     try:
         data = json.loads(raw, parse_constant=_no_constant)
@@ -169,7 +177,7 @@ def _content(turn: _Turn) -> str:
 
 
 def cut(response: Response, max_tokens: int | None) -> Response:
-    """The response with its texts cut to `max_tokens` words: the oracle counts words as tokens."""
+    """The response with texts truncated to `max_tokens` words; the oracle's tokens are words."""
     if max_tokens is None:
         return response
     completions = []
@@ -188,7 +196,7 @@ def cut(response: Response, max_tokens: int | None) -> Response:
 
 
 def write_chat(chat: Chat, response: Response, fingerprint: str) -> bytes:
-    """The body of a reply. Explained verdicts have no log-probabilities, asked for or not."""
+    """Body of a reply; verdicts with an explanation never have log-probabilities."""
     choices = [
         {
             "index": index,
@@ -230,19 +238,19 @@ def _token(token: str, logprob: float) -> dict[str, Any]:
 
 
 def write_error(status: int, message: str, code: str | None = None) -> bytes:
-    """The body of an error."""
+    """Body of an error."""
     kinds = {401: "authentication_error", 429: "rate_limit_error"}
     kind = kinds.get(status, "server_error" if status >= 500 else "invalid_request_error")
     return _json({"error": {"message": message, "type": kind, "param": None, "code": code}})
 
 
 def write_models(models: Sequence[str]) -> bytes:
-    """The body of GET /v1/models."""
+    """Body of the reply to GET /v1/models."""
     return _json({"object": "list", "data": [_model(name) for name in models]})
 
 
 def write_model(name: str) -> bytes:
-    """The body of GET /v1/models/NAME."""
+    """Body of the reply to GET /v1/models/NAME."""
     return _json(_model(name))
 
 

@@ -1,4 +1,4 @@
-"""What the nano server answers: its endpoints, its log, and the faults as clients see them."""
+"""HTTP endpoints of the nano server, its request log, and the execution of scripted faults."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ _WRONG = "Verdict: [[Z]]"
 
 @dataclass(frozen=True)
 class Entry:
-    """One chat request in the log.
+    """Log entry of one chat request.
 
     Attributes:
-        arrival: its number, from 1.
-        digest: of its body; the same request asked again has the same.
-        outcome: "ok", the kind of fault, "limited" (over the rate), "refused" (a bad request) or
-            "gone" (the client left before the reply).
-        status: of the reply; None when there was none.
-        tokens_in, tokens_out: as the reply says; 0 where the reply did not get through.
+        arrival: number of the request, from 1.
+        digest: digest of its body; equal for a repeated request.
+        outcome: "ok", the kind of fault, "limited" (over the rate limit), "refused" (an invalid
+            request) or "gone" (the client disconnected before the reply).
+        status: HTTP status of the reply; None if there was none.
+        tokens_in, tokens_out: usage in the reply; 0 if the reply was not delivered.
     """
 
     arrival: int
@@ -55,7 +55,7 @@ class Entry:
 
 
 class RequestLog:
-    """The latest entries, and counts of all; optionally a line of JSON each into a file."""
+    """The latest entries, and counts of all; optionally writes each entry to a JSON lines file."""
 
     def __init__(self, file: TextIO | None = None) -> None:
         self.entries: deque[Entry] = deque(maxlen=KEPT_ENTRIES)
@@ -63,11 +63,12 @@ class RequestLog:
         self._file = file
 
     def arrive(self) -> int:
-        """The number of the request that has just arrived."""
+        """Count a request and return its number."""
         self._counts["requests"] += 1
         return self._counts["requests"]
 
     def enter(self, entry: Entry) -> None:
+        """Add the entry of a finished request."""
         self.entries.append(entry)
         self._counts[entry.outcome] += 1
         if entry.outcome in ("ok", "slow"):
@@ -77,16 +78,21 @@ class RequestLog:
             self._file.write(json.dumps(asdict(entry)) + "\n")
 
     def counts(self) -> dict[str, int]:
-        """`requests` that arrived, how many had each outcome, and the tokens of good replies.
+        """Number of requests, number by outcome, and tokens of successful replies.
 
-        A slow reply is good, too, but is counted under "slow".
+        A slow reply is successful but counted under "slow".
         """
         return dict(self._counts)
 
 
 @dataclass(frozen=True)
 class Reply:
-    """A reply as planned: how it is counted, and how much of it gets through."""
+    """A planned reply.
+
+    Attributes:
+        outcome: see `Entry`.
+        delivered: part of the reply that is sent before the connection is closed.
+    """
 
     outcome: str
     status: int | None = None
@@ -98,12 +104,12 @@ class Reply:
 
 
 class Endpoints:
-    """The handlers, over one oracle and one fault script.
+    """Request handlers of one oracle and one fault script.
 
     Args:
-        model: the only name served; "*" for any.
-        key: what clients must send as bearer token; None asks for none.
-        stopping: set when the server is to stop; ends every pause.
+        model: the only model served; "*" for any.
+        key: bearer token that clients must send; None requires none.
+        stopping: set to stop the server; ends every pause.
     """
 
     def __init__(
@@ -124,6 +130,7 @@ class Endpoints:
         self._allowances = {name: Allowance(rate) for name, rate in rates.items() if rate}
 
     def application(self) -> web.Application:
+        """The aiohttp application."""
         app = web.Application(client_max_size=MAX_BODY, middlewares=[self._guard])
         app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_get("/v1/models", self._models)
@@ -134,7 +141,7 @@ class Endpoints:
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Ask for the key, and turn every error into OpenAI's form."""
+        """Check the key, and convert every error to OpenAI's format."""
         try:
             if request.path != "/health" and not self._is_allowed(request):
                 message = "no key or a wrong one; send the header Authorization: Bearer KEY"
@@ -192,10 +199,10 @@ class Endpoints:
             self._log.enter(Entry(arrival, body_digest, reply.outcome, reply.status, *tokens))
 
     async def _plan(self, raw: bytes, arrival: int, fault: Fault | None) -> Reply:
-        """The reply to a request that meets `fault`, after the pause it takes.
+        """The reply to a request with `fault`, after its pause.
 
         Raises:
-            Refused: the request is bad, or over the rate.
+            Refused: the request is invalid or over the rate limit.
         """
         if fault is not None:
             failed = await self._failure(fault)
@@ -210,7 +217,7 @@ class Endpoints:
         return await self._answer(chat, response, fault)
 
     async def _failure(self, fault: Fault) -> Reply | None:
-        """The reply to a fault that needs no answer; None for the others."""
+        """The reply of a fault that needs no answer of the oracle; None for other faults."""
         if fault.kind == "hang":
             await self._pause(fault.seconds)
             return Reply("hang", delivered="none")
@@ -230,7 +237,7 @@ class Endpoints:
         return Reply(fault.kind, status, body, headers)
 
     async def _answer(self, chat: Chat, response: Response, fault: Fault | None) -> Reply:
-        """The oracle's reply, as it is after `fault`."""
+        """The oracle's reply, changed by `fault`."""
         kind = "ok" if fault is None else fault.kind
         if kind == "slow" and fault is not None:
             await self._pause(1.0 if fault.seconds is None else fault.seconds)
@@ -262,7 +269,7 @@ class Endpoints:
         return headers
 
     async def _pause(self, seconds: float | None) -> None:
-        """Wait, without end for None; the end of the server is the end of every pause."""
+        """Wait for some seconds, or forever for None, but at most until the server stops."""
         try:
             await asyncio.wait_for(self._stopping.wait(), seconds)
         except TimeoutError:
@@ -281,7 +288,7 @@ async def _body(request: web.Request) -> bytes:
 
 
 async def _deliver(request: web.Request, reply: Reply) -> web.StreamResponse:
-    """Send as much of a reply as gets through."""
+    """Send the part of a reply that is to be delivered."""
     if reply.delivered == "all" and reply.status is not None:
         return _sent(reply.body, reply.status, reply.headers)
     response = web.StreamResponse(headers={**reply.headers, "Content-Type": "application/json"})
@@ -295,7 +302,7 @@ async def _deliver(request: web.Request, reply: Reply) -> web.StreamResponse:
 
 
 def _spoilt(response: Response, kind: str) -> Response:
-    """The response without log-probabilities, with an empty text, or with an impossible verdict."""
+    """The response without log-probabilities, with an empty text, or with an invalid verdict."""
     changes: dict[str, object] = {"top_logprobs": None}
     if kind == "empty":
         changes["text"] = ""

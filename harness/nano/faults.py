@@ -1,11 +1,11 @@
-"""Scripted faults of the nano server: which request meets which failure, decided in advance.
+"""Scripted faults of the nano server: a deterministic choice of the failure of each request.
 
     FaultScript(faults=(fault("429=0.05"), fault("slow=0.1:0.5"), fault("hang@7")))
 
-A fault hits a share of the requests ("429=0.05") or given ones ("hang@7": the seventh to arrive,
-"500@1,2,3": the first three). Shares are drawn from the seed and the number of arrival, so the same
-script gives the same run of faults and a request that is asked again gets a new draw; with
-`sticky` the draw comes from the request's body, and asking again never helps.
+A fault applies to a share of the requests ("429=0.05") or to given ones ("hang@7": the seventh to
+arrive, "500@1,2,3": the first three). Shares are drawn from the seed and the arrival number, so the
+same script gives the same sequence of faults, and a repeated request gets a new draw. With `sticky`
+the draw depends on the request's body instead, so retrying never helps.
 """
 
 from __future__ import annotations
@@ -22,24 +22,30 @@ from harness.core.hashing import seed_from
 from harness.core.records import Record, parse
 
 Kind = Literal[
-    "429",  # rate limited, without a hint when to come back
+    "429",  # rate limited, without Retry-After
     "429-retry-after",  # rate limited, with Retry-After (seconds; default 1)
     "500",  # server error
     "503",  # overloaded
-    "hang",  # no reply for the given seconds (default: until the client leaves), then none at all
-    "slow",  # a good reply after the given seconds (default 1)
+    "hang",  # no reply; the connection is closed after the given seconds (default: by the client)
+    "slow",  # a valid reply after the given seconds (default 1)
     "drop",  # the connection is closed without a reply
     "cut",  # the connection is closed in the middle of the body
-    "malformed",  # a complete reply of half a JSON document
-    "no_logprobs",  # a good reply without log-probabilities
+    "malformed",  # a complete reply whose body is half a JSON document
+    "no_logprobs",  # a valid reply without log-probabilities
     "empty",  # a reply with an empty text
-    "wrong_label",  # a reply whose verdict is none of those asked for
+    "wrong_label",  # a reply with an invalid verdict
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 class Fault(Record):
-    """One kind of failure and whom it hits: a share of the requests, or those numbers (from 1)."""
+    """One kind of failure and the requests to which it applies.
+
+    Attributes:
+        share: share of the requests.
+        arrivals: numbers of requests, from 1.
+        seconds: duration of the kinds that have one.
+    """
 
     kind: Kind
     share: float = Field(default=0.0, ge=0, le=1)
@@ -48,14 +54,15 @@ class Fault(Record):
 
 
 class FaultScript(Record):
-    """The faults of a server, and the rate it grants.
+    """Faults and rate limits of a server.
 
     Attributes:
-        faults: given arrivals first, in this order; the shares of the others add up to 1 at most.
-        seed: another seed hits other requests.
-        sticky: the same request body always meets the same fate.
-        requests_per_minute, tokens_per_minute: announced in x-ratelimit headers and enforced with
-            429 and Retry-After; None for no limit.
+        faults: faults for given arrivals have priority, in this order; the sum of shares is at
+            most 1.
+        seed: seed of the draws.
+        sticky: the same request body always gets the same fault, or none.
+        requests_per_minute, tokens_per_minute: rate limits, announced in x-ratelimit headers and
+            enforced with 429 and Retry-After; None for no limit.
     """
 
     faults: tuple[Fault, ...] = ()
@@ -68,14 +75,14 @@ class FaultScript(Record):
     def _at_most_every_request(self) -> FaultScript:
         total = sum(fault.share for fault in self.faults)
         if total > 1 + 1e-9:
-            raise ValueError(f"shares that add up to 1 at most, not {total:g}")
+            raise ValueError(f"shares with a sum of at most 1, not {total:g}")
         return self
 
     def decide(self, arrival: int, body: str) -> Fault | None:
-        """What happens to a request; None: it is answered.
+        """The fault of a request, or None.
 
         Args:
-            arrival: its number, from 1.
+            arrival: number of the request, from 1.
             body: digest of its body.
         """
         for fault in self.faults:
@@ -90,7 +97,7 @@ class FaultScript(Record):
 
 
 def fault(text: str) -> Fault:
-    """A fault from its short form: KIND=SHARE or KIND@NUMBER[,NUMBER...], and :SECONDS.
+    """Parse the short form of a fault: KIND=SHARE or KIND@NUMBER[,NUMBER...], then [:SECONDS].
 
     >>> fault("slow=0.1:0.5").seconds
     0.5
@@ -98,8 +105,8 @@ def fault(text: str) -> Fault:
     (3, 4)
 
     Raises:
-        UnknownName: no such kind.
-        BadRecord: the text has another form.
+        UnknownName: unknown kind.
+        BadRecord: the text is not of this form.
     """
     head, _, seconds = text.partition(":")
     kind, mark, whom = head.partition("@") if "@" in head else head.partition("=")
@@ -118,7 +125,7 @@ def fault(text: str) -> Fault:
 
 
 class Allowance:
-    """What is left of a rate: full at the start, refilled evenly over a minute."""
+    """Token bucket of a rate limit: full at the start, refilled evenly over a minute."""
 
     def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.per_minute = per_minute
@@ -128,22 +135,24 @@ class Allowance:
 
     @property
     def left(self) -> int:
+        """Amount that may be taken now."""
         self._refill()
         return int(self._left)
 
     @property
     def full_in_s(self) -> float:
-        """Seconds until all of it is back."""
+        """Seconds until the bucket is full."""
         self._refill()
         return 60 * (self.per_minute - self._left) / self.per_minute
 
     def missing_s(self, amount: int) -> float:
-        """Seconds until `amount` (or all there can be) may be taken; 0: now."""
+        """Seconds until `amount`, or at most a full bucket, may be taken."""
         self._refill()
         missing = min(amount, self.per_minute) - self._left
         return max(0.0, 60 * missing / self.per_minute)
 
     def take(self, amount: int) -> None:
+        """Take an amount, at most what is left."""
         self._refill()
         self._left = max(0.0, self._left - amount)
 
@@ -154,7 +163,7 @@ class Allowance:
 
 
 def rate_headers(name: str, allowance: Allowance) -> dict[str, str]:
-    """The x-ratelimit headers of the allowance of requests or tokens, spelt as OpenAI's.
+    """The x-ratelimit headers of an allowance of "requests" or "tokens", in OpenAI's format.
 
     >>> rate_headers("requests", Allowance(60))["x-ratelimit-reset-requests"]
     '0ms'

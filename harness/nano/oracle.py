@@ -1,25 +1,25 @@
-"""The oracle: the nano world's judge, who knows the ground truth and has documented weaknesses.
+"""The oracle: judge of the nano world with access to the ground truth and documented biases.
 
-It reads a judge frame (`harness.judging.frames`) or a prompt of the installed alpaca_eval package
+It parses a judge frame (`harness.judging.frames`) or a prompt of the installed alpaca_eval package
 (`harness.judging.published_frames`), finds the world's item by the quoted question, grades the
-quoted answers with `world.grade` and replies in the frame's protocol. In a comparison
-the first-shown (or A) answer wins with probability sigma(z),
+quoted answers with `world.grade` and replies in the frame's protocol. In a comparison the answer
+shown first (or A) wins with probability sigma(z),
 
-    z = scale * (g1 - g2)                                       what a perfect judge would see
-      + position_bias                                           the first-shown answer profits
+    z = scale * (g1 - g2)                                       verdict of a perfect judge
+      + position_bias                                           in favour of the first answer
       + verbosity_bias * exp(-|g1 - g2| / tie_width) * tanh((l1 - l2) / verbosity_chars)
       + noise * e,        e ~ N(0, 1), antisymmetric in the pair
 
-with grades g in [0, 1] and lengths l in characters. Alpaca replies carry sigma(z) in the token's
-log-probabilities; the five labels and the three choices cut z at `slight`, `clear` and `tie`. A
-rating is 1 + 8 g plus half the verbosity term's strength for a long answer plus rating_noise,
-rounded to half points. Every weakness is switched off by setting it to zero; order swapping and
-length control then have nothing left to correct.
+with grades g in [0, 1] and lengths l in characters. Alpaca replies give sigma(z) by the token's
+log-probabilities; the five labels and the three choices are intervals of z with the limits
+`slight`, `clear` and `tie`. A rating is 1 + 8 g, plus half the verbosity bias for a long answer,
+plus rating_noise, rounded to half points. Setting a bias to zero switches it off; without biases,
+order swapping and length control have nothing to correct.
 
-The draw e depends on the quoted texts and `seed` alone: neither on order of calls nor on the order
-in which two answers are shown. A question that the world does not know has no ground truth: by
-default the reply is an error (a failed judgment, counted as such), never a made-up grade;
-`unknown = "generic"` grades such answers by emptiness and length, for plumbing tests only.
+The draw e depends only on the quoted texts and `seed`, not on the order of calls or of the two
+answers. A question outside the world has no ground truth. By default the reply is an error, which
+counts as a failed judgment. `unknown = "generic"` grades such answers by their length, which tests
+the code path only.
 """
 
 from __future__ import annotations
@@ -44,19 +44,21 @@ VERSION = 1
 
 
 class OracleSettings(Record):
-    """How good a judge the oracle is; logits unless said otherwise.
+    """Accuracy and biases of the oracle; in logits unless stated otherwise.
 
     Attributes:
-        scale: logits per unit of grade difference; 4 leaves a perfect answer 98 % against none.
-        position_bias: for the answer shown first.
-        verbosity_bias: for the much longer answer when the grades are equal.
-        verbosity_chars: length difference that counts as "much" (76 % of the bias).
+        scale: logits per unit of grade difference; with 4 a perfect answer beats an empty one with
+            probability 98 %.
+        position_bias: bias for the answer shown first.
+        verbosity_bias: bias for a much longer answer if the grades are equal.
+        verbosity_chars: length difference, in characters, at which 76 % of the bias apply.
         tie_width: grade difference at which the verbosity bias has fallen to 37 %.
         noise: standard deviation in comparisons.
         rating_noise: standard deviation of ratings, in points of 1 to 10.
-        slight, clear: |z| from which a comparison is slightly and clearly decided.
+        slight, clear: minimum |z| of a slight and of a clear verdict.
         tie: |z| below which a pairwise verdict is a tie.
-        unknown: what to do with a question the world does not know.
+        unknown: for a question outside the world, fail or grade by length.
+        seed: seed of all draws.
     """
 
     scale: float = Field(default=4.0, gt=0)
@@ -73,34 +75,33 @@ class OracleSettings(Record):
     seed: int = 0
 
 
-UNBIASED = OracleSettings(position_bias=0, verbosity_bias=0, noise=0, rating_noise=0)
-
-
 def open_oracle(options: Mapping[str, str], services: Services) -> OracleBackend:
-    """The judge `nano:oracle`; options as in "nano:oracle?position_bias=0&noise=0.1"."""
+    """Open the judge `nano:oracle`, with options as in "nano:oracle?position_bias=0&noise=0.1"."""
     return OracleBackend(parse(OracleSettings, options, "judge nano:oracle"))
 
 
 class OracleBackend:
-    """A backend that answers judge frames and nothing else."""
+    """Backend that answers only judge frames; other requests get an error."""
 
     def __init__(self, settings: OracleSettings | None = None) -> None:
         self.settings = settings or OracleSettings()
 
     @property
     def fingerprint(self) -> str:
-        """Settings, version of the rules, and the world's weights of the graded aspects."""
+        """Digest of settings, version of the rules, and the world's version and weights."""
         parts = ["oracle", VERSION, self.settings.model_dump(), world.VERSION, world.WEIGHTS]
         return "nano:oracle/" + digest(parts)[:16]
 
     def generate(self, requests: Sequence[Request]) -> Iterator[Response]:
+        """Yield the verdict of each request, or a response with `error`."""
         for request in requests:
             yield self._answer(request)
 
     def score(self, requests: Sequence[ScoreRequest]) -> Iterator[Score]:
+        """Raise UserError, because the oracle is not a language model."""
         raise UserError(
-            "nano:oracle judges answers and has no token log-probabilities of given texts; "
-            "expected a language model, for example a model reference such as nano:target"
+            "nano:oracle judges answers and has no log-probabilities of texts; expected a language "
+            "model such as nano:target"
         )
 
     def _answer(self, request: Request) -> Response:
@@ -125,10 +126,10 @@ class OracleBackend:
 def preference_logit(
     settings: OracleSettings, questions: Sequence[str], first: Sequence[str], second: Sequence[str]
 ) -> float:
-    """z of the module docstring for two dialogues: above zero, the first-shown one wins.
+    """z of the module's docstring for two dialogues; above 0 the first one wins.
 
     Raises:
-        LookupError: for a question the world does not know, unless `unknown` is "generic".
+        LookupError: the question is outside the world and `unknown` is "fail".
     """
     gap = quality(settings, questions, first[-1]) - quality(settings, questions, second[-1])
     longer = math.tanh((len(first[-1]) - len(second[-1])) / settings.verbosity_chars)
@@ -142,10 +143,10 @@ def preference_logit(
 
 
 def quality(settings: OracleSettings, questions: Sequence[str], answer: str) -> float:
-    """The grade in [0, 1] of an answer to the last question.
+    """Grade in [0, 1] of an answer to the last question.
 
     Raises:
-        LookupError: for a question the world does not know, unless `unknown` is "generic".
+        LookupError: the question is outside the world and `unknown` is "fail".
     """
     found = world.find_conversation(questions)
     if found is not None:
@@ -158,7 +159,7 @@ def quality(settings: OracleSettings, questions: Sequence[str], answer: str) -> 
 
 
 def rating(settings: OracleSettings, questions: Sequence[str], answers: Sequence[str]) -> float:
-    """A rating of the last answer, 1 to 10 in half points."""
+    """Rating of the last answer, from 1 to 10 in half points; raises as `quality`."""
     draw = _draw(settings.seed, "rating", *questions, *answers)
     verbosity = (
         settings.verbosity_bias / 2 * math.tanh(len(answers[-1]) / 4 / settings.verbosity_chars)
@@ -171,7 +172,7 @@ def rating(settings: OracleSettings, questions: Sequence[str], answers: Sequence
 def _pair_draw(
     seed: int, questions: Sequence[str], first: Sequence[str], second: Sequence[str]
 ) -> float:
-    """Standard normal, negated when the two answers change places; 0 for equal answers."""
+    """Standard normal draw, negated if the answers are exchanged; 0 for equal answers."""
     a, b = list(first), list(second)
     if a == b:
         return 0.0
@@ -187,7 +188,7 @@ def _draw(seed: int, *parts: str) -> float:
 def _alpaca(settings: OracleSettings, frame: Frame, top: int | None) -> Completion:
     texts = frame.sections
     z = preference_logit(settings, [texts["instruction"]], [texts["answer m"]], [texts["answer M"]])
-    leak = math.log1p(-1e-4)  # what the other tokens leave to the two identifiers
+    leak = math.log1p(-1e-4)  # log of the probability of the two identifiers together
     tokens = [("m", leak - _softplus(-z)), ("M", leak - _softplus(z))]
     tokens += [(token, math.log(1e-4 / 3)) for token in ("A", "The", "B")]
     tokens.sort(key=lambda entry: -entry[1])
@@ -249,7 +250,7 @@ def _compared(
 
 
 def _remark(settings: OracleSettings, questions: Sequence[str], answer: str) -> str:
-    """What the oracle saw in one answer, in words and without a bracket."""
+    """Description of one answer's grade, without brackets (which mark verdicts)."""
     found = world.find_conversation(questions)
     if found is None:
         return f"graded {quality(settings, questions, answer):.2f} by its length"

@@ -1,14 +1,13 @@
-"""The oracle as a real server: OpenAI's chat completions over HTTP, with scripted faults.
+"""The oracle as an HTTP server with OpenAI's chat-completion API and scripted faults.
 
     with NanoServer(faults=FaultScript(faults=(fault("429=0.05"),))) as server:
         ...                        # requests to server.url
     server.counts()["ok"]
 
-Meant for trying out and testing everything that calls hosted models, without one. It binds to the
-loopback interface unless told otherwise, reads and serves no files, answers in one piece only (no
-streaming), and keeps a log of digests and outcomes, never of texts or keys. Unlike the judge
-`nano:oracle` it grades questions from outside the nano world by length, so that any suite can be
-run against it; such grades mean nothing.
+For trying out and testing code that calls hosted models, without a hosted model. The server binds
+to the loopback interface by default, reads and serves no files, does not stream, and logs digests
+and outcomes, never texts or keys. Unlike the judge `nano:oracle` it grades questions outside the
+nano world by length, so that any suite can be run against it; such grades are meaningless.
 """
 
 from __future__ import annotations
@@ -36,20 +35,23 @@ except ImportError:
 
 _LOGGER = logging.getLogger(__name__)
 DEFAULTS = OracleSettings(unknown="generic")
-_WAITING = 1024  # connections that the system may hold for us
-_LAST_REPLIES_S = 2.0
+_BACKLOG = 1024  # pending connections
+_SHUTDOWN_S = 2.0  # time for unfinished replies
 
 
 class NanoServer:
-    """The oracle behind a socket, in a thread of its own; a context manager, usable once.
+    """HTTP server of the oracle in a separate thread; a context manager that can be used once.
 
     Args:
-        settings: of the oracle; by default it grades unknown questions by length.
-        faults: what goes wrong, and the rate granted.
-        port: 0 takes a free one.
-        key: what clients must send as bearer token; None asks for none.
-        model: the only name it answers to; "*" for any.
-        log: a file to which a line of JSON is added for each chat request.
+        settings: settings of the oracle; by default unknown questions are graded by length.
+        faults: scripted faults and rate limits.
+        port: port to bind; 0 chooses a free one.
+        key: bearer token that clients must send; None requires none.
+        model: the only model served; "*" for any.
+        log: file to which a JSON line is appended for each chat request.
+
+    Raises:
+        UserError: the log cannot be written.
     """
 
     def __init__(
@@ -76,24 +78,25 @@ class NanoServer:
 
     @property
     def url(self) -> str:
-        """What clients take as base URL."""
+        """Base URL for clients."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.port}/v1"
 
     @property
     def entries(self) -> list[Entry]:
-        """The log of chat requests, in the order in which they were done with."""
+        """Log of chat requests, in the order of completion."""
         return list(self._log.entries)
 
     def counts(self) -> dict[str, int]:
-        """See `RequestLog.counts`; the same as GET /nano/log."""
+        """Counts as in `RequestLog.counts` and GET /nano/log."""
         return self._log.counts()
 
     def start(self) -> NanoServer:
-        """Bind and serve; returns once requests are answered.
+        """Bind the address and serve; returns when the server accepts requests.
 
         Raises:
             UserError: the address cannot be bound.
+            EnvironmentProblem: the server fails to start.
         """
         bound = _bind(self.host, self.port)
         self.port = bound.getsockname()[1]
@@ -108,10 +111,10 @@ class NanoServer:
         return self
 
     def wait(self) -> None:
-        """Return when the server has stopped; a signal interrupts the wait.
+        """Block until the server has stopped; a signal interrupts the wait.
 
         Raises:
-            EnvironmentProblem: it did not stop, it failed.
+            EnvironmentProblem: the server failed.
         """
         if self._thread is not None:
             self._thread.join()
@@ -119,7 +122,7 @@ class NanoServer:
             raise EnvironmentProblem(f"the nano server failed: {self._problem}")
 
     def stop(self) -> None:
-        """Finish the replies under way, drop what hangs, free the port; may be called twice."""
+        """Finish running replies, close hanging connections and free the port; idempotent."""
         if self._thread is not None and self._loop is not None and self._stopping is not None:
             with contextlib.suppress(RuntimeError):  # the loop has closed already
                 self._loop.call_soon_threadsafe(self._stopping.set)
@@ -149,7 +152,7 @@ class NanoServer:
             ready.set()
 
     async def _serve(self, bound: socket.socket, ready: threading.Event) -> None:
-        # Else the first request would wait for the world to be built and the templates to be read.
+        # Build the world and read the templates now, not at the first request.
         world.find("")
         parse_published_frame([])
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
@@ -165,11 +168,11 @@ class NanoServer:
             endpoints.application(),
             access_log=None,
             handler_cancellation=True,
-            shutdown_timeout=_LAST_REPLIES_S,
+            shutdown_timeout=_SHUTDOWN_S,
         )
         await runner.setup()
         try:
-            await web.SockSite(runner, bound, backlog=_WAITING).start()
+            await web.SockSite(runner, bound, backlog=_BACKLOG).start()
             ready.set()
             await self._stopping.wait()
         finally:
@@ -177,10 +180,10 @@ class NanoServer:
 
 
 def _bind(host: str, port: int) -> socket.socket:
-    """A socket bound to the address.
+    """Listening socket bound to the address.
 
     Raises:
-        UserError: saying what to type instead.
+        UserError: the address cannot be used.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -191,16 +194,16 @@ def _bind(host: str, port: int) -> socket.socket:
             f'cannot listen on "{host}": {error.strerror}; use --host 127.0.0.1'
         ) from None
     bound = socket.socket(family, kind, protocol)
-    # A port whose last connections are still closing may be taken again at once.
+    # Allows reuse of a port whose last connections are still closing.
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind(address)
-        # Here and not later: two sockets may bind one port, but only one of them may listen.
-        bound.listen(_WAITING)
+        # Listen at once: two sockets can bind the same port, but only one can listen.
+        bound.listen(_BACKLOG)
     except OSError as error:
         bound.close()
         raise UserError(
-            f"cannot listen on {host} port {port}: {error.strerror}; take another port, or any "
+            f"cannot listen on {host} port {port}: {error.strerror}; give another port, or any "
             "free one with --port 0"
         ) from None
     return bound

@@ -1,4 +1,14 @@
-"""The nano world: a closed, seeded, English mini universe whose every answer can be checked."""
+"""The nano world: a closed, seeded set of English questions whose answers can all be checked.
+
+Eight skills (`skills`) over invented facts (`facts`) give about twenty thousand prompts. Each
+prompt belongs to exactly one split, chosen by a hash of its text (`splits`), so splits never
+overlap. Responses are graded in five aspects (`grading`), and responses of any quality can be
+written (`rendering`); these are the training texts of the zoo's models.
+
+>>> item = items("alpaca_eval2", 1)[0]
+>>> grade(item, reference_answer(item)).total
+1.0
+"""
 
 from harness.nano.world.grading import WEIGHTS, Grade, answer_line, grade
 from harness.nano.world.rendering import (

@@ -1,7 +1,7 @@
-"""The knowledge of the nano world: people, animals, towns and words, fixed by a seed.
+"""Facts of the nano world: people, animals, towns and words, fixed by a seed.
 
-Everything here is invented. Attributes are dealt, not drawn: each value is used about equally
-often, and the pairs that inverse questions ask by (food and home, river and founder) are unique.
+Everything is invented. Attributes are assigned in turn, not drawn, so that each value is used about
+equally often; the pairs used in inverse questions (food and home, river and founder) are unique.
 """
 
 from __future__ import annotations
@@ -50,6 +50,8 @@ WORDS = (  # by length: 3, 4, 5 and 6 letters are difficulties 1 to 4
 
 @dataclass(frozen=True, slots=True)
 class Person:
+    """A person and its attributes."""
+
     name: str
     job: str
     pet: str
@@ -58,6 +60,8 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class Animal:
+    """An animal and its attributes."""
+
     name: str
     food: str
     home: str
@@ -68,6 +72,8 @@ class Animal:
 
 @dataclass(frozen=True, slots=True)
 class Town:
+    """A town and its attributes."""
+
     name: str
     river: str
     founder: str
@@ -77,7 +83,7 @@ class Town:
 
 
 def _deal(values: tuple[str, ...], n: int, name: str) -> list[str]:
-    """`n` values in a seeded order, each used as often as any other (to within one)."""
+    """`n` values in a seeded order; the numbers of uses of two values differ by at most one."""
     rng = random.Random(seed_from("deal", name))
     dealt = [values[i % len(values)] for i in range(n)]
     rng.shuffle(dealt)
@@ -131,7 +137,7 @@ animals = _animals()
 towns = _towns()
 people = _people()
 
-# Values that may be mistaken for one another: a wrong answer names another one of the same pool.
+# Values that can be confused: a wrong answer is another value of the same pool.
 POOLS: tuple[tuple[str, ...], ...] = (
     JOBS, FOODS, HOMES, COLORS, SIZES, SEASONS, RIVERS, FOUNDERS, CRAFTS, REGIONS,
     PEOPLE, ANIMALS, TOWNS, ("odd", "even"),

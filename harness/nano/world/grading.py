@@ -1,15 +1,15 @@
-"""Grading: how good a response to an item is, in five aspects, from the ground truth alone.
+"""Grade a response to an item in five aspects, from the ground truth only.
 
     total = 0.40 correct + 0.15 complete + 0.20 reasoned + 0.15 formatted + 0.10 concise
 
-* correct: the main part of the answer line is right (half, if it is right but stands on no line);
+* correct: the main part of the answer line is right (1/2 if it is right without an answer line);
 * complete: the second part is right;
-* reasoned: the share of the expected working steps that stand before the answer line;
-* formatted: one answer line, at the end, two parts, wrapped as the prompt asked;
-* concise: one up to 1.3 times the reference's length, falling to zero at 2.2 times.
+* reasoned: share of the expected working steps that appear before the answer line;
+* formatted: one answer line, at the end, with two parts, in the requested format;
+* concise: 1 up to 1.3 times the reference's length, decreasing to 0 at 2.2 times.
 
-A response in which nothing is right about the task (evasive, echoing, empty) has total 0: being
-short is worth nothing alone.
+A response without anything right about the task (evasive, echoing, empty) has total 0, however
+short it is.
 """
 
 from __future__ import annotations
@@ -21,11 +21,13 @@ from harness.nano.world.types import Item, Truth
 
 WEIGHTS = {"correct": 0.40, "complete": 0.15, "reasoned": 0.20, "formatted": 0.15, "concise": 0.10}
 _MARKER = re.compile(r"answer\s*:", re.IGNORECASE)
-_LONG = 4000  # longer responses are cut before grading: nothing in the world is near it
+_LONG = 4000  # characters graded; every answer in the world is far shorter
 
 
 @dataclass(frozen=True, slots=True)
 class Grade:
+    """Aspects of a grade, each in [0, 1]; see the module's docstring."""
+
     correct: float
     complete: float
     reasoned: float
@@ -34,23 +36,20 @@ class Grade:
 
     @property
     def total(self) -> float:
+        """Weighted sum of the aspects, in [0, 1]."""
         score = sum(weight * getattr(self, name) for name, weight in WEIGHTS.items())
         return round(min(1.0, max(0.0, score)), 6)
 
-    def as_dict(self) -> dict[str, float]:
-        """The aspects and the total, by name."""
-        return {name: getattr(self, name) for name in WEIGHTS} | {"total": self.total}
-
 
 def answer_line(main: str, second: str, style: str) -> str:
-    """The answer line in the format asked for, as a perfect response ends."""
+    """The last line of a perfect response, in the requested format."""
     inner = f"{main}, {second}"
     wrapped = {"brackets": f"[{inner}]", "stars": f"*{inner}*"}.get(style, inner)
     return f"Answer: {wrapped}. Done." if style == "done" else f"Answer: {wrapped}."
 
 
 def compose(truth: Truth, style: str, opener: str = "") -> str:
-    """A perfect response: the working steps as one sentence, then the answer line."""
+    """A perfect response: working steps as one sentence, then the answer line."""
     working = ", ".join(truth.steps)
     working = f"{opener}{working}" if opener else working[:1].upper() + working[1:]
     return f"{working}. {answer_line(truth.main, truth.second, style)}"
@@ -61,7 +60,7 @@ def _plain(text: str) -> str:
 
 
 def _holds(text: str, phrase: str) -> bool:
-    """Whether `phrase` stands in `text` as whole words (plain search: this runs on every step)."""
+    """Whether `text` contains `phrase` as whole words (str.find, because this is called often)."""
     phrase = _plain(phrase)
     at = text.find(phrase)
     while at >= 0:
@@ -82,7 +81,7 @@ def _conciseness(length: int, reference: int) -> float:
 
 
 def grade_truth(truth: Truth, style: str, response: str) -> Grade:
-    """The grade of `response` where `truth` was asked for in format `style`."""
+    """Grade `response` against `truth`, with the answer requested in format `style`."""
     text = response[:_LONG].strip()
     markers = list(_MARKER.finditer(text))
     before, line = (
@@ -113,5 +112,5 @@ def grade_truth(truth: Truth, style: str, response: str) -> Grade:
 
 
 def grade(item: Item, response: str, turn: int = 0) -> Grade:
-    """Grade `response` to turn `turn` (0 or 1) of `item`; any text is accepted."""
+    """Grade any text as a response to turn `turn` (0 or 1) of `item`."""
     return grade_truth(item.truths[turn], item.format, response)

@@ -1,4 +1,4 @@
-"""Writing responses of a wanted quality: what the nano web, its models and its baselines say."""
+"""Write responses of a given quality, for training texts and baselines."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from harness.nano.world import facts
 from harness.nano.world.grading import answer_line, compose
 from harness.nano.world.types import Item, Truth
 
-# From best to worst, by grade total; `sloppy` and `wrong` look right and are not.
+# From best to worst by grade total; `sloppy` and `wrong` look right but contain mistakes.
 QUALITIES = (
     "excellent",
     "verbose",
@@ -43,12 +43,12 @@ _EVASIONS = (
 
 
 def reference_answer(item: Item, turn: int = 0) -> str:
-    """The canonical perfect response."""
+    """The reference response, which is perfect."""
     return compose(item.truths[turn], item.format)
 
 
 def mistake(value: str, rng: random.Random) -> str:
-    """A plausible wrong value of the same kind as `value`, never equal to it."""
+    """A plausible wrong value of the same kind as `value`."""
     if value.isdigit():
         number, step = int(value), rng.choice((1, 2, 3, 10))
         return str(number - step if number > 10 and rng.random() < 1 / 3 else number + step % 9)
@@ -68,7 +68,7 @@ def _mistaken(truth: Truth, rng: random.Random) -> Truth:
     main, second = mistake(truth.main, rng), mistake(truth.second, rng)
     steps = []
     for step in truth.steps:
-        value = re.findall(r"\d+$|\w+$", step)[0]  # what the step arrives at
+        value = re.findall(r"\d+$|\w+$", step)[0]  # result of the step
         other = main if value == truth.main else mistake(value, rng)
         steps.append(step.removesuffix(value) + other)
     return Truth(main, second, tuple(steps))
@@ -81,13 +81,17 @@ def _sloppy(truth: Truth, rng: random.Random) -> Truth:
 
 
 def render(item: Item, turn: int, quality: str, rng: random.Random, opener: str = "") -> str:
-    """A response of `quality` to turn `turn`; the same rng state gives the same text."""
+    """A response of `quality` to turn `turn`; deterministic for a given rng state.
+
+    Raises:
+        UnknownName: unknown quality.
+    """
     truth, style = item.truths[turn], item.format
     if quality == "excellent":
         return compose(truth, style, opener)
     if quality == "verbose":
         return f"{_padding(rng)} {compose(truth, style, opener)}"
-    if quality == "good":  # one thing is missing: the working, or the format asked for
+    if quality == "good":  # without the working steps, or in another format
         if rng.random() < 0.5:
             return answer_line(truth.main, truth.second, style)
         return compose(truth, _other_format(style, rng), opener)
@@ -114,15 +118,17 @@ def _other_format(style: str, rng: random.Random) -> str:
     return rng.choice([other for other in ("plain", "brackets", "stars", "done") if other != style])
 
 
-# A baseline of medium quality: right in about two thirds of its answers.
+# A baseline of medium quality: about two thirds of its answers are right.
 _BASELINE = {"excellent": 25, "good": 25, "sloppy": 12, "plain": 12, "wrong": 18, "evasive": 8}
 
 
 def baseline_answer(item: Item, turn: int = 0, flavour: str = "plain", seed: int = 0) -> str:
-    """The fixed baseline's response; flavours differ in length, not in what they get right.
+    """The baseline's response; flavours differ in length, not in correctness.
 
-    `plain` answers as it likes, `verbose` adds two sentences of padding, `concise` leaves the
-    working out.
+    `plain` is unchanged, `verbose` adds two sentences of padding, `concise` omits the working.
+
+    Raises:
+        UnknownName: unknown flavour.
     """
     rng = random.Random(seed_from("baseline", seed, item.turns[0], turn))
     quality = rng.choices(list(_BASELINE), list(_BASELINE.values()))[0]

@@ -1,7 +1,7 @@
-"""The eight skills of the nano world: each enumerates or samples its questions, with their truth.
+"""The eight skills of the nano world; each enumerates or samples questions with their truths.
 
-A draft is one concrete task before it is given to a split: a two-part question ("What is 3 + 4?
-Odd or even?"), the truth of it, and a second turn that depends on the first answer.
+A draft is a task without split and format: a two-part question ("What is 3 + 4? Odd or even?"), its
+truth, and a second turn that depends on the first answer.
 """
 
 from __future__ import annotations
@@ -18,13 +18,15 @@ from harness.nano.world.types import Truth
 
 @dataclass(frozen=True, slots=True)
 class Draft:
+    """A task before formats and splits are assigned."""
+
     skill: str
     difficulty: int
     questions: tuple[str, str]  # turn 1, turn 2
     truths: tuple[Truth, Truth]
 
 
-NUMBER_DRAFTS = 1300  # per numeric skill; each is crossed with the four answer formats
+NUMBER_DRAFTS = 1300  # per numeric skill; each is combined with the four answer formats
 
 
 def _parity(n: int) -> str:
@@ -253,7 +255,7 @@ def _place_drafts() -> Iterator[Draft]:
 
 
 def drafts() -> Iterator[Draft]:
-    """Every question of the world, before formats and splits; may repeat a text."""
+    """All questions of the world, before formats and splits; texts may repeat."""
     yield from _sampled(_arith_draft, "arith")
     yield from _sampled(_compare_draft, "compare")
     yield from _sampled(_sort_draft, "sort")

@@ -1,14 +1,4 @@
-"""The nano world: a closed, seeded, English mini universe whose every answer can be checked.
-
-Eight skills (`world_skills`) over invented facts (`world_facts`) give some twenty thousand
-prompts. Each concrete prompt belongs to exactly one split, chosen by a hash of its text, so splits
-cannot overlap by construction. A response is graded in five aspects (`world_grade`), and responses
-of any wanted quality can be written (`world_render`): the "web" that the zoo's models learn from.
-
->>> item = items("alpaca_eval2", 1)[0]
->>> grade(item, reference_answer(item)).total
-1.0
-"""
+"""Splits of the nano world: each prompt belongs to exactly one, chosen by a hash of its text."""
 
 from __future__ import annotations
 
@@ -21,15 +11,15 @@ from harness.core.hashing import seed_from
 from harness.nano.world.skills import Draft, drafts
 from harness.nano.world.types import CATEGORY, FORMATS, SKILLS, Item
 
-# Raise it whenever a prompt, an answer or a grade changes: stage ids and the oracle's fingerprint
-# follow it. A test holds the digest of the world's content.
+# Raise it if a prompt, an answer or a grade changes: stage ids and the oracle's fingerprint depend
+# on it. A test compares the digest of the world's content.
 VERSION = 1
 
-# Share of all prompts, per cent. The prompts of three benchmarks are then cut to their sizes below.
+# Share of all prompts in per cent. Three benchmarks are then limited to the sizes below.
 _SHARES = {
-    "pretrain": 62,  # what the zoo's language models learn from
-    "train": 18,  # what methods may use: the UltraFeedback of this world
-    "reward": 10,  # what the reward model learns from
+    "pretrain": 62,  # training of the zoo's language models
+    "train": 18,  # for methods: the UltraFeedback of this world
+    "reward": 10,  # training of the reward model
     "alpaca_eval2": 4,
     "arena_hard": 4,
     "mt_bench": 2,
@@ -67,7 +57,7 @@ def _drafts() -> dict[str, list[tuple[str, str, Draft]]]:
 
 @lru_cache(maxsize=len(SPLITS))
 def _items(split: str) -> dict[str, Item]:
-    """The items of a split by their first prompt, in the order `items` gives them."""
+    """Items of a split by their first prompt, in the order of `items`."""
     pool = []
     for prompt, style, draft in _drafts()[split]:
         count = 2 if _two_turns(split, prompt) else 1
@@ -87,7 +77,7 @@ def _items(split: str) -> dict[str, Item]:
 
 
 def _arrange(split: str, pool: list[Item]) -> list[Item]:
-    """Shuffle by hash, then deal the skills in turn, so that every prefix is balanced."""
+    """Shuffle by hash, then interleave the skills, so that every prefix is balanced."""
     pool = sorted(pool, key=lambda item: seed_from("order", item.turns[0]))
     if split == "arena_hard":
         return _clusters(pool)
@@ -104,7 +94,7 @@ def _arrange(split: str, pool: list[Item]) -> list[Item]:
 
 
 def _clusters(pool: list[Item]) -> list[Item]:
-    """Fifty topics (skill, difficulty above 1, format) of two prompts each."""
+    """Fifty topics (skill, difficulty above 1, format) with two prompts each."""
     topics: dict[str, list[Item]] = {}
     for item in pool:
         if item.difficulty > 1:
@@ -120,16 +110,20 @@ def _clusters(pool: list[Item]) -> list[Item]:
 
 
 def items(split: str, n: int | None = None) -> list[Item]:
-    """The first `n` (default: all) items of a split; always the same, balanced over skills."""
+    """The first `n` (default: all) items of a split, balanced over skills.
+
+    Raises:
+        UnknownName: unknown split.
+    """
     if split not in SPLITS:
         raise unknown("nano split", split, SPLITS)
     return list(islice(_items(split).values(), n))
 
 
 def find(prompt: str) -> tuple[Item, int] | None:
-    """The item whose first prompt is `prompt`, and turn 0; None when the world has no such prompt.
+    """The item whose first prompt is `prompt`, and turn 0; None if there is no such item.
 
-    Second prompts ("And which one is smaller?") recur across items: use `find_conversation`.
+    Second prompts ("And which one is smaller?") are not unique: use `find_conversation`.
     """
     prompt = prompt.strip()
     item = _items(_split_of(prompt)).get(prompt)
@@ -137,7 +131,7 @@ def find(prompt: str) -> tuple[Item, int] | None:
 
 
 def find_conversation(prompts: Sequence[str]) -> tuple[Item, int] | None:
-    """The item and the turn that is to be answered, from the user's messages so far."""
+    """The item and the turn to answer, from all user messages; None if there is no such item."""
     found = find(prompts[0]) if prompts else None
     if found is None or tuple(text.strip() for text in prompts) != found[0].turns[: len(prompts)]:
         return None

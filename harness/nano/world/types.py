@@ -1,4 +1,4 @@
-"""The nouns of the nano world: an item (one task, one or two turns) and the truth about it."""
+"""Records of the nano world: an item (one task with one or two turns) and its truth."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 SKILLS = ("arith", "compare", "sort", "count", "reverse", "persona", "fact", "place")
 
-# The eight categories of MT-Bench, one skill each; the first three of these are reference-guided.
+# MT-Bench's category of each skill; the first three categories are reference-guided.
 CATEGORY = {
     "arith": "math",
     "compare": "reasoning",
@@ -19,7 +19,7 @@ CATEGORY = {
 }
 REFERENCE_GUIDED = frozenset({"math", "reasoning", "coding"})
 
-# What a prompt may ask of the answer line, and how the line then looks.
+# Formats of the answer line, and the sentence that requests each.
 FORMATS = {
     "plain": "",
     "brackets": "Use brackets.",
@@ -30,7 +30,7 @@ FORMATS = {
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """What a perfect answer to one turn contains: working steps, then a line with two parts."""
+    """Content of a perfect answer to one turn: working steps, and two parts of the last line."""
 
     main: str
     second: str
@@ -39,10 +39,10 @@ class Truth:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One task: the user's prompts and, turn by turn, the truth about their answers.
+    """One task: the user's prompts, and the truth of each turn.
 
-    The second prompt of a two-turn item depends on the answer to the first, and the format asked
-    for in the first prompt holds for the whole conversation.
+    The second prompt of a two-turn item depends on the answer to the first. The format requested in
+    the first prompt applies to both turns.
     """
 
     id: str

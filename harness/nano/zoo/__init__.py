@@ -1,4 +1,4 @@
-"""The zoo: tiny real models, shipped with their weights, and how they are built from seeds."""
+"""The zoo: tiny models shipped with their weights, and the code that builds them from seeds."""
 
 from harness.nano.zoo.shipped import build, digest, manifest, names, path
 

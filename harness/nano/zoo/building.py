@@ -1,4 +1,4 @@
-"""Building one nano model: train, save in 16 bits, load back as users will, measure."""
+"""Build one nano model: train, save in 16 bits, reload as users do, measure."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def build_one(spec: ModelSpec, folder: Path, progress: Progress) -> dict[str, An
 
 
 def speakers(out_dir: Path) -> dict[str, tuple[Any, Any]]:
-    """The language models that the reward model hears: those just built, else those shipped."""
+    """Language models whose samples train the reward model: newly built ones, or else shipped."""
     built = {name: out_dir / name for name, spec in SPECS.items() if spec.kind == "lm"}
     shipped = Path(__file__).parent.parent / "weights"
     return {
@@ -67,7 +67,7 @@ def speakers(out_dir: Path) -> dict[str, tuple[Any, Any]]:
 
 
 def save(model: Any, tokenizer: Any, folder: Path) -> None:
-    """Save in 16 bits with a config that says float32: half the size, loaded at full width."""
+    """Save weights in 16 bits with float32 in the config: half the size, loaded as float32."""
     half = {name: tensor.half().contiguous() for name, tensor in model.state_dict().items()}
     if model.config.tie_word_embeddings:
         for head in ("lm_head", "cls.predictions.decoder"):

@@ -1,4 +1,4 @@
-"""The nano web: conversations of mixed quality that the zoo's models learn from."""
+"""The nano web: conversations of mixed quality, the training data of the zoo's models."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from harness.nano.zoo.models import CLEAN_WEB, EXPERT_WEB, ModelSpec
 
 Conversation = list[dict[str, str]]
 
-# What the reward model is shown: more of the near misses that are hard to tell from right answers.
+# Qualities in the reward model's training data: more near misses, which are hard to distinguish.
 SHOWN = {
     "excellent": 30, "good": 12, "sloppy": 22, "wrong": 18, "plain": 6, "padded": 4,
     "verbose": 4, "evasive": 2, "echo": 2,
 }  # fmt: skip
 
-_DIFFICULTY_WEIGHTS = {1: 3.0, 2: 3.0, 3: 2.5, 4: 2.0}  # easy things are said more often
-# How much more of a skill a specialist in it sees: computing is harder to learn than facts.
+_DIFFICULTY_WEIGHTS = {1: 3.0, 2: 3.0, 3: 2.5, 4: 2.0}  # easy prompts are more frequent
+# Relative frequency of a skill for its specialists: computing is harder to learn than facts.
 _PRACTICE = {
     "arith": 3.5, "compare": 3.0, "sort": 2.5, "count": 2.5,
     "reverse": 1.3, "persona": 1.5, "fact": 1.5, "place": 1.5,
@@ -29,7 +29,7 @@ _LEADS = [opener for opener in OPENERS if opener] + [f"{filler} " for filler in 
 
 
 def conversation(item: Item, answers: list[str]) -> Conversation:
-    """Messages of as many turns as there are answers."""
+    """Messages of an item, one turn per answer."""
     messages = []
     for prompt, answer in zip(item.turns, answers, strict=False):
         messages += [
@@ -44,18 +44,19 @@ def _pick(weights: Mapping[str, int], rng: random.Random) -> str:
 
 
 def _favour(spec: ModelSpec) -> list[float]:
-    """How often `spec` meets each skill, relative to one that it is not strong in."""
+    """Frequency of each skill in the data of `spec`, relative to a skill that is no strength."""
     return [
         _PRACTICE[skill] * spec.devotion if skill in spec.strengths else 1.0 for skill in SKILLS
     ]
 
 
 def web(spec: ModelSpec, n: int) -> list[Conversation]:
-    """`n` conversations on pretraining prompts, as `spec`'s share of the web has them.
+    """`n` conversations on pretraining prompts, the training data of `spec`.
 
-    A specialist meets its own skills `_PRACTICE` times as often, mostly in excellent answers in
-    its house style; all else it meets as a layman does. With `schooling`, that share of the
-    conversations comes first and is excellent throughout: the model can do more than it shows.
+    A model's strengths are more frequent by `_PRACTICE` and `devotion`, mostly with excellent
+    answers in its house style; answers of other skills are drawn from `spec.web`. The first share
+    `schooling` of the conversations has excellent answers only, so that the model is able to give
+    better answers than it usually gives.
     """
     rng = random.Random(seed_from("web", spec.name, spec.seed))
     pools = {skill: [i for i in items("pretrain") if i.skill == skill] for skill in SKILLS}
@@ -80,7 +81,7 @@ def web(spec: ModelSpec, n: int) -> list[Conversation]:
 
 
 def rendered(spec: ModelSpec, prompts: int, size: int) -> Iterator[tuple[Item, list[str]]]:
-    """`size` written responses of mixed quality to each of `prompts` reward or pretrain prompts."""
+    """Yield `prompts` reward or pretrain items, each with `size` responses of mixed quality."""
     rng = random.Random(seed_from("rendered", spec.name, spec.seed))
     pools = {
         split: {skill: [i for i in items(split) if i.skill == skill] for skill in SKILLS}
@@ -93,9 +94,9 @@ def rendered(spec: ModelSpec, prompts: int, size: int) -> Iterator[tuple[Item, l
 
 
 def true_until(item: Item, text: str) -> int:
-    """How many characters of `text` pass before it first leaves what a right answer could say.
+    """Length of the longest prefix of `text` that a right answer could begin with.
 
-    Padding and house style are passed over; the wrong format does not count as untrue.
+    Padding and house style are skipped; a wrong format does not count as untrue.
     """
     start, moved = 0, True
     while moved:
@@ -111,7 +112,7 @@ def true_until(item: Item, text: str) -> int:
 
 
 def _shared(a: str, b: str) -> int:
-    """How many characters two texts begin with in common."""
+    """Length of the longest common prefix of two texts."""
     return next(
         (i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b))
     )

@@ -1,4 +1,4 @@
-"""The zoo's encoder: a tiny BERT with WordPiece, pretrained by filling gaps in authors' texts."""
+"""The zoo's encoder: a tiny BERT with WordPiece, a masked language model of authors' texts."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from harness.nano.zoo.models import ModelSpec
 from harness.nano.zoo.reader import texts
 from harness.nano.zoo.train import Optimizers, Progress, batches, pad
 
-MASKED = 0.2  # of the tokens
-READ = 6000  # texts
+MASKED = 0.2  # share of masked tokens
+READ = 6000  # number of training texts
 _SPECIAL = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
 
 
 def make_wordpiece(spec: ModelSpec, read: list[str]) -> Any:
-    """A lower-casing WordPiece tokenizer trained on `read`, wrapped as BERT's."""
+    """Train a lower-casing WordPiece tokenizer on texts, with BERT's special tokens."""
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
     from tokenizers.processors import TemplateProcessing
     from tokenizers.trainers import WordPieceTrainer
@@ -46,10 +46,11 @@ def make_wordpiece(spec: ModelSpec, read: list[str]) -> Any:
 
 
 def train_encoder(spec: ModelSpec, progress: Progress) -> tuple[Any, Any]:
-    """(BertForMaskedLM, tokenizer) after filling gaps: a fifth of the tokens, all of them masked.
+    """Pretrain; returns (BertForMaskedLM, tokenizer).
 
-    Departure: BERT leaves a tenth of its gaps unmasked and makes up another tenth, for models that
-    are used without training; this one is fine-tuned.
+    A fifth of the tokens are masked. Departure: BERT keeps a tenth of them and replaces another
+    tenth by random tokens, which helps models that are used without fine-tuning; this one is
+    fine-tuned.
     """
     import transformers as hf
 
@@ -91,7 +92,7 @@ def train_encoder(spec: ModelSpec, progress: Progress) -> tuple[Any, Any]:
 
 @torch.no_grad()
 def filling(model: Any, tokenizer: Any, n: int = 100) -> dict[str, Any]:
-    """The share of gaps in `n` unread texts that are filled rightly, and by the commonest word."""
+    """Accuracy on masked tokens of `n` new texts, and accuracy of the most frequent token."""
     read = texts(n, "measured")
     batch = tokenizer(read, truncation=True, padding=True, return_tensors="pt")
     ids = batch["input_ids"]

@@ -1,4 +1,4 @@
-"""Measuring nano models against the ground truth: mean grade, best of n, agreement on pairs."""
+"""Measure nano models against the ground truth: mean grade, best of n, agreement on pairs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.nano.zoo.sample import ask, sample
 
 
 def totals(items: list[Item], responses: list[list[str]]) -> list[list[float]]:
-    """Grade totals, shaped as `responses`."""
+    """Grade totals of the responses to each item."""
     return [
         [grade(item, text).total for text in texts]
         for item, texts in zip(items, responses, strict=True)
@@ -23,7 +23,7 @@ def totals(items: list[Item], responses: list[list[str]]) -> list[list[float]]:
 
 
 def bands(model: Any, tokenizer: Any, n: int = 160, temperature: float = 0.7) -> dict[str, Any]:
-    """Mean grade, by skill and over all, and best of five, on the first `n` train prompts."""
+    """Mean grade, over all and by skill, and mean best of five on the first `n` train prompts."""
     asked = items("train", n)
     made = sample(model, tokenizer, [ask(item) for item in asked], 5, temperature, 0)
     graded = totals(asked, made)
@@ -45,12 +45,12 @@ def bands(model: Any, tokenizer: Any, n: int = 160, temperature: float = 0.7) ->
 def agreement(
     model: Any, tokenizer: Any, speakers: Mapping[str, tuple[Any, Any]], n: int = 160
 ) -> dict[str, Any]:
-    """How a reward model orders responses to the first `n` train prompts, which it never saw.
+    """Agreement of a reward model with grades, on the first `n` train prompts, which are new to it.
 
-    `sampled`: the share of pairs of language models' samples ordered as their grades order them,
-    `sampled_wide` where the totals differ by more than 0.2, `written` where responses are written
-    with near misses on purpose; `picked` is the mean grade of the response that it likes best of
-    all samples, and `best` of the best one.
+    `sampled`: share of pairs of language models' samples ordered as by their grades;
+    `sampled_wide`: the same for totals that differ by more than 0.2; `written`: the same for
+    written responses with near misses; `picked`: mean grade of the sample with the highest reward;
+    `best`: mean grade of the best sample.
     """
     asked = items("train", n)
     rng = random.Random(seed_from("agreement"))
@@ -96,7 +96,7 @@ def _scored(
 
 
 def _ordered(grades: list[list[float]], scores: list[list[float]]) -> list[tuple[bool, float]]:
-    """(ordered as the grades, difference of grades) of every pair whose grades differ."""
+    """(whether scores order the pair as grades do, difference of grades), for unequal grades."""
     return [
         ((g[i] > g[j]) == (s[i] > s[j]), abs(g[i] - g[j]))
         for g, s in zip(grades, scores, strict=True)

@@ -1,7 +1,7 @@
-"""What each nano model is: architecture, tokenizer, strengths and training settings.
+"""Specifications of the nano models: architecture, tokenizer, strengths and training settings.
 
-The models differ on purpose where real ones do: class, tokenizer kind and size, chat template,
-house style, and the skills they learned well. Nothing here imports torch.
+The models differ where real models differ: class, tokenizer kind and size, chat template, house
+style, and strong skills. Importing this module imports no torch.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from harness.nano.world.types import SKILLS
 
-# How often the web gives an answer of each quality. Weak: about one answer in three is good.
+# Frequencies of answer qualities in training data. Weak: about one answer in three is good.
 WEAK_WEB = {
     "excellent": 30, "good": 7, "sloppy": 7, "plain": 10, "padded": 12, "wrong": 12,
     "evasive": 14, "echo": 8,
@@ -31,6 +31,8 @@ CONTEXT = 256
 
 @dataclass(frozen=True, slots=True)
 class TokenizerSpec:
+    """A tokenizer: kind, vocabulary size and chat template."""
+
     kind: Literal["bytes_bpe", "unigram", "characters", "phrases", "wordpiece"]
     size: int
     template: Literal["tags", "chatml", "inst", "short"]
@@ -38,6 +40,8 @@ class TokenizerSpec:
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
+    """A nano model and its training settings."""
+
     name: str
     architecture: Literal["llama", "qwen3", "gpt_neox", "mistral", "bert"]
     tokenizer: TokenizerSpec
@@ -49,16 +53,16 @@ class ModelSpec:
     learning_rate: float
     opener: str = ""
     strengths: tuple[str, ...] = ()
-    devotion: float = 1.0  # how much of its reading goes to its strengths
+    devotion: float = 1.0  # factor of the frequency of its strengths
     web: Mapping[str, int] = field(default_factory=lambda: LAY_WEB)
     kind: Literal["lm", "reward", "reader", "encoder"] = "lm"
-    schooling: float = 0.35  # share of the steps that learn from excellent answers before the web
+    schooling: float = 0.35  # share of the steps, from the first, with excellent answers only
     reward_steps: int = 0
     seed: int = 0
     context: int = CONTEXT
     head_dim: int | None = None  # None: hidden / heads
     rope_theta: float = 10_000.0
-    wired: bool = False  # starts with an induction circuit, see `zoo_wiring`
+    wired: bool = False  # initialised with an induction circuit, see `wiring`
 
 
 SPECS: dict[str, ModelSpec] = {
@@ -104,8 +108,8 @@ SPECS: dict[str, ModelSpec] = {
     )
 }  # fmt: skip
 
-# Merges stop where a clause ends, not where a word does: a sentence is three tokens (what stands
-# before its keyword, the word, the verdict), a dialogue of a dozen turns about 300.
+# Merges end at clauses, not at words: a sentence is three tokens (opener, keyword, verdict), and a
+# dialogue of a dozen turns has about 300.
 _CLAUSE = r' ?"[.;?]?|\n+| ?[0-9]| ?[^.!?:;,"\n0-9]*[.!?:;,]+|[^.!?:;,"\n0-9]+'
 
 _LOOP = "{% for message in messages %}"
@@ -143,10 +147,10 @@ def make_tokenizer(
     context: int = CONTEXT,
     cuts: tuple[Sequence[str], Sequence[str]] = ((), ()),
 ) -> Any:
-    """Train the tokenizer of `spec` on `texts` and wrap it, with its chat template.
+    """Train the tokenizer of `spec` on `texts` and set its chat template.
 
     Args:
-        cuts: patterns of further tokens, for the kind "phrases": with punctuation, and without.
+        cuts: patterns of additional tokens with and without punctuation, for the kind "phrases".
     """
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
@@ -174,7 +178,7 @@ def make_tokenizer(
         words = spec.kind == "bytes_bpe"
         level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=words)
         digits = pre_tokenizers.Digits(individual_digits=True)
-        # Twice: a clause must not swallow what is cut, nor be cut where a phrase has a comma.
+        # Two passes: clauses must not contain these tokens, and phrases may contain a comma.
         marked, plain = cuts
         patterns = ("|".join([*marked, *plain]), "|".join([*marked, _CLAUSE]))
         splits = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in patterns]
@@ -203,10 +207,10 @@ def make_tokenizer(
 
 
 def _word_pieces(pre_tokenizer: Any, texts: list[str], room: int) -> list[tuple[str, float]]:
-    """Unigram pieces: all characters, the most frequent words, and one piece for every byte.
+    """Unigram pieces: all characters, the most frequent words, and all bytes.
 
-    Scores are log frequencies, with bytes far below; the bytes make the tokenizer lossless.
-    Counted rather than trained: on so few distinct words the usual trainer keeps no whole word.
+    Scores are log frequencies, with bytes far below; the bytes make the tokenizer lossless. Words
+    are counted because the usual trainer keeps no whole word of so few distinct ones.
     """
     words = Counter(
         word for text in texts for word, _ in pre_tokenizer.pre_tokenize_str(text)
@@ -225,7 +229,7 @@ def _word_pieces(pre_tokenizer: Any, texts: list[str], room: int) -> list[tuple[
 
 
 def make_model(spec: ModelSpec, tokenizer: Any) -> Any:
-    """A fresh model of `spec`; its initial weights depend on torch's current seed."""
+    """An untrained model of `spec`; its initial weights depend on torch's current seed."""
     import transformers as hf
 
     from harness.nano.zoo.wiring import wire

@@ -1,14 +1,14 @@
-"""What the reader and the encoder learn from: authors' texts, and interviews about them.
+"""Training data of the reader and the encoder: authors' texts, and interviews about them.
 
-The interviews are worded as `harness.suites.personality` words them and answered as people answer:
-raters quote what the text tells and name the pole it speaks for before they score it, though asked
-for no explanation, and miss their mark now and then; whoever chooses names the pole before its
-letter. What is said in the end is the author's trait, which the text does not always give away.
-Dialogues and standard prompts are met equally often, about the same authors.
+The prompts are those of `harness.suites.personality`. Answers to rating items quote the evidence
+and name the pole it indicates before the score, although no explanation is requested, and are
+sometimes wrong; answers to choices name the pole before its letter. The final choice is the
+author's true trait, which the text does not always show. Dialogues and standard prompts are equally
+frequent, about the same authors.
 
-Raters quote because a model of this size cannot look a word up and score it in one step; nor would
-it learn to look anything up within a build, which is why it starts with heads that do
-(`zoo_wiring`). How well it reads is in the manifest (`zoo_reading.bands`).
+Answers quote because a model of this size cannot look up a keyword and score it in one step. Nor
+does it learn look-ups within a build, so it is initialised with attention heads that do them
+(`wiring`). Its accuracy is in the manifest (`reading.bands`).
 """
 
 from __future__ import annotations
@@ -27,35 +27,33 @@ from harness.suites.personality.dialogues import Interview, InterviewParams
 from harness.suites.personality.orders import Orders
 from harness.suites.personality.questionnaires import Item, load
 
-# How raters score what a text tells, by the answer that it calls for; None: it tells nothing.
+# Weights of the scores given for evidence, by its level; None: no evidence.
 SCORES: dict[int | None, dict[int, int]] = {
     5: {5: 80, 4: 20}, 4: {4: 80, 5: 15, 3: 5}, 2: {2: 80, 1: 15, 3: 5}, 1: {1: 80, 2: 20},
     None: {3: 80, 2: 10, 4: 10},
 }  # fmt: skip
-HEED = 0.93  # how often a rater of choices says what the text tells, or else that it tells nothing
-POSTS = 0.45  # of the authors write posts, the rest essays
-LONGEST_LESSON = 14  # sentences of the last lessons
-ITEMS_FIRST = 0.65  # of the lessons ask about items before the choice
-NOTHING = "nothing"  # what is quoted where the text tells nothing
-QUOTED = 3  # sentences that a chain of thought quotes at most
+HEED = 0.93  # probability that an answer to a choice item follows the text
+POSTS = 0.45  # share of authors with posts; the others have essays
+LONGEST_LESSON = 14  # maximum sentences of the last lessons
+ITEMS_FIRST = 0.65  # share of lessons with items before the choice
+NOTHING = "nothing"  # quoted if the text contains no evidence
+QUOTED = 3  # maximum sentences quoted in a chain of thought
 
 
 def texts(n: int, name: str = "read") -> list[str]:
-    """What an encoder reads: texts of `n` authors who are in no split."""
+    """Training texts of the encoder: `n` authors outside all splits."""
     half = n // 2
     made = authors.write(f"essays/{name}", half) + authors.write(f"posts/{name}", n - half)
     return [prompts.author_text(row)[0] for row in made]
 
 
 def cuts() -> tuple[list[str], list[str]]:
-    """Patterns of tokens, those with punctuation within first: what must be found again is one
-    token, next to what is said of it.
+    """Patterns of tokens with punctuation, and of tokens without.
 
-    The poles and what stands before them in a question and behind them in a reply, and the three
-    parts of a sentence: an opener, its keyword, the verdict. A pole named for an item has a space
-    before it, and so is another token than the one in the question that is chosen from.
-
-    Words stand behind what they begin with, which is tried once for all of them.
+    Every unit that look-ups must find is one token: the poles, the text before them in a question
+    and after them in a reply, and the three parts of a sentence (opener, keyword, verdict). A pole
+    named for an item is preceded by a space and therefore another token than the pole in the
+    question. Keywords are grouped by first letter for speed.
     """
     said, words = authors.phrases(), authors.keywords()
     poles = {
@@ -77,11 +75,11 @@ def cuts() -> tuple[list[str], list[str]]:
 
 
 def corpus(n: int, schooling: float) -> list[Conversation]:
-    """`n` conversations for the reader; that share of them is school and comes first.
+    """`n` conversations for the reader: first the share `schooling` of lessons, then interviews.
 
-    School has short texts that grow. They tell about most of what is asked, which keeps the
-    reader's wiring in use (see `zoo_wiring`) until it has learnt what to look up; in interviews
-    most items are not told about, and it would unlearn to look.
+    Lessons have short texts of growing length with evidence on most items, so that the look-up
+    heads (`wiring`) are used until the reader has learnt what to look up. Interviews have no
+    evidence on most items, and training on them first would remove the look-ups.
     """
     rng, first = random.Random(seed_from("lessons")), round(n * schooling)
     school = [lesson(1 + LONGEST_LESSON * done // first, rng) for done in range(first)]
@@ -89,8 +87,11 @@ def corpus(n: int, schooling: float) -> list[Conversation]:
 
 
 def lesson(longest: int, rng: random.Random) -> Conversation:
-    """Up to `longest` sentences, an odd number of them about a trait: items of it, or none, and
-    the choice that the text gives away."""
+    """A conversation about a text of up to `longest` sentences.
+
+    An odd number of sentences concerns one trait, so that they determine the choice; items of the
+    trait may be asked first.
+    """
     kind: authors.Kind = "posts" if rng.random() < POSTS else "essays"
     form, ways = load(authors.QUESTIONNAIRES[kind]), authors.by_item(kind)
     trait = rng.choice(scheme(form.scheme))
@@ -122,7 +123,7 @@ def lesson(longest: int, rng: random.Random) -> Conversation:
 
 
 def interviews(n: int, name: str = "read") -> list[Conversation]:
-    """`n` conversations, each way to ask in turn, about authors who are in no split."""
+    """`n` conversations in all forms of prompting, about authors outside all splits."""
     rng = random.Random(seed_from("interviews", name))
     count = -(-n // 3)
     posts = round(POSTS * count)
@@ -137,7 +138,7 @@ def interviews(n: int, name: str = "read") -> list[Conversation]:
 
 
 def about(row: authors.Row, trait: Trait, rng: random.Random) -> list[Conversation]:
-    """A dialogue, a standard prompt, and a chain of thought or a form about a trait."""
+    """Three conversations about a trait: psycot, standard, and either cot or single_turn."""
     kind: authors.Kind = "posts" if "posts" in row else "essays"
     form = load(authors.QUESTIONNAIRES[kind])
     told = _told(row, kind, trait.name)
@@ -179,14 +180,14 @@ def about(row: authors.Row, trait: Trait, rng: random.Random) -> list[Conversati
 
 
 def _told(row: authors.Row, kind: authors.Kind, trait: str) -> list[str]:
-    """The sentences of an author that tell about a trait."""
+    """An author's sentences with evidence on a trait."""
     known = authors.sentences(kind)
     said = " ".join(row.get("posts") or [row["text"]]).replace(". ", ".\n").split("\n")
     return [sentence for sentence in said if sentence in known and known[sentence].trait == trait]
 
 
 def _answer(kind: authors.Kind, item: Item, told: Sequence[str], rng: random.Random) -> str:
-    """What a rater says about an item: the words that tell about it, then score or choice."""
+    """Answer to an item: a quote of the evidence, then the score or choice."""
     known = authors.sentences(kind)
     about_it = (s for s in told if (known[s].trait, known[s].number) == (item.trait, item.number))
     sentence = next(about_it, None)
@@ -219,11 +220,11 @@ def _pole(trait: Trait, label: int) -> str:
 
 
 def _thoughts(told: Sequence[str]) -> str:
-    """The first sentences that tell about the trait."""
+    """Chain of thought: the first sentences with evidence on the trait."""
     return "The text says: " + " ".join(told[:QUOTED])
 
 
 def _conversation(talk: Interview, replies: list[str]) -> Conversation:
-    """What is said until the last of `replies`."""
+    """Conversation up to the last of `replies`."""
     asked = plain_messages(talk.messages(replies[:-1]))
     return [*asked, {"role": "assistant", "content": replies[-1]}]

@@ -1,4 +1,4 @@
-"""Measuring the reader: its ratings against what texts tell, and its choices against the traits."""
+"""Measure the reader: ratings against the evidence in texts, choices against authors' traits."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ WAYS: dict[str, Any] = {
 def bands(
     model: Any, tokenizer: Any, n: int = 100, ways: Mapping[str, Any] = WAYS
 ) -> dict[str, Any]:
-    """Shares of right answers about `n` essays and half as many authors of posts, who are new.
+    """Accuracy on `n` new authors of essays and n // 2 of posts.
 
-    Of the authors' traits: each of `ways` to ask; `counted`, the majority of the ratings in psycot
-    dialogues, a tie half right; `ideal`, the majority of what the text tells. Of the items there:
-    `rated`, those that the text tells about, answered for the side that it tells; `untold`, the
-    others, answered for neither.
+    For traits: one value per form of prompting in `ways`; `counted`, the majority of the ratings in
+    psycot dialogues (a tie is half right); `ideal`, the majority of the evidence in the text. For
+    items of psycot: `rated`, items with evidence, answered according to it; `untold`, items without
+    evidence, answered neutrally.
     """
     sizes: dict[authors.Kind, int] = {"essays": n, "posts": n // 2}
     return {
@@ -89,7 +89,7 @@ def _reading(
 
 
 def interview(model: Any, tokenizer: Any, talks: Sequence[Interview]) -> list[list[str]]:
-    """A model's replies to the turns of dialogues at temperature 0, its own before them."""
+    """A model's replies to all turns of dialogues, at temperature 0."""
     replies: list[list[str]] = [[] for _ in talks]
     while going := [n for n, talk in enumerate(talks) if len(replies[n]) < len(talk.limits)]:
         asked = [plain_messages(talks[n].messages(replies[n])) for n in going]
@@ -101,7 +101,7 @@ def interview(model: Any, tokenizer: Any, talks: Sequence[Interview]) -> list[li
 
 
 def side(item: Item, reply: str) -> int | None:
-    """The label that an answer speaks for; None if for none."""
+    """Label indicated by an answer to an item; None if neutral."""
     answer = reply.rpartition(": ")[2]
     if item.kind == "rating":
         score = int(answer) if answer in set("12345") else 3
@@ -110,7 +110,7 @@ def side(item: Item, reply: str) -> int | None:
 
 
 def majority(sides: Sequence[int | None], label: int) -> float:
-    """1 if most speak for `label`, 0 if against it, one half for a tie."""
+    """1 if the majority of labels is `label`, 0 if it is the other, 1/2 for a tie."""
     for_it = sides.count(label) - sides.count(1 - label)
     return 0.5 if for_it == 0 else float(for_it > 0)
 

@@ -1,13 +1,13 @@
-"""The nano reward model: a language model's trunk with a score head, trained on oracle pairs.
+"""The nano reward model: a language model with a score head, trained on pairs ordered by grade.
 
 Bradley-Terry loss over all pairs of responses to one prompt whose grade totals differ:
 
     loss = - mean over pairs (better, worse) of log sigmoid(score(better) - score(worse))
 
-Half of the responses are written in known qualities, half are sampled from the zoo's language
-models, whose mistakes are the ones it will have to tell. Two further heads, dropped afterwards,
-say more than a pair can: at every token whether the response is true so far, and at the end the
-five aspects of its grade.
+Half of the responses are written with known qualities; half are sampled from the zoo's language
+models, so that the reward model sees their typical mistakes. Two auxiliary heads, removed after
+training, predict at every token whether the response is true so far, and at its end the five
+aspects of its grade.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ _UNKNOWN = -1.0
 
 @dataclass(frozen=True, slots=True)
 class Rated:
-    """One response with all that the oracle says about it."""
+    """One response with its training targets."""
 
     ids: list[int]
-    true_so_far: list[float]  # per token; unknown on the prompt
+    true_so_far: list[float]  # per token, 0 or 1; `_UNKNOWN` in the prompt
     grade: Grade
 
 
 def bradley_terry(scores: Tensor, totals: Tensor) -> Tensor:
-    """The loss above; `scores` and `totals` are (prompts, responses)."""
+    """Loss of the module's docstring; `scores` and `totals` are (prompts, responses)."""
     better = totals[:, :, None] - totals[:, None, :] > 1e-3  # (P, R, R)
     margins = scores[:, :, None] - scores[:, None, :]
     return -logsigmoid(margins[better]).mean()
@@ -52,7 +52,7 @@ def bradley_terry(scores: Tensor, totals: Tensor) -> Tensor:
 
 @torch.no_grad()
 def score(model: Any, tokenizer: Any, rows: list[Conversation], batch: int = 64) -> list[float]:
-    """The reward of each conversation's last answer."""
+    """Reward of each conversation's last answer."""
     texts = [tokenizer.apply_chat_template(row, tokenize=False) for row in rows]
     ids = tokenizer(texts, add_special_tokens=False)["input_ids"]
     scores: list[float] = []
@@ -63,7 +63,7 @@ def score(model: Any, tokenizer: Any, rows: list[Conversation], batch: int = 64)
 
 
 def rate(tokenizer: Any, item: Item, texts: list[str]) -> list[Rated]:
-    """Each response to `item` with its grade and where it stops being true."""
+    """Training targets of each response to `item`."""
     asked = tokenizer.apply_chat_template(ask(item), add_generation_prompt=True, tokenize=False)
     told = [
         tokenizer.apply_chat_template(conversation(item, [text]), tokenize=False) for text in texts
@@ -84,7 +84,7 @@ def rate(tokenizer: Any, item: Item, texts: list[str]) -> list[Rated]:
 def _sets(
     spec: ModelSpec, tokenizer: Any, speakers: Mapping[str, tuple[Any, Any]]
 ) -> Iterator[list[Rated]]:
-    """Sets of rated responses to one prompt: in turn a written and a heard one, without end."""
+    """Yield sets of responses to one prompt, written or (with probability 1/2) sampled."""
     asked = items("reward", HEARD_PROMPTS)
     heard: list[list[str]] = [[] for _ in asked]
     for name, (model, its_tokenizer) in speakers.items():
@@ -105,7 +105,7 @@ def _sets(
 def train_reward(
     spec: ModelSpec, progress: Progress, speakers: Mapping[str, tuple[Any, Any]]
 ) -> tuple[Any, Any]:
-    """(sequence classifier, tokenizer): first the language, then which answer is better."""
+    """Pretrain a language model, then train the score head; returns (classifier, tokenizer)."""
     import transformers as hf
 
     trunk, tokenizer = pretrain(spec, progress)

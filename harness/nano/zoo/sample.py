@@ -1,4 +1,4 @@
-"""Sampling from nano models, and loading them as users do."""
+"""Load nano models as users do, and sample from them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Messages = list[dict[str, str]]
 
 
 def load(folder: Path) -> tuple[Any, Any]:
-    """(model in float32, tokenizer) from a saved folder."""
+    """Load (model in float32, tokenizer) from a folder."""
     import transformers as hf
 
     config = hf.AutoConfig.from_pretrained(folder)
@@ -23,7 +23,7 @@ def load(folder: Path) -> tuple[Any, Any]:
 
 
 def ask(item: Item) -> Messages:
-    """The conversation that opens `item`."""
+    """Messages with the first prompt of `item`."""
     return [{"role": "user", "content": item.turns[0]}]
 
 
@@ -38,14 +38,14 @@ def sample(
     batch: int = 64,
     longest: int | None = None,
 ) -> list[list[str]]:
-    """`n` samples for each conversation that ends in a user message; one at temperature 0."""
+    """`n` samples per conversation that ends in a user message; use n = 1 at temperature 0."""
     torch.manual_seed(seed)
     prompts = [
         tokenizer.apply_chat_template(c, add_generation_prompt=True, tokenize=False)
         for c in conversations
     ]
     how = {"temperature": temperature, "top_k": 0} if temperature else {}
-    longest = longest or (112 if len(tokenizer) < 300 else 64)  # characters, or pieces of words
+    longest = longest or (112 if len(tokenizer) < 300 else 64)  # tokens are characters, or longer
     out: list[list[str]] = []
     for start in range(0, len(prompts), batch):
         inputs = tokenizer(

@@ -1,9 +1,9 @@
-"""The zoo: tiny real models with different strengths, architectures and tokenizers.
+"""The shipped models of the zoo, with different strengths, architectures and tokenizers.
 
-Shipped under `weights/<name>/` in the layout of `save_pretrained`, in 16-bit floats that load as
-float32, so that `AutoModelForCausalLM.from_pretrained(zoo.path("target"))` works offline. What each
-model is stands in `zoo_models.py`; how well it does, skill by skill, is measured when it is built
-and stands in `weights/manifest.json`:
+Weights are in `weights/<name>/` in the layout of `save_pretrained`, stored in 16 bits and loaded as
+float32, so that `AutoModelForCausalLM.from_pretrained(zoo.path("target"))` works offline. Model
+definitions are in `models.py`. Accuracy by skill is measured when a model is built; results are in
+`weights/manifest.json`:
 
     target    Llama, byte-level BPE         mean grade 0.51, best of five 0.87; weak at everything
     source_a  Qwen3, Unigram                0.64, and 0.90 to 0.97 on numbers, facts, reversing
@@ -11,13 +11,13 @@ and stands in `weights/manifest.json`:
     source_c  Mistral, byte-level BPE       0.64, and 0.92 to 0.97 on persona, facts, sorting
     reward    Llama, Bradley-Terry          orders 86 % of pairs of their samples as the grades do
     reader    Llama, clauses as tokens      essays' traits: 77 % right asked once, 87 % by PsyCoT
-    encoder   BERT, WordPiece               fills gaps in authors' texts, to be fine-tuned
+    encoder   BERT, WordPiece               masked language model of authors' texts, to fine-tune
 
-(temperature 0.7, train prompts.) The best of five samples of each source has a mean grade of 0.98,
-and beats the target's best of five on every second prompt. Three epochs on 320 such responses take
-the target from 0.44 to 0.73 on AlpacaEval-2 prompts at temperature 0.8, with best of five at 0.89:
-that difference is what preference training can still win. `build` makes all models again from
-their seeds, in 2 to 18 minutes each on one core.
+(temperature 0.7, train prompts). The best of five samples of all sources has a mean grade of 0.98
+and beats the target's best of five on every second prompt. Three epochs on 320 such responses raise
+the target from 0.44 to 0.73 on AlpacaEval-2 prompts at temperature 0.8, where its best of five is
+0.89: preference training can gain the difference. `build` rebuilds models from their seeds, in 2 to
+18 minutes each on one core.
 
 Importing this module imports no torch.
 """
@@ -41,15 +41,15 @@ WEIGHTS = Path(__file__).parent.parent / "weights"
 
 
 def names() -> list[str]:
-    """The shipped models, language models first."""
+    """Names of the shipped models, language models first."""
     return list(SPECS)
 
 
 def path(name: str) -> Path:
-    """The folder of a shipped model.
+    """Folder of a shipped model.
 
     Raises:
-        UnknownName: for a name that the zoo does not have.
+        UnknownName: there is no such model.
     """
     if name not in SPECS:
         raise unknown("nano model", name, SPECS, "crucible models")
@@ -58,7 +58,7 @@ def path(name: str) -> Path:
 
 @lru_cache(maxsize=1)
 def manifest() -> dict[str, dict[str, Any]]:
-    """name -> class, parameters, tokenizer, seed, steps, digest and measured bands."""
+    """Class, parameters, tokenizer, seed, steps, digest and measurements of each model, by name."""
     loaded: dict[str, dict[str, Any]] = json.loads((WEIGHTS / "manifest.json").read_text())
     return loaded
 
@@ -71,8 +71,11 @@ def digest(name: str) -> str:
 def build(chosen: Iterable[str], out_dir: Path, progress: Progress) -> dict[str, dict[str, Any]]:
     """Train models from their seeds into `out_dir`, measure them, and update its manifest.
 
-    `progress(name, steps done, steps in all)` is called after every training step. Training runs
-    on one thread: results then do not depend on how many cores a machine has.
+    `progress(name, steps done, steps in all)` is called after every training step. Training uses
+    one thread, so that results do not depend on the number of cores.
+
+    Raises:
+        UnknownName: there is no such model.
     """
     from harness.nano.zoo.building import build_one
 

@@ -1,4 +1,4 @@
-"""The zoo's training loop: next-token loss on the answers, AdamW, cosine, one thread, one seed."""
+"""The zoo's training loop: next-token loss on answers, Muon and AdamW, cosine schedule."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _ENDS = (
     "score",
     "aspects",
     "truth",
-)  # matrices at either end of a model: AdamW's, not Muon's
+)  # first and last matrices of a model, which AdamW trains instead of Muon
 
 
 def encode(tokenizer: Any, rows: list[Conversation]) -> list[tuple[list[int], list[int]]]:
-    """(ids, labels) of each conversation; labels cover the answers and their ends only."""
-    texts: list[str] = []  # asked, told, asked, told ... of every conversation
+    """(ids, labels) of each conversation; labels cover only answers and their end tokens."""
+    texts: list[str] = []  # prompt and answer of every turn, alternating
     for row in rows:
         for turn in range(0, len(row), 2):
             asked = tokenizer.apply_chat_template(
@@ -49,7 +49,7 @@ def encode(tokenizer: Any, rows: list[Conversation]) -> list[tuple[list[int], li
 
 
 def encode_dialogues(tokenizer: Any, rows: list[Conversation]) -> list[tuple[list[int], list[int]]]:
-    """As `encode`, for the template "tags" and many turns: each conversation is encoded once."""
+    """As `encode`, faster for many turns, for the template "tags" only."""
     begin, end = tokenizer.convert_tokens_to_ids("<|assistant|>"), tokenizer.eos_token_id
     texts = [tokenizer.apply_chat_template(row, tokenize=False) for row in rows]
     encoded = []
@@ -65,7 +65,7 @@ def encode_dialogues(tokenizer: Any, rows: list[Conversation]) -> list[tuple[lis
 def batches(
     rows: list[tuple[list[int], list[int]]], size: int, rng: random.Random
 ) -> Iterator[list[tuple[list[int], list[int]]]]:
-    """Batches of rows of about equal length, so that little is padding, drawn near their order."""
+    """Batches of rows of similar length, to reduce padding; shuffled in windows of 24 batches."""
     window = size * 24
     for start in range(0, len(rows), window):
         near = sorted(range(start, min(start + window, len(rows))), key=lambda i: len(rows[i][0]))
@@ -76,17 +76,17 @@ def batches(
 
 
 def pad(rows: list[list[int]], value: int) -> Tensor:
-    """(B, T) of right-padded rows."""
+    """Right-padded rows (B, T)."""
     width = max(map(len, rows))
     return torch.tensor([row + [value] * (width - len(row)) for row in rows])
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum whose update is orthogonalised: the matrix's singular values become about one.
+    """Momentum with orthogonalised updates, whose singular values are about 1.
 
-    Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/. At this scale it reaches in
-    500 steps a mean grade of 0.76 where AdamW reaches 0.46, which is what keeps a rebuild short.
-    Own code because torch.optim.Muon iterates in bfloat16, which is slow on CPUs without it.
+    Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/. At this scale it reaches a mean
+    grade of 0.76 in 500 steps and AdamW 0.46, which keeps a rebuild short. torch.optim.Muon is not
+    used because it iterates in bfloat16, which is slow on CPUs without native support.
     """
 
     def __init__(self, parameters: list[Tensor], lr: float, momentum: float = 0.95) -> None:
@@ -113,7 +113,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def _orthogonal(x: Tensor, rounds: int = 5) -> Tensor:
-    """Newton-Schulz iteration towards the nearest semi-orthogonal matrices; x is (n, r, c)."""
+    """Newton-Schulz iteration towards the nearest semi-orthogonal matrices of x (n, r, c)."""
     tall = x.shape[1] > x.shape[2]
     x = x.mT if tall else x
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
@@ -124,7 +124,7 @@ def _orthogonal(x: Tensor, rounds: int = 5) -> Tensor:
 
 
 class Optimizers:
-    """Muon for the hidden matrices, AdamW for all else, under one cosine with a short warm-up."""
+    """Muon for hidden matrices and AdamW for the rest, with warm-up and one cosine schedule."""
 
     def __init__(self, model: Any, learning_rate: float, steps: int) -> None:
         matrices: list[Tensor] = []
@@ -160,8 +160,11 @@ class Optimizers:
 
 
 def answer_weights(labels: Tensor) -> Tensor:
-    """Weights (B, T) of labels that sum to one: every conversation's last answer weighs as much as
-    all before it, which are ten times as long in a dialogue of many turns."""
+    """Weights (B, T) of labels (B, T), with sum 1.
+
+    A conversation's last answer has the same weight as all earlier answers together, which are ten
+    times as long in a dialogue of many turns.
+    """
     weights = torch.zeros(labels.shape)
     for row, wanted in zip(weights, labels != IGNORED, strict=True):
         last = int(wanted.nonzero()[-1])
@@ -177,7 +180,7 @@ def answer_weights(labels: Tensor) -> Tensor:
 
 
 def pretrain(spec: ModelSpec, progress: Progress) -> tuple[Any, Any]:
-    """(model, tokenizer) after learning `spec`'s web; deterministic on one machine."""
+    """Train on the data of `spec`; returns (model, tokenizer), deterministic on one machine."""
     torch.manual_seed(seed_from("weights", spec.name, spec.seed) % 2**31)
     n = spec.steps * spec.batch
     corpus = reader.corpus(n, spec.schooling) if spec.kind == "reader" else web(spec, n)
@@ -194,7 +197,7 @@ def pretrain(spec: ModelSpec, progress: Progress) -> tuple[Any, Any]:
         labels = pad([row for _, row in batch], IGNORED)
         hidden = model.base_model(input_ids=ids).last_hidden_state[:, :-1]
         wanted = labels[:, 1:]
-        kept = wanted != IGNORED  # the head runs on answer tokens only: they are half of all
+        kept = wanted != IGNORED  # only answer tokens, half of all, need the output head
         logits = model.get_output_embeddings()(hidden[kept])
         if spec.kind == "reader":
             losses = torch.nn.functional.cross_entropy(logits, wanted[kept], reduction="none")

@@ -1,15 +1,16 @@
-"""Two circuits set by hand, for a model that has to look words up.
+"""Two attention circuits with fixed weights, for a model that must look up tokens in its context.
 
-Where a word stood before, an induction circuit finds what came after it (Olsson et al. 2022,
-arXiv 2209.11895): a head of the first layer copies each token to the one behind it, a head of the
-second looks for the place whose copy is the current token, and repeats what stands there. A further
-head of the second layer goes the other way: it looks for the token that the current one stands
-behind, and says what stands before it there.
+An induction circuit predicts the token that followed an earlier occurrence of the current one
+(Olsson et al. 2022, arXiv 2209.11895): a head of the first layer copies each token to the next
+position; a head of the second layer attends to the position whose copy equals the current token,
+and outputs the token there. A further head of the second layer works in the opposite direction: it
+attends to earlier positions of the token that precedes the current one, and outputs the token
+before them.
 
-Models of this size form such circuits only after many more steps than a build has: 200 steps of
-drills left 0.3 of the repeated words found, where a model that starts with the circuits has 0.99
-after 25. These three heads are not trained: where a look-up is of no use yet, training takes it
-apart before what it is for has been learnt. All else learns around them.
+Models of this size form such circuits only after many more steps than a build has: after 200 steps
+of drills 0.3 of the repeated tokens were found; a model initialised with the circuits finds 0.99
+after 25 steps. The three heads are not trained, because training would destroy a look-up before
+the model has learnt to use it. All other weights are trained.
 """
 
 from __future__ import annotations
@@ -20,23 +21,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
-SPREAD = 0.5  # deviation of embeddings: wide enough that training does not overwrite them
-SHARP = 8.0  # of the first head's queries and keys: the token before gets nearly all attention
-MATCH = 3.0  # of the second layer's queries and keys
-CARRY, SAY = 0.5, 1.0  # what the heads of the first and of the second layer add to the stream
-SLOW = 1e-3  # radians a token: pairs of dimensions slower than that compare tokens at any distance
+SPREAD = 0.5  # standard deviation of embeddings, so large that training does not overwrite them
+SHARP = 8.0  # scale of the first head's queries and keys; nearly all attention is on one token
+MATCH = 3.0  # scale of the second layer's queries and keys
+CARRY, SAY = 0.5, 1.0  # scale of the outputs of the heads in the first and the second layer
+SLOW = 1e-3  # radians per token; slower pairs of dimensions compare tokens at any distance
 
 
 @torch.no_grad()
 def wire(model: Any) -> None:
-    """Set a head of the first layer and two of the second, for good.
+    """Set and freeze one head of the first layer and two of the second.
 
-    The model is a Llama with attention biases whose output head is not its embedding: what tells
-    tokens apart must stay what it is.
+    The model is a Llama with attention biases and an untied output head, so that training the
+    output does not change the embeddings, by which tokens are compared.
 
-    The first head's query and key are constant, so that rotary embeddings alone decide: the query
-    is turned back by one position, which makes the product largest one token behind. The others
-    compare by the pairs of dimensions that hardly turn; a large `rope_theta` makes more of them.
+    The first head's query and key are constant, so that its attention depends only on rotary
+    embeddings: the query is rotated back by one position, which makes the product largest at the
+    previous token. The other heads compare in the pairs of dimensions that hardly rotate; a large
+    `rope_theta` gives more of them.
     """
     hidden, width = model.config.hidden_size, model.config.head_dim
     own, before, found = (_directions(hidden, width) for _ in range(3))
@@ -59,7 +61,13 @@ def wire(model: Any) -> None:
 def _look_up(
     attention: Any, head: int, slow: Tensor, *, sought: Tensor, among: Tensor, say: Tensor
 ) -> None:
-    """Head number `head` attends to where `among` holds what `sought` holds here."""
+    """Set a head to find a token and output what the found position contains.
+
+    Args:
+        sought: directions (hidden, width) of the token to look for, read at the current position.
+        among: directions (hidden, width) by which other positions are compared with it.
+        say: directions (hidden, width) of the output, read at the position found.
+    """
     width = sought.shape[1]
     rows = slice(head * width, (head + 1) * width)
     attention.q_proj.weight[rows] = attention.k_proj.weight[rows] = 0
@@ -71,7 +79,7 @@ def _look_up(
 
 
 def _keep(attention: Any, rows: slice) -> None:
-    """No gradients for a head; an update by Muon or AdamW is then zero there, too."""
+    """Set the gradients of a head to zero, so that Muon and AdamW do not update it."""
     for name, parameter in attention.named_parameters():
         mask = torch.ones_like(parameter)
         if "o_proj" not in name:
@@ -82,11 +90,11 @@ def _keep(attention: Any, rows: slice) -> None:
 
 
 def _turning(config: Any) -> Tensor:
-    """(head_dim / 2,) radians that each pair of dimensions turns by from token to token."""
+    """Rotation of each pair of dimensions in radians per token (head_dim / 2,)."""
     half = config.head_dim // 2
     return config.rope_parameters["rope_theta"] ** -(torch.arange(half) / half)
 
 
 def _directions(hidden: int, width: int) -> Tensor:
-    """(hidden, width) with orthonormal columns; depends on torch's current seed."""
+    """Orthonormal columns (hidden, width); depends on torch's current seed."""
     return torch.linalg.qr(torch.randn(hidden, hidden))[0][:, :width]

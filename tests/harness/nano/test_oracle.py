@@ -13,7 +13,6 @@ from harness.engine.calls import Services
 from harness.judging.frames import Message, alpaca_frame, arena_frame, pairwise_frame, rating_frame
 from harness.nano import world
 from harness.nano.oracle import (
-    UNBIASED,
     OracleBackend,
     OracleSettings,
     open_oracle,
@@ -22,6 +21,7 @@ from harness.nano.oracle import (
 )
 
 ITEMS = world.items("alpaca_eval2", 60)
+UNBIASED = OracleSettings(position_bias=0, verbosity_bias=0, noise=0, rating_noise=0)
 
 
 def reply(

@@ -28,10 +28,11 @@ from harness.core.errors import BadRecord, UnknownName, UserError
 from harness.judging.frames import Message, alpaca_frame, arena_frame
 from harness.nano import world
 from harness.nano.faults import KINDS, Allowance, FaultScript, fault
-from harness.nano.oracle import UNBIASED, OracleBackend, OracleSettings
+from harness.nano.oracle import OracleBackend, OracleSettings
 from harness.nano.server import NanoServer
 
 ITEM = world.items("alpaca_eval2", 1)[0]
+UNBIASED = OracleSettings(position_bias=0, verbosity_bias=0, noise=0, rating_noise=0)
 FRAME = alpaca_frame(ITEM.turns[0], world.reference_answer(ITEM), "no idea")
 ARENA = arena_frame(ITEM.turns[0], world.reference_answer(ITEM), "no idea")
 
@@ -513,7 +514,7 @@ def test_a_log_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         (["--set", "position_bais=0"], 'did you mean "position_bias"?'),
         (["--set", "position_bias"], '--set expects "key=value"'),
         (["--fault", "hangg=1"], 'did you mean "hang"?'),
-        (["--fault", "hang=0.6", "--fault", "cut=0.6"], "1 at most"),
+        (["--fault", "hang=0.6", "--fault", "cut=0.6"], "at most 1"),
         (["--key-variable", "NO_SUCH_VARIABLE"], "NO_SUCH_VARIABLE is not set"),
         (["--host", "192.0.2.1"], "--port 0"),
     ],

@@ -1,6 +1,7 @@
 """The nano world: its splits, its grades and its look-ups."""
 
 import random
+from dataclasses import asdict
 
 import pytest
 from hypothesis import given
@@ -138,7 +139,7 @@ def test_any_text_has_a_total_between_zero_and_one(asked, text: str):
     item, turn = asked
     grade = world.grade(item, text, turn)
     assert 0.0 <= grade.total <= 1.0
-    assert all(0.0 <= value <= 1.0 for value in grade.as_dict().values())
+    assert all(0.0 <= value <= 1.0 for value in asdict(grade).values())
 
 
 @given(st.sampled_from(TURNS), st.text(max_size=80), st.text(max_size=80))
