@@ -8,7 +8,7 @@ is. A label gives one row of score 1, 1/2 or 0 for A, or three rows when it is e
 
 A prompt with a missing game is left out, as in the original, but counted. Intervals resample
 prompts; the original resamples rows within a model, which is too narrow (`rows="compat"`).
-Scores are shares in [0, 1]; boards show percent. Style control: metrics.arena_style.
+Scores are shares in [0, 1]; boards show percent. Style control: `harness.suites.arena_hard.style`.
 """
 
 from __future__ import annotations

@@ -228,7 +228,7 @@ def test_rows_are_joined_by_id_then_bare_id_then_text() -> None:
     ):
         assert compare(left, right, rounds=ROUNDS).n_scored == 2
     assert compare(one("a", "x"), one("b", "y"), rounds=ROUNDS).n_scored == 1
-    with pytest.raises(BadData, match='"81" is another prompt on either side'):
+    with pytest.raises(BadData, match='"81" is a different prompt on each side'):
         compare(one("a", "81", "this"), one("b", "81", "that"))
 
 
@@ -250,7 +250,7 @@ def test_other_answers_are_left_out_and_mostly_other_answers_refused() -> None:
 
     found = compare(judged("a", "xyz"), judged("b", "xy-"), rounds=ROUNDS)
     assert (found.n_scored, found.joined.other_answers) == (2, 1)
-    with pytest.raises(BadData, match="2 of 3 prompts in common have other answers"):
+    with pytest.raises(BadData, match="2 of 3 common prompts have different answers"):
         compare(judged("a", "xyz"), judged("b", "x--"))
 
 
