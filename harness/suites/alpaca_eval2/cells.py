@@ -17,7 +17,6 @@ from harness.data.forms import instruction_id
 from harness.engine.operations import Artifact, Context, operation
 from harness.judging.records import Judged, read_judged
 from harness.suites.alpaca_eval2.length_control import (
-    FORMULAS,
     Anchors,
     Mode,
     Rows,
@@ -125,19 +124,8 @@ def _published(reference: str) -> Reference:
 def _cells(
     maker: CellMaker, params: ScoreAlpacaParams, rows: list[Judged], tables: Sequence[Artifact]
 ) -> list[Cell]:
-    if params.reference:
-        published = _published(params.reference)
-        by_text = dict(zip(published.ids, published.difficulty.tolist(), strict=True))
-        difficulty = {row.id: by_text.get(instruction_id(row.questions[0])) for row in rows}
-        anchor_rows: Anchors | None = published.anchors
-    else:
-        difficulty = {row.id: difficulty_of(row) for row in rows}
-        anchor_rows = _anchors(tables, difficulty)
-    if None in difficulty.values():
-        formula, anchor_rows = "length_controlled_minimal", None
-    else:
-        formula = "length_controlled_v1" if anchor_rows else "length_controlled_noreg"
-    table = _table(rows, difficulty if FORMULAS[formula].difficulty else None)
+    formula, difficulty, anchor_rows = _terms(params, rows, tables)
+    table = _table(rows, difficulty)
     pairs = [_answers(row) for row in rows]
     same = all(model == baseline for model, baseline in pairs)
     (scores,) = evaluate_board(
@@ -161,7 +149,7 @@ def _cells(
     if tally.failed:
         ends = [
             fit(
-                _table(rows, difficulty if FORMULAS[formula].difficulty else None, missing=end),
+                _table(rows, difficulty, missing=end),
                 anchors=anchor_rows,
                 mode=params.lc_mode,
                 formula=formula,
@@ -191,6 +179,23 @@ def _cells(
             details=shared | _count_details(scores),
         ),
     ]
+
+
+def _terms(
+    params: ScoreAlpacaParams, rows: list[Judged], tables: Sequence[Artifact]
+) -> tuple[str, dict[str, float | None] | None, Anchors | None]:
+    """The formula that the data allow, with the difficulties and anchors it needs."""
+    if params.reference:
+        published = _published(params.reference)
+        by_text = dict(zip(published.ids, published.difficulty.tolist(), strict=True))
+        difficulty = {row.id: by_text.get(instruction_id(row.questions[0])) for row in rows}
+        anchors: Anchors | None = published.anchors
+    else:
+        difficulty = {row.id: difficulty_of(row) for row in rows}
+        anchors = _anchors(tables, difficulty)
+    if None in difficulty.values():
+        return "length_controlled_minimal", None, None
+    return "length_controlled_v1" if anchors else "length_controlled_noreg", difficulty, anchors
 
 
 def difficulty_of(row: Judged) -> float | None:
