@@ -21,7 +21,7 @@ from harness.judging.frames import (
     rating_frame,
 )
 from harness.judging.judge import Judge, Judgment, Question
-from harness.judging.verdicts import ARENA_LABELS, ARENA_SYNONYMS
+from harness.judging.labels import LABEL_STATES
 from harness.nano import world
 from harness.suites.base import Program, Suite, System
 from harness.suites.conformance import check_suite
@@ -151,7 +151,7 @@ def _frames(kind: str) -> list[list[Message]]:
 def _legal(kind: str, judgment: Judgment) -> bool:
     verdict = judgment.verdict
     if kind == "arena":
-        return verdict in ARENA_LABELS or verdict in ARENA_SYNONYMS
+        return verdict in LABEL_STATES
     if kind == "pairwise":
         return verdict in ("A", "B", "tie")
     low, high = (0.0, 1.0) if kind == "alpaca" else (1.0, 10.0)

@@ -26,6 +26,7 @@ PAGES = [
     *sorted((ROOT / "docs").glob("*.md")),
     *sorted((ROOT / "docs/api").glob("*.md")),
     *sorted((ROOT / "methods").glob("*/README.md")),
+    *sorted((ROOT / "harness/suites").glob("*/README.md")),
 ]
 LINK = re.compile(r"\[[^\]]*\]\(\s*([^)\s]+)\s*\)")
 FENCE = re.compile(r"^(```|~~~).*?^\1\s*$", re.M | re.S)
@@ -120,7 +121,25 @@ def test_a_page_has_readme_settings_and_metrics(tmp_path: Path) -> None:
     assert "(../../official_suites.md)" in method  # the README's link, from where the page stands
     suite = (tmp_path / "suites/arena_hard.md").read_text(encoding="utf-8")
     assert "| `style_controlled` | % |" in suite
-    assert "| `weight` | `3` | rows that a >> verdict counts for (`int ≥ 1`) |" in suite
+    assert "| `weight` | `3` | rows that an emphatic label (>>) counts as (`int ≥ 1`) |" in suite
+    assert "## Departures from the reference code" in suite
+    assert "[mt_bench](mt_bench.md)" in suite
+    personality = (tmp_path / "suites/personality_essays.md").read_text(encoding="utf-8")
+    assert "(../../personality.md)" in personality
+    assert "(../methods/psycot.md)" in personality
+    other = (tmp_path / "suites/arena_hard_v0.1.md").read_text(encoding="utf-8")
+    assert "Described with [arena_hard](arena_hard.md)." in other
+
+
+SUITES = [path for path in (ROOT / "harness/suites").iterdir() if (path / "suite.py").exists()]
+
+
+@pytest.mark.parametrize("folder", SUITES, ids=lambda folder: folder.name)
+def test_the_readme_of_a_suite_is_short_and_names_every_file(folder: Path) -> None:
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 40
+    names = {path.name for path in folder.glob("*.py")} - {"__init__.py"}
+    assert names <= set(re.findall(r"`(\w+\.py)`", text))
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 """A page for each built-in method and suite, written before Sphinx reads the sources.
 
-A page is made of the registry's entry, the README of the method's folder (or the module's
-docstring), and the settings record: a new method or suite has its page as soon as it is
-registered. Pages go to docs/catalogue/, which is not committed.
+A page consists of the registry's entry, the README of the folder (or the module's docstring), and
+the settings record: a new method or suite has its page as soon as it is registered. Pages are
+written to docs/catalogue/, which is not committed.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ DOCS = Path(__file__).parent.parent
 PAGES = DOCS / "catalogue"
 ARXIV = re.compile(r"arXiv[ :](\d{4}\.\d{5})")
 LINK = re.compile(r"\]\((?![a-z]+:|#)([^)\s]+)\)")
+README = re.compile(r"(methods|suites)/(\w+)/README\.md$")
 COMMON = set(Recipe.model_fields) - {"seed"}  # of every recipe: docs/reproduce.md
 BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 
@@ -94,35 +95,33 @@ def _facts(group: str, entry: Entry) -> Iterator[tuple[str, str]]:
 
 
 def _text(group: str, entry: Entry) -> str:
-    """The README of the method's folder; on the pages of its other methods, what leads there."""
+    """The README of the folder; on the pages of the folder's other entries, a link to it."""
     module = sys.modules[entry.target.partition(":")[0]]
     folder = Path(str(module.__file__)).parent
     readme = folder / "README.md"
-    if group == "methods" and readme.exists():
+    if readme.exists():
         shared = [
             e.name for e in registry.entries(group).values() if e.target.startswith(_package(entry))
         ]
         host = folder.name if folder.name in shared else shared[0]
         if entry.name != host:
             return f"Described with [{host}]({host}.md)."
-        return _moved(readme.read_text(encoding="utf-8").partition("\n")[2].strip(), folder)
-    text = getdoc(module) or ""
-    # A suite's docstring begins with what its summary says.
-    return text.partition("\n\n")[2] if group == "suites" else text
+        return _moved(readme.read_text(encoding="utf-8").partition("\n")[2].strip(), folder, group)
+    return getdoc(module) or ""
 
 
 def _package(entry: Entry) -> str:
     return entry.target.partition(":")[0].rpartition(".")[0] + "."
 
 
-def _moved(text: str, folder: Path) -> str:
-    """A README's text whose relative links work from its page, too; another README has a page."""
-    start = PAGES / "methods"
+def _moved(text: str, folder: Path, group: str) -> str:
+    """A README's text with relative links that work from its page; another README has a page."""
 
     def moved(link: re.Match[str]) -> str:
-        other = re.fullmatch(r"\.\./(\w+)/README\.md", link[1])
-        path = f"{other[1]}.md" if other else os.path.relpath(folder / link[1], start)
-        return f"]({path})"
+        target = (folder / link[1]).resolve()
+        other = README.search(target.as_posix())
+        path = PAGES / other[1] / f"{other[2]}.md" if other else target
+        return f"]({os.path.relpath(path, PAGES / group)})"
 
     return LINK.sub(moved, text)
 

@@ -12,7 +12,7 @@ Tables of a catalogue:
     METHODS, SUITES, BACKENDS, JUDGES   tuples of `Entry`, the groups that plugins extend
     CONTRACTS    group -> class that a plugin of it must provide an instance of
     OPERATIONS   operation -> module that defines it
-    JUDGED       judge operation -> what it asks, see `harness.judging.operations`
+    JUDGED       judge operation -> its questions, see `harness.judging.operations`
     JUDGMENT_FORMS   published judgments -> reader, see `harness.judging.verdict_sets`
     SOURCES      scheme of data references -> source, see `harness.data.sources`
     CHECKPOINTS  scheme of model references -> table of shipped models, see `harness.models`

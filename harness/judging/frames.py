@@ -182,7 +182,7 @@ def parse_frame(messages: Sequence[Mapping[str, str]]) -> Frame | None:
 def prompt_text(messages: Sequence[Mapping[str, str]]) -> str:
     """The user's request as the judge reads it: a single user turn verbatim, else a transcript.
 
-    A system prompt is part of the evaluated system, not of the question, and is omitted.
+    A system prompt is part of the evaluated system, not of the question, and is left out.
     """
     turns = [message for message in messages if message["role"] != "system"]
     if len(turns) == 1:

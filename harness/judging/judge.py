@@ -33,6 +33,7 @@ from harness.judging import annotators, verdicts
 from harness.judging.annotators import OWN
 from harness.judging.frames import REPAIR, Message, alpaca_frame, prompt_hash
 from harness.judging.injection import suspicion
+from harness.judging.labels import LABEL_STATES
 
 _LOG = logging.getLogger(__name__)
 
@@ -254,7 +255,7 @@ def _alpaca(rule: str, name: str) -> Protocol:
 
 def _read_label(mode: ParserMode, completion: Completion) -> str | None:
     label = verdicts.parse_arena_label(completion.text, mode)
-    return label if label in _LABELS else None
+    return label if label in LABEL_STATES else None
 
 
 def _read_rating(mode: ParserMode, completion: Completion) -> float | None:
@@ -270,7 +271,6 @@ def _read_choice(mode: ParserMode, completion: Completion) -> str | None:
     return None if choice == "error" else choice
 
 
-_LABELS = frozenset(verdicts.ARENA_LABELS) | frozenset(verdicts.ARENA_SYNONYMS)
 # Kind -> order rule, tokens of the explanation, reader.
 _EXPLAINED: dict[str, tuple[str, int, Callable[[ParserMode, Completion], Verdict | None]]] = {
     "arena": ("two games: baseline first, then model first", 4096, _read_label),

@@ -25,8 +25,6 @@ def label_rows(weight: int = EMPHASIS) -> dict[str, tuple[float, ...]]:
     return rows | {label: rows[same] for label, same in ARENA_SYNONYMS.items()}
 
 
-LABEL_ROWS = label_rows()
-
 # Legal label, synonyms included -> place in ARENA_LABELS.
 LABEL_STATES = {
     label: ARENA_LABELS.index(ARENA_SYNONYMS.get(label, label))

@@ -18,23 +18,7 @@ from collections.abc import Iterable
 from typing import Literal
 
 from harness.core.errors import unknown
-from harness.judging.labels import ARENA_LABELS, ARENA_SYNONYMS, LABEL_STATES
-
-__all__ = [
-    "ARENA_LABELS",
-    "ARENA_SYNONYMS",
-    "COMPAT_MISSING",
-    "RATING_SCALE",
-    "VERSION",
-    "Mode",
-    "PairwiseVerdict",
-    "is_switched",
-    "parse_arena_label",
-    "parse_pairwise",
-    "parse_rating",
-    "probability_from_logprobs",
-    "strip_reasoning",
-]
+from harness.judging.labels import ARENA_LABELS, LABEL_STATES
 
 Mode = Literal["strict", "compat"]
 PairwiseVerdict = Literal["A", "B", "tie", "error"]

@@ -1,8 +1,8 @@
-"""What a benchmark suite is: data, protocol and metrics, as a plan that ends in cells.
+"""Definition of a benchmark suite: data, protocol and metrics, as a plan that ends in cells.
 
-A suite module reads top-down: docstring with the protocol, settings record, `plan`, `SUITE`.
-`plan(system, settings, stage)` only describes stages; the last one writes `cells.json`, a list of
-`Cell` dumps.
+Each suite has a folder: README.md with the protocol, suite.py with the settings record, `plan` and
+`SUITE`, and everything else that is particular to it. `plan(system, settings, stage)` only
+describes stages; the last one writes `cells.json`, a list of `Cell` dumps.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from harness.engine.plan import Handle, StageMaker
 from harness.judging.judge import ParserMode, open_judge
 from harness.judging.operations import JudgeOperation
 
-STORED = digest("stored outputs")[:16]  # decode fingerprint of answers made elsewhere
+STORED = digest("stored outputs")[:16]  # decode fingerprint of answers generated elsewhere
 NANO = "nano:"
 
 
 class Decode(Record):
-    """How the evaluated system answers; the seed comes from the system."""
+    """Decoding settings of the evaluated system; the seed is derived from the system's."""
 
     temperature: float = Field(default=0.0, ge=0)
     top_p: float = Field(default=1.0, gt=0, le=1)
@@ -41,15 +41,14 @@ class Decode(Record):
 
 @dataclass(frozen=True)
 class Program:
-    """A system that is more than a model asked once; a method's plan may return one.
+    """A system that is more than one call of a model; a method's plan may return one.
 
     Attributes:
-        task: what it answers: "respond" to prompts, or "label_authors".
-        answer: (rows, stage, ...) -> handle of answer rows with the same ids; its keywords are the
-            task's. respond: `decode`, `seed`. label_authors: see
-            `harness.suites.personality.suite`.
-        model: handle of the model behind it, if there is one.
-        fingerprint: digest of how it answers.
+        task: "respond" (answer prompts) or "label_authors".
+        answer: (rows, stage, ...) -> handle of answer rows with the same ids. Keywords of respond:
+            `decode`, `seed`; of label_authors: see `harness.suites.personality.suite`.
+        model: handle of the underlying model, if there is one.
+        fingerprint: digest of the procedure.
         sensitive_to: fields of `harness.suites.personality.orders.Orders` that can change its
             answers.
     """
@@ -63,15 +62,15 @@ class Program:
 
 @dataclass(frozen=True)
 class System:
-    """What a suite evaluates.
+    """The subject of an evaluation.
 
     Attributes:
-        model: handle of a model artifact; None where a program needs none.
-        program: answers instead of the model alone.
-        scale: "nano", "small", "paper" or "rehearsal"; boards never mix them.
-        seed: of the run that made the model; decoding derives its own from it.
-        decode: replaces the suite's decoding settings, for models with settings of their own.
-        stored: the model is a file of stored outputs; its cells say so.
+        model: handle of a model artifact; None for a program that needs none.
+        scale: "nano", "small", "paper" or "rehearsal"; boards never mix scales.
+        seed: seed of the run that made the model; decoding seeds are derived from it.
+        decode: decoding settings that replace the suite's.
+        stored: the model is a file of stored outputs; recorded on its cells.
+        program: procedure that answers in place of the model alone.
     """
 
     name: str
@@ -84,28 +83,27 @@ class System:
 
     @classmethod
     def of(cls, name: str, made: Handle | Program, **more: Any) -> System:
-        """The system that a method's plan made."""
+        """The system for the handle or program that a method's plan returned."""
         if isinstance(made, Program):
             return cls(name, made.model, program=made, **more)
         return cls(name, made, **more)
 
     def decode_fingerprint(self, decode: Decode) -> str:
-        """Of its answers in a suite that decodes by `decode`."""
+        """Fingerprint of its decoding in a suite whose settings are `decode`."""
         if self.stored:
             return STORED
         own = (self.decode or decode).fingerprint
         return own if self.program is None else digest([own, self.program.fingerprint])[:16]
 
     def links(self) -> dict[str, Handle]:
-        """The model as an input of a scoring stage; nothing where there is none."""
+        """The model as an input of a scoring stage; {} without a model."""
         return {} if self.model is None else {"model": self.model}
 
     def program_for(self, task: str, suite: str) -> Program | None:
-        """The program, if there is one, checked to answer what the suite asks.
+        """The program, or None, after checking that it performs the suite's task.
 
         Raises:
-            UserError: it answers something else, or the suite asks the system for something that a
-                model alone cannot give and there is no model.
+            UserError: it performs another task.
         """
         if self.program is not None and self.program.task != task:
             raise UserError(
@@ -117,7 +115,7 @@ class System:
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric that a suite's cells carry."""
+    """One metric of a suite's cells."""
 
     name: str
     unit: str
@@ -130,12 +128,12 @@ class Suite:
     """A registered benchmark suite.
 
     Attributes:
-        version: raised when the same answers would give another score.
-        settings: the record its settings are validated by; has at least `limit`.
+        version: raise it when the same answers would get another score.
+        settings: record that validates its settings; has at least the field `limit`.
         plan: (system, settings, stage) -> handle of the stage that writes cells.json.
-        needs: optional extras that the defaults cannot do without.
-        editions: name -> settings over the defaults; "official" is the published question set with
-            its judge, "nano" the nano world's.
+        needs: optional extras that the default settings require.
+        editions: name -> settings that override the defaults; "official" is the published question
+            set with its judge, "nano" that of the nano world.
     """
 
     name: str
@@ -150,14 +148,15 @@ class Suite:
 
 
 class PromptSuiteSettings(Record):
-    """What the suites that put prompts to a system have in common.
+    """Settings of every suite with prompts.
 
     Attributes:
         prompts: "nano:<split>", "official:<set>" or a prompt file, see `harness.data.prompts`.
-        limit: use the first prompts only.
-        too_long: what happens to prompts that leave the model no room, see
+        limit: number of prompts to use, from the first; None for all.
+        sample_batch: prompts answered together.
+        too_long: treatment of prompts that leave the model no room for an answer, see
             `harness.backends.sampling`.
-        rounds: prompt resamples behind every interval.
+        rounds: number of prompt resamples per interval.
     """
 
     prompts: str
@@ -168,11 +167,13 @@ class PromptSuiteSettings(Record):
 
 
 class JudgeSuiteSettings(PromptSuiteSettings):
-    """What the suites with a judge have in common.
+    """Settings of every suite with a judge.
 
     Attributes:
         baseline: source of the other side's answers, see `import_answers`.
-        judge: see `open_judge`.
+        judge: reference of the judge, see `open_judge`.
+        parser: reader of its replies, see `harness.judging.judge.protocol`.
+        judge_max_tokens: limit of its explanations; None for the paper's.
         judge_batch: rows judged together; a hosted judge answers them concurrently.
     """
 
@@ -205,7 +206,7 @@ def judge_arguments(
 def import_prompts(
     settings: PromptSuiteSettings, stage: StageMaker, categories: Sequence[str] = ()
 ) -> Handle:
-    """The stage that brings in the questions, of some categories or of all."""
+    """The stage that imports the prompts, of some categories or of all."""
     identity = prompts_identity(settings.prompts)
     chosen = {"categories": tuple(categories)} if categories else {}
     return stage(
@@ -214,18 +215,18 @@ def import_prompts(
 
 
 def import_answers(source: str, prompts: Handle, stage: StageMaker, **more: Any) -> Handle:
-    """The stage that brings in answers from elsewhere: a baseline or references."""
+    """The stage that imports answers from a source: a baseline or references."""
     identity = source_digest(source)
     return stage("import_answers", prompts=prompts, source=source, digest=identity, **more)
 
 
 def contents(settings: PromptSuiteSettings, *sources: str, tables: str = "") -> str:
-    """What the questions and the answers beside them are, by content, for cells to carry.
+    """Content identity of the prompts and imported answers, which cells record.
 
-    "" where all of it is of the nano world, whose version is part of the judge's fingerprint.
+    "" if all of them are from the nano world, whose version is part of the judge's fingerprint.
 
     Args:
-        sources: of answers, see `import_answers`.
+        sources: sources of answers, see `import_answers`.
         tables: identity of published tables, if any.
     """
     refs = [settings.prompts, *sources]
@@ -244,8 +245,8 @@ def answers_of(
     stage: StageMaker,
     *parts: object,
 ) -> Handle:
-    """The stage in which the system answers; its seed comes from the system's and `parts`."""
-    # Stored outputs are what they are: no setting makes another stage of them.
+    """The stage in which the system answers; its seed is derived from the system's and `parts`."""
+    # Settings do not change stored outputs, hence must not change the stage's id.
     chosen = Decode() if system.stored else system.decode or decode
     program = system.program_for("respond", str(parts[0]) if parts else "")
     if program is not None:
@@ -260,7 +261,7 @@ def answers_of(
         seed=0 if system.stored else seed_from(system.seed, *parts) % 2**31,
         batch_size=settings.sample_batch,
         too_long=settings.too_long,
-        on_error="record",  # one prompt that cannot be answered is a counted failure, not the end
+        on_error="record",  # a prompt that cannot be answered is a counted failure
         **chosen.model_dump(),
     )
 
@@ -273,10 +274,10 @@ def cell_arguments(
     decode: Decode,
     data: str = "",
 ) -> dict[str, Any]:
-    """Parameters of a scoring stage: what its cells say of where they come from.
+    """Parameters of a scoring stage that its cells record as their origin.
 
     Args:
-        judging: "judge" and "fingerprint", as `judge_arguments` gives them.
+        judging: "judge" and "fingerprint", as in `judge_arguments`.
         data: see `contents`.
     """
     known: dict[str, Any] = {"data": data} if data else {}

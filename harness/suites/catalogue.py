@@ -8,7 +8,7 @@ SUITES = (
     Entry(
         "alpaca_eval2",
         "harness.suites.alpaca_eval2.suite:SUITE",
-        "one pairwise judgment a prompt; win rate and length-controlled win rate",
+        "one pairwise judgment per prompt; win rate and length-controlled win rate",
         paper="arXiv 2404.04475",
     ),
     Entry(
@@ -27,7 +27,7 @@ SUITES = (
     Entry(
         "arena_hard_v2.0",
         "harness.suites.arena_hard.suite:V2_SUITE",
-        "the published 750 prompts, each category against a baseline of its own",
+        "the published 750 prompts; each category has its own baseline",
         needs=("api",),
         paper="arXiv 2406.11939",
     ),
@@ -40,7 +40,7 @@ SUITES = (
     Entry(
         "mt_bench_corrected",
         "harness.suites.mt_bench.suite:CORRECTED_SUITE",
-        "the published questions graded beside corrected references",
+        "the published questions, graded with corrected references",
         needs=("api",),
         paper="arXiv 2306.05685",
     ),
@@ -90,10 +90,10 @@ SUITES = (
     ),
 )
 
-# What a plugin of the group "suites" must provide.
+# Class of the object that a plugin of the group "suites" provides.
 CONTRACTS = {"suites": "harness.suites.base:Suite"}
 
-# Judge operation -> what it asks, a `harness.judging.operations.JudgeOperation`.
+# Judge operation -> its questions, a `harness.judging.operations.JudgeOperation`.
 JUDGED = {
     "judge_alpaca": "harness.suites.alpaca_eval2.judging:PREFERENCES",
     "judge_arena": "harness.suites.arena_hard.judging:LABELS",
@@ -101,8 +101,7 @@ JUDGED = {
     "judge_mt_bench_pairwise": "harness.suites.mt_bench.judging:CHOICES",
 }
 
-# Published judgments that can be compared -> their reader, a
-# `harness.judging.verdict_sets.JudgmentForm`.
+# Published judgments -> their reader, a `harness.judging.verdict_sets.JudgmentForm`.
 JUDGMENT_FORMS = {
     "arena_hard": "harness.suites.arena_hard.judgment_files:FORM",
     "mt_bench_pairwise": "harness.suites.mt_bench.judgment_files:CHOICES",

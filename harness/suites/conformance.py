@@ -11,10 +11,10 @@ def check_suite(suite: Suite, settings: Record | None = None) -> None:
     """Assert that a suite is described, can be planned, and that its plan is a pure function.
 
     Args:
-        settings: to plan with; the defaults when not given, which must need no download.
+        settings: settings to plan with; None for the defaults, which must not need a download.
 
     Raises:
-        AssertionError: naming what the suite must fulfil and does not.
+        AssertionError: names the requirement that the suite does not meet.
     """
     where = f"suite {suite.name}"
     described = bool(suite.name and suite.summary and suite.version >= 1)

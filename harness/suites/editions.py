@@ -1,4 +1,4 @@
-"""Which question set and judge a suite runs with: its editions, and the user's settings on top."""
+"""Editions of a suite (its question sets and judges), overridden by the user's settings."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from harness.engine.recipe import merge
 from harness.suites.base import Suite
 
 NANO, OFFICIAL = "nano", "official"
-SOURCES = ("prompts", "authors", "documents", "judge")  # settings that may name a nano part
+SOURCES = ("prompts", "authors", "documents", "judge")  # settings that may name a nano source
 
 
 def resolve_settings(suite: Suite, edition: str, changes: Mapping[str, Any]) -> Record:
-    """The suite's settings: its defaults, an edition over them, `changes` over both.
+    """The suite's settings: its defaults, overridden by an edition, overridden by `changes`.
 
     Args:
-        edition: "" is the nano edition, or the only one there is.
+        edition: "" for the nano edition, or the only one.
 
     Raises:
         UnknownName: the suite has no such edition.
-        BadRecord: a setting that it does not have.
+        BadRecord: the suite has no such setting.
     """
     chosen = edition or default_edition(suite)
     if chosen not in suite.editions and (suite.editions or edition):
@@ -32,12 +32,12 @@ def resolve_settings(suite: Suite, edition: str, changes: Mapping[str, Any]) -> 
 
 
 def default_edition(suite: Suite) -> str:
-    """The nano edition, or the only one there is."""
+    """The nano edition, or the only one; "" if there are none."""
     return NANO if NANO in suite.editions else next(iter(suite.editions), "")
 
 
 def _tables(suite: Suite, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Defaults of the tables that `given` changes in part, such as `decode`."""
+    """Defaults of the tables that `given` changes partially, such as `decode`."""
     found = {}
     for key, value in given.items():
         field = suite.settings.model_fields.get(key)
@@ -47,7 +47,7 @@ def _tables(suite: Suite, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def scale_of(settings: Record, otherwise: str) -> str:
-    """ "nano" for whatever the nano world has a part in, so that no board mixes it with others."""
+    """ "nano" if any source is the nano world's, so that boards never mix it with other scales."""
     sources = [str(getattr(settings, name, "") or "") for name in SOURCES]
     nano = any(source.startswith("nano:") or "nano-oracle" in source for source in sources)
     return NANO if nano else otherwise

@@ -1,16 +1,16 @@
-"""Suites whose score is a function of one prompt and one answer: a set of prompts and a function.
+"""Suites whose score is a function of one prompt and its answer: prompts and a function.
 
     def score(row, response):
         return {"exact": float(response.strip() == row["answer"])}
 
     SUITE = per_prompt_suite(
         "my_suite", version=1, summary="...", prompts="questions.jsonl", score=score,
-        metrics=(Metric("exact", "%", "answers that are the expected one"),),
+        metrics=(Metric("exact", "%", "answers equal to the expected one"),),
     )
 
-Data flow: prompts -> one answer each -> `score:<suite>`, the rows with their `metrics` (shares in
-[0, 1], more is better) -> `score_prompts`, cells: each metric's mean in %, with an interval over
-prompts. A prompt that could not be answered counts as failed and widens the bounds.
+Data flow: prompts -> one answer per prompt -> `score:<suite>`, rows with `metrics` (shares in
+[0, 1], higher is better) -> `score_prompts`, cells: the mean of each metric in %, with an interval
+over prompts. A prompt that could not be answered counts as failed and widens the bounds.
 """
 
 from __future__ import annotations
@@ -44,19 +44,19 @@ BATCH = 256  # rows scored, and kept, together
 
 
 class PerPromptSettings(PromptSuiteSettings):
-    """Settings of every such suite; `decode` is how systems answer."""
+    """Settings of every such suite; `decode` are the systems' decoding settings."""
 
     decode: Decode = Decode()
 
 
 class ScoreRowsParams(Record):
-    """Which metrics the scoring function gives, by name."""
+    """Names of the metrics that the scoring function returns."""
 
     metrics: tuple[str, ...]
 
 
 class ScorePromptsParams(CellParams):
-    """Metric -> whether it counts (primary) or is shown beside the others."""
+    """metrics: metric -> whether it is primary."""
 
     metrics: dict[str, bool]
 
@@ -72,14 +72,14 @@ def per_prompt_suite(
     decode: Decode = Decode(),  # noqa: B008
     **more: Any,
 ) -> Suite:
-    """A suite that asks each prompt once and scores each answer by a function.
+    """A suite that asks each prompt once and scores each answer with a function.
 
     Args:
-        version: of prompts and function together; raise it when the same answers would get other
-            scores. It is part of the cells' fingerprint: boards do not mix two versions.
-        prompts: a file or another source of `harness.data.prompts`; the default of the setting.
-        score: (prompt row, answer) -> a share in [0, 1] for each metric.
-        decode: how systems answer, unless told otherwise.
+        version: version of prompts and function together; raise it when the same answers would get
+            other scores. It is part of the cells' fingerprint: boards do not mix two versions.
+        prompts: default of the setting: a file or another source, see `harness.data.prompts`.
+        score: (prompt row, answer) -> a share in [0, 1] per metric.
+        decode: default decoding settings.
         more: further fields of `Suite`, such as `paper`.
     """
     names = tuple(metric.name for metric in metrics)
@@ -90,7 +90,7 @@ def per_prompt_suite(
         for batch in batches:
             yield [_scored(name, names, score, row) for row in batch]
 
-    scored.__module__ = score.__module__  # two packages with a suite of this name are told apart
+    scored.__module__ = score.__module__  # distinguishes two packages with a suite of this name
     step = f"score:{name}"
     operation(
         step, version=version, params=ScoreRowsParams, rows="answers", batch_size=lambda _: BATCH
@@ -121,13 +121,13 @@ def per_prompt_suite(
 
 
 def _scored(suite: str, names: tuple[str, ...], score: Score, row: Row) -> Row:
-    """The row with its `metrics`; None where the prompt could not be answered."""
+    """The row with its `metrics`, None if the prompt could not be answered."""
     if not row["responses"]:
         return {**row, "metrics": None}
     found = dict(score(row, row["responses"][0]))
     if set(found) != set(names) or not all(0 <= share <= 1 for share in found.values()):
         raise BadData(
-            f'suite {suite}, row "{row["id"]}": scores {found}; expected a share from 0 to 1 for '
+            f'suite {suite}, row "{row["id"]}": scores {found}; expected a share in [0, 1] for '
             f"each of {', '.join(names)}"
         )
     return {**row, "metrics": {metric: float(found[metric]) for metric in names}}
@@ -142,7 +142,7 @@ def score_prompts(
     generations: Artifact,
     model: Artifact | None = None,
 ) -> None:
-    """Write the cells of one system: the mean of each metric."""
+    """Write the cells of one system: the mean of every metric."""
     rows = samples.rows()
     turns = {row["id"]: [message["content"] for message in row["messages"]] for row in rows}
     maker = cell_maker(params, turns, checkpoint=model, samples=samples, generations=generations)

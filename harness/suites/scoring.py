@@ -1,7 +1,7 @@
-"""Cells of judged suites: what every score says of itself, whatever the metric.
+"""Making cells: the metadata that every score carries, intervals, bounds and counts.
 
-`score_*` operations (arena_scores, alpaca_scores, mt_bench_scores) turn judgment rows into
-`cells.json`, a list of `Cell` dumps. Statistics come from `harness.metrics` and `harness.stats`.
+The `score_*` operation of each suite turns its rows into `cells.json`, a list of `Cell` dumps.
+Statistics are in the suites' `metrics.py` and in `harness.stats`.
 """
 
 from __future__ import annotations
@@ -26,16 +26,17 @@ Floats = NDArray[np.float64]
 
 
 class CellParams(Record):
-    """What a scoring stage is told about the cells it writes.
+    """Parameters of every scoring stage: the metadata of its cells.
 
     Attributes:
-        seed: of the run that made the system.
-        judge: None where none is asked; `judge_fingerprint` is then the rule answers count by.
-        rounds: prompt resamples behind intervals and paired differences.
-        data: contents of prompts, baseline, references and tables, see
-            `harness.suites.base.contents`; "" for those of the nano world. Cells of other contents
-            are of another prompt set, so that boards do not rank them together.
-        stored: the system's answers are stored outputs, whose decoding is not known.
+        seed: seed of the run that made the system.
+        judge: None for a suite without a judge, whose `judge_fingerprint` is that of its scoring
+            rule.
+        rounds: number of prompt resamples for intervals and paired differences.
+        data: content identity of prompts, baseline, references and tables, see
+            `harness.suites.base.contents`; "" for the nano world's. It is part of the prompt set,
+            so that boards do not rank cells of different contents together.
+        stored: the system's answers are stored outputs with unknown decoding settings.
         cut: prompts without room for an answer were cut, see `harness.backends.sampling`.
     """
 
@@ -53,7 +54,7 @@ class CellParams(Record):
     cut: bool = False
 
     def origin(self) -> dict[str, str]:
-        """What the details of every cell say of where prompts and answers come from."""
+        """Origin of prompts and answers, for the details of every cell."""
         found = {"data": self.data} if self.data else {}
         if self.stored:
             found["answers"] = "stored outputs"
@@ -64,7 +65,7 @@ class CellParams(Record):
 
 @dataclass(frozen=True)
 class Tally:
-    """How many prompts (or turns) a score stands on."""
+    """Number of prompts (or turns) of a metric, and of those with a value."""
 
     expected: int
     scored: int
@@ -76,7 +77,7 @@ class Tally:
 
 @dataclass(frozen=True)
 class CellMaker:
-    """Fills in what all cells of one scoring stage share."""
+    """Makes cells with the fields that all cells of one scoring stage share."""
 
     params: CellParams
     prompt_set: str
@@ -95,7 +96,7 @@ class CellMaker:
         details: Mapping[str, Any] | None = None,
         **more: Any,
     ) -> Cell:
-        """One cell; an interval is made from the replicates when none is given."""
+        """One cell; without an interval, one is computed from the replicates."""
         params, number = self.params, None if value is None else finite(float(value))
         draws = tuple(float(draw) for draw in replicates) if number is not None else ()
         if interval is None and draws and number is not None:
@@ -135,13 +136,14 @@ class CellMaker:
         span: tuple[float, float] = (0.0, 1.0),
         **more: Any,
     ) -> Cell:
-        """The mean of per-prompt values; None is a failed judgment.
+        """The mean of per-prompt values, where None is a failed judgment.
 
         Args:
             clusters: prompt (or topic) of each value, over the complete prompt set.
-            among: which values belong to the metric; the others leave value and counts, but not
-                the draws, which are shared by all metrics of the prompt set.
-            factor, span: unit of the result, and the least and greatest value, for the bounds.
+            among: which values belong to the metric. The others are excluded from value and counts
+                but keep their place in the resamples, which all metrics of the prompt set share.
+            factor: unit of the result.
+            span: least and greatest value, for the bounds.
         """
         chosen = np.ones(len(values), bool) if among is None else np.array(among, bool)
         array = np.array([np.nan if value is None else value for value in values], float)
@@ -164,7 +166,11 @@ class CellMaker:
 def cell_maker(
     params: CellParams, texts: Mapping[str, Sequence[str]], **links: Artifact | None
 ) -> CellMaker:
-    """A maker for the prompt set `texts` (id -> user turns); `links` become cells' artifacts."""
+    """A maker of cells on the prompt set `texts` (id -> user turns).
+
+    Args:
+        links: role -> artifact that the cells refer to.
+    """
     artifacts = {role: artifact.id for role, artifact in links.items() if artifact is not None}
     prompt_set = prompt_set_hash(texts)
     if params.data:
@@ -173,12 +179,12 @@ def cell_maker(
 
 
 def prompt_set_hash(texts: Mapping[str, Sequence[str]]) -> str:
-    """Digest of the ids and texts of a prompt set, whatever their order."""
+    """Digest of the ids and texts of a prompt set, independent of their order."""
     return digest(sorted((id, list(turns)) for id, turns in texts.items()))
 
 
 def write_cells(context: Context, cells: Sequence[Cell]) -> None:
-    """Write cells.json, the artifact that boards read."""
+    """Write cells.json, which boards read."""
     data = [cell.model_dump(mode="json") for cell in cells]
     text = json.dumps(data, ensure_ascii=False, indent=1, allow_nan=False)
     (context.directory / "cells.json").write_text(text + "\n", encoding="utf-8")
@@ -209,7 +215,7 @@ def percent(interval: Interval | None) -> Interval | None:
 
 
 def _plain(value: Any) -> float | int | str | bool | None:
-    """A detail as JSON holds it: numpy numbers unwrapped, NaN and infinity None."""
+    """A detail as a JSON value: numpy numbers unwrapped, NaN and infinity replaced by None."""
     if isinstance(value, np.generic):
         value = value.item()
     return finite(value) if isinstance(value, float) else value

@@ -1,4 +1,4 @@
-"""AlpacaEval 2 cells: length-controlled win rate and win rate."""
+"""The scoring operation of AlpacaEval 2: length-controlled win rate and win rate."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from harness.data.forms import instruction_id
 from harness.engine.operations import Artifact, Context, operation
 from harness.judging.records import Judged, read_judged
 from harness.suites.alpaca_eval2.length_control import (
-    FORMULAS,
     Anchors,
     Mode,
     Rows,
@@ -45,18 +44,18 @@ from harness.suites.scoring import (
     write_cells,
 )
 
-MIDDLE = 2.5  # of the nano world's difficulties 1 to 4, see `difficulty_of`
+MIDDLE = 2.5  # mean of the nano world's difficulties 1 to 4, see `difficulty_of`
 
 
 class ScoreAlpacaParams(CellParams):
-    """How length is controlled.
+    """Parameters of the length control.
 
     Attributes:
         lc_mode: see `harness.suites.alpaca_eval2.length_control`.
-        reference: the published tables, as "official:alpaca_eval2" or a folder that holds them
-            (df_gamed.csv and the instructions' order): their anchors and difficulties are then
-            used; "" takes anchors from judgments and difficulties from the prompts.
-        reference_digest: of the tables, see `reference_digest`.
+        reference: the published tables, "official:alpaca_eval2" or a folder that contains them
+            (df_gamed.csv and the order of the instructions), as source of anchors and difficulties;
+            "" takes the anchors from judgments and the difficulties from the prompts.
+        reference_digest: identity of the tables, see `reference_digest`.
     """
 
     lc_mode: Mode = "exact"
@@ -65,7 +64,7 @@ class ScoreAlpacaParams(CellParams):
 
 
 def reference_digest(folder: str) -> str:
-    """What the published tables in a folder, or of a set, are; "" for no folder."""
+    """Content identity of the published tables in a folder or of an official set; "" for ""."""
     if not folder:
         return ""
     if official.is_official(folder):
@@ -88,12 +87,14 @@ def score_alpaca(
     """Write the cells of one system on AlpacaEval 2.
 
     `anchors` are judgments of the baseline's variants against the baseline. Without anchors the
-    length control is fitted on the system alone, and without a difficulty of every instruction it
-    leaves that term out; the cell says which formula was used. A system whose every answer is the
-    baseline's is the baseline: 50 by definition, as published.
+    length control is fitted on the system alone; if any instruction has no difficulty, that term is
+    omitted; the cell's details name the formula. A system whose answers all equal the baseline's is
+    the baseline and gets 50 by definition, as published.
     """
     if reference_digest(params.reference) != params.reference_digest:
-        raise BadData(f"{params.reference}: the tables changed after the plan was made; plan again")
+        raise BadData(
+            f"{params.reference}: the tables changed after the plan was made; make the plan again"
+        )
     rows = read_judged(judgments.rows(), "alpaca")
     texts = {row.id: row.questions for row in rows}
     maker = cell_maker(
@@ -123,19 +124,8 @@ def _published(reference: str) -> Reference:
 def _cells(
     maker: CellMaker, params: ScoreAlpacaParams, rows: list[Judged], tables: Sequence[Artifact]
 ) -> list[Cell]:
-    if params.reference:
-        published = _published(params.reference)
-        by_text = dict(zip(published.ids, published.difficulty.tolist(), strict=True))
-        difficulty = {row.id: by_text.get(instruction_id(row.questions[0])) for row in rows}
-        anchor_rows: Anchors | None = published.anchors
-    else:
-        difficulty = {row.id: difficulty_of(row) for row in rows}
-        anchor_rows = _anchors(tables, difficulty)
-    if None in difficulty.values():
-        formula, anchor_rows = "length_controlled_minimal", None
-    else:
-        formula = "length_controlled_v1" if anchor_rows else "length_controlled_noreg"
-    table = _table(rows, difficulty if FORMULAS[formula].difficulty else None)
+    formula, difficulty, anchor_rows = _terms(params, rows, tables)
+    table = _table(rows, difficulty)
     pairs = [_answers(row) for row in rows]
     same = all(model == baseline for model, baseline in pairs)
     (scores,) = evaluate_board(
@@ -159,14 +149,14 @@ def _cells(
     if tally.failed:
         ends = [
             fit(
-                _table(rows, difficulty if FORMULAS[formula].difficulty else None, missing=end),
+                _table(rows, difficulty, missing=end),
                 anchors=anchor_rows,
                 mode=params.lc_mode,
                 formula=formula,
             ).lc_win_rate
             for end in (0.0, 1.0)
         ]
-        # The penalty may make the fit jump: the bounds hold the score itself in any case.
+        # The penalised fit may be discontinuous: the bounds always include the score itself.
         ends.append(scores.length_controlled.lc_win_rate)
         lc_bounds = (min(ends), max(ends))
     return [
@@ -189,6 +179,23 @@ def _cells(
             details=shared | _count_details(scores),
         ),
     ]
+
+
+def _terms(
+    params: ScoreAlpacaParams, rows: list[Judged], tables: Sequence[Artifact]
+) -> tuple[str, dict[str, float | None] | None, Anchors | None]:
+    """The formula that the data allow, with the difficulties and anchors it needs."""
+    if params.reference:
+        published = _published(params.reference)
+        by_text = dict(zip(published.ids, published.difficulty.tolist(), strict=True))
+        difficulty = {row.id: by_text.get(instruction_id(row.questions[0])) for row in rows}
+        anchors: Anchors | None = published.anchors
+    else:
+        difficulty = {row.id: difficulty_of(row) for row in rows}
+        anchors = _anchors(tables, difficulty)
+    if None in difficulty.values():
+        return "length_controlled_minimal", None, None
+    return "length_controlled_v1" if anchors else "length_controlled_noreg", difficulty, anchors
 
 
 def difficulty_of(row: Judged) -> float | None:
@@ -224,7 +231,7 @@ def _table(
 
 
 def _anchors(tables: Sequence[Artifact], difficulty: Mapping[str, float | None]) -> Anchors | None:
-    """Rows of the baseline's variants; the length gap is standardised per variant, as published."""
+    """Rows of the baseline's variants; length gaps are standardised per variant, as published."""
     parts: list[tuple[float, float, float]] = []
     for artifact in tables:
         rows = read_judged(artifact.rows(), "alpaca")

@@ -205,28 +205,6 @@ def evaluate_board(
     return scores
 
 
-def evaluate(
-    rows: Rows,
-    prompt_set: str,
-    *,
-    anchors: Anchors | None = None,
-    mode: Mode = "exact",
-    formula: str = DEFAULT_FORMULA,
-    rounds: int = 1000,
-    level: float = 0.95,
-) -> AlpacaScores:
-    """Scores of one model; see `evaluate_board`."""
-    return evaluate_board(
-        [rows],
-        prompt_set,
-        anchors=anchors,
-        mode=mode,
-        formula=formula,
-        rounds=rounds,
-        level=level,
-    )[0]
-
-
 def read_reference(folder: Path) -> Reference:
     """Read the anchors, and the instructions' order and difficulty, from a folder.
 

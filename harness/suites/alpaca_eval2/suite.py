@@ -1,19 +1,7 @@
-"""AlpacaEval 2: one pairwise judgment a prompt, win rate and length-controlled win rate.
+"""AlpacaEval 2: settings, and the stages of one system; README.md has the protocol.
 
-Paper: Length-Controlled AlpacaEval (arXiv:2404.04475); 805 instructions, baseline and judge
-gpt-4-1106-preview. Protocol:
-
-1. the system answers every instruction once;
-2. the judge sees both answers in one order, a function of the instruction alone, and replies with
-   one identifier; the preference is the probability of that token among the two identifiers;
-3. win rate = mean preference; length-controlled win rate = a logistic model's prediction at equal
-   length, anchored by the baseline's own verbose and concise variants, judged against the baseline.
-
-The nano universe follows the whole protocol: its anchors are the baseline's answers in the verbose
-and the concise flavour, and the difficulty of an instruction is its item's difficulty (1 to 4)
-minus 2.5. The edition "official" takes the published set, its baseline and its tables, whose
-anchors and difficulties are used instead, and asks by the prompt and parser of the installed
-alpaca-eval.
+prompts -> answers -> one judgment per prompt, and one per answer of the baseline's variants ->
+length-controlled win rate and win rate.
 """
 
 from __future__ import annotations
@@ -43,15 +31,16 @@ NAME = "alpaca_eval2"
 
 
 class AlpacaEvalSettings(JudgeSuiteSettings):
-    """Settings; see `JudgeSuiteSettings` for those all judge suites share.
+    """Settings of AlpacaEval 2 beside those of `JudgeSuiteSettings`.
 
     Attributes:
-        anchors: sources of the baseline's variants behind the length control; none without
-            `reference` fits the length control on the system alone.
+        anchors: sources of the baseline's variants that anchor the length control. Without
+            `anchors` and `reference` it is fitted on the system alone.
         reference: the published tables: "official:alpaca_eval2", or a folder with df_gamed.csv and
-            the instructions' order.
-        annotator: whose prompt and parser: "crucible" for our own, whose quotation cannot be
-            forged, or a configuration of the installed alpaca-eval.
+            the order of the instructions.
+        annotator: source of prompt and parser: "crucible", whose quotation cannot be forged, or a
+            configuration of the installed alpaca-eval.
+        decode: decoding settings of the system.
         lc_mode: "exact" solves the published model to its optimum; the compat modes reproduce the
             original's solver and folds, see `harness.suites.alpaca_eval2.length_control`.
         orders: "switched" is the published protocol; "both" asks in both orders and averages.
@@ -69,7 +58,7 @@ class AlpacaEvalSettings(JudgeSuiteSettings):
 def plan(system: System, settings: AlpacaEvalSettings, stage: StageMaker) -> Handle:
     """The stages of one system on AlpacaEval 2."""
     prompts = import_prompts(settings, stage)
-    # Before the answers: what is missing is noticed before anything is spent.
+    # Before the answers: a missing source is reported before anything is spent.
     baseline = import_answers(settings.baseline, prompts, stage)
     generations = answers_of(system, prompts, settings, settings.decode, stage, NAME)
     judging = judge_arguments(
@@ -106,7 +95,7 @@ def plan(system: System, settings: AlpacaEvalSettings, stage: StageMaker) -> Han
 SUITE = Suite(
     name=NAME,
     version=1,
-    summary="one pairwise judgment a prompt; win rate and length-controlled win rate",
+    summary="one pairwise judgment per prompt; win rate and length-controlled win rate",
     metrics=(
         Metric("lc_win_rate", "%", "win rate against the baseline at equal length"),
         Metric("win_rate", "%", "mean preference for the system over the baseline"),

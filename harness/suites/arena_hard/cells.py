@@ -1,4 +1,4 @@
-"""Arena-Hard cells: score, Bradley-Terry win rate, style-controlled win rate, contradictions."""
+"""The scoring operation of Arena-Hard: score, Bradley-Terry and style-controlled win rates."""
 
 from __future__ import annotations
 
@@ -37,12 +37,11 @@ from harness.suites.scoring import (
 
 Floats = NDArray[np.float64]
 StyleFeature = Literal["length", "header", "list", "bold"]
-PRIOR = 0.1  # drawn games, see `_style_fits`
+PRIOR = 0.1  # number of drawn games, see `_style_fits`
 
 
 class ScoreArenaParams(CellParams):
-    """See `harness.suites.arena_hard.suite`; `by_category` adds a cell for each category's
-    score."""
+    """Parameters of `score_arena`, see `harness.suites.arena_hard.suite`."""
 
     weight: int = Field(default=3, ge=1)
     style_features: tuple[StyleFeature, ...] = FEATURES  # type: ignore[assignment]
@@ -61,10 +60,10 @@ def score_arena(
 ) -> None:
     """Write the cells of one system on Arena-Hard.
 
-    The style-controlled win rate is that of a system judged alone: one strength and the slopes of
-    the chosen features, evaluated where both answers have the same style. (The original fits all
-    systems of a folder jointly and centres the features over them; `metrics.arena_style` does that
-    for boards of several systems.) Lengths are counted in words.
+    The style-controlled win rate is that of a system judged alone: a model with one strength and
+    the slopes of the chosen features, evaluated at equal style of both answers. (The original fits
+    all systems of a folder jointly and centres the features over them, see
+    `harness.suites.arena_hard.style`.) Lengths are counted in words.
     """
     rows = read_judged(judgments.rows(), "arena")
     texts = {row.id: row.questions for row in rows}
@@ -97,7 +96,7 @@ def _labels(row: Judged) -> tuple[str | None, str | None]:
 
 
 def _clusters(rows: list[Judged]) -> dict[str, str] | None:
-    """Topic of each prompt, where all rows name one."""
+    """Topic of each prompt; None unless all rows have one."""
     found = {
         row.id: str(row.prompt_fields["cluster"]) for row in rows if "cluster" in row.prompt_fields
     }
@@ -123,7 +122,7 @@ def _score_cells(
         **suspicious(rows),
     }
     # With a single baseline the Bradley-Terry win rate is the mean of the rows, so it shares the
-    # replicates; it is fitted all the same, as a check that stays visible.
+    # replicates; it is fitted nevertheless, as a visible check.
     win_rate = None
     if line.score is not None:
         none = np.zeros((*table.rows.shape, 0))
@@ -141,7 +140,7 @@ def _scored(
     table: GameTable,
     clusters: Mapping[str, str] | None,
 ) -> tuple[ArenaScore, partial[Cell]]:
-    """The score of a table, and a maker of cells that have its interval, counts and bounds."""
+    """The score of a table, and a maker of cells with its interval, counts and bounds."""
     by_rows = params.bootstrap == "rows"
     line = leaderboard(
         table,
@@ -170,7 +169,7 @@ def _category_cells(
     rows: list[Judged],
     clusters: Mapping[str, str] | None,
 ) -> list[Cell]:
-    """The score of each category's prompts alone; none where all are of one category."""
+    """The score of each category; no cells if all prompts belong to one category."""
     categories = {row.id: row.prompt_fields.get("category") for row in rows}
     names = sorted({name for name in categories.values() if name})
     cells = []
@@ -198,7 +197,7 @@ def _style_cell(
     rows: list[Judged],
     clusters: Mapping[str, str] | None,
 ) -> Cell:
-    """Win rate at equal style: the strength where all style differences are zero."""
+    """Win rate at equal style: the fitted strength at zero style differences."""
     by_id = {row.id: row.turns[0] for row in rows}
     turns = [by_id[uid] for uid in table.uids]
     model = np.array([_style(turn.answer or "") for turn in turns])
@@ -233,11 +232,11 @@ def _style_cell(
 def _style_fits(
     features: Floats, wins: Floats, rows: Floats, drawn: NDArray[np.int32]
 ) -> tuple[Floats, Floats]:
-    """Win rate at no style gap, of all prompts and then of each resample, and the slopes.
+    """Win rates at zero style difference, of all prompts and of each resample, and the slopes.
 
-    On the few prompts of one system, or of a resample, style may separate wins from losses, and no
-    finite optimum exists. PRIOR drawn games at one standard deviation to either side of every
-    feature make it finite; they weigh far less than a single prompt.
+    On few prompts style may separate wins from losses, so that no finite optimum exists. PRIOR
+    drawn games at one standard deviation on either side of every feature make it finite; their
+    weight is far below that of a single prompt.
     """
     _, n, size = features.shape
     sides = np.concatenate([np.eye(size), -np.eye(size)])[None]
@@ -260,7 +259,7 @@ def _style(answer: str) -> tuple[float, float, float, float]:
 def _contradiction_cell(
     maker: CellMaker, rows: list[Judged], clusters: Mapping[str, str] | None
 ) -> Cell:
-    """Share of prompts whose two games name different winners: the side shown first (or second)."""
+    """Share of prompts whose two games have different winners (both shown first, or second)."""
     ordered = sorted(rows, key=lambda row: row.id)
     values = [_contradicts(*_labels(row)) for row in ordered]
     units = [clusters[row.id] if clusters else row.id for row in ordered]
@@ -277,7 +276,7 @@ def _contradicts(first: str | None, second: str | None) -> float | None:
 
 
 def _winner(label: str) -> int:
-    """1 if A wins, -1 if B, 0 for a tie; synonyms such as A<B are understood."""
+    """1 if A wins, -1 if B wins, 0 for a tie; accepts synonyms such as A<B."""
     sign = 1 if ">" in label else -1 if "<" in label else 0
     return sign if label.startswith("A") else -sign
 

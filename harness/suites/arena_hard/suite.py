@@ -1,23 +1,9 @@
-"""Arena-Hard: two games a prompt with swapped order, five verdicts, score against a baseline.
+"""Arena-Hard: settings, and the stages of one system; README.md has the protocol.
 
-Paper: From Crowdsourced Data to High-Quality Benchmarks (arXiv:2406.11939). v0.1 has 500 prompts in
-250 topics, baseline gpt-4-0314, judge gpt-4-1106-preview; v2.0 has 750 prompts in two categories
-with a baseline each (hard_prompt o3-mini, creative_writing gemini-2.0-flash), judge gpt-4.1.
-Protocol:
+prompts -> answers -> two games per prompt against the baseline -> scores.
 
-1. the system answers every prompt once, greedily;
-2. the judge writes its own answer, compares both, and ends in one of five labels, twice: the
-   baseline is A in the first game, the system in the second;
-3. a label gives one row (>> gives three) of 1, 0.5 or 0 for the system; the score is their mean
-   (v2), which for a single baseline equals the Bradley-Terry win rate (v0.1).
-
-Intervals resample prompts (with their topic, where rows carry `cluster`); `bootstrap = "rows"`
-resamples rows as the original does, and is too narrow. A style-controlled score fits one model
-column and the style features of this system against the baseline: the original fits all systems of
-a folder together, so its features are centred over other systems, too.
-
-`arena_hard` is the nano world's, or v0.1 in its edition "official"; `arena_hard_v0.1` and
-`arena_hard_v2.0` are the published sets under names of their own.
+`arena_hard` is the nano world's set, or v0.1 in its edition "official"; `arena_hard_v0.1` and
+`arena_hard_v2.0` are the published sets as suites of their own.
 """
 
 from __future__ import annotations
@@ -48,7 +34,7 @@ from harness.suites.base import (
 
 NAME = "arena_hard"
 V2 = "official:arena_hard_v2.0"
-# v2.0 compares each category with another model.
+# In v2.0 each category has its own baseline model.
 V2_BASELINES = {
     "hard_prompt": f"{V2}/o3-mini-2025-01-31",
     "creative_writing": f"{V2}/gemini-2.0-flash-001",
@@ -56,15 +42,16 @@ V2_BASELINES = {
 
 
 class ArenaHardSettings(JudgeSuiteSettings):
-    """Settings; see `JudgeSuiteSettings` for those all judge suites share.
+    """Settings of Arena-Hard beside those of `JudgeSuiteSettings`.
 
     Attributes:
-        categories: of prompts; () takes all.
-        baselines: category -> source of its baseline's answers; {} takes `baseline` for all.
-        weight: rows that a >> verdict counts for.
-        style_features: of the style-controlled score; none leaves it out.
-        bootstrap: "clusters" resamples prompts by topic, "rows" is the original's.
-        by_category: also a score for each category.
+        categories: categories of prompts to use; () for all.
+        baselines: category -> source of its baseline's answers; {} uses `baseline` for all.
+        decode: decoding settings of the system.
+        weight: rows that an emphatic label (>>) counts as.
+        style_features: features of the style-controlled score; () omits that score.
+        bootstrap: "clusters" resamples prompts by topic, "rows" is the original's method.
+        by_category: also compute a score per category.
     """
 
     prompts: str = "nano:arena_hard"
@@ -78,7 +65,7 @@ class ArenaHardSettings(JudgeSuiteSettings):
 
 
 class ArenaHardV01Settings(ArenaHardSettings):
-    """Settings; the published v0.1."""
+    """Settings of the published v0.1."""
 
     prompts: str = "official:arena_hard_v0.1"
     baseline: str = "official:arena_hard_v0.1"
@@ -86,7 +73,7 @@ class ArenaHardV01Settings(ArenaHardSettings):
 
 
 class ArenaHardV2Settings(ArenaHardSettings):
-    """Settings; the published v2.0. A `baselines` table replaces single ones of the published."""
+    """Settings of the published v2.0; a `baselines` table overrides the published ones by key."""
 
     prompts: str = V2
     baseline: str = ""
@@ -105,7 +92,7 @@ def plan(name: str, system: System, settings: ArenaHardSettings, stage: StageMak
     """The stages of one system on Arena-Hard; `name` goes on the cells."""
     prompts = import_prompts(settings, stage, settings.categories)
     sources = baseline_sources(settings)
-    # Before the answers: what is missing is noticed before anything is spent.
+    # Before the answers: a missing source is reported before anything is spent.
     baseline = _baseline(prompts, sources, stage)
     generations = answers_of(system, prompts, settings, settings.decode, stage, NAME)
     judging = judge_arguments(settings, LABELS)
@@ -125,7 +112,7 @@ def plan(name: str, system: System, settings: ArenaHardSettings, stage: StageMak
 
 
 def baseline_sources(settings: ArenaHardSettings) -> dict[str, str]:
-    """Source of the baseline's answers by category; "" stands for all prompts.
+    """Category -> source of the baseline's answers; the key "" means all prompts.
 
     Raises:
         UserError: a category has no baseline.
@@ -143,7 +130,7 @@ def baseline_sources(settings: ArenaHardSettings) -> dict[str, str]:
 
 
 def _baseline(prompts: Handle, sources: dict[str, str], stage: StageMaker) -> Handle:
-    """The baseline's answers to all prompts, from one source or from one for each category."""
+    """The baseline's answers to all prompts, from one source or from one per category."""
     if len(sources) == 1:
         return import_answers(next(iter(sources.values())), prompts, stage)
     parts = []
@@ -204,7 +191,7 @@ V01_SUITE = _suite(
 V2_SUITE = _suite(
     "arena_hard_v2.0",
     ArenaHardV2Settings,
-    "the published 750 prompts, each category against a baseline of its own",
+    "the published 750 prompts; each category has its own baseline",
     {"official": {}},
     (Metric("score:*", "%", "score of a category", primary=False),),
     needs=("api",),

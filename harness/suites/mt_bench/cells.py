@@ -1,4 +1,4 @@
-"""MT-Bench cells: score, turns and categories from ratings; win rates from pairwise verdicts."""
+"""The scoring operation of MT-Bench: mean ratings, and win rates from pairwise verdicts."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from harness.suites.scoring import (
 )
 
 UNIT = "points"
-_SYSTEM, _BASELINE = "system", "baseline"  # the two sides, whatever the system is called
+_SYSTEM, _BASELINE = "system", "baseline"  # names of the two sides in `PairRecord`
 _KIND = "bootstrap over questions"
 
 
 class ScoreMTBenchParams(CellParams):
-    """pairwise_fingerprint: of the pairwise judge, for the cells made from its verdicts."""
+    """pairwise_fingerprint: fingerprint of the pairwise judge, for the cells of its verdicts."""
 
     pairwise_fingerprint: str | None = None
 
@@ -46,7 +46,7 @@ def score_mt_bench(
     model: Artifact | None = None,
 ) -> None:
     """Write the cells of one system on MT-Bench."""
-    # The order of `aggregate_single`, so that all cells apply the same draws to the same questions.
+    # Sorted like `aggregate_single`, so that all cells apply the same draws to the same questions.
     rows = _sorted(judgments, "rating")
     texts = {row.id: row.questions for row in rows}
     links = {"checkpoint": model, "generations": generations}

@@ -1,4 +1,4 @@
-"""Two-turn dialogues: the second turn's prompts, and answering in groups of one temperature."""
+"""Operations on two-turn dialogues: second turns, and groups of prompts by temperature."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from harness.core.records import Record
 from harness.engine import costs
 from harness.engine.operations import Artifact, Context, Estimate, Row, operation
 
-# What `sample` adds to a prompt row; the second turn's prompt is a fresh row.
+# Fields that `sample` adds to a prompt row; the prompt row of the second turn has none of them.
 _SAMPLED = frozenset(
     (
         "responses",
@@ -27,7 +27,7 @@ _SAMPLED = frozenset(
 
 
 class NoParams(Record):
-    """An operation without settings."""
+    """Parameters of an operation that has none."""
 
 
 @operation(
@@ -42,8 +42,8 @@ def follow_up(
 ) -> Iterator[list[Row]]:
     """Prompt rows of the second turn: the dialogue so far, with the system's own first answer.
 
-    A first turn without any answer (`error` in its row) leaves nothing to follow up: the row keeps
-    its error as `first_error`, and both turns count as failed judgments.
+    A first turn without an answer (`error` in its row) has no second one: the row keeps its error
+    as `first_error`, and both turns count as failed judgments.
     """
     for batch in batches:
         rows = []
@@ -63,14 +63,14 @@ def follow_up(
 
 
 class SelectParams(Record):
-    """Which prompts: those of `categories`, or with `exclude` all others."""
+    """Selects the prompts of `categories`, or with `exclude` all others."""
 
     categories: tuple[str, ...]
     exclude: bool = False
 
 
 def _share(params: SelectParams, prompts: Estimate) -> Estimate:
-    """Expected rows: MT-Bench's eight categories are equally large."""
+    """Expected number of rows: MT-Bench's eight categories have equal size."""
     named = min(8, len(params.categories))
     share = (8 - named if params.exclude else named) / 8
     return Estimate(rows=None if prompts.rows is None else round(share * prompts.rows))
@@ -78,7 +78,7 @@ def _share(params: SelectParams, prompts: Estimate) -> Estimate:
 
 @operation("select_prompts", version=1, params=SelectParams, estimate=_share)
 def select_prompts(context: Context, params: SelectParams, *, prompts: Artifact) -> None:
-    """The prompts of some categories, in their order."""
+    """Write the prompts of some categories, in their order."""
     wanted = set(params.categories)
     rows = prompts.rows()
     _write(context, [r for r in rows if (r.get("category") in wanted) != params.exclude])
@@ -92,17 +92,19 @@ def _joined(params: NoParams, rows: Estimate | tuple[Estimate, ...], order: Esti
 def join_rows(
     context: Context, params: NoParams, *, rows: Artifact | tuple[Artifact, ...], order: Artifact
 ) -> None:
-    """The rows of several artifacts in the order of `order`'s ids, each exactly once."""
+    """Write the rows of several artifacts in the order of the ids of `order`, each once."""
     parts = rows if isinstance(rows, tuple) else (rows,)
     by_id: dict[str, Row] = {}
     for row in (row for part in parts for row in part.rows()):
         if row["id"] in by_id:
-            raise BadData(f'row "{row["id"]}" stands in two of the joined parts')
+            raise BadData(f'row "{row["id"]}" is in two of the joined parts; expected one')
         by_id[row["id"]] = row
     wanted = order.row_ids
     if by_id.keys() != set(wanted):
         odd = sorted(by_id.keys() ^ set(wanted))[0]
-        raise BadData(f'joined {len(by_id)} rows for {len(wanted)} prompts; odd one: "{odd}"')
+        raise BadData(
+            f'{len(by_id)} rows joined for {len(wanted)} prompts; "{odd}" is on one side only'
+        )
     _write(context, [by_id[id] for id in wanted])
 
 

@@ -1,19 +1,10 @@
-"""MT-Bench: two-turn questions in eight categories, graded 1 to 10 by a judge.
+"""MT-Bench: settings, and the stages of one system; README.md has the protocol.
 
-Paper: Judging LLM-as-a-Judge (arXiv:2306.05685); 80 questions. Protocol:
+prompts -> answers to both turns -> a rating per turn (and comparisons with a baseline) -> scores.
 
-1. the system answers the first turn, then the second with its own first answer in the history, at
-   the category's temperature (writing, roleplay 0.7; stem, humanities 0.1; others greedy);
-2. the judge grades each turn alone, the second within the whole dialogue; questions of math,
-   reasoning and coding come with a reference answer;
-3. score = mean over all graded turns.
-
-`mt_bench` grades with the reference answers of gpt-4, 13 of which are wrong in at least one turn,
-as published figures of 2023 do; `mt_bench_corrected` is the same questions with corrected ones, as
-later papers do. The two are different suites: their scores never share a column.
-
-With `pairwise` the judge also compares each turn with the baseline's, in both orders; a tie or a
-contradiction of the two games is a tie.
+`mt_bench` uses the reference answers of gpt-4, 13 of which are wrong in at least one turn, as
+figures published in 2023 do. `mt_bench_corrected` has the same questions with corrected references,
+as later papers do. They are different suites: their scores never share a column.
 """
 
 from __future__ import annotations
@@ -44,7 +35,7 @@ from harness.suites.mt_bench.judging import CHOICES, RATINGS
 
 NAME = "mt_bench"
 CORRECTED = "mt_bench_corrected"
-GUIDED = ("reasoning", "math", "coding")  # graded beside a reference answer
+GUIDED = ("reasoning", "math", "coding")  # graded with a reference answer
 OTHERS = 0.7  # temperature of every category that is not listed below
 TEMPERATURES = {
     0.0: ("extraction", "math", "coding", "reasoning"),
@@ -53,14 +44,15 @@ TEMPERATURES = {
 
 
 class MTBenchSettings(JudgeSuiteSettings):
-    """Settings; see `JudgeSuiteSettings` for those all judge suites share.
+    """Settings of MT-Bench beside those of `JudgeSuiteSettings`.
 
     Attributes:
-        references: source of reference answers; "" judges without any. Outside the nano world, the
-            categories GUIDED need one for every question and turn.
-        by_category: the paper's temperatures instead of the one of `decode`. A system that brings
-            decoding settings of its own is decoded by those.
-        pairwise: compare with `baseline`, too; there is no published one to default to.
+        references: source of reference answers; "" for none. Outside the nano world, the categories
+            reasoning, math and coding need one for every question and turn.
+        decode: decoding settings of the system.
+        by_category: use the paper's temperature of each category instead of that of `decode`. A
+            system with its own decoding settings keeps them.
+        pairwise: also compare with `baseline`; the published set has no default baseline.
     """
 
     prompts: str = "nano:mt_bench"
@@ -71,7 +63,7 @@ class MTBenchSettings(JudgeSuiteSettings):
 
 
 class MTBenchCorrectedSettings(MTBenchSettings):
-    """Settings; the published questions with corrected reference answers."""
+    """Settings of the published questions with corrected reference answers."""
 
     prompts: str = "official:mt_bench"
     references: str = "official:mt_bench_corrected"
@@ -83,10 +75,10 @@ def plan(name: str, system: System, settings: MTBenchSettings, stage: StageMaker
     """The stages of one system on MT-Bench; `name` goes on the cells.
 
     Raises:
-        UserError: `pairwise` without a baseline, or the references of the other suite.
+        UserError: `pairwise` without a baseline, or references of the other MT-Bench suite.
     """
     prompts = import_prompts(settings, stage)
-    # Before the answers: what is missing is noticed before anything is spent.
+    # Before the answers: a missing source is reported before anything is spent.
     guides = _guides(name, settings, prompts, stage)
     baseline = _baseline(settings, prompts, stage) if settings.pairwise else None
     responses = dialogues(system, prompts, settings, stage)
@@ -123,7 +115,10 @@ def _guides(
     if name == CORRECTED:
         official.check_corrected(source)
     elif source == f"{official.PREFIX}{CORRECTED}":
-        raise UserError(f"suite {name} has the original references; the corrected: {CORRECTED}")
+        raise UserError(
+            f"suite {name} is graded with the original references; for the corrected ones choose "
+            f"suite {CORRECTED}"
+        )
     required = {} if source.startswith("nano:") else {"required": GUIDED}
     return {"references": import_answers(source, prompts, stage, partial=True, **required)}
 
@@ -131,7 +126,7 @@ def _guides(
 def _baseline(settings: MTBenchSettings, prompts: Handle, stage: StageMaker) -> Handle:
     if not settings.baseline:
         raise UserError(
-            "pairwise needs `baseline`: a file with the answers of the other side, such as "
+            "pairwise needs `baseline`: a file with the other side's answers, such as "
             "model_answer/gpt-3.5-turbo.jsonl of FastChat"
         )
     return import_answers(settings.baseline, prompts, stage, partial=False)
@@ -140,7 +135,7 @@ def _baseline(settings: MTBenchSettings, prompts: Handle, stage: StageMaker) -> 
 def dialogues(
     system: System, prompts: Handle, settings: MTBenchSettings, stage: StageMaker
 ) -> Handle:
-    """Rows of the second turn, each with the whole dialogue."""
+    """The stage whose rows are second turns, each with the complete dialogue."""
     if not settings.by_category or system.decode is not None or system.stored:
         return _both_turns(system, prompts, settings, settings.decode, stage)
     listed = [name for names in TEMPERATURES.values() for name in names]
@@ -166,7 +161,7 @@ def _both_turns(
 
 
 def decode_fingerprint(system: System, settings: MTBenchSettings) -> str:
-    """Of the one decoding, or of the decoding of each category."""
+    """Fingerprint of the decoding settings, of all categories where they differ."""
     if not settings.by_category or system.decode is not None or system.stored:
         return system.decode_fingerprint(settings.decode)
     parts = {str(temperature): names for temperature, names in TEMPERATURES.items()}
@@ -219,7 +214,7 @@ SUITE = _suite(
 CORRECTED_SUITE = _suite(
     CORRECTED,
     MTBenchCorrectedSettings,
-    "the published questions graded beside corrected references",
+    "the published questions, graded with corrected references",
     {"official": {}},
     needs=("api",),
 )

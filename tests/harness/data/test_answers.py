@@ -1,4 +1,4 @@
-"""Stored answers beside prompts: sources, joins, refusals; second turns."""
+"""Stored answers beside prompts: sources, joins, refusals."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-import harness.suites.mt_bench.dialogues
 from harness.core.errors import BadData, UserError
 from harness.data.answers import source_digest, text_digest
 from harness.data.sets import SETS, OfficialSet, Piece
@@ -174,46 +173,3 @@ def test_categories_that_need_an_answer_to_every_turn_name_who_lacks_one(
         run_operation(
             "import_answers", params | {"required": ["math"]}, prompts=rows_artifact(rows)
         )
-
-
-def test_the_second_turn_follows_the_systems_own_first_answer(
-    run_operation: Run, rows_artifact: Make
-) -> None:
-    answered = prompt("p1", "Count.", "Once more.", category="math") | {
-        "responses": ["1 2 3"],
-        "finish": ["stop"],
-        "system": "s",
-        "rendered": "<user>Count.",
-        "tokens_in": 3,
-    }
-    failed = prompt("p2", "Long.", "Longer.") | {"responses": [], "error": "too long"}
-    first, second = run_operation(
-        "follow_up", {}, responses=rows_artifact([answered, failed])
-    ).rows()
-    assert [m["content"] for m in first["messages"]] == ["Count.", "1 2 3", "Once more."]
-    assert first["category"] == "math"
-    assert not {"responses", "system", "rendered", "tokens_in"} & set(first)
-    assert second["first_error"] == "too long"
-    assert "error" not in second
-    with pytest.raises(BadData, match="no second turn"):
-        run_operation("follow_up", {}, responses=rows_artifact([prompt("p3", "One.")]))
-
-
-def test_groups_of_categories_are_parted_and_joined_in_order(
-    run_operation: Run, rows_artifact: Make
-) -> None:
-    assert harness.suites.mt_bench.dialogues
-    categories = ["math", "stem", "odd", "math"]
-    rows = [prompt(f"p{n}", "q", category=name) for n, name in enumerate(categories)]
-    prompts = rows_artifact([*rows, prompt("p9", "q")])
-    math = run_operation("select_prompts", {"categories": ["math"]}, prompts=prompts)
-    rest = run_operation(
-        "select_prompts", {"categories": ["math"], "exclude": True}, prompts=prompts
-    )
-    assert [row["id"] for row in math.rows()] == ["p0", "p3"]
-    joined = run_operation("join_rows", {}, rows=(rest, math), order=prompts)
-    assert joined.rows() == prompts.rows()
-    with pytest.raises(BadData, match='odd one: "p0"'):
-        run_operation("join_rows", {}, rows=rest, order=prompts)
-    with pytest.raises(BadData, match="two of the joined parts"):
-        run_operation("join_rows", {}, rows=(math, math, rest), order=prompts)

@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 
 from harness.core.errors import UnknownName
 from harness.judging import verdicts
-from harness.judging.labels import LABEL_ROWS
+from harness.judging.labels import label_rows
+
+LABEL_ROWS = label_rows()
 
 Golden = Callable[[str], Path]
 

@@ -196,7 +196,7 @@ def test_mt_bench_and_its_correction_keep_apart(
         for plan in plans
     ]
     assert answered[0] == answered[1]  # the same answers are judged beside other references
-    with pytest.raises(UserError, match="the corrected: mt_bench_corrected"):
+    with pytest.raises(UserError, match="choose suite mt_bench_corrected"):
         planned(mt_bench.SUITE, references="official:mt_bench_corrected")
     with pytest.raises(UserError, match="another set of references"):
         planned(mt_bench.CORRECTED_SUITE, references="official:mt_bench")

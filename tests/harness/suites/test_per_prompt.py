@@ -74,7 +74,7 @@ def test_two_versions_have_two_fingerprints(evaluate: Evaluate) -> None:
 def test_a_score_that_is_no_share_of_each_metric_is_refused(
     found: dict[str, float], evaluate: Evaluate
 ) -> None:
-    with pytest.raises(BadData, match=r'row "alpaca_eval2/.*expected a share from 0 to 1'):
+    with pytest.raises(BadData, match=r'row "alpaca_eval2/.*expected a share in \[0, 1\]'):
         evaluate(suite(score=lambda row, response: found), "good")
 
 

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.core.errors import BadData, UnknownName
-from harness.judging.labels import LABEL_ROWS
+from harness.judging.labels import label_rows
 from harness.suites.arena_hard.metrics import (
     GamePair,
     category_scores,
@@ -32,6 +32,8 @@ from harness.suites.arena_hard.style import (
     style_counts,
     style_differences,
 )
+
+LABEL_ROWS = label_rows()
 
 Golden = Callable[[str], Path]
 CASES = ("tiny", "five_models", "twelve_models")
