@@ -12,8 +12,6 @@ AlpacaEval annotations are read by `harness.suites.alpaca_eval2.annotation_verdi
 
 from __future__ import annotations
 
-import gzip
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,6 +19,7 @@ from typing import Any, Literal
 
 from harness.core.errors import BadData
 from harness.core.hashing import digest
+from harness.engine.io import read_objects
 from harness.engine.operations import Row
 from harness.judging.labels import EMPHASIS, LABEL_STATES, label_rows
 from harness.suites.alpaca_eval2.metrics import instruction_id
@@ -193,7 +192,7 @@ def read_verdicts(path: Path, only_judge: str | None = None) -> VerdictSet:
         files = sorted(p for p in path.rglob("*") if p.name.endswith((".jsonl", ".jsonl.gz")))
     else:
         files = [path]
-    rows = [row for file in files for row in _rows(file)]
+    rows = [row for file in files for row in read_objects(file)]
     if not rows:
         raise BadData(f"{path}: no verdicts; expected a file of judgments, or a folder of .jsonl")
     about = {"scale": "nano"} if _is_nano(rows) else {}
@@ -229,22 +228,6 @@ def merge(parts: Sequence[VerdictSet]) -> VerdictSet:
         source=", ".join(part.source for part in parts),
         repeated=sum(part.repeated for part in parts),
     )
-
-
-def _rows(path: Path) -> list[Row]:
-    opened = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opened(path, "rt", encoding="utf-8") as stream:
-            text = stream.read()
-        if text.lstrip().startswith("["):
-            found = json.loads(text)
-        else:
-            found = [json.loads(line) for line in text.split("\n") if line.strip()]
-    except (OSError, ValueError) as error:
-        raise BadData(f"{path}: expected a JSON list or JSON lines: {error}") from None
-    if not all(isinstance(row, dict) for row in found):
-        raise BadData(f"{path}: expected one object a judgment")
-    return list(found)
 
 
 def _protocol(rows: Sequence[Row], source: str) -> Protocol:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from harness.core.errors import BadData
-from harness.core.hashing import canonical_json
 from harness.core.records import Record
 from harness.engine import costs
+from harness.engine.io import write_rows
 from harness.engine.operations import Artifact, Context, Estimate, Row, operation
 
 # What `sample` adds to a prompt row; the second turn's prompt is a fresh row.
@@ -81,7 +81,10 @@ def select_prompts(context: Context, params: SelectParams, *, prompts: Artifact)
     """The prompts of some categories, in their order."""
     wanted = set(params.categories)
     rows = prompts.rows()
-    _write(context, [r for r in rows if (r.get("category") in wanted) != params.exclude])
+    write_rows(
+        context.directory / "rows.jsonl",
+        [r for r in rows if (r.get("category") in wanted) != params.exclude],
+    )
 
 
 def _joined(params: NoParams, rows: Estimate | tuple[Estimate, ...], order: Estimate) -> Estimate:
@@ -103,9 +106,4 @@ def join_rows(
     if by_id.keys() != set(wanted):
         odd = sorted(by_id.keys() ^ set(wanted))[0]
         raise BadData(f'joined {len(by_id)} rows for {len(wanted)} prompts; odd one: "{odd}"')
-    _write(context, [by_id[id] for id in wanted])
-
-
-def _write(context: Context, rows: list[Row]) -> None:
-    data = b"".join(canonical_json(row) + b"\n" for row in rows)
-    (context.directory / "rows.jsonl").write_bytes(data)
+    write_rows(context.directory / "rows.jsonl", [by_id[id] for id in wanted])

@@ -14,14 +14,15 @@ import pytest
 from harness.core.errors import BadData, EnvironmentProblem, UnknownName, UserError
 from harness.data import prompts
 from harness.data.prompts import ImportPromptsParams, import_prompts, prompts_identity
-from harness.engine.operations import Row, read_jsonl
+from harness.engine.io import read_objects
+from harness.engine.operations import Row
 from harness.engine.plan import Plan
 
 
 def imported(tmp_path: Path, ref: str | Path, **params: Any) -> list[Row]:
     context = SimpleNamespace(directory=tmp_path, progress=lambda *a, **k: None)
     import_prompts(context, ImportPromptsParams(ref=str(ref), **params))
-    return read_jsonl(tmp_path / "rows.jsonl")
+    return read_objects(tmp_path / "rows.jsonl")
 
 
 def written(tmp_path: Path, objects: list[Any], name: str = "in.jsonl") -> Path:
