@@ -7,7 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from harness.data.files import read_objects, read_text
+from harness.engine.io import read_objects, read_text
 
 Row = dict[str, Any]
 Answers = dict[str, list[str]]

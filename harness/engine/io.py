@@ -58,7 +58,6 @@ def iterate_objects(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the objects of a file, see `read_objects`; of JSON lines, one at a time."""
     listed = None
     with _reading(path) as stream:
-        # Not splitlines(): JSON text may contain U+2028 and other Unicode line ends unescaped.
         for number, line in enumerate(stream, 1):
             if not line.strip():
                 continue
@@ -76,12 +75,9 @@ def iterate_objects(path: Path) -> Iterator[dict[str, Any]]:
 @contextmanager
 def _reading(path: Path) -> Iterator[TextIO]:
     try:
-        packed = path.suffix == ".gz"
-        with (
-            gzip.open(path, "rt", encoding="utf-8")
-            if packed
-            else path.open(encoding="utf-8") as stream
-        ):
+        opened = gzip.open if path.suffix == ".gz" else open
+        # Only "\n" ends a line, and no line end is converted: CSV cells may contain "\r\n".
+        with opened(path, "rt", encoding="utf-8", newline="\n") as stream:
             yield cast(TextIO, stream)
     except UnicodeDecodeError as error:
         raise BadData(f"{path}: not UTF-8 text: {error.reason}") from None

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from harness.core.errors import BadData
+from harness.data.prompts import prompt_text
 from harness.engine.operations import Artifact, Row
-from harness.judging import frames
 from harness.judging.judge import Judge, Judgment
 
 # What a prompt row says of itself that scores and boards group by.
@@ -86,7 +86,7 @@ def described(row: Row) -> Row:
 
 
 def seen_row(row: Row, model: str | None, other: str, judge: Judge) -> Row:
-    prompt = frames.prompt_text(row["messages"])
+    prompt = prompt_text(row["messages"])
     return {
         **described(row),
         **suspicion_of(judge, [model]),

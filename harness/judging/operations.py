@@ -19,8 +19,9 @@ from pydantic import Field
 
 from harness.backends.base import parallel
 from harness.backends.windows import in_windows
-from harness.core.errors import CrucibleError
+from harness.core.errors import check_planned
 from harness.core.records import Record
+from harness.data.prompts import prompt_text
 from harness.engine.costs import PROMPT_TOKENS, RESPONSE_TOKENS
 from harness.engine.operations import Artifact, Context, Estimate, Row, operation
 from harness.judging import frames, verdicts
@@ -92,11 +93,7 @@ def _open(context: Context, params: JudgeParams, kind: str) -> Judge:
         alpaca = {"both_orders": params.orders == "both", "annotator": params.annotator}
     rules = protocol(kind, parser=params.parser, max_tokens=params.max_tokens, **alpaca)
     judge = open_judge(params.judge, rules, context.services)
-    if judge.fingerprint != params.fingerprint:
-        raise CrucibleError(
-            f"judge {params.judge} has the fingerprint {judge.fingerprint}, the plan was made for "
-            f"{params.fingerprint}: the judge or its prompt changed; make the plan again"
-        )
+    check_planned(f"judge {params.judge} or its prompt", judge.fingerprint, params.fingerprint)
     return judge
 
 
@@ -129,7 +126,7 @@ def judge_alpaca(
             model, other = answer_of(row), others.answer(row)
             if model is None or model == other:
                 continue
-            prompt = frames.prompt_text(row["messages"])
+            prompt = prompt_text(row["messages"])
             for number, model_first in enumerate(_orders(prompt, params)):
                 shown = (model, other) if model_first else (other, model)
                 frame = judge.protocol.frame(prompt, *shown)
@@ -200,7 +197,7 @@ def judge_arena(
             model, other = answer_of(row), others.answer(row)
             if model is None:
                 continue
-            prompt = frames.prompt_text(row["messages"])
+            prompt = prompt_text(row["messages"])
             own = row.get("category") != CREATIVE
             for number, (a, b) in enumerate(((other, model), (model, other))):
                 frame = frames.arena_frame(prompt, a, b, own_answer_first=own)

@@ -125,7 +125,7 @@ def test_other_content_is_refused_and_says_how_to_use_it(small: str, tmp_path: P
     with pytest.raises(BadData, match="does not hold the prompts: KeyError 'instruction'"):
         official.prompts(small)
     path.write_text("[3]")
-    with pytest.raises(BadData, match="expected a list of objects"):
+    with pytest.raises(BadData, match="item 1: expected an object, found 3"):
         official.prompts(small)
 
 

@@ -62,6 +62,14 @@ def test_bad_files_name_the_place(tmp_path: Path, text: str, reason: str) -> Non
         read_objects(path)
 
 
+def test_line_ends_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv.gz"
+    path.write_bytes(gzip.compress(b'id,text\r\n1,"a\r\nb"\n'))
+    assert read_text(path) == 'id,text\r\n1,"a\r\nb"\n'
+    (tmp_path / "a.jsonl").write_bytes(b'{"a": 1}\r\n{"a":\r2}\r\n')
+    assert read_objects(tmp_path / "a.jsonl") == [{"a": 1}, {"a": 2}]
+
+
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(BadData, match=r"none\.json: cannot be read: No such file"):
         read_objects(tmp_path / "none.json")

@@ -62,7 +62,7 @@ def test_a_judge_that_changed_since_the_plan_is_refused(
 ) -> None:
     good, baseline = pair
     stale = judging("arena", fingerprint="0123456789abcdef")
-    with pytest.raises(CrucibleError, match="make the plan again"):
+    with pytest.raises(CrucibleError, match="changed since the plan was made"):
         run_operation("judge_arena", stale, generations=good, baseline=baseline)
 
 
@@ -156,7 +156,7 @@ def test_published_tables_replace_the_nano_anchors(
     assert by_metric["lc_win_rate"]["details"]["formula"] == "length_controlled_v1"
     plain = run_operation("score_alpaca", CELL, judgments=rows).read_json("cells.json")
     assert plain[0]["details"]["formula"] == "length_controlled_minimal"
-    with pytest.raises(BadData, match="tables changed"):
+    with pytest.raises(BadData, match="changed since the plan"):
         run_operation("score_alpaca", params | {"reference_digest": "old"}, judgments=rows)
 
 
