@@ -242,7 +242,7 @@ def test_what_a_killed_merge_leaves_cannot_be_loaded_and_is_cleared(
     assert not out.exists()
     assert (left / "model.safetensors").exists()
     assert not (left / "config.json").exists()
-    with pytest.raises(UserError, match="holds no model"):
+    with pytest.raises(UserError, match="contains no model"):
         model_identity(left)
     (left / "rubbish").mkdir()
     merge_checkpoints(base, [target], out, SCE)
