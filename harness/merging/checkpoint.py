@@ -24,7 +24,7 @@ from harness.engine.io import read_json
 from harness.merging import pieces
 from harness.merging.pieces import Stack
 from harness.merging.settings import MergeParams
-from harness.models.references import resolve
+from harness.models.references import resolve_one
 
 DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
 INDEX = "model.safetensors.index.json"
@@ -107,7 +107,7 @@ def checkpoint_folder(path: Path) -> Path:
     Raises:
         EnvironmentProblem: a hub model that is not here while the hub cannot be reached.
     """
-    source = resolve(path)
+    source = resolve_one(path)
     if not source.hub:
         return Path(source.location)
     from huggingface_hub import snapshot_download

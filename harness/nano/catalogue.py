@@ -1,4 +1,4 @@
-"""What this room registers: the offline universe behind the scheme `nano:`."""
+"""Registrations of this room: the offline universe behind the scheme `nano:`."""
 
 from __future__ import annotations
 

@@ -181,7 +181,7 @@ def test_pickles_are_refused_by_content_and_never_read(tmp_path: Path) -> None:
             path = tmp_path / f"{name}{suffix}{'.gz' if name == 'gzip' else ''}"
             path.write_bytes(data)
             with pytest.raises(
-                BadData, match=r"holds a pickle .* can run code .*pandas.read_pickle"
+                BadData, match=r"contains a pickle .* can run code .*pandas.read_pickle"
             ):
                 read_authors(path, BIG_FIVE)
     assert not fired.exists()
@@ -190,7 +190,7 @@ def test_pickles_are_refused_by_content_and_never_read(tmp_path: Path) -> None:
 def test_pickles_are_refused_by_name_and_the_command_converts(tmp_path: Path) -> None:
     path = tmp_path / "test.pkl"
     path.write_text("id,text\n")
-    with pytest.raises(BadData, match="named like one"):
+    with pytest.raises(BadData, match=r"by its name, \.pkl"):
         read_authors(path, BIG_FIVE)
 
 
