@@ -11,15 +11,13 @@ for byte. Files contain no dates, host names or other data that a second run wou
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from harness.core.errors import BadData, StoreProblem, UserError
+from harness.core.errors import StoreProblem, UserError
 from harness.core.hashing import canonical_json
 from harness.core.records import Cell, parse
+from harness.engine.io import atomic_folder, read_json, read_objects
 from leaderboards.board import Board, build_board
 from leaderboards.render import FORMATS, render
 from leaderboards.spec import BoardSpec
@@ -55,33 +53,14 @@ def write_board(folder: Path, spec: BoardSpec, cells: Iterable[Cell]) -> Board:
     files = board_files(board)
     folder = folder.absolute()
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    except OSError as error:
-        raise StoreProblem(f"cannot write {folder}: {error}") from None
-    try:
-        for name, data in files.items():
-            _write(fresh / name, data)
-        fresh.chmod(0o755)
-        if not folder.exists():
-            fresh.rename(folder)
-        else:
-            for name in files:
-                (fresh / name).replace(folder / name)
+        with atomic_folder(folder, merge=True) as fresh:
+            for name, data in files.items():
+                (fresh / name).write_bytes(data)
     except OSError as error:
         raise StoreProblem(
             f"cannot write {folder}: {error}; no file was left partially written"
         ) from None
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
     return board
-
-
-def _write(path: Path, data: bytes) -> None:
-    with path.open("wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
 
 
 def read_board(folder: Path) -> tuple[BoardSpec, tuple[Cell, ...]]:
@@ -90,11 +69,12 @@ def read_board(folder: Path) -> tuple[BoardSpec, tuple[Cell, ...]]:
     Raises:
         UserError: a file is missing or invalid; the message names file and line.
     """
-    spec = parse(BoardSpec, _json(folder / SPEC, _bytes(folder / SPEC)), str(folder / SPEC))
-    cells = []
-    for number, line in enumerate(_bytes(folder / CELLS).splitlines(), start=1):
-        where = f"{folder / CELLS} line {number}"
-        cells.append(parse(Cell, _json(where, line), where))
+    for name in (SPEC, CELLS):
+        if not (folder / name).is_file():
+            raise UserError(f"{folder} has no {name}; expected a board's folder")
+    spec = parse(BoardSpec, read_json(folder / SPEC), str(folder / SPEC))
+    rows = enumerate(read_objects(folder / CELLS), start=1)
+    cells = (parse(Cell, row, f"{folder / CELLS}, line {number}") for number, row in rows)
     return spec, tuple(cells)
 
 
@@ -106,7 +86,8 @@ def check_board(folder: Path) -> str:
     """
     spec, cells = read_board(folder)
     for name, expected in board_files(build_board(spec, cells)).items():
-        found = _bytes(folder / name)
+        path = folder / name
+        found = path.read_bytes() if path.is_file() else b""
         if found != expected:
             return f"{name} does not follow from {CELLS}: {first_difference(found, expected)}"
     return ""
@@ -129,22 +110,3 @@ def _excerpt(data: bytes, at: int) -> str:
         return "the end of the file"
     line = data[at : at + 60].split(b"\n")[0]
     return f'"{line.decode(errors="replace")}"' if line else "the end of the line"
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UserError(
-            f"{path}: {error.strerror}; expected a board's folder with {CELLS} and {SPEC}"
-        ) from None
-
-
-def _json(where: Path | str, data: bytes) -> dict[str, object]:
-    try:
-        value = json.loads(data)
-    except ValueError as error:
-        raise BadData(f"{where}: not JSON ({error})") from None
-    if not isinstance(value, dict):
-        raise BadData(f"{where}: found {type(value).__name__}, expected an object")
-    return value

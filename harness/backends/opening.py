@@ -13,7 +13,7 @@ from harness.backends.base import Backend
 from harness.core.errors import MissingExtra
 from harness.engine.operations import Artifact, Context
 from harness.models.checkpoints import load_causal_lm
-from harness.models.references import Dtype, pointer_of, resolve
+from harness.models.references import Dtype, pointer_of, resolve_one
 
 Engine = Literal["hf", "vllm"]
 
@@ -50,7 +50,7 @@ def open_engine(
     if (engine or kind) == "vllm":
         from harness.backends.vllm import VLLMBackend
 
-        resolve(model.path)
+        resolve_one(model.path)
         return VLLMBackend(model.path, context.services, dtype=dtype)
     try:
         from harness.backends.hf import HFBackend

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from harness.backends.base import Completion, Request, Response, Score, ScoreRequest, check_unique
-from harness.core.errors import BadData, UserError
+from harness.core.errors import BadData, UserError, check_planned
 from harness.core.hashing import digest
 from harness.data.answers import StoredAnswers
 from harness.models.references import model_identity
@@ -29,8 +29,7 @@ class StoredOutputs:
     parallel = 1 << 20  # all prompts at once: only then it shows whether the file fits them
 
     def __init__(self, path: str, identity: str) -> None:
-        if model_identity(f"stored:{path}") != identity:
-            raise BadData(f"{path} changed after the plan was made; run the command again")
+        check_planned(path, model_identity(f"stored:{path}"), identity)
         self.path = path
         self._answers = StoredAnswers(path)
         self._fingerprint = digest(["stored outputs", identity])[:16]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +10,7 @@ import typer
 
 from harness.cli.plain import plain
 from harness.core.errors import StoreProblem, UserError
+from harness.engine.io import write_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -298,6 +298,6 @@ def _write_json(path: Path, result: Agreement, cells: list[Cell]) -> None:
         "cells": [cell.model_dump(mode="json", exclude={"replicates"}) for cell in cells],
     }
     try:
-        path.write_text(json.dumps(data, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        write_json(path, data, sort_keys=False)
     except OSError as error:
         raise StoreProblem(f"{path} cannot be written: {error.strerror}") from None

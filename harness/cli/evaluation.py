@@ -243,7 +243,6 @@ def _show_hints(console: Console, cells: Sequence[Cell], targets: Sequence[Handl
 
 def _write_board(console: Console, out: Path, wanted: Evaluation, cells: list[Cell]) -> None:
     from harness.cli.runs import command_line
-    from harness.engine.store import disk_errors
     from leaderboards.files import write_board
     from leaderboards.spec import BoardSpec, ColumnSpec, Provenance, SystemSpec
 
@@ -259,6 +258,5 @@ def _write_board(console: Console, out: Path, wanted: Evaluation, cells: list[Ce
             libraries=registry.plugin_versions(("suites", name) for name in wanted.suites),
         ),
     )
-    with disk_errors(out):
-        write_board(out, spec, cells)
+    write_board(out, spec, cells)
     console.print(f"board: {out / 'board.html'}", highlight=False, soft_wrap=True)

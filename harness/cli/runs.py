@@ -114,7 +114,7 @@ def _carry_out(
     from rich.console import Console
 
     from harness.cli.call_options import for_store
-    from harness.engine.store import Store, disk_errors
+    from harness.engine.store import Store
     from harness.reproduce import board_spec_of, collect
     from leaderboards.board import build_board
     from leaderboards.claims import require
@@ -128,8 +128,7 @@ def _carry_out(
     execute(made, store, console, for_store(calls, store.root))
     cells = collect(made, store)
     folder = out or store.root / "boards" / spec.name
-    with disk_errors(folder):
-        write_board(folder, spec, cells)
+    write_board(folder, spec, cells)
     board = build_board(spec, cells)
     console.print(render_board(board))
     console.print(f"board: {folder / 'board.html'}", highlight=False, soft_wrap=True)

@@ -196,7 +196,7 @@ def _write_page(console: Console, samples: Samples, file: str) -> None:
 
 def _export(console: Console, store: Store, id: str, folder: Path) -> None:
     """All candidates that a selection chose from, with its rules in the card; or one table."""
-    from harness.engine.operations import iterate_jsonl
+    from harness.engine.io import iterate_objects
     from harness.verification.candidates import export, read_candidates
 
     manifest = store.manifest(id)
@@ -207,7 +207,7 @@ def _export(console: Console, store: Store, id: str, folder: Path) -> None:
             "rows or a table of candidates: crucible show lists the store"
         )
     files = [store.artifact(table).path / "rows.jsonl" for table in tables]
-    rows = (row for file in files for row in iterate_jsonl(file))
+    rows = (row for file in files for row in iterate_objects(file))
     export(read_candidates(rows), folder, title=manifest["label"], settings=manifest["params"])
     console.out(f"{folder}: the data set, and README.md", highlight=False)
 

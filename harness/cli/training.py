@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from harness.core.errors import UserError
-from harness.engine.store import Store, disk_errors
+from harness.engine.io import atomic_folder
+from harness.engine.store import Store
 
 if TYPE_CHECKING:
     from harness.reproduce import Reproduction
@@ -34,9 +35,6 @@ def export_checkpoint(
         raise UserError(f'method "{method}" trains no model; there is nothing to copy')
     with ProgressReporter(console) as reporter:
         InlineExecutor().execute(made.plan, [handle], store, reporter)
-    fresh = out.with_name(f".{out.name}.partial")
-    with disk_errors(out.parent):
-        shutil.rmtree(fresh, ignore_errors=True)
-        shutil.copytree(store.folder(handle.id), fresh)
-        fresh.rename(out)
+    with atomic_folder(out) as fresh:
+        shutil.copytree(store.folder(handle.id), fresh, dirs_exist_ok=True)
     console.print(f"checkpoint: {out}  (artifact {handle.id[:10]})", highlight=False)

@@ -59,6 +59,22 @@ class ClaimContradicted(CrucibleError):
     exit_code = 4
 
 
+def check_planned(what: str, found: str, planned: str | None) -> None:
+    """Refuse an input that changed since the plan was made.
+
+    Args:
+        planned: identity in the plan; None or "" accepts anything.
+
+    Raises:
+        BadData: with both identities.
+    """
+    if planned and found != planned:
+        raise BadData(
+            f"{what} changed since the plan was made: found {found}, planned {planned}; run the "
+            "command again"
+        )
+
+
 def nearest(name: str, choices: Iterable[str]) -> str | None:
     """The choice that `name` most likely meant, or None.
 

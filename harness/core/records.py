@@ -31,6 +31,8 @@ def parse(model: type[R], data: Mapping[str, object], where: str) -> R:
     Raises:
         BadRecord: one line with place, dotted key, what was found and what was expected.
     """
+    if not isinstance(data, Mapping):
+        raise BadRecord(f"{where}: expected an object, found {type(data).__name__}")
     try:
         return model.model_validate(dict(data))
     except ValidationError as error:

@@ -1,32 +1,34 @@
 """Answers that no model of the run gives: baselines, anchors and references.
 
-`import_answers` puts stored answers beside prompts. A source is `nano:<flavour>` (the nano world's
-baseline: plain, verbose, concise; or reference) or a JSON or JSON-lines file (.gz too) in the form
-of AlpacaEval (`instruction, output`), Arena-Hard (`uid, messages`), FastChat (`question_id,
-choices`) or our own (`id`, `responses` or `answers`), or `official:<set>`, the published baseline
-or references of a question set (`harness.data`). Answers are joined by id, else by the text of the
-prompt, never by position.
+`import_answers` puts stored answers beside prompts. Its source is one of
+
+    nano:<flavour>    baseline of the nano world (plain, verbose, concise), or reference
+    official:<set>    published baseline or references of a question set (`harness.data.official`)
+    <file>            JSON or JSON lines (.gz) in the form of AlpacaEval (`instruction, output`),
+                      Arena-Hard (`uid, messages`), FastChat (`question_id, choices`), or Crucible
+                      (`id`, and `responses` or `answers`)
+
+Answers are joined to prompts by id or else by the text of the prompt, never by position.
 """
 
 from __future__ import annotations
 
-import gzip
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.core.errors import BadData, UserError
-from harness.core.hashing import file_digest
+from harness.core.errors import BadData, check_planned
 from harness.core.records import Record
 from harness.data import official
 from harness.data.forms import instruction_id
+from harness.data.prompts import prompt_text
+from harness.data.sources import Kind, Source, file_identity
 from harness.engine import costs
+from harness.engine.io import iterate_objects
 from harness.engine.operations import Artifact, Context, Row, operation
-from harness.judging.frames import prompt_text
 
-NANO = "nano:"
-REFERENCE = "reference"
+Find = Callable[[Row], list[str]]  # prompt row -> its answers by turn, [] if there are none
+
 TEXT_DIGEST = "instruction_sha256_16"
 _IDS = ("id", "uid", "question_id")
 
@@ -35,8 +37,8 @@ class ImportAnswersParams(Record):
     """Where the answers come from.
 
     Attributes:
-        digest: content of the file, see `source_digest`; part of the stage's id.
-        partial: prompts without an answer are kept with `answers: []` instead of refused.
+        digest: `answers_identity` at planning time; makes the content part of the stage id.
+        partial: keep prompts without an answer, with `answers: []`, instead of refusing them.
         required: with `partial`, categories whose prompts need an answer to every turn.
     """
 
@@ -46,31 +48,8 @@ class ImportAnswersParams(Record):
     required: tuple[str, ...] = ()
 
 
-def source_digest(source: str) -> str:
-    """What the answers are: a file's digest, the nano world's version, a published set's content.
-
-    To be passed to `import_answers`.
-
-    Raises:
-        UserError: if there is no such file or set.
-        EnvironmentProblem: a published set without a known content is not here.
-    """
-    if source.startswith(NANO):
-        from harness.nano import world
-
-        return f"world@{world.VERSION}"
-    if official.is_official(source):
-        return official.answers_identity(source)
-    path = Path(source)
-    if not path.is_file():
-        raise UserError(
-            f'answers "{source}": no such file; expected a file, {NANO}plain or official:<set>'
-        )
-    return file_digest(path)
-
-
 def turns_of(row: Row) -> list[str]:
-    """The user's turns of a prompt row: its `turns`, else the request as one turn."""
+    """User turns of a prompt row: its `turns`, or else the text of the prompt as one turn."""
     turns = row.get("turns")
     return list(turns) if turns else [prompt_text(row["messages"])]
 
@@ -89,14 +68,21 @@ def import_answers(
     *,
     prompts: Artifact,
 ) -> Iterator[list[Row]]:
-    """Response rows with `answers` (one a turn), `responses` (the first turn's) and `system`."""
-    find = _nano_answers if params.source.startswith(NANO) else _stored_answers(params)
+    """Response rows with `answers` (one per turn), `responses` (first turn) and `system`.
+
+    Raises:
+        BadData: a prompt has no answer, or the answers changed since the plan was made.
+    """
+    source = ANSWERS.source(params.source)
+    found = source.identity(params.source, None)
+    check_planned(f"answers {params.source}", found, params.digest)
+    find = source.rows(params)
     if params.required:
         _check_required(params, prompts.rows(), find)
     for batch in batches:
         rows = []
         for row in batch:
-            answers = find(row, params.source)
+            answers = find(row)
             if not answers and not params.partial:
                 raise BadData(
                     f'{params.source} has no answer to prompt "{row["id"]}"; expected one for '
@@ -114,14 +100,11 @@ def import_answers(
         yield rows
 
 
-def _check_required(
-    params: ImportAnswersParams, rows: Sequence[Row], find: Callable[[Row, str], list[str]]
-) -> None:
+def _check_required(params: ImportAnswersParams, rows: Sequence[Row], find: Find) -> None:
     lacking = [
         str(row["id"])
         for row in rows
-        if row.get("category") in params.required
-        and len(find(row, params.source)) < len(turns_of(row))
+        if row.get("category") in params.required and len(find(row)) < len(turns_of(row))
     ]
     if lacking:
         raise BadData(
@@ -130,57 +113,35 @@ def _check_required(
         )
 
 
-def _stored_answers(params: ImportAnswersParams) -> Callable[[Row, str], list[str]]:
-    if source_digest(params.source) != params.digest:
-        raise BadData(f"{params.source} changed after the plan was made; plan again")
-    if official.is_official(params.source):
-        published = official.answers(params.source)
-        return lambda row, source: (
-            published.get(str(row["id"])) or published.get(text_digest(turns_of(row)[0]), [])
-        )
+def _official(params: ImportAnswersParams) -> Find:
+    published = official.answers(params.source)
+    return lambda row: (
+        published.get(str(row["id"])) or published.get(instruction_id(turns_of(row)[0]), [])
+    )
+
+
+def _from_file(params: ImportAnswersParams) -> Find:
     stored = StoredAnswers(params.source)
-
-    def find(row: Row, source: str) -> list[str]:
-        ids = [str(row[key]) for key in _IDS if key in row]
-        return stored.find(ids, turns_of(row)[0])
-
-    return find
-
-
-def _nano_answers(row: Row, source: str) -> list[str]:
-    from harness.nano import world
-
-    flavour = source.removeprefix(NANO)
-    turns = turns_of(row)
-    found = world.find_conversation(turns)
-    if found is None:
-        return []
-    item = found[0]
-    if flavour == REFERENCE:
-        if not item.reference_guided:
-            return []
-        return [world.reference_answer(item, turn) for turn in range(len(turns))]
-    return [world.baseline_answer(item, turn, flavour) for turn in range(len(turns))]
+    return lambda row: stored.find([str(row[key]) for key in _IDS if key in row], turns_of(row)[0])
 
 
 class StoredAnswers:
-    """The answers of a file, by id, by prompt text, and by the text's digest.
+    """Answers of a file by id, by prompt text, and by digest of the prompt text.
 
     Raises:
-        BadData: naming the record that is of no known form.
+        BadData: with the number of a record that has no known form.
     """
 
     def __init__(self, source: str) -> None:
         self.by_id: dict[str, list[str]] = {}
         self.by_text: dict[str, list[str]] = {}
-        for number, stored in enumerate(_read_any(Path(source)), 1):
+        for number, stored in enumerate(iterate_objects(Path(source).expanduser()), 1):
             try:
                 answers = _answers(stored)
             except (KeyError, IndexError, TypeError):
-                keys = ", ".join(sorted(stored)) if isinstance(stored, dict) else "no object"
                 raise BadData(
-                    f"{source}, record {number}: no answer in ({keys}); expected output, messages, "
-                    "choices, answers or responses"
+                    f"{source}, record {number}: no answer in ({', '.join(sorted(stored))}); "
+                    "expected output, messages, choices, answers or responses"
                 ) from None
             for key in _IDS:
                 if key in stored:
@@ -191,32 +152,15 @@ class StoredAnswers:
                 self.by_id[stored[TEXT_DIGEST]] = answers
 
     def find(self, ids: Sequence[str], text: str) -> list[str]:
-        """Answers, by turn, to the prompt of these ids whose first turn is `text`, if any."""
-        for key in (*ids, text_digest(text)):
+        """Answers by turn to the prompt with one of these ids or this first turn; [] if none."""
+        for key in (*ids, instruction_id(text)):
             if key in self.by_id:
                 return self.by_id[key]
         return self.by_text.get(text, [])
 
 
-def text_digest(text: str) -> str:
-    """What output files that leave the instructions out join by: 16 digits of its SHA-256."""
-    return instruction_id(text)
-
-
-def _read_any(path: Path) -> list[Any]:
-    opened = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opened(path, "rt", encoding="utf-8") as stream:
-            text = stream.read()
-        if text.lstrip().startswith("["):
-            return list(json.loads(text))
-        return [json.loads(line) for line in text.split("\n") if line.strip()]
-    except (OSError, ValueError) as error:
-        raise BadData(f"{path}: expected a JSON list or JSON lines: {error}") from None
-
-
 def _answers(stored: dict[str, Any]) -> list[str]:
-    """The answers of one record, by turn; see the module docstring for the forms."""
+    """Answers of one record by turn; see the module docstring for the forms."""
     if "output" in stored:
         found = [stored["output"]]
     elif "choices" in stored:
@@ -231,3 +175,15 @@ def _answers(stored: dict[str, Any]) -> list[str]:
     if not all(isinstance(text, str) for text in found):
         raise TypeError("an answer is not text")
     return found
+
+
+ANSWERS = Kind(
+    "answers",
+    schemes={
+        "official": Source(
+            "official:<set>", lambda ref, revision: official.answers_identity(ref), _official
+        )
+    },
+    file=Source("a .json or .jsonl file (.gz)", file_identity, _from_file, at_hand=True),
+)
+answers_identity = ANSWERS.identity

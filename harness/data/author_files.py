@@ -1,14 +1,14 @@
-"""Author sets: texts or posts of authors with a 0/1 label for each trait, from any common file.
+"""Files of authors: texts or posts with a 0/1 label for each trait, in any common format.
 
     id, text, ext, neu, ...        also label_ext, or cEXT with y and n (the corpus of essays)
-    type, posts                    four letters, posts parted by "|||" (the Kaggle form)
+    type, posts                    four letters; posts separated by "|||" (the Kaggle form)
 
-CSV, JSON lines (.gz), JSON and Parquet hold the same columns; so do data sets of the hub. Rows come
-out as `{"id", "text" or "posts", "labels": {trait: 0 | 1}}`. Pickles are refused by what they
-hold, whatever they are called: reading one can run code.
+CSV, JSON lines (.gz), JSON and Parquet files, and data sets of the hub, have the same columns. Rows
+come out as `{"id", "text" or "posts", "labels": {trait: 0 | 1}}`. Pickles are refused by their
+content, whatever their name: reading one can run code.
 
-The two published test sets are looked for below $CRUCIBLE_DATA and held to a digest of their
-content, see `harness.data.official`.
+The two published test sets are found below $CRUCIBLE_DATA and checked by a digest of their content,
+see `harness.data.official`.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from harness.core.errors import BadData, EnvironmentProblem, MissingExtra, unknown
-from harness.data.files import read_objects, read_text
+from harness.core.errors import BadData, MissingExtra, unknown
 from harness.data.forms import Row
 from harness.data.official import PREFIX, load_piece, piece_identity
 from harness.data.pickles import NAMES, refuse_pickle
 from harness.data.sets import Piece
 from harness.data.traits import MBTI, Trait, scheme
+from harness.engine.io import read_objects, read_text
 
 _LOG = logging.getLogger(__name__)
 
@@ -39,43 +39,55 @@ FILES = (".csv", ".jsonl", ".json", ".parquet", ".csv.gz", ".jsonl.gz", ".json.g
 SEPARATOR = "|||"
 MASK = "[type]"
 _TYPES = re.compile(r"(?<![a-z])[ie][ns][ft][jp](?=s?(?![a-z]))", re.IGNORECASE)
-_LETTERS = ("ei", "ns", "ft", "jp")  # what each place of a type may hold
+_LETTERS = ("ei", "ns", "ft", "jp")  # letters allowed at each position of a type
 _LABELS = {"0": 0, "1": 1, "false": 0, "true": 1, "n": 0, "y": 1}
 _KNOWN = frozenset({"id", "text", "posts", "type", "n_posts"})
-_FIELD_LIMIT = 1 << 27  # characters of a CSV cell; Python's own limit is less than a long author
+_FIELD_LIMIT = 1 << 27  # characters of a CSV cell; Python's default is too low for long authors
 
 
 def read_authors(
-    ref: str,
+    path: Path,
     traits: Sequence[Trait],
     columns: Mapping[str, str] | None = None,
     separator: str = SEPARATOR,
 ) -> list[Row]:
-    """The author rows of a file or of a data set of the hub.
-
-    Args:
-        ref: a path, or "org/name[:split]".
-        columns: what the file calls "id", "text", "posts", "type" or a trait, where it is not one
-            of the names above; upper and lower case are the same.
-        separator: parts posts that stand in one text.
+    """Author rows of a file; see `author_rows`.
 
     Raises:
-        BadData: naming file, row and what was expected; for anything that holds a pickle.
-        EnvironmentProblem: a data set that is not here and cannot be fetched.
+        BadData: with file, row and what was expected; for anything that contains a pickle.
     """
-    path = Path(ref).expanduser()
-    # A file may have any name: what it holds decides whether it is refused.
-    objects = _from_file(path) if path.is_file() else _from_hub(ref)
+    # A file may have any name: its content decides whether it is refused.
+    return author_rows(_from_file(path), str(path), traits, columns, separator)
+
+
+def author_rows(
+    objects: Sequence[Row],
+    where: str,
+    traits: Sequence[Trait],
+    columns: Mapping[str, str] | None = None,
+    separator: str = SEPARATOR,
+) -> list[Row]:
+    """Author rows of the rows of a file or of a data set.
+
+    Args:
+        where: path or name of the data set, for messages.
+        columns: name in the file of "id", "text", "posts", "type" or a trait, if it is not one
+            of the names above; upper and lower case are the same.
+        separator: between posts that are one text.
+
+    Raises:
+        BadData: with the row and what was expected.
+    """
     if not objects:
-        raise BadData(f"{ref}: no authors; expected a row for each")
-    found = _columns(objects, traits, columns or {}, ref)
-    rows = [_row(item, number, found, separator, ref) for number, item in enumerate(objects, 1)]
+        raise BadData(f"{where}: no authors; expected one per row")
+    found = _columns(objects, traits, columns or {}, where)
+    rows = [_row(item, number, found, separator, where) for number, item in enumerate(objects, 1)]
     seen: dict[str, int] = {}
     for number, row in enumerate(rows, 1):
         if seen.setdefault(row["id"], number) != number:
             raise BadData(
-                f'{ref}, row {number}: the id "{row["id"]}" is that of row {seen[row["id"]]}, too; '
-                "expected unique ids"
+                f'{where}, row {number}: the id "{row["id"]}" is also the id of row '
+                f"{seen[row['id']]}; expected unique ids"
             )
     return rows
 
@@ -122,25 +134,8 @@ def _from_csv(path: Path) -> list[Row]:
     return rows
 
 
-def _from_hub(ref: str) -> list[Row]:
-    name, _, split = ref.partition(":")
-    if not is_hub(ref):
-        raise BadData(f"{ref}: no such file; expected one of {', '.join(FILES)}, or org/name")
-    try:
-        import datasets
-    except ImportError:
-        raise MissingExtra("datasets", "train") from None
-    try:
-        return [dict(row) for row in datasets.load_dataset(name, split=split or "test")]
-    except (OSError, ValueError) as error:  # the hub's own errors are OSErrors
-        raise EnvironmentProblem(
-            f"hub data set {ref} cannot be had: {str(error).splitlines()[0]}; check its name and "
-            "split (org/name:split), unset HF_HUB_OFFLINE, or give a local file"
-        ) from error
-
-
 def is_hub(ref: str) -> bool:
-    """Whether a reference that is no file reads like a hub id rather than a mistyped path.
+    """Whether a reference that is no file looks like a hub id, not like a mistyped path.
 
     >>> is_hub("org/name:train"), is_hub("org/authors.csv")
     (True, False)
@@ -152,7 +147,7 @@ def is_hub(ref: str) -> bool:
 def _columns(
     objects: Sequence[Row], traits: Sequence[Trait], columns: Mapping[str, str], ref: str
 ) -> dict[str, str]:
-    """Which column of the file holds "id", "text", "posts", "type" and each trait."""
+    """Column of the file for "id", "text", "posts", "type" and each trait."""
     names = dict.fromkeys(name for item in objects for name in item)
     lower = {name.lower(): name for name in names}
     places: dict[str, tuple[str, ...]] = {name: (name,) for name in ("text", "posts", "type")}
@@ -180,7 +175,7 @@ def _columns(
             )
     ignored = [name for name in names if name not in found.values() and name not in _KNOWN]
     if ignored:
-        _LOG.warning("%s: columns that are not used: %s", ref, ", ".join(ignored))
+        _LOG.warning("%s: unused columns: %s", ref, ", ".join(ignored))
     return found
 
 
@@ -214,7 +209,7 @@ def _missing(value: object) -> bool:
 
 
 def _label(value: object, where: str) -> int:
-    """0 or 1; numbers, booleans and texts alike."""
+    """0 or 1, from a number, a boolean or a text."""
     if isinstance(value, int | float) and value in (0, 1):
         return int(value)
     if isinstance(value, str) and value.strip().lower() in _LABELS:
@@ -224,7 +219,7 @@ def _label(value: object, where: str) -> int:
 
 
 def _of_type(value: object, where: str) -> dict[str, int]:
-    """The four labels of a type; E, S, T and J are 1."""
+    """Four labels of a type; E, S, T and J are 1."""
     letters = value.strip().upper() if isinstance(value, str) else ""
     fits = len(letters) == 4 and all(
         letter.lower() in known for letter, known in zip(letters, _LETTERS)
@@ -245,15 +240,15 @@ def _posts(value: object, separator: str, where: str) -> list[str]:
     if not isinstance(posts, list) or not all(isinstance(post, str) for post in posts):
         raise BadData(
             f"{where}: posts are {type(value).__name__}; expected a list of texts, or one text "
-            f'with the posts parted by "{separator}"'
+            f'with the posts separated by "{separator}"'
         )
     if not any(post.strip() for post in posts):
-        raise BadData(f"{where}: none of the {len(posts)} posts has any text")
+        raise BadData(f"{where}: all {len(posts)} posts are empty")
     return posts
 
 
 def mask_types(row: Row) -> tuple[Row, int]:
-    """The row without the 16 type words, and how many of its posts (or texts) changed.
+    """A row without the 16 type words, and the number of its posts (or texts) that changed.
 
     >>> mask_types({"id": "a", "text": "we INFPs, unlike estj's, ask"})[0]["text"]
     "we [type]s, unlike [type]'s, ask"
@@ -267,10 +262,10 @@ def mask_types(row: Row) -> tuple[Row, int]:
 
 
 def author_sets_overlap(first: Iterable[Row], second: Iterable[Row]) -> None:
-    """Refuse two sets that share a text, whatever its case and blanks.
+    """Refuse two sets that share a text; case and white space are ignored.
 
     Raises:
-        BadData: naming the author of each set.
+        BadData: with the author of each set.
     """
     known = {_normal(row): row["id"] for row in first}
     for row in second:
@@ -278,7 +273,7 @@ def author_sets_overlap(first: Iterable[Row], second: Iterable[Row]) -> None:
         if other is not None:
             raise BadData(
                 f'authors "{other}" and "{row["id"]}" of two splits have the same text; expected '
-                "none to be learnt from and labelled: remove it from one"
+                "no author in both the training and the labelled split: remove it from one"
             )
 
 
@@ -288,11 +283,11 @@ def _normal(row: Row) -> str:
 
 
 def _published(path: Path, traits: tuple[Trait, ...]) -> list[Row]:
-    return read_authors(str(path), traits)
+    return read_authors(path, traits)
 
 
-# SHA-256 of the uncompressed JSON lines: 03beaa07... (essays) and 3a7ecf06... (posts); the digests
-# below are of the rows read from them, so that the Parquet files are held to the same content.
+# SHA-256 of the uncompressed JSON lines: 03beaa07... (essays) and 3a7ecf06... (posts). The digests
+# below are of the rows read from them, so that Parquet files are checked against the same content.
 AUTHOR_SETS: dict[str, Piece[list[Row]]] = {
     "essays_test": Piece(
         what="the essays",
@@ -312,12 +307,12 @@ AUTHOR_SETS: dict[str, Piece[list[Row]]] = {
 
 
 def official_authors(ref: str, folder: Path | None = None) -> list[Row]:
-    """The rows of "official:<set>"; for the errors see `harness.data.official.prompts`."""
+    """Rows of "official:<set>"; see `harness.data.official.prompts` for errors."""
     return load_piece(ref, official_piece(ref), folder)
 
 
 def official_identity(ref: str) -> str:
-    """The reference and the digest of its content; needs no data."""
+    """Reference and digest of its content; needs no data."""
     return piece_identity(ref, official_piece(ref), None)
 
 

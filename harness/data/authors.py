@@ -1,26 +1,25 @@
-"""The operation `import_authors`: labelled authors as rows, from wherever they are.
+"""The operation `import_authors`: labelled authors as rows, from any source.
 
     nano:essays, nano:posts            synthetic authors (also "/train")
     official:essays_test               and official:kaggle_mbti_test, below $CRUCIBLE_DATA
-    a file or org/name[:split]         see `harness.data.author_files`
+    <file>, <org>/<name>[:<split>]     see `harness.data.author_files`
 
-Writes rows.jsonl, `{"id", "text" or "posts", "labels"}`; traits.json, the traits in their order;
-and summary.json, the number of posts in which type words were masked.
+Writes rows.jsonl, `{"id", "text" or "posts", "labels"}`; traits.json, the traits in order; and
+summary.json, the number of posts in which type words were masked.
 """
 
 from __future__ import annotations
 
-import json
 from functools import lru_cache
 from pathlib import Path
 
 from pydantic import Field
 
-from harness.core.errors import BadData, UserError
-from harness.core.hashing import canonical_json, digest, file_digest
+from harness.core.errors import UserError, check_planned
 from harness.core.records import Record
 from harness.data.author_files import (
     SEPARATOR,
+    author_rows,
     author_sets_overlap,
     is_hub,
     mask_types,
@@ -29,22 +28,22 @@ from harness.data.author_files import (
     official_piece,
     read_authors,
 )
-from harness.data.official import is_official
+from harness.data.files import load_dataset
+from harness.data.sources import Kind, Source, file_identity, hub_identity
 from harness.data.traits import scheme
+from harness.engine.io import write_json, write_rows
 from harness.engine.operations import Artifact, Context, Estimate, Row, operation
-
-NANO = "nano:"
 
 
 class ImportAuthorsParams(Record):
-    """Which authors.
+    """Which authors to import.
 
     Attributes:
         scheme: of traits, see `harness.data.traits`.
-        limit: the first authors only.
-        digest: `authors_identity` at planning time; puts a file's content into the stage id.
-        columns, separator: see `read_authors`.
-        mask: take the 16 type words out of the texts, which name the label.
+        limit: number of authors, from the first; None is all.
+        digest: `authors_identity` at planning time; makes the content part of the stage id.
+        columns, separator: see `author_rows`.
+        mask: remove the 16 type words, which state the label, from the texts.
     """
 
     ref: str
@@ -57,11 +56,7 @@ class ImportAuthorsParams(Record):
 
 
 def _expected(params: ImportAuthorsParams, apart: Estimate | None = None) -> Estimate:
-    known = None
-    if params.ref.startswith(NANO):
-        known = len(read_set(params))
-    elif is_official(params.ref):
-        known = official_piece(params.ref).rows
+    known = AUTHORS.source(params.ref).count(params)
     return Estimate(rows=params.limit if known is None else min(known, params.limit or known))
 
 
@@ -72,17 +67,12 @@ def import_authors(
     """Write the authors; none may share a text with `apart`, another split.
 
     Raises:
-        BadData: naming file and row; a text of both splits; a file that changed since planning.
-        EnvironmentProblem: a set that is not here and cannot be fetched.
+        BadData: with file and row; a text of both splits; a file that changed since planning.
+        EnvironmentProblem: a set is not on this machine and cannot be downloaded.
     """
-    found = authors_identity(params.ref)
-    if params.digest is not None and params.digest != found:
-        raise BadData(
-            f"authors {params.ref} are now {found}, but the plan was made with {params.digest}; "
-            "the file changed: run the command again"
-        )
+    check_planned(f"authors {params.ref}", authors_identity(params.ref), params.digest)
     traits = scheme(params.scheme)
-    rows = read_set(params)[: params.limit]
+    rows = AUTHORS.source(params.ref).rows(params)[: params.limit]
     if any(set(row["labels"]) != {trait.name for trait in traits} for row in rows):
         raise UserError(f"{params.ref} is not labelled by the scheme {params.scheme}")
     masked = 0
@@ -91,62 +81,60 @@ def import_authors(
         rows, masked = [row for row, _ in changed], sum(count for _, count in changed)
     if apart is not None:
         author_sets_overlap(apart.rows(), rows)
-    with (context.directory / "rows.jsonl").open("wb") as stream:
-        stream.writelines(canonical_json(row) + b"\n" for row in rows)
+    write_rows(context.directory / "rows.jsonl", rows)
     dumps = [trait.model_dump() for trait in traits]
     for name, content in (("traits.json", dumps), ("summary.json", {"masked_posts": masked})):
-        (context.directory / name).write_text(json.dumps(content) + "\n", encoding="utf-8")
+        write_json(context.directory / name, content, indent=None, sort_keys=False)
     context.progress(len(rows), len(rows))
 
 
-def authors_identity(ref: str) -> str:
-    """What a set is: a digest of its content, or the reference.
-
-    Raises:
-        UserError: the reference leads nowhere.
-    """
-    if ref.startswith(NANO):
-        return f"{ref}@{digest(_nano(ref))}"
-    if is_official(ref):
-        return official_identity(ref)
-    path = Path(ref).expanduser()
-    if path.is_file():
-        return f"file@{file_digest(path)}"
-    if is_hub(ref):
-        return f"hub:{ref}@main"
-    raise UserError(
-        f'no authors "{ref}"; expected nano:essays, nano:posts, official:essays_test, '
-        "official:kaggle_mbti_test, a .csv, .jsonl, .json or .parquet file, or a hub data set "
-        "org/name[:split]"
-    )
-
-
-def read_set(params: ImportAuthorsParams) -> list[Row]:
-    """All authors of a reference; see `import_authors` for the errors."""
-    if params.ref.startswith(NANO):
-        return _nano(params.ref)
-    if is_official(params.ref):
-        return official_authors(params.ref)
-    return read_authors(params.ref, scheme(params.scheme), params.columns, params.separator)
-
-
 def may_have_posts(params: ImportAuthorsParams) -> bool:
-    """Whether an author may have posts to put in another order; see `import_authors` for errors.
+    """Whether an author may have posts that can be reordered; see `import_authors` for errors.
 
-    A set that is not at hand while planning is taken for what is published of its scheme: posts of
-    MBTI types, essays of the Big Five.
+    A set that cannot be read while planning is assumed to be like the published one of its scheme:
+    posts for MBTI types, essays for the Big Five.
     """
-    at_hand = params.ref.startswith(NANO) or Path(params.ref).expanduser().is_file()
-    return _any_posts(params.model_dump_json()) if at_hand else params.scheme == "mbti"
+    if not AUTHORS.source(params.ref).at_hand:
+        return params.scheme == "mbti"
+    return _any_posts(params.model_dump_json())
 
 
 @lru_cache(maxsize=16)
-def _any_posts(params: str) -> bool:  # asked for every system and seed
+def _any_posts(params: str) -> bool:  # called for every system and seed
     given = ImportAuthorsParams.model_validate_json(params)
-    return any("posts" in row for row in read_set(given)[: given.limit])
+    rows = AUTHORS.source(given.ref).rows(given)
+    return any("posts" in row for row in rows[: given.limit])
 
 
-def _nano(ref: str) -> list[Row]:
-    from harness.nano.authors import rows
+def _from_file(params: ImportAuthorsParams) -> list[Row]:
+    path = Path(params.ref).expanduser()
+    return read_authors(path, scheme(params.scheme), params.columns, params.separator)
 
-    return rows(ref.removeprefix(NANO))
+
+def _from_hub(params: ImportAuthorsParams) -> list[Row]:
+    name, _, split = params.ref.partition(":")
+    rows = [dict(row) for row in load_dataset(name, split or "test")]
+    traits = scheme(params.scheme)
+    return author_rows(rows, params.ref, traits, params.columns, params.separator)
+
+
+AUTHORS = Kind(
+    "authors",
+    schemes={
+        "official": Source(
+            "official:essays_test, official:kaggle_mbti_test",
+            lambda ref, revision: official_identity(ref),
+            lambda params: official_authors(params.ref),
+            count=lambda params: official_piece(params.ref).rows,
+        )
+    },
+    file=Source(
+        "a .csv, .jsonl, .json or .parquet file",
+        lambda ref, revision: f"file@{file_identity(ref)}",
+        _from_file,
+        at_hand=True,
+    ),
+    hub=Source("a data set of the hub <org>/<name>[:<split>]", hub_identity, _from_hub),
+    is_hub=is_hub,
+)
+authors_identity = AUTHORS.identity

@@ -1,5 +1,4 @@
-"""What this room registers: the operations that bring data into a plan, and where data comes
-from."""
+"""Registrations of this room: operations that import data into a plan."""
 
 from __future__ import annotations
 

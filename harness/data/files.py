@@ -1,20 +1,14 @@
-"""Data files: read JSON of either kind, and found by a list of places.
-
-Only JSON, JSON lines and CSV are read, plain or gzipped; nothing that could run code.
-"""
+"""Finding data: files below $CRUCIBLE_DATA, files of the hub, data sets of the hub."""
 
 from __future__ import annotations
 
-import gzip
-import json
 import os
-import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from harness.core.errors import BadData, EnvironmentProblem
+from harness.core.errors import EnvironmentProblem, MissingExtra, UserError
 
 FOLDER_VARIABLE = "CRUCIBLE_DATA"
 
@@ -32,61 +26,11 @@ class HubFile:
         return f"{self.repo}/{self.path}@{self.revision[:12]}"
 
 
-def read_text(path: Path) -> str:
-    """The text of a file, unpacked where its name ends in .gz.
-
-    Raises:
-        BadData: it cannot be read, or is not UTF-8.
-    """
-    try:
-        data = path.read_bytes()
-        return (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise BadData(f"{path}: not UTF-8 text: {error.reason}") from None
-    except (OSError, EOFError, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise BadData(f"{path}: cannot be read: {reason}") from None
-
-
-def read_objects(path: Path) -> list[dict[str, Any]]:
-    """The objects of a JSON list (.json, or any file that begins with "[") or of JSON lines.
-
-    Raises:
-        BadData: naming file and line for anything that is not JSON objects.
-    """
-    text = read_text(path)
-    if path.name.removesuffix(".gz").endswith(".json") or text.lstrip().startswith("["):
-        return _listed(text, path)
-    objects = []
-    # Not splitlines(): a JSON text may hold U+2028 and other line ends of Unicode as they are.
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            found = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise BadData(f"{path}, line {number}: not JSON: {error.msg}") from None
-        if not isinstance(found, dict):
-            raise BadData(f"{path}, line {number}: expected an object, found {line[:40]!r}")
-        objects.append(found)
-    return objects
-
-
-def _listed(text: str, path: Path) -> list[dict[str, Any]]:
-    try:
-        found = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise BadData(f"{path}, line {error.lineno}: not JSON: {error.msg}") from None
-    if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
-        raise BadData(f"{path}: expected a list of objects")
-    return found
-
-
 def local_file(names: Sequence[str], folder: Path | None = None) -> Path | None:
-    """The first of `names` (also with .gz) below a folder; None where none is.
+    """The first of `names`, or of `names` with .gz, that exists below a folder.
 
     Args:
-        folder: $CRUCIBLE_DATA when not given.
+        folder: default: $CRUCIBLE_DATA.
     """
     variable = os.environ.get(FOLDER_VARIABLE)
     root = folder if folder is not None else Path(variable).expanduser() if variable else None
@@ -97,7 +41,7 @@ def local_file(names: Sequence[str], folder: Path | None = None) -> Path | None:
 
 
 def hub_reachable(source: HubFile) -> bool:
-    """Whether a hub file is on this machine already, or may be asked for."""
+    """Whether a hub file is cached on this machine, or the hub is not switched off."""
     try:
         import huggingface_hub
         from huggingface_hub import constants
@@ -110,18 +54,16 @@ def hub_reachable(source: HubFile) -> bool:
 
 
 def download(source: HubFile) -> Path:
-    """The local copy of a hub file, fetched once; the hub's offline variables are respected.
+    """Local copy of a hub file, downloaded once; the hub's offline variables are respected.
 
     Raises:
-        EnvironmentProblem: it is not here and cannot be had, with the reason.
+        EnvironmentProblem: it is not cached and cannot be downloaded, with the reason.
     """
     try:
         import huggingface_hub
         from huggingface_hub.errors import EntryNotFoundError
     except ImportError:
-        raise EnvironmentProblem(
-            "huggingface_hub is not installed (pip install 'crucible-bench[train]')"
-        ) from None
+        raise MissingExtra("huggingface_hub", "train") from None
     try:
         path = huggingface_hub.hf_hub_download(
             source.repo, source.path, revision=source.revision, repo_type=source.kind
@@ -129,3 +71,27 @@ def download(source: HubFile) -> Path:
     except (OSError, ValueError, EntryNotFoundError) as error:
         raise EnvironmentProblem(str(error).strip().split("\n")[0]) from error
     return Path(path)
+
+
+def load_dataset(ref: str, split: str, revision: str | None = None) -> Iterable[Any]:
+    """Rows of a data set of the hub.
+
+    Raises:
+        UserError: the data set has no such split, or needs a configuration.
+        EnvironmentProblem: it is not cached and the hub cannot be reached.
+    """
+    try:
+        import datasets
+    except ImportError:
+        raise MissingExtra("datasets", "train") from None
+    try:
+        rows: Iterable[Any] = datasets.load_dataset(ref, split=split, revision=revision)
+    except ValueError as error:
+        raise UserError(f"hub data set {ref} ({split}): {str(error).splitlines()[0]}") from error
+    except OSError as error:
+        raise EnvironmentProblem(
+            f"hub data set {ref} ({split}) is not on this machine and the hub cannot be reached: "
+            "give a local file instead, or unset HF_HUB_OFFLINE and check the network "
+            f"({str(error).splitlines()[0]})"
+        ) from error
+    return rows

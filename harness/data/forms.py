@@ -1,4 +1,4 @@
-"""Files of the published sets, read into one form: prompt rows, and answers by prompt id."""
+"""Readers of published files: prompt rows, and answers by prompt id."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from harness.data.files import read_objects, read_text
+from harness.engine.io import read_objects, read_text
 
 Row = dict[str, Any]
 Answers = dict[str, list[str]]
@@ -23,7 +23,7 @@ def _asked(text: str) -> list[dict[str, str]]:
 
 
 def alpaca_prompts(path: Path) -> list[Row]:
-    """From the hub's file of the baseline, or instructions with their `index`."""
+    """From the baseline file of the hub, or from instructions with their `index`."""
     objects = read_objects(path)
     if all("index" in item for item in objects):
         objects.sort(key=lambda item: int(item["index"]))
@@ -38,7 +38,7 @@ def alpaca_prompts(path: Path) -> list[Row]:
 
 
 def alpaca_answers(path: Path) -> Answers:
-    """Joined by the instruction, or by the digest of it that a file has instead."""
+    """Under the digest of the instruction, which some files contain instead of it."""
     found = {}
     for item in read_objects(path):
         key = item.get("instruction_sha256_16") or instruction_id(item["instruction"])
@@ -93,5 +93,5 @@ def mt_answers(path: Path) -> Answers:
 
 
 def csv_rows(path: Path) -> list[Row]:
-    """The lines of a table as text, by column."""
+    """Rows of a CSV table: column -> text."""
     return list(csv.DictReader(read_text(path).splitlines()))

@@ -1,9 +1,9 @@
-"""Published sets by name: found, read into their canonical form, and checked against the table.
+"""Published sets by name: found, read into one form, and checked against the table of sets.
 
-Prompts are rows: ids are the set's own (AlpacaEval's are the first 16 digits of the instruction's
-SHA-256, by which its tables are joined, too), rows of Arena-Hard are sorted by id, those of
-MT-Bench by number, those of AlpacaEval stand in the published order: the first N are the same
-wherever a file came from. Answers are texts by turn under the id of their prompt.
+Prompts are rows. Their ids are those of the set; ids of AlpacaEval are the first 16 digits of the
+SHA-256 of the instruction, which also join its tables. Rows of Arena-Hard are sorted by id, rows of
+MT-Bench by number, and rows of AlpacaEval are in the published order, so that the first N do not
+depend on the origin of a file. Answers are texts by turn under the id of their prompt.
 """
 
 from __future__ import annotations
@@ -27,64 +27,64 @@ def is_official(ref: str) -> bool:
 
 
 def prompts(ref: str, folder: Path | None = None) -> list[Row]:
-    """The prompt rows of a set: `id`, `messages`, and what the set says of each.
+    """Prompt rows of a set: `id`, `messages` and the other columns of the set.
 
     Args:
         ref: "official:<set>".
-        folder: looked into instead of $CRUCIBLE_DATA.
+        folder: default: $CRUCIBLE_DATA.
 
     Raises:
         UnknownName: no such set.
-        EnvironmentProblem: its file is not here and cannot be fetched.
-        BadData: the file does not hold the published set.
+        EnvironmentProblem: its file is not on this machine and cannot be downloaded.
+        BadData: the content of the file is not that of the published set.
     """
     name, official = _set(ref)
     return load_piece(f"{PREFIX}{name}", official.prompts, folder)
 
 
 def answers(ref: str, folder: Path | None = None) -> Answers:
-    """Answers by prompt id, one text a turn; see `prompts` for the errors.
+    """Answers by prompt id, one text per turn; see `prompts` for errors.
 
     Args:
-        ref: "official:<set>", or "official:<set>/<model>" where a set has answers of several.
+        ref: "official:<set>", or "official:<set>/<model>" if a set has answers of several models.
     """
     return load_piece(ref, _answers_piece(ref), folder)
 
 
 def gamed_table(ref: str, folder: Path | None = None) -> Path:
-    """df_gamed.csv of a set, checked; see `prompts` for the errors."""
+    """Path of the checked df_gamed.csv of a set; see `prompts` for errors."""
     piece = _tables_piece(ref)
     load_piece(ref, piece, folder)
     return _path(ref, piece, folder)
 
 
 def prompts_identity(ref: str, folder: Path | None = None) -> str:
-    """What the prompts are: the reference and the digest of their content.
+    """Reference and content digest of the prompts.
 
-    Needs no data where the table knows the digest, so that a plan can be made without.
+    If the table lists the digest, a plan can be made without the data.
     """
     name, official = _set(ref)
     return piece_identity(f"{PREFIX}{name}", official.prompts, folder)
 
 
 def answers_identity(ref: str, folder: Path | None = None) -> str:
-    """What the answers are; see `prompts_identity`."""
+    """Reference and content digest of the answers; see `prompts_identity`."""
     return piece_identity(ref, _answers_piece(ref), folder)
 
 
 def table_identity(ref: str, folder: Path | None = None) -> str:
-    """What the published tables are; see `prompts_identity`."""
+    """Reference and content digest of the published tables; see `prompts_identity`."""
     return piece_identity(ref, _tables_piece(ref), folder)
 
 
 def check_corrected(source: str) -> None:
-    """Refuse MT-Bench references that are the uncorrected ones, whatever they are called.
+    """Refuse uncorrected MT-Bench references, whatever the name of their file.
 
     Args:
         source: a file, or "official:<set>".
 
     Raises:
-        UserError: they are.
+        UserError: the references are uncorrected, or another set.
     """
     piece = SETS["mt_bench_corrected"].answers["corrected"]
     path = Path(source).expanduser()
@@ -93,17 +93,17 @@ def check_corrected(source: str) -> None:
         known = source.startswith(f"{PREFIX}mt_bench_corrected")
         problem = None if known else "it is another set of references"
     elif path.is_file():
-        # A file of another form is for `import_answers` to read or refuse.
+        # `import_answers` reads or refuses files of other forms.
         with suppress(KeyError, IndexError, TypeError, ValueError):
             problem = piece.problem(piece.read(path))
     if problem is not None:
         raise UserError(
-            f"{source} is not {piece.what} of MT-Bench: {problem}; the suite mt_bench is for them"
+            f"{source} is not {piece.what} of MT-Bench: {problem}; use the suite mt_bench for it"
         )
 
 
 def count(ref: str, categories: Iterable[str] = ()) -> int:
-    """How many prompts a set has, of some categories or of all."""
+    """Number of prompts of a set, in some categories or in all."""
     _, official = _set(ref)
     chosen = set(categories)
     if not chosen:
@@ -140,7 +140,7 @@ def _tables_piece(ref: str) -> Piece[list[Row]]:
 
 
 def piece_identity(ref: str, piece: Piece[Content], folder: Path | None) -> str:
-    """The reference and the digest of its content, or of the hub's revision."""
+    """Reference and content digest of a piece, or the revision of the hub if that is unknown."""
     if piece.digest is not None:
         return f"{ref}@{piece.digest}"
     if local_file(piece.files, folder) is not None:
@@ -179,13 +179,13 @@ def _missing(
 
 
 def load_piece(ref: str, piece: Piece[Content], folder: Path | None) -> Content:
-    """The content of a piece, held to the table; see `prompts` for the errors."""
+    """Content of a piece, checked against the table; see `prompts` for errors."""
     path = _path(ref, piece, folder)
     try:
         content = piece.read(path)
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise BadData(
-            f"{path} does not hold {piece.what}: {type(error).__name__} {error}; expected "
+            f"{path} does not contain {piece.what}: {type(error).__name__} {error}; expected "
             f"the published form of {ref}"
         ) from None
     found, problem = digest(content), piece.problem(content)
@@ -195,7 +195,7 @@ def load_piece(ref: str, piece: Piece[Content], folder: Path | None) -> Content:
         problem = f"content {found}, expected {piece.digest}"
     if problem is not None:
         raise BadData(
-            f"{path} is not {piece.what} of {ref}: {problem}. To use it knowingly, give the file "
-            "itself where you gave the name; its scores then stand apart from the official ones"
+            f"{path} is not {piece.what} of {ref}: {problem}. To use it anyway, give the path of "
+            f"the file instead of {ref}; its scores are not comparable with official ones"
         )
     return content

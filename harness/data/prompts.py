@@ -1,35 +1,35 @@
-"""Prompt sets as rows, from the nano world, a local file, or a data set of the hub.
+"""Prompt sets as rows: the operation `import_prompts`.
 
-    nano:<split>     prompts of the nano world (harness.nano.world)
-    official:<set>   a published question set (harness.data)
-    <file>           .jsonl (one object a line) or .json (a list of objects), also with .gz
-    <org>/<name>     a hub data set; its prompts are made unique and sorted by text, so that their
-                     order does not depend on the data set's
+    nano:<split>     prompts of the nano world
+    official:<set>   a published question set (`harness.data.official`)
+    <file>           .jsonl (one object per line) or .json (a list of objects), also .gz
+    <org>/<name>     a data set of the hub; its prompts are made unique and sorted by text, so that
+                     their order does not depend on the order of the data set
 
-A row of a file holds `messages`, its prompt as text under `field`, or the `turns` of a dialogue.
-Its id is its `id`, `prompt_id`, `uid` or `question_id`, else made of the messages; its other fields
-are kept.
+A row of a file contains `messages`, its prompt as text under `field`, or the `turns` of a dialogue.
+Its id is its `id`, `prompt_id`, `uid` or `question_id`, or else a digest of its messages. Other
+fields are kept.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from pydantic import Field
 
-from harness.core.errors import BadData, EnvironmentProblem, MissingExtra, UserError, unknown
-from harness.core.hashing import canonical_json, digest, file_digest
+from harness.core.errors import BadData, UserError, check_planned, unknown
+from harness.core.hashing import digest
 from harness.core.records import Record
 from harness.data import official
-from harness.data.files import read_objects
-from harness.engine import costs
+from harness.data.files import load_dataset
+from harness.data.sources import Kind, Source, file_identity, hub_identity
+from harness.engine.io import read_objects, write_rows
 from harness.engine.operations import Context, Estimate, Row, operation
 
-FIELDS = ("prompt", "instruction", "question")  # where a prompt's text is looked for, in order
+FIELDS = ("prompt", "instruction", "question")  # fields that may contain a prompt's text, in order
 IDS = ("id", "prompt_id", "uid", "question_id")
 FILES = (".json", ".jsonl", ".json.gz", ".jsonl.gz")
 _HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
@@ -37,17 +37,17 @@ _ROLES = ("system", "user", "assistant")
 
 
 class ImportPromptsParams(Record):
-    """Which prompts.
+    """Which prompts to import.
 
     Attributes:
-        split, revision: of a hub data set.
-        field: where a row holds its prompt; None looks for messages, prompt, instruction, question,
-            turns.
-        categories: keep the rows of these only; () keeps all.
-        limit, offset: a window of the rows, taken last.
-        digest: `prompts_identity` at planning time; puts a file's content into the stage id.
+        split, revision: of a data set of the hub.
+        field: column of the prompt; None tries messages, prompt, instruction, question and turns.
+        categories: keep only rows of these categories; () keeps all.
+        limit, offset: window of the rows, applied last.
+        digest: `prompts_identity` at planning time; makes the content part of the stage id.
         carry: field of the rows <- column of the data set: {"answer": "expected_answer"}. Rows
-            without one are left out. `responses` gathers the texts of all rows of a prompt.
+            without a value in such a column are left out. `responses` collects the texts of all
+            rows with the same prompt.
         written_by: name of the model that wrote the carried `responses`.
     """
 
@@ -64,9 +64,10 @@ class ImportPromptsParams(Record):
 
 
 def _expected(params: ImportPromptsParams) -> Estimate:
-    if not official.is_official(params.ref):
-        return costs.prompts(params)
-    rows = max(0, official.count(params.ref, params.categories) - params.offset)
+    known = PROMPTS.source(params.ref).count(params)
+    if known is None:
+        return Estimate(rows=params.limit)
+    rows = max(0, known - params.offset)
     return Estimate(rows=rows if params.limit is None else min(rows, params.limit))
 
 
@@ -75,26 +76,21 @@ def import_prompts(context: Context, params: ImportPromptsParams) -> None:
     """Write rows.jsonl: {"id", "messages", ...}, ids unique.
 
     Raises:
-        BadData: naming file and line or row for anything that is not a prompt.
-        UserError: the reference leads nowhere, or the window holds no row.
-        EnvironmentProblem: a hub data set that cannot be reached.
+        BadData: with file and line or row, for anything that is not a prompt.
+        UserError: the reference leads nowhere, or the window contains no row.
+        EnvironmentProblem: a data set of the hub cannot be reached.
     """
     found = prompts_identity(params.ref, params.revision)
-    if params.digest is not None and params.digest != found:
-        raise BadData(
-            f"prompts {params.ref} are now {found}, but the plan was made with {params.digest}; "
-            "the file changed: run the command again"
-        )
-    rows = _carried(_of_categories(read_prompts(params), params), params)
+    check_planned(f"prompts {params.ref}", found, params.digest)
+    prompts = PROMPTS.source(params.ref).rows(params)
+    rows = _carried(_of_categories(prompts, params), params)
     end = None if params.limit is None else params.offset + params.limit
     chosen = rows[params.offset : end]
     if not chosen:
         raise UserError(
             f"{params.ref} has {len(rows)} prompts; none from offset {params.offset} on"
         )
-    with (context.directory / "rows.jsonl").open("wb") as stream:
-        for row in chosen:
-            stream.write(canonical_json(row) + b"\n")
+    write_rows(context.directory / "rows.jsonl", chosen)
     context.progress(len(chosen), len(chosen))
 
 
@@ -109,7 +105,7 @@ def _of_categories(rows: list[Row], params: ImportPromptsParams) -> list[Row]:
 
 
 def _carried(rows: list[Row], params: ImportPromptsParams) -> list[Row]:
-    """The rows that have every carried column, with these under their new names."""
+    """Rows that have a value in every carried column, with these columns renamed."""
     writer = {"system": params.written_by} if params.written_by else {}
     kept = []
     for row in rows:
@@ -126,80 +122,32 @@ def _carried(rows: list[Row], params: ImportPromptsParams) -> list[Row]:
     return kept
 
 
-def prompts_identity(ref: str, revision: str | None = None) -> str:
-    """What a prompt set is: a digest of its content, the nano world's version, or the reference.
+def prompt_text(messages: Sequence[Mapping[str, str]]) -> str:
+    """Text of a prompt for judges and for joining: a single user turn as is, else a transcript.
 
-    Raises:
-        UserError: the reference leads nowhere.
+    A system prompt is left out: it is part of the evaluated system, not of the question.
     """
-    if ref.startswith("nano:"):
-        from harness.nano import world
-
-        return f"{ref}@{world.VERSION}"
-    if official.is_official(ref):
-        return official.prompts_identity(ref)
-    path = Path(ref).expanduser()
-    if path.is_file():
-        return file_digest(path)
-    if _is_hub(ref):
-        return f"hub:{ref}@{revision or 'main'}"
-    raise _nowhere(ref)
+    turns = [message for message in messages if message["role"] != "system"]
+    if len(turns) == 1:
+        return turns[0]["content"]
+    return "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in turns)
 
 
-def read_prompts(params: ImportPromptsParams) -> list[Row]:
-    """All prompts of a reference, before the window; see `import_prompts` for the errors."""
-    if params.ref.startswith("nano:"):
-        return _nano(params.ref.removeprefix("nano:"), "answer" in params.carry.values())
-    if official.is_official(params.ref):
-        return official.prompts(params.ref)
-    path = Path(params.ref).expanduser()
-    if path.is_file():
-        return _from_file(path, params.field)
-    if _is_hub(params.ref):
-        return _from_hub(params)
-    raise _nowhere(params.ref)
+def is_hub(ref: str) -> bool:
+    """Whether a reference that is no file looks like a hub id, not like a mistyped path.
 
-
-def _is_hub(ref: str) -> bool:
-    """Whether a reference that is no file reads like a hub id rather than a mistyped path."""
+    >>> is_hub("org/name"), is_hub("data/prompts.jsonl")
+    (True, False)
+    """
     return _HUB_ID.fullmatch(ref) is not None and not ref.endswith(FILES)
 
 
-def _nowhere(ref: str) -> UserError:
-    return UserError(
-        f'no prompts "{ref}"; expected nano:<split>, official:<set>, a .jsonl or .json file (.gz), '
-        "or a hub data set <org>/<name>"
-    )
-
-
-def _nano(split: str, answers: bool) -> list[Row]:
-    from harness.nano import world
-
-    if split not in world.SPLITS:
-        raise unknown("nano split", split, world.SPLITS)
-    rows = []
-    for item in world.items(split):
-        row: Row = {
-            "id": item.id,
-            "messages": [{"role": "user", "content": item.turns[0]}],
-            "turns": list(item.turns),
-            "skill": item.skill,
-            "difficulty": item.difficulty,
-            "category": item.category,
-        }
-        if answers:
-            row["answer"] = item.truths[0].main
-        if item.cluster is not None:
-            row["cluster"] = item.cluster
-        rows.append(row)
-    return rows
-
-
-def _from_file(path: Path, field: str | None) -> list[Row]:
+def _from_file(params: ImportPromptsParams) -> list[Row]:
+    path = Path(params.ref).expanduser()
     if not path.name.endswith(FILES):
         raise BadData(f"{path}: expected a .jsonl or .json file, also with .gz")
     objects = read_objects(path)
-    rows = [_row(item, field, f"{path}, row {n}") for n, item in enumerate(objects, 1)]
+    rows = [_row(item, params.field, f"{path}, row {n}") for n, item in enumerate(objects, 1)]
     seen: dict[str, int] = {}
     for number, row in enumerate(rows, 1):
         if row["id"] in seen:
@@ -212,7 +160,7 @@ def _from_file(path: Path, field: str | None) -> list[Row]:
 
 
 def _row(item: Row, field: str | None, where: str) -> Row:
-    """The prompt row of one object."""
+    """Prompt row of one object."""
     names = (field,) if field else ("messages", *FIELDS, "turns")
     name = next((name for name in names if name in item), None)
     if name is None:
@@ -228,14 +176,14 @@ def _row(item: Row, field: str | None, where: str) -> Row:
 
 
 def _turns(value: object) -> list[str] | None:
-    """The user's turns, where a prompt is given as a list of texts."""
+    """User turns, if the prompt is a list of texts."""
     if isinstance(value, list) and value and all(isinstance(turn, str) for turn in value):
         return list(value)
     return None
 
 
 def _messages(value: object, where: str) -> list[dict[str, str]]:
-    """Messages from a text, one message, or a list of messages; answers at the end are dropped."""
+    """Messages from a text, a message, or a list of messages; answers at the end are dropped."""
     if isinstance(value, str):
         value = [{"role": "user", "content": value}]
     elif isinstance(value, dict):
@@ -258,9 +206,9 @@ def _messages(value: object, where: str) -> list[dict[str, str]]:
 
 
 def _from_hub(params: ImportPromptsParams) -> list[Row]:
-    """Unique prompts of a hub data set, sorted by their messages' text."""
+    """Unique prompts of a data set of the hub, sorted by text."""
     unique: dict[str, Row] = {}
-    for number, item in enumerate(load_dataset(params), 1):
+    for number, item in enumerate(load_dataset(params.ref, params.split, params.revision), 1):
         row = _row(dict(item), params.field, f"{params.ref} ({params.split}), row {number}")
         key = "\n".join(message["content"] for message in row["messages"])
         carried = {column: row.get(column) for column in params.carry.values()}
@@ -276,22 +224,23 @@ def _from_hub(params: ImportPromptsParams) -> list[Row]:
     return rows
 
 
-def load_dataset(params: Any) -> Iterable[Any]:
-    """Rows of a hub data set; `params` has ref, split and revision."""
-    try:
-        import datasets
-    except ImportError:
-        raise MissingExtra("datasets", "train") from None
-    try:
-        loaded: Iterable[Any] = datasets.load_dataset(
-            params.ref, split=params.split, revision=params.revision
+PROMPTS = Kind(
+    "prompts",
+    schemes={
+        "official": Source(
+            "official:<set>",
+            lambda ref, revision: official.prompts_identity(ref),
+            lambda params: official.prompts(params.ref),
+            count=lambda params: official.count(params.ref, params.categories),
         )
-    except ValueError as error:
-        raise UserError(f"hub data set {params.ref}: {str(error).splitlines()[0]}") from error
-    except OSError as error:
-        raise EnvironmentProblem(
-            f"hub data set {params.ref} is not on this machine and the hub cannot be reached: "
-            "give a local .jsonl file instead, or unset HF_HUB_OFFLINE and check the network "
-            f"({str(error).splitlines()[0]})"
-        ) from error
-    return loaded
+    },
+    file=Source(
+        "a .jsonl or .json file (.gz)",
+        file_identity,
+        _from_file,
+        at_hand=True,
+    ),
+    hub=Source("a data set of the hub <org>/<name>", hub_identity, _from_hub),
+    is_hub=is_hub,
+)
+prompts_identity = PROMPTS.identity

@@ -1,4 +1,4 @@
-"""The table of published sets: what each holds, and where its files are looked for."""
+"""The table of published sets: their content, and the names of their files."""
 
 from __future__ import annotations
 
@@ -29,14 +29,15 @@ class Piece(Generic[Content]):
     """One kind of content of a set.
 
     Attributes:
-        what: it is called in messages.
-        rows: how many it must have.
-        digest: of the content; None where the published content was not at hand: such a piece is
-            named by the digest of what is found, or by the hub's revision.
-        files: below $CRUCIBLE_DATA, the first one found is taken (.gz too).
-        hub: where it is fetched from otherwise.
-        instead: what else can be done without the file, for the message.
-        problem: what is wrong with a content, or None.
+        what: name of the content in messages.
+        rows: required number of rows.
+        digest: required digest of the content; None if the published content was not available
+            when the table was made. The identity is then the digest of the content found, or the
+            revision of the hub.
+        files: paths below $CRUCIBLE_DATA (.gz too); the first one found is read.
+        hub: file of the hub that is downloaded otherwise.
+        instead: other ways to proceed without the file, for the message.
+        problem: function from a content to what is wrong with it, or None.
     """
 
     what: str
@@ -51,7 +52,7 @@ class Piece(Generic[Content]):
 
 @dataclass(frozen=True)
 class OfficialSet:
-    """A published set; `answers` are by the name of the model that wrote them."""
+    """A published set; keys of `answers` are the models that wrote them."""
 
     prompts: Piece[list[Row]]
     answers: Mapping[str, Piece[Answers]]
@@ -59,8 +60,8 @@ class OfficialSet:
     categories: Mapping[str, int] = field(default_factory=dict)
 
 
-# The first digits of the digest of each reference answer of gpt-4 that is wrong in at least one
-# turn (lm-sys/FastChat, pull request 3158).
+# First digits of the digest of each reference answer of gpt-4 that is wrong in at least one turn
+# (lm-sys/FastChat, pull request 3158).
 WRONG_REFERENCES = {
     "104": "ea702cd5",
     "105": "d8b633a7",
@@ -82,7 +83,7 @@ def _uncorrected(found: Answers) -> str | None:
     same = [id for id, old in WRONG_REFERENCES.items() if digest(found.get(id))[:8] == old]
     if len(same) < len(WRONG_REFERENCES):
         return None
-    return f"it holds gpt-4's wrong answers to {', '.join(same)} unchanged"
+    return f"it contains gpt-4's wrong answers to {', '.join(same)} unchanged"
 
 
 _ALPACA = "tatsu-lab/alpaca_eval", "2edc6fad8be6b14ea7230aabfd08188da6b8b814"
@@ -189,7 +190,7 @@ SETS: dict[str, OfficialSet] = {
                 "gemini-2.0-flash-001",
                 750,
                 None,
-                '; or leave creative_writing out: categories = ["hard_prompt"]',
+                '; or omit creative_writing: categories = ["hard_prompt"]',
             ),
         },
         categories={"hard_prompt": 500, "creative_writing": 250},

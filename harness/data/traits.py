@@ -1,8 +1,8 @@
-"""The traits that authors are labelled with: their poles, and which pole a choice shows first.
+"""Traits of labelled authors: their poles, and the pole that a choice shows first.
 
-The order of the options is the released code's: "high" stands first, but for neuroticism, whose
-first option is the stable pole although label 1 means neurotic. Reading "A" as 1 there inverts the
-trait; `label` is the one place that knows.
+The order of the options follows the released code: the high pole first, except for neuroticism,
+whose first option is the stable pole although label 1 means neurotic. There, reading "A" as 1
+inverts the trait; only `Trait.label` handles this.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ class Trait(Record):
     """A binary trait.
 
     Attributes:
-        name: of the column of labels, without a prefix.
-        title: of tables.
-        high, low: what label 1 and label 0 are called in a choice.
-        low_first: the choice shows `low` first.
+        name: column of the labels, without a prefix.
+        title: heading in tables.
+        high, low: wording of label 1 and label 0 in a choice.
+        low_first: whether the choice shows `low` first.
     """
 
     name: str
@@ -28,7 +28,7 @@ class Trait(Record):
     low_first: bool = False
 
     def options(self, reverse: bool = False) -> tuple[str, str]:
-        """What options A and B stand for; `reverse` exchanges them.
+        """Wording of options A and B; `reverse` exchanges them.
 
         >>> BIG_FIVE[3].options()
         ('Emotionally stable', 'Emotionally unstable')
@@ -37,7 +37,7 @@ class Trait(Record):
         return (shown[1], shown[0]) if reverse else shown
 
     def label(self, letter: str, reverse: bool = False) -> int:
-        """The label that the answer "A" or "B" stands for.
+        """Label of the answer "A" or "B".
 
         >>> BIG_FIVE[3].label("A"), BIG_FIVE[3].label("A", reverse=True)
         (0, 1)
@@ -72,10 +72,10 @@ SCHEMES = {"big_five": BIG_FIVE, "mbti": MBTI}
 
 
 def scheme(name: str) -> tuple[Trait, ...]:
-    """The traits of a scheme.
+    """Traits of a scheme.
 
     Raises:
-        UnknownName: for any but "big_five" and "mbti".
+        UnknownName: the scheme is neither "big_five" nor "mbti".
     """
     if name not in SCHEMES:
         raise unknown("scheme of traits", name, SCHEMES)

@@ -1,12 +1,12 @@
-"""Corpora as rows: what teachers read, and what a student is trained or measured on.
+"""Documents as rows: texts that teachers read, and that a student is trained or measured on.
 
-    nano:<split>   prompts of the nano world with their right answers; the domain is the skill
+    nano:<split>   prompts of the nano world with their correct answers; the domain is the skill
     <file>         .jsonl or .json (.gz), of texts or conversations; "domain" is kept
-    <org>/<name>   a hub data set of the same
+    <org>/<name>   a data set of the hub with the same columns
 
 A conversation is {"messages", "response"}, {"messages"} that end with an answer, or
-{"conversations": [{"from": "human" or "gpt", "value"}]}; all its answers count. Every row gets an
-id: its own, else a digest of what it says.
+{"conversations": [{"from": "human" or "gpt", "value"}]}; all its answers are scored. The id of a
+row is its own or else a digest of its content.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from harness.core.errors import BadData, UserError, unknown
-from harness.core.hashing import canonical_json, digest
+from harness.core.errors import BadData, UserError, check_planned, unknown
+from harness.core.hashing import digest
 from harness.core.records import Record
-from harness.data.files import read_objects
-from harness.data.prompts import load_dataset, prompts_identity
+from harness.data.files import load_dataset
+from harness.data.prompts import is_hub
+from harness.data.sources import Kind, Source, file_identity, hub_identity
 from harness.engine import costs
+from harness.engine.io import iterate_objects, write_rows
 from harness.engine.operations import Artifact, Context, Row, operation
 from harness.models.chat import ROLES
 
@@ -34,19 +36,19 @@ log = logging.getLogger(__name__)
 
 
 class DocumentsParams(Record):
-    """Which documents.
+    """Which documents to import.
 
     Attributes:
-        split, revision: of a hub data set.
-        field: the column of a text.
-        form: conversations as such, of which the answers are scored, or written out as texts.
+        split, revision: of a data set of the hub.
+        field: column of a text.
+        form: "chat" keeps conversations, whose answers are scored; "text" joins them into texts.
         domains: only documents of these; () is all.
-        exchanges: of a conversation only so many, from its beginning; None is all.
-        limit, offset: a window of the rows.
-        digest: `prompts_identity` at planning time; puts a file's content into the stage id.
-        max_tokens: ids that no model's tokenizer needs more of; None does not look.
-        long: what becomes of longer texts, see `documents.fit_documents`; conversations lose their
-            last exchanges, or are left out, but with "refuse".
+        exchanges: number of exchanges kept per conversation, from the first; None is all.
+        limit, offset: window of the rows.
+        digest: `documents_identity` at planning time; makes the content part of the stage id.
+        max_tokens: most tokens per document, by every model's tokenizer; None sets no limit.
+        long: treatment of longer texts, see `documents.fit_documents`. Longer conversations lose
+            their last exchanges or are left out, except with "refuse".
     """
 
     ref: str
@@ -80,22 +82,18 @@ def import_documents(
     """Write rows.jsonl, ids unique.
 
     Args:
-        models: whose tokenizers every text must fit.
+        models: every document must fit into `max_tokens` of each model's tokenizer.
 
     Raises:
-        BadData: a row that is no document, or two of one id.
-        UserError: the reference leads nowhere, or the window holds no row.
+        BadData: a row is no document, or two have one id.
+        UserError: the reference leads nowhere, or the window contains no row.
     """
-    found = prompts_identity(params.ref, params.revision)
-    if params.digest is not None and params.digest != found:
-        raise BadData(
-            f"documents {params.ref} are now {found}, but the plan was made with {params.digest}; "
-            "the file changed: run the command again"
-        )
+    found = documents_identity(params.ref, params.revision)
+    check_planned(f"documents {params.ref}", found, params.digest)
     end = None if params.limit is None else params.offset + params.limit
     rows = [
         _row(item, params, f"{params.ref}, row {number}")
-        for number, item in enumerate(_read(params), 1)
+        for number, item in enumerate(DOCUMENTS.source(params.ref).rows(params), 1)
         if params.offset < number and (end is None or number <= end)
     ]
     if params.domains:
@@ -110,23 +108,14 @@ def import_documents(
         raise UserError(f"{params.ref} has no documents from offset {params.offset} on")
     if len({row["id"] for row in rows}) < len(rows):
         raise BadData(f"{params.ref}: two documents have one id; expected unique ids")
-    with (context.directory / "rows.jsonl").open("wb") as stream:
-        for row in rows:
-            stream.write(canonical_json(row) + b"\n")
+    write_rows(context.directory / "rows.jsonl", rows)
     context.progress(len(rows), len(rows))
-
-
-def _read(params: DocumentsParams) -> Iterable[Row]:
-    if params.ref.startswith("nano:"):
-        return _nano(params.ref.removeprefix("nano:"))
-    path = Path(params.ref).expanduser()
-    return read_objects(path) if path.is_file() else load_dataset(params)
 
 
 def _fitted(
     rows: list[Row], models: tuple[Artifact, ...], params: DocumentsParams, context: Context
 ) -> list[Row]:
-    """Rows that every model can read; says how many had to change."""
+    """Rows that fit every model; logs how many were changed."""
     from harness.distillation.documents import fit_conversations, fit_documents
     from harness.models.checkpoints import load_tokenizer
 
@@ -149,13 +138,13 @@ def _fitted(
     if rows and not kept + fitting:
         raise UserError(
             f"{params.ref}: none of {len(rows)} documents fits into {limit} tokens; raise "
-            "max_tokens, as far as the models' contexts go"
+            "max_tokens, up to the context of the models"
         )
     return kept + fitting
 
 
 def _row(item: Row, params: DocumentsParams, where: str) -> Row:
-    """A document as the rest of the package reads it."""
+    """Document row of one object."""
     domain = str(item.get("domain", DOMAIN))
     messages = _messages(item, params.exchanges)
     for number, message in enumerate(messages, 1):
@@ -180,7 +169,7 @@ def _row(item: Row, params: DocumentsParams, where: str) -> Row:
 
 
 def _messages(item: Row, exchanges: int | None = None) -> list[dict[str, str]]:
-    """The messages of a conversation up to its last answer, or that many; [] where it is none.
+    """Messages up to the last answer, or up to a number of answers; [] if it is no conversation.
 
     >>> said = [("gpt", "Hi"), ("human", "1"), ("gpt", "2"), ("human", "3")]
     >>> _messages({"conversations": [{"from": who, "value": text} for who, text in said]})
@@ -202,17 +191,19 @@ def _messages(item: Row, exchanges: int | None = None) -> list[dict[str, str]]:
     return said if all(isinstance(one["content"], str) for one in said) else []
 
 
-def _nano(split: str) -> list[Row]:
-    from harness.nano import world
-
-    if split not in world.SPLITS:
-        raise unknown("nano split", split, world.SPLITS)
-    return [
-        {
-            "id": item.id,
-            "messages": [{"role": "user", "content": item.turns[0]}],
-            "response": world.reference_answer(item),
-            "domain": item.skill,
-        }
-        for item in world.items(split)
-    ]
+DOCUMENTS = Kind[DocumentsParams, Iterable[Row]](
+    "documents",
+    file=Source(
+        "a .jsonl or .json file (.gz)",
+        file_identity,
+        lambda params: iterate_objects(Path(params.ref).expanduser()),
+        at_hand=True,
+    ),
+    hub=Source(
+        "a data set of the hub <org>/<name>",
+        hub_identity,
+        lambda params: load_dataset(params.ref, params.split, params.revision),
+    ),
+    is_hub=is_hub,
+)
+documents_identity = DOCUMENTS.identity

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from harness.core.records import Record
-from harness.data.prompts import prompts_identity
+from harness.distillation.corpus import documents_identity
 from harness.distillation.operations import MakeTeacherParams, TrainFusionParams
 from harness.engine.operations import Estimate
 from harness.engine.recipe import ModelSpec, Recipe
@@ -122,7 +122,7 @@ def corpus(recipe: ExplicitFusionRecipe, stage: Any) -> Any:
         "import_documents",
         models=tuple(model(spec, stage) for spec in every),
         ref=data.documents,
-        digest=prompts_identity(data.documents),
+        digest=documents_identity(data.documents),
         label="corpus",
         hint=Estimate(rows=data.limit or data.expected_rows),
         **data.model_dump(exclude={"documents", "expected_rows"}),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
@@ -101,7 +102,7 @@ def make_teacher(
     produce.make_teacher(
         folder, manifest, rows, encode, read, progress=partial(context.progress, unit="documents")
     )
-    shutil.copytree(folder, context.directory, copy_function=os.link, dirs_exist_ok=True)
+    _link(folder, context.directory)
 
 
 def _reader(context: Context, params: MakeTeacherParams, model: Artifact) -> tuple[Any, Any]:
@@ -123,6 +124,12 @@ def _reader(context: Context, params: MakeTeacherParams, model: Artifact) -> tup
     network, tokenizer = load_causal_lm(model.path, context.device, params.dtype)
     size = vocabulary_size(tokenizer)
     return tokenizer, TopK(network, params.k, size, batch_tokens=params.batch_tokens)
+
+
+def _link(folder: Path, out: Path) -> None:
+    """Hard links to a teacher's files; a hidden file is what a killed process was writing."""
+    hidden = shutil.ignore_patterns(".*")
+    shutil.copytree(folder, out, copy_function=os.link, dirs_exist_ok=True, ignore=hidden)
 
 
 class MapTeacherParams(MappingSettings, Reading):
@@ -176,7 +183,7 @@ def map_teacher(
     )
     progress = partial(context.progress, unit="documents")
     report = mapping.map_teacher(folder, rows, opened, base, other, settings, progress=progress)
-    shutil.copytree(folder, context.directory, copy_function=os.link, dirs_exist_ok=True)
+    _link(folder, context.directory)
     names = {"base": target.params.get("ref"), "source": source.params.get("ref")}
     report = report.model_copy(update={key: name for key, name in names.items() if name})
     (context.directory / "alignment.json").write_text(report.model_dump_json(indent=1))

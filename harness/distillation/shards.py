@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -37,6 +36,7 @@ from pydantic import Field
 from harness.core.errors import BadData
 from harness.core.hashing import digest
 from harness.core.records import Record, parse
+from harness.engine.io import replace_file
 
 Array = npt.NDArray[Any]
 
@@ -123,7 +123,7 @@ class ShardWriter:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "teacher.json"
         if not path.exists():
-            _write(path, json.dumps(manifest.model_dump(), indent=1, sort_keys=True).encode())
+            replace_file(path, json.dumps(manifest.model_dump(), indent=1, sort_keys=True).encode())
         known = read_manifest(folder).model_dump()
         for name, value in manifest.model_dump().items():
             if known[name] != value:
@@ -168,7 +168,7 @@ class ShardWriter:
         known = {"manifest": digest(self.manifest.model_dump()), **sums}
         # One entry: safetensors writes several in arbitrary order, but shards must be reproducible.
         content = save(tensors, {"teacher": json.dumps(known, sort_keys=True)})
-        _write(_shard_path(self.folder, number), content)
+        replace_file(_shard_path(self.folder, number), content)
 
     def finish(self, shards: int, counts: Mapping[str, int] | None = None) -> None:
         """Mark the teacher as complete.
@@ -178,7 +178,7 @@ class ShardWriter:
             counts: numbers of documents, e.g. empty, cut, split.
         """
         done = {"shards": shards, "counts": dict(counts or {})}
-        _write(self.folder / "complete.json", json.dumps(done, sort_keys=True).encode())
+        replace_file(self.folder / "complete.json", json.dumps(done, sort_keys=True).encode())
 
     def _check(self, document: TeacherDocument) -> None:
         where, rows = f'document "{document.id}"', len(document.ids)
@@ -336,16 +336,6 @@ def _read_json(path: Path, hint: str) -> Any:
 
 def _shard_path(folder: Path, number: int) -> Path:
     return folder / f"shard-{number:05}.safetensors"
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file atomically and durably."""
-    temporary = path.with_name(f".{path.name}.part")
-    with temporary.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
 
 
 def _checksum(part: str, tensors: Mapping[str, Array]) -> str:

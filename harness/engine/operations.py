@@ -12,17 +12,16 @@ ones. A *file* operation fills a fresh directory that appears as a whole or not 
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
-from harness.core.errors import BadData
 from harness.core.records import Record
 from harness.engine.calls import Services
+from harness.engine.io import read_json, read_objects
 
 Row = dict[str, Any]
 P = TypeVar("P", bound=Record)
@@ -62,10 +61,10 @@ class Artifact:
 
     def rows(self) -> list[Row]:
         """All rows, in the order of the input they were made from."""
-        return read_jsonl(self.path / "rows.jsonl")
+        return read_objects(self.path / "rows.jsonl")
 
     def read_json(self, name: str) -> Any:
-        return json.loads((self.path / name).read_text(encoding="utf-8"))
+        return read_json(self.path / name)
 
     @cached_property
     def row_ids(self) -> list[str]:
@@ -153,34 +152,3 @@ def operation(
         return function
 
     return register
-
-
-def read_jsonl(path: Path) -> list[Row]:
-    """Read JSON lines.
-
-    Raises:
-        BadData: naming file and line for anything that is not one JSON object a line.
-    """
-    return list(iterate_jsonl(path))
-
-
-def iterate_jsonl(path: Path) -> Iterator[Row]:
-    """Yield the objects of a JSON-lines file; see `read_jsonl`."""
-    try:
-        stream = path.open(encoding="utf-8")
-    except OSError as error:
-        raise BadData(f"{path}: cannot be read: {error.strerror}") from None
-    with stream:
-        try:
-            for number, line in enumerate(stream, 1):
-                if not line.strip():
-                    continue
-                try:
-                    row = json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise BadData(f"{path}, line {number}: not JSON: {error.msg}") from None
-                if not isinstance(row, dict):
-                    raise BadData(f"{path}, line {number}: expected an object, found {line[:40]!r}")
-                yield row
-        except UnicodeDecodeError as error:
-            raise BadData(f"{path}: not UTF-8 text: {error.reason}") from None

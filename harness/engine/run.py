@@ -15,10 +15,11 @@ from typing import Any, Protocol
 
 from harness.core.errors import BadData, CrucibleError
 from harness.engine.calls import Services
+from harness.engine.io import disk_errors, write_rows
 from harness.engine.ledger import Ledger, provenance
 from harness.engine.operations import Artifact, Row
 from harness.engine.plan import Handle, Plan, Stage
-from harness.engine.store import Journal, Store, disk_errors
+from harness.engine.store import Journal, Store
 
 
 class Reporter(Protocol):
@@ -216,20 +217,10 @@ def _run_rows(stage: Stage, store: Store, context: StageContext, inputs: dict[st
                 f'operation "{operation.name}" returned {len(journal.batches)} of '
                 f"{len(batches)} batches"
             )
-        _write_rows(context.directory / "rows.jsonl", journal, len(batches))
+        made = (row for number in range(len(batches)) for row in journal.batches[number])
+        write_rows(context.directory / "rows.jsonl", made)
     finally:
         journal.close()
-
-
-def _write_rows(path: Path, journal: Journal, batches: int) -> None:
-    from harness.core.hashing import canonical_json
-
-    with path.open("wb") as stream:
-        for number in range(batches):
-            for row in journal.batches[number]:
-                stream.write(canonical_json(row) + b"\n")
-        stream.flush()
-        os.fsync(stream.fileno())
 
 
 def _check_ids(rows: list[Row], stage: Stage) -> None:

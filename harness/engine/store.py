@@ -12,12 +12,10 @@ as never computed. Artifacts are plain files (JSON, JSON lines, safetensors); no
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import json
 import os
 import shutil
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +23,7 @@ from typing import Any
 
 from harness.core.errors import BadData, StoreProblem
 from harness.core.hashing import canonical_json
+from harness.engine.io import disk_errors, publish, replace_file, write_json
 from harness.engine.operations import Artifact, Row
 
 FORMAT = 1
@@ -33,27 +32,6 @@ FORMAT = 1
 def default_root() -> Path:
     """`$CRUCIBLE_HOME`, else `.crucible` in the current folder."""
     return Path(os.environ.get("CRUCIBLE_HOME") or ".crucible")
-
-
-@contextmanager
-def disk_errors(root: Path) -> Iterator[None]:
-    """Turn a full or read-only disk into one clear line."""
-    try:
-        yield
-    except Exception as error:
-        # Libraries written in other languages wrap the error and keep only its text.
-        number = error.errno if isinstance(error, OSError) else None
-        if number in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error):
-            raise StoreProblem(
-                f"no space left for the store {root}; what is finished is kept: "
-                "free some space, or set CRUCIBLE_HOME to another disk, and run again"
-            ) from None
-        if number in (errno.EROFS, errno.EACCES, errno.EPERM):
-            raise StoreProblem(
-                f"the store {root} cannot be written ({os.strerror(number)}); "
-                "set CRUCIBLE_HOME to a folder of yours"
-            ) from None
-        raise
 
 
 class Store:
@@ -81,9 +59,7 @@ class Store:
 
     def _create(self, marker: Path) -> None:
         self.root.mkdir(parents=True, exist_ok=True)
-        fresh = marker.with_name(f".store.{os.getpid()}.{threading.get_ident()}.json")
-        fresh.write_text(json.dumps({"format": FORMAT}), encoding="utf-8")
-        fresh.replace(marker)
+        replace_file(marker, json.dumps({"format": FORMAT}).encode())
 
     # Finished artifacts
 
@@ -164,16 +140,12 @@ class Store:
         """Make the output folder of stage `id` the artifact `id`, in one rename."""
         output = self.partial(id) / "output"
         with disk_errors(self.root):
-            path = output / "manifest.json"
-            with path.open("w", encoding="utf-8") as stream:
-                json.dump(manifest, stream, indent=1, sort_keys=True)
-                stream.flush()
-                os.fsync(stream.fileno())
+            write_json(output / "manifest.json", manifest, end="")
             target = self.folder(id)
             target.parent.mkdir(parents=True, exist_ok=True)
             if target.exists():  # a folder without a manifest: left by hand, never by us
                 shutil.rmtree(target)
-            output.rename(target)
+            publish(output, target)
             shutil.rmtree(self.partial(id), ignore_errors=True)
             (self.root / "partial" / f"{id}.lock").unlink(missing_ok=True)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from harness.core.errors import BadData
+from harness.data.prompts import prompt_text
 from harness.engine.operations import Artifact, Row
-from harness.judging.frames import Kind, prompt_text
+from harness.judging.frames import Kind
 from harness.judging.records import Game, Judged, JudgedTurn, prompt_fields
 
 NO_ANSWER = "no answer was generated"

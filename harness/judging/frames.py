@@ -179,17 +179,6 @@ def parse_frame(messages: Sequence[Mapping[str, str]]) -> Frame | None:
     return None
 
 
-def prompt_text(messages: Sequence[Mapping[str, str]]) -> str:
-    """The user's request as the judge reads it: a single user turn verbatim, else a transcript.
-
-    A system prompt is part of the evaluated system, not of the question, and is left out.
-    """
-    turns = [message for message in messages if message["role"] != "system"]
-    if len(turns) == 1:
-        return turns[0]["content"]
-    return "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in turns)
-
-
 def prompt_hash(kind: str) -> str:
     """Digest of all wordings of a kind of frame, its repair request included."""
     one, two = ["q"], ["q", "r"]

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from harness.backends.base import parallel
 from harness.backends.windows import in_windows
-from harness.core.errors import CrucibleError
+from harness.core.errors import check_planned
 from harness.core.records import Record
 from harness.engine import registry
 from harness.engine.costs import PROMPT_TOKENS, RESPONSE_TOKENS
@@ -159,11 +159,7 @@ def judge_rows(
 
 def _open(context: Context, operation: JudgeOperation, params: JudgeParams) -> Judge:
     judge = open_judge(params.judge, operation.rules(params), context.services)
-    if judge.fingerprint != params.fingerprint:
-        raise CrucibleError(
-            f"judge {params.judge} has the fingerprint {judge.fingerprint}, the plan was made for "
-            f"{params.fingerprint}: the judge or its prompt changed; make the plan again"
-        )
+    check_planned(f"judge {params.judge} or its prompt", judge.fingerprint, params.fingerprint)
     return judge
 
 

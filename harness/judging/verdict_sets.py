@@ -7,8 +7,6 @@ whose forms are in the suites' folders (the catalogue's table JUDGMENT_FORMS).
 
 from __future__ import annotations
 
-import gzip
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -19,6 +17,7 @@ from harness.core.errors import BadData
 from harness.core.hashing import digest
 from harness.data.forms import instruction_id
 from harness.engine import registry
+from harness.engine.io import read_objects
 from harness.engine.operations import Row
 from harness.judging.frames import Kind
 from harness.judging.operations import judge_operations, kind_of_rows
@@ -173,7 +172,7 @@ def read_verdicts(path: Path, only_judge: str | None = None) -> VerdictSet:
         files = sorted(p for p in path.rglob("*") if p.name.endswith((".jsonl", ".jsonl.gz")))
     else:
         files = [path]
-    rows = [row for file in files for row in _rows(file)]
+    rows = [row for file in files for row in read_objects(file)]
     if not rows:
         raise BadData(f"{path}: no verdicts; expected a file of judgments, or a folder of .jsonl")
     about = {"scale": "nano"} if _is_nano(rows) else {}
@@ -244,22 +243,6 @@ def _items(form: JudgmentForm, row: Row, number: int, source: str) -> list[Judge
 
 def _is_nano(rows: Sequence[Row]) -> bool:
     return str(rows[0].get("system", "")).startswith("nano:")
-
-
-def _rows(path: Path) -> list[Row]:
-    opened = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opened(path, "rt", encoding="utf-8") as stream:
-            text = stream.read()
-        if text.lstrip().startswith("["):
-            found = json.loads(text)
-        else:
-            found = [json.loads(line) for line in text.split("\n") if line.strip()]
-    except (OSError, ValueError) as error:
-        raise BadData(f"{path}: expected a JSON list or JSON lines: {error}") from None
-    if not all(isinstance(row, dict) for row in found):
-        raise BadData(f"{path}: expected one object per judgment")
-    return list(found)
 
 
 def _judge_of(row: Row) -> str:

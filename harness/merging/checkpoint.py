@@ -20,10 +20,11 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from harness.core.errors import BadData, EnvironmentProblem
+from harness.engine.io import read_json
 from harness.merging import pieces
 from harness.merging.pieces import Stack
 from harness.merging.settings import MergeParams
-from harness.models.references import resolve
+from harness.models.references import resolve_one
 
 DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
 INDEX = "model.safetensors.index.json"
@@ -110,7 +111,7 @@ def checkpoint_folder(path: Path) -> Path:
     Raises:
         EnvironmentProblem: the hub model is not cached and cannot be downloaded.
     """
-    source = resolve(path)
+    source = resolve_one(path)
     if not source.hub:
         return Path(source.location)
     from huggingface_hub import snapshot_download
@@ -131,10 +132,10 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     Raises:
         BadData: a file is missing, damaged or truncated, or the weights are pickled.
     """
-    config, index = _json(folder / "config.json"), {}
+    config, index = read_json(folder / "config.json"), {}
     files = [folder / "model.safetensors"]
     if not files[0].is_file() and (folder / INDEX).is_file():
-        index = _json(folder / INDEX).get("weight_map", {})
+        index = read_json(folder / INDEX).get("weight_map", {})
         files = sorted({folder / name for name in index.values()})
     elif not files[0].is_file():
         pickled = [path.name for path in folder.iterdir() if path.suffix in (".bin", ".pt")]
@@ -147,14 +148,6 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     if lost := sorted(index.keys() - tensors.keys()):
         raise BadData(f'{folder}: tensor "{lost[0]}" is listed in {INDEX} but in no weight file')
     return Checkpoint(folder, config, tensors)
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BadData(f"{path} cannot be read: {error}") from None
-    return found
 
 
 def _header(file: Path) -> dict[str, Stored]:

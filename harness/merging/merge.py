@@ -6,7 +6,6 @@ statistics, then to be merged. For a single tensor the second pass reads from th
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +20,7 @@ import torch
 from torch import Tensor
 
 from harness.core.errors import UserError
+from harness.engine.io import atomic_folder, write_json
 from harness.merging.card import CARD, card_text
 from harness.merging.checkpoint import (
     DTYPES,
@@ -42,7 +42,7 @@ from harness.merging.settings import (
 )
 from harness.merging.varm import group_of, linear, varm
 from harness.merging.varm_released import varm_released
-from harness.merging.writing import Writer, fresh_folder
+from harness.merging.writing import Writer
 from harness.models.references import model_files, model_identity
 
 Group = tuple[str, list[str]]
@@ -80,7 +80,7 @@ def merge_checkpoints(
     with ExitStack() as stack:
         opened = [stack.enter_context(open_checkpoint(path)) for path in (base, *targets)]
         notes = fit_together(opened[0], opened[1:], params)
-        folder = stack.enter_context(fresh_folder(out))
+        folder = stack.enter_context(atomic_folder(out))
         hashing = ThreadPoolExecutor(1)
         stack.callback(hashing.shutdown, wait=False, cancel_futures=True)
         identities = [hashing.submit(model_identity, path) for path in (base, *targets)]
@@ -186,7 +186,7 @@ def finish(
         "weights": weights,
         "libraries": {name: metadata.version(name) for name in libraries},
     }
-    _write_json(folder / CARD, card)
+    write_json(folder / CARD, card)
     (folder / "README.md").write_text(card_text(card), encoding="utf-8")
     for path in model_files(base.folder):
         if path.suffix != ".safetensors" and path.name not in _NOT_CARRIED:
@@ -194,8 +194,4 @@ def finish(
     config = dict(base.config)
     if params.dtype != "base":
         config["torch_dtype" if "torch_dtype" in config else "dtype"] = params.dtype
-    _write_json(folder / "config.json", config)
-
-
-def _write_json(path: Path, value: object) -> None:
-    path.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    write_json(folder / "config.json", config)

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from harness.core.errors import BadData, MissingExtra, UserError
+from harness.engine.io import atomic_folder
 from harness.merging.checkpoint import (
     DTYPES,
     Checkpoint,
@@ -24,7 +25,6 @@ from harness.merging.checkpoint import (
 )
 from harness.merging.merge import finish
 from harness.merging.settings import MergekitParams, MergeParams, SceSettings
-from harness.merging.writing import fresh_folder
 from harness.models.references import model_identity
 
 
@@ -84,7 +84,7 @@ def run_mergekit(base: Path, targets: Sequence[Path], out: Path, params: Mergeki
             raise UserError(f"{base} mixes {', '.join(sorted(dtypes))}: set dtype of the result")
         kind = DTYPES.get(dtypes.pop()) if params.dtype == "base" else params.dtype
         settings["out_dtype"] = str(kind).removeprefix("torch.")
-        folder = stack.enter_context(fresh_folder(out))
+        folder = stack.enter_context(atomic_folder(out))
         work = folder / "mergekit"
         size = int(params.shard_gb * 1e9)
         options = {"out_shard_size": size, "copy_tokenizer": False, "write_model_card": False}

@@ -1,75 +1,20 @@
-"""Write checkpoint folders tensor by tensor; a folder appears complete or not at all.
-
-Files are written in `.<name>.partial` beside the folder; config.json, which every loader needs, is
-written last. Then everything is flushed to disk and the folder is renamed. A killed process leaves
-the hidden folder behind; the next merge into the same place clears it.
-"""
+"""Weights of a checkpoint, written tensor by tensor."""
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
 import os
 import shutil
 import struct
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from harness.core.errors import BadData, StoreProblem, UserError
+from harness.core.errors import BadData, StoreProblem
+from harness.engine.io import write_json
 from harness.merging.checkpoint import DTYPES, INDEX, Stored
-
-
-@contextmanager
-def fresh_folder(out: Path) -> Iterator[Path]:
-    """Context manager: a folder to fill, renamed to `out` at the end or removed on an error.
-
-    Raises:
-        UserError: `out` is a file or a folder with content, or another process is writing it.
-        StoreProblem: the disk is full.
-    """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out} exists already; remove it or choose another folder")
-    partial = out.with_name(f".{out.name}.partial")
-    partial.mkdir(parents=True, exist_ok=True)
-    lock = os.open(partial, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            found = partial.stat()  # differs from `lock` if its writer has just renamed it
-        except OSError:
-            found = os.stat(os.devnull)
-        if not os.path.samestat(os.fstat(lock), found):
-            raise UserError(f"another process is writing {out}; wait for it")
-        for path in partial.iterdir():
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-        try:
-            yield partial
-            for path in (*partial.iterdir(), partial):
-                _flush(path)
-            partial.rename(out)
-        except BaseException as error:
-            shutil.rmtree(partial, ignore_errors=True)
-            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise StoreProblem(
-                    f"no space left for {out}; partial files were removed: free space and run again"
-                ) from None
-            raise
-        _flush(out.parent)
-    finally:
-        os.close(lock)
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 class Writer:
@@ -146,8 +91,7 @@ class Writer:
         """Close the files; write an index if there are several."""
         if len(self.files) > 1:
             index = {"metadata": {"total_size": self.size}, "weight_map": self.weight_map}
-            text = json.dumps(index, indent=2, sort_keys=True) + "\n"
-            (self.folder / INDEX).write_text(text, encoding="utf-8")
+            write_json(self.folder / INDEX, index, indent=2)
         while self.files:
             os.close(self.files.pop())
 

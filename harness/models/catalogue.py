@@ -1,4 +1,4 @@
-"""What this room registers: the operation that points to a model."""
+"""Registrations of this room: the operation that points to a model."""
 
 from __future__ import annotations
 

@@ -1,16 +1,16 @@
-"""Chat messages to token ids, once and in one place, for every local engine.
+"""Chat messages to token ids, for every local engine.
 
-    prompt_ids        messages -> ids that end where the model's answer begins
+    prompt_ids        messages -> ids up to the beginning of the model's answer
     response_ids      answer   -> ids that end in exactly one end-of-turn id
     conversation_ids  messages including the answer -> ids of the whole conversation
-    render            the text that `prompt_ids` stands for, to store beside a sample
+    render            text of `prompt_ids`, to store beside a sample
 
 Four rules hold for every template:
 
-* At most one leading BOS. Rendered text is never tokenised with special tokens added again.
+* At most one leading BOS. Special tokens are never added when rendered text is tokenised.
 * Message text is untrusted: text that spells a special token ("</s>", "<|eot_id|>") stays text.
-* The end of a turn is the template's own end token, which need not be the tokenizer's EOS
-  (Llama-3 ends turns with <|eot_id|>).
+* The end of a turn is the end token of the template, which may differ from the EOS of the
+  tokenizer (Llama-3 ends turns with <|eot_id|>).
 * The same messages give the same ids on any day: templates that print today's date get `DATE`.
 
 A system message that a template rejects or silently drops is put before the first user message.
@@ -29,15 +29,15 @@ from harness.core.errors import BadData, UserError
 
 Message = Mapping[str, str]
 ROLES = ("system", "user", "assistant")
-CUT = " [...] "  # stands where the middle of a message was left out
-DATE = datetime(2024, 7, 26)  # the date that Llama-3.1's own template falls back to
+CUT = " [...] "  # replaces the middle of a message that was cut
+DATE = datetime(2024, 7, 26)  # default date of the template of Llama-3.1
 
-_PRIVATE = range(0xF0000, 0x10FFFE)  # two planes of code points that mean nothing in any text
+_PRIVATE = range(0xF0000, 0x10FFFE)  # private code points, which have no meaning in text
 _PROBE = "crucible"
 
 
 class Tokenizer(Protocol):
-    """The part of a transformers tokenizer that this module needs."""
+    """Members of a transformers tokenizer that this module uses."""
 
     chat_template: Any
     name_or_path: str
@@ -61,12 +61,12 @@ class _Special:
     pattern: re.Pattern[str] | None
     strips_left: frozenset[str]
     strips_right: frozenset[str]
-    marks_start: bool  # the first piece of a text is tokenised unlike a later one ("▁x" and "x")
+    marks_start: bool  # tokenises the first piece of a text differently ("▁x", later "x")
 
 
 @dataclass
 class _Facts:
-    """What is worth finding out once per tokenizer and template."""
+    """Properties that are computed once per tokenizer and template."""
 
     template: object
     size: int
@@ -82,17 +82,17 @@ def prompt_ids(tokenizer: Tokenizer, messages: Sequence[Message]) -> list[int]:
     """Token ids of a conversation up to the point where the assistant answers.
 
     Args:
-        messages: one or more turns; the last is not the assistant's.
+        messages: one or more turns; the last turn is not the assistant's.
 
     Raises:
         UserError: the tokenizer has no chat template.
-        BadData: messages of the wrong shape, a template that refuses them, or two leading BOS.
+        BadData: malformed messages, a template that refuses them, or two leading BOS tokens.
     """
     return _template_ids(tokenizer, _checked(messages, prompt=True), generation=True)
 
 
 def conversation_ids(tokenizer: Tokenizer, messages: Sequence[Message]) -> list[int]:
-    """Token ids of a whole conversation as its template renders it: what reward models read.
+    """Token ids of a whole conversation as its template renders it, for reward models.
 
     Raises:
         UserError, BadData: as for `prompt_ids`.
@@ -101,13 +101,13 @@ def conversation_ids(tokenizer: Tokenizer, messages: Sequence[Message]) -> list[
 
 
 def response_ids(tokenizer: Tokenizer, response: str) -> list[int]:
-    """Token ids of an answer as the model would have produced it, and one end-of-turn id.
+    """Token ids of an answer as the model would generate it, and one end-of-turn id.
 
-    The text is tokenised behind the template's opening of an assistant turn, so that tokenizers
-    which mark the start of a text do not mark the start of an answer.
+    The text is tokenised after the template's opening of an assistant turn, so that tokenizers
+    that mark the start of a text do not mark the start of an answer.
 
     Raises:
-        UserError: no chat template, or neither template nor tokenizer has an end token.
+        UserError: there is no chat template, or neither template nor tokenizer has an end token.
     """
     facts = _facts(tokenizer)
     text = _valid_unicode(response)
@@ -122,20 +122,21 @@ def response_ids(tokenizer: Tokenizer, response: str) -> list[int]:
 
 
 def render(tokenizer: Tokenizer, messages: Sequence[Message]) -> str:
-    """The prompt as text, template included: what `prompt_ids` tokenises."""
+    """Text of a prompt with the template, which `prompt_ids` tokenises."""
     return _render(tokenizer, _checked(messages, prompt=True), generation=True)
 
 
 def cut_to_fit(
     tokenizer: Tokenizer, messages: Sequence[Message], most: int
 ) -> tuple[list[Message], int]:
-    """Messages whose prompt has at most `most` ids, and how many characters they lost.
+    """Messages with a prompt of at most `most` ids, and the number of characters cut.
 
-    The longest message loses its middle, as little of it as will do (instructions stand at the
-    beginning or at the end of a long text); where all of it will not do, so does the next longest.
+    The longest message is cut in its middle, as little as possible, since instructions are at the
+    beginning or the end of a long text. If cutting all of it is not enough, the next longest is
+    cut, too.
 
     Raises:
-        BadData: the prompt is too long even without any of the messages.
+        BadData: the prompt is too long even without any message.
     """
     kept = list(messages)
     lost = 0
@@ -152,7 +153,7 @@ def cut_to_fit(
 
 
 def _most_that_fits(tokenizer: Tokenizer, messages: list[Message], place: int, most: int) -> int:
-    """How many characters of one message may stay; 0 where none may."""
+    """Number of characters of one message that may be kept."""
     text = messages[place]["content"]
     low, high = 0, max(0, len(text) - 1)
     while low < high:
@@ -172,7 +173,7 @@ def _without_middle(text: str, characters: int) -> str:
 
 
 def end_of_turn_id(tokenizer: Tokenizer) -> int:
-    """The id that ends an assistant turn: the template's own, else the tokenizer's EOS.
+    """Id that ends an assistant turn: of the template, or else the EOS of the tokenizer.
 
     Raises:
         UserError: neither exists.
@@ -193,7 +194,7 @@ def end_of_turn_id(tokenizer: Tokenizer) -> int:
 
 
 def stop_ids(tokenizer: Tokenizer) -> list[int]:
-    """Ids that end a generated answer: the end of turn and the tokenizer's EOS."""
+    """Ids that end a generated answer: the end of turn and the EOS of the tokenizer."""
     ids = {end_of_turn_id(tokenizer)}
     if tokenizer.eos_token_id is not None:
         ids.add(int(tokenizer.eos_token_id))
@@ -218,7 +219,7 @@ def _checked(messages: Sequence[Message], *, prompt: bool) -> list[dict[str, str
 
 
 def _valid_unicode(text: str) -> str:
-    """Lone surrogates, which no tokenizer accepts, become question marks."""
+    """Text with lone surrogates, which no tokenizer accepts, replaced by question marks."""
     return text.encode("utf-8", errors="replace").decode("utf-8")
 
 
@@ -269,7 +270,7 @@ def _template_ids(
 
 
 def _render(tokenizer: Tokenizer, messages: list[dict[str, str]], *, generation: bool) -> str:
-    """Text of a conversation, the system message folded into the user's where necessary."""
+    """Text of a conversation; a system message is put into the user message if necessary."""
     if not tokenizer.chat_template:
         raise UserError(
             f"{_name(tokenizer)} has no chat template; use an instruction-tuned model or add a "
@@ -313,7 +314,7 @@ def _fold_system(messages: list[dict[str, str]]) -> list[dict[str, str]]:
 
 
 def _opening(tokenizer: Tokenizer, facts: _Facts) -> tuple[str, list[int]]:
-    """The end of a rendered prompt, from its last special token on, and its ids."""
+    """End of a rendered prompt, from its last special token on, and its ids."""
     if facts.opening is None:
         text = _render(tokenizer, [{"role": "user", "content": _PROBE}], generation=True)
         places = (
@@ -327,7 +328,7 @@ def _opening(tokenizer: Tokenizer, facts: _Facts) -> tuple[str, list[int]]:
 
 
 def _mask(texts: list[str], special: _Special) -> tuple[list[str], dict[str, str]]:
-    """Replace spelled special tokens by unused characters; also the table that restores them."""
+    """Texts with spelled special tokens replaced by unused characters, and the inverse table."""
     if special.pattern is None or not any(special.pattern.search(text) for text in texts):
         return texts, {}
     used = set("".join(texts))
@@ -340,7 +341,7 @@ def _mask(texts: list[str], special: _Special) -> tuple[list[str], dict[str, str
 def _encode(
     tokenizer: Tokenizer, text: str, restore: Mapping[str, str], special: _Special
 ) -> list[int]:
-    """Tokenise rendered text; characters in `restore` become text, never special tokens."""
+    """Ids of rendered text; characters in `restore` become text, never special tokens."""
     if not restore or special.pattern is None:
         return _plain(tokenizer, text, split=False)
     unmask = str.maketrans(dict(restore))
@@ -364,7 +365,7 @@ def _encode(
 def _behind_another(tokenizer: Tokenizer, text: str) -> list[int]:
     """Ids of a piece that is not the first of its text, for tokenizers that mark the first.
 
-    It is put behind a character that no vocabulary merges with anything.
+    The piece is tokenised after a character that no vocabulary merges with others.
     """
     lead = _plain(tokenizer, chr(_PRIVATE[0]), split=True)
     ids = _plain(tokenizer, chr(_PRIVATE[0]) + text, split=True)
@@ -372,6 +373,6 @@ def _behind_another(tokenizer: Tokenizer, text: str) -> list[int]:
 
 
 def _plain(tokenizer: Tokenizer, text: str, *, split: bool) -> list[int]:
-    # Not verbose: lengths are checked, and reported by row, where a prompt is used.
+    # Not verbose: callers check lengths and report them by row.
     encoded = tokenizer(text, add_special_tokens=False, split_special_tokens=split, verbose=False)
     return [int(token) for token in encoded["input_ids"]]

@@ -1,7 +1,13 @@
-"""Loading checkpoints: language models, reward models, encoders, tokenizers.
+"""Loading checkpoints: language models, reward models, encoders and tokenizers.
 
-Loaded models are kept in a small cache, are in evaluation mode, and must not be changed by who gets
-them: training asks for `fresh=True`.
+    load_causal_lm        causal language models
+    load_seq2seq          sequence-to-sequence models (T5, BART)
+    load_reward_model     sequence classifiers
+    load_encoder          text encoders, alone or under a new classification head
+
+A checkpoint of another kind than asked for is refused: transformers would make up the missing
+weights. Loaded models are in evaluation mode and kept in a small cache; callers must not modify
+them. Training passes `fresh=True`.
 """
 
 from __future__ import annotations
@@ -12,14 +18,33 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.core.errors import BadData, EnvironmentProblem, MissingExtra, UserError
-from harness.models.references import Source, model_files, resolve
+from harness.models.references import Resolved, model_files, resolve_one
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-_KEEP = {"cpu": 4, "cuda": 1}  # loaded models kept per kind of device
-_KEEP_PARAMETERS = 1_000_000_000  # and together no more than these, but the newest
-_WORTH_COLLECTING = 10_000_000  # parameters: a collection takes as long as loading a tiny model
+CAUSAL = "a causal language model"
+SEQ2SEQ = "a sequence-to-sequence model"
+CLASSIFIER = "a sequence classifier"
+ENCODER = "an encoder"
+_CLASSES = {
+    CAUSAL: "AutoModelForCausalLM",
+    SEQ2SEQ: "AutoModelForSeq2SeqLM",
+    CLASSIFIER: "AutoModelForSequenceClassification",
+    ENCODER: "AutoModel",
+}
+# Kind of a checkpoint by the end of the architecture in its config.json.
+_ARCHITECTURES = {
+    "ForSequenceClassification": CLASSIFIER,
+    "EncoderModel": ENCODER,
+    "ForMaskedLM": ENCODER,
+    "ForCausalLM": CAUSAL,
+    "LMHeadModel": CAUSAL,
+}
+
+_KEEP = {"cpu": 4, "cuda": 1}  # cached models per kind of device
+_KEEP_PARAMETERS = 1_000_000_000  # most parameters of all cached models, except the newest
+_WORTH_COLLECTING = 10_000_000  # parameters; collecting garbage takes as long as loading a tiny one
 _LOADED: OrderedDict[tuple[object, ...], tuple[Any, Any]] = OrderedDict()
 
 
@@ -28,20 +53,35 @@ def load_causal_lm(
     device: str = "cpu",
     dtype: str | None = None,
     *,
+    part: str = "",
     fresh: bool = False,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A language model in evaluation mode and its tokenizer.
+    """A causal language model in evaluation mode, and its tokenizer.
 
     Args:
-        path: a model artifact's folder, or any model reference.
-        dtype: default: the artifact's, else float32 on a CPU and bfloat16 on a GPU.
-        fresh: a private copy that may be trained; neither taken from nor put into the cache.
+        path: folder of a model artifact, or any model reference.
+        dtype: default: that of the artifact, or else float32 on a CPU and bfloat16 on a GPU.
+        part: checkpoint in a folder of several, see `harness.models.references.checkpoint_names`.
+        fresh: return a private copy that may be trained, not from the cache.
 
     Raises:
-        UserError: no such model.
-        EnvironmentProblem: a hub model that is not here while the hub cannot be reached.
+        UserError: no such model, or a folder of several without `part`.
+        BadData: a checkpoint of another kind, or one that cannot be loaded.
+        EnvironmentProblem: a hub model is not on this machine and the hub cannot be reached.
     """
-    return _load("AutoModelForCausalLM", path, device, dtype, fresh)
+    return _load(CAUSAL, path, device, dtype, part, fresh)
+
+
+def load_seq2seq(
+    path: str | Path,
+    device: str = "cpu",
+    dtype: str | None = None,
+    *,
+    part: str = "",
+    fresh: bool = False,
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A sequence-to-sequence model and its tokenizer; see `load_causal_lm`."""
+    return _load(SEQ2SEQ, path, device, dtype, part, fresh)
 
 
 def load_reward_model(
@@ -49,53 +89,56 @@ def load_reward_model(
     device: str = "cpu",
     dtype: str | None = None,
     *,
+    part: str = "",
     fresh: bool = False,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A sequence classifier in evaluation mode and its tokenizer; see `load_causal_lm`."""
-    return _load("AutoModelForSequenceClassification", path, device, dtype, fresh)
+    """A sequence classifier and its tokenizer; see `load_causal_lm`."""
+    return _load(CLASSIFIER, path, device, dtype, part, fresh)
 
 
 def load_encoder(
-    path: str | Path, device: str = "cpu", *, labels: int | None = None
+    path: str | Path,
+    device: str = "cpu",
+    *,
+    labels: int | None = None,
+    part: str = "",
+    fresh: bool = False,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A text encoder in float32 and its tokenizer; see `load_causal_lm` for errors.
+    """A text encoder in float32 and its tokenizer; see `load_causal_lm`.
 
     Args:
-        labels: None gives the encoder alone; a number a private copy with a new head of so many
-            independent binary labels, to be trained.
+        labels: None gives the encoder alone; a number gives a private copy, to be trained, with a
+            new head for that many independent binary labels.
     """
     report = _transformers().utils.logging
     before = report.get_verbosity()
     report.set_verbosity_error()  # it would warn that heads are new, or left out
     try:
         if labels is None:
-            return _load("AutoModel", path, device, "float32", fresh=False)
-        kind, source = "AutoModelForSequenceClassification", resolve(path)
-        head = {"num_labels": labels, "problem_type": "multi_label_classification"}
-        return _load_now(kind, source, device, "float32", ignore_mismatched_sizes=True, **head)
+            return _load(ENCODER, path, device, "float32", part, fresh)
+        return _load_now(ENCODER, resolve_one(path, part), device, "float32", labels)
     finally:
         report.set_verbosity(before)
 
 
-def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
-    """Only the tokenizer of a model; see `load_causal_lm` for arguments and errors."""
-    return _load_tokenizer(resolve(path))
+def load_tokenizer(path: str | Path, part: str = "") -> PreTrainedTokenizerBase:
+    """Tokenizer of a model; see `load_causal_lm` for arguments and errors."""
+    return _load_tokenizer(resolve_one(path, part))
 
 
-def _load_tokenizer(source: Source) -> Any:
-    transformers = _transformers()
+def _load_tokenizer(source: Resolved) -> Any:
     try:
-        return transformers.AutoTokenizer.from_pretrained(
-            source.location,
-            revision=source.revision,
-            trust_remote_code=source.trust_remote_code,
-        )
+        return _transformers().AutoTokenizer.from_pretrained(source.location, **_options(source))
     except (OSError, ValueError) as error:
         raise _explain(source, error) from error
 
 
+def _options(source: Resolved) -> dict[str, Any]:
+    return {"revision": source.revision, "trust_remote_code": source.trust_remote_code}
+
+
 def forget_models() -> None:
-    """Empty the cache of loaded models and give their memory back."""
+    """Empty the cache of loaded models and free their memory."""
     _LOADED.clear()
     gc.collect()
 
@@ -105,9 +148,10 @@ def _load(
     path: str | Path,
     device: str,
     dtype: str | None,
+    part: str,
     fresh: bool,
 ) -> tuple[Any, Any]:
-    source = resolve(path)
+    source = resolve_one(path, part)
     wanted = dtype or source.dtype or ("float32" if device == "cpu" else "bfloat16")
     key = (
         kind,
@@ -131,7 +175,7 @@ def _load(
 
 
 def _make_room(place: str) -> None:
-    """Forget the models used longest ago, so that one more may be kept on this kind of device."""
+    """Remove the models unused for longest, to make room for one more on this kind of device."""
     kept = [key for key in _LOADED if str(key[4]).partition(":")[0] == place]
     forgotten = 0
     while len(kept) >= _KEEP.get(place, 1) or sum(map(_size, kept)) > _KEEP_PARAMETERS:
@@ -146,20 +190,27 @@ def _size(key: tuple[object, ...]) -> int:
 
 
 def _load_now(
-    kind: str, source: Source, device: str, dtype: str, **options: Any
+    kind: str, source: Resolved, device: str, dtype: str, labels: int | None = None
 ) -> tuple[Any, Any]:
     transformers = _transformers()
     import torch
 
     several = device == "cuda" and torch.cuda.device_count() > 1
+    head: dict[str, Any] = {}
+    if labels is not None:
+        head = {"num_labels": labels, "problem_type": "multi_label_classification"}
+        head["ignore_mismatched_sizes"] = True
     try:
-        model = getattr(transformers, kind).from_pretrained(
+        config = transformers.AutoConfig.from_pretrained(source.location, **_options(source))
+        loader = _class_for(kind, config, source)
+        if labels is not None:
+            loader = _CLASSES[CLASSIFIER]
+        model = getattr(transformers, loader).from_pretrained(
             source.location,
-            revision=source.revision,
             dtype=getattr(torch, dtype),
-            trust_remote_code=source.trust_remote_code,
             device_map="auto" if several else None,
-            **options,
+            **_options(source),
+            **head,
         )
     except (OSError, ValueError) as error:
         raise _explain(source, error) from error
@@ -169,8 +220,27 @@ def _load_now(
     return model.eval(), tokenizer
 
 
-def _state(source: Source) -> int:
-    """Time of the last change of a local checkpoint: files replaced in place are read again."""
+def _class_for(kind: str, config: Any, source: Resolved) -> str:
+    """Class of transformers that loads a checkpoint as a kind of model.
+
+    Raises:
+        BadData: the checkpoint is of another kind.
+    """
+    name = (config.architectures or ["unknown architecture"])[0]
+    found = next((known for end, known in _ARCHITECTURES.items() if name.endswith(end)), "")
+    if config.is_encoder_decoder and found not in (CLASSIFIER, ENCODER):
+        found = SEQ2SEQ
+    fitting = {kind: (kind, ""), SEQ2SEQ: (SEQ2SEQ,), ENCODER: (ENCODER, CLASSIFIER, "")}[kind]
+    if found not in fitting:
+        raise BadData(
+            f"{source.location} is {found or 'of another kind'} ({name}); this step needs {kind}"
+        )
+    # AutoModel would add a new decoder to the encoder of a sequence-to-sequence model.
+    return "AutoModelForTextEncoding" if name.endswith("EncoderModel") else _CLASSES[kind]
+
+
+def _state(source: Resolved) -> int:
+    """Last modification of a local checkpoint, so that files replaced in place are read again."""
     if source.hub:
         return 0
     return max((path.stat().st_mtime_ns for path in model_files(Path(source.location))), default=0)
@@ -182,12 +252,12 @@ def _transformers() -> Any:
         import transformers
     except ImportError:
         raise MissingExtra("torch and transformers", "train") from None
-    transformers.utils.logging.disable_progress_bar()  # ours would be torn by its bars
+    transformers.utils.logging.disable_progress_bar()  # they would break Crucible's own
     return transformers
 
 
-def _explain(source: Source, error: Exception) -> Exception:
-    """The error to show for a checkpoint that transformers could not load."""
+def _explain(source: Resolved, error: Exception) -> Exception:
+    """Error to show for a checkpoint that transformers could not load."""
     chain: list[BaseException] = [error]
     while (cause := chain[-1].__cause__ or chain[-1].__context__) and cause not in chain:
         chain.append(cause)
@@ -195,7 +265,7 @@ def _explain(source: Source, error: Exception) -> Exception:
     first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     if "trust_remote_code" in str(error):
         return UserError(
-            f"{source.location} brings code of its own; read it, then set "
+            f"{source.location} needs Python code from its folder; read that code, then set "
             "trust_remote_code = true for this model in the recipe"
         )
     if not source.hub:

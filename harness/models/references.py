@@ -1,39 +1,42 @@
-"""Where models come from: references, what they lead to, and what a model is.
+"""Model references: where they lead, and the identity of a model.
 
 A model reference is one of
 
-    nano:<name>      a tiny model shipped with Crucible
-    <folder>         a local checkpoint (config.json, *.safetensors, tokenizer)
+    nano:<name>      a tiny model shipped with Crucible, or another scheme of shipped checkpoints
+    <folder>         a local checkpoint (config.json, *.safetensors, tokenizer), or a folder of
+                     several, each in a subfolder (retriever/, generator/)
     <org>/<name>     a model on the Hugging Face hub
-    vllm:<one of the above>               the same, run by vLLM
+    vllm:<one of the above>               the same model, run by vLLM
     openai:<model>[@<url>][?key=<VAR>]    a hosted model, or any family of `crucible.judges`
     <file>                                stored outputs, .json or .jsonl (.gz)
 
-A model artifact is a folder: a checkpoint, or a `model.json` that points to a reference. What loads
-one is `harness.models.checkpoints`.
+A model artifact is a folder: a checkpoint, several, or a `model.json` that points to a reference.
+`harness.models.checkpoints` loads checkpoints. A catalogue adds a scheme of shipped checkpoints in
+its table `CHECKPOINTS`: scheme -> "module:attribute" of a `Shipped`.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 from urllib.parse import parse_qsl
 
-from harness.core.errors import BadData, BadRecord, UserError
+from harness.core.errors import BadRecord, UserError, check_planned, unknown
 from harness.core.hashing import digest, file_digest
 from harness.core.records import Record, parse
 from harness.engine import registry
 from harness.engine.calls import Services
+from harness.engine.io import read_json, write_json
 from harness.engine.operations import Context, operation
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 
 _HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
 _MODEL_FILES = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "*.py")
+_DEPTH = 3  # levels of subfolders in which checkpoints are found
 _NOT_MODEL = {
     "manifest.json",
     "merge.json",
@@ -44,9 +47,17 @@ _NOT_MODEL = {
 }
 
 
+class Shipped(Protocol):
+    """Checkpoints that come with a package, under one scheme of references."""
+
+    def names(self) -> list[str]: ...
+    def path(self, name: str) -> Path: ...
+    def digest(self, name: str) -> str: ...
+
+
 @dataclass(frozen=True)
-class Source:
-    """A resolved reference: a folder on disk, or a hub id with its revision."""
+class Resolved:
+    """A resolved reference: a folder on disk, or a hub id and its revision."""
 
     location: str
     hub: bool
@@ -56,11 +67,11 @@ class Source:
 
 
 class Pointer(Record):
-    """A model.json: what an artifact without weights of its own stands for.
+    """A model.json: the model of an artifact that has no weights itself.
 
     Attributes:
         engine: "hf", "vllm", "stored", or a family of hosted models.
-        ref: without the engine; a local path is absolute.
+        ref: reference without the engine; a local path is absolute.
         identity: see `model_identity`.
     """
 
@@ -76,9 +87,9 @@ class ImportModelParams(Record):
     """Which model to point to.
 
     Attributes:
-        digest: `model_identity` at planning time; puts the weights into the stage id.
-        dtype: None leaves the choice to the device (float32 on a CPU, bfloat16 on a GPU).
-        trust_remote_code: run code that the model brings along; never implied.
+        digest: `model_identity` at planning time; makes the weights part of the stage id.
+        dtype: None chooses by device (float32 on a CPU, bfloat16 on a GPU).
+        trust_remote_code: run Python code that comes with the model; never implied.
     """
 
     ref: str
@@ -94,16 +105,12 @@ def import_model(context: Context, params: ImportModelParams) -> None:
 
     Raises:
         UserError: the reference leads nowhere.
-        BadData: the weights are not those of the plan.
+        BadData: the weights changed since the plan was made.
     """
     found = model_identity(params.ref, params.revision)
-    if params.digest is not None and params.digest != found:
-        raise BadData(
-            f"model {params.ref} is now {found}, but the plan was made with {params.digest}; "
-            "its files changed: run the command again"
-        )
+    check_planned(f"model {params.ref}", found, params.digest)
     engine, ref = split_engine(params.ref)
-    local = not ref.startswith("nano:") and engine in ("hf", "vllm") and not resolve(ref).hub
+    local = shipped(ref) is None and engine in ("hf", "vllm") and not resolve(ref).hub
     if local or engine == "stored":
         ref = str(Path(ref).expanduser().resolve())
     pointer = Pointer(
@@ -114,12 +121,11 @@ def import_model(context: Context, params: ImportModelParams) -> None:
         trust_remote_code=params.trust_remote_code,
         identity=found,
     )
-    text = json.dumps(pointer.model_dump(), indent=1, sort_keys=True) + "\n"
-    (context.directory / "model.json").write_text(text, encoding="utf-8")
+    write_json(context.directory / "model.json", pointer.model_dump())
 
 
 def split_engine(ref: str) -> tuple[str, str]:
-    """Engine and the rest of a reference.
+    """Engine and rest of a reference.
 
     >>> split_engine("vllm:org/model"), split_engine("nano:target")
     (('vllm', 'org/model'), ('hf', 'nano:target'))
@@ -134,18 +140,18 @@ def split_engine(ref: str) -> tuple[str, str]:
 
 
 def _hosted() -> set[str]:
-    """Families whose references read "family:model"."""
+    """Families with references of the form "family:model"."""
     return {name for name in registry.entries("judges") if ":" not in name}
 
 
 def parse_hosted(ref: str) -> tuple[str, dict[str, str]]:
-    """The entry of the registry's group "judges" that a reference names, and its options.
+    """Entry of the registry's group "judges" that a reference names, and its options.
 
-    The form is a name of the group, optionally with ":model" and "?key=value&..." options:
+    The form is a name in the group, optionally with ":model" and options "?key=value&...":
     "nano:oracle", "nano:oracle?position_bias=0", "openai:gpt-4-1106-preview".
 
     Raises:
-        BadRecord: options of another form.
+        BadRecord: the options have another form.
     """
     name, mark, query = ref.partition("?")
     try:
@@ -160,56 +166,106 @@ def parse_hosted(ref: str) -> tuple[str, dict[str, str]]:
 
 
 def pointer_of(folder: Path) -> Pointer | None:
-    """The model.json of a model artifact; None where it holds weights."""
+    """The model.json of a model artifact; None if the artifact contains weights."""
     path = folder / "model.json"
     if not path.is_file():
         return None
-    return parse(Pointer, json.loads(path.read_text(encoding="utf-8")), str(path))
+    return parse(Pointer, read_json(path), str(path))
 
 
-def resolve(ref: str | Path, revision: str | None = None) -> Source:
-    """Follow a reference, or an artifact folder's model.json, to a checkpoint or a hub id.
+def shipped(ref: str) -> tuple[Shipped, str] | None:
+    """Shipped checkpoints and the name of one, if a reference has one of their schemes."""
+    scheme, colon, name = ref.partition(":")
+    target = registry.table("CHECKPOINTS").get(scheme) if colon else None
+    return None if target is None else (registry.load_target(target), name)
+
+
+def resolve(ref: str | Path, revision: str | None = None) -> Resolved:
+    """Follow a reference, or the model.json of an artifact, to a folder or a hub id.
 
     Raises:
         UserError: it is neither a model folder nor a hub id.
-        UnknownName: no such nano model.
+        UnknownName: no shipped model has this name.
     """
     engine, text = split_engine(str(ref))
     if engine not in ("hf", "vllm"):
         what = "stored outputs" if engine == "stored" else "a hosted model"
         raise UserError(f"{ref} is {what} and has no weights; this step needs a checkpoint")
-    if text.startswith("nano:"):
-        from harness.nano import zoo
-
-        return Source(str(zoo.path(text.removeprefix("nano:"))), hub=False)
+    if (found := shipped(text)) is not None:
+        return Resolved(str(found[0].path(found[1])), hub=False)
     folder = Path(text).expanduser()
     if folder.is_dir():
         return _resolve_folder(folder)
     if _HUB_ID.fullmatch(text):
-        return Source(text, hub=True, revision=revision)
+        return Resolved(text, hub=True, revision=revision)
+    schemes = "".join(f"{scheme}:<name>, " for scheme in registry.table("CHECKPOINTS"))
     raise UserError(
-        f'no model "{text}"; expected nano:<name>, a folder with a config.json, a hub id '
+        f'no model "{text}"; expected {schemes}a folder with a config.json, a hub id '
         "<org>/<name>, vllm:<model>, openai:<model>@<url>, or a file of stored outputs "
         "(crucible models)"
     )
 
 
-def _resolve_folder(folder: Path) -> Source:
+def _resolve_folder(folder: Path) -> Resolved:
     pointer = pointer_of(folder)
     if pointer is not None:
         if pointer.engine not in ("hf", "vllm"):
             resolve(f"{pointer.engine}:{pointer.ref}")  # raises: it has no weights
         target = resolve(pointer.ref, pointer.revision)
-        trust = pointer.trust_remote_code
-        return Source(target.location, target.hub, target.revision, pointer.dtype, trust)
+        return replace(target, dtype=pointer.dtype, trust_remote_code=pointer.trust_remote_code)
+    if checkpoint_names(folder):
+        return Resolved(str(folder.resolve()), hub=False)
+    raise UserError(
+        f"{folder} contains no model; expected a config.json or a model.json, or subfolders with a "
+        "config.json each"
+    )
+
+
+def resolve_one(ref: str | Path, part: str = "") -> Resolved:
+    """Follow a reference to one checkpoint; see `resolve` for errors.
+
+    Args:
+        part: name of a checkpoint in a folder of several, see `checkpoint_names`.
+
+    Raises:
+        UserError: the folder contains several checkpoints and no part is named.
+        UnknownName: the folder has no such part.
+    """
+    found = resolve(ref)
+    if found.hub:
+        if part:
+            raise UserError(f"{found.location}: parts of a hub model need a local copy of it")
+        return found
+    folder = Path(found.location)
+    names = checkpoint_names(folder)
+    if part not in names:
+        if not part:
+            raise UserError(
+                f"{folder} contains several checkpoints ({', '.join(names)}); this step needs one"
+            )
+        raise unknown(f"checkpoint in {folder}", part, names)
+    return replace(found, location=str(folder / part))
+
+
+def checkpoint_names(folder: Path) -> list[str]:
+    """Checkpoints in a folder by relative path: [""] for a plain checkpoint, [] for none.
+
+    A folder with a config.json is one checkpoint, whatever its subfolders contain.
+    """
     if (folder / "config.json").is_file():
-        return Source(str(folder.resolve()), hub=False)
-    raise UserError(f"{folder} holds no model: expected a config.json or a model.json in it")
+        return [""]
+    found: list[str] = []
+    for depth in range(1, _DEPTH + 1):
+        for path in sorted(folder.glob("*/" * depth + "config.json")):
+            name = path.parent.relative_to(folder).as_posix()
+            if not any(name.startswith(f"{outer}/") for outer in found):
+                found.append(name)
+    return sorted(found)
 
 
 def model_identity(ref: str | Path, revision: str | None = None) -> str:
-    """What a model is: a digest of weights or stored outputs, "hub:<id>@<revision>", or the name
-    of a hosted model.
+    """Identity of a model: a digest of its weights or stored outputs, "hub:<id>@<revision>", or
+    the fingerprint of a hosted model.
 
     Raises:
         UserError: the reference leads nowhere.
@@ -223,26 +279,26 @@ def model_identity(ref: str | Path, revision: str | None = None) -> str:
     if engine not in ("hf", "vllm"):
         name, options = parse_hosted(str(ref))
         return f"{engine}:{registry.load('judges', name)(options, Services()).fingerprint}"
-    if rest.startswith("nano:"):
-        from harness.nano import zoo
-
-        return str(zoo.digest(rest.removeprefix("nano:")))
+    if (found := shipped(rest)) is not None:
+        return found[0].digest(found[1])
     source = resolve(rest, revision)
     if source.hub:
         return f"hub:{source.location}@{source.revision or 'main'}"
-    parts = []
-    for path in model_files(Path(source.location)):
-        status = path.stat()
-        parts.append([path.name, _file_digest(path, status.st_size, status.st_mtime_ns)])
+    parts, folder = [], Path(source.location)
+    for path in model_files(folder):
+        name, status = path.relative_to(folder).as_posix(), path.stat()
+        parts.append([name, _file_digest(path, status.st_size, status.st_mtime_ns)])
     return digest(parts)
 
 
 def model_files(folder: Path) -> list[Path]:
-    found = {path for pattern in _MODEL_FILES for path in folder.glob(pattern)}
+    """Files of a checkpoint, or of all checkpoints in a folder of several, in a fixed order."""
+    folders = {folder, *(folder / name for name in checkpoint_names(folder))}
+    found = {path for one in folders for pattern in _MODEL_FILES for path in one.glob(pattern)}
     return sorted(path for path in found if path.is_file() and path.name not in _NOT_MODEL)
 
 
 @lru_cache(maxsize=4096)
 def _file_digest(path: Path, size: int, modified: int) -> str:
-    """Digest of a file; size and time of change are only there to notice a change."""
+    """Digest of a file; size and modification time are keys of the cache."""
     return file_digest(path)

@@ -1,8 +1,8 @@
 """Running chunks of work on a small CPU model in threads, one core each.
 
-Splitting each operation of a tiny model over cores costs more than it gains, and far more on a
-machine that is busy; whole chunks side by side use the cores well. A chunk runs the same
-operations however many threads there are, so the numbers do not depend on it.
+Splitting each operation of a tiny model over several cores costs more time than it saves, above all
+on a busy machine; running whole chunks in parallel uses the cores well. A chunk runs the same
+operations for any number of threads, so results do not depend on that number.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ B = TypeVar("B")
 
 
 def map_chunks(work: Callable[[A], B], chunks: Sequence[A], model: Any) -> Iterator[B]:
-    """Apply `work` to each chunk, results in order, in threads where the model is small."""
+    """Apply `work` to each chunk, in threads if the model is small; results are in order."""
     if not is_small(model):
         yield from map(work, chunks)
         return
@@ -33,9 +33,9 @@ def map_chunks(work: Callable[[A], B], chunks: Sequence[A], model: Any) -> Itera
 
 @contextmanager
 def one_core(model: Any) -> Iterator[None]:
-    """One torch thread inside, for work on a small model that cannot be cut into chunks.
+    """Limit torch to one thread, for work on a small model that cannot be split into chunks.
 
-    Also keeps the numbers independent of how many cores a machine has.
+    Results then do not depend on the number of cores.
     """
     threads = torch.get_num_threads()
     if is_small(model):
@@ -47,14 +47,14 @@ def one_core(model: Any) -> Iterator[None]:
 
 
 def is_small(model: Any) -> bool:
-    """Whether threads pay: a model on the CPU with few parameters."""
+    """Whether threads save time: a model with few parameters on the CPU."""
     if next(model.parameters()).device.type != "cpu":
         return False
     return sum(parameter.numel() for parameter in model.parameters()) < SMALL
 
 
 def _cores() -> int:
-    """Processor cores this process may use."""
+    """Number of processor cores available to this process."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

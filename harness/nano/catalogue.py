@@ -1,4 +1,4 @@
-"""What this room registers: the offline universe behind the scheme `nano:`."""
+"""Registrations of this room: the offline universe behind the scheme `nano:`."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ JUDGES = (
     ),
 )
 
-CHECKPOINTS = {"nano": "harness.nano.zoo"}
+# Scheme of model references -> module with `names`, `path` and `digest` of shipped checkpoints.
+CHECKPOINTS = {"nano": "harness.nano.zoo:shipped"}
 
-SOURCES = {"nano": "harness.nano.sources:SOURCE"}
+# Scheme of data references -> its source for each kind of data.
+SOURCES = {"nano": "harness.nano.sources:SOURCES"}

@@ -2,19 +2,18 @@
 
     crucible_nano_facts    96 prompts on people, animals and towns; six choices, chance 1 in 6
     crucible_nano_skills  164 prompts on numbers, lists and words; four choices, chance 1 in 4
-    crucible_nano_answers all 260 prompts, to be answered freely; chance 0
+    crucible_nano_answers all 260 prompts, answered freely; chance 0
 
-The prompts are those of the evaluation splits, which no shipped model learnt from. A choice is
-the answer line alone, with the right value or another, so that only knowing the value, or working
-it out unseen, tells the choices apart.
+The prompts are from the evaluation splits, on which no shipped model was trained. A choice is
+the answer line alone, with the correct value or another one: only a model that knows the value, or
+computes it without writing, can tell the choices apart.
 """
 
 from __future__ import annotations
 
-import json
 import random
-from pathlib import Path
 
+from harness.core.errors import unknown
 from harness.core.hashing import seed_from
 from harness.engine.operations import Row
 from harness.nano import world
@@ -27,18 +26,18 @@ TASKS = (*CHOICES, "crucible_nano_answers")
 
 
 def rows(task: str) -> list[Row]:
-    """The documents of a nano task; always the same."""
+    """Documents of a nano task, always the same.
+
+    Raises:
+        UnknownName: there is no such task.
+    """
+    if task not in TASKS:
+        raise unknown("task of the nano world", task, TASKS)
     items = [item for split in SPLITS for item in world.items(split)]
     if task == "crucible_nano_answers":
         return [{**_asked(item), "answer": item.truths[0].main} for item in items]
     wanted = [item for item in items if (item.skill in FACTS) == (task == "crucible_nano_facts")]
     return [_chosen(item, CHOICES[task]) for item in wanted]
-
-
-def write(task: str, path: Path) -> None:
-    """Write the documents of a nano task as JSON lines."""
-    lines = [json.dumps(row, ensure_ascii=False) for row in rows(task)]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _asked(item: Item) -> Row:
@@ -50,7 +49,7 @@ def _chosen(item: Item, count: int) -> Row:
     rng = random.Random(seed_from("choices", item.id))
     values = [truth.main]
     while len(values) < count:
-        # A short word has few slips of its own; slips of slips are as good.
+        # A short word has few misspellings; misspellings of misspellings serve as well.
         value = world.mistake(rng.choice(values), rng)
         if value not in values:
             values.append(value)

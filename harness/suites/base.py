@@ -17,7 +17,7 @@ from harness.backends.base import Sampling
 from harness.core.errors import UserError
 from harness.core.hashing import digest, seed_from
 from harness.core.records import Record
-from harness.data.answers import source_digest
+from harness.data.answers import answers_identity
 from harness.data.prompts import prompts_identity
 from harness.engine.plan import Handle, StageMaker
 from harness.judging.judge import ParserMode, open_judge
@@ -216,7 +216,7 @@ def import_prompts(
 
 def import_answers(source: str, prompts: Handle, stage: StageMaker, **more: Any) -> Handle:
     """The stage that imports answers from a source: a baseline or references."""
-    identity = source_digest(source)
+    identity = answers_identity(source)
     return stage("import_answers", prompts=prompts, source=source, digest=identity, **more)
 
 
@@ -232,7 +232,7 @@ def contents(settings: PromptSuiteSettings, *sources: str, tables: str = "") -> 
     refs = [settings.prompts, *sources]
     if not tables and all(ref.startswith(NANO) for ref in refs):
         return ""
-    found = [prompts_identity(settings.prompts), *(source_digest(source) for source in sources)]
+    found = [prompts_identity(settings.prompts), *(answers_identity(source) for source in sources)]
     found += [tables] if tables else []
     return ", ".join(part if "@" in part else f"file@{part}" for part in found)
 

@@ -6,7 +6,6 @@ Statistics are in the suites' `metrics.py` and in `harness.stats`.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from pydantic import Field
 
 from harness.core.hashing import digest, finite
 from harness.core.records import Cell, Interval, Record
+from harness.engine.io import write_json
 from harness.engine.operations import Artifact, Context
 from harness.judging.records import Judged
 from harness.stats.bootstrap import cluster_counts, percentile_interval, replicate_means
@@ -186,8 +186,7 @@ def prompt_set_hash(texts: Mapping[str, Sequence[str]]) -> str:
 def write_cells(context: Context, cells: Sequence[Cell]) -> None:
     """Write cells.json, which boards read."""
     data = [cell.model_dump(mode="json") for cell in cells]
-    text = json.dumps(data, ensure_ascii=False, indent=1, allow_nan=False)
-    (context.directory / "cells.json").write_text(text + "\n", encoding="utf-8")
+    write_json(context.directory / "cells.json", data, sort_keys=False, ascii=False)
 
 
 def failures(rows: Iterable[Judged]) -> dict[str, int]:

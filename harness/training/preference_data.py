@@ -6,7 +6,6 @@ candidates, which stay in the store with their rewards.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
@@ -14,9 +13,10 @@ from typing import Literal
 from pydantic import Field
 
 from harness.core.errors import BadData
-from harness.core.hashing import canonical_json, seed_from
+from harness.core.hashing import seed_from
 from harness.core.records import Record
 from harness.engine import costs
+from harness.engine.io import write_json, write_rows
 from harness.engine.operations import Artifact, Context, Row, operation
 
 
@@ -151,8 +151,5 @@ def _mean_reward(rows: Sequence[Row]) -> float:
 
 
 def _write(context: Context, rows: list[Row], summary: dict[str, object]) -> None:
-    with (context.directory / "rows.jsonl").open("wb") as stream:
-        for row in rows:
-            stream.write(canonical_json(row) + b"\n")
-    text = json.dumps(summary, indent=1, sort_keys=True)
-    (context.directory / "summary.json").write_text(text, encoding="utf-8")
+    write_rows(context.directory / "rows.jsonl", rows)
+    write_json(context.directory / "summary.json", summary, end="")

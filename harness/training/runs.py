@@ -7,7 +7,6 @@ service, no model card is made, and no telemetry leaves the machine.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from harness.core.errors import CrucibleError, EnvironmentProblem
 from harness.core.hashing import finite
+from harness.engine.io import write_json
 from harness.engine.operations import Context
 from harness.models.threads import one_core
 from harness.training.settings import RunSettings
@@ -133,8 +133,7 @@ def save(trainer: Trainer, tokenizer: Any, params: RunSettings, context: Context
     model.save_pretrained(context.directory, state_dict=state)
     tokenizer.save_pretrained(context.directory)
     log = {"updates": trainer.state.global_step, "log": step_log(trainer.state.log_history)}
-    text = json.dumps(log, indent=1, sort_keys=True) + "\n"
-    (context.directory / "training_log.json").write_text(text, encoding="utf-8")
+    write_json(context.directory / "training_log.json", log)
 
 
 def step_log(history: list[dict[str, Any]]) -> list[dict[str, Any]]:

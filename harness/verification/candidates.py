@@ -7,16 +7,14 @@ sampling. `export` writes it as a data set with a card.
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from harness.core.errors import BadData, MissingExtra, UserError
-from harness.core.hashing import canonical_json
+from harness.core.errors import BadData, MissingExtra
 from harness.core.records import Record
+from harness.engine.io import atomic_folder, write_rows
 from harness.engine.operations import Artifact, Context, Row, operation
 
 Option = bool | int | float | str | None
@@ -81,12 +79,16 @@ def candidate_table(
     """
     tables = [{row["id"]: row for row in source.rows()} for source in answered]
     order = dict.fromkeys(id for table in tables for id in table)
-    with (context.directory / "rows.jsonl").open("wb") as stream:
-        for prompt in order:
-            for table in tables:
-                for found in candidates_of(table.get(prompt), params):
-                    id = f"{params.domain}/{prompt}/{found.source_model}/{found.sample_index}"
-                    stream.write(canonical_json({"id": id, **found.model_dump()}) + b"\n")
+    rows = (
+        {
+            "id": f"{params.domain}/{prompt}/{found.source_model}/{found.sample_index}",
+            **found.model_dump(),
+        }
+        for prompt in order
+        for table in tables
+        for found in candidates_of(table.get(prompt), params)
+    )
+    write_rows(context.directory / "rows.jsonl", rows)
 
 
 def candidates_of(row: Row | None, params: CandidateTableParams) -> Iterator[Candidate]:
@@ -146,11 +148,7 @@ def export(
         UserError: the folder exists.
         MissingExtra: parquet without pyarrow.
     """
-    if folder.exists():
-        raise UserError(f"{folder} exists; give a new folder for the data set")
-    fresh = folder.with_name(f".{folder.name}.{os.getpid()}")
-    fresh.mkdir(parents=True)
-    try:
+    with atomic_folder(folder) as fresh:
         kept = list(candidates)
         name = f"candidates.{form}"
         rows = [{**c.model_dump(), "sampling": json.dumps(c.sampling)} for c in kept]
@@ -162,12 +160,9 @@ def export(
                 raise MissingExtra("pyarrow", "train") from None
             parquet.write_table(pa.Table.from_pylist(rows), fresh / name)
         else:
-            (fresh / name).write_bytes(b"".join(canonical_json(row) + b"\n" for row in rows))
+            write_rows(fresh / name, rows)
         text = card(kept, name, title, licence, settings or {})
         (fresh / "README.md").write_text(text, encoding="utf-8")
-        fresh.rename(folder)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
 
 
 def card(

@@ -25,9 +25,10 @@ import numpy as np
 from pydantic import Field
 
 from harness.core.errors import BadData, unknown
-from harness.core.hashing import canonical_json, seed_from
+from harness.core.hashing import seed_from
 from harness.core.records import Record
-from harness.engine.operations import Artifact, Context, Row, iterate_jsonl, operation
+from harness.engine.io import iterate_objects, write_json, write_rows
+from harness.engine.operations import Artifact, Context, Row, operation
 from harness.verification.candidates import Candidate, read_candidates
 
 GAP = (0.01, 0.1)
@@ -246,7 +247,7 @@ def select_training_rows(
     summary: dict[str, Row] = {}
     choices: dict[str, dict[str, Choice]] = {}
     for table in candidates:
-        found = read_candidates(iterate_jsonl(table.path / "rows.jsonl"))
+        found = read_candidates(iterate_objects(table.path / "rows.jsonl"))
         for (domain, prompt), group in groupby(found, key=lambda c: (c.domain, c.prompt_id)):
             if domain not in params.rules:
                 raise unknown("rule for domain", domain, params.rules)
@@ -260,10 +261,8 @@ def select_training_rows(
                 rows += _rows(params.part, rule, f"{domain}/{prompt}", by_prompt[prompt])
     if not rows:
         raise BadData(f"the rules select no {params.part} row: {json.dumps(summary)}")
-    with (context.directory / "rows.jsonl").open("wb") as stream:
-        stream.writelines(canonical_json(row) + b"\n" for row in rows)
-    text = json.dumps(summary, indent=1, sort_keys=True)
-    (context.directory / "summary.json").write_text(text, encoding="utf-8")
+    write_rows(context.directory / "rows.jsonl", rows)
+    write_json(context.directory / "summary.json", summary, end="")
 
 
 def _rows(part: str, rule: Rule, id: str, choice: Choice) -> list[Row]:

@@ -7,13 +7,13 @@ first primary metric. `PLACE:ADDRESS` searches one place only: a board, or an ar
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.core.errors import BadData, unknown
 from harness.core.records import Cell, parse
+from harness.engine.io import read_objects
 from harness.engine.store import Store
 
 CELLS = "cells.json"
@@ -53,7 +53,7 @@ def cells_of_store(store: Store, beginning: str = "") -> list[Place]:
     for id in store.ids():
         path = store.folder(id) / CELLS
         if id.startswith(beginning) and path.is_file():
-            for data in json.loads(path.read_text(encoding="utf-8")):
+            for data in read_objects(path):
                 # Replicates are most of a cell's bytes and not needed for addresses.
                 cell = parse(Cell, {**data, "replicates": ()}, f"artifact {id}")
                 found.append(Place(id[:10], cell))

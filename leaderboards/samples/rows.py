@@ -11,8 +11,8 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from harness.data.prompts import prompt_text
 from harness.engine.operations import Artifact, Row
-from harness.judging.frames import prompt_text
 from harness.judging.records import JudgedTurn
 from leaderboards.samples.records import FAILED, UNKNOWN, Sample
 

@@ -306,10 +306,10 @@ def test_unreadable_files_are_named(folder: Path, tmp_path: Path) -> None:
         read_annotations(tmp_path / "nothing")
     broken = tmp_path / "annotations.json"
     broken.write_text("{")
-    with pytest.raises(BadData, match="not readable JSON"):
+    with pytest.raises(BadData, match=r"annotations\.json, line 1: not JSON"):
         read_annotations(broken)
-    broken.write_text("{}")
-    with pytest.raises(BadData, match="not a list"):
+    broken.write_text("[]")
+    with pytest.raises(BadData, match="has no annotations"):
         read_annotations(broken)
     broken.write_text(json.dumps([{"instruction": "x"}]))
     with pytest.raises(BadData, match="no output_1"):

@@ -21,10 +21,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any, cast
 
 from harness.core.errors import BadData, StoreProblem
-from harness.engine.store import disk_errors
+from harness.engine.io import disk_errors, iterate_objects
 
 FORMAT = 1
 LOOKUP = 500  # keys per query; SQLite's limit on variables is at least 999
@@ -287,7 +287,8 @@ def _code(error: sqlite3.Error) -> int:
 def export_responses(store: ResponseStore, path: Path) -> int:
     """Write all responses as JSON lines, compressed where the name ends in .gz; how many."""
     count = 0
-    with disk_errors(path.parent), _text(path, "wt") as stream:
+    opened = gzip.open if path.suffix == ".gz" else open
+    with disk_errors(path.parent), opened(path, "wt", encoding="utf-8") as stream:
         for row in store.all():
             stream.write(json.dumps(asdict(row), ensure_ascii=False) + "\n")
             count += 1
@@ -298,29 +299,22 @@ def import_responses(store: ResponseStore, path: Path) -> int:
     """Add responses that `export_responses` wrote; stored ones stay. Returns how many were read.
 
     Raises:
-        BadData: a line that is not a response, by number.
+        BadData: a line that is not JSON or not a response, by number.
     """
     count = 0
     rows: list[Stored] = []
-    with _text(path, "rt") as stream:
-        for count, line in enumerate(stream, 1):
-            try:
-                row = Stored(**json.loads(line))
-                json.loads(row.body)
-                rows.append(row)
-                sound = len(bytes.fromhex(row.key)) == 32
-            except (TypeError, ValueError):
-                sound = False
-            if not sound:
-                raise BadData(f"{path}, line {count}: not a stored response")
-            if len(rows) >= 1000:
-                store.put(rows)
-                rows = []
+    for count, item in enumerate(iterate_objects(path), 1):
+        try:
+            row = Stored(**item)
+            json.loads(row.body)
+            rows.append(row)
+            sound = len(bytes.fromhex(row.key)) == 32
+        except (TypeError, ValueError):
+            sound = False
+        if not sound:
+            raise BadData(f"{path}, row {count}: not a stored response")
+        if len(rows) >= 1000:
+            store.put(rows)
+            rows = []
     store.put(rows)
     return count
-
-
-def _text(path: Path, mode: str) -> IO[str]:
-    if path.suffix == ".gz":
-        return cast("IO[str]", gzip.open(path, mode, encoding="utf-8"))
-    return cast("IO[str]", path.open(mode, encoding="utf-8"))

@@ -24,7 +24,6 @@ Importing this module imports no torch.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
@@ -32,6 +31,7 @@ from typing import Any
 
 from harness.core.errors import unknown
 from harness.core.hashing import folder_digest
+from harness.engine.io import read_json, write_json
 from harness.nano.zoo.models import SPECS
 
 __all__ = ["build", "digest", "manifest", "names", "path"]
@@ -59,7 +59,7 @@ def path(name: str) -> Path:
 @lru_cache(maxsize=1)
 def manifest() -> dict[str, dict[str, Any]]:
     """Class, parameters, tokenizer, seed, steps, digest and measurements of each model, by name."""
-    loaded: dict[str, dict[str, Any]] = json.loads((WEIGHTS / "manifest.json").read_text())
+    loaded: dict[str, dict[str, Any]] = read_json(WEIGHTS / "manifest.json")
     return loaded
 
 
@@ -86,7 +86,7 @@ def build(chosen: Iterable[str], out_dir: Path, progress: Progress) -> dict[str,
         path(name)  # refuse unknown names before training anything
     for name in list(chosen):
         entry = build_one(SPECS[name], out_dir / name, progress)
-        entries = json.loads(listing.read_text()) if listing.is_file() else {}
+        entries = read_json(listing) if listing.is_file() else {}
         entries[name] = entry
-        listing.write_text(json.dumps(dict(sorted(entries.items())), indent=1) + "\n")
+        write_json(listing, dict(sorted(entries.items())), sort_keys=False)
     return entries

@@ -8,7 +8,6 @@ one row per judgment, with lengths instead of answers and a digest instead of th
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 
 from harness.core.errors import BadData, MissingExtra
 from harness.data.forms import instruction_id
+from harness.engine.io import read_objects
 
 Floats = NDArray[np.float64]
 
@@ -129,12 +129,9 @@ def _read_parquet(path: Path) -> list[Annotations]:
 
 
 def _read_json(path: Path) -> list[Annotations]:
-    try:
-        rows = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise BadData(f"{path} is not readable JSON: {error}") from None
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows) or not rows:
-        raise BadData(f"{path} is not a list of annotation objects")
+    rows = read_objects(path)
+    if not rows:
+        raise BadData(f"{path} has no annotations; expected a list of objects")
     needed = ("instruction", "output_1", "generator_1", "output_2", "generator_2", "preference")
     groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     for place, row in enumerate(rows):

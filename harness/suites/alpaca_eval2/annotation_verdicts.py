@@ -8,12 +8,12 @@ nothing is said of positions.
 from __future__ import annotations
 
 import csv
-import json
 import math
 from pathlib import Path
 
 from harness.core.errors import BadData
 from harness.data.forms import instruction_id
+from harness.engine.io import iterate_objects
 from harness.judging.records import BASELINE, MODEL, Game
 from harness.judging.verdict_sets import JudgedItem, VerdictSet, merge
 from harness.judging.verdicts import is_switched
@@ -31,11 +31,10 @@ def holds_annotations(path: Path) -> bool:
     if path.suffix != ".json":
         return False
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        first = next(iterate_objects(path), {})
+    except BadData:
         return False
-    first = rows[0] if isinstance(rows, list) and rows else None
-    return isinstance(first, dict) and {"instruction", "output_2", "preference"} <= set(first)
+    return {"instruction", "output_2", "preference"} <= set(first)
 
 
 def read_annotation_verdicts(path: Path, only_judge: str | None = None) -> VerdictSet:
@@ -96,7 +95,7 @@ def _switched(path: Path) -> dict[str, bool]:
     found: dict[str, bool] = {}
     for file in files:
         if file.suffix == ".json":
-            for row in json.loads(file.read_text(encoding="utf-8")):
+            for row in iterate_objects(file):
                 text = row["instruction"]
                 found[instruction_id(text)] = is_switched(text)
     return found

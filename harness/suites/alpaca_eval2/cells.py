@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.core.errors import BadData
+from harness.core.errors import check_planned
 from harness.core.hashing import file_digest
 from harness.core.records import Cell
 from harness.data import official
@@ -91,10 +91,8 @@ def score_alpaca(
     omitted; the cell's details name the formula. A system whose answers all equal the baseline's is
     the baseline and gets 50 by definition, as published.
     """
-    if reference_digest(params.reference) != params.reference_digest:
-        raise BadData(
-            f"{params.reference}: the tables changed after the plan was made; make the plan again"
-        )
+    found = reference_digest(params.reference)
+    check_planned(f"tables of {params.reference}", found, params.reference_digest)
     rows = read_judged(judgments.rows(), "alpaca")
     texts = {row.id: row.questions for row in rows}
     maker = cell_maker(

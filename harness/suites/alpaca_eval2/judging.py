@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Literal
 
+from harness.data.prompts import prompt_text
 from harness.engine.operations import Artifact, Context, Row, operation
 from harness.judging.annotators import OWN
 from harness.judging.answers import Baseline, answer_of, judged_pair, open_games
-from harness.judging.frames import Message, prompt_text
+from harness.judging.frames import Message
 from harness.judging.judge import Protocol, protocol
 from harness.judging.operations import JudgeOperation, JudgeParams, batch_size, calls, judge_rows
 from harness.judging.records import BASELINE, MODEL, Judged, model_share

@@ -14,7 +14,6 @@ and metrics/glm_winrate.py.
 from __future__ import annotations
 
 import csv
-import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 from harness.core.errors import BadData
 from harness.core.records import Interval
 from harness.data.forms import instruction_id
+from harness.engine.io import read_objects
 from harness.stats.bootstrap import percentile_interval, replicate_means, resample_counts
 from harness.suites.alpaca_eval2.length_bootstrap import bootstrap
 from harness.suites.alpaca_eval2.length_control import (
@@ -226,7 +226,7 @@ def read_reference(folder: Path) -> Reference:
         except (KeyError, ValueError) as error:
             raise BadData(f"{table}: cannot read column {error}") from None
     elif outputs.exists():
-        texts = [row["instruction"] for row in json.loads(outputs.read_text("utf-8"))]
+        texts = [row["instruction"] for row in read_objects(outputs)]
         return reference_of(folder / GAMED_TABLE, texts)
     else:
         raise BadData(

@@ -7,7 +7,6 @@ each task and group, and the reasons for tasks that could not be loaded).
 from __future__ import annotations
 
 import copy
-import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.core.errors import MissingExtra, UserError
-from harness.core.hashing import canonical_json
+from harness.engine.io import write_json, write_rows
 from harness.engine.operations import Artifact, Context, operation
 from harness.models.chat import DATE
 from harness.models.checkpoints import load_causal_lm
@@ -286,15 +285,11 @@ def write_results(
         made: rows.
         about: settings and identity of the run.
     """
-    with (directory / "rows.jsonl").open("wb") as stream:
-        for row in made:
-            stream.write(canonical_json(row) + b"\n")
+    write_rows(directory / "rows.jsonl", made)
     content = {
         **known,
         "unavailable": loaded.unavailable,
         "members": {name: list(tasks) for name, tasks in loaded.members.items()},
         "run": dict(about),
     }
-    text = json.dumps(content, ensure_ascii=False, indent=1, sort_keys=True, allow_nan=False)
-    data = (text + "\n").encode("utf-8", errors="backslashreplace")
-    (directory / "results.json").write_bytes(data)
+    write_json(directory / "results.json", content, ascii=False)

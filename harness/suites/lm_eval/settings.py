@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
 from harness.core.errors import UserError
 from harness.core.hashing import digest, file_digest
 from harness.core.records import Record
+from harness.data.sources import Source, registered
 from harness.models.references import Dtype
 
 Option = bool | int | float | str | list[str] | None
@@ -76,12 +79,12 @@ class RunParams(TaskSettings):
     Attributes:
         lm_eval: version of lm-eval; task versions may change with any of them.
         content: digest of our own task files, of `include` and of the files in `data`.
-        world: version of the nano world, where a task asks about it.
+        world: version of the nano world or of another source of documents, see `questions`.
     """
 
     lm_eval: str = "absent"
     content: str = ""
-    world: int | None = None
+    world: int | str | None = None
 
 
 def run_arguments(settings: TaskSettings) -> dict[str, object]:
@@ -91,12 +94,11 @@ def run_arguments(settings: TaskSettings) -> dict[str, object]:
         UserError: a file or folder of the settings does not exist.
     """
     chosen = {name: getattr(settings, name) for name in TaskSettings.model_fields}
-    nano = any(name.startswith("crucible_nano") for name in settings.tasks)
     return {
         **{name: _plain(value) for name, value in chosen.items()},
         "lm_eval": installed_version(),
         "content": _content(settings),
-        "world": _world_version() if nano else None,
+        "world": _world(settings.tasks),
     }
 
 
@@ -112,10 +114,18 @@ def _plain(value: object) -> object:
     return value.model_dump() if isinstance(value, Record) else value
 
 
-def _world_version() -> int:
-    from harness.nano import world
+def questions(task: str) -> Source[str, list[dict[str, Any]]] | None:
+    """Source of the documents of a task `crucible_<scheme>_<name>`; None for other tasks."""
+    own, _, rest = task.partition("_")
+    return registered("questions", rest.partition("_")[0]) if own == "crucible" else None
 
-    return world.VERSION
+
+def _world(tasks: Sequence[str]) -> int | str | None:
+    """Version of what generates the documents of the tasks; a number, if it is one number."""
+    sources = ((task, questions(task)) for task in tasks)
+    found = {source.identity(task, None) for task, source in sources if source is not None}
+    joined = ", ".join(sorted(found))
+    return int(joined) if joined.isdecimal() else joined or None
 
 
 def _content(settings: TaskSettings) -> str:

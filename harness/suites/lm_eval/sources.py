@@ -21,9 +21,9 @@ import torch
 from lm_eval.tasks import TaskManager
 
 from harness.core.errors import EnvironmentProblem, UserError, unknown
-from harness.nano import questions as nano_data
+from harness.engine.io import write_json
 from harness.suites.lm_eval.catalogue import DERIVED, FOLDERS
-from harness.suites.lm_eval.settings import OWN, Seeds, TaskSettings, files_of
+from harness.suites.lm_eval.settings import OWN, Seeds, TaskSettings, files_of, questions
 
 logger = logging.getLogger(__name__)
 
@@ -166,18 +166,21 @@ def _write_task_files(
 ) -> dict[str, Path]:
     """Task files that point to local data, with absolute paths, for one run only."""
     made: dict[str, Path] = {}
-    nano = [name for name in settings.tasks if name in nano_data.TASKS]
     sources = {name: dict(files_of(files)) for name, files in settings.data.items()}
-    for name in nano:
-        path = scratch / "data" / f"{name}.jsonl"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        nano_data.write(name, path)
-        sources[name] = {"": str(path)}
+    for name in settings.tasks:
+        source = questions(name)
+        if source is not None:
+            path = scratch / "data" / f"{name}.jsonl"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Not canonical: lm-eval's hash of a document depends on the order of its fields.
+            lines = (json.dumps(row, ensure_ascii=False) for row in source.rows(name))
+            path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+            sources[name] = {"": str(path)}
     for name, files in sources.items():
         content = _local_task(name, files, manager, scratch)
         path = scratch / "tasks" / f"{name}.yaml"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(content, indent=1), encoding="utf-8")  # YAML holds JSON
+        write_json(path, content)  # JSON is YAML
         made[name] = path
     return made
 

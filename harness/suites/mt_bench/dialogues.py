@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from harness.core.errors import BadData
-from harness.core.hashing import canonical_json
 from harness.core.records import Record
 from harness.engine import costs
+from harness.engine.io import write_rows
 from harness.engine.operations import Artifact, Context, Estimate, Row, operation
 
 # Fields that `sample` adds to a prompt row; the prompt row of the second turn has none of them.
@@ -81,7 +81,10 @@ def select_prompts(context: Context, params: SelectParams, *, prompts: Artifact)
     """Write the prompts of some categories, in their order."""
     wanted = set(params.categories)
     rows = prompts.rows()
-    _write(context, [r for r in rows if (r.get("category") in wanted) != params.exclude])
+    write_rows(
+        context.directory / "rows.jsonl",
+        [r for r in rows if (r.get("category") in wanted) != params.exclude],
+    )
 
 
 def _joined(params: NoParams, rows: Estimate | tuple[Estimate, ...], order: Estimate) -> Estimate:
@@ -105,9 +108,4 @@ def join_rows(
         raise BadData(
             f'{len(by_id)} rows joined for {len(wanted)} prompts; "{odd}" is on one side only'
         )
-    _write(context, [by_id[id] for id in wanted])
-
-
-def _write(context: Context, rows: list[Row]) -> None:
-    data = b"".join(canonical_json(row) + b"\n" for row in rows)
-    (context.directory / "rows.jsonl").write_bytes(data)
+    write_rows(context.directory / "rows.jsonl", [by_id[id] for id in wanted])

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from harness.core.hashing import digest
 from harness.core.records import Record
-from harness.data.prompts import prompts_identity
+from harness.distillation.corpus import documents_identity
 from harness.engine.plan import Handle, StageMaker
 from harness.suites.base import NANO, Metric, Suite, System
 from harness.suites.perplexity.operations import OVERALL
@@ -41,7 +41,7 @@ class PerplexitySettings(Record):
 def plan(system: System, settings: PerplexitySettings, stage: StageMaker) -> Handle:
     """Stages of one system: score all documents, then make cells."""
     system.program_for("log_likelihoods", "perplexity")  # refuses programs
-    identity = prompts_identity(settings.documents)
+    identity = documents_identity(settings.documents)
     documents = stage(
         "import_documents",
         ref=settings.documents,

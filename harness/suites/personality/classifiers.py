@@ -7,7 +7,6 @@ by an inner cross-validation on the training part only. Answer rows contain labe
 
 from __future__ import annotations
 
-import json
 import random
 import warnings
 from collections import Counter
@@ -20,9 +19,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from harness.core.errors import BadData, MissingExtra
-from harness.core.hashing import canonical_json, seed_from
+from harness.core.hashing import seed_from
 from harness.core.records import Record
 from harness.data.author_files import author_sets_overlap
+from harness.engine.io import write_json, write_rows
 from harness.engine.operations import Artifact, Context, Row, operation
 from harness.suites.personality.labels import label_scores
 
@@ -258,15 +258,15 @@ def estimator(kind: Kind, strength: float = 1.0) -> Any:
 
 def write_labels(context: Context, task: Task, found: Ints, report: dict[str, Any]) -> None:
     """Write label rows and classifier.json."""
-    with (context.directory / "rows.jsonl").open("wb") as stream:
-        for row, labels in zip(task.authors, found.tolist()):
-            answer = {
-                "id": row["id"],
-                "labels": dict(zip(task.names, labels)),
-                "status": dict.fromkeys(task.names, "ok"),
-                "cross_validated": task.cross_validated,
-            }
-            stream.write(canonical_json(answer) + b"\n")
+    rows = (
+        {
+            "id": row["id"],
+            "labels": dict(zip(task.names, labels)),
+            "status": dict.fromkeys(task.names, "ok"),
+            "cross_validated": task.cross_validated,
+        }
+        for row, labels in zip(task.authors, found.tolist())
+    )
+    write_rows(context.directory / "rows.jsonl", rows)
     report = {"cross_validated": task.cross_validated, **report}
-    text = json.dumps(report, indent=1, sort_keys=True) + "\n"
-    (context.directory / "classifier.json").write_text(text, encoding="utf-8")
+    write_json(context.directory / "classifier.json", report)

@@ -8,7 +8,6 @@ logistic regression of `harness.suites.personality.classifiers`. Texts are trunc
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -17,6 +16,7 @@ import numpy as np
 from pydantic import Field
 
 from harness.core.records import Record
+from harness.engine.io import read_json, write_json
 from harness.engine.operations import Artifact, Context, Row, operation
 from harness.suites.personality.classifiers import (
     Ints,
@@ -144,8 +144,8 @@ def _fine_tuned(
                 for place in known
             ]
             labels = _train(context, params, model, learnt, [rows[place] for place in asked])
-            kept.write_text(json.dumps(labels.tolist()), encoding="utf-8")
-        found[places] = json.loads(kept.read_text(encoding="utf-8"))
+            write_json(kept, labels.tolist())
+        found[places] = read_json(kept)
     return found
 
 

@@ -23,9 +23,9 @@ from pydantic import Field
 
 from harness.core.hashing import seed_from
 from harness.core.records import Record
-from harness.data.authors import NANO, ImportAuthorsParams, authors_identity, may_have_posts
+from harness.data.authors import ImportAuthorsParams, authors_identity, may_have_posts
 from harness.engine.plan import Handle, StageMaker
-from harness.suites.base import Decode, Metric, Suite, System
+from harness.suites.base import NANO, Decode, Metric, Suite, System
 from harness.suites.personality.dialogues import InterviewSettings
 from harness.suites.personality.interviewing import interviewing
 from harness.suites.personality.labels import Policy

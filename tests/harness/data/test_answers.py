@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from harness.core.errors import BadData, UserError
-from harness.data.answers import source_digest, text_digest
+from harness.data.answers import answers_identity
+from harness.data.forms import instruction_id
 from harness.data.sets import SETS, OfficialSet, Piece
 from harness.engine.operations import Artifact, Row
 from harness.nano import world
@@ -81,7 +82,7 @@ def test_answer_files_of_all_forms_are_joined(
     data = text.encode()
     path.write_bytes(gzip.compress(data) if suffix.endswith("gz") else data)
     rows = rows_artifact([prompt("p1", "Say hi.", uid="a1", question_id=81)])
-    params = {"source": str(path), "digest": source_digest(str(path))}
+    params = {"source": str(path), "digest": answers_identity(str(path))}
     (row,) = run_operation("import_answers", params, prompts=rows).rows()
     assert row["answers"][0] == "hi"
     assert len(row["answers"]) == (2 if form in ("fastchat", "dialogue") else 1)
@@ -93,24 +94,26 @@ def test_a_file_that_changed_or_lacks_answers_is_refused(
     rows = rows_artifact([prompt("p1", "Say hi.")])
     path = tmp_path / "answers.jsonl"
     path.write_text(json.dumps({"id": "p2", "responses": ["x"]}), encoding="utf-8")
-    params = {"source": str(path), "digest": source_digest(str(path))}
+    params = {"source": str(path), "digest": answers_identity(str(path))}
     with pytest.raises(BadData, match='no answer to prompt "p1"'):
         run_operation("import_answers", params, prompts=rows)
     path.write_text(json.dumps({"id": "p1", "text": "x"}), encoding="utf-8")
-    with pytest.raises(BadData, match="changed after the plan"):
+    with pytest.raises(BadData, match="changed since the plan"):
         run_operation("import_answers", params, prompts=rows)
-    params["digest"] = source_digest(str(path))
+    params["digest"] = answers_identity(str(path))
     with pytest.raises(BadData, match="record 1: no answer"):
         run_operation("import_answers", params, prompts=rows)
     path.write_text("{", encoding="utf-8")
-    params["digest"] = source_digest(str(path))
+    params["digest"] = answers_identity(str(path))
     with pytest.raises(BadData, match="JSON"):
         run_operation("import_answers", params, prompts=rows)
 
 
 def test_unknown_sources_say_what_is_expected(run_operation: Run, rows_artifact: Make) -> None:
-    with pytest.raises(UserError, match="no such file"):
-        source_digest("nowhere.json")
+    with pytest.raises(
+        UserError, match=r"no answers .* expected nano:<flavour>, official:<set> or a \.json"
+    ):
+        answers_identity("nowhere.json")
     item = world.items("mt_bench", 1)[0]
     rows = rows_artifact([prompt(item.id, *item.turns)])
     with pytest.raises(UserError, match='no baseline flavour named "loud"'):
@@ -125,14 +128,14 @@ def test_published_answers_fit_the_published_prompts(
     with gzip.open(realdata("arena_hard") / "v0.1_question.jsonl.gz", "rt") as stream:
         questions = [json.loads(line) for line in stream]
     rows = [prompt(f"row{n}", q["prompt"], uid=q["uid"]) for n, q in enumerate(questions)]
-    params = {"source": source, "digest": source_digest(source)}
+    params = {"source": source, "digest": answers_identity(source)}
     made = run_operation("import_answers", params, prompts=rows_artifact(rows)).rows()
     assert len(made) == 500
     source = str(realdata("mt_bench") / "reference_answer_gpt-4.jsonl.gz")
     with gzip.open(realdata("mt_bench") / "question.jsonl.gz", "rt") as stream:
         questions = [json.loads(line) for line in stream]
     rows = [prompt(str(q["question_id"]), *q["turns"]) for q in questions]
-    params = {"source": source, "digest": source_digest(source), "partial": True}
+    params = {"source": source, "digest": answers_identity(source), "partial": True}
     made = run_operation("import_answers", params, prompts=rows_artifact(rows)).rows()
     assert sum(len(row["answers"]) == 2 for row in made) == 30
 
@@ -141,20 +144,20 @@ def test_official_answers_are_joined_by_id_else_by_the_text(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_operation: Run, rows_artifact: Make
 ) -> None:
     def published(path: Path) -> dict[str, list[str]]:
-        return {"p1": ["one"], text_digest("Say hi."): ["hi"]}
+        return {"p1": ["one"], instruction_id("Say hi."): ["hi"]}
 
     (tmp_path / "any.jsonl").write_text("")
     piece: Any = Piece("the answers", 2, None, ("any.jsonl",), published)
     monkeypatch.setitem(SETS, "mini", OfficialSet(SETS["mt_bench"].prompts, {"gpt": piece}))
     monkeypatch.setenv("CRUCIBLE_DATA", str(tmp_path))
-    params = {"source": "official:mini", "digest": source_digest("official:mini")}
+    params = {"source": "official:mini", "digest": answers_identity("official:mini")}
     rows = rows_artifact([prompt("p1", "Else?"), prompt("other", "Say hi.")])
     made = run_operation("import_answers", params, prompts=rows).rows()
     assert [row["responses"] for row in made] == [["one"], ["hi"]]
     assert made[0]["system"] == "official:mini"
     with pytest.raises(BadData, match='no answer to prompt "p9"'):
         run_operation("import_answers", params, prompts=rows_artifact([prompt("p9", "What?")]))
-    with pytest.raises(BadData, match="changed after the plan"):
+    with pytest.raises(BadData, match="changed since the plan"):
         run_operation("import_answers", params | {"digest": "old"}, prompts=rows)
 
 
@@ -166,7 +169,7 @@ def test_categories_that_need_an_answer_to_every_turn_name_who_lacks_one(
     path.write_text("\n".join(map(json.dumps, stored)), encoding="utf-8")
     rows = [prompt(id, "1?", "2?", category="math") for id in ("a", "b", "c")]
     rows.append(prompt("d", "1?", "2?", category="stem"))
-    params = {"source": str(path), "digest": source_digest(str(path)), "partial": True}
+    params = {"source": str(path), "digest": answers_identity(str(path)), "partial": True}
     made = run_operation("import_answers", params, prompts=rows_artifact(rows)).rows()
     assert [len(row["answers"]) for row in made] == [2, 1, 0, 0]
     with pytest.raises(BadData, match=r"2 of the prompts of math, .* every turn: b, c$"):

@@ -15,7 +15,6 @@ from harness.judging.frames import (
     pairwise_frame,
     parse_frame,
     prompt_hash,
-    prompt_text,
     rating_frame,
 )
 
@@ -94,10 +93,3 @@ def test_the_prompt_hash_tells_kinds_and_wordings_apart(monkeypatch: pytest.Monk
     monkeypatch.setattr(frames, "_ALPACA_TASK", "Choose.")
     assert prompt_hash("alpaca") != hashes["alpaca"]
     assert prompt_hash("arena") == hashes["arena"]
-
-
-def test_a_conversation_is_quoted_as_a_transcript() -> None:
-    user = {"role": "user", "content": "hi"}
-    assert prompt_text([{"role": "system", "content": "be nice"}, user]) == "hi"
-    turns = [user, {"role": "assistant", "content": "hello"}, {"role": "user", "content": "bye"}]
-    assert prompt_text(turns) == "user: hi\n\nassistant: hello\n\nuser: bye"

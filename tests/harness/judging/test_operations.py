@@ -23,7 +23,7 @@ def test_a_judge_that_changed_since_the_plan_is_refused(
 ) -> None:
     good, baseline = pair
     stale = judging("arena", fingerprint="0123456789abcdef")
-    with pytest.raises(CrucibleError, match="make the plan again"):
+    with pytest.raises(CrucibleError, match="changed since the plan was made"):
         run_operation("judge_arena", stale, generations=good, baseline=baseline)
 
 

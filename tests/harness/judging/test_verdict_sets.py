@@ -87,7 +87,7 @@ def test_empty_and_broken_files(tmp_path: Path) -> None:
     with pytest.raises(BadData, match="no verdicts"):
         read_verdicts(tmp_path / "empty")
     (tmp_path / "broken.jsonl").write_text("{")
-    with pytest.raises(BadData, match="expected a JSON list or JSON lines"):
+    with pytest.raises(BadData, match=r"broken\.jsonl, line 1: not JSON"):
         read_verdicts(tmp_path / "broken.jsonl")
 
 

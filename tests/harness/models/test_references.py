@@ -1,21 +1,33 @@
-"""Model references, identities, artifacts and loading."""
+"""Model references, identities, and artifacts that point to models."""
 
 from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
-from harness.core.errors import BadData, EnvironmentProblem, UserError
+from harness.core.errors import BadData, UnknownName, UserError
+from harness.core.hashing import digest, file_digest
+from harness.engine import registry
 from harness.models import checkpoints
 from harness.models.checkpoints import load_causal_lm
-from harness.models.references import ImportModelParams, import_model, model_identity, resolve
+from harness.models.references import (
+    ImportModelParams,
+    checkpoint_names,
+    import_model,
+    model_files,
+    model_identity,
+    resolve,
+    resolve_one,
+    shipped,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -60,7 +72,7 @@ def test_changed_weights_are_noticed(llama_folder: Path, tmp_path: Path) -> None
     model.save_pretrained(copy)
     assert model_identity(copy) != before
     assert not torch.equal(load_causal_lm(copy)[0].lm_head.weight, kept.lm_head.weight)
-    with pytest.raises(BadData, match="its files changed"):
+    with pytest.raises(BadData, match="changed since the plan"):
         imported(tmp_path / "a", ref=str(copy), digest=before)
 
 
@@ -72,37 +84,11 @@ def test_trainer_leftovers_are_not_part_of_the_identity(llama_folder: Path, tmp_
     assert model_identity(copy) == model_identity(llama_folder)
 
 
-def test_loaded_models_are_kept_and_fresh_ones_are_not(llama_folder: Path) -> None:
-    first = load_causal_lm(llama_folder)
-    assert load_causal_lm(llama_folder)[0] is first[0]
-    assert load_causal_lm(llama_folder, fresh=True)[0] is not first[0]
-    assert load_causal_lm(llama_folder)[0] is first[0]
-
-
-def test_the_cache_is_small(llama_folder: Path, tmp_path: Path) -> None:
-    for number in range(6):
-        copy = tmp_path / str(number)
-        shutil.copytree(llama_folder, copy)
-        load_causal_lm(copy)
-    assert len(checkpoints._LOADED) == checkpoints._KEEP["cpu"]
-
-
-def test_reward_models(reward_folder: Path) -> None:
-    model, tokenizer = checkpoints.load_reward_model(reward_folder)
-    assert model.config.num_labels == 1
-    assert len(tokenizer) == 300
-
-
 def test_hub_ids() -> None:
     source = resolve("org/some-model", "abc")
     assert (source.location, source.hub, source.revision) == ("org/some-model", True, "abc")
     assert model_identity("org/some-model") == "hub:org/some-model@main"
     assert model_identity("org/some-model", "abc") == "hub:org/some-model@abc"
-
-
-def test_a_hub_model_without_network_says_what_to_do() -> None:
-    with pytest.raises(EnvironmentProblem, match="path of a local copy instead, or unset HF_HUB"):
-        load_causal_lm("crucible-bench/not-here")
 
 
 @pytest.mark.parametrize("ref", ["/no/such/folder", "just-a-name", "a/b/c"])
@@ -112,25 +98,94 @@ def test_references_that_lead_nowhere(ref: str) -> None:
 
 
 def test_a_folder_without_a_model(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="holds no model"):
+    with pytest.raises(UserError, match="contains no model"):
         resolve(tmp_path)
 
 
-def test_a_broken_checkpoint(llama_folder: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "copy"
-    shutil.copytree(llama_folder, copy)
-    (copy / "config.json").write_text('{"model_type": "no-such-architecture"}')
-    with pytest.raises(BadData, match="cannot be loaded as a model"):
-        load_causal_lm(copy)
+def composite(folder: Path, one: Path, two: Path) -> Path:
+    shutil.copytree(one, folder / "generator")
+    shutil.copytree(two, folder / "parts" / "retriever")
+    return folder
 
 
-def test_code_in_a_checkpoint_is_not_run_unasked(llama_folder: Path, tmp_path: Path) -> None:
+def test_a_folder_of_several_checkpoints(
+    llama_folder: Path, reward_folder: Path, tmp_path: Path
+) -> None:
+    both = composite(tmp_path / "both", llama_folder, reward_folder)
+    assert checkpoint_names(both) == ["generator", "parts/retriever"]
+    assert checkpoint_names(llama_folder) == [""]
+    assert checkpoint_names(tmp_path / "none") == []
+    artifact = imported(tmp_path / "a", ref=str(both), digest=model_identity(both))
+    assert resolve(artifact).location == str(both.resolve())
+    one = resolve_one(artifact, "parts/retriever")
+    assert one.location == str(both / "parts" / "retriever")
+    assert model_identity(both / "generator") == model_identity(llama_folder)
+    with pytest.raises(UserError, match=r"several checkpoints \(generator, parts/retriever\)"):
+        resolve_one(artifact)
+    with pytest.raises(UnknownName, match='named "retriever"; did you mean "parts/retriever"'):
+        resolve_one(artifact, "retriever")
+    with pytest.raises(UserError, match="parts of a hub model need a local copy"):
+        resolve_one("org/name", "retriever")
+    assert resolve_one("org/name") == resolve("org/name")
+
+
+def test_the_identity_of_several_is_of_paths_and_contents(
+    llama_folder: Path, reward_folder: Path, tmp_path: Path
+) -> None:
+    both = composite(tmp_path / "both", llama_folder, reward_folder)
+    before = model_identity(both)
+    assert model_identity(composite(tmp_path / "copy", llama_folder, reward_folder)) == before
+    assert model_identity(composite(tmp_path / "swapped", reward_folder, llama_folder)) != before
+    (both / "generator" / "trainer_state.json").write_text("{}")
+    (both / "manifest.json").write_text("{}")
+    assert model_identity(both) == before
+    (both / "parts.json").write_text("{}")
+    assert (told := model_identity(both)) != before
+    (both / "parts" / "retriever" / "chat_template.jinja").write_text("changed")
+    assert model_identity(both) != told
+
+
+def test_subfolders_of_a_checkpoint_are_not_part_of_it(llama_folder: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(llama_folder, copy)
-    config = json.loads((copy / "config.json").read_text())
-    config["model_type"] = "own"
-    config["auto_map"] = {"AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own.Own"}
-    (copy / "config.json").write_text(json.dumps(config))
-    (copy / "own.py").write_text("raise SystemExit('ran')")
-    with pytest.raises(UserError, match="set trust_remote_code = true"):
-        load_causal_lm(copy)
+    shutil.copytree(llama_folder, copy / "checkpoint-100")
+    assert model_identity(copy) == model_identity(llama_folder)
+    shutil.copytree(copy, tmp_path / "outer" / "inner")
+    assert checkpoint_names(tmp_path / "outer") == ["inner"]
+
+
+def test_the_identity_of_a_plain_checkpoint_is_a_digest_of_names_and_contents(
+    llama_folder: Path,
+) -> None:
+    listed = [[path.name, file_digest(path)] for path in model_files(llama_folder)]
+    assert sorted(name for name, _ in listed) == [name for name, _ in listed]
+    assert model_identity(llama_folder) == digest(listed)
+
+
+def test_shipped_checkpoints_are_found_by_their_scheme(
+    llama_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = shipped("nano:target")
+    assert found is not None
+    assert found[1] == "target"
+    assert "target" in found[0].names()
+    assert resolve("nano:target").location == str(found[0].path("target"))
+    assert model_identity("nano:target") == found[0].digest("target")
+    assert shipped("org/name") is None
+    with pytest.raises(UnknownName, match="nano model"):
+        resolve("nano:targt")
+
+    class Acme:
+        names = staticmethod(lambda: ["tiny"])
+        path = staticmethod(lambda name: llama_folder)
+        digest = staticmethod(lambda name: f"{name}-1")
+
+    package: Any = ModuleType("acme_models")
+    package.TABLE = Acme
+    monkeypatch.setitem(sys.modules, "acme_models", package)
+    monkeypatch.setitem(registry.table("CHECKPOINTS"), "acme", "acme_models:TABLE")
+    assert model_identity("acme:tiny") == "tiny-1"
+    artifact = imported(tmp_path / "a", ref="acme:tiny", digest="tiny-1")
+    assert resolve(artifact).location == str(llama_folder)
+    with pytest.raises(UserError, match="expected nano:<name>, acme:<name>, a folder"):
+        resolve("nowhere")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from harness.core.errors import BadData, UserError
+from harness.core.errors import BadData, StoreProblem, UserError
 from harness.core.hashing import canonical_json
 from harness.engine.operations import Artifact, Row
 from harness.verification import candidates as table
@@ -123,9 +123,10 @@ def test_a_data_set_appears_as_a_whole_or_not_at_all(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(table, "card", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(StoreProblem, match="no space left"):
         export([], tmp_path / "set", form="jsonl")
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "mine").touch()
     with pytest.raises(UserError, match="exists"):
         export([], tmp_path / "set", form="jsonl")

@@ -90,7 +90,7 @@ def test_files_of_texts_are_cut_for_every_tokenizer(tmp_path: Path) -> None:
         ([{"other": 1}], {}, BadData, 'no text "text"'),
         ([{"id": 1, "text": "a"}, {"id": 1, "text": "b"}], {}, BadData, "one id"),
         ([{"text": "a"}], {"offset": 3}, UserError, "no documents from offset 3"),
-        ([{"text": "a"}], {"digest": "other"}, BadData, "the file changed"),
+        ([{"text": "a"}], {"digest": "other"}, BadData, "changed since the plan"),
     ],
 )
 def test_what_is_no_corpus_is_refused(

@@ -1,0 +1,219 @@
+"""Files in and out: rows, JSON, and files and folders that appear whole or not at all.
+
+read_objects(path)         objects of a JSON list or of JSON lines, also gzipped
+write_rows(path, rows)     one row per line, as canonical JSON
+write_json(path, value)    one JSON value
+replace_file(path, data)   a file that is on disk before it takes its name
+atomic_folder(out)         a folder that is filled and on disk before it takes its name
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import gzip
+import json
+import os
+import shutil
+import threading
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO, cast
+
+from harness.core.errors import BadData, StoreProblem, UserError
+from harness.core.hashing import canonical_json
+
+
+def read_text(path: Path) -> str:
+    """Text of a file, decompressed if its name ends in .gz.
+
+    Raises:
+        BadData: the file cannot be read, or is not UTF-8.
+    """
+    with _reading(path) as stream:
+        return stream.read()
+
+
+def read_json(path: Path) -> Any:
+    """JSON value of a file.
+
+    Raises:
+        BadData: with file and line.
+    """
+    return _parsed(read_text(path), path, 1)
+
+
+def read_objects(path: Path) -> list[dict[str, Any]]:
+    """Objects of a file that contains a JSON list or JSON lines, also gzipped (.gz).
+
+    Raises:
+        BadData: with file and line, for anything but JSON objects.
+    """
+    return list(iterate_objects(path))
+
+
+def iterate_objects(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the objects of a file, see `read_objects`; of JSON lines, one at a time."""
+    listed = None
+    with _reading(path) as stream:
+        for number, line in enumerate(stream, 1):
+            if not line.strip():
+                continue
+            if listed is None:
+                listed = line.lstrip().startswith("[")
+            text = line + stream.read() if listed else line.rstrip()
+            found = _parsed(text, path, number, "; expected a list of objects, or one per line")
+            for place, value in enumerate(found if listed else [found], 1):
+                if not isinstance(value, dict):
+                    where = f"item {place}" if listed else f"line {number}"
+                    raise BadData(f"{path}, {where}: expected an object, found {str(value)[:40]}")
+                yield value
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[TextIO]:
+    try:
+        opened = gzip.open if path.suffix == ".gz" else open
+        # Only "\n" ends a line, and no line end is converted: CSV cells may contain "\r\n".
+        with opened(path, "rt", encoding="utf-8", newline="\n") as stream:
+            yield cast(TextIO, stream)
+    except UnicodeDecodeError as error:
+        raise BadData(f"{path}: not UTF-8 text: {error.reason}") from None
+    except (OSError, EOFError, zlib.error) as error:
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise BadData(f"{path}: cannot be read: {reason or error}") from None
+
+
+def _parsed(text: str, path: Path, line: int, expected: str = "") -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        where = f"{path}, line {line + error.lineno - 1}"
+        raise BadData(f"{where}: not JSON: {error.msg}{expected}") from None
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
+    """Write JSON lines, each in canonical form; rows are taken one at a time."""
+    with path.open("wb") as stream:
+        stream.writelines(canonical_json(row) + b"\n" for row in rows)
+
+
+def write_json(
+    path: Path,
+    value: object,
+    *,
+    indent: int | None = 1,
+    sort_keys: bool = True,
+    ascii: bool = True,
+    end: str = "\n",
+) -> None:
+    """Write one JSON value; stored files differ in their layout, which must not change.
+
+    Raises:
+        ValueError: NaN or infinity, which JSON does not have.
+    """
+    text = json.dumps(
+        value, indent=indent, sort_keys=sort_keys, ensure_ascii=ascii, allow_nan=False
+    )
+    # Of broken text, a lone surrogate is written as its JSON escape.
+    path.write_bytes((text + end).encode(errors="backslashreplace"))
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Write a file, flush it to disk, then give it its name; other processes may do the same."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+    try:
+        fresh.write_bytes(data)
+        _flush(fresh)
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(out: Path, *, merge: bool = False) -> Iterator[Path]:
+    """A fresh folder that becomes `out` at the end, or is removed on an error.
+
+    It is `.<name>.partial` beside `out`. What a killed process left there is removed first.
+
+    Args:
+        merge: put the files into an existing `out`, each in one rename; other files stay.
+
+    Raises:
+        UserError: `out` exists and is not empty, or another process is writing it.
+        StoreProblem: the disk is full or read-only.
+    """
+    if not merge and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out} exists already; remove it or choose another folder")
+    partial = out.with_name(f".{out.name}.partial")
+    with disk_errors(out, kept="nothing of it was kept"):
+        partial.mkdir(parents=True, exist_ok=True)
+        with _claimed(partial, out):
+            for path in partial.iterdir():
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            try:
+                yield partial
+                publish(partial, out)
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def _claimed(partial: Path, out: Path) -> Iterator[None]:
+    lock = os.open(partial, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            found = partial.stat()  # unless its writer has just renamed what was opened
+        except OSError:
+            found = os.stat(os.devnull)
+        if not os.path.samestat(os.fstat(lock), found):
+            raise UserError(f"another process is writing {out}; wait for it")
+        yield
+    finally:
+        os.close(lock)
+
+
+def publish(folder: Path, out: Path) -> None:
+    """Flush a folder to disk and rename it, or its files if `out` has files already."""
+    for path in folder.rglob("*"):
+        _flush(path)
+    _flush(folder)
+    if out.exists() and any(out.iterdir()):
+        for path in folder.iterdir():
+            path.replace(out / path.name)
+        _flush(out)
+    else:
+        folder.rename(out)
+        _flush(out.parent)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def disk_errors(place: Path, kept: str = "what is finished is kept") -> Iterator[None]:
+    """Turn a full or read-only disk into a one-line error about `place`."""
+    try:
+        yield
+    except Exception as error:
+        # Libraries written in other languages wrap the error and keep only its text.
+        number = error.errno if isinstance(error, OSError) else None
+        if number in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error):
+            raise StoreProblem(
+                f"no space left for {place}; {kept}: free some space, or choose another disk "
+                "(for the store: CRUCIBLE_HOME), and run again"
+            ) from None
+        if number in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise StoreProblem(
+                f"{place} cannot be written ({os.strerror(number)}); choose another folder "
+                "(for the store: CRUCIBLE_HOME)"
+            ) from None
+        raise
