@@ -13,7 +13,7 @@ Tables of a catalogue:
     CONTRACTS    group -> class that a plugin of it must provide an instance of
     OPERATIONS   operation -> module that defines it
     JUDGED       judge operation -> its questions, see `harness.judging.operations`
-    JUDGMENT_FORMS   published judgments -> reader, see `harness.judging.verdict_sets`
+    JUDGMENT_FORMS  published judgments -> their reader, see `harness.judging.verdict_sets`
     SOURCES      scheme of data references -> source, see `harness.data.sources`
     CHECKPOINTS  scheme of model references -> table of shipped models, see `harness.models`
     LOSSES       preference loss -> its definition, see `harness.training.losses`

@@ -251,7 +251,7 @@ class Judged:
             turns = [JudgedTurn.read(row, row["prompt"], kind)]
         return cls(
             kind=kind,
-            id=row["id"],
+            id=str(row["id"]),
             system=row.get("system") or "",
             turns=tuple(turns),
             preference=row["preference"] if kind == "alpaca" else None,
