@@ -9,13 +9,14 @@ others. Settings that no row can work with (an unknown option, a missing model) 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal
 
 from pydantic import Field
 
-from harness.core.errors import BadData
+from harness.core.errors import BadData, UserError
 from harness.core.hashing import digest
 from harness.core.records import Record
 
@@ -121,24 +122,69 @@ class Score(Record):
 Next = Callable[[Response], Request | None]  # the request that an answer leads to
 
 
-@runtime_checkable
-class Backend(Protocol):
-    """Anything that runs, or stands in for, a language model.
+class Backend(ABC):
+    """A language model, or anything that answers in place of one.
 
-    A backend that answers many requests at once says so in an attribute `parallel`, see `parallel`.
-    One that can go on from an answer while others are under way has a method `follow` besides, with
-    the form and the meaning of `harness.backends.conversing.in_rounds`.
+    A subclass has a `fingerprint` and the two verbs; the other members have defaults, which it
+    overrides where it can do better.
+
+    Attributes:
+        parallel: number of requests that callers should send in one call; 1 for a model in this
+            process, which takes one batch of rows per call.
+        tokenizer: transformers tokenizer that renders the prompts; None for a server that takes
+            messages.
+        context: maximum number of tokens per prompt and answer; None where it is unknown.
     """
 
-    @property
-    def fingerprint(self) -> str:
-        """Identifies the model and how it is run; goes on every cell a judge touches."""
+    parallel: int = 1
+    tokenizer: Any = None
+    context: int | None = None
 
+    @property
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Identifies the model and how it is run; part of every cell that a judge scored."""
+
+    @abstractmethod
     def generate(self, requests: Sequence[Request]) -> Iterator[Response]:
         """Answer the requests, each once, in any order."""
 
     def score(self, requests: Sequence[ScoreRequest]) -> Iterator[Score]:
-        """Score the answers, each once, in any order."""
+        """Score the answers, each once, in any order.
+
+        Raises:
+            UserError: the model returns no log-probabilities of given texts.
+        """
+        raise UserError(
+            f"{self.fingerprint} returns no log-probabilities of given texts; expected a language "
+            "model: a folder, a hub id, nano:<name> or vllm:<model>"
+        )
+
+    def follow(self, requests: Sequence[Request], next: Next) -> Iterator[Response]:
+        """Answer requests, and those that `next` makes of their answers, until it makes none.
+
+        `next` is called once per answer, before the answer is yielded. The default works in rounds;
+        a backend that can continue from one answer while others are under way overrides it.
+        """
+        with self.keeping_prefixes():
+            while requests:
+                following = []
+                for response in self.generate(requests):
+                    request = next(response)
+                    if request is not None:
+                        following.append(request)
+                    yield response
+                requests = following
+
+    def keeping_prefixes(self) -> AbstractContextManager[None]:
+        """Inside, a backend that can do so reads common beginnings of prompts only once.
+
+        For the turns of dialogues, also across calls of `generate`; see `HFBackend`.
+        """
+        return nullcontext()
+
+    def check_access(self) -> None:  # noqa: B027 (most backends have nothing to check)
+        """Raise what would stop the first request, such as a missing key; sends nothing."""
 
 
 def messages_of(rows: Sequence[dict[str, str]]) -> tuple[Message, ...]:
@@ -153,20 +199,6 @@ def messages_of(rows: Sequence[dict[str, str]]) -> tuple[Message, ...]:
 def plain_messages(messages: Sequence[Message]) -> list[dict[str, str]]:
     """The plain dictionaries that chat templates and APIs take."""
     return [{"role": message.role, "content": message.content} for message in messages]
-
-
-def parallel(backend: Backend) -> int:
-    """How many requests a backend wants in hand at once; 1 for a model in this process."""
-    return int(getattr(backend, "parallel", 1))
-
-
-def keeping_prefixes(backend: Backend) -> AbstractContextManager[None]:
-    """Inside, a backend that can do so reads what prompts have in common at their beginning once.
-
-    For the turns of dialogues, also across calls of `generate`; see `HFBackend.keeping_prefixes`.
-    """
-    keeping: AbstractContextManager[None] = getattr(backend, "keeping_prefixes", nullcontext)()
-    return keeping
 
 
 def count_response(count: Callable[..., None], response: Response) -> None:

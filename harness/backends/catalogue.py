@@ -36,6 +36,8 @@ JUDGES = (
     ),
 )
 
+BASES = {"backends": "harness.backends.base:Backend"}
+
 # Operation -> the module that defines it.
 OPERATIONS = {
     "sample": "harness.backends.sampling",

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from itertools import chain, islice
 from typing import Protocol
 
@@ -20,14 +19,11 @@ from harness.backends.base import (
     Backend,
     Finish,
     Message,
-    Next,
     Request,
     Response,
     Sampling,
     check_unique,
     count_response,
-    keeping_prefixes,
-    parallel,
 )
 from harness.core.hashing import canonical_json, digest
 from harness.core.records import Record
@@ -97,30 +93,16 @@ def converse(
         return request or start()
 
     # A hosted model's dialogues start one after another, for each holds its author's whole text.
-    follow = getattr(backend, "follow", None)
-    width = parallel(backend) if follow else len(dialogues)
+    width = len(dialogues) if backend.parallel == 1 else backend.parallel
     requests = list(islice(iter(start, None), width))
     done = 0
-    for _ in chain([None], (follow or partial(in_rounds, backend))(requests, go_on)):
+    for _ in chain([None], backend.follow(requests, go_on)):
         while ended:
             talk = ended.popleft()
             done += 1
             if progress is not None:
                 progress(done, len(dialogues), "dialogues")
             yield talk.dialogue.id, talk.turns
-
-
-def in_rounds(backend: Backend, requests: Sequence[Request], next: Next) -> Iterator[Response]:
-    """Answer requests, then all those that `next` makes of their answers, until it makes none."""
-    with keeping_prefixes(backend):
-        while requests:
-            following = []
-            for response in backend.generate(requests):
-                request = next(response)
-                if request is not None:
-                    following.append(request)
-                yield response
-            requests = following
 
 
 class _Talk:

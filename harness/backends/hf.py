@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from harness.backends.base import (
+    Backend,
     Completion,
     Request,
     Response,
@@ -55,7 +56,7 @@ class _Prompt:
         return len(self.ids) - (self.reading.known if self.reading else 0)
 
 
-class HFBackend:
+class HFBackend(Backend):
     """Generate and score with a causal language model of transformers.
 
     Args:
@@ -64,6 +65,8 @@ class HFBackend:
         max_rows: most samples decoded at once; lower it when memory runs out.
         prefix_bytes: most memory for `keeping_prefixes`, 0 for none; None leaves it to the device.
     """
+
+    context: int
 
     def __init__(
         self,

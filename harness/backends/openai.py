@@ -22,6 +22,7 @@ from harness.backends.api.endpoint import Endpoint
 from harness.backends.api.responses import ResponseStore, Stored
 from harness.backends.api.wire import Outcome
 from harness.backends.base import (
+    Backend,
     Completion,
     Next,
     Request,
@@ -81,7 +82,7 @@ class _Waiting:
     total: int = 0
 
 
-class OpenAIBackend:
+class OpenAIBackend(Backend):
     """A hosted model.
 
     Args:
@@ -113,6 +114,9 @@ class OpenAIBackend:
     def fingerprint(self) -> str:
         """Identity, model and what the user said about the server; no network, no key."""
         return self.endpoint.fingerprint("chat" if self._render is None else "completions")
+
+    def check_access(self) -> None:
+        self.endpoint.api_key()
 
     def generate(self, requests: Sequence[Request]) -> Iterator[Response]:
         """Answer requests: stored ones first, the others in order of completion.

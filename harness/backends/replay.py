@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
 from harness.backends.base import (
+    Backend,
     Completion,
     Request,
     Response,
@@ -40,7 +41,7 @@ def recorded(request: Request | ScoreRequest, answer: Response | Score) -> Row:
     return {"key": request_key(request), kind: answer.model_dump(mode="json", exclude={"id"})}
 
 
-class ReplayBackend:
+class ReplayBackend(Backend):
     """Answers requests from rows.
 
     Args:

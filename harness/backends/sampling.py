@@ -19,7 +19,6 @@ from harness.backends.base import (
     Sampling,
     count_response,
     messages_of,
-    parallel,
 )
 from harness.backends.opening import Engine, open_engine
 from harness.backends.windows import in_windows
@@ -123,7 +122,7 @@ def sample(
             for row in batch
         ]
 
-    for batch, answers in in_windows(batches, requests, backend.generate, parallel(backend)):
+    for batch, answers in in_windows(batches, requests, backend.generate, backend.parallel):
         yield [
             _answered(context, params, backend, row, fitted.pop(row["id"]), answers[row["id"]])
             for row in batch
@@ -132,7 +131,7 @@ def sample(
 
 def _fitted(backend: Backend, params: SampleParams, row: Row) -> Row:
     """What the model is shown of a row's messages, and the characters that were left out."""
-    tokenizer, context = (getattr(backend, name, None) for name in ("tokenizer", "context"))
+    tokenizer, context = backend.tokenizer, backend.context
     if params.too_long == "fail" or tokenizer is None or context is None:
         return {"messages": row["messages"]}
     try:
@@ -169,12 +168,11 @@ def _answered(
         result["cut_characters"] = shown["cut_characters"]
     if response.error is not None:
         return {**result, "error": response.error}
-    tokenizer = getattr(backend, "tokenizer", None)
-    if tokenizer is None or response.prompt_ids is None:
+    if backend.tokenizer is None or response.prompt_ids is None:
         return result
     return {
         **result,
-        "rendered": chat.render(tokenizer, shown["messages"]),
+        "rendered": chat.render(backend.tokenizer, shown["messages"]),
         "prompt_digest": digest(list(response.prompt_ids)),
     }
 

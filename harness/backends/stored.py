@@ -8,14 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from harness.backends.base import Completion, Request, Response, Score, ScoreRequest, check_unique
+from harness.backends.base import (
+    Backend,
+    Completion,
+    Request,
+    Response,
+    Score,
+    ScoreRequest,
+    check_unique,
+)
 from harness.core.errors import BadData, UserError
 from harness.core.hashing import digest
 from harness.data.answers import StoredAnswers
 from harness.models.references import model_identity
 
 
-class StoredOutputs:
+class StoredOutputs(Backend):
     """Answers from a file.
 
     Args:

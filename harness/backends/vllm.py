@@ -21,6 +21,7 @@ from typing import Any, Literal
 
 from harness.backends.base import (
     GREEDY_BELOW,
+    Backend,
     Completion,
     Next,
     Request,
@@ -59,7 +60,7 @@ PLACEMENT = frozenset(
 Device = Literal["auto", "cpu", "cuda"]
 
 
-class VLLMBackend:
+class VLLMBackend(Backend):
     """Generate and score with a causal language model that vLLM runs.
 
     Args:

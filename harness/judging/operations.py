@@ -17,7 +17,6 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from harness.backends.base import parallel
 from harness.backends.windows import in_windows
 from harness.core.errors import CrucibleError
 from harness.core.records import Record
@@ -334,4 +333,4 @@ def _judged(
     def ask(asked: Sequence[Question]) -> Iterator[Judgment]:
         return judge.stream(asked, context.count)
 
-    return in_windows(batches, questions, ask, parallel(judge.backend))
+    return in_windows(batches, questions, ask, judge.backend.parallel)

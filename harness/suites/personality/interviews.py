@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from harness.backends.base import Backend, keeping_prefixes, parallel, plain_messages
+from harness.backends.base import Backend, plain_messages
 from harness.backends.conversing import Turn, converse
 from harness.backends.opening import open_engine
 from harness.backends.windows import in_windows
@@ -92,9 +92,9 @@ def interview_authors(
         for id, turns in converse(backend, interviews, log=log, count=context.count):
             yield _Finished(id, turns)
 
-    size = 1 if parallel(backend) == 1 else max(WINDOW, parallel(backend))
+    size = 1 if backend.parallel == 1 else max(WINDOW, backend.parallel)
     try:
-        with keeping_prefixes(backend):
+        with backend.keeping_prefixes():
             for batch, found in in_windows(batches, dialogues, asked, size):
                 yield [_labelled(row["id"], *known.pop(row["id"]), found) for row in batch]
     finally:
@@ -125,7 +125,7 @@ def prepared(
         return Interview(f"{row['id']}/{trait.name}", trait, text[:characters], form, params)
 
     kept = len(text)
-    tokenizer, context = (getattr(backend, name, None) for name in ("tokenizer", "context"))
+    tokenizer, context = backend.tokenizer, backend.context
     if params.too_long == "cut" and tokenizer is not None and context is not None:
 
         def tokens(trait: Trait, characters: int) -> int:

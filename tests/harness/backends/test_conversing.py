@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from harness.backends.api.endpoint import Endpoint
-from harness.backends.base import Completion, Message, Request, Response, Sampling, Score
+from harness.backends.base import Backend, Completion, Message, Request, Response, Sampling, Score
 from harness.backends.conversing import Turn, converse
 from harness.backends.openai import OpenAIBackend
 from harness.core.errors import BadData, UserError
@@ -66,7 +66,7 @@ def expected(talk: Interview) -> list[str]:
 
 
 @dataclass
-class Local:
+class Local(Backend):
     """A model in this process; `rounds` has the ids of each call."""
 
     fingerprint: str = "local"

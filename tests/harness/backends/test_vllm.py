@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from harness.backends import vllm_machine, vllm_server
-from harness.backends.base import Message, Request, Sampling, ScoreRequest, messages_of
+from harness.backends.base import Backend, Message, Request, Sampling, ScoreRequest, messages_of
 from harness.backends.conformance import check_backend
 from harness.backends.conversing import converse
 from harness.backends.vllm import VLLMBackend, open_judge
@@ -144,13 +144,13 @@ def test_dialogues_go_on_as_they_do_in_rounds(services: Services, record: Path) 
     backend = VLLMBackend(MODEL, services)
     talks = [Talk(f"t{n}", f"Name {n} colours") for n in range(6)] + [Talk("long", "word " * 5000)]
 
-    class InRounds:
+    class InRounds(Backend):
         fingerprint = backend.fingerprint
         generate = backend.generate
 
     apart = dict(converse(backend, talks))
     assert len(bodies(record)) == 18
-    assert apart == dict(converse(InRounds(), talks))  # type: ignore[arg-type]
+    assert apart == dict(converse(InRounds(), talks))
     assert [len(turns) for turns in apart.values() if not turns[-1].error] == [3] * 6
     assert "the model reads at most" in str(apart["long"][0].error)
     assert all(turn.tokens_in for turns in apart.values() for turn in turns if not turn.error)
