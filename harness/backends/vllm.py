@@ -217,8 +217,8 @@ class VLLMBackend(Backend):
         return prompt, answer
 
     def _check_fits(self, tokens: int, what: str) -> None:
-        if tokens > self._context:
-            raise BadData(f"{what} {tokens} tokens; the model reads at most {self._context}")
+        if tokens > self.context:
+            raise BadData(f"{what} {tokens} tokens; the model reads at most {self.context}")
 
     def _asked(self, request: Request, tokens_in: int) -> Request:
         """The request as the server gets it: limits that fit, a seed of its own.
@@ -226,7 +226,7 @@ class VLLMBackend(Backend):
         vLLM refuses several greedy samples, which are equal anyway: one is asked for.
         """
         how = request.sampling
-        changes: dict[str, Any] = {"max_tokens": min(how.max_tokens, self._context - tokens_in)}
+        changes: dict[str, Any] = {"max_tokens": min(how.max_tokens, self.context - tokens_in)}
         if how.temperature < GREEDY_BELOW:
             changes |= {"temperature": 0.0, "top_p": 1.0, "seed": 0, "n": 1}
         else:
@@ -271,7 +271,7 @@ class VLLMBackend(Backend):
     @cached_property
     def _settings(self) -> EngineSettings:
         stops = sorted({*chat.stop_ids(self.tokenizer), *self._generation_ends()})
-        return self._base.model_copy(update={"stop_ids": tuple(stops), "context": self._context})
+        return self._base.model_copy(update={"stop_ids": tuple(stops), "context": self.context})
 
     def _generation_ends(self) -> list[int]:
         """Stop ids of the checkpoint's generation_config.json, or else of its configuration."""
@@ -299,7 +299,7 @@ class VLLMBackend(Backend):
         )
 
     @cached_property
-    def _context(self) -> int:
+    def context(self) -> int:  # type: ignore[override]
         limit = getattr(self._configuration, "max_position_embeddings", None)
         known = [int(n) for n in (limit, self._max_model_len) if n]
         return min(known, default=1 << 30)

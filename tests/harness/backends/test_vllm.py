@@ -23,13 +23,16 @@ from harness.backends import vllm_machine, vllm_server
 from harness.backends.base import Backend, Message, Request, Sampling, ScoreRequest, messages_of
 from harness.backends.conformance import check_backend
 from harness.backends.conversing import converse
+from harness.backends.sampling import SampleParams, sample
 from harness.backends.vllm import VLLMBackend, open_judge
 from harness.backends.vllm_machine import find_interpreter, gpu_shares, visible_gpus
 from harness.backends.vllm_server import EngineSettings, command, environment
 from harness.core.errors import BadData, BadRecord, EnvironmentProblem, UserError
 from harness.engine.calls import CallSettings, Services
+from harness.engine.operations import Artifact
 from harness.models import chat
 from harness.nano import zoo
+from tests.operation_runs import FakeContext
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
 
@@ -226,6 +229,18 @@ def test_a_prompt_that_is_too_long_fails_alone(services: Services, record: Path)
     request = ScoreRequest(id="s", messages=ask("s").messages, response="blue " * 300)
     (score,) = backend.score([request])
     assert "at most 256" in (score.error or "")
+
+
+def test_a_prompt_that_is_too_long_can_be_cut(services: Services, tmp_path: Path) -> None:
+    (tmp_path / "model.json").write_text(json.dumps({"ref": MODEL, "engine": "vllm"}))
+    context = FakeContext(tmp_path)
+    context.services = services
+    rows = [{"id": "long", "messages": [{"role": "user", "content": "blue " * 300}]}]
+    params = SampleParams(too_long="cut", max_tokens=5)
+    model, prompts = Artifact("m", tmp_path), Artifact("p", tmp_path)
+    ((row,),) = sample(context, params, iter([rows]), prompts=prompts, model=model)
+    assert row["cut_characters"] > 0
+    assert len(row["responses"]) == 1
 
 
 def test_answers_end_at_the_models_context(services: Services, record: Path) -> None:
