@@ -23,6 +23,7 @@ from harness.core.records import Record
 GREEDY_BELOW = 1e-4  # temperatures below this mean "the most likely token"
 
 Finish = Literal["stop", "length"]
+TopLogprobs = tuple[tuple[tuple[str, float], ...], ...]  # per token (text, log-prob), best first
 
 
 class Message(Record):
@@ -75,7 +76,7 @@ class Completion(Record):
     text: str
     finish: Finish
     token_ids: tuple[int, ...] | None = None
-    top_logprobs: tuple[tuple[tuple[str, float], ...], ...] | None = None
+    top_logprobs: TopLogprobs | None = None
 
 
 class Response(Record):

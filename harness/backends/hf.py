@@ -24,6 +24,7 @@ from harness.backends.base import (
     Sampling,
     Score,
     ScoreRequest,
+    TopLogprobs,
     check_unique,
     plain_messages,
 )
@@ -281,9 +282,7 @@ class HFBackend(Backend):
             top_logprobs=self._tops(decoded, row, length),
         )
 
-    def _tops(
-        self, decoded: Decoded, row: int, length: int
-    ) -> tuple[tuple[tuple[str, float], ...], ...] | None:
+    def _tops(self, decoded: Decoded, row: int, length: int) -> TopLogprobs | None:
         if decoded.top_ids is None or decoded.top_logps is None:
             return None
         return tuple(

@@ -28,6 +28,7 @@ from harness.backends.base import (
     Response,
     Score,
     ScoreRequest,
+    TopLogprobs,
     check_unique,
     plain_messages,
 )
@@ -256,7 +257,7 @@ class VLLMBackend(Backend):
             }
         )
 
-    def _tops(self, completion: Completion) -> tuple[tuple[tuple[str, float], ...], ...] | None:
+    def _tops(self, completion: Completion) -> TopLogprobs | None:
         """The likeliest tokens as text; the server names them "token_id:17"."""
         if completion.top_logprobs is None:
             return None

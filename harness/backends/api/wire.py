@@ -17,7 +17,7 @@ from typing import Any, Literal
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from harness.backends.api.endpoint import Endpoint
-from harness.backends.base import Completion, Finish, Message, Sampling, Score
+from harness.backends.base import Completion, Finish, Message, Sampling, Score, TopLogprobs
 from harness.core.hashing import canonical_json, seed_from
 
 SCHEMA = 1
@@ -30,7 +30,6 @@ PATHS: dict[Kind, str] = {
     "completions": "/completions",
     "score": "/completions",
 }
-Tops = tuple[tuple[tuple[str, float], ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +239,7 @@ def _chat_choice(choice: dict[str, Any], wanted: int | None) -> Completion:
     text = message.get("content")
     if isinstance(text, list):
         text = "".join(part.get("text") or "" for part in text)
-    tops: Tops | None = None
+    tops: TopLogprobs | None = None
     if wanted is not None:
         given = (choice.get("logprobs") or {}).get("content")
         if given:
@@ -268,7 +267,7 @@ def _token_choice(choice: dict[str, Any], wanted: int | None) -> Completion:
         # vLLM's ids end in the id that stopped the answer, unless a string stopped it.
         stopped = finish == "stop" and not isinstance(choice.get("stop_reason"), str)
         ids = tuple(ids[:-1] if stopped else ids)
-    tops: Tops | None = None
+    tops: TopLogprobs | None = None
     if wanted is not None:
         given = (choice.get("logprobs") or {}).get("top_logprobs")
         if given:

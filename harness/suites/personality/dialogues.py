@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from harness.backends.base import Message, Sampling, plain_messages
+from harness.backends.base import Message, Request, Sampling, plain_messages
 from harness.backends.conversing import Turn
 from harness.backends.opening import Engine
 from harness.core.hashing import digest
@@ -158,9 +158,9 @@ class Interview:
             "psycot": [*items, most.choice],
         }[self.kind]
 
-    def ask(self, replies: Sequence[str]) -> tuple[list[Message], Sampling] | None:
+    def ask(self, turns: Sequence[Turn]) -> Request | None:
         """See `harness.backends.conversing.Dialogue`."""
-        number = len(replies)
+        number = len(turns)
         if number == len(self.limits):
             return None
         how = Sampling(
@@ -168,7 +168,8 @@ class Interview:
             max_tokens=self.limits[number],
             seed=self.params.seed,
         )
-        return self.messages(replies), how
+        messages = tuple(self.messages([turn.text for turn in turns]))
+        return Request(id=f"{self.id}/{number}", messages=messages, sampling=how)
 
     def messages(self, replies: Sequence[str]) -> list[Message]:
         """The conversation whose last turn asks for the reply after `replies`."""

@@ -22,7 +22,7 @@ import pytest
 from harness.backends import vllm_machine, vllm_server
 from harness.backends.base import Backend, Message, Request, Sampling, ScoreRequest, messages_of
 from harness.backends.conformance import check_backend
-from harness.backends.conversing import converse
+from harness.backends.conversing import Turn, converse
 from harness.backends.sampling import SampleParams, sample
 from harness.backends.vllm import VLLMBackend, open_judge
 from harness.backends.vllm_machine import find_interpreter, gpu_shares, visible_gpus
@@ -135,12 +135,14 @@ class Talk:
     id: str
     text: str
 
-    def ask(self, replies: Sequence[str]) -> tuple[list[Message], Sampling] | None:
+    def ask(self, turns: Sequence[Turn]) -> Request | None:
         said = [Message(role="user", content=self.text)]
-        for reply in replies:
-            said.append(Message(role="assistant", content=reply))
+        for turn in turns:
+            said.append(Message(role="assistant", content=turn.text))
             said.append(Message(role="user", content="And then?"))
-        return (said, SAMPLED.model_copy(update={"n": 1})) if len(replies) < 3 else None
+        how = SAMPLED.model_copy(update={"n": 1})
+        asked = Request(id=f"{self.id}/{len(turns)}", messages=tuple(said), sampling=how)
+        return asked if len(turns) < 3 else None
 
 
 def test_dialogues_go_on_as_they_do_in_rounds(services: Services, record: Path) -> None:
