@@ -40,6 +40,17 @@ BASES = {"backends": "harness.backends.base:Backend"}
 
 # Operation -> the module that defines it.
 OPERATIONS = {
+    "ask": "harness.backends.asking",
     "sample": "harness.backends.sampling",
     "score_rewards": "harness.backends.sampling",
+    "score_texts": "harness.backends.asking",
+}
+
+PROMPTS = {
+    "messages": "harness.backends.prompting:messages",
+    "template": "harness.backends.prompting:template",
+}
+READERS = {
+    "json": "harness.backends.prompting:json_object",
+    "text": "harness.backends.prompting:text",
 }

@@ -20,7 +20,7 @@ from harness.backends.base import (
     count_response,
     messages_of,
 )
-from harness.backends.opening import Engine, open_engine
+from harness.backends.opening import EngineParams, open_engine
 from harness.backends.windows import in_windows
 from harness.core.errors import BadData, MissingExtra
 from harness.core.hashing import digest
@@ -32,16 +32,13 @@ from harness.models.checkpoints import load_reward_model
 from harness.models.references import Dtype
 
 
-class SampleParams(Record):
+class SampleParams(EngineParams):
     """How to sample.
 
     Attributes:
         n: responses a prompt.
         batch_size: prompts sampled, and kept, together.
-        max_rows: most responses decoded at once; lower it when GPU memory runs out.
         system: name of the sampled model in the rows.
-        dtype: None leaves it to the model artifact.
-        engine: None takes the model reference's own ("vllm:..."), else transformers.
         too_long: what a prompt does that leaves no room for an answer: it cannot be answered
             ("fail"), or the middle of its longest message is left out ("cut"), so that a quarter of
             the context (at most max_tokens) is free. Needs the model's tokenizer at hand.
@@ -56,10 +53,7 @@ class SampleParams(Record):
     n: int = Field(default=1, ge=1)
     seed: int = 0
     batch_size: int = Field(default=128, ge=1)
-    max_rows: int = Field(default=320, ge=1)
     system: str = ""
-    dtype: Dtype | None = None
-    engine: Engine | None = None
     too_long: Literal["fail", "cut"] = "fail"
     on_error: Literal["stop", "record"] = "stop"
 
@@ -104,9 +98,7 @@ def sample(
         UserError: the model has no chat template.
         EnvironmentProblem: the model cannot be loaded here, or memory ran out.
     """
-    backend = open_engine(
-        context, model, engine=params.engine, dtype=params.dtype, max_rows=params.max_rows
-    )
+    backend = open_engine(context, model, params)
 
     fitted: dict[str, Row] = {}
 

@@ -41,6 +41,10 @@ def has_failed(row: Row) -> bool:
     """Whether a row holds an answer that could not be had, or a question without a verdict."""
     if row.get("error") and ("responses" in row or "labels" in row):
         return True
+    # Outcomes of `ask`, under whatever name; a row without a question was never asked.
+    outcomes = [value for value in row.values() if isinstance(value, dict) and "attempts" in value]
+    if any(value.get("failure") and value["attempts"] for value in outcomes):
+        return True
     asked = list(row.get("games") or ())
     for turn in row.get("turns") or ():
         if isinstance(turn, dict):

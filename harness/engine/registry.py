@@ -15,6 +15,8 @@ Tables of a catalogue:
     OPERATIONS   operation -> module that defines it
     SOURCES      scheme of data references -> source, see `harness.data.sources`
     CHECKPOINTS  scheme of model references -> table of shipped models, see `harness.models`
+    PROMPTS      prompt builder -> "module:function", see `harness.backends.prompting`
+    READERS      reply parser -> "module:function", the same
     LOSSES       preference loss -> its definition, see `harness.training.losses`
 """
 

@@ -20,12 +20,11 @@ from pydantic import Field, model_validator
 
 from harness.backends.base import Message, Request, Sampling, plain_messages
 from harness.backends.conversing import Turn
-from harness.backends.opening import Engine
+from harness.backends.opening import EngineParams
 from harness.core.hashing import digest
 from harness.core.records import Record
 from harness.data.traits import Trait
 from harness.engine.operations import Row
-from harness.models.references import Dtype
 from harness.suites.personality import prompts
 from harness.suites.personality.decisions import decide, keys
 from harness.suites.personality.orders import Orders
@@ -45,7 +44,7 @@ class MaxTokens(Record):
     all_items: int = Field(default=256, ge=1)
 
 
-class InterviewSettings(Record):
+class InterviewSettings(EngineParams):
     """How a model is asked.
 
     Attributes:
@@ -61,7 +60,6 @@ class InterviewSettings(Record):
             by seed 0 unless another seed is given.
         too_long: what a text does that leaves no room for its dialogue: it cannot be asked about
             ("fail"), or loses its end ("cut"); needs the model's tokenizer at hand.
-        dtype, engine, max_rows: see `harness.backends.sampling.SampleParams`.
     """
 
     form: Literal["standard", "cot", "psycot", "single_turn"] = "standard"
@@ -75,9 +73,6 @@ class InterviewSettings(Record):
     temperature: float = Field(default=0.0, ge=0)
     max_tokens: MaxTokens = MaxTokens()
     too_long: Literal["fail", "cut"] = "fail"
-    dtype: Dtype | None = None
-    engine: Engine | None = None
-    max_rows: int = Field(default=320, ge=1)
 
     @model_validator(mode="before")
     @classmethod

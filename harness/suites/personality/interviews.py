@@ -73,9 +73,7 @@ def interview_authors(
     """
     traits = [Trait.model_validate(trait) for trait in authors.read_json("traits.json")]
     form = for_traits(params.questionnaire, traits) if params.form in WITH_ITEMS else None
-    backend = open_engine(
-        context, model, engine=params.engine, dtype=params.dtype, max_rows=params.max_rows
-    )
+    backend = open_engine(context, model, params)
     known: dict[str, tuple[list[Interview], int]] = {}
 
     def dialogues(batch: list[Row]) -> list[Interview]:
