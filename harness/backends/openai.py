@@ -35,6 +35,7 @@ from harness.backends.base import (
 from harness.core.errors import BadData, StoreProblem, UserError
 from harness.core.hashing import digest
 from harness.engine.calls import Services
+from harness.engine.prices import BATCH_SHARE
 
 Render = Callable[[Request], Sequence[int]]
 RenderAnswer = Callable[[ScoreRequest], tuple[Sequence[int], Sequence[int]]]
@@ -91,6 +92,7 @@ class OpenAIBackend(Backend):
         render: token ids of a request's prompt: then /completions is asked instead of
             /chat/completions, and answers carry their token ids (vLLM's `return_token_ids`). It may
             raise BadData for a request that cannot be rendered.
+        connect: opens the client when the first call goes out; None opens the endpoint's own.
         render_answer: token ids of a prompt and of its answer, the end of turn included; needed for
             `score` (vLLM's `prompt_logprobs`).
     """
@@ -104,11 +106,13 @@ class OpenAIBackend(Backend):
         *,
         render: Render | None = None,
         render_answer: RenderAnswer | None = None,
+        connect: Callable[[ResponseStore | None], Client] | None = None,
     ) -> None:
         self.endpoint = endpoint
         self.services = services
         self._render = render
         self._render_answer = render_answer
+        self._connect = connect or self._client
 
     @property
     def fingerprint(self) -> str:
@@ -225,9 +229,9 @@ class OpenAIBackend(Backend):
         store = self._store()
         if settings.offline:
             raise _offline(waiting.missing, waiting.total, store)
-        client = self._client(store)
+        client = self._connect(store)
         ask = client.ask
-        if settings.batch and self._render is None:
+        if settings.batch and waiting.missing[0].kind == "chat":
             from harness.backends.api import batch
 
             ask = partial(batch.ask, client)
@@ -283,8 +287,18 @@ class OpenAIBackend(Backend):
         return self.services.get(f"responses:{path}", lambda: ResponseStore(path))
 
     def _client(self, store: ResponseStore | None) -> Client:
-        key = "openai:" + digest(self.endpoint.model_dump())
-        return self.services.get(key, lambda: Client(self.endpoint, self.services, store))
+        endpoint, services = self.endpoint, self.services
+
+        def opened() -> Client:
+            price = services.prices.of(endpoint.model, endpoint.identity)
+            if price is not None and services.settings.batch:
+                price = price.share(BATCH_SHARE)
+            key = endpoint.api_key()
+            return Client(
+                endpoint, services.settings, services.account, store, key=key, price=price
+            )
+
+        return services.get("openai:" + digest(endpoint.model_dump()), opened)
 
 
 def _offline(missing: list[wire.Call], total: int, store: ResponseStore | None) -> UserError:

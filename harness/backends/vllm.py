@@ -14,10 +14,10 @@ most of a GPU's memory.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from harness.backends.base import (
     GREEDY_BELOW,
@@ -32,8 +32,8 @@ from harness.backends.base import (
     check_unique,
     plain_messages,
 )
-from harness.backends.openai import PARALLEL, PromptLogprobs
-from harness.backends.vllm_client import EngineClient
+from harness.backends.openai import PARALLEL, OpenAIBackend, PromptLogprobs
+from harness.backends.vllm_client import engine_client, engines
 from harness.backends.vllm_machine import visible_gpus
 from harness.backends.vllm_server import EngineSettings
 from harness.core.errors import BadData, BadRecord, EnvironmentProblem
@@ -59,6 +59,7 @@ PLACEMENT = frozenset(
     }
 )
 Device = Literal["auto", "cpu", "cuda"]
+Answer = TypeVar("Answer", Response, Score, PromptLogprobs)
 
 
 class VLLMBackend(Backend):
@@ -168,7 +169,7 @@ class VLLMBackend(Backend):
 
         server = self._server(render=render)
         first = [ready(request) for request in requests]
-        for given in self._watched(server, lambda: server.follow(first, go_on)):
+        for given in self._watched(server.follow(first, go_on)):
             yield answered.pop(given.id)
 
     def score(self, requests: Sequence[ScoreRequest]) -> Iterator[Score]:
@@ -178,7 +179,7 @@ class VLLMBackend(Backend):
             BadData, UserError, EnvironmentProblem: as for `generate`.
         """
         server = self._server(render_answer=self._prompt_and_answer)
-        yield from self._watched(server, lambda: server.score(requests))
+        yield from self._watched(server.score(requests))
 
     def prompt_logprobs(
         self, prompts: Mapping[str, Sequence[int]], k: int
@@ -191,18 +192,17 @@ class VLLMBackend(Backend):
         """
         for id, ids in prompts.items():
             self._check_fits(len(ids) + 1, f'document "{id}" and one more token have')
-        server = self._server()
-        yield from self._watched(server, lambda: server.prompt_logprobs(prompts, k))
+        yield from self._watched(self._server().prompt_logprobs(prompts, k))
 
-    def _watched(self, server: EngineClient, answer: Callable[[], Iterator[Any]]) -> Iterator[Any]:
+    def _watched(self, answers: Iterator[Answer]) -> Iterator[Answer]:
         """Answers, and the engine's own error where it broke down instead of each row's."""
         try:
-            for item in answer():
+            for item in answers:
                 if item.error is not None:
-                    server.check()
+                    engines(self.services).check()
                 yield item
         except EnvironmentProblem:
-            server.check(patience_s=2.0)
+            engines(self.services).check(patience_s=2.0)
             raise
 
     def _prompt(self, request: Request) -> list[int]:
@@ -254,6 +254,7 @@ class VLLMBackend(Backend):
                 "tokens_in": len(prompt),
                 "tokens_out": sum(written),
                 "prompt_ids": tuple(prompt),
+                "cost_usd": None,  # nobody charges; the machine's own cost is unmeasured
             }
         )
 
@@ -266,8 +267,8 @@ class VLLMBackend(Backend):
             for pairs in completion.top_logprobs
         )
 
-    def _server(self, **renderers: Any) -> EngineClient:
-        return EngineClient(self._settings, self.identity, self.services, **renderers)
+    def _server(self, **renderers: Any) -> OpenAIBackend:
+        return engine_client(self._settings, self.identity, self.services, **renderers)
 
     @cached_property
     def _settings(self) -> EngineSettings:

@@ -33,8 +33,8 @@ from harness.backends.api.responses import Busy, ResponseStore, Stored
 from harness.backends.api.wire import Outcome
 from harness.backends.base import Completion
 from harness.core.errors import CrucibleError, StoreProblem, UserError
-from harness.engine.calls import Services
-from harness.engine.prices import BATCH_SHARE, PriceList
+from harness.engine.calls import Account, CallSettings
+from harness.engine.prices import Price
 
 if TYPE_CHECKING:
     from harness.backends.api.transport import Exchange, Lane
@@ -49,25 +49,37 @@ Put = Callable[[Outcome | BaseException | None], None]
 
 
 class Client:
-    """All traffic to one endpoint; opened once per run, see `Services.get`."""
+    """All traffic to one endpoint; opened once per run, see `Services.get`.
 
-    def __init__(self, endpoint: Endpoint, services: Services, store: ResponseStore | None) -> None:
+    Args:
+        store: where responses are stored; None stores none.
+        key: API key; None sends none.
+        price: None where the model is unpriced.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        settings: CallSettings,
+        account: Account,
+        store: ResponseStore | None,
+        *,
+        key: str | None,
+        price: Price | None,
+    ) -> None:
         from harness.backends.api.transport import Lane
 
-        settings = services.settings
         self.endpoint = endpoint
         self.settings = settings
+        self.account = account
         self.store = store
-        self.account = services.account
-        prices = services.get(f"prices:{settings.prices}", lambda: PriceList.load(settings.prices))
-        price = prices.of(endpoint.model, endpoint.identity)
-        self.price = price.share(BATCH_SHARE) if price and settings.batch else price
+        self.price = price
         self.lanes: list[Lane] = []
         for url in endpoint.base_urls:
             limits = Limits(
                 settings.concurrency, settings.requests_per_minute, settings.tokens_per_minute
             )
-            lane = Lane(endpoint, url, limits, settings.timeout_s, settings.retries)
+            lane = Lane(endpoint, url, key, limits, settings.timeout_s, settings.retries)
             self.lanes.append(lane)
         self.capabilities = Capabilities(endpoint, store)
         self._flying: dict[str, asyncio.Future[Outcome]] = {}

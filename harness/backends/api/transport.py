@@ -213,9 +213,14 @@ class Lane:
     """The SDK's client for one base URL; used inside one event loop only."""
 
     def __init__(
-        self, endpoint: Endpoint, url: str, limits: Limits, timeout_s: float, retries: int
+        self,
+        endpoint: Endpoint,
+        url: str,
+        key: str | None,
+        limits: Limits,
+        timeout_s: float,
+        retries: int,
     ) -> None:
-        key = endpoint.api_key()
         self.url = url
         self.model = endpoint.model
         self.limits = limits

@@ -483,7 +483,7 @@ import signal, time
 # A background job of a shell ignores Ctrl-C, and so would the script.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from harness.backends.base import Request, Sampling, messages_of
-from harness.backends.vllm_client import EngineClient
+from harness.backends.vllm_client import engine_client
 from harness.backends.vllm_server import EngineSettings
 from harness.engine.calls import Services
 request = Request(
@@ -493,7 +493,7 @@ request = Request(
 )
 with Services() as services:
     settings = EngineSettings(model="MODEL", stop_ids=(1,))
-    client = EngineClient(settings, "identity", services, render=lambda request: [5, 2, 9])
+    client = engine_client(settings, "identity", services, render=lambda request: [5, 2, 9])
     (response,) = client.generate([request])
     assert response.error is None, response.error
     print("answered", flush=True)
