@@ -72,7 +72,7 @@ class VLLMBackend(Backend):
         dtype: None takes the artifact's, else float32 on a CPU and bfloat16 on a GPU.
         device: "auto" takes the GPUs this process sees.
         engine_args: more of vLLM's arguments, by name; what shapes answers is in the fingerprint.
-        start_timeout_s, log_directory: see `EngineSettings`.
+        start_timeout_s: time until the server answers; loading a large model takes minutes.
 
     Raises:
         UserError: the reference leads nowhere.
@@ -87,11 +87,9 @@ class VLLMBackend(Backend):
         *,
         max_model_len: int | None = None,
         dtype: str | None = None,
-        seed: int = 0,
         device: Device = "auto",
         engine_args: Mapping[str, Any] | None = None,
         start_timeout_s: float = 600.0,
-        log_directory: Path | None = None,
     ) -> None:
         self.services = services or Services()
         self._source = resolve(model)
@@ -107,12 +105,10 @@ class VLLMBackend(Backend):
             revision=self._source.revision,
             dtype=dtype or self._source.dtype or ("float32" if on_cpu else "bfloat16"),
             max_model_len=max_model_len,
-            seed=seed,
             device=device,
             trust_remote_code=self._source.trust_remote_code,
             engine_args=arguments,
             start_timeout_s=start_timeout_s,
-            log_directory=log_directory,
         )
         extra = f":{digest(shaping)[:16]}" if shaping else ""
         self.identity = f"vllm:{found}:{self._base.dtype}{extra}"

@@ -12,18 +12,17 @@ Rows hold the server's body as it came and never a key or a URL's secrets.
 
 from __future__ import annotations
 
-import gzip
 import json
 import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any, cast
 
-from harness.core.errors import BadData, StoreProblem
+from harness.core.errors import StoreProblem
 from harness.engine.store import disk_errors
 
 FORMAT = 1
@@ -282,45 +281,3 @@ class ResponseStore:
 def _code(error: sqlite3.Error) -> int:
     """SQLite's primary result code; 0 for errors of the module itself."""
     return int(getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF
-
-
-def export_responses(store: ResponseStore, path: Path) -> int:
-    """Write all responses as JSON lines, compressed where the name ends in .gz; how many."""
-    count = 0
-    with disk_errors(path.parent), _text(path, "wt") as stream:
-        for row in store.all():
-            stream.write(json.dumps(asdict(row), ensure_ascii=False) + "\n")
-            count += 1
-    return count
-
-
-def import_responses(store: ResponseStore, path: Path) -> int:
-    """Add responses that `export_responses` wrote; stored ones stay. Returns how many were read.
-
-    Raises:
-        BadData: a line that is not a response, by number.
-    """
-    count = 0
-    rows: list[Stored] = []
-    with _text(path, "rt") as stream:
-        for count, line in enumerate(stream, 1):
-            try:
-                row = Stored(**json.loads(line))
-                json.loads(row.body)
-                rows.append(row)
-                sound = len(bytes.fromhex(row.key)) == 32
-            except (TypeError, ValueError):
-                sound = False
-            if not sound:
-                raise BadData(f"{path}, line {count}: not a stored response")
-            if len(rows) >= 1000:
-                store.put(rows)
-                rows = []
-    store.put(rows)
-    return count
-
-
-def _text(path: Path, mode: str) -> IO[str]:
-    if path.suffix == ".gz":
-        return cast("IO[str]", gzip.open(path, mode, encoding="utf-8"))
-    return cast("IO[str]", path.open(mode, encoding="utf-8"))

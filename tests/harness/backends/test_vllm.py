@@ -269,14 +269,14 @@ def test_repeated_ids_are_refused(services: Services) -> None:
 
 
 def test_the_command_line_and_the_environment(services: Services, record: Path) -> None:
-    backend = VLLMBackend(MODEL, services, seed=3, engine_args={"block_size": 32, "quiet": False})
+    backend = VLLMBackend(MODEL, services, engine_args={"block_size": 32, "quiet": False})
     list(backend.generate([ask("x")]))
     (start,) = starts(record)
     assert option(start, "--model") == str(zoo.path("target"))
     assert option(start, "--served-model-name") == "nano:target"
     assert option(start, "--host") == "127.0.0.1"
     assert option(start, "--dtype") == "float32"
-    assert option(start, "--seed") == "3"
+    assert option(start, "--seed") == "0"
     assert option(start, "--block-size") == "32"
     assert {"--enforce-eager", "--no-quiet"} <= set(start["argv"])
     assert "--trust-remote-code" not in start["argv"]
@@ -295,7 +295,7 @@ def test_stop_ids_are_told_to_the_server(
     starting = vllm_server._Launch.start
 
     def start(launch: vllm_server._Launch) -> None:
-        path = launch.generation_config / "generation_config.json"
+        path = launch.folder / "generation_config.json"
         told.append(json.loads(path.read_text()))
         starting(launch)
 
@@ -446,10 +446,10 @@ def test_a_crash_at_the_start_is_told_with_the_log(mood: Mood) -> None:
 def test_a_server_that_never_answers_is_given_up(mood: Mood, record: Path, tmp_path: Path) -> None:
     mood(never=True)
     with Services() as services:
-        backend = VLLMBackend(MODEL, services, start_timeout_s=0.8, log_directory=tmp_path / "logs")
+        backend = VLLMBackend(MODEL, services, start_timeout_s=0.8)
         with pytest.raises(EnvironmentProblem, match=r"not ready within 0.8 s(.|\n)*still loading"):
             list(backend.generate([ask("x")]))
-    assert len(list((tmp_path / "logs").glob("vllm-*.log"))) == 1
+    assert len(list(tmp_path.glob("crucible-vllm-*/vllm-*.log"))) == 1
     assert not any(alive(entry["pid"]) for entry in starts(record))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import os
 import sqlite3
 import subprocess
@@ -14,14 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.backends.api.responses import (
-    Busy,
-    ResponseStore,
-    Stored,
-    export_responses,
-    import_responses,
-)
-from harness.core.errors import BadData, StoreProblem
+from harness.backends.api.responses import Busy, ResponseStore, Stored
+from harness.core.errors import StoreProblem
 
 
 def row(number: int, body: str = '{"choices": []}') -> Stored:
@@ -155,24 +148,6 @@ def test_a_read_only_folder_still_answers() -> None:
         finally:
             folder.chmod(0o755)
     assert done.stdout.split() == ["2", "True", "True"], done.stderr
-
-
-def test_export_and_import(tmp_path: Path) -> None:
-    store = ResponseStore(tmp_path / "r.sqlite")
-    store.put([row(n, '{"text": "é"}') for n in range(5)])
-    assert export_responses(store, tmp_path / "all.jsonl.gz") == 5
-    other = ResponseStore(tmp_path / "s.sqlite")
-    other.put([row(0, "{}")])
-    assert import_responses(other, tmp_path / "all.jsonl.gz") == 5
-    assert len(other) == 5
-    assert other.get([row(0).key])[row(0).key].body == "{}"
-    assert other.get([row(3).key])[row(3).key] == row(3, '{"text": "é"}')
-    with gzip.open(tmp_path / "bad.jsonl.gz", "wt") as stream:
-        stream.write('{"key": "00"}\n')
-    with pytest.raises(BadData, match="line 1"):
-        import_responses(other, tmp_path / "bad.jsonl.gz")
-    store.close()
-    other.close()
 
 
 def test_reading_ten_thousand_rows_is_fast(tmp_path: Path) -> None:
