@@ -9,13 +9,13 @@ BACKENDS = (
     Entry(
         "vllm",
         "harness.backends.vllm:VLLMBackend",
-        "vLLM's server, as a child process from an interpreter of its own",
+        "vLLM's server, as a child process with its own interpreter",
         needs=("train", "api"),
     ),
     Entry(
         "openai",
         "harness.backends.openai:OpenAIBackend",
-        "OpenAI and every server that speaks its language",
+        "OpenAI and every OpenAI-compatible server",
         needs=("api",),
     ),
     Entry("replay", "harness.backends.replay:ReplayBackend", "answers from stored rows"),

@@ -1,8 +1,8 @@
-"""From a model artifact to the backend that runs it.
+"""Opens the backend of a model artifact.
 
-A model reference may name its engine: `vllm:<model>`, `openai:<model>[@url]` or any other family
-of the registry's group "judges", or a file of stored outputs. `import_model` writes it into the
-artifact's model.json; everything else runs in this process on transformers.
+A model reference may name its engine: `vllm:<model>`, `openai:<model>[@url]` or another family of
+the registry's group "judges", or a file of stored outputs. `import_model` writes it into the
+artifact's model.json; every other model runs in this process with transformers.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def open_engine(context: Context, model: Artifact, params: EngineParams) -> Back
 
     Raises:
         MissingExtra, EnvironmentProblem: the engine or the model is unavailable.
-        UserError, BadData: the reference leads nowhere.
+        UserError, BadData: the reference names no model, or the file of outputs changed.
     """
     pointer = pointer_of(model.path)
     kind = pointer.engine if pointer is not None else "hf"
