@@ -108,7 +108,7 @@ def converse(
         talk.take(response)
         return send(talk) or start()
 
-    # A hosted model's dialogues start one after another: each holds its author's whole text.
+    # A hosted model's dialogues start gradually, because each may contain a long text.
     width = len(dialogues) if backend.parallel == 1 else backend.parallel
     requests = list(islice(iter(start, None), width))
     for _ in chain([None], backend.follow(requests, go_on)):

@@ -1,4 +1,4 @@
-"""Backends named by the registry's group "judges": hosted models, and the nano oracle."""
+"""Backends of the registry's group "judges": hosted models and the nano oracle."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harness.models.references import parse_hosted
 
 
 def open_backend(ref: str, services: Services) -> Backend:
-    """The backend that a reference of the registry's group "judges" names.
+    """The backend of a reference that names an entry of the registry's group "judges".
 
     An entry of the group is a callable from options (the model under "model") and the run's
     services to an instance of a subclass of `Backend`; it sends no request.
@@ -23,7 +23,7 @@ def open_backend(ref: str, services: Services) -> Backend:
 
     Raises:
         UnknownName: the registry has no such entry.
-        BadRecord: an option that the entry does not have.
+        BadRecord: the entry does not have an option.
         EnvironmentProblem: a plugin's entry returned something else than a `Backend`.
     """
     name, options = parse_hosted(ref)

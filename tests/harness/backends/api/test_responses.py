@@ -96,7 +96,7 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[8192:] = os.urandom(len(data) - 8192)
     path.write_bytes(data)
-    with pytest.raises(StoreProblem, match=r"r\.sqlite is not a sound file"):
+    with pytest.raises(StoreProblem, match=r"r\.sqlite is not an intact file"):
         list(ResponseStore(path).all())
 
 
@@ -131,7 +131,7 @@ store.write_note("a", {})
 try:
     store.put([Stored("0" * 64, "m", "{}", 1, 1, None, 1.0)])
 except StoreProblem as problem:
-    print("cannot be written" in str(problem))
+    print("is read-only" in str(problem))
 """
 
 
