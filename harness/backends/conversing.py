@@ -20,6 +20,7 @@ from pydantic import Field
 
 from harness.backends.base import (
     Backend,
+    Completion,
     Finish,
     Request,
     Response,
@@ -46,6 +47,10 @@ class Turn(Record):
     tokens_out: int = 0
     top_logprobs: TopLogprobs | None = Field(default=None, exclude_if=lambda value: value is None)
     error: str | None = None
+
+    @property
+    def completion(self) -> Completion:
+        return Completion(text=self.text, finish=self.finish, top_logprobs=self.top_logprobs)
 
 
 class Dialogue(Protocol):
