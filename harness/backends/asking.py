@@ -166,10 +166,10 @@ def ask(
     rows: Artifact,
     model: Artifact,
 ) -> Iterator[list[Row]]:
-    """Add to each row, under `into`, what the model was read to say.
+    """Add to each row, under `into`, the outcome of its question.
 
-    That is `value` (None where it failed), `failure` (the reason, else None), `attempts`, and the
-    last `reply` with its `finish`. No row is dropped; a row without a prompt has 0 attempts.
+    An outcome has `value` (None if it failed), `failure` (the reason, else None), `attempts`, and
+    the last `reply` with its `finish`. No row is dropped; a row without a prompt has 0 attempts.
 
     Raises:
         BadData: a row that the prompt builder cannot use.

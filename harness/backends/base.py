@@ -120,7 +120,7 @@ class Score(Record):
     error: str | None = None
 
 
-Next = Callable[[Response], Request | None]  # the request that an answer leads to
+Next = Callable[[Response], Request | None]  # the request that follows an answer
 
 
 class Backend(ABC):

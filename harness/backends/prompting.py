@@ -119,4 +119,4 @@ def json_object(turn: Turn, row: Row) -> dict[str, Any]:
         except (ValueError, RecursionError):
             continue
         return dict(found)
-    raise Unreadable("the reply holds no JSON object")
+    raise Unreadable("the reply contains no JSON object")

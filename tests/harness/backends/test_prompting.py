@@ -91,7 +91,7 @@ def test_an_object_is_found_wherever_it_stands(value: dict[str, object], around:
     "reply", ["", "none", "[1]", '{"a": ', '{"a": NaN}', '{"a": 1e999}', "{" * 9999]
 )
 def test_what_is_no_object_cannot_be_read(reply: str) -> None:
-    with pytest.raises(Unreadable, match="no JSON object"):
+    with pytest.raises(Unreadable, match="contains no JSON object"):
         json_object(Turn(text=reply), ROW)
 
 
