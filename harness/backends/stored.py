@@ -78,6 +78,6 @@ class StoredOutputs(Backend):
 
     def score(self, requests: Sequence[ScoreRequest]) -> Iterator[Score]:
         raise UserError(
-            f"{self.path} contains outputs and gives no log-probabilities; name the model that made "
-            "them"
+            f"{self.path} contains outputs and gives no log-probabilities; name the model that "
+            "generated them"
         )
