@@ -71,7 +71,6 @@ def parser() -> argparse.ArgumentParser:
 def measure(options: argparse.Namespace, keep: bool) -> dict[str, Any]:
     import torch
 
-    from harness.backends.base import keeping_prefixes
     from harness.backends.hf import HFBackend
 
     torch.set_num_threads(options.threads)
@@ -87,7 +86,7 @@ def measure(options: argparse.Namespace, keep: bool) -> dict[str, Any]:
     talks = openings(tokenizer, options.dialogues)
     start = time.perf_counter()
     if keep:
-        with keeping_prefixes(backend):
+        with backend.keeping_prefixes():
             replies = converse(backend, talks, options.turns)
     else:
         replies = converse(backend, talks, options.turns)

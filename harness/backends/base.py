@@ -1,27 +1,29 @@
-"""The seam between everything that asks a model and everything that is one.
+"""The interface between code that asks a model and code that runs one.
 
 A backend has two verbs. `generate` answers requests and yields responses in completion order;
-`score` returns the log-probabilities of given answers. Both identify their answers by the id of
-the request, ids are unique within a call, and every id comes back exactly once: a request that
-failed comes back with `error` set instead of an exception, so that one bad row never loses the
-others. Settings that no row can work with (an unknown option, a missing model) do raise.
+`score` returns the log-probabilities of given answers. Both identify an answer by the id of its
+request. Ids are unique within a call, and every id is returned exactly once: a failed request
+returns a response with `error` set, not an exception, so that one bad row does not lose the others.
+Settings with which no row can work (an unknown option, a missing model) raise an exception.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal
 
 from pydantic import Field
 
-from harness.core.errors import BadData
+from harness.core.errors import BadData, UserError
 from harness.core.hashing import digest
 from harness.core.records import Record
 
-GREEDY_BELOW = 1e-4  # temperatures below this mean "the most likely token"
+GREEDY_BELOW = 1e-4  # a temperature below this selects the most likely token
 
 Finish = Literal["stop", "length"]
+TopLogprobs = tuple[tuple[tuple[str, float], ...], ...]  # per token (text, log-prob), best first
 
 
 class Message(Record):
@@ -32,10 +34,10 @@ class Message(Record):
 
 
 class Sampling(Record):
-    """How to decode. `seed` and the request's id fix every sample of a local engine.
+    """Decoding settings. `seed` and the request's id determine every sample of a local engine.
 
-    A `repetition_penalty` above 1 divides positive logits of tokens that stand in the prompt or the
-    answer so far, and multiplies negative ones (arXiv 1909.05858). 1 leaves it out of digests.
+    A `repetition_penalty` above 1 divides the positive logits of tokens in the prompt and the
+    answer so far, and multiplies the negative ones (arXiv 1909.05858). 1 is left out of digests.
     """
 
     temperature: float = Field(default=0.0, ge=0)
@@ -48,12 +50,12 @@ class Sampling(Record):
 
     @property
     def fingerprint(self) -> str:
-        """Identifies the decoding settings; the seed is not part of it."""
+        """Identifies the decoding settings without the seed."""
         return digest(self.model_dump(exclude={"seed"}))[:16]
 
 
 class Request(Record):
-    """A prompt to answer `sampling.n` times."""
+    """A prompt to be answered `sampling.n` times."""
 
     id: str
     messages: tuple[Message, ...]
@@ -64,24 +66,24 @@ class Completion(Record):
     """One sampled answer.
 
     Attributes:
-        text: without special tokens.
-        finish: "stop" when the model ended its turn, "length" when it was cut off.
-        token_ids: the sampled ids without the id that stopped it; None from an API.
-        top_logprobs: for each token, the most likely (token text, natural log-probability) pairs.
-            The first token's come first; probabilities are those before temperature and top-p.
+        text: the answer without special tokens.
+        finish: "stop" if the model ended its turn, "length" if the answer reached its token limit.
+        token_ids: sampled ids without the one that stopped the answer; None from an API.
+        top_logprobs: per token, in order, the most likely (token text, natural log-probability)
+            pairs; probabilities before temperature and top-p.
     """
 
     text: str
     finish: Finish
     token_ids: tuple[int, ...] | None = None
-    top_logprobs: tuple[tuple[tuple[str, float], ...], ...] | None = None
+    top_logprobs: TopLogprobs | None = None
 
 
 class Response(Record):
-    """Answers to one request, `n` of them, or an error and none.
+    """The `n` answers to one request, or an error and no answer.
 
-    `cached` answers come from stored responses and cost nothing now; `cost_usd` is None where
-    there is no price.
+    `cached` answers come from stored responses and cost nothing now; `cost_usd` is None for a model
+    without a price.
     """
 
     id: str
@@ -95,7 +97,7 @@ class Response(Record):
 
 
 class ScoreRequest(Record):
-    """An answer whose log-probability is wanted."""
+    """A given answer whose log-probability is wanted."""
 
     id: str
     messages: tuple[Message, ...]
@@ -106,9 +108,9 @@ class Score(Record):
     """Natural log-probability of an answer given its prompt.
 
     Attributes:
-        logp: sum over the answer's tokens, the end-of-turn token included; None after an error.
-        tokens: how many tokens were summed.
-        token_logps: one number per summed token.
+        logp: sum over the answer's tokens and the end-of-turn token; None after an error.
+        tokens: number of summed tokens.
+        token_logps: one log-probability per summed token.
     """
 
     id: str
@@ -118,31 +120,76 @@ class Score(Record):
     error: str | None = None
 
 
-Next = Callable[[Response], Request | None]  # the request that an answer leads to
+Next = Callable[[Response], Request | None]  # the request that follows an answer
 
 
-@runtime_checkable
-class Backend(Protocol):
-    """Anything that runs, or stands in for, a language model.
+class Backend(ABC):
+    """A language model, or anything that answers in place of one.
 
-    A backend that answers many requests at once says so in an attribute `parallel`, see `parallel`.
-    One that can go on from an answer while others are under way has a method `follow` besides, with
-    the form and the meaning of `harness.backends.conversing.in_rounds`.
+    A subclass has a `fingerprint` and the two verbs; the other members have defaults, which it
+    overrides where it can do better.
+
+    Attributes:
+        parallel: number of requests that callers should send in one call; 1 for a model in this
+            process, which takes one batch of rows per call.
+        tokenizer: transformers tokenizer that renders the prompts; None for a server that takes
+            messages.
+        context: maximum number of tokens per prompt and answer; None where it is unknown.
     """
 
-    @property
-    def fingerprint(self) -> str:
-        """Identifies the model and how it is run; goes on every cell a judge touches."""
+    parallel: int = 1
+    tokenizer: Any = None
+    context: int | None = None
 
+    @property
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Identifies the model and how it is run; part of every cell that a judge scored."""
+
+    @abstractmethod
     def generate(self, requests: Sequence[Request]) -> Iterator[Response]:
         """Answer the requests, each once, in any order."""
 
     def score(self, requests: Sequence[ScoreRequest]) -> Iterator[Score]:
-        """Score the answers, each once, in any order."""
+        """Score the answers, each once, in any order.
+
+        Raises:
+            UserError: the model returns no log-probabilities of given texts.
+        """
+        raise UserError(
+            f"{self.fingerprint} returns no log-probabilities of given texts; expected a language "
+            "model: a folder, a hub id, nano:<name> or vllm:<model>"
+        )
+
+    def follow(self, requests: Sequence[Request], next: Next) -> Iterator[Response]:
+        """Answer requests, and those that `next` makes of their answers, until it makes none.
+
+        `next` is called once per answer, before the answer is yielded. The default works in rounds;
+        a backend that can continue from one answer while others are under way overrides it.
+        """
+        with self.keeping_prefixes():
+            while requests:
+                following = []
+                for response in self.generate(requests):
+                    request = next(response)
+                    if request is not None:
+                        following.append(request)
+                    yield response
+                requests = following
+
+    def keeping_prefixes(self) -> AbstractContextManager[None]:
+        """Inside, a backend that can do so reads common beginnings of prompts only once.
+
+        For the turns of dialogues, also across calls of `generate`; see `HFBackend`.
+        """
+        return nullcontext()
+
+    def check_access(self) -> None:  # noqa: B027 (most backends have nothing to check)
+        """Raise what would stop the first request, such as a missing key; sends nothing."""
 
 
 def messages_of(rows: Sequence[dict[str, str]]) -> tuple[Message, ...]:
-    """Records from the plain {"role", "content"} dictionaries that rows carry.
+    """Records of the {"role", "content"} dictionaries in rows.
 
     >>> messages_of([{"role": "user", "content": "2+2?"}])[0].content
     '2+2?'
@@ -151,26 +198,12 @@ def messages_of(rows: Sequence[dict[str, str]]) -> tuple[Message, ...]:
 
 
 def plain_messages(messages: Sequence[Message]) -> list[dict[str, str]]:
-    """The plain dictionaries that chat templates and APIs take."""
+    """Dictionaries as chat templates and APIs take them."""
     return [{"role": message.role, "content": message.content} for message in messages]
 
 
-def parallel(backend: Backend) -> int:
-    """How many requests a backend wants in hand at once; 1 for a model in this process."""
-    return int(getattr(backend, "parallel", 1))
-
-
-def keeping_prefixes(backend: Backend) -> AbstractContextManager[None]:
-    """Inside, a backend that can do so reads what prompts have in common at their beginning once.
-
-    For the turns of dialogues, also across calls of `generate`; see `HFBackend.keeping_prefixes`.
-    """
-    keeping: AbstractContextManager[None] = getattr(backend, "keeping_prefixes", nullcontext)()
-    return keeping
-
-
 def count_response(count: Callable[..., None], response: Response) -> None:
-    """Tell a ledger (`Context.count`) what a response cost; stored ones cost nothing."""
+    """Add a response to a ledger (`Context.count`); a stored one costs nothing."""
     if response.cached:
         count(cached=1)
     else:
@@ -183,7 +216,7 @@ def count_response(count: Callable[..., None], response: Response) -> None:
 
 
 def check_unique(ids: Sequence[str]) -> None:
-    """Refuse two requests of one id: answers could not be told apart.
+    """Refuse two requests with one id: their answers could not be told apart.
 
     Raises:
         BadData: naming the first repeated id.

@@ -9,13 +9,13 @@ BACKENDS = (
     Entry(
         "vllm",
         "harness.backends.vllm:VLLMBackend",
-        "vLLM's server, as a child process from an interpreter of its own",
+        "vLLM's server, as a child process with its own interpreter",
         needs=("train", "api"),
     ),
     Entry(
         "openai",
         "harness.backends.openai:OpenAIBackend",
-        "OpenAI and every server that speaks its language",
+        "OpenAI and every OpenAI-compatible server",
         needs=("api",),
     ),
     Entry("replay", "harness.backends.replay:ReplayBackend", "answers from stored rows"),
@@ -36,8 +36,21 @@ JUDGES = (
     ),
 )
 
+BASES = {"backends": "harness.backends.base:Backend"}
+
 # Operation -> the module that defines it.
 OPERATIONS = {
+    "ask": "harness.backends.asking",
     "sample": "harness.backends.sampling",
     "score_rewards": "harness.backends.sampling",
+    "score_texts": "harness.backends.asking",
+}
+
+PROMPTS = {
+    "messages": "harness.backends.prompting:messages",
+    "template": "harness.backends.prompting:template",
+}
+READERS = {
+    "json": "harness.backends.prompting:json_object",
+    "text": "harness.backends.prompting:text",
 }

@@ -1,4 +1,4 @@
-"""What every backend must do, as one check that plugin authors can run on theirs."""
+"""The check that every backend must pass; plugin authors run it on theirs."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ def check_backend(
     """Check a backend against the contract of `harness.backends.base`.
 
     Args:
-        requests: at least two, that the backend can answer; include some with n > 1 and with
+        requests: at least two that the backend can answer; include some with n > 1, some with
             top_logprobs, and a greedy one.
-        deterministic: the same call must give the same answers.
-        scores: the backend can score; False for APIs without prompt log-probabilities.
+        deterministic: whether the same call must give the same answers.
+        scores: whether the backend can score; False for APIs without prompt log-probabilities.
 
     Raises:
-        AssertionError: naming the request and the rule that is broken.
+        AssertionError: naming the request and the broken rule.
     """
     assert len(requests) >= 2, "check_backend needs at least two requests"
+    assert isinstance(backend, Backend), "a backend is an instance of a subclass of Backend"
     assert isinstance(backend.fingerprint, str), "a fingerprint is text"
     assert backend.fingerprint, "the fingerprint is empty"
     answers = _by_id([request.id for request in requests], list(backend.generate(requests)))
@@ -39,14 +40,14 @@ def check_backend(
         again = {response.id: _said(response) for response in backend.generate(requests)}
         first = {id: _said(response) for id, response in answers.items()}
         assert again == first, "the same requests were answered differently the second time"
-    assert list(backend.generate([])) == [], "no requests, but an answer"
+    assert list(backend.generate([])) == [], "an answer without a request"
     _check_typed_errors(backend, requests[0])
     if scores:
         _check_scores(backend, requests, answers)
 
 
 def _said(response: Response) -> Response:
-    """The answer alone: whether it was stored, and what it cost now, may change."""
+    """The answer without `cached` and `cost_usd`, which may differ between calls."""
     return response.model_copy(update={"cached": False, "cost_usd": None})
 
 
@@ -60,9 +61,9 @@ def _check_response(request: Request, response: Response) -> None:
     where, sampling = f'request "{request.id}"', request.sampling
     assert response.error is None, f"{where} failed: {response.error}"
     count = len(response.completions)
-    assert count == sampling.n, f"{where}: {count} completions, {sampling.n} were asked for"
-    assert response.tokens_in >= 0, f"{where}: a negative number of tokens read"
-    assert response.tokens_out >= 0, f"{where}: a negative number of tokens written"
+    assert count == sampling.n, f"{where}: {count} completions; expected {sampling.n}"
+    assert response.tokens_in >= 0, f"{where}: a negative tokens_in"
+    assert response.tokens_out >= 0, f"{where}: a negative tokens_out"
     for completion in response.completions:
         if completion.token_ids is not None:
             length = len(completion.token_ids)
@@ -72,22 +73,24 @@ def _check_response(request: Request, response: Response) -> None:
         tops = completion.top_logprobs
         if sampling.top_logprobs is None:
             continue
-        assert tops is not None, f"{where}: asked for top_logprobs, got none"
+        assert tops is not None, f"{where}: no top_logprobs, which were requested"
         for pairs in tops:
             values = [value for _, value in pairs]
             assert 1 <= len(pairs) <= sampling.top_logprobs, f"{where}: {len(pairs)} top tokens"
             assert all(math.isfinite(v) and v <= 1e-6 for v in values), f"{where}: {values}"
-            assert values == sorted(values, reverse=True), f"{where}: likeliest token not first"
+            assert values == sorted(values, reverse=True), (
+                f"{where}: the most likely token is not the first"
+            )
 
 
 def _check_typed_errors(backend: Backend, request: Request) -> None:
-    """A mistake is a CrucibleError or an error in the response, never anything else."""
+    """A mistake gives a CrucibleError or an error in the response, never another exception."""
     try:
         list(backend.generate([request, request]))
     except CrucibleError:
         pass
     else:
-        raise AssertionError("two requests of one id were accepted")
+        raise AssertionError("two requests with one id were accepted")
     empty = request.model_copy(update={"id": "conformance-empty", "messages": ()})
     try:
         (response,) = backend.generate([empty])
@@ -104,7 +107,7 @@ def _check_scores(
         for r in requests
     ]
     found = list(backend.score(asked))
-    assert sorted(s.id for s in found) == sorted(r.id for r in asked), "scores of other ids"
+    assert sorted(s.id for s in found) == sorted(r.id for r in asked), "the scores have other ids"
     for score in found:
         where = f'score "{score.id}"'
         assert score.error is None, f"{where} failed: {score.error}"
@@ -122,15 +125,15 @@ def _check_scores(
 
 
 def _check_greedy(score: Score, response: Response) -> None:
-    """A scored token is never likelier than the likeliest one that generation reported."""
+    """No scored token is more likely than the most likely one that generation reported."""
     completion = response.completions[0]
     if not completion.top_logprobs or not completion.token_ids or completion.finish != "stop":
         return
     if score.tokens != len(completion.token_ids) + 1:
-        return  # the text tokenises differently from what was sampled
+        return  # the text is tokenised differently from the sampled ids
     for logp, pairs in zip(score.token_logps, completion.top_logprobs):
         assert logp <= pairs[0][1] + TOLERANCE, (
-            f'score "{score.id}": a token scores {logp}, above the likeliest, {pairs[0][1]}'
+            f'score "{score.id}": a token scores {logp}, above the most likely one, {pairs[0][1]}'
         )
         if logp < pairs[0][1] - TOLERANCE:
-            return  # another tokenisation of the same text from here on
+            return  # from here on the text is tokenised differently

@@ -2,46 +2,40 @@
 
     for id, turns in converse(backend, dialogues, log=Log(context.scratch / "turns.jsonl")): ...
 
-A dialogue is a pure function of the replies so far, so none of its state is kept: the log holds
-every good turn from the moment it arrives, and a dialogue goes on after an interruption by being
-shown its replies again. A backend with a method `follow` asks for the next turn as soon as it has
-answered the one before; any other is asked in rounds, each for the next turn of every dialogue.
+A dialogue is a pure function of its turns so far, so none of its state is stored: the log holds
+every successful turn from the moment it arrives, and after an interruption a dialogue continues
+from its logged turns. A backend that overrides `follow` sends the next turn of a dialogue as soon
+as it has answered the one before; any other works in rounds, one turn of every dialogue per round.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from itertools import chain, islice
-from typing import Protocol
+from typing import NamedTuple, Protocol
+
+from pydantic import Field
 
 from harness.backends.base import (
     Backend,
+    Completion,
     Finish,
-    Message,
-    Next,
     Request,
     Response,
-    Sampling,
+    TopLogprobs,
     check_unique,
     count_response,
-    keeping_prefixes,
-    parallel,
 )
+from harness.backends.windows import in_windows
 from harness.core.hashing import canonical_json, digest
 from harness.core.records import Record
+from harness.engine.operations import Context, Row
 from harness.engine.store import Log
 
-
-class Dialogue(Protocol):
-    """A conversation whose next turn depends on nothing but the replies so far."""
-
-    @property
-    def id(self) -> str: ...
-
-    def ask(self, replies: Sequence[str]) -> tuple[list[Message], Sampling] | None:
-        """The whole conversation to send now, for one answer; None when nothing is left to ask."""
+WINDOW = 10_000  # dialogues under way of a model that answers many requests at once
+NO_ANSWER = "the backend returned no answer"
 
 
 class Turn(Record):
@@ -51,7 +45,32 @@ class Turn(Record):
     finish: Finish = "stop"
     tokens_in: int = 0
     tokens_out: int = 0
+    top_logprobs: TopLogprobs | None = Field(default=None, exclude_if=lambda value: value is None)
     error: str | None = None
+
+    @property
+    def completion(self) -> Completion:
+        return Completion(text=self.text, finish=self.finish, top_logprobs=self.top_logprobs)
+
+
+class Dialogue(Protocol):
+    """A conversation whose next request depends on nothing but the turns so far."""
+
+    @property
+    def id(self) -> str: ...
+
+    def ask(self, turns: Sequence[Turn]) -> Request | None:
+        """The request for one more turn, with the whole conversation; None at the end.
+
+        Its id is unique among all requests of all dialogues.
+        """
+
+
+class Ended(NamedTuple):
+    """The id of a dialogue and all its turns."""
+
+    id: str
+    turns: list[Turn]
 
 
 def converse(
@@ -60,67 +79,70 @@ def converse(
     *,
     log: Log | None = None,
     count: Callable[..., None] | None = None,
-    progress: Callable[[int, int, str], None] | None = None,
-) -> Iterator[tuple[str, list[Turn]]]:
-    """Yield each dialogue's id and turns when it is complete, or a turn of it has failed.
+) -> Iterator[Ended]:
+    """Yield each dialogue when it is complete, or when one of its turns has failed.
 
     Args:
-        log: of good turns; one that the same backend was asked in the same words, with the same
-            settings, is taken from it. The caller closes it.
-        count, progress: see `harness.engine.operations.Context`.
+        log: successful turns; a turn is taken from it when the same backend was sent the same
+            request before. The caller closes it.
+        count: see `harness.engine.operations.Context`.
 
     Raises:
-        BadData: two dialogues of one id; and whatever ends the backend's `generate`.
+        BadData: two dialogues have one id; and whatever ends the backend's `generate`.
     """
     check_unique([dialogue.id for dialogue in dialogues])
     known = _TurnLog(log, backend.fingerprint) if log is not None else None
-    fresh = iter(dialogues)
-    talks: dict[str, _Talk] = {}
+    fresh = (_Talk(dialogue, known, count) for dialogue in dialogues)
+    under_way: dict[str, _Talk] = {}
     ended: deque[_Talk] = deque()
 
-    def start() -> Request | None:
-        """The first request of the next dialogue that has something left to ask."""
-        for dialogue in fresh:
-            talk = _Talk(dialogue, known, count)
-            request = talk.next()
-            if request is not None:
-                talks[dialogue.id] = talk
-                return request
+    def send(talk: _Talk) -> Request | None:
+        request = talk.next()
+        if request is None:
             ended.append(talk)
-        return None
+        else:
+            under_way[request.id] = talk
+        return request
+
+    def start() -> Request | None:
+        """The first request of the next dialogue that is not yet complete."""
+        return next((request for talk in fresh if (request := send(talk)) is not None), None)
 
     def go_on(response: Response) -> Request | None:
-        id = response.id.rpartition("/")[0]
-        request = talks[id].take(response)
-        if request is None:
-            ended.append(talks.pop(id))
-        return request or start()
+        talk = under_way.pop(response.id)
+        talk.take(response)
+        return send(talk) or start()
 
-    # A hosted model's dialogues start one after another, for each holds its author's whole text.
-    follow = getattr(backend, "follow", None)
-    width = parallel(backend) if follow else len(dialogues)
+    # A hosted model's dialogues start gradually, because each may contain a long text.
+    width = len(dialogues) if backend.parallel == 1 else backend.parallel
     requests = list(islice(iter(start, None), width))
-    done = 0
-    for _ in chain([None], (follow or partial(in_rounds, backend))(requests, go_on)):
+    for _ in chain([None], backend.follow(requests, go_on)):
         while ended:
             talk = ended.popleft()
-            done += 1
-            if progress is not None:
-                progress(done, len(dialogues), "dialogues")
-            yield talk.dialogue.id, talk.turns
+            yield Ended(talk.dialogue.id, talk.turns)
+    for talk in under_way.values():
+        yield Ended(talk.dialogue.id, [*talk.turns, Turn(error=NO_ANSWER)])
 
 
-def in_rounds(backend: Backend, requests: Sequence[Request], next: Next) -> Iterator[Response]:
-    """Answer requests, then all those that `next` makes of their answers, until it makes none."""
-    with keeping_prefixes(backend):
-        while requests:
-            following = []
-            for response in backend.generate(requests):
-                request = next(response)
-                if request is not None:
-                    following.append(request)
-                yield response
-            requests = following
+def converse_about_rows(
+    context: Context,
+    backend: Backend,
+    batches: Iterable[list[Row]],
+    dialogues: Callable[[list[Row]], Sequence[Dialogue]],
+) -> Iterator[tuple[list[Row], dict[str, list[Turn]]]]:
+    """Yield each batch of a row operation with the turns of its dialogues, by dialogue id.
+
+    Args:
+        dialogues: those of a batch; ids are unique within the operation.
+    """
+
+    def ended(asked: Sequence[Dialogue]) -> Iterator[Ended]:
+        return converse(backend, asked, log=log, count=context.count)
+
+    size = 1 if backend.parallel == 1 else max(WINDOW, backend.parallel)
+    with closing(Log(context.scratch / "turns.jsonl")) as log, backend.keeping_prefixes():
+        for batch, found in in_windows(batches, dialogues, ended, size):
+            yield batch, dict(found.values())
 
 
 class _Talk:
@@ -136,12 +158,10 @@ class _Talk:
         self._key = ""
 
     def next(self) -> Request | None:
-        """Take what turns are known; the request for the first that is not, None at the end."""
-        while (asked := self.dialogue.ask([turn.text for turn in self.turns])) is not None:
-            messages, how = asked
-            request = Request(
-                id=f"{self.dialogue.id}/{len(self.turns)}", messages=tuple(messages), sampling=how
-            )
+        """Add the logged turns; the request for the first other one, None at the end."""
+        if self.turns and self.turns[-1].error is not None:
+            return None
+        while (request := self.dialogue.ask(self.turns)) is not None:
             turn = None
             if self._known is not None:
                 self._key = self._known.key(request)
@@ -153,30 +173,31 @@ class _Talk:
                 self._count(cached=1)
         return None
 
-    def take(self, response: Response) -> Request | None:
-        """Add the answer to the last request, and go on."""
+    def take(self, response: Response) -> None:
+        """Add the answer to the last request."""
         if self._count is not None:
             count_response(self._count, response)
-        if response.error is not None:
-            self.turns.append(Turn(error=response.error))
-            return None
+        if response.error is not None or not response.completions:
+            self.turns.append(Turn(error=response.error or NO_ANSWER))
+            return
+        completion = response.completions[0]
         turn = Turn(
-            text=response.completions[0].text,
-            finish=response.completions[0].finish,
+            text=completion.text,
+            finish=completion.finish,
             tokens_in=response.tokens_in,
             tokens_out=response.tokens_out,
+            top_logprobs=completion.top_logprobs,
         )
         self.turns.append(turn)
         if self._known is not None:
             self._known.append(self._key, turn)
-        return self.next()
 
 
 class _TurnLog:
-    """Good turns of earlier attempts, and the place for new ones.
+    """Successful turns of earlier attempts, and the file for new ones.
 
-    A turn's key is made of everything that was sent, its dialogue and number, and the backend's
-    fingerprint: a log that was written with other settings holds nothing that could be found.
+    A turn's key is made from the whole request and the backend's fingerprint: nothing is found in a
+    log that was written with other settings.
     """
 
     def __init__(self, log: Log, fingerprint: str) -> None:

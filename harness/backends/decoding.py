@@ -1,8 +1,8 @@
 """Sampling from a causal language model: one batch of prompts, n samples of each.
 
 Each prompt is read once; its key-value cache is then repeated for the n samples. Every sample has
-random numbers of its own, drawn beforehand, so that a sample does not depend on how many others
-are drawn beside it. Rows that have ended leave the batch as soon as half of it has.
+its own random numbers, drawn in advance, so that it does not depend on the number of other samples.
+Rows that have ended are removed from the batch once they are half of it.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from harness.backends.prefixes import Reading
 from harness.backends.reading import forward_options, read_prompts, repeat_cache
 from harness.core.hashing import seed_from
 
-SHORTLISTS = (32, 1024, 1 << 30)  # tokens that top-p ranks: a wider list where one falls short
+SHORTLISTS = (32, 1024, 1 << 30)  # numbers of tokens that top-p ranks: wider if one is too short
 
 
 @dataclass
 class Decoded:
-    """Tokens of R = prompts * n samples, samples of one prompt side by side.
+    """Tokens of R = prompts * n samples; samples of one prompt are consecutive.
 
     Attributes:
-        tokens: (R, T) ids; only the first `lengths` of a row mean something.
-        lengths: (R,) sampled tokens, the stopping one included.
-        stopped: (R,) ended by a stop id rather than by its limit.
-        broken: (R,) the model gave logits that are not numbers.
-        top_ids, top_logps: (R, T, K) the likeliest tokens of each step, when asked for.
+        tokens: ids (R, T); only the first `lengths` of a row are valid.
+        lengths: number of sampled tokens (R,), including the stopping one.
+        stopped: whether a stop id rather than the limit ended the sample (R,).
+        broken: whether the model returned logits that are not numbers (R,).
+        top_ids, top_logps: the most likely tokens of each step (R, T, K), if requested.
     """
 
     tokens: np.ndarray
@@ -43,9 +43,9 @@ class Decoded:
 
 
 def uniforms(sampling: Sampling, request_id: str, length: int) -> np.ndarray:
-    """(n, length) random numbers in [0, 1) fixed by (seed, request id, number of the sample).
+    """Random numbers (n, length) in [0, 1) from (seed, request id, number of the sample).
 
-    A longer or wider draw begins with the shorter or narrower one.
+    A larger array begins with the numbers of a smaller one.
     """
     rows = []
     for sample in range(sampling.n):
@@ -57,17 +57,17 @@ def uniforms(sampling: Sampling, request_id: str, length: int) -> np.ndarray:
 def next_tokens(
     logits: torch.Tensor, draws: torch.Tensor, *, temperature: float, top_p: float
 ) -> torch.Tensor:
-    """One token for each row: inverse of the distribution function at `draws`.
+    """One token per row: the inverse of the distribution function at `draws`.
 
-    Temperature comes first, then top-p: the smallest set of likeliest tokens whose probabilities
-    sum to at least `top_p` is kept and renormalised.
+    Temperature is applied first, then top-p: the smallest set of most likely tokens whose
+    probabilities sum to at least `top_p` is kept and renormalised.
 
     Args:
         logits: (R, V).
         draws: (R,) float64 in [0, 1).
 
     Returns:
-        (R,) ids. Below a temperature of 1e-4 the likeliest token, whatever the draws.
+        Ids (R,). Below a temperature of 1e-4 the most likely token, for any draws.
     """
     if temperature < GREEDY_BELOW:
         return logits.argmax(dim=-1)
@@ -78,7 +78,7 @@ def next_tokens(
 
 
 def penalised(logits: torch.Tensor, seen: torch.Tensor, penalty: float) -> torch.Tensor:
-    """Logits (R, V) with those of seen tokens divided by the penalty, or multiplied below 0."""
+    """Logits (R, V); those of seen tokens are divided by the penalty, negative ones multiplied."""
     lowered = torch.where(logits > 0, logits / penalty, logits * penalty)
     return torch.where(seen, lowered, logits)
 
@@ -86,7 +86,7 @@ def penalised(logits: torch.Tensor, seen: torch.Tensor, penalty: float) -> torch
 def _seen(
     prompts: Sequence[Sequence[int]], sampling: Sampling, logits: torch.Tensor
 ) -> torch.Tensor | None:
-    """(R, V) whether a token stands in a row's prompt; None where that does not matter."""
+    """Whether a token occurs in a row's prompt (R, V); None without a penalty."""
     if sampling.repetition_penalty == 1:
         return None
     seen = torch.zeros(logits.shape, dtype=torch.bool, device=logits.device)
@@ -97,7 +97,7 @@ def _seen(
 
 
 def _nucleus(probabilities: torch.Tensor, draws: torch.Tensor, top_p: float) -> torch.Tensor:
-    """Sample from the likeliest tokens; most rows need only a few, so few are ranked at first."""
+    """Sample from the most likely tokens; most rows need few, so few are ranked at first."""
     vocabulary = probabilities.shape[-1]
     chosen = torch.zeros(len(probabilities), dtype=torch.long, device=probabilities.device)
     rows = torch.arange(len(probabilities), device=probabilities.device)
@@ -117,10 +117,10 @@ def _nucleus(probabilities: torch.Tensor, draws: torch.Tensor, top_p: float) -> 
 def _invert(
     cumulative: torch.Tensor, draws: torch.Tensor, kept: torch.Tensor | None
 ) -> torch.Tensor:
-    """The first place where a row's cumulative sum exceeds draw * (sum of the kept places)."""
+    """The first index where a row's cumulative sum exceeds draw * (sum of the kept entries)."""
     if kept is None:
         mass = cumulative[:, -1]
-        # Rounding may lift draw * mass to mass itself: stay on the last place that adds anything.
+        # Rounding may make draw * mass equal to mass: take the last index that adds anything.
         last = (cumulative < mass[:, None]).sum(dim=-1)
     else:
         last = kept - 1
@@ -131,9 +131,9 @@ def _invert(
 
 @dataclass
 class _State:
-    """The rows still being sampled."""
+    """The rows that are still being sampled."""
 
-    rows: torch.Tensor  # (A,) their numbers in the whole batch
+    rows: torch.Tensor  # (A,) row numbers in the whole batch
     mask: torch.Tensor  # (A, prompt + T) 1 where a token may be attended to
     positions: torch.Tensor  # (A, 1) position of the next token
     cache: Any
@@ -150,14 +150,14 @@ def decode(
     stop: Sequence[int],
     readings: Sequence[Reading] | None = None,
 ) -> Decoded:
-    """Sample `sampling.n` answers to each prompt.
+    """Sample `sampling.n` answers per prompt.
 
     Args:
         prompts: token ids.
         draws: (R, T) random numbers, see `uniforms`.
-        limits: most tokens for each prompt, at most T.
+        limits: maximum number of tokens per prompt, at most T.
         stop: ids that end an answer.
-        readings: how each prompt is read, where states are reused.
+        readings: how each prompt is read if states are reused.
     """
     device = next(model.parameters()).device
     rows, longest = draws.shape
@@ -197,7 +197,7 @@ def decode(
 
 
 class _Written:
-    """What has been sampled so far, on the model's device; see `Decoded`."""
+    """The tokens sampled so far, on the model's device; see `Decoded`."""
 
     def __init__(self, rows: int, longest: int, device: torch.device) -> None:
         self.tokens = torch.zeros((rows, longest), dtype=torch.long, device=device)
@@ -214,14 +214,14 @@ class _Written:
         ended: torch.Tensor,
         bad: torch.Tensor,
     ) -> None:
-        """Add one token to each of `rows`."""
+        """Append one token to each of `rows`."""
         self.tokens[rows, step] = chosen
         self.lengths[rows] += 1
         self.stopped[rows] = ended
         self.broken[rows] = bad
 
     def note_likeliest(self, rows: torch.Tensor, logits: torch.Tensor, count: int) -> None:
-        """The likeliest tokens of one step."""
+        """Append the most likely tokens of one step."""
         logps = torch.log_softmax(logits.float(), dim=-1)
         values, ids = logps.topk(min(count, logps.shape[-1]), dim=-1)
         self._tops.append((rows, ids, values))
@@ -256,7 +256,7 @@ def _prefill(
     longest: int,
     readings: Sequence[Reading] | None,
 ) -> tuple[torch.Tensor, _State]:
-    """Read the prompts once; logits of the first token and the state of all samples."""
+    """Read the prompts once; returns logits of the first tokens and the state of all samples."""
     logits, cache, mask = read_prompts(model, prompts, readings)
     device = mask.device
     following = mask.sum(dim=1, keepdim=True)
@@ -270,7 +270,7 @@ def _prefill(
 
 
 def _compact(state: _State, chosen: torch.Tensor) -> torch.Tensor:
-    """Drop the rows that have ended from the state and from the tokens just chosen."""
+    """Remove the rows that have ended from the state and from the chosen tokens."""
     keep = state.running.nonzero()[:, 0]
     state.cache.batch_select_indices(keep)
     state.rows, state.mask = state.rows[keep], state.mask[keep]
@@ -281,7 +281,7 @@ def _compact(state: _State, chosen: torch.Tensor) -> torch.Tensor:
 def _advance(
     model: Any, state: _State, chosen: torch.Tensor, step: int, longest: int
 ) -> torch.Tensor:
-    """Feed the tokens of one step; (A, V) logits of the next."""
+    """Feed the tokens of one step; returns logits (A, V) of the next."""
     seen = state.mask.shape[1] - longest + step + 1
     output = model(
         input_ids=chosen[:, None],

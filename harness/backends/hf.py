@@ -1,9 +1,9 @@
-"""A transformers model in this process as a backend.
+"""A backend that runs a transformers model in this process.
 
 Prompts are rendered by `harness.models.chat`, sorted by length and decoded in chunks of at most
-`max_rows` samples; where one sample of each of more prompts is wanted, ended rows make room for
-the next prompts (`rolling`). What is decoded together depends on the requests and the model alone,
-never on the machine, so that the same call gives the same answers.
+`max_rows` samples; if one sample per prompt is wanted of more prompts, rows that have ended are
+replaced by the next prompts (`rolling`). Which samples are decoded together depends on the requests
+and the model only, never on the machine, so that the same call gives the same answers.
 """
 
 from __future__ import annotations
@@ -17,30 +17,32 @@ import numpy as np
 import torch
 
 from harness.backends.base import (
+    Backend,
     Completion,
     Request,
     Response,
     Sampling,
     Score,
     ScoreRequest,
+    TopLogprobs,
     check_unique,
     plain_messages,
 )
 from harness.backends.decoding import Decoded, decode, uniforms
 from harness.backends.prefixes import Prefixes, Reading, sample_states
-from harness.backends.reading import accepts, left_padded, read_prompts
+from harness.backends.reading import accepts, forward_options, left_padded, read_prompts
 from harness.backends.rolling import can_roll, decode_rolling
 from harness.core.errors import BadData, EnvironmentProblem
 from harness.core.hashing import digest
 from harness.models import chat
 from harness.models.threads import is_small, map_chunks
 
-LOGIT_BYTES = 1 << 29  # most memory for the float32 logits of one scored chunk
-STREAM = 1024  # most prompts that share a batch one after another,
-STREAM_TOKENS = 1 << 24  # and most tokens that may be written for all of them
-SIDE_BY_SIDE = 64  # most dialogues in a chunk of a small model, so that each core gets some
-UNEVEN = 32  # tokens that may be read for nothing besides as many as are needed
-PREFIX_BYTES = 1 << 30  # of the states kept on a CPU; a GPU may use an eighth of its memory
+LOGIT_BYTES = 1 << 29  # maximum for the float32 logits of one scored chunk
+STREAM = 1024  # maximum number of prompts that pass through one rolling batch,
+STREAM_TOKENS = 1 << 24  # and of tokens that may be generated for all of them
+SIDE_BY_SIDE = 64  # maximum number of dialogues per chunk of a small model, to use all cores
+UNEVEN = 32  # padding allowed per prompt beyond its own number of unread tokens
+PREFIX_BYTES = 1 << 30  # of states kept on a CPU; a GPU may use an eighth of its memory
 
 
 @dataclass(frozen=True)
@@ -51,19 +53,21 @@ class _Prompt:
 
     @property
     def rest(self) -> int:
-        """How many tokens have to be read."""
+        """Number of tokens to be read."""
         return len(self.ids) - (self.reading.known if self.reading else 0)
 
 
-class HFBackend:
+class HFBackend(Backend):
     """Generate and score with a causal language model of transformers.
 
     Args:
         model, tokenizer: as `harness.models.checkpoints.load_causal_lm` returns them.
-        identity: what the weights are, for the fingerprint (see `models.model_identity`).
-        max_rows: most samples decoded at once; lower it when memory runs out.
-        prefix_bytes: most memory for `keeping_prefixes`, 0 for none; None leaves it to the device.
+        identity: identity of the weights, for the fingerprint (see `models.model_identity`).
+        max_rows: maximum number of samples decoded at once; lower it when memory runs out.
+        prefix_bytes: maximum memory for `keeping_prefixes`, 0 for none; None depends on the device.
     """
+
+    context: int
 
     def __init__(
         self,
@@ -91,12 +95,12 @@ class HFBackend:
 
     @contextmanager
     def keeping_prefixes(self) -> Iterator[None]:
-        """Inside, `generate` reads a beginning that prompts share once, within and across calls.
+        """Inside, `generate` reads a common beginning of prompts once, within and across calls.
 
-        It pays for dialogues and for several questions about one text; other prompts would only
-        be copied. An answer differs from the one given outside by no more than rounding can do:
-        a greedy one only where two tokens are all but equally likely. Nothing is kept, and nothing
-        else changes, for models whose caches are not plain (see `can_roll`).
+        Worth it for dialogues and for several questions about one text; other prompts would only be
+        copied. An answer differs from the one given outside by rounding only: a greedy one only
+        where two tokens are almost equally likely. Models whose caches are not plain (see
+        `can_roll`) keep nothing.
         """
         outer = self._prefixes
         if outer is None and self._prefix_bytes and _keeps_states(self.model):
@@ -108,13 +112,13 @@ class HFBackend:
             self._prefixes = outer
 
     def generate(self, requests: Sequence[Request]) -> Iterator[Response]:
-        """Answer requests; a prompt that fails comes back with its error.
+        """Answer requests; the response to a prompt that fails has an error.
 
-        The n samples of a request depend on its seed, id and prompt. A chunk's composition can
-        only move a sample through rounding, and is fixed by the requests of the call.
+        The n samples of a request depend on its seed, id and prompt. The other samples of its chunk
+        change it through rounding only; the requests of the call determine the chunks.
 
         Raises:
-            BadData: two requests of one id.
+            BadData: two requests have one id.
             UserError: the tokenizer has no chat template.
             EnvironmentProblem: GPU memory ran out.
         """
@@ -130,7 +134,7 @@ class HFBackend:
             yield from responses
 
     def score(self, requests: Sequence[ScoreRequest]) -> Iterator[Score]:
-        """Log-probabilities of answers, their end-of-turn token included.
+        """Log-probabilities of answers, including their end-of-turn token.
 
         Raises:
             BadData, UserError, EnvironmentProblem: as for `generate`.
@@ -156,7 +160,7 @@ class HFBackend:
         return _Prompt(request, ids)
 
     def _read_ahead(self, prompts: list[_Prompt]) -> list[_Prompt]:
-        """Plan how prompts are read, and read what several of them begin with."""
+        """Plan how prompts are read, and read the beginnings that several of them share."""
         if self._prefixes is None or not prompts:
             return prompts
         prompts = sorted(prompts, key=lambda prompt: (len(prompt.ids), prompt.request.id))
@@ -182,7 +186,7 @@ class HFBackend:
             raise BadData(f"{what} {tokens} tokens; the model reads at most {self.context}")
 
     def _chunks(self, prompts: list[_Prompt]) -> Iterator[list[_Prompt]]:
-        """Prompts that are decoded together: equal settings, similar length."""
+        """Prompts that are decoded together: equal settings, similar lengths."""
         groups: dict[Sampling, list[_Prompt]] = {}
         for prompt in prompts:
             settings = prompt.request.sampling.model_copy(update={"seed": 0})
@@ -198,7 +202,7 @@ class HFBackend:
                 size = min(size, -(-len(group) // chunks))
             start = 0
             for place, prompt in enumerate(group):
-                # What little is left of known prompts would be padded to whole new ones.
+                # Without this, the short rest of a known prompt is padded to a whole new one.
                 longer = prompt.reading is not None and prompt.rest > 2 * group[start].rest + UNEVEN
                 if longer or place == start + size:
                     yield group[start:place]
@@ -232,7 +236,7 @@ class HFBackend:
         limits: list[int],
     ) -> Decoded:
         common = (self.model, [p.ids for p in chunk], sampling, draws, limits, self._stop)
-        readings = [p.reading for p in chunk if p.reading]  # of all of them or of none
+        readings = [p.reading for p in chunk if p.reading]  # all prompts have one, or none has
         rolls = sampling.n == 1 and sampling.repetition_penalty == 1
         if len(draws) > self.max_rows and rolls:
             return decode_rolling(*common, capacity=self.max_rows, readings=readings)
@@ -278,9 +282,7 @@ class HFBackend:
             top_logprobs=self._tops(decoded, row, length),
         )
 
-    def _tops(
-        self, decoded: Decoded, row: int, length: int
-    ) -> tuple[tuple[tuple[str, float], ...], ...] | None:
+    def _tops(self, decoded: Decoded, row: int, length: int) -> TopLogprobs | None:
         if decoded.top_ids is None or decoded.top_logps is None:
             return None
         return tuple(
@@ -295,10 +297,10 @@ class HFBackend:
     def _score_chunks(
         self, pairs: list[tuple[str, list[int], list[int]]]
     ) -> Iterator[list[tuple[str, list[int], list[int]]]]:
-        """Consecutive pairs whose logits stay within a fixed amount of memory."""
+        """Consecutive pairs whose logits fit into a fixed amount of memory."""
         vocabulary = self.model.config.get_text_config().vocab_size
         chunk: list[tuple[str, list[int], list[int]]] = []
-        for pair in pairs:  # sorted: the newest answer is the longest
+        for pair in pairs:  # sorted by length: the last answer is the longest
             positions = len(pair[2]) + 1
             if not accepts(self.model, "logits_to_keep"):
                 positions += max([len(pair[1]), *(len(known[1]) for known in chunk)])
@@ -316,13 +318,11 @@ class HFBackend:
         rows = [prompt + answer for _, prompt, answer in chunk]
         ids, mask, positions = left_padded(rows, self.model.device)
         keep = min(max(len(answer) for _, _, answer in chunk) + 1, ids.shape[1])
-        options: dict[str, Any] = {}
-        if accepts(self.model, "position_ids"):
-            options["position_ids"] = positions
-        if accepts(self.model, "logits_to_keep"):
-            options["logits_to_keep"] = keep
+        options = forward_options(self.model, positions, keep)
         output = self.model(input_ids=ids, attention_mask=mask, use_cache=False, **options)
-        logits = output.logits[:, -keep:-1].float()  # (B, keep - 1, V): predict the last columns
+        logits = output.logits[
+            :, -keep:-1
+        ].float()  # (B, keep - 1, V), which predict the last columns
         targets = ids[:, -(keep - 1) :]
         chosen = logits.gather(-1, targets[..., None])[..., 0] - logits.logsumexp(dim=-1)
         values = chosen.double().cpu().numpy()
@@ -343,7 +343,7 @@ def _score(name: str, logps: np.ndarray) -> Score:
 
 
 def _keeps_states(model: Any) -> bool:
-    """Whether the states of a run of tokens are the same whatever comes behind it."""
+    """Whether the states of tokens do not depend on the number of tokens after them."""
     scaling = str(getattr(model.config, "rope_parameters", None) or "")
     return can_roll(model) and "dynamic" not in scaling and "longrope" not in scaling
 
@@ -356,7 +356,7 @@ def _prefix_bytes(model: Any) -> int:
 
 
 def _generation_ends(model: Any) -> list[int]:
-    """Stop ids that a checkpoint's generation_config.json adds."""
+    """Stop ids of the checkpoint's generation_config.json."""
     ends = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
     if ends is None:
         return []

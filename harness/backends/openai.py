@@ -1,12 +1,12 @@
-"""Hosted models as a backend: OpenAI and every server that speaks its language.
+"""Hosted models as a backend: OpenAI and every OpenAI-compatible server.
 
     with Services(CallSettings(responses=Path("responses.sqlite"))) as services:
         judge = OpenAIBackend(Endpoint.parse("gpt-4-1106-preview"), services)
         for response in judge.generate(requests): ...
 
-Stored responses come first and cost nothing; the others are asked for side by side and stored the
-moment they arrive. All backends of a run that lead to one endpoint share its client: connections,
-rate limits and what is known of the server. One caller at a time uses a backend.
+Stored responses come first and cost nothing; the others are requested concurrently and stored as
+soon as they arrive. All backends of a run with the same endpoint share its client: connections,
+rate limits and known capabilities. A backend serves one caller at a time.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from harness.backends.api.endpoint import Endpoint
 from harness.backends.api.responses import ResponseStore, Stored
 from harness.backends.api.wire import Outcome
 from harness.backends.base import (
+    Backend,
     Completion,
     Next,
     Request,
@@ -34,16 +35,17 @@ from harness.backends.base import (
 from harness.core.errors import BadData, StoreProblem, UserError
 from harness.core.hashing import digest
 from harness.engine.calls import Services
+from harness.engine.prices import BATCH_SHARE
 
 Render = Callable[[Request], Sequence[int]]
 RenderAnswer = Callable[[ScoreRequest], tuple[Sequence[int], Sequence[int]]]
 
-PARALLEL = 4096  # requests that are welcome in hand; bounded, so that an answer is used soon
+PARALLEL = 4096  # requests per call; bounded, so that answers are used soon
 SCORING = Sampling(max_tokens=1)
 
 
 def open_judge(options: Mapping[str, str], services: Services) -> OpenAIBackend:
-    """The judge `openai:<model>[@<url>][?<options>]`; calls nobody yet.
+    """The judge `openai:<model>[@<url>][?<options>]`; sends no request yet.
 
     Raises:
         BadRecord: see `Endpoint.parse`.
@@ -54,7 +56,7 @@ def open_judge(options: Mapping[str, str], services: Services) -> OpenAIBackend:
 
 @dataclass(frozen=True)
 class PromptLogprobs:
-    """What a server says about each token of a prompt: vLLM's `prompt_logprobs`, or an error."""
+    """A server's data about each token of a prompt: vLLM's `prompt_logprobs`, or an error."""
 
     id: str
     tokens: list[dict[str, Any] | None] | None = None
@@ -63,7 +65,7 @@ class PromptLogprobs:
 
 @dataclass
 class _Asked:
-    """One request and the calls it takes: none where it cannot be asked."""
+    """One request and its calls: none if it cannot be sent."""
 
     id: str
     calls: list[wire.Call]
@@ -74,24 +76,24 @@ class _Asked:
 
 @dataclass
 class _Waiting:
-    """Calls under way: the entries that wait for each, and those that nobody has asked for yet."""
+    """The entries that wait for each call, and the calls that have not been sent."""
 
     places: dict[str, list[tuple[_Asked, int]]]
     missing: list[wire.Call]
     total: int = 0
 
 
-class OpenAIBackend:
+class OpenAIBackend(Backend):
     """A hosted model.
 
     Args:
-        endpoint: where it is.
-        services: of the run: settings, account, and what its stages share.
-        render: token ids of a request's prompt: then /completions is asked instead of
-            /chat/completions, and answers carry their token ids (vLLM's `return_token_ids`). It may
-            raise BadData for a request that cannot be rendered.
-        render_answer: token ids of a prompt and of its answer, the end of turn included; needed for
-            `score` (vLLM's `prompt_logprobs`).
+        services: the run's settings, account and shared objects.
+        render: returns the token ids of a request's prompt: /completions is used instead of
+            /chat/completions, and answers have token ids (vLLM's `return_token_ids`). It may raise
+            BadData for a request that cannot be rendered.
+        render_answer: returns the token ids of a prompt and of its answer with the end of turn;
+            needed for `score` (vLLM's `prompt_logprobs`).
+        connect: opens the client when the first call is sent; None opens one for the endpoint.
     """
 
     parallel = PARALLEL
@@ -103,34 +105,38 @@ class OpenAIBackend:
         *,
         render: Render | None = None,
         render_answer: RenderAnswer | None = None,
+        connect: Callable[[ResponseStore | None], Client] | None = None,
     ) -> None:
         self.endpoint = endpoint
         self.services = services
         self._render = render
         self._render_answer = render_answer
+        self._connect = connect or self._client
 
     @property
     def fingerprint(self) -> str:
-        """Identity, model and what the user said about the server; no network, no key."""
+        """Identity, model and the user's options; uses no network and no key."""
         return self.endpoint.fingerprint("chat" if self._render is None else "completions")
+
+    def check_access(self) -> None:
+        self.endpoint.api_key()
 
     def generate(self, requests: Sequence[Request]) -> Iterator[Response]:
         """Answer requests: stored ones first, the others in order of completion.
 
         Raises:
-            BadData: two requests of one id.
+            BadData: two requests have one id.
             UserError: a refused key, an unknown model, a missing capability, no stored response
                 with --offline, or the limit of --max-cost.
-            EnvironmentProblem: no key, or a server that cannot be reached.
+            EnvironmentProblem: no key, or the server cannot be reached.
             StoreProblem: the response store cannot be used.
         """
         yield from self.follow(requests, lambda response: None)
 
     def follow(self, requests: Sequence[Request], next: Next) -> Iterator[Response]:
-        """Answer requests as `generate` does, and those that `next` makes of their answers.
+        """Answer requests, and at once those that `next` makes of their answers.
 
-        `next` is called once for each answer, in this thread, before the answer is handed on. Ids
-        are unique among the requests that are under way at once.
+        `next` is called in this thread. Ids are unique among the requests in flight.
         """
         check_unique([request.id for request in requests])
         asked = [self._asked(request) for request in requests]
@@ -145,7 +151,7 @@ class OpenAIBackend:
         """Log-probabilities of given answers.
 
         Raises:
-            UserError: a chat endpoint has none; otherwise as for `generate`.
+            UserError: a chat endpoint returns none; otherwise as for `generate`.
         """
         if self._render_answer is None:
             raise UserError(
@@ -176,7 +182,7 @@ class OpenAIBackend:
     def prompt_logprobs(
         self, prompts: Mapping[str, Sequence[int]], k: int
     ) -> Iterator[PromptLogprobs]:
-        """The k likeliest ids in place of each token of some prompts, given by id as token ids.
+        """The k most likely ids at each position of prompts, which are token ids by name.
 
         Raises:
             UserError, EnvironmentProblem, StoreProblem: as for `generate`.
@@ -209,7 +215,7 @@ class OpenAIBackend:
         return _Asked(request.id, calls)
 
     def _answers(self, asked: list[_Asked]) -> Iterator[_Asked]:
-        """Each entry once all its calls have come back; entries added meanwhile are answered, too.
+        """Yield each entry when all its calls are complete, also entries that are added meanwhile.
 
         Stored answers come first; the list is emptied.
         """
@@ -221,9 +227,9 @@ class OpenAIBackend:
         store = self._store()
         if settings.offline:
             raise _offline(waiting.missing, waiting.total, store)
-        client = self._client(store)
+        client = self._connect(store)
         ask = client.ask
-        if settings.batch and self._render is None:
+        if settings.batch and waiting.missing[0].kind == "chat":
             from harness.backends.api import batch
 
             ask = partial(batch.ask, client)
@@ -233,7 +239,7 @@ class OpenAIBackend:
             yield from self._stored(asked, waiting)
 
     def _stored(self, asked: list[_Asked], waiting: _Waiting) -> Iterator[_Asked]:
-        """Entries that stored responses answer; what has to be asked for joins the missing."""
+        """Yield entries that stored responses answer; other calls are added to the missing."""
         while asked:
             calls: dict[str, wire.Call] = {}
             entries = asked.copy()
@@ -258,15 +264,15 @@ class OpenAIBackend:
                     yield from self._arrived(_read(call, row, store), waiting)
 
     def _arrived(self, outcome: Outcome, waiting: _Waiting) -> Iterator[_Asked]:
-        """Entries that wait for nothing more now that a call has come back."""
+        """Yield the entries that this call completes."""
         for copy, (entry, number) in enumerate(waiting.places.pop(outcome.call.key)):
             entry.found[number] = self._copied(outcome) if copy else outcome
             if len(entry.found) == len(entry.calls):
                 yield entry
-                entry.found.clear()  # thousands are under way; only the caller keeps answers
+                entry.found.clear()  # there are thousands; only the caller keeps answers
 
     def _copied(self, outcome: Outcome) -> Outcome:
-        """The answer to a request that asks the same as another; it is paid for once."""
+        """The answer for a request that is equal to another; it is paid for once."""
         if outcome.error is not None:
             return outcome
         self.services.account.settle(self.endpoint.model, cached=1)
@@ -279,15 +285,25 @@ class OpenAIBackend:
         return self.services.get(f"responses:{path}", lambda: ResponseStore(path))
 
     def _client(self, store: ResponseStore | None) -> Client:
-        key = "openai:" + digest(self.endpoint.model_dump())
-        return self.services.get(key, lambda: Client(self.endpoint, self.services, store))
+        endpoint, services = self.endpoint, self.services
+
+        def opened() -> Client:
+            price = services.prices.of(endpoint.model, endpoint.identity)
+            if price is not None and services.settings.batch:
+                price = price.share(BATCH_SHARE)
+            key = endpoint.api_key()
+            return Client(
+                endpoint, services.settings, services.account, store, key=key, price=price
+            )
+
+        return services.get("openai:" + digest(endpoint.model_dump()), opened)
 
 
 def _offline(missing: list[wire.Call], total: int, store: ResponseStore | None) -> UserError:
     where = store.path if store is not None else "no file of responses"
     return UserError(
         f"offline, and {len(missing)} of {total} responses are not stored in {where}, the first "
-        f"for row {missing[0].id}; run once without --offline to ask for them"
+        f"for row {missing[0].id}; run once without --offline to request them"
     )
 
 
@@ -321,7 +337,7 @@ def _response(entry: _Asked) -> Response:
     counted = paid or outcomes
     asked = outcomes[0].call
     prompt = cast("tuple[int, ...]", asked.prompt) if asked.kind == "completions" else None
-    # Built without validation: thousands are read at once, and every field is made right here.
+    # Built without validation, because thousands are read at once; every field is set here.
     return Response.model_construct(
         id=entry.id,
         completions=() if error else completions,

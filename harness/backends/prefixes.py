@@ -1,16 +1,16 @@
-"""Key-value states of prompts that were read, so that prompts which begin alike are read once.
+"""Key-value states of prompts, stored so that a common beginning of prompts is read once.
 
-The turns of a dialogue begin with the turns before them, and dialogues about one text begin with
-that text. A tree holds each beginning once: a node is a run of tokens with its states, behind the
-runs of its parents. `plan` says for all prompts of a call how each is read: which of its first
-tokens have states, what has to be read before (a run that several of the prompts begin with), and
-which nodes a reading fills. It depends on the prompts of this call and of those before, never on
-time or threads.
+Each turn of a dialogue begins with the turns before it, and dialogues about one text begin with
+that text. A tree stores each beginning once: a node is a run of tokens with its states, which
+follows the runs of its parents. `plan` decides for all prompts of a call how each is read: which of
+its first tokens have states, which run is read before it (one that several prompts begin with), and
+which nodes a reading fills. The plan depends on the prompts of this call and of earlier ones, never
+on time or threads.
 
-A state is what the model computes for the same tokens in any company, but for rounding: reusing
-it moves logits by as little as another batch would. What was not used for longest is given up for
-something new once the budget is spent; what the call itself uses is not, so that rounds over more
-dialogues than fit keep those they have.
+Up to rounding, the model computes the same states for the same tokens in any batch: reusing them
+changes logits no more than another batch would. When the budget is spent, the least recently used
+nodes are dropped, but none that the current call uses, so that rounds over more dialogues than fit
+keep the nodes they have.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from typing import Any
 
 import torch
 
-AHEAD = 32  # tokens that prompts of one call must share to be read once, before them
+AHEAD = 32  # minimum length of a common beginning that is read once, before the prompts
 
 
 @dataclass(eq=False)
 class _Node:
-    """A run of tokens; `states` (2, layers, heads, tokens, width) once a model has read them."""
+    """A run of tokens; `states` is (2, layers, heads, tokens, width) once the model has read it."""
 
     ids: tuple[int, ...]
     parent: _Node | None = None
-    used: int = 0  # number of the call that used it last
+    used: int = 0  # number of the last call that used it
     children: dict[int, _Node] = field(default_factory=dict)
     states: torch.Tensor | None = None
 
@@ -41,8 +41,8 @@ class Reading:
     """How a prompt is read: its first `known` tokens have states along `path`, the rest has none.
 
     Attributes:
-        sample: of the store, see `Prefixes`.
-        fills: nodes to be filled from what is read, with the place of their first token.
+        sample: see `Prefixes`.
+        fills: nodes that receive states of this reading, with the position of their first token.
     """
 
     ids: Sequence[int]
@@ -54,7 +54,7 @@ class Reading:
     def load(self, room: torch.Tensor) -> None:
         """Write the known states into the last columns of (2, layers, heads, W, width)."""
         place = room.shape[3] - self.known
-        room[:, :, :, :place] = 0  # never attended to, but must be finite all the same
+        room[:, :, :, :place] = 0  # masked, but must be finite
         for node in self.path:
             if place == room.shape[3]:
                 break
@@ -64,14 +64,14 @@ class Reading:
             place += count
 
     def fill(self, read: torch.Tensor) -> None:
-        """Keep states of this prompt's rest, which end in the last column of `read`."""
+        """Store the states of the tokens just read, the last of which is the last column."""
         for place, node in self.fills:
             first = read.shape[3] - len(self.ids) + place
             node.states = read[:, :, :, first : first + len(node.ids)].clone()
 
 
 def room_for(readings: Sequence[Reading], wide: int, columns: int) -> torch.Tensor:
-    """(2, layers, B, heads, columns, width) states: the known ones end in column `wide`."""
+    """States (2, layers, B, heads, columns, width); the known ones end before column `wide`."""
     two, layers, heads, _, width = readings[0].sample.shape
     room = readings[0].sample.new_empty((two, layers, len(readings), heads, columns, width))
     for row, reading in enumerate(readings):
@@ -80,10 +80,10 @@ def room_for(readings: Sequence[Reading], wide: int, columns: int) -> torch.Tens
 
 
 class Prefixes:
-    """A tree of at most `budget` bytes of states of one model.
+    """A tree with at most `budget` bytes of states of one model.
 
     Args:
-        sample: states of one token, (2, layers, heads, 1, width), see `sample_states`.
+        sample: states (2, layers, heads, 1, width) of one token, see `sample_states`.
     """
 
     def __init__(self, sample: torch.Tensor, budget: int) -> None:
@@ -95,7 +95,7 @@ class Prefixes:
         self._idle: Iterator[_Node] = iter(())
 
     def plan(self, prompts: Sequence[Sequence[int]]) -> list[list[Reading]]:
-        """Stages of readings: the last holds those of the prompts, the others come before it."""
+        """Stages of readings: the last one reads the prompts, earlier ones their beginnings."""
         self._call += 1
         for ids in prompts:
             for node in self._walk(ids)[0]:
@@ -123,7 +123,7 @@ class Prefixes:
         return stages
 
     def _walk(self, ids: Sequence[int]) -> tuple[list[_Node], int]:
-        """The nodes that these tokens lead through, and how many tokens agree with them."""
+        """The nodes along these tokens, and how many tokens agree with them."""
         node, place, path = self._root, 0, []
         while place < len(ids) and (child := node.children.get(ids[place])) is not None:
             path.append(child)
@@ -135,7 +135,7 @@ class Prefixes:
         return path, place
 
     def _grow(self, ids: Sequence[int]) -> None:
-        """Make nodes that end where these tokens do, if there is room for them."""
+        """Add nodes up to the end of these tokens, if there is room for them."""
         path, place = self._walk(ids)
         if not self._make_room((len(ids) - place) * self._token_bytes):
             return
@@ -147,12 +147,12 @@ class Prefixes:
             last.children[ids[place]] = _Node(tuple(ids[place:]), last, self._call)
 
     def _split(self, node: _Node, at: int) -> _Node:
-        """Two nodes instead of one; the upper one."""
+        """Replace a node by two; returns the upper one."""
         assert node.parent is not None
         upper = _Node(node.ids[:at], node.parent, node.used)
         lower = _Node(node.ids[at:], upper, node.used, node.children)
         if node.states is not None:
-            # Copies: a view would keep the memory of both as long as one of them lives.
+            # Copies, because a view keeps the memory of both.
             upper.states = node.states[:, :, :, :at].clone()
             lower.states = node.states[:, :, :, at:].clone()
         for child in lower.children.values():
@@ -162,7 +162,7 @@ class Prefixes:
         return upper
 
     def _make_room(self, wanted: int) -> bool:
-        """Reserve bytes, giving up nodes that this call does not use; whether it went well."""
+        """Reserve bytes, dropping nodes that this call does not use; returns whether they fit."""
         if wanted > self.budget:
             return False
         while self.bytes + wanted > self.budget:
@@ -176,7 +176,7 @@ class Prefixes:
         return True
 
     def _least_used(self) -> Iterator[_Node]:
-        """Nodes this call does not use, oldest first; none is older than what is behind it."""
+        """Nodes that this call does not use, oldest first and children before their parents."""
         found, open_nodes = [], [(0, self._root)]
         while open_nodes:
             depth, node = open_nodes.pop()
@@ -188,13 +188,13 @@ class Prefixes:
     def _readings(
         self, ids: Sequence[int], path: list[_Node], shared: int, passing: Counter[_Node]
     ) -> Iterator[Reading]:
-        """Readings of runs that other prompts begin with as well; then the one of the prompt."""
+        """Readings of beginnings that other prompts share; then the reading of the prompt."""
         known = end = 0
         unread: list[tuple[int, _Node]] = []
         for number, node in enumerate(path):
             start, end = end, end + len(node.ids)
             if node.states is None and end > shared:
-                break  # of a longer prompt, and there was no room to split it
+                break  # belongs to a longer prompt, and there was no room to split it
             if node.states is not None and not unread:
                 known = min(end, shared)
                 continue
@@ -206,7 +206,7 @@ class Prefixes:
 
 
 def _fill_once(stages: list[list[Reading]]) -> None:
-    """Leave each node to the first reading that could fill it."""
+    """Let only the first reading that can fill a node fill it."""
     filled: set[_Node] = set()
     for reading in (reading for stage in stages for reading in stage):
         reading.fills = [entry for entry in reading.fills if entry[1] not in filled]
@@ -214,7 +214,7 @@ def _fill_once(stages: list[list[Reading]]) -> None:
 
 
 def _agreeing(run: Sequence[int], ids: Sequence[int]) -> int:
-    """How many tokens two runs have in common at their beginning."""
+    """Length of the common beginning of two runs of tokens."""
     if tuple(ids) == tuple(run):
         return len(run)
     pairs = enumerate(zip(run, ids))
@@ -223,7 +223,7 @@ def _agreeing(run: Sequence[int], ids: Sequence[int]) -> int:
 
 @torch.inference_mode()
 def sample_states(model: Any) -> torch.Tensor | None:
-    """The states of one token, (2, layers, heads, 1, width); None where layers differ in shape."""
+    """States (2, layers, heads, 1, width) of one token; None if layers have different shapes."""
     token = torch.zeros((1, 1), dtype=torch.long, device=next(model.parameters()).device)
     layers = model(input_ids=token, use_cache=True).past_key_values.layers
     states = [layer.keys[0] for layer in layers] + [layer.values[0] for layer in layers]

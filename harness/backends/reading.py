@@ -1,6 +1,6 @@
-"""Reading prompts with a causal language model: one padded forward pass, and the cache it leaves.
+"""Reading prompts with a causal language model: one padded forward pass and the resulting cache.
 
-The cache has room for the tokens to come, and may begin with key-value states that are known.
+The cache has room for the tokens to be generated, and may begin with stored key-value states.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ROOM = 128  # positions by which a key-value buffer grows
 def left_padded(
     prompts: Sequence[Sequence[int]], device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """(B, L) ids, attention mask and positions; the pads' ids are 0 and are never attended to."""
+    """Ids, attention mask and positions, each (B, L); pads have id 0 and are masked."""
     longest = max(len(prompt) for prompt in prompts)
     ids = np.zeros((len(prompts), longest), dtype=np.int64)
     mask = np.zeros_like(ids)
@@ -44,12 +44,12 @@ def accepts(model: Any, option: str) -> bool:
 
 @cache
 def _arguments(forward: Any) -> frozenset[str]:
-    # Reading a signature takes longer than a layer of a tiny model, and is asked for every token.
+    # Called per token, and reading a signature takes longer than one layer of a tiny model.
     return frozenset(inspect.signature(forward).parameters)
 
 
 def forward_options(model: Any, positions: torch.Tensor, keep: int) -> dict[str, Any]:
-    """Arguments that only some architectures take: positions, and how many logits to compute."""
+    """Arguments that only some architectures take: positions and the number of logits to keep."""
     options: dict[str, Any] = {}
     if accepts(model, "position_ids"):
         options["position_ids"] = positions
@@ -64,8 +64,8 @@ def read_prompts(
 ) -> tuple[torch.Tensor, Any, torch.Tensor]:
     """Logits (B, V) of each prompt's next token, the cache, and its mask (B, L).
 
-    With readings only the tokens without known states go through the model; their columns stand
-    behind those of the known ones, so that a row may have pads between the two.
+    With readings, only the tokens without stored states are read. Their columns follow those of the
+    stored states, so that a row may have pads between the two.
     """
     device = next(model.parameters()).device
     if not readings:
@@ -95,10 +95,10 @@ def read_prompts(
 
 
 class _RoomyLayer(DynamicLayer):
-    """A cache layer that writes new keys and values into spare room instead of copying them all.
+    """A cache layer that writes new keys and values into spare room instead of copying all of them.
 
-    The library's layer concatenates at every token; for the tiny models of the nano world on a
-    CPU those copies took more than half of the decoding time.
+    The library's layer concatenates at every token; for tiny models on a CPU, those copies took
+    more than half of the decoding time.
     """
 
     def __init__(self, key_room: torch.Tensor, value_room: torch.Tensor, used: int) -> None:
@@ -131,7 +131,7 @@ class _RoomyLayer(DynamicLayer):
 
 
 def _with_room(states: torch.Tensor, repeats: int = 1) -> torch.Tensor:
-    """A copy of (B, heads, L, d) states, each row `repeats` times, with room for more positions."""
+    """A copy of states (B, heads, L, d), each row `repeats` times, with room for more positions."""
     rows, heads, used, width = states.shape
     room = states.new_empty((rows * repeats, heads, used + ROOM, width))
     room[:, :, :used] = states.repeat_interleave(repeats, dim=0) if repeats > 1 else states

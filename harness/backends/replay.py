@@ -1,10 +1,10 @@
 """A backend that answers from stored rows: published outputs, recorded judgments, tests.
 
-Rows come in two forms and may be mixed:
+Rows have one of these forms, which may be mixed:
 
-    {"key": ..., "response": {...}}    one recorded answer, see `recorded`; found by the content of
-    {"key": ..., "score": {...}}       a request: its messages and decoding settings but the seed
-    {"id": ..., "responses": [...]}    answers of the operation `sample`; found by the request's id
+    {"key": ..., "response": {...}}    a recorded answer, see `recorded`; found by the content of
+    {"key": ..., "score": {...}}       the request: messages, and decoding settings without the seed
+    {"id": ..., "responses": [...]}    a row of the operation `sample`; found by the request's id
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
 from harness.backends.base import (
+    Backend,
     Completion,
     Request,
     Response,
@@ -27,7 +28,7 @@ from harness.engine.operations import Row
 
 
 def request_key(request: Request | ScoreRequest) -> str:
-    """What a request asks, whatever its id and seed."""
+    """Digest of a request without its id and seed."""
     messages = plain_messages(request.messages)
     if isinstance(request, ScoreRequest):
         return digest(["score", messages, request.response])
@@ -35,21 +36,21 @@ def request_key(request: Request | ScoreRequest) -> str:
 
 
 def recorded(request: Request | ScoreRequest, answer: Response | Score) -> Row:
-    """The row to store so that the request can be answered again."""
+    """The row from which `ReplayBackend` answers the request again."""
     kind = "score" if isinstance(answer, Score) else "response"
     return {"key": request_key(request), kind: answer.model_dump(mode="json", exclude={"id"})}
 
 
-class ReplayBackend:
+class ReplayBackend(Backend):
     """Answers requests from rows.
 
     Args:
         rows: see the module.
-        fingerprint: of the backend that was recorded; default: a digest of the rows.
-        miss: what a request without a row does: "raise" BadData, or come back with an "error".
+        fingerprint: that of the recorded backend; None makes it from the rows.
+        miss: whether a request without a row raises BadData, or gets a response with an error.
 
     Raises:
-        BadData: a row of neither form, or two different rows for one request.
+        BadData: a row has no known form, or two different rows are for one request.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class ReplayBackend:
         """Stored answers, in the order of the requests.
 
         Raises:
-            BadData: two requests of one id; or no row for a request, where misses raise.
+            BadData: two requests have one id; or a request has no row and `miss` is "raise".
         """
         check_unique([request.id for request in requests])
         for request in requests:
@@ -112,7 +113,7 @@ class ReplayBackend:
                 "key and response, key and score, or id and responses"
             )
         if table.setdefault(key, value) != value:
-            raise BadData(f'replay row {number}: "{key}" was stored before with another answer')
+            raise BadData(f'replay row {number}: "{key}" has another answer in an earlier row')
 
     def _sampled(self, request: Request, row: Row) -> Response:
         texts, n = row["responses"], request.sampling.n
@@ -136,5 +137,5 @@ class ReplayBackend:
     def _missing(self, id: str, reason: str) -> str:
         message = f'row "{id}": {reason}'
         if self._miss == "raise":
-            raise BadData(f"{message}; record it first, or run with the live backend")
+            raise BadData(f"{message}; record it first, or use the live backend")
         return message

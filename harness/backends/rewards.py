@@ -1,8 +1,8 @@
 """Scalar rewards of conversations from a sequence classifier of transformers.
 
-A batch is padded so that a conversation gets the reward it would get alone: a classifier without
-a pad token takes the last position, so it is lent a pad id that occurs nowhere in the batch; one
-with a pad token looks for the last other token, and is padded with that.
+A batch is padded so that a conversation gets the same reward as alone. A classifier without a pad
+token reads the last position, so it is temporarily given a pad id that does not occur in the batch;
+one with a pad token finds the last other token, so its own pad token is used.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ Conversation = Sequence[chat.Message]
 
 
 class RewardModel:
-    """A reward model and its tokenizer, as `harness.models.checkpoints.load_reward_model` returns
-    them.
+    """A reward model and its tokenizer.
 
     Args:
-        max_rows: most conversations read at once.
-        max_length: conversations are cut after so many tokens; None refuses those that are longer
-            than the model reads.
+        model, tokenizer: as `harness.models.checkpoints.load_reward_model` returns them.
+        max_rows: maximum number of conversations read at once.
+        max_length: number of tokens after which conversations are cut; None refuses those that are
+            longer than the model reads.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class RewardModel:
         self._context = getattr(text_config, "max_position_embeddings", None) or 1 << 30
 
     def token_ids(self, conversation: Conversation) -> list[int]:
-        """Ids of a conversation as the model reads it.
+        """Token ids of a conversation as the model reads it.
 
         Raises:
             BadData: it is longer than the model reads.
@@ -62,10 +62,10 @@ class RewardModel:
         return ids
 
     def rewards(self, sequences: Sequence[Sequence[int]]) -> list[float]:
-        """One reward for each sequence of ids, in their order; NaN where the model gives one.
+        """One reward per sequence of ids, in their order; NaN if the model returns NaN.
 
         Raises:
-            UserError: the model gives several numbers for a conversation.
+            UserError: the model returns several numbers per conversation.
             EnvironmentProblem: GPU memory ran out.
         """
         order = sorted(range(len(sequences)), key=lambda i: (len(sequences[i]), i))
@@ -98,12 +98,12 @@ class RewardModel:
                 f"out of GPU memory while scoring {len(sequences)} conversations of up to "
                 f"{longest} tokens at once; lower max_rows"
             ) from None
-        score = getattr(output, "score", None)  # ArmoRM names its scalar so
+        score = getattr(output, "score", None)  # the name of ArmoRM's scalar
         score = output.logits if score is None else score
         if score.numel() != len(sequences):
             raise UserError(
-                f"the reward model gives {score.shape[-1]} numbers a conversation; expected one: "
-                "use a model with num_labels = 1"
+                f"the reward model returns {score.shape[-1]} numbers per conversation; expected "
+                "one: use a model with num_labels = 1"
             )
         return [float(value) for value in score.reshape(-1).double().cpu()]
 
@@ -111,7 +111,7 @@ class RewardModel:
         if self._pad is not None:
             return self.model(**batch)
         config = self.model.config.get_text_config()
-        with self._lock:  # the lent pad id is a setting of the model that threads share
+        with self._lock:  # the pad id is a setting of the model, which threads share
             config.pad_token_id = pad
             try:
                 return self.model(**batch)
@@ -123,4 +123,6 @@ class RewardModel:
         for token in range(self._vocabulary):
             if token not in used:
                 return token
-        raise BadData("a batch uses every id of the vocabulary, so none can pad; lower max_rows")
+        raise BadData(
+            "a batch uses every vocabulary id, so none is left to pad with; lower max_rows"
+        )

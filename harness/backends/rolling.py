@@ -1,11 +1,11 @@
-"""Decoding many prompts, one sample of each, in a batch that is refilled as rows end.
+"""Decoding many prompts, one sample each, in a batch that is refilled as rows end.
 
-Cutting the prompts into fixed batches leaves most rows idle while the longest answer of a batch
-is written. Here a row that has ended gives its slot to a prompt that was read meanwhile. All rows
-write their next token into the same column of the key-value cache, so a new row's prompt is put
-right in front of that column, wherever it is; columns that no row needs any more are dropped.
+In fixed batches, most rows are idle while the longest answer of the batch is generated. Here a row
+that has ended gives its slot to a prompt that has been read in the meantime. All rows write their
+next token into the same column of the key-value cache, so a new row's prompt is placed immediately
+before that column; columns that no row needs are dropped.
 
-What shares a forward pass depends on the prompts and on the model alone, never on time or
+Which rows share a forward pass depends on the prompts and the model only, never on time or the
 machine, so the same call gives the same answers.
 """
 
@@ -24,11 +24,11 @@ from harness.backends.decoding import Decoded, next_tokens
 from harness.backends.prefixes import Reading
 from harness.backends.reading import ROOM, accepts, forward_options, read_prompts
 
-SHARE = 8  # slots are refilled when this part of them is free: moving one row costs as much as two
+SHARE = 8  # slots are refilled once 1/8 of them is free: moving one row costs as much as two
 
 
 def can_roll(model: Any) -> bool:
-    """Whether rows can be exchanged: one device, plain caches, and positions to be given."""
+    """Whether rows can be exchanged: one device, plain caches, and a position argument."""
     if not accepts(model, "position_ids") or len({p.device for p in model.parameters()}) > 1:
         return False
     try:
@@ -40,13 +40,13 @@ def can_roll(model: Any) -> bool:
 
 @dataclass
 class _Slots:
-    """The rows in the batch; column `used` of the cache is the next to be written."""
+    """The rows in the batch; `used` is the next column of the cache to be written."""
 
     row: np.ndarray  # (A,) number of the prompt, -1 for none
     start: np.ndarray  # (A,) column of its first token
     mask: torch.Tensor  # (A, W) 1 where a token may be attended to
     positions: torch.Tensor  # (A, 1) position of the next token
-    token: torch.Tensor  # (A, 1) token to be fed next
+    token: torch.Tensor  # (A, 1) next token to be fed
     used: int
     cache: Any
 
@@ -57,7 +57,7 @@ class _Slots:
 
 @dataclass
 class _Waiting:
-    """Prompts that were read and wait for a slot; those from `taken` on still do."""
+    """Prompts that have been read; those from number `taken` on wait for a slot."""
 
     row: np.ndarray
     length: np.ndarray
@@ -72,7 +72,7 @@ class _Waiting:
 
 @dataclass
 class _Progress:
-    """What has been written so far, for all prompts."""
+    """The tokens generated so far, for all prompts."""
 
     tokens: np.ndarray  # (R, T)
     lengths: np.ndarray  # (R,)
@@ -82,7 +82,7 @@ class _Progress:
     stops: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
 
     def note(self, rows: np.ndarray, chosen: np.ndarray, bad: np.ndarray) -> np.ndarray:
-        """Add one token to each of `rows`; which of them are now finished."""
+        """Append one token to each of `rows`; returns which of them are finished."""
         self.tokens[rows, self.lengths[rows]] = chosen
         self.lengths[rows] += 1
         ended = (chosen[:, None] == self.stops).any(axis=1)
@@ -93,7 +93,7 @@ class _Progress:
 
 
 class _RollingLayer(DynamicLayer):
-    """A cache layer of fixed slots: rows are exchanged, columns are added and dropped."""
+    """A cache layer with fixed slots: rows are exchanged, columns are added and dropped."""
 
     def __init__(self, keys: torch.Tensor, values: torch.Tensor, slots: int) -> None:
         super().__init__()
@@ -104,7 +104,7 @@ class _RollingLayer(DynamicLayer):
         self.show(0, 0)
 
     def show(self, first: int, used: int) -> None:
-        """Let attention see the columns from `first` up to `used`."""
+        """Show attention the columns from `first` up to `used`."""
         self._first, self._used = first, used
         self.keys, self.values = self._keys[:, :, first:used], self._values[:, :, first:used]
 
@@ -117,7 +117,7 @@ class _RollingLayer(DynamicLayer):
         return self.keys, self.values
 
     def move(self, shift: int, used: int, width: int) -> None:
-        """Drop `shift` columns (negative: put free ones in front); room for `width` in all.
+        """Drop `shift` columns (negative: add free ones in front) and allocate `width` in total.
 
         `used` counts the columns in use before the move.
         """
@@ -130,10 +130,10 @@ class _RollingLayer(DynamicLayer):
             setattr(self, name, new)
 
     def put(self, slots: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, used: int) -> None:
-        """Write whole prompts into slots, their last token in front of column `used`."""
+        """Write whole prompts into slots; their last token is in the column before `used`."""
         span = slice(used - keys.shape[2], used)
         for room, states in ((self._keys, keys), (self._values, values)):
-            room[slots, :, : span.start] = 0  # never attended to, but must stay finite
+            room[slots, :, : span.start] = 0  # masked, but must be finite
             room[slots, :, span] = states
 
     def keep(self, slots: torch.Tensor) -> None:
@@ -151,7 +151,7 @@ def decode_rolling(
     capacity: int,
     readings: Sequence[Reading] | None = None,
 ) -> Decoded:
-    """One answer to each prompt, `capacity` rows at a time; arguments as for `decode`."""
+    """One answer per prompt, `capacity` rows at a time; other arguments as for `decode`."""
     count, longest = draws.shape
     progress = _Progress(
         tokens=np.zeros((count, longest), dtype=np.int64),
@@ -187,13 +187,13 @@ class _Decoder:
         self.slots: _Slots | None = None
 
     def run(self) -> None:
-        """Until every prompt has its answer."""
+        """Decode until every prompt has an answer."""
         while self._fill():
             assert self.slots is not None
             self._step(self.slots)
 
     def _fill(self) -> bool:
-        """Give free slots to waiting prompts; whether any row is left to be decoded."""
+        """Give free slots to waiting prompts; returns whether a row is left to decode."""
         while self.waiting or self._read():
             assert self.waiting is not None
             if self.slots is None:
@@ -210,7 +210,7 @@ class _Decoder:
         return left > 0
 
     def _read(self) -> bool:
-        """Read prompts until one of them needs more than its first token; False at the end."""
+        """Read prompts until one needs more than its first token; False if none is left."""
         while self.next_prompt < len(self.prompts):
             ahead = max(1, self.capacity // 2) if self.slots is not None else self.capacity
             span = slice(self.next_prompt, self.next_prompt + ahead)
@@ -222,7 +222,7 @@ class _Decoder:
             chosen, host, bad = self._choose(logits, rows)
             keep = np.flatnonzero(~self.progress.note(rows, host, bad))
             if not len(keep):
-                continue  # one token was the whole answer
+                continue  # one token was each whole answer
             place = torch.from_numpy(keep).to(self.device)
             self.waiting = _Waiting(
                 row=rows[keep],
@@ -267,7 +267,7 @@ class _Decoder:
         slots.token[place] = waiting.token[taken][:, None]
 
     def _make_room(self, slots: _Slots, front: int = 0) -> None:
-        """Drop columns that no row needs, put `front` more before the first, add room behind."""
+        """Drop columns that no row needs, add `front` before the first, and room at the end."""
         live = slots.start[slots.live]
         shift = -front if front else int(live.min()) if len(live) else 0
         used = slots.used - shift
@@ -283,11 +283,11 @@ class _Decoder:
         slots.start -= shift
 
     def _step(self, slots: _Slots) -> None:
-        """Feed one token of every slot; what is in free slots is computed and ignored."""
+        """Feed one token of every slot; results of free slots are ignored."""
         if slots.used + 1 > slots.mask.shape[1]:
             self._make_room(slots)
         live = np.flatnonzero(slots.live)
-        first = int(slots.start[live].min())  # what stands before, nobody needs
+        first = int(slots.start[live].min())  # no row needs earlier columns
         for layer in slots.cache.layers:
             layer.show(first, slots.used)
         slots.used += 1
@@ -307,7 +307,7 @@ class _Decoder:
     def _choose(
         self, logits: torch.Tensor, rows: np.ndarray
     ) -> tuple[torch.Tensor, np.ndarray, np.ndarray]:
-        """Next token of each row, on the device and here, and which logits are not numbers."""
+        """Next token of each row, on the device and on the host, and which logits are broken."""
         top = logits.amax(dim=-1)
         broken = ~torch.isfinite(top)
         if self.greedy:
@@ -323,7 +323,7 @@ class _Decoder:
         return chosen, host[0], host[1].astype(bool)
 
     def _compact(self, slots: _Slots) -> None:
-        """Give up the free slots, once no prompt is left for them."""
+        """Remove the free slots when no prompt is left for them."""
         keep = np.flatnonzero(slots.live)
         place = torch.from_numpy(keep).to(self.device)
         for layer in slots.cache.layers:

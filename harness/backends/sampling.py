@@ -1,7 +1,7 @@
 """Sampling responses and scoring them with a reward model, as row operations.
 
-sample         prompt rows + model         -> rows with `responses`
-score_rewards  response rows + reward model -> the same rows with `rewards`
+sample         prompt rows + model           -> the same rows with `responses`
+score_rewards  response rows + reward model  -> the same rows with `rewards`
 """
 
 from __future__ import annotations
@@ -19,9 +19,8 @@ from harness.backends.base import (
     Sampling,
     count_response,
     messages_of,
-    parallel,
 )
-from harness.backends.opening import Engine, open_engine
+from harness.backends.opening import EngineParams, open_engine
 from harness.backends.windows import in_windows
 from harness.core.errors import BadData, MissingExtra
 from harness.core.hashing import digest
@@ -33,21 +32,18 @@ from harness.models.checkpoints import load_reward_model
 from harness.models.references import Dtype
 
 
-class SampleParams(Record):
+class SampleParams(EngineParams):
     """How to sample.
 
     Attributes:
-        n: responses a prompt.
-        batch_size: prompts sampled, and kept, together.
-        max_rows: most responses decoded at once; lower it when GPU memory runs out.
+        n: responses per prompt.
+        batch_size: prompts per batch; a batch is the unit that is stored.
         system: name of the sampled model in the rows.
-        dtype: None leaves it to the model artifact.
-        engine: None takes the model reference's own ("vllm:..."), else transformers.
-        too_long: what a prompt does that leaves no room for an answer: it cannot be answered
-            ("fail"), or the middle of its longest message is left out ("cut"), so that a quarter of
-            the context (at most max_tokens) is free. Needs the model's tokenizer at hand.
-        on_error: what a prompt that cannot be answered does: "stop" the stage, or "record" the
-            error in its row, with no responses.
+        too_long: a prompt that leaves no room for an answer fails ("fail"), or loses the middle of
+            its longest message ("cut"), so that a quarter of the context (at most max_tokens) is
+            free. Needs a backend with a tokenizer.
+        on_error: a prompt that cannot be answered stops the stage ("stop"), or gets the error in
+            its row and no responses ("record").
     """
 
     temperature: float = Field(default=0.8, ge=0)
@@ -57,10 +53,7 @@ class SampleParams(Record):
     n: int = Field(default=1, ge=1)
     seed: int = 0
     batch_size: int = Field(default=128, ge=1)
-    max_rows: int = Field(default=320, ge=1)
     system: str = ""
-    dtype: Dtype | None = None
-    engine: Engine | None = None
     too_long: Literal["fail", "cut"] = "fail"
     on_error: Literal["stop", "record"] = "stop"
 
@@ -96,18 +89,16 @@ def sample(
     """Answer each prompt n times.
 
     Adds to a row: `responses` (n texts), `finish` ("stop" or "length" each), `system`,
-    `tokens_in`, `tokens_out` (one number a response), and from a model whose tokenizer is at hand
-    `rendered` (the prompt as the model read it, as text) and `prompt_digest` (of its token ids),
-    and `cut_characters` where a part of the prompt was left out.
+    `tokens_in`, `tokens_out` (one number per response), from a backend with a tokenizer `rendered`
+    (the prompt as text, as the model read it) and `prompt_digest` (of its token ids), and
+    `cut_characters` if a part of the prompt was left out.
 
     Raises:
-        BadData: a prompt cannot be answered (too long, refused by the template), naming the row.
+        BadData: a prompt cannot be answered (too long, refused by the template); names the row.
         UserError: the model has no chat template.
-        EnvironmentProblem: the model cannot be loaded here, or memory ran out.
+        EnvironmentProblem: the model cannot be loaded, or memory ran out.
     """
-    backend = open_engine(
-        context, model, engine=params.engine, dtype=params.dtype, max_rows=params.max_rows
-    )
+    backend = open_engine(context, model, params)
 
     fitted: dict[str, Row] = {}
 
@@ -123,7 +114,7 @@ def sample(
             for row in batch
         ]
 
-    for batch, answers in in_windows(batches, requests, backend.generate, parallel(backend)):
+    for batch, answers in in_windows(batches, requests, backend.generate, backend.parallel):
         yield [
             _answered(context, params, backend, row, fitted.pop(row["id"]), answers[row["id"]])
             for row in batch
@@ -131,14 +122,14 @@ def sample(
 
 
 def _fitted(backend: Backend, params: SampleParams, row: Row) -> Row:
-    """What the model is shown of a row's messages, and the characters that were left out."""
-    tokenizer, context = (getattr(backend, name, None) for name in ("tokenizer", "context"))
+    """The part of a row's messages that the model is shown, and how many characters are cut."""
+    tokenizer, context = backend.tokenizer, backend.context
     if params.too_long == "fail" or tokenizer is None or context is None:
         return {"messages": row["messages"]}
     try:
         most = context - min(params.max_tokens, max(1, context // 4))
         messages, lost = chat.cut_to_fit(tokenizer, row["messages"], most)
-    except BadData:  # the backend says what is wrong with it
+    except BadData:  # the backend reports what is wrong with it
         return {"messages": row["messages"]}
     return {"messages": messages, "cut_characters": lost} if lost else {"messages": messages}
 
@@ -154,7 +145,7 @@ def _answered(
     if response.error is not None and params.on_error == "stop":
         raise BadData(
             f'prompt "{row["id"]}" cannot be answered by {params.system or "the model"}: '
-            f'{response.error} (on_error = "record" keeps such rows and goes on)'
+            f'{response.error} (on_error = "record" records it in the row and continues)'
         )
     count_response(context.count, response)
     result: Row = {
@@ -169,18 +160,17 @@ def _answered(
         result["cut_characters"] = shown["cut_characters"]
     if response.error is not None:
         return {**result, "error": response.error}
-    tokenizer = getattr(backend, "tokenizer", None)
-    if tokenizer is None or response.prompt_ids is None:
+    if backend.tokenizer is None or response.prompt_ids is None:
         return result
     return {
         **result,
-        "rendered": chat.render(tokenizer, shown["messages"]),
+        "rendered": chat.render(backend.tokenizer, shown["messages"]),
         "prompt_digest": digest(list(response.prompt_ids)),
     }
 
 
 def _written(response: Response) -> list[int]:
-    """Tokens of each response; a hosted model tells only the sum, which is shared out evenly."""
+    """Tokens per response; a hosted model reports only their sum, which is divided evenly."""
     found = response.completions
     if all(completion.token_ids is not None for completion in found):
         return [len(c.token_ids or ()) + int(c.finish == "stop") for c in found]
@@ -192,9 +182,10 @@ class ScoreRewardsParams(Record):
     """How to score.
 
     Attributes:
-        batch_size: response rows scored, and kept, together.
-        max_rows: most conversations read at once; lower it when GPU memory runs out.
-        max_length: tokens after which a conversation is cut; None refuses what is too long.
+        batch_size: response rows per batch; a batch is the unit that is stored.
+        max_rows: maximum number of conversations read at once; lower it when GPU memory runs out.
+        max_length: maximum number of tokens per conversation; longer ones are cut. None refuses
+            conversations that are longer than the model reads.
     """
 
     batch_size: int = Field(default=64, ge=1)
@@ -220,14 +211,14 @@ def score_rewards(
     responses: Artifact,
     model: Artifact,
 ) -> Iterator[list[Row]]:
-    """Add `rewards`, one number a response, to response rows.
+    """Add `rewards`, one number per response, to response rows.
 
     The reward model reads the prompt's messages and the response as the assistant's last message,
     rendered by its own chat template.
 
     Raises:
-        BadData: a reward that is not finite, or a conversation that is too long, naming the row.
-        UserError: the model gives several numbers, or has no chat template.
+        BadData: a reward is not finite, or a conversation is too long; names the row.
+        UserError: the model returns several numbers, or has no chat template.
     """
     scorer: Any = None
     for batch in batches:
@@ -249,7 +240,7 @@ def _open_scorer(context: Context, params: ScoreRewardsParams, model: Artifact) 
 
 
 def _conversations(scorer: Any, row: Row) -> Iterator[list[int]]:
-    """Token ids of the row's conversations, one for each response."""
+    """Token ids of the row's conversations, one per response."""
     for response in row["responses"]:
         conversation = [*row["messages"], {"role": "assistant", "content": response}]
         try:

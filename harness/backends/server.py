@@ -1,12 +1,12 @@
-"""A server as a child process: started, watched while it comes up, and surely ended.
+"""A server as a child process: it is started, watched until it is ready, and always ended.
 
     with ChildServer(command, environment, log) as server:
         wait_until_ready(server, lambda: answers(port), timeout_s=600)
 
-Between this process and the server stands `warden.py`, which holds a pipe to this process and ends
-the server with everything it started once the pipe closes: on `close()`, and on every other way to
-go, `kill -9` included. The server is in a session of its own, so that Ctrl-C in a terminal reaches
-this process alone. What the server prints goes to a file.
+`warden.py` runs between this process and the server. It holds a pipe to this process and ends the
+server and every process it started when the pipe closes: on `close()`, and whenever this process
+ends, by `kill -9` too. The server has its own session, so that Ctrl-C in a terminal reaches this
+process only. The server's output goes to a file.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from harness.core.errors import EnvironmentProblem
 
 WARDEN = Path(__file__).with_name("warden.py")
 LOOPBACK = "127.0.0.1"
-TAIL_LINES = 12  # of the log in an error message
+TAIL_LINES = 12  # lines of the log in an error message
 TAIL_BYTES = 1 << 16
 HEAD_BYTES = 1 << 22
 
@@ -38,10 +38,11 @@ class ChildServer:
     """A running server process.
 
     Args:
-        command: what to run.
-        environment: all of its environment variables; secrets belong here, not into the command.
-        log: file for what it prints; appended to.
-        grace_s: how long it may take to end by itself before it is killed.
+        command: program and arguments.
+        environment: all environment variables of the server; secrets belong here, not in the
+            command.
+        log: file that its output is appended to.
+        grace_s: seconds from the request to end until it is killed.
 
     Raises:
         EnvironmentProblem: the command cannot be started.
@@ -57,7 +58,7 @@ class ChildServer:
     ) -> None:
         self.log = log
         self.grace_s = grace_s
-        # -I and -S: the warden needs nothing but the standard library, and must not find ours.
+        # -I and -S: the warden needs the standard library only and must not import packages.
         warden = [sys.executable, "-I", "-S", str(WARDEN), str(os.getpid()), str(grace_s)]
         try:
             with log.open("ab") as output:
@@ -73,31 +74,26 @@ class ChildServer:
             raise EnvironmentProblem(f"cannot start {command[0]}: {error}") from None
 
     @property
-    def session(self) -> int:
-        """Session id of the server and all its processes."""
-        return self._warden.pid
-
-    @property
     def exit_code(self) -> int | None:
         """None while the server runs."""
         return self._warden.poll()
 
     def log_note(self) -> str:
-        """For an error message: the first error in the log, its last lines, and where it is."""
+        """For an error message: the first error in the log, its last lines and its path."""
         error, last = first_error(self.log), tail(self.log)
         if not last:
             return f"its log {self.log} is empty"
         return (f"{error}\n" if error else "") + f"its log {self.log} ends with:\n{last}"
 
     def request_end(self) -> None:
-        """Have the server ended without waiting for it."""
+        """Ask the warden to end the server; does not wait."""
         stdin = self._warden.stdin
         if stdin is not None and not stdin.closed:
             with suppress(OSError):
                 stdin.close()
 
     def close(self) -> None:
-        """End the server and wait until it and everything that it started is gone."""
+        """End the server and wait until it and every process it started have ended."""
         self.request_end()
         try:
             self._warden.wait(self.grace_s + 15)
@@ -115,10 +111,10 @@ class ChildServer:
 def wait_until_ready(
     server: ChildServer, ready: Callable[[], bool], timeout_s: float, what: str = "the server"
 ) -> None:
-    """Ask `ready` again and again until it says yes.
+    """Call `ready` repeatedly until it returns true.
 
     Raises:
-        EnvironmentProblem: the server ended, or the time was up; with the end of its log.
+        EnvironmentProblem: the server ended, or was not ready in time; with the end of its log.
     """
     start = time.monotonic()
     pause_s = 0.05
@@ -139,7 +135,7 @@ def wait_until_ready(
 
 
 def ended(server: ChildServer, what: str = "the server") -> EnvironmentProblem:
-    """The error for a server that stopped while it was needed."""
+    """The error for a server that ended while it was in use."""
     return EnvironmentProblem(
         f"{what} ended with exit code {server.exit_code} while it was answering; "
         f"{server.log_note()}"
@@ -147,7 +143,7 @@ def ended(server: ChildServer, what: str = "the server") -> EnvironmentProblem:
 
 
 def tail(log: Path, lines: int = TAIL_LINES) -> str:
-    """The last lines of a text file that are not empty, without terminal colours."""
+    """The last non-empty lines of a text file, without terminal colours."""
     try:
         with log.open("rb") as stream:
             stream.seek(0, 2)
@@ -160,7 +156,7 @@ def tail(log: Path, lines: int = TAIL_LINES) -> str:
 
 
 def first_error(log: Path) -> str:
-    """The first line of a log that names a Python error: most often the cause of the others."""
+    """The first line of a log that names a Python error: usually the cause of later ones."""
     try:
         with log.open("rb") as stream:
             text = stream.read(HEAD_BYTES).decode("utf-8", errors="replace")
@@ -171,7 +167,7 @@ def first_error(log: Path) -> str:
 
 
 def free_ports(count: int) -> list[int]:
-    """Different loopback ports that nobody listens on at the moment."""
+    """Different loopback ports on which no process listens now."""
     sockets = [socket.socket(socket.AF_INET, socket.SOCK_STREAM) for _ in range(count)]
     try:
         for found in sockets:

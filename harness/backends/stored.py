@@ -1,32 +1,40 @@
-"""A system that is a file of stored outputs: a backend that looks its answers up.
+"""A backend whose answers are in a file of stored outputs.
 
-Answers are found by the prompt's id, else by its text, and by turn; never by position. The file's
-forms are those of `harness.data.answers`.
+An answer is found by the prompt's id, else by its text, and by turn; never by its position. The
+file has a form of `harness.data.answers`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from harness.backends.base import Completion, Request, Response, Score, ScoreRequest, check_unique
+from harness.backends.base import (
+    Backend,
+    Completion,
+    Request,
+    Response,
+    Score,
+    ScoreRequest,
+    check_unique,
+)
 from harness.core.errors import BadData, UserError, check_planned
 from harness.core.hashing import digest
 from harness.data.answers import StoredAnswers
 from harness.models.references import model_identity
 
 
-class StoredOutputs:
+class StoredOutputs(Backend):
     """Answers from a file.
 
     Args:
-        path: of the file.
-        identity: what it was when the plan was made, see `model_identity`.
+        path: the file.
+        identity: its identity when the plan was made, see `model_identity`.
 
     Raises:
-        BadData: the file changed since, or is not of a known form.
+        BadData: the file changed after that, or has an unknown form.
     """
 
-    parallel = 1 << 20  # all prompts at once: only then it shows whether the file fits them
+    parallel = 1 << 20  # all prompts in one call, which shows whether the file is for them
 
     def __init__(self, path: str, identity: str) -> None:
         check_planned(path, model_identity(f"stored:{path}"), identity)
@@ -39,10 +47,10 @@ class StoredOutputs:
         return self._fingerprint
 
     def generate(self, requests: Sequence[Request]) -> Iterator[Response]:
-        """Stored answers; a prompt without one comes back with an error.
+        """Stored answers; the response to a prompt without one has an error.
 
         Raises:
-            BadData: not one of the prompts has an answer: the file belongs to other prompts.
+            BadData: no prompt has an answer: the file is for other prompts.
         """
         check_unique([request.id for request in requests])
         found = [self._find(request) for request in requests]
@@ -69,5 +77,6 @@ class StoredOutputs:
 
     def score(self, requests: Sequence[ScoreRequest]) -> Iterator[Score]:
         raise UserError(
-            f"{self.path} holds outputs, not a model: it gives no log-probabilities; name the model"
+            f"{self.path} contains outputs and gives no log-probabilities; name the model that "
+            "generated them"
         )

@@ -1,37 +1,38 @@
-"""Local models run by vLLM's own server, which is a child process of the run.
+"""Local models that vLLM's server runs, as a child process of the run.
 
     with Services(CallSettings(vllm_python="/envs/vllm/bin/python")) as services:
         backend = VLLMBackend("org/model", services)
         for response in backend.generate(requests): ...
 
-Prompts are rendered here, by `harness.models.chat` with the model's own tokenizer, and answers are
-decoded here: token ids go to the server and token ids come back, so that the same ids mean the same
-text for vLLM and for transformers. The server starts with the first request that has no stored
-response and serves all stages of the run; one model is served at a time, because an engine takes
-most of a GPU's memory.
+Prompts are rendered and answers decoded in this process, by `harness.models.chat` with the model's
+tokenizer: the server receives and returns token ids, so that equal ids mean equal text for vLLM and
+transformers. The server starts with the first request that has no stored response and serves all
+stages of the run; one model is served at a time, because an engine takes most of a GPU's memory.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from harness.backends.base import (
     GREEDY_BELOW,
+    Backend,
     Completion,
     Next,
     Request,
     Response,
     Score,
     ScoreRequest,
+    TopLogprobs,
     check_unique,
     plain_messages,
 )
-from harness.backends.openai import PARALLEL, PromptLogprobs
-from harness.backends.vllm_client import EngineClient
+from harness.backends.openai import PARALLEL, OpenAIBackend, PromptLogprobs
+from harness.backends.vllm_client import engine_client, engines
 from harness.backends.vllm_machine import visible_gpus
 from harness.backends.vllm_server import EngineSettings
 from harness.core.errors import BadData, BadRecord, EnvironmentProblem
@@ -41,7 +42,7 @@ from harness.models import chat
 from harness.models.checkpoints import load_tokenizer
 from harness.models.references import model_identity, pointer_of, resolve
 
-# Arguments of the engine that place and speed up the work and leave the model as it is.
+# Engine arguments for placement and speed, which do not change the model.
 PLACEMENT = frozenset(
     {
         "tensor_parallel_size",
@@ -57,22 +58,24 @@ PLACEMENT = frozenset(
     }
 )
 Device = Literal["auto", "cpu", "cuda"]
+Answer = TypeVar("Answer", Response, Score, PromptLogprobs)
 
 
-class VLLMBackend:
+class VLLMBackend(Backend):
     """Generate and score with a causal language model that vLLM runs.
 
     Args:
-        model: a model artifact's folder or a model reference.
-        services: of the run; its settings name the interpreter and the number of replicas.
-        max_model_len: tokens of prompt and answer; None takes what the model's configuration says.
+        model: folder of a model artifact, or a model reference.
+        services: the run's; its settings name the interpreter and the number of replicas.
+        max_model_len: maximum number of tokens per prompt and answer; None takes the model's.
         dtype: None takes the artifact's, else float32 on a CPU and bfloat16 on a GPU.
-        device: "auto" takes the GPUs this process sees.
-        engine_args: more of vLLM's arguments, by name; what shapes answers is in the fingerprint.
-        start_timeout_s, log_directory: see `EngineSettings`.
+        device: "auto" takes the GPUs that this process sees.
+        engine_args: other arguments of vLLM, by name; the fingerprint contains those that shape
+            answers.
+        start_timeout_s: time until the server answers; loading a large model takes minutes.
 
     Raises:
-        UserError: the reference leads nowhere.
+        UserError: the reference names no model.
     """
 
     parallel = PARALLEL
@@ -84,11 +87,9 @@ class VLLMBackend:
         *,
         max_model_len: int | None = None,
         dtype: str | None = None,
-        seed: int = 0,
         device: Device = "auto",
         engine_args: Mapping[str, Any] | None = None,
         start_timeout_s: float = 600.0,
-        log_directory: Path | None = None,
     ) -> None:
         self.services = services or Services()
         self._source = resolve(model)
@@ -104,12 +105,10 @@ class VLLMBackend:
             revision=self._source.revision,
             dtype=dtype or self._source.dtype or ("float32" if on_cpu else "bfloat16"),
             max_model_len=max_model_len,
-            seed=seed,
             device=device,
             trust_remote_code=self._source.trust_remote_code,
             engine_args=arguments,
             start_timeout_s=start_timeout_s,
-            log_directory=log_directory,
         )
         extra = f":{digest(shaping)[:16]}" if shaping else ""
         self.identity = f"vllm:{found}:{self._base.dtype}{extra}"
@@ -124,20 +123,20 @@ class VLLMBackend:
         return load_tokenizer(self._model)
 
     def generate(self, requests: Sequence[Request]) -> Iterator[Response]:
-        """Answer requests, in order of completion; a prompt that fails comes back with its error.
+        """Answer requests in order of completion; the response to a prompt that fails has an error.
 
-        A request's samples depend on its seed, id and prompt; what else the server has in hand can
-        move them through rounding only.
+        A request's samples depend on its seed, id and prompt; other requests change them through
+        rounding only.
 
         Raises:
-            BadData: two requests of one id.
+            BadData: two requests have one id.
             UserError: the tokenizer has no chat template; offline without a stored response.
-            EnvironmentProblem: no vLLM here, or its server failed: with the end of its log.
+            EnvironmentProblem: vLLM is missing, or its server failed: with the end of its log.
         """
         yield from self.follow(requests, lambda response: None)
 
     def follow(self, requests: Sequence[Request], next: Next) -> Iterator[Response]:
-        """Answer requests as `generate` does, and those that `next` makes of their answers."""
+        """Answer requests, and at once those that `next` makes of their answers."""
         check_unique([request.id for request in requests])
         asked: dict[str, tuple[Request, list[int] | BadData]] = {}
         answered: dict[str, Response] = {}
@@ -166,41 +165,40 @@ class VLLMBackend:
 
         server = self._server(render=render)
         first = [ready(request) for request in requests]
-        for given in self._watched(server, lambda: server.follow(first, go_on)):
+        for given in self._watched(server.follow(first, go_on)):
             yield answered.pop(given.id)
 
     def score(self, requests: Sequence[ScoreRequest]) -> Iterator[Score]:
-        """Log-probabilities of answers, their end-of-turn token included.
+        """Log-probabilities of answers, including their end-of-turn token.
 
         Raises:
             BadData, UserError, EnvironmentProblem: as for `generate`.
         """
         server = self._server(render_answer=self._prompt_and_answer)
-        yield from self._watched(server, lambda: server.score(requests))
+        yield from self._watched(server.score(requests))
 
     def prompt_logprobs(
         self, prompts: Mapping[str, Sequence[int]], k: int
     ) -> Iterator[PromptLogprobs]:
-        """The k likeliest ids in place of each token of some prompts, see `OpenAIBackend`.
+        """The k most likely ids at each position of prompts, see `OpenAIBackend`.
 
         Raises:
-            BadData: a prompt that leaves no room for the one token that vLLM adds.
+            BadData: a prompt leaves no room for the one token that vLLM adds.
             UserError, EnvironmentProblem: as for `generate`.
         """
         for id, ids in prompts.items():
             self._check_fits(len(ids) + 1, f'document "{id}" and one more token have')
-        server = self._server()
-        yield from self._watched(server, lambda: server.prompt_logprobs(prompts, k))
+        yield from self._watched(self._server().prompt_logprobs(prompts, k))
 
-    def _watched(self, server: EngineClient, answer: Callable[[], Iterator[Any]]) -> Iterator[Any]:
-        """Answers, and the engine's own error where it broke down instead of each row's."""
+    def _watched(self, answers: Iterator[Answer]) -> Iterator[Answer]:
+        """Yield answers; if the engine failed, raise its error instead of yielding each row's."""
         try:
-            for item in answer():
+            for item in answers:
                 if item.error is not None:
-                    server.check()
+                    engines(self.services).check()
                 yield item
         except EnvironmentProblem:
-            server.check(patience_s=2.0)
+            engines(self.services).check(patience_s=2.0)
             raise
 
     def _prompt(self, request: Request) -> list[int]:
@@ -216,16 +214,16 @@ class VLLMBackend:
         return prompt, answer
 
     def _check_fits(self, tokens: int, what: str) -> None:
-        if tokens > self._context:
-            raise BadData(f"{what} {tokens} tokens; the model reads at most {self._context}")
+        if tokens > self.context:
+            raise BadData(f"{what} {tokens} tokens; the model reads at most {self.context}")
 
     def _asked(self, request: Request, tokens_in: int) -> Request:
-        """The request as the server gets it: limits that fit, a seed of its own.
+        """The request as sent to the server: with a limit that fits and its own seed.
 
-        vLLM refuses several greedy samples, which are equal anyway: one is asked for.
+        vLLM refuses several greedy samples, which are equal: one is requested.
         """
         how = request.sampling
-        changes: dict[str, Any] = {"max_tokens": min(how.max_tokens, self._context - tokens_in)}
+        changes: dict[str, Any] = {"max_tokens": min(how.max_tokens, self.context - tokens_in)}
         if how.temperature < GREEDY_BELOW:
             changes |= {"temperature": 0.0, "top_p": 1.0, "seed": 0, "n": 1}
         else:
@@ -252,11 +250,12 @@ class VLLMBackend:
                 "tokens_in": len(prompt),
                 "tokens_out": sum(written),
                 "prompt_ids": tuple(prompt),
+                "cost_usd": None,  # nobody charges; the machine's own cost is unmeasured
             }
         )
 
-    def _tops(self, completion: Completion) -> tuple[tuple[tuple[str, float], ...], ...] | None:
-        """The likeliest tokens as text; the server names them "token_id:17"."""
+    def _tops(self, completion: Completion) -> TopLogprobs | None:
+        """The most likely tokens as text; the server names them "token_id:17"."""
         if completion.top_logprobs is None:
             return None
         return tuple(
@@ -264,13 +263,13 @@ class VLLMBackend:
             for pairs in completion.top_logprobs
         )
 
-    def _server(self, **renderers: Any) -> EngineClient:
-        return EngineClient(self._settings, self.identity, self.services, **renderers)
+    def _server(self, **renderers: Any) -> OpenAIBackend:
+        return engine_client(self._settings, self.identity, self.services, **renderers)
 
     @cached_property
     def _settings(self) -> EngineSettings:
         stops = sorted({*chat.stop_ids(self.tokenizer), *self._generation_ends()})
-        return self._base.model_copy(update={"stop_ids": tuple(stops), "context": self._context})
+        return self._base.model_copy(update={"stop_ids": tuple(stops), "context": self.context})
 
     def _generation_ends(self) -> list[int]:
         """Stop ids of the checkpoint's generation_config.json, or else of its configuration."""
@@ -298,7 +297,7 @@ class VLLMBackend:
         )
 
     @cached_property
-    def _context(self) -> int:
+    def context(self) -> int:  # type: ignore[override]
         limit = getattr(self._configuration, "max_position_embeddings", None)
         known = [int(n) for n in (limit, self._max_model_len) if n]
         return min(known, default=1 << 30)
@@ -308,7 +307,7 @@ def open_judge(options: Mapping[str, str], services: Services) -> VLLMBackend:
     """The judge `vllm:<model>[?max_model_len=8192&dtype=bfloat16&<argument of vLLM>=...]`.
 
     Raises:
-        UserError: the reference leads nowhere.
+        UserError: the reference names no model.
     """
     given: dict[str, Any] = {name: _value(text) for name, text in options.items()}
     model = options.get("model", "")
@@ -320,7 +319,7 @@ def open_judge(options: Mapping[str, str], services: Services) -> VLLMBackend:
 
 
 def _value(text: str) -> Any:
-    """What an option's text spells: a number, true, false, else the text."""
+    """The value of an option: a number, true or false, else its text."""
     try:
         return json.loads(text)
     except ValueError:
@@ -328,7 +327,7 @@ def _value(text: str) -> Any:
 
 
 def _identity(model: str | Path) -> str:
-    """What the weights are; the same for a reference and for an artifact that points to it."""
+    """Identity of the weights; the same for a reference and for an artifact that points to it."""
     pointer = pointer_of(Path(model)) if Path(model).is_dir() else None
     if pointer is None:
         return model_identity(model)
@@ -336,7 +335,7 @@ def _identity(model: str | Path) -> str:
 
 
 def _name(model: str | Path, identity: str) -> str:
-    """How the run's account calls the model; part of stored responses' keys, so never a path."""
+    """The model's name in the account; part of keys of stored responses, so never a path."""
     pointer = pointer_of(Path(model)) if Path(model).is_dir() else None
     ref = pointer.ref if pointer is not None else str(model).removeprefix("vllm:")
     if ref.startswith("nano:"):

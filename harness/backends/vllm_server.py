@@ -1,8 +1,8 @@
 """Starting vLLM's own OpenAI-compatible server with an interpreter that has vLLM.
 
-The interpreter is another one than ours on most machines, because vLLM pins a torch of its own:
-nothing of vLLM is ever imported here. A server counts as started when it has answered one token,
-so that a model which loads but cannot run is found out before the first prompt is sent.
+On most machines vLLM is in another environment, because it pins its own version of torch: this
+process never imports vLLM. A server counts as started when it has answered with one token, so that
+a model which loads but cannot run is reported before the first prompt is sent.
 """
 
 from __future__ import annotations
@@ -34,18 +34,17 @@ _TAKEN = re.compile(r"address already in use|\[Errno (98|48)\]", re.IGNORECASE)
 
 
 class EngineSettings(Record):
-    """What a vLLM server is started with.
+    """Settings of a vLLM server.
 
     Attributes:
         model: a folder, or a hub id with its `revision`.
-        name: what requests call it.
-        max_model_len: tokens of prompt and answer; None takes the model's own.
-        context: tokens that a request may have; a server that reads fewer is an error.
-        stop_ids: token ids that end an answer, besides the tokenizer's EOS.
-        device: "auto" takes a GPU where one is visible and the interpreter's vLLM can use it.
-        engine_args: more of vLLM's arguments, by name: {"tensor_parallel_size": 2}.
-        start_timeout_s: until a server answers; loading a large model takes minutes.
-        log_directory: None takes a temporary folder, kept where an error message names it.
+        name: model name in requests.
+        max_model_len: maximum number of tokens per prompt and answer; None takes the model's.
+        context: maximum number of tokens per request; a server with a lower maximum is an error.
+        stop_ids: token ids that end an answer, in addition to the tokenizer's EOS.
+        device: "auto" takes a GPU if one is visible and the interpreter's vLLM can use it.
+        engine_args: other arguments of vLLM, by name: {"tensor_parallel_size": 2}.
+        start_timeout_s: time until the server answers; loading a large model takes minutes.
     """
 
     model: str
@@ -55,17 +54,15 @@ class EngineSettings(Record):
     max_model_len: int | None = Field(default=None, ge=1)
     context: int = 0
     stop_ids: tuple[int, ...] = ()
-    seed: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     trust_remote_code: bool = False
     engine_args: dict[str, Any] = Field(default_factory=dict)
     start_timeout_s: float = Field(default=600.0, gt=0)
-    log_directory: Path | None = None
 
 
 @dataclass
 class Engine:
-    """One or several servers of one model; `close` ends them."""
+    """Servers of one model, side by side; `close` ends them."""
 
     launches: list[_Launch]
     key: str = field(repr=False)
@@ -77,16 +74,11 @@ class Engine:
         return tuple(f"http://{LOOPBACK}:{launch.port}/v1" for launch in self.launches)
 
     @property
-    def max_model_len(self) -> int | None:
-        """Most tokens of prompt and answer, as the servers say."""
-        return self.launches[0].max_model_len
-
-    @property
     def servers(self) -> list[ChildServer]:
         return [launch.server for launch in self.launches if launch.server is not None]
 
     def check(self, patience_s: float = 0.0) -> None:
-        """Raise where a server has ended, or ends within some seconds.
+        """Raise if a server has ended, or ends within some seconds.
 
         Raises:
             EnvironmentProblem: with the end of its log.
@@ -102,7 +94,7 @@ class Engine:
             time.sleep(0.05)
 
     def close(self) -> None:
-        """End all servers and everything they started."""
+        """End all servers and every process they started."""
         for server in self.servers:
             server.request_end()
         for server in self.servers:
@@ -115,28 +107,28 @@ def start_engine(settings: EngineSettings, calls: CallSettings) -> Engine:
     """Start `calls.replicas` servers side by side and wait until each answers.
 
     Raises:
-        EnvironmentProblem: no vLLM, too few GPUs, or a server that does not come up: with the end
-            of its log.
-        BadRecord: `engine_args` sets what has a setting of its own.
+        EnvironmentProblem: no vLLM, too few GPUs, or a server that does not start: with the end of
+            its log.
+        BadRecord: `engine_args` sets an argument that has its own setting.
     """
     python = find_interpreter(calls)
     gpus = visible_gpus() if settings.device != "cpu" and not python.cpu_only else []
     if settings.device == "cuda" and python.cpu_only:
-        raise EnvironmentProblem(f"{python.path} has a vLLM for CPUs only; device = cuda needs one")
+        raise EnvironmentProblem(
+            f"{python.path} has a vLLM for CPUs only; device = cuda needs a build for CUDA"
+        )
     shares = gpu_shares(gpus, calls.replicas, settings.engine_args)
     on_cpu = not gpus and settings.device != "cuda"
     eager = bool(settings.engine_args.get("enforce_eager", True))
     folder = Path(tempfile.mkdtemp(prefix="crucible-vllm-"))
     engine = Engine([], secrets.token_urlsafe(32), folder)
     try:
-        # How answers end is ours to say, and nothing else of the model's generation_config.json.
+        # Replaces the model's generation_config.json: stop ids only, no other decoding defaults.
         ends = json.dumps({"eos_token_id": list(settings.stop_ids)})
         (folder / "generation_config.json").write_text(ends, encoding="utf-8")
-        logs = settings.log_directory or folder
-        logs.mkdir(parents=True, exist_ok=True)
         for share, port in zip(shares, free_ports(calls.replicas), strict=True):
             variables = environment(engine.key, share, on_cpu, calls.replicas, eager)
-            launch = _Launch(python.path, settings, folder, on_cpu, variables, logs, port)
+            launch = _Launch(python.path, settings, folder, on_cpu, variables, port)
             engine.launches.append(launch)
             launch.start()
         for launch in engine.launches:
@@ -151,11 +143,11 @@ def start_engine(settings: EngineSettings, calls: CallSettings) -> Engine:
 def environment(
     key: str, gpus: list[str] | None, on_cpu: bool, replicas: int = 1, eager: bool = True
 ) -> dict[str, str]:
-    """Environment variables of a server: ours, without other services' keys.
+    """Environment variables of a server: those of this process without API keys of other services.
 
-    The server's own key travels here because command lines are visible to everybody. On a CPU
-    nothing is compiled, see `command`: the few functions that vLLM compiles in any case would cost
-    a minute and a C++ compiler.
+    The server's own key is passed here because every user can see command lines. On a CPU nothing
+    is compiled, see `command`: the few functions that vLLM compiles in any case would take a minute
+    and need a C++ compiler.
     """
     made = {name: text for name, text in os.environ.items() if not name.endswith("_API_KEY")}
     made |= {"VLLM_API_KEY": key, "VLLM_NO_USAGE_STATS": "1", "PYTHONUNBUFFERED": "1"}
@@ -165,7 +157,7 @@ def environment(
         made.setdefault("VLLM_CPU_KVCACHE_SPACE", CPU_CACHE_GIB)
         if eager:
             made.setdefault("TORCHDYNAMO_DISABLE", "1")
-        if replicas > 1:  # else every server binds its threads to the same cores
+        if replicas > 1:  # otherwise all servers bind their threads to the same cores
             made.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
     return made
 
@@ -175,11 +167,10 @@ def command(
 ) -> list[str]:
     """The command line of a server.
 
-    The module is started by name, not by vLLM's own script, which the builds for CPUs lack the
-    metadata for.
+    The module is started by name: vLLM's own script needs metadata that CPU builds lack.
 
     Raises:
-        BadRecord: `engine_args` sets what has a setting of its own.
+        BadRecord: `engine_args` sets an argument that has its own setting.
     """
     values: dict[str, Any] = {
         "model": settings.model,
@@ -187,7 +178,7 @@ def command(
         "host": LOOPBACK,
         "port": port,
         "dtype": settings.dtype,
-        "seed": settings.seed,
+        "seed": 0,  # requests carry seeds of their own
         "generation_config": generation_config,
         "return_tokens_as_token_ids": True,
         "uvicorn_log_level": "warning",
@@ -201,7 +192,7 @@ def command(
     extra = {name.replace("-", "_"): value for name, value in settings.engine_args.items()}
     owned = {*values, "revision", "max_model_len", "trust_remote_code", "api_key"}
     if taken := sorted(owned & extra.keys()):
-        raise BadRecord(f"engine_args sets {', '.join(taken)}, which Crucible sets itself")
+        raise BadRecord(f"engine_args sets {', '.join(taken)}, which Crucible sets; remove it")
     if on_cpu:
         values["enforce_eager"] = True  # compiling takes longer than most evaluations on a CPU
     values |= extra
@@ -220,30 +211,28 @@ def _option(name: str, value: Any) -> list[str]:
 
 
 class _PortTaken(Exception):
-    """Somebody else answers, or listens, on the port that was free a moment ago."""
+    """Another process took the port after it was found free."""
 
 
 @dataclass
 class _Launch:
-    """One server on its way up; started again on another port when somebody was faster."""
+    """A server that is starting; it starts again on another port if its port was taken."""
 
     python: str
     settings: EngineSettings
-    generation_config: Path
+    folder: Path
     on_cpu: bool
     environment: dict[str, str] = field(repr=False)
-    logs: Path
     port: int
     server: ChildServer | None = None
-    max_model_len: int | None = None
 
     def start(self) -> None:
-        line = command(self.python, self.settings, self.port, self.generation_config, self.on_cpu)
-        log = self.logs / f"vllm-{os.getpid()}-{secrets.token_hex(3)}.log"
+        line = command(self.python, self.settings, self.port, self.folder, self.on_cpu)
+        log = self.folder / f"vllm-{os.getpid()}-{secrets.token_hex(3)}.log"
         self.server = ChildServer(line, self.environment, log)
 
     def wait(self) -> None:
-        """Until the server answers, from whichever port it got in the end."""
+        """Wait until the server answers; a taken port is replaced a few times."""
         for _ in range(PORT_ATTEMPTS - 1):
             try:
                 return self._up()
@@ -256,8 +245,8 @@ class _Launch:
             self._up()
         except _PortTaken:
             raise EnvironmentProblem(
-                f"no port of {LOOPBACK} stayed free until the server had it, {PORT_ATTEMPTS} times "
-                "in a row"
+                f"other processes took the server's port {PORT_ATTEMPTS} times in a row; run the "
+                "command again"
             ) from None
 
     def _up(self) -> None:
@@ -271,11 +260,11 @@ class _Launch:
                 raise _PortTaken from None
             raise
         served = self._served()
-        limit = self.max_model_len = served.get("max_model_len")
+        limit = served.get("max_model_len")
         if limit is not None and limit < self.settings.context:
             raise UserError(
-                f"vLLM reads at most {limit} tokens of {self.settings.name}, whose configuration "
-                f"says {self.settings.context}; set max_model_len = {limit} or less"
+                f"vLLM reads at most {limit} tokens per request of {self.settings.name}; its "
+                f"configuration says {self.settings.context}: set max_model_len = {limit} or less"
             )
         body = {"model": self.settings.name, "prompt": [0], "max_tokens": 1, "temperature": 0}
         left_s = max(5.0, limit_s - (time.monotonic() - start))
@@ -290,7 +279,7 @@ class _Launch:
         return self._ask("GET", "/health")[0] == 200
 
     def _served(self) -> dict[str, Any]:
-        """What the server says of its model, which it says to holders of our key only."""
+        """The server's description of its model, which only the holder of its key gets."""
         status, body = self._ask("GET", "/v1/models")
         try:
             served: dict[str, Any] = body["data"][0]
@@ -303,7 +292,7 @@ class _Launch:
     def _ask(
         self, verb: str, path: str, body: str | None = None, timeout_s: float = 5.0
     ) -> tuple[int, Any]:
-        """Status and JSON of an answer; status 0 where there is none. Knows no proxies."""
+        """Status and JSON of an answer; status 0 without an answer. Never uses a proxy."""
         key = self.environment["VLLM_API_KEY"]
         headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
         connection = http.client.HTTPConnection(LOOPBACK, self.port, timeout=timeout_s)

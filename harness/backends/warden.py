@@ -1,15 +1,15 @@
-"""Runs one command and sees to it that nothing of it outlives the program that wanted it.
+"""Runs one command and guarantees that no process of it outlives the program that started it.
 
     python -I -S warden.py PARENT GRACE_S COMMAND...
 
 The warden ends the command when the program that started the warden (process PARENT) closes the
-warden's standard input or dies, in whatever way, `kill -9` included; when the warden gets SIGTERM,
-SIGINT or SIGHUP; and it clears up when the command ends by itself. Ending means SIGTERM to the
-command, at most GRACE_S seconds of patience, then SIGKILL to its process group and, on Linux, to
-every process that descends from it, other sessions included.
+warden's standard input or ends in any way, `kill -9` included; and when the warden receives
+SIGTERM, SIGINT or SIGHUP. When the command ends by itself, the warden ends what it left behind.
+Ending means SIGTERM to the command, a wait of at most GRACE_S seconds, then SIGKILL to its process
+group and, on Linux, to every process that descends from it, those in other sessions included.
 
-Standard library only, and not imported by anything: it is a process of its own. Its exit status
-is the command's, or 0 where it ended the command.
+Uses the standard library only; runs as a separate process and is never imported. Its exit status is
+the command's, or 0 if it ended the command.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ def main() -> int:
 
 
 def _set_apart(warden: int) -> None:
-    """In the child: a process group of its own, and a SIGTERM should the warden be killed."""
-    for number in SIGNALS:  # the warden's handlers would swallow one that comes before the exec
+    """In the child: start a process group, and request SIGTERM in case the warden is killed."""
+    for number in SIGNALS:  # the warden's handlers would swallow a signal before the exec
         signal.signal(number, signal.SIG_DFL)
     os.setpgid(0, 0)
     if LINUX:
@@ -58,13 +58,13 @@ def _set_apart(warden: int) -> None:
 
 
 def _parent_gone(parent: int) -> bool:
-    """Wait a moment for the end of standard input; that of a forked sibling may come too late."""
+    """Wait briefly for the end of standard input; a forked sibling may hold it open for longer."""
     readable, _, _ = select.select([0], [], [], POLL_S)
     return (bool(readable) and not os.read(0, 1)) or os.getppid() != parent
 
 
 def end(child: subprocess.Popen[bytes], grace_s: float) -> None:
-    """Terminate the command, then kill whatever is left of it."""
+    """Terminate the command, then kill every process that is left."""
     if child.poll() is None:
         child.terminate()
         with suppress(subprocess.TimeoutExpired):
@@ -78,7 +78,7 @@ def end(child: subprocess.Popen[bytes], grace_s: float) -> None:
 
 
 def _kill_group(group: int) -> bool:
-    """Kill a process group; whether anything was in it."""
+    """Kill a process group; returns whether it had a process."""
     try:
         os.killpg(group, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):  # macOS: not permitted once all are zombies
@@ -88,7 +88,7 @@ def _kill_group(group: int) -> bool:
 
 
 def _kill_descendants() -> bool:
-    """Kill every process below the warden; whether there was one."""
+    """Kill every descendant of the warden; returns whether there was one."""
     _reap()
     found = descendants(os.getpid()) if LINUX else []
     for pid in found:
@@ -106,7 +106,7 @@ def _reap() -> None:
 
 
 def descendants(ancestor: int) -> list[int]:
-    """Processes below one, from Linux's /proc."""
+    """Ids of a process's descendants, from Linux's /proc."""
     children: dict[int, list[int]] = {}
     for name in os.listdir("/proc"):
         if name.isdigit():

@@ -1,9 +1,9 @@
-"""Batches of rows through something that answers many requests at once.
+"""Windows: several batches of rows whose requests are sent together.
 
-A row operation gets small batches, so that little is repeated after an interruption; a hosted
-model wants many requests in hand, so that none of its workers waits. A window of several batches
-serves both: all their requests go out together, and each batch comes back when its own last answer
-has arrived.
+A row operation gets small batches, so that little is repeated after an interruption; a hosted model
+needs many requests at once, so that none of its workers waits. A window of several batches serves
+both: all its requests are sent together, and each batch is returned when its last answer has
+arrived.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 
 
 class Identified(Protocol):
-    """A request or an answer; both carry the request's id."""
+    """A request, or an answer with the id of its request."""
 
     @property
     def id(self) -> str: ...
@@ -33,9 +33,9 @@ def in_windows(
     """Yield each batch with the answers to its requests, by id, in order of completion.
 
     Args:
-        requests: what to ask about a batch; ids are unique within a window.
-        answer: each request's answer once, in any order.
-        size: requests in hand at which a window is closed; 1 takes one batch at a time.
+        requests: the requests of a batch; ids are unique within a window.
+        answer: yields each request's answer once, in any order.
+        size: number of requests that closes a window; 1 takes one batch at a time.
     """
     window: list[tuple[list[Item], Sequence[Asked]]] = []
     waiting = 0

@@ -88,9 +88,7 @@ def check_keys(plan: Plan, targets: Sequence[Handle], store: Store, calls: CallS
         return
     refs = {_hosted_ref(plan, stage) for stage in todo}
     for ref in sorted(ref for ref in refs if ref):
-        endpoint = getattr(open_backend(ref, Services()), "endpoint", None)
-        if endpoint is not None:
-            endpoint.api_key()
+        open_backend(ref, Services()).check_access()
 
 
 def hosted(plan: Plan, todo: Sequence[Stage]) -> dict[str, Asked]:

@@ -47,5 +47,9 @@ def has_failed(row: Row, kind: Kind | None = None) -> bool:
     """
     if row.get("error") and ("responses" in row or "labels" in row):
         return True
+    # Outcomes of `ask`, under whatever name; a row without a question was never asked.
+    outcomes = [value for value in row.values() if isinstance(value, dict) and "attempts" in value]
+    if any(value.get("failure") and value["attempts"] for value in outcomes):
+        return True
     games = Judged.read(row, kind).games if kind is not None else ()
     return any(game.verdict is None and game.attempts for game in games)

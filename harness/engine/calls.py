@@ -12,15 +12,24 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Protocol, TypeVar, cast
 
 from pydantic import Field
 
 from harness.core.errors import UserError
 from harness.core.records import Record
+from harness.engine.prices import PriceList
 
-T = TypeVar("T")
+
+class Closing(Protocol):
+    """A client, a server or a file that a run opens and must close."""
+
+    def close(self) -> None: ...
+
+
+C = TypeVar("C", bound=Closing)
 
 
 class CallSettings(Record):
@@ -91,7 +100,7 @@ class Account:
         Raises:
             UserError: the limit would be passed, or there is a limit and no price.
         """
-        if self.max_cost_usd is None:
+        if self.max_cost_usd is None or most_usd == 0:
             return 0.0
         if most_usd is None:
             raise UserError(
@@ -143,15 +152,20 @@ class Services:
     def __init__(self, settings: CallSettings | None = None) -> None:
         self.settings = settings or CallSettings()
         self.account = Account(self.settings.max_cost_usd)
-        self._open: dict[str, Any] = {}
+        self._open: dict[str, Closing] = {}
         self._lock = threading.RLock()
 
-    def get(self, key: str, open: Callable[[], T]) -> T:
-        """What stands under `key`, opened by `open` at the first call."""
+    @cached_property
+    def prices(self) -> PriceList:
+        """Prices of hosted models."""
+        return PriceList.load(self.settings.prices)
+
+    def get(self, key: str, open: Callable[[], C]) -> C:
+        """The shared object called `key`, opened by `open` at the first call."""
         with self._lock:
             if key not in self._open:
                 self._open[key] = open()
-            return cast(T, self._open[key])
+            return cast(C, self._open[key])
 
     def close(self) -> None:
         """Close whatever was opened, the newest first; the first error is raised at the end."""
@@ -160,9 +174,7 @@ class Services:
             while self._open:
                 _, thing = self._open.popitem()
                 try:
-                    close = getattr(thing, "close", None)
-                    if close is not None:
-                        close()
+                    thing.close()
                 except Exception as error:
                     problem = problem or error
         if problem is not None:

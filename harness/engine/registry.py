@@ -11,11 +11,14 @@ Tables of a catalogue:
 
     METHODS, SUITES, BACKENDS, JUDGES   tuples of `Entry`, the groups that plugins extend
     CONTRACTS    group -> class that a plugin of it must provide an instance of
+    BASES        group -> class that a plugin of it must provide a subclass of
     OPERATIONS   operation -> module that defines it
     JUDGED       judge operation -> its questions, see `harness.judging.operations`
     JUDGMENT_FORMS  published judgments -> their reader, see `harness.judging.verdict_sets`
     SOURCES      scheme of data references -> source, see `harness.data.sources`
     CHECKPOINTS  scheme of model references -> table of shipped models, see `harness.models`
+    PROMPTS      prompt builder -> "module:function", see `harness.backends.prompting`
+    READERS      reply parser -> "module:function", the same
     LOSSES       preference loss -> its definition, see `harness.training.losses`
 """
 
@@ -209,8 +212,11 @@ def load(group: str, name: str) -> Any:
 
 def _misfit(group: str, name: str, provided: Any) -> str:
     """What is wrong with the thing a plugin provides, or ""."""
-    contract = table("CONTRACTS").get(group)
-    if contract is not None:
+    contract, base = table("CONTRACTS").get(group), table("BASES").get(group)
+    if base is not None:
+        if not (isinstance(provided, type) and issubclass(provided, load_target(base))):
+            return f"is no subclass of {base.replace(':', '.')}"
+    elif contract is not None:
         if not isinstance(provided, load_target(contract)):
             return f"is a {type(provided).__name__}; expected a {contract.replace(':', '.')}"
         if provided.name != name:

@@ -17,16 +17,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from harness.backends.base import (
-    Backend,
-    Completion,
-    Request,
-    Response,
-    Sampling,
-    count_response,
-    messages_of,
-)
+from harness.backends.asking import Query
+from harness.backends.base import Backend, Completion, Sampling, messages_of
+from harness.backends.conversing import NO_ANSWER, Turn, converse
 from harness.backends.hosted import open_backend
+from harness.backends.prompting import Unreadable
 from harness.core.hashing import digest
 from harness.engine.calls import Services
 from harness.judging import annotators, verdicts
@@ -140,56 +135,36 @@ class Judge:
         Args:
             count: callback that records requests and tokens, see `Context.count`.
         """
-        pending: list[Question] = list(questions)
-        last: dict[str, Judgment] = {}
-        for attempt in range(1, RETRIES + 2):
-            requests = [self._request(q, attempt, last.get(q.id)) for q in pending]
-            asked = {request.id: q for request, q in zip(requests, pending, strict=True)}
-            again: list[Question] = []
-            for response in self.backend.generate(requests):
-                question = asked.pop(response.id)
-                judgment = self._read(question.id, attempt, response)
-                if count is not None:
-                    count_response(count, response)
-                if judgment.verdict is None and not response.error and attempt <= RETRIES:
-                    last[question.id] = judgment
-                    again.append(question)
-                else:
-                    yield self._final(judgment)
-            for question in asked.values():
-                yield self._final(
-                    Judgment(question.id, "", None, attempt, "the judge said nothing")
-                )
-            pending = again
-            if not pending:
-                return
+        queries = [self._query(question) for question in questions]
+        for id, turns in converse(self.backend, queries, count=count):
+            judgment = self._judgment(id, turns)
+            if judgment.verdict is None:
+                _LOG.warning("no verdict on %s: %s", judgment.id, judgment.failure)
+            yield judgment
 
-    def _final(self, judgment: Judgment) -> Judgment:
-        if judgment.verdict is None:
-            _LOG.warning("no verdict on %s: %s", judgment.id, judgment.failure)
-        return judgment
+    def _query(self, question: Question) -> Query:
+        rules = self.protocol
+        repair = REPAIR[rules.kind] if rules.repair else ""
+        shown = messages_of(question.messages)
+        return Query(question.id, shown, rules.sampling, self._verdict, RETRIES, repair)
 
-    def _request(self, question: Question, attempt: int, last: Judgment | None) -> Request:
-        messages = list(question.messages)
-        if last is not None and last.reply.strip() and self.protocol.repair:
-            messages.append({"role": "assistant", "content": last.reply})
-            messages.append({"role": "user", "content": REPAIR[self.protocol.kind]})
-        sampling = self.protocol.sampling
-        return Request(
-            id=f"{question.id}#{attempt}",
-            messages=messages_of(messages),
-            sampling=sampling.model_copy(update={"seed": sampling.seed + attempt - 1}),
-        )
+    def _verdict(self, turn: Turn) -> Verdict:
+        verdict = self.protocol.read(turn.completion)
+        if verdict is None:
+            raise Unreadable(_why_unreadable(self.protocol, turn.completion))
+        return verdict
 
-    def _read(self, id: str, attempt: int, response: Response) -> Judgment:
-        if response.error is not None or not response.completions:
-            reason = response.error or "no completion"
-            return Judgment(id, "", None, attempt, f"the judge failed: {reason}")
-        completion = response.completions[0]
-        verdict = self.protocol.read(completion)
-        first = completion.top_logprobs[0] if completion.top_logprobs else None
-        failure = None if verdict is not None else _why_unreadable(self.protocol, completion)
-        return Judgment(id, completion.text, verdict, attempt, failure, first)
+    def _judgment(self, id: str, turns: Sequence[Turn]) -> Judgment:
+        last, attempts = turns[-1], len(turns)
+        if last.error is not None:
+            lost = last.error == NO_ANSWER
+            failure = "the judge said nothing" if lost else f"the judge failed: {last.error}"
+            return Judgment(id, "", None, attempts, failure)
+        first = last.top_logprobs[0] if last.top_logprobs else None
+        try:
+            return Judgment(id, last.text, self._verdict(last), attempts, None, first)
+        except Unreadable as problem:
+            return Judgment(id, last.text, None, attempts, str(problem), first)
 
 
 def _why_unreadable(rules: Protocol, completion: Completion) -> str:

@@ -14,7 +14,6 @@ from typing import Any
 
 from pydantic import Field
 
-from harness.backends.base import parallel
 from harness.backends.windows import in_windows
 from harness.core.errors import check_planned
 from harness.core.records import Record
@@ -153,7 +152,7 @@ def judge_rows(
     def ask(asked: Sequence[Question]) -> Iterator[Judgment]:
         return judge.stream(asked, context.count)
 
-    for batch, judgments in in_windows(drafts, questions, ask, parallel(judge.backend)):
+    for batch, judgments in in_windows(drafts, questions, ask, judge.backend.parallel):
         yield [_played(judged, judgments, judge.protocol) for judged in batch]
 
 

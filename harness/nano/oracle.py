@@ -31,7 +31,15 @@ from typing import Literal
 
 from pydantic import Field
 
-from harness.backends.base import Completion, Request, Response, Score, ScoreRequest, plain_messages
+from harness.backends.base import (
+    Backend,
+    Completion,
+    Request,
+    Response,
+    Score,
+    ScoreRequest,
+    plain_messages,
+)
 from harness.core.errors import UserError
 from harness.core.hashing import digest, seed_from
 from harness.core.records import Record, parse
@@ -80,8 +88,8 @@ def open_oracle(options: Mapping[str, str], services: Services) -> OracleBackend
     return OracleBackend(parse(OracleSettings, options, "judge nano:oracle"))
 
 
-class OracleBackend:
-    """Backend that answers only judge frames; other requests get an error."""
+class OracleBackend(Backend):
+    """A backend that answers judge frames and nothing else."""
 
     def __init__(self, settings: OracleSettings | None = None) -> None:
         self.settings = settings or OracleSettings()

@@ -1,15 +1,16 @@
 """The one client for hosted models: every OpenAI-compatible server is called through it.
 
-    endpoint     which model, where, with which key; what stands in keys and fingerprints
-    wire         requests as bodies and keys; bodies as responses
-    responses    the file of stored responses
-    limits       how many attempts are in flight, and how fast they go out
-    transport    one attempt on the openai SDK; its verdict on what came back
-    faults       which failures belong to a row and which end the run
-    background   an event loop in a thread of its own
-    client       workers, retries of capabilities, money: many calls at once
-    batch        the same calls through a batch interface
+    endpoint      which model, where, with which key; its part of keys and fingerprints
+    wire          requests as bodies and keys; bodies as responses
+    responses     the file of stored responses
+    capabilities  what a server supports, found out once
+    limits        number and rate of attempts
+    transport     one attempt through the openai SDK, and whether its reply is usable
+    faults        which failures belong to a row and which end the run
+    background    an event loop in its own thread
+    client        workers, stored responses and cost of many calls at once
+    batch         the same calls through a batch interface
 
-`harness.backends.openai` makes a backend of it. None of these modules imports the SDK before the
-first call that goes out.
+`harness.backends.openai` is the backend on top of it. None of these modules imports the SDK before
+the first call is sent.
 """

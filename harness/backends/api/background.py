@@ -1,4 +1,4 @@
-"""An event loop in a thread of its own, for callers that are not asynchronous."""
+"""An event loop in its own thread, for callers that are not asynchronous."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class Job:
-    """Something running in a background loop."""
+    """A coroutine that runs in a background loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, None]) -> None:
         self._loop = loop
@@ -26,18 +26,18 @@ class Job:
 
     def _end(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled():
-            task.exception()  # taken notice of: the work reports its errors itself
+            task.exception()  # retrieved, so that asyncio does not warn; the work reports it
         self._ended.set()
 
     def stop(self, patience_s: float = 10.0) -> None:
-        """Cancel the work if it still runs, and wait until it has ended."""
+        """Cancel the work if it is running, and wait until it has ended."""
         if not self._ended.is_set() and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(lambda: self._task and self._task.cancel())
             self._ended.wait(patience_s)
 
 
 class Background:
-    """The loop and its thread; both live until `close`."""
+    """The loop and its thread; both run until `close`."""
 
     def __init__(self, name: str) -> None:
         self.loop = asyncio.new_event_loop()
@@ -49,15 +49,15 @@ class Background:
         self.loop.run_forever()
 
     def start(self, work: Coroutine[Any, Any, None]) -> Job:
-        """Run something until it ends or its job is stopped."""
+        """Run a coroutine until it ends or its job is stopped."""
         return Job(self.loop, work)
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run something and wait for its result."""
+        """Run a coroutine and wait for its result."""
         return asyncio.run_coroutine_threadsafe(work, self.loop).result()
 
     def close(self) -> None:
-        """Cancel what still runs and end the thread."""
+        """Cancel all running coroutines and end the thread."""
         if self.loop.is_closed():
             return
         self.call(_cancel_others())

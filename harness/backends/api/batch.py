@@ -1,9 +1,9 @@
-"""The same calls through a batch interface: cheaper, within a day, into the same stored responses.
+"""The same calls through a batch interface: cheaper, within a day, same stored responses.
 
-Calls go out as files of JSON lines with their keys as names. Every batch is noted in the response
-store the moment it exists, so that a run that was interrupted waits for it instead of sending it
-again. Its results are stored and handed on like live ones; a line with an error, or one that a
-batch did not reach in time, is an error of its row.
+Calls are sent as files of JSON lines, named by their keys. Every batch is noted in the response
+store as soon as it exists, so that an interrupted run waits for it instead of sending it again. Its
+results are stored and yielded like live ones; a line with an error, or without an answer in time,
+is an error of its row.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ T = TypeVar("T")
 _LOG = logging.getLogger(__name__)
 
 MOST_CALLS = 50_000
-MOST_BYTES = 190_000_000  # of the 200 MB that a file may have
+MOST_BYTES = 190_000_000  # the server's maximum is 200 MB per file
 ENDPOINT = "/v1" + wire.PATHS["chat"]
 FIRST_POLL_S, LAST_POLL_S = 0.25, 120.0
 UNDER_WAY = ("validating", "in_progress", "finalizing")
 OVER = ("completed", "failed", "expired", "cancelled")
-TAG = "crucible"  # the metadata field by which a batch is found again
+TAG = "crucible"  # metadata field that identifies a batch
 
 
 def ask(client: Client, calls: list[wire.Call]) -> Iterator[list[Outcome]]:
-    """Ask all calls through batches; each comes back once, a batch at a time.
+    """Send all calls in batches; yields each outcome once, one batch at a time.
 
-    The list is emptied. Calls that the caller puts into it meanwhile go out together, in batches of
-    their own, once all the others have come back.
+    The list is emptied. Calls that the caller appends to it meanwhile are sent together, in later
+    batches, once all others are complete.
 
     Raises:
-        CrucibleError: the server has no batches, refuses the file, or the limit of cost is passed.
+        CrucibleError: the server has no batches, refuses the file, or the cost limit is reached.
     """
     while calls:
         asked = {call.key: call for call in calls}
@@ -55,7 +55,7 @@ def ask(client: Client, calls: list[wire.Call]) -> Iterator[list[Outcome]]:
 async def _serve(client: Client, calls: dict[str, wire.Call], put: Put) -> None:
     await client.probe(deque(calls.values()), None)
     known = _open_batches(client)
-    waiting: dict[str, dict[str, float]] = {}  # batch -> key -> money set aside
+    waiting: dict[str, dict[str, float]] = {}  # batch -> key -> reserved USD
     for id, keys in known.items():
         mine = {key: 0.0 for key in keys if key in calls}
         if mine:
@@ -71,7 +71,7 @@ async def _serve(client: Client, calls: dict[str, wire.Call], put: Put) -> None:
 
 
 def _reserve(client: Client, calls: Sequence[wire.Call]) -> dict[str, float]:
-    """Set aside what all the calls can cost, before any is sent; by key."""
+    """Reserve the maximum cost of all calls before any is sent; USD by key."""
     reserved: dict[str, float] = {}
     try:
         for call in calls:
@@ -84,7 +84,7 @@ def _reserve(client: Client, calls: Sequence[wire.Call]) -> dict[str, float]:
 
 
 def _open_batches(client: Client) -> dict[str, list[str]]:
-    """Batches of this endpoint that were sent and not collected, with the keys in them."""
+    """Batches of this endpoint that were sent and not collected, with their keys."""
     if client.store is None:
         return {}
     mine = client.endpoint.fingerprint("chat")
@@ -96,7 +96,7 @@ def _open_batches(client: Client) -> dict[str, list[str]]:
 
 
 def _files(client: Client, calls: Sequence[wire.Call]) -> Iterator[dict[str, bytes]]:
-    """Lines by key, as many as one file may hold."""
+    """Lines by key, in groups that fit into one file."""
     lines: dict[str, bytes] = {}
     size = 0
     for call in calls:
@@ -136,7 +136,7 @@ async def _submit(client: Client, lines: dict[str, bytes]) -> str:
             ),
         )
         id = str(batch.id)
-        _LOG.info("sent batch %s of %d requests; it may take a day", id, len(lines))
+        _LOG.info("sent batch %s with %d requests; it may take a day", id, len(lines))
     if client.store is not None:
         note = {"endpoint": client.endpoint.fingerprint("chat"), "keys": keys}
         client.store.write_note(f"batch:{id}", note)
@@ -144,10 +144,10 @@ async def _submit(client: Client, lines: dict[str, bytes]) -> str:
 
 
 async def _sent_before(client: Client, tag: str) -> str | None:
-    """A batch under way with the same requests, whose note was lost in an interruption."""
+    """An unfinished batch with the same requests, whose note an interruption prevented."""
     try:
         listed = await client.lanes[0].sdk.with_options(max_retries=0).batches.list(limit=50)
-    except Exception:  # a server that lists no batches has none to find
+    except Exception:  # a server that cannot list batches has none to find
         return None
     for batch in listed.data:
         if batch.status in UNDER_WAY and (batch.metadata or {}).get(TAG) == tag:
@@ -158,7 +158,7 @@ async def _sent_before(client: Client, tag: str) -> str | None:
 async def _collect(
     client: Client, id: str, keys: dict[str, float], calls: dict[str, wire.Call], put: Put
 ) -> None:
-    """Wait for a batch; store and hand on what it answered."""
+    """Wait for a batch; store and yield its results."""
     sdk = client.lanes[0].sdk
     batch = await _ended(client, id)
     said = _problems(client, batch)
@@ -183,7 +183,7 @@ async def _collect(
 
 
 async def _ended(client: Client, id: str) -> Any:
-    """The batch once nothing more will come of it."""
+    """The batch once it is over."""
     pause = FIRST_POLL_S
     told = ""
     while True:
@@ -202,7 +202,7 @@ async def _ended(client: Client, id: str) -> Any:
 def _read(
     client: Client, content: bytes, keys: dict[str, float], calls: dict[str, wire.Call]
 ) -> tuple[list[Stored], list[Outcome]]:
-    """The lines of one file of results: what to store, and what to hand on."""
+    """The lines of one file of results: rows to store, and outcomes to yield."""
     rows, outcomes = [], []
     seen: set[str] = set()
     scrub = client.lanes[0].scrub
@@ -211,7 +211,7 @@ def _read(
             entry = json.loads(scrub.body(line.decode(errors="replace")))
             key = entry["custom_id"]
         except (KeyError, TypeError, ValueError):
-            continue  # its row stays unanswered, and is reported as such
+            continue  # its row stays unanswered and is reported so
         if key not in keys or key in seen:
             continue
         seen.add(key)
@@ -258,7 +258,7 @@ def _problems(client: Client, batch: Any) -> str:
 
 
 async def _guarded(client: Client, work: Awaitable[T]) -> T:
-    """What the SDK returns, or its error as one of ours."""
+    """The SDK's result, or its error as a `CrucibleError`."""
     import openai
 
     lane = client.lanes[0]
@@ -268,7 +268,7 @@ async def _guarded(client: Client, work: Awaitable[T]) -> T:
         content, status = error.response.content, error.status_code
     except openai.APIConnectionError:
         content, status = b"", 0
-    # Raised here: the SDK's error, whose text may hold a key, stays out.
+    # Raised outside the except block: the text of the SDK's error may contain a key.
     if not status:
         raise faults.unreachable(lane.url, "no answer about a batch")
     said, code = faults.server_message(content, lane.scrub)

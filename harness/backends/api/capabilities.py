@@ -1,4 +1,4 @@
-"""What a server can do: found out once, and kept in the response store."""
+"""What a server supports: found out once and kept in the response store."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class Capabilities:
-    """What a server was found to do; kept in the response store, so that nobody asks twice."""
+    """What a server is known to support; stored, so that later runs need not find out again."""
 
     def __init__(self, endpoint: Endpoint, store: ResponseStore | None) -> None:
         self._endpoint = endpoint
@@ -32,10 +32,10 @@ class Capabilities:
         return self._endpoint.max_tokens_field or self._field or "max_tokens"
 
     def missing(self, calls: Iterable[wire.Call]) -> bool:
-        """Whether something is unknown that these calls depend on.
+        """Whether these calls depend on something unknown.
 
         Raises:
-            UserError: they need log-probabilities, and the user has said that there are none.
+            UserError: they need log-probabilities, and the user says that there are none.
         """
         chats = [call for call in calls if call.kind == "chat"]
         if not chats:
@@ -48,11 +48,11 @@ class Capabilities:
         return self._field is None and self._endpoint.max_tokens_field is None
 
     def other_field(self, refused: str) -> None:
-        """The server refused this name of the limit: take the other one from now on."""
+        """Use the other name of the token limit, because the server refused this one."""
         if self._endpoint.max_tokens_field is not None:
             raise UserError(
                 f"{self._endpoint.model} does not take max_tokens_field="
-                f"{self._endpoint.max_tokens_field}; leave the option away"
+                f"{self._endpoint.max_tokens_field}; omit the option"
             )
         if self.token_field == refused:
             other = {"max_tokens": "max_completion_tokens"}.get(refused, "max_tokens")

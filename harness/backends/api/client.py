@@ -1,15 +1,15 @@
-"""Many calls to one endpoint at once: workers, capabilities, stored responses and money.
+"""Many calls to one endpoint at once: workers, capabilities, stored responses and cost.
 
-    for arrived in client.ask(calls):      # in order of completion; calls are not stored yet
+    for arrived in client.ask(calls):      # in order of completion; calls that are not yet stored
         for outcome in arrived:
             outcome.completions or outcome.error
-            calls.append(...)              # what it leads to
+            calls.append(...)              # a following call
 
-`ask` is an ordinary generator; behind it, worker tasks take calls from a queue inside one
-background event loop, which lives as long as the client. A response is on disk before it is handed
-on. Leaving the generator, or Ctrl-C, cancels what is in flight and keeps what has arrived. Calls of
-equal key that are in flight at once share one request, whoever asked. One `ask` at a time is
-expected; several, of several threads, share limits and pool and are merely slower.
+`ask` is an ordinary generator. Worker tasks take calls from a queue inside one background event
+loop, which runs as long as the client is open. A response is on disk before it is yielded. Leaving
+the generator, or Ctrl-C, cancels calls in flight and keeps what has arrived. Calls with equal keys
+that are in flight at the same time share one request. One `ask` at a time is expected; concurrent
+ones in several threads share limits and connections and are only slower.
 """
 
 from __future__ import annotations
@@ -33,41 +33,53 @@ from harness.backends.api.responses import Busy, ResponseStore, Stored
 from harness.backends.api.wire import Outcome
 from harness.backends.base import Completion
 from harness.core.errors import CrucibleError, StoreProblem, UserError
-from harness.engine.calls import Services
-from harness.engine.prices import BATCH_SHARE, PriceList
+from harness.engine.calls import Account, CallSettings
+from harness.engine.prices import Price
 
 if TYPE_CHECKING:
     from harness.backends.api.transport import Exchange, Lane
 
 _LOG = logging.getLogger(__name__)
 
-GIVE_UP = 20  # failures of the transport in a row after which the next would fail too
-PROBE_TOKENS = 16  # a call of at most this length is its own probe
+GIVE_UP = 20  # consecutive failures of the transport that end the run
+PROBE_TOKENS = 16  # a call of at most this length serves as the probe
 STORE_PATIENCE_S = 60.0
 
 Put = Callable[[Outcome | BaseException | None], None]
 
 
 class Client:
-    """All traffic to one endpoint; opened once per run, see `Services.get`."""
+    """All traffic to one endpoint; opened once per run, see `Services.get`.
 
-    def __init__(self, endpoint: Endpoint, services: Services, store: ResponseStore | None) -> None:
+    Args:
+        store: file of stored responses; None stores none.
+        key: API key; None sends none.
+        price: price of the model; None if it is unpriced.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        settings: CallSettings,
+        account: Account,
+        store: ResponseStore | None,
+        *,
+        key: str | None,
+        price: Price | None,
+    ) -> None:
         from harness.backends.api.transport import Lane
 
-        settings = services.settings
         self.endpoint = endpoint
         self.settings = settings
+        self.account = account
         self.store = store
-        self.account = services.account
-        prices = services.get(f"prices:{settings.prices}", lambda: PriceList.load(settings.prices))
-        price = prices.of(endpoint.model, endpoint.identity)
-        self.price = price.share(BATCH_SHARE) if price and settings.batch else price
+        self.price = price
         self.lanes: list[Lane] = []
         for url in endpoint.base_urls:
             limits = Limits(
                 settings.concurrency, settings.requests_per_minute, settings.tokens_per_minute
             )
-            lane = Lane(endpoint, url, limits, settings.timeout_s, settings.retries)
+            lane = Lane(endpoint, url, key, limits, settings.timeout_s, settings.retries)
             self.lanes.append(lane)
         self.capabilities = Capabilities(endpoint, store)
         self._flying: dict[str, asyncio.Future[Outcome]] = {}
@@ -80,13 +92,13 @@ class Client:
         self._background = Background(f"calls to {endpoint.model}")
 
     def ask(self, calls: list[wire.Call]) -> Iterator[list[Outcome]]:
-        """Ask all calls; each comes back once, in order of completion, with what arrived meanwhile.
+        """Send all calls; yields each outcome once, in groups, in order of completion.
 
-        The list is emptied. Calls that the caller puts into it meanwhile are asked, too, before
-        those that wait: a dialogue goes on while a server still knows its beginning.
+        The list is emptied. Calls that the caller appends to it meanwhile are sent before those
+        that wait, so that a dialogue continues while the server still caches its beginning.
 
         Raises:
-            CrucibleError: the run cannot go on; what has arrived is stored.
+            CrucibleError: the run cannot continue; what has arrived is stored.
         """
         first, waiting = deque(calls), asyncio.LifoQueue[wire.Call]()
         under_way = len(calls)
@@ -102,12 +114,12 @@ class Client:
             if not under_way:
                 return
             if calls:
-                with suppress(RuntimeError):  # the loop was closed meanwhile: `run` says so next
+                with suppress(RuntimeError):  # the loop was closed: `run` reports it next
                     self._background.loop.call_soon_threadsafe(add, calls.copy())
                 calls.clear()
 
     def run(self, work: Callable[[Put], Any]) -> Iterator[list[Outcome]]:
-        """Run a coroutine in the background and yield what it has put, until it ends."""
+        """Run a coroutine in the background and yield the outcomes that it puts, until it ends."""
         inbox: SimpleQueue[Outcome | BaseException | None] = SimpleQueue()
 
         async def reporting() -> None:
@@ -146,7 +158,7 @@ class Client:
         if not self._background.loop.is_closed():
             self._background.call(close_lanes())
         self._background.close()
-        if self._arrived and self.store is not None:  # another process held the file to the end
+        if self._arrived and self.store is not None:  # another process held the file
             self.store.put([row for row, _ in self._arrived])
 
     # Inside the loop from here on
@@ -154,7 +166,7 @@ class Client:
     async def _serve(
         self, first: deque[wire.Call], waiting: asyncio.LifoQueue[wire.Call], put: Put
     ) -> None:
-        """Let workers answer calls until cancelled; an error that is not a row's ends them all."""
+        """Let workers answer calls until cancelled; an error that is not a row's ends all."""
         await self.probe(first, put)
         while first:
             waiting.put_nowait(first.pop())
@@ -162,7 +174,7 @@ class Client:
         async def work() -> None:
             while True:
                 calls = deque([await waiting.get()])
-                await self.probe(calls, put)  # it may need what no call before it did
+                await self.probe(calls, put)  # it may need a capability that no earlier call did
                 if calls:
                     put(await self.answer(calls.popleft()))
 
@@ -180,10 +192,10 @@ class Client:
                 raise problem
 
     async def probe(self, calls: deque[wire.Call], put: Put | None) -> None:
-        """Find out once what the server can do, with the cheapest call at hand.
+        """Find out once what the server supports, with the cheapest of the calls.
 
-        A call of a few tokens is its own probe: it is answered and leaves the queue. Without `put`
-        it stays, and one token is asked for.
+        A call of a few tokens serves as the probe: it is answered and leaves the queue. Otherwise,
+        and without `put`, one token is requested and all calls stay.
         """
         if not self.capabilities.missing(calls):
             return
@@ -214,7 +226,7 @@ class Client:
                 _LOG.info("the probe of %s failed: %s", self.endpoint.model, fault)
 
     async def answer(self, call: wire.Call) -> Outcome:
-        """Ask one call, or share the answer of one of equal key that is in flight.
+        """Send a call, or share the answer of one with an equal key that is in flight.
 
         Raises:
             CrucibleError: the run ends.
@@ -253,7 +265,7 @@ class Client:
         return outcome
 
     async def _paid(self, call: wire.Call) -> tuple[Exchange, Outcome]:
-        """Send a call, with money set aside for it, and book what it cost."""
+        """Send a call with its maximum cost reserved, and record its actual cost."""
         reserved = await self._reserve(self.most(call))
         booked: dict[str, Any] = {}
         try:
@@ -273,15 +285,15 @@ class Client:
         return exchange, outcome
 
     def most(self, call: wire.Call) -> float | None:
-        """USD that a call can cost at most; None where there is no price."""
+        """Maximum cost of a call in USD; None without a price."""
         return self.price.cost(call.tokens_in, call.tokens - call.tokens_in) if self.price else None
 
     def outcome(
         self, call: wire.Call, reply: dict[str, Any], completions: tuple[Completion, ...]
     ) -> Outcome:
-        """Answers with their tokens and price.
+        """Answers with their tokens and cost.
 
-        A server that counts no tokens is charged the most that the call could have cost.
+        If the server counts no tokens, the cost is the maximum cost of the call.
         """
         counted = wire.usage(reply)
         cost = self.price.cost(*counted) if self.price and counted else self.most(call)
@@ -289,10 +301,10 @@ class Client:
         return Outcome(call, completions, kept, *(counted or (0, 0)), cost_usd=cost)
 
     async def _reserve(self, most_usd: float | None) -> float:
-        """Set money aside; near the limit, wait for calls in flight to cost less than they might.
+        """Reserve an amount; near the limit, wait for calls in flight to release theirs.
 
         Raises:
-            UserError: nothing is in flight and the limit would be passed, or there is no price.
+            UserError: nothing is in flight and the limit would be exceeded, or there is no price.
         """
         while True:
             try:
@@ -335,7 +347,7 @@ class Client:
         )
 
     def _failed(self, lane: Lane, exchange: Exchange, said: str) -> None:
-        """Count failures of the transport; too many in a row, or no way to connect, end the run."""
+        """Count failures of the transport; no connection, or many in a row, ends the run."""
         if exchange.fault.startswith("status 4"):
             return
         self._failures += 1
@@ -345,10 +357,10 @@ class Client:
             raise faults.unreachable(lane.url, times + said)
 
     def check_logprobs(self, outcome: Outcome) -> None:
-        """Refuse answers without the log-probabilities that were asked for.
+        """Refuse answers without requested log-probabilities.
 
         Raises:
-            UserError: what to use instead.
+            UserError: names the alternatives.
         """
         if outcome.call.kind == "score" or outcome.call.sampling.top_logprobs is None:
             return
@@ -368,7 +380,7 @@ class Client:
         loop = asyncio.get_running_loop()
         written: asyncio.Future[None] = loop.create_future()
         if not self._arrived:
-            loop.call_soon(self._write)  # whatever else arrives in this turn goes along
+            loop.call_soon(self._write)  # together with other arrivals in this turn of the loop
         self._arrived.append((row, written))
         await asyncio.shield(written)
 

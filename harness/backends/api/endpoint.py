@@ -1,13 +1,13 @@
-"""Where a hosted model is, by which key, and what identifies it.
+"""Where a hosted model is, which key it needs, and what identifies it.
 
     Endpoint.parse("gpt-4-1106-preview")                        OpenAI, $OPENAI_API_KEY
-    Endpoint.parse("judge@http://127.0.0.1:8000/v1")            a server of yours, no key
+    Endpoint.parse("judge@http://127.0.0.1:8000/v1")            your server, no key
     Endpoint.parse("m@https://host/v1", {"key": "HOST_KEY"})    the key in $HOST_KEY
     Endpoint.parse("m@http://a/v1,http://b/v1")                 replicas of one model
 
-A key is sent only where the user means it to go: $OPENAI_API_KEY to OpenAI or to
-$OPENAI_BASE_URL, and to a URL that stands in a reference only the variable that `key` names. The
-key itself is read when the first call goes out and is part of no record.
+A key is sent only where the user intends it: $OPENAI_API_KEY to OpenAI or $OPENAI_BASE_URL, and to
+a URL in a reference only the key in the variable that `key` names. The key is read when the first
+call is sent and is part of no record.
 """
 
 from __future__ import annotations
@@ -34,21 +34,17 @@ _BARE_URL = re.compile(r"@((?:localhost|[\w.-]+:\d+)(?:/\S*)?)$")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
-class Options(Record):
-    """What may stand behind "?" in a reference; None leaves it to the client to find out.
+class Overrides(Record):
+    """What the user says about a server; None lets the client find out.
 
     Attributes:
-        key: environment variable that holds the API key.
-        identity: what stands in keys and fingerprints instead of the URL.
-        max_tokens_field: how the server calls the limit of an answer's length.
-        logprobs: false: the server returns no log-probabilities.
-        seed, temperature: false: do not send it (temperature includes top_p).
-        n: false: several samples of one prompt are asked for one by one.
-        system: false: a system message goes before the first user message.
+        max_tokens_field: the server's name for the limit of an answer's length.
+        logprobs: false if the server returns no log-probabilities.
+        seed, temperature: false omits it from requests (temperature includes top_p).
+        n: false requests several samples of one prompt one by one.
+        system: false puts a system message before the first user message.
     """
 
-    key: str | None = None
-    identity: str | None = None
     max_tokens_field: TokenField | None = None
     logprobs: bool | None = None
     seed: bool | None = None
@@ -57,16 +53,27 @@ class Options(Record):
     temperature: bool | None = None
 
 
-class Endpoint(Record):
+class Options(Overrides):
+    """Options after "?" in a reference.
+
+    Attributes:
+        key: environment variable with the API key.
+        identity: replaces the URL in keys and fingerprints.
+    """
+
+    key: str | None = None
+    identity: str | None = None
+
+
+class Endpoint(Overrides):
     """A model behind one URL or several replicas.
 
     Attributes:
-        base_urls: without user information; the first also receives files and batches.
+        base_urls: URLs without user information; the first also receives files and batches.
         key_variable: environment variable of the key; None sends none.
-        identity: stands in keys and fingerprints; never a secret.
-        ambient: OpenAI, or $OPENAI_BASE_URL: organisation and project headers of the environment
-            may go there too.
-        max_tokens_field ... temperature: as in `Options`; set only by the user.
+        identity: part of keys and fingerprints; never a secret.
+        ambient: whether it is OpenAI or $OPENAI_BASE_URL, which may also receive the organisation
+            and project headers of the environment.
     """
 
     model: str
@@ -74,19 +81,13 @@ class Endpoint(Record):
     key_variable: str | None = None
     identity: str
     ambient: bool = False
-    max_tokens_field: TokenField | None = None
-    logprobs: bool | None = None
-    seed: bool | None = None
-    n: bool | None = None
-    system: bool | None = None
-    temperature: bool | None = None
 
     @classmethod
     def parse(cls, ref: str, options: Mapping[str, str] | None = None) -> Endpoint:
-        """The endpoint that "MODEL[@URL[,URL...]]" and options name; no network, no key.
+        """The endpoint of "MODEL[@URL[,URL...]]" and options; uses no network and no key.
 
         Raises:
-            BadRecord: no model, a URL that is none or carries a secret, an unknown option.
+            BadRecord: no model, an invalid URL or one with a secret, an unknown option.
         """
         given = parse(Options, dict(options or {}), f"openai:{_shown(ref)}")
         model, typed = _split(ref)
@@ -97,10 +98,10 @@ class Endpoint(Record):
         urls = urls or (default,)
         if given.key is not None and not _VARIABLE.fullmatch(given.key):
             raise BadRecord(
-                f"openai:{_shown(ref)}: key names an environment variable, as in key=MY_KEY; what "
-                "was given is no such name (never put a key itself into a reference)"
+                f"openai:{_shown(ref)}: key is not the name of an environment variable; expected "
+                "key=MY_KEY (never put the key itself into a reference)"
             )
-        flags = given.model_dump(exclude={"key", "identity"}, exclude_none=True)
+        flags = given.model_dump(include=set(Overrides.model_fields), exclude_none=True)
         return cls(
             model=model,
             base_urls=urls,
@@ -112,12 +113,11 @@ class Endpoint(Record):
 
     @property
     def overrides(self) -> dict[str, str | bool]:
-        """What the user has said about the server, and nothing that was found out."""
-        fields = {"max_tokens_field", "logprobs", "seed", "n", "system", "temperature"}
-        return self.model_dump(include=fields, exclude_none=True)
+        """What the user says about the server, without what the client found out."""
+        return self.model_dump(include=set(Overrides.model_fields), exclude_none=True)
 
     def fingerprint(self, kind: str) -> str:
-        """Identifies the model and how it is asked; needs neither network nor key."""
+        """Identifies the model and how it is asked; uses no network and no key."""
         parts = [kind, self.identity, self.model, self.overrides]
         return f"openai:{self.model}/{digest(parts)[:16]}"
 
@@ -125,7 +125,7 @@ class Endpoint(Record):
         """The key to send, read from the environment now.
 
         Raises:
-            EnvironmentProblem: the variable is not set or holds something that is no key.
+            EnvironmentProblem: the variable is not set or does not contain a key.
         """
         if self.key_variable is None:
             return None
@@ -137,13 +137,13 @@ class Endpoint(Record):
             )
         if not key.isascii() or not key.isprintable() or " " in key:
             raise EnvironmentProblem(
-                f"{self.key_variable} holds blanks or characters that no key has; set it again"
+                f"{self.key_variable} contains blanks or characters that no key has; set it again"
             )
         return key
 
 
 def is_loopback(url: str) -> bool:
-    """Whether a URL leads to this machine.
+    """Whether a URL is on this machine.
 
     >>> is_loopback("http://127.0.0.1:8000/v1"), is_loopback("https://api.openai.com/v1")
     (True, False)
@@ -191,8 +191,8 @@ def _base_url(url: str, where: str) -> str:
         )
     if parts.username is not None or parts.password is not None:
         raise BadRecord(
-            f"{where}: the URL holds a user name or password, and references are stored and shown; "
-            "put the secret into an environment variable and name it with ?key=VARIABLE"
+            f"{where}: the URL contains a user name or password, but references are stored and "
+            "shown; put the secret into an environment variable and name it with ?key=VARIABLE"
         )
     if not parts.hostname:
         raise BadRecord(f"{where}: the URL has no host; expected http://host:port/v1")
@@ -206,12 +206,12 @@ def _identity(urls: tuple[str, ...]) -> str:
 
 
 def _shown(ref: str) -> str:
-    """A reference for a message, without user information and query."""
+    """A reference as shown in messages: without user information and query."""
     return re.sub(r"(://)[^/,@]*@", r"\1...@", ref).partition("?")[0]
 
 
 def forbid_logprobs(endpoint: Endpoint) -> UserError:
-    """The error for a judge that must return log-probabilities and does not."""
+    """The error for a judge without log-probabilities whose protocol needs them."""
     return UserError(
         f"{endpoint.model} at {endpoint.base_urls[0]} returns no log-probabilities, and alpaca's "
         "published protocol reads the verdict from those of the first token: choose a model or "

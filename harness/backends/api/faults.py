@@ -1,9 +1,9 @@
 """Which failures belong to one row and which end the run; messages without secrets.
 
-What every other request would meet too (a refused key, an unknown model, an empty account, a
-setting the server does not take) ends the run at once. What belongs to the prompt (too long, turned
-down by a content filter) or passes (rate limits, server errors, after all retries) is an error of
-its row, which a later run asks again.
+A failure that every other request would share (a refused key, an unknown model, an empty account, a
+setting that the server does not accept) ends the run at once. A failure of the prompt (too long,
+refused by a content filter) or a temporary one (rate limits, server errors, after all retries) is
+an error of its row, which a later run sends again.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from harness.backends.api.endpoint import Endpoint, forbid_logprobs
 from harness.core.errors import CrucibleError, EnvironmentProblem, UnknownName, UserError
 
 NO_CONNECTION = "no connection"
-SHOWN = 300  # characters of a server's message
+SHOWN = 300  # maximum number of characters of a server's message
 
 _TOO_LONG = re.compile(
     r"context_length_exceeded|maximum context length|context length|context window"
@@ -31,7 +31,7 @@ _FILTERED = re.compile(
 )
 _UNFINISHED = re.compile(r"max_tokens or model output limit was reached", re.IGNORECASE)
 _BEARER = re.compile(r"(?i)(bearer\s+|\bsk-)[A-Za-z0-9_\-.]{6,}")
-# A word in the server's refusal -> the option that leaves the thing away.
+# A word in the server's refusal -> the option that omits the setting.
 _OPTIONS = (
     ("temperature", "temperature=false"),
     ("top_p", "temperature=false"),
@@ -43,33 +43,33 @@ _OPTIONS = (
 
 
 class RowFault(Exception):
-    """An error of one row; the run goes on."""
+    """An error of one row; the run continues."""
 
 
 class NeedsOtherField(Exception):
-    """The server calls the limit of an answer's length by its other name."""
+    """The server uses the other name for the limit of an answer's length."""
 
 
 class UnknownModel(UnknownName):
-    """The server does not know the model, or the URL is not that of an API."""
+    """The server does not know the model, or the URL is not an API's."""
 
 
 class Refused(UserError):
-    """The server does not take a request, for a reason that others of its kind share."""
+    """The server refuses a request for a reason that similar requests share."""
 
 
 class Scrub:
-    """Takes an API key, and whatever looks like one, out of text that is shown or stored."""
+    """Removes an API key, and text that looks like one, from text that is shown or stored."""
 
     def __init__(self, key: str | None) -> None:
         self._key = key if key and len(key) >= 4 else None
 
     def text(self, text: str) -> str:
-        """For messages: also other things that look like keys."""
+        """For messages: also removes other text that looks like a key."""
         return _BEARER.sub(r"\1...", self.body(text))
 
     def body(self, text: str) -> str:
-        """For stored bodies: the key only, since answers may speak of anything."""
+        """For stored bodies: removes the key only, since answers may contain any text."""
         if self._key and self._key in text:
             text = text.replace(self._key, "...")
         return text
@@ -99,12 +99,12 @@ def server_message(content: bytes, scrub: Scrub) -> tuple[str, str]:
 def refused(
     endpoint: Endpoint, url: str, status: int, said: str, code: str, row: str, logprobs: bool
 ) -> Exception:
-    """What a response with an error status means; the SDK has retried what can pass.
+    """The error for a response with an error status, after the SDK's retries.
 
     Args:
-        said, code: of the server.
+        said, code: the server's message and code.
         row: id of the request.
-        logprobs: whether log-probabilities were asked for.
+        logprobs: whether log-probabilities were requested.
     """
     where = f"(row {row})"
     if status in (401, 403):
@@ -116,8 +116,8 @@ def refused(
         )
     if status == 402 or code == "insufficient_quota":
         return UserError(
-            f'{url} says "{said}" {where}: the account has no quota left; what was answered is '
-            "stored, top it up and run the same command again"
+            f'{url} says "{said}" {where}: the account has no quota left; received answers are '
+            "stored: add funds and run the same command again"
         )
     if status in (408, 409, 429) or status >= 500:
         return RowFault(f"status {status}: {said}")
@@ -140,7 +140,7 @@ def _unauthorised(
 ) -> CrucibleError:
     if endpoint.key_variable is None:
         return UserError(
-            f'{url} wants a key (status {status}: "{said}") {where}: put it into an environment '
+            f'{url} requires a key (status {status}: "{said}") {where}: put it into an environment '
             "variable and name that with ?key=VARIABLE"
         )
     return UserError(
@@ -150,19 +150,19 @@ def _unauthorised(
 
 
 def redirected(url: str, target: str, row: str) -> UserError:
-    """For a redirect: following it could carry the key to somebody else."""
+    """For a redirect: following it could send the key to another host."""
     host = urlsplit(target).netloc.rpartition("@")[2] or "another address"
     return UserError(
-        f"{url} redirects to {host} (row {row}); redirects are not followed, so that no key goes "
-        "where it was not meant to: if that host is right, write its URL into the reference"
+        f"{url} redirects to {host} (row {row}); redirects are not followed, so that the key is "
+        "not sent to another host: if that host is right, write its URL into the reference"
     )
 
 
 def unreachable(url: str, said: str) -> EnvironmentProblem:
-    """For a server that cannot be spoken to."""
+    """For a server that cannot be reached."""
     return EnvironmentProblem(
-        f"cannot reach {url}: {said}; check that the server runs and that the URL is right. What "
-        "was answered is stored, the same command goes on from there"
+        f"cannot reach {url}: {said}; check that the server runs and that the URL is right. "
+        "Received answers are stored; the same command continues from there"
     )
 
 
@@ -170,6 +170,6 @@ def untrusted(url: str, said: str) -> EnvironmentProblem:
     """For a failed TLS handshake."""
     host = urlsplit(url).hostname
     return EnvironmentProblem(
-        f"no secure connection to {host}: {said}; if the server has a certificate of your own "
-        "authority, name its file in SSL_CERT_FILE; for a plain server write http://"
+        f"no secure connection to {host}: {said}; for a certificate of your own authority set "
+        "SSL_CERT_FILE to its file; for a server without TLS write http://"
     )

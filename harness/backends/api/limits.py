@@ -1,9 +1,9 @@
-"""How many attempts are in flight at one server, and how fast they go out.
+"""Number of attempts in flight at one server, and the rate at which they are sent.
 
-Two token buckets, one of requests and one of tokens a minute, are fed by the server's
-x-ratelimit headers; a number of the user's goes before the server's. The number in flight adapts:
-halved after a rate limit (429), at most once per round trip, and one more after each window of
-successes, between 1 and the user's `concurrency`.
+Two token buckets, of requests and of tokens per minute, learn from the server's x-ratelimit
+headers; a user-set limit overrides the server's. The number in flight adapts between 1 and the
+user's `concurrency`: it is halved after a rate limit (429), at most once per round trip, and grows
+by one after each window of successes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _SECONDS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 def seconds(text: str) -> float | None:
-    """The seconds of a reset header; None for another form.
+    """The seconds in a reset header; None if its form is unknown.
 
     >>> seconds("6m0s"), seconds("20ms"), seconds("1.5"), seconds("soon")
     (360.0, 0.02, 1.5, None)
@@ -38,11 +38,11 @@ def seconds(text: str) -> float | None:
 
 
 class Bucket:
-    """An allowance that fills steadily; without a known rate it lets everything through.
+    """An allowance that refills steadily; without a known rate it never waits.
 
     Args:
-        per_minute: the user's limit. It goes out evenly, one second's worth at a time; a limit
-            learned from headers starts at what the server says is left of it.
+        per_minute: the user's limit, spread evenly in portions of one second; a limit learned from
+            headers starts at the remaining amount that the server states.
     """
 
     def __init__(
@@ -56,9 +56,9 @@ class Bucket:
         self._then = clock()
 
     def wait_s(self, cost: float) -> float:
-        """Seconds until `cost` may be taken; 0 takes it.
+        """Seconds until `cost` may be taken; 0 means that it has been taken.
 
-        A cost above the capacity is taken from a full bucket and leaves a debt.
+        A cost above the capacity is taken from a full bucket, which leaves a debt.
         """
         if not self._rate:
             return 0.0
@@ -70,7 +70,7 @@ class Bucket:
         return 0.0
 
     def give_back(self, amount: float) -> None:
-        """Return what a finished call did not use."""
+        """Return an amount that a finished call did not use."""
         if self._rate:
             self._level = min(self._capacity, self._level + amount)
 
@@ -83,8 +83,8 @@ class Bucket:
             return
         if most is not None and most > 0 and not self._fixed:
             fresh = not self._rate
-            # The time to a full allowance gives the rate whatever span the limit is for: small
-            # accounts have limits per day.
+            # The time to a full allowance gives the rate for limits of any period: those of small
+            # accounts are per day.
             full_s = seconds(reset) if reset else None
             if full_s and left is not None and left < most:
                 self._rate = (most - left) / full_s
@@ -103,9 +103,9 @@ class Bucket:
 
 
 class Limits:
-    """The gate in front of one server; used inside one event loop.
+    """Limits of one server; used inside one event loop.
 
-    `enter` before an attempt, `leave` after it; in between, `observe` what came back.
+    Call `enter` before an attempt, `observe` with the reply's headers, and `leave` after it.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class Limits:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.most = most
-        self.window = float(most)  # attempts that may be in flight now
+        self.window = float(most)  # maximum number of attempts in flight now
         self.in_flight = 0
         self._requests = Bucket(requests_per_minute, clock)
         self._tokens = Bucket(tokens_per_minute, clock)
@@ -126,7 +126,7 @@ class Limits:
         self._halved = -1.0
 
     async def enter(self, tokens: int) -> float:
-        """Wait for a place and for the allowances; returns when the attempt started."""
+        """Wait for a place and for the allowances; returns the time at which the attempt starts."""
         if self.in_flight >= int(self.window) or self._waiting:
             place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append(place)
@@ -134,7 +134,7 @@ class Limits:
                 await place
             except asyncio.CancelledError:
                 if place.done() and not place.cancelled():
-                    self.leave()  # the place was given in the same moment
+                    self.leave()  # the place was given at the same moment
                 raise
         else:
             self.in_flight += 1
@@ -149,7 +149,7 @@ class Limits:
         return self._clock()
 
     def leave(self) -> None:
-        """Give the place to whoever waits longest."""
+        """Give the place to the attempt that has waited longest."""
         self.in_flight -= 1
         self._wake()
 
@@ -162,7 +162,7 @@ class Limits:
                 bucket.observe(limit, remaining, headers.get(f"x-ratelimit-reset-{name}"))
 
     def unused(self, tokens: float) -> None:
-        """Tokens that an attempt had set aside and did not use."""
+        """Return tokens that an attempt reserved and did not use."""
         self._tokens.give_back(tokens)
 
     def succeeded(self) -> None:
@@ -173,9 +173,9 @@ class Limits:
             self._wake()
 
     def rate_limited(self, started: float) -> None:
-        """An attempt that started at `started` was told to slow down."""
+        """Note a rate limit for an attempt that started at `started`."""
         if started <= self._halved:
-            return  # sent before the last halving: the same news once more
+            return  # sent before the last halving, which covers it
         self._halved = self._clock()
         self._successes = 0
         self.window = max(1.0, self.window / 2)

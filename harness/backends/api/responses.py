@@ -1,36 +1,35 @@
-"""The file of stored responses: SQLite, one row per call, written before anybody sees the answer.
+"""The file of stored responses: SQLite, one row per call, written before an answer is yielded.
 
     store = ResponseStore(Path("responses.sqlite"))
     store.put([Stored(key, model, body, tokens_in, tokens_out, latency_s, time)])
     found = store.get(keys)
 
 Several processes and threads may share a file (write-ahead log, one short transaction per group of
-arrivals). A committed row outlives `kill -9` of the process; after a power cut the file is sound
-and may lack its last rows. A file or folder that cannot be written still answers what it holds.
-Rows hold the server's body as it came and never a key or a URL's secrets.
+arrivals). A committed row survives `kill -9` of the process; after a power failure the file is
+intact and may lack its last rows. A read-only file or folder still returns its rows. Rows contain
+the server's body unchanged, and never an API key or secrets of a URL.
 """
 
 from __future__ import annotations
 
-import gzip
 import json
 import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from harness.core.errors import BadData, StoreProblem
-from harness.engine.io import disk_errors, iterate_objects
+from harness.core.errors import StoreProblem
+from harness.engine.io import disk_errors
 
 FORMAT = 1
 LOOKUP = 500  # keys per query; SQLite's limit on variables is at least 999
-MAGIC = b"SQLite format 3\0"  # how each of its files begins
-BUSY_S = 0.1  # most one statement waits for another process
-PATIENCE_S = 60.0  # most a caller that may block waits
+MAGIC = b"SQLite format 3\0"  # first bytes of an SQLite file
+BUSY_S = 0.1  # maximum time that one statement waits for another process
+PATIENCE_S = 60.0  # maximum time that a blocking caller waits
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS responses (
@@ -47,9 +46,9 @@ class Stored:
 
     Attributes:
         key: 64 hexadecimal digits, see `wire.Call`.
-        body: the server's JSON, complete.
-        tokens_in, tokens_out: None where the server did not count them.
-        time: when it arrived, seconds since 1970.
+        body: complete JSON of the server.
+        tokens_in, tokens_out: None if the server did not count them.
+        time: arrival in seconds since 1970.
     """
 
     key: str
@@ -66,10 +65,10 @@ class Busy(Exception):
 
 
 class ResponseStore:
-    """Stored responses and a few notes about endpoints and batches.
+    """Stored responses, and notes about endpoints and batches.
 
     Raises:
-        StoreProblem: the file is damaged, of a newer version, or cannot be made; names it.
+        StoreProblem: the file is damaged, has a newer version, or cannot be created; names it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -83,8 +82,8 @@ class ResponseStore:
         if self.path.is_file():
             with self.path.open("rb") as stream:
                 head = stream.read(len(MAGIC))
-            if head not in (b"", MAGIC):  # SQLite itself overwrites some of these
-                raise self._damaged("it is no SQLite file")
+            if head not in (b"", MAGIC):  # SQLite overwrites some other files
+                raise self._damaged("it is not an SQLite file")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             connection = self._connect("rwc")
@@ -117,15 +116,15 @@ class ResponseStore:
             script = f"BEGIN IMMEDIATE;{_SCHEMA}PRAGMA user_version={FORMAT};COMMIT"
             connection.executescript(script)
         else:
-            # Fails now, not at the first response, where the folder cannot be written.
+            # Fails now, not at the first response, if the folder cannot be written.
             connection.execute("BEGIN IMMEDIATE")
             connection.execute("UPDATE notes SET value = value WHERE name = ''")
             connection.execute("ROLLBACK")
-        # Survives the death of the process; only a power cut can take the last rows back.
+        # Survives the end of the process; only a power failure can lose the last rows.
         connection.execute("PRAGMA synchronous=NORMAL")
 
     def _open_read_only(self) -> sqlite3.Connection:
-        """For a folder that cannot be written: with the log where one is left, else without."""
+        """For a read-only folder: open with the write-ahead log if there is one, else without."""
         log = self.path.with_name(self.path.name + "-wal")
         modes = ["ro"] if log.exists() and log.stat().st_size else ["ro", "ro&immutable=1"]
         for mode in modes:
@@ -136,8 +135,8 @@ class ResponseStore:
             except sqlite3.OperationalError:
                 connection.close()
         raise StoreProblem(
-            f"{self.path} cannot be read: its folder is read-only and the write-ahead log beside "
-            "it was not folded in; copy both files to a folder of yours and read them there"
+            f"{self.path} cannot be read: its folder is read-only and its write-ahead log has not "
+            "been merged; copy both files to a writable folder and read them there"
         )
 
     # Responses
@@ -155,10 +154,10 @@ class ResponseStore:
         return found
 
     def put(self, rows: Sequence[Stored], *, wait: bool = True) -> None:
-        """Store rows in one transaction; a key that is there keeps its first response.
+        """Store rows in one transaction; a known key keeps its first response.
 
         Raises:
-            Busy: another process is writing, and the caller did not want to wait.
+            Busy: another process is writing, and `wait` is false.
             StoreProblem: the disk is full, or the file cannot be written.
         """
         values = [
@@ -186,7 +185,7 @@ class ResponseStore:
     # Notes
 
     def note(self, name: str) -> dict[str, Any] | None:
-        """What was noted under a name."""
+        """The note with this name; None without one."""
         rows = self._rows("SELECT value FROM notes WHERE name = ?", [name])
         return cast("dict[str, Any]", json.loads(rows[0][0])) if rows else None
 
@@ -196,7 +195,7 @@ class ResponseStore:
         return {name: json.loads(value) for name, value in self._rows(query, [len(prefix), prefix])}
 
     def write_note(self, name: str, value: dict[str, Any] | None) -> None:
-        """Note something, over what stood there; None removes it. Nothing in a read-only file."""
+        """Write or replace a note; None removes it. Does nothing in a read-only file."""
         if self.read_only:
             return
         if value is None:
@@ -223,8 +222,8 @@ class ResponseStore:
     ) -> None:
         if self.read_only:
             raise StoreProblem(
-                f"{self.path} cannot be written, so new responses have no place; make it writable, "
-                "or run with --offline where everything is stored"
+                f"{self.path} is read-only, and new responses cannot be stored; make it writable, "
+                "or run with --offline if all responses are stored"
             )
 
         def transaction() -> None:
@@ -241,7 +240,7 @@ class ResponseStore:
             self._patiently(transaction, patience_s)
 
     def _patiently(self, work: Any, patience_s: float = PATIENCE_S) -> Any:
-        """Do `work`, again while another process holds the file."""
+        """Do `work`, repeatedly while another process holds the file."""
         end = time.monotonic() + patience_s
         while True:
             try:
@@ -257,15 +256,15 @@ class ResponseStore:
 
     @contextmanager
     def _problems(self) -> Iterator[None]:
-        """Turn SQLite's errors into one clear line."""
+        """Turn SQLite's errors into one line."""
         try:
             yield
         except sqlite3.DatabaseError as error:
             code = _code(error)
             if code == sqlite3.SQLITE_FULL:
                 raise StoreProblem(
-                    f"no space left for {self.path}; what was answered before is stored: free some "
-                    "space and run again"
+                    f"no space left for {self.path}; earlier responses are stored: free some space "
+                    "and run again"
                 ) from None
             if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
                 raise self._damaged(str(error)) from None
@@ -274,47 +273,11 @@ class ResponseStore:
 
     def _damaged(self, why: str) -> StoreProblem:
         return StoreProblem(
-            f"{self.path} is not a sound file of responses ({why}); restore it from a copy, or "
+            f"{self.path} is not an intact file of responses ({why}); restore it from a copy, or "
             "move it away and run again"
         )
 
 
 def _code(error: sqlite3.Error) -> int:
-    """SQLite's primary result code; 0 for errors of the module itself."""
+    """SQLite's primary result code; 0 for errors of the Python module."""
     return int(getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF
-
-
-def export_responses(store: ResponseStore, path: Path) -> int:
-    """Write all responses as JSON lines, compressed where the name ends in .gz; how many."""
-    count = 0
-    opened = gzip.open if path.suffix == ".gz" else open
-    with disk_errors(path.parent), opened(path, "wt", encoding="utf-8") as stream:
-        for row in store.all():
-            stream.write(json.dumps(asdict(row), ensure_ascii=False) + "\n")
-            count += 1
-    return count
-
-
-def import_responses(store: ResponseStore, path: Path) -> int:
-    """Add responses that `export_responses` wrote; stored ones stay. Returns how many were read.
-
-    Raises:
-        BadData: a line that is not JSON or not a response, by number.
-    """
-    count = 0
-    rows: list[Stored] = []
-    for count, item in enumerate(iterate_objects(path), 1):
-        try:
-            row = Stored(**item)
-            json.loads(row.body)
-            rows.append(row)
-            sound = len(bytes.fromhex(row.key)) == 32
-        except (TypeError, ValueError):
-            sound = False
-        if not sound:
-            raise BadData(f"{path}, row {count}: not a stored response")
-        if len(rows) >= 1000:
-            store.put(rows)
-            rows = []
-    store.put(rows)
-    return count

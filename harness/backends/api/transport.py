@@ -1,10 +1,10 @@
-"""One attempt: the openai SDK's client on an HTTP client that judges what comes back.
+"""One attempt: the openai SDK on an HTTP client that checks each reply.
 
-The SDK retries, with backoff and the server's Retry-After, whatever its HTTP client reports as a
-transport fault. `GuardedClient.send` is that client's one method: it waits for the endpoint's
-limits, gives each attempt its time, reads the whole body, and reports a body that is no answer (an
-error with status 200, broken JSON, one cut off) as a fault too, so that all of them share one count
-of retries. It follows no redirect and sends a key only where the endpoint says.
+The SDK retries, with backoff and the server's Retry-After, what its HTTP client reports as a
+transport fault. `GuardedClient.send` is the method of that client: it waits for the endpoint's
+limits, limits the time of each attempt, reads the whole body, and also reports an unusable body (an
+error with status 200, broken or truncated JSON) as a transport fault, so that all faults share one
+count of retries. It follows no redirect and sends a key only where the endpoint allows it.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ except ImportError:
 
 _LOG = logging.getLogger(__name__)
 
-CONNECT_S = 30.0  # most one connection may take to open
+CONNECT_S = 30.0  # maximum time to open a connection
 
 
 @dataclass(slots=True)
 class Exchange:
-    """One call with all its attempts, and what came of it.
+    """One call with all its attempts and their result.
 
     Attributes:
-        fault: what went wrong last, for the message when all attempts are used up.
+        fault: the last fault, for the message when all attempts have failed.
     """
 
     call: wire.Call
@@ -56,7 +56,7 @@ class Exchange:
 
 _JSON = {"Content-Type": "application/json"}
 
-# Set while a call is under way; the SDK offers no way to hand something to its HTTP client.
+# Set during a call; the SDK cannot pass an object to its HTTP client.
 _EXCHANGE: ContextVar[Exchange | None] = ContextVar("exchange", default=None)
 
 
@@ -68,7 +68,7 @@ class GuardedClient(openai.DefaultAioHttpClient):  # type: ignore[misc]
     ) -> None:
         super().__init__(
             follow_redirects=False,
-            # A proxy of the environment is for the network, never for this machine.
+            # A proxy from the environment is never used for this machine.
             trust_env=not is_loopback(url),
             limits=httpx2.Limits(
                 max_connections=limits.most + 8, max_keepalive_connections=limits.most + 8
@@ -80,12 +80,12 @@ class GuardedClient(openai.DefaultAioHttpClient):  # type: ignore[misc]
         self._scrub = scrub
         self._endpoint = endpoint
         self._parsed: dict[str, httpx2.URL] = {}
-        self._greeted = False  # something has come back, or its absence was reported
+        self._greeted = False  # a reply has arrived, or its absence was reported
 
     def build_request(
         self, method: str, url: Any, *, content: Any = None, **options: Any
     ) -> httpx2.Request:
-        """A call's request, made in a third of the usual time: its URL is always the same."""
+        """A call's request, built in a third of the usual time: its URL is always the same."""
         if _EXCHANGE.get() is None or content is None:
             return super().build_request(method, url, content=content, **options)
         known = self._parsed.get(url)
@@ -134,7 +134,7 @@ class GuardedClient(openai.DefaultAioHttpClient):  # type: ignore[misc]
         self, exchange: Exchange, request: httpx2.Request, options: dict[str, Any]
     ) -> httpx2.Response:
         try:
-            # The HTTP client's own time-outs are for silence; this one is for the whole attempt.
+            # The HTTP client's time-outs are per read; this one is for the whole attempt.
             async with asyncio.timeout(self._timeout_s):
                 return await super().send(request, **options)
         except (httpx2.RequestError, aiohttp.ClientError, OSError) as error:
@@ -144,12 +144,12 @@ class GuardedClient(openai.DefaultAioHttpClient):  # type: ignore[misc]
             raise httpx2.ReadError(exchange.fault, request=request) from None
 
     def _described(self, error: Exception) -> str:
-        """What went wrong with an attempt, by the error at its root.
+        """Description of a failed attempt, by its root error.
 
         Raises:
-            EnvironmentProblem: the TLS handshake failed; trying again cannot help.
+            EnvironmentProblem: the TLS handshake failed; a retry cannot help.
         """
-        # The adapter below the SDK gives most of aiohttp's errors one name.
+        # The SDK's adapter gives most errors of aiohttp the same class.
         root = error if error.__cause__ is None else error.__cause__
         said = self._scrub.text(" ".join(str(root).split())) or type(root).__name__
         if isinstance(root, ssl.SSLError | aiohttp.ClientSSLError):
@@ -165,7 +165,7 @@ class GuardedClient(openai.DefaultAioHttpClient):  # type: ignore[misc]
         return f"the transfer failed ({said})"
 
     def _accept(self, exchange: Exchange, response: httpx2.Response) -> int:
-        """Read a body with status 200; returns the tokens it says were used."""
+        """Read a body with status 200; returns its number of tokens."""
         text = self._scrub.body(response.content.decode(errors="replace"))
         try:
             reply = wire.parse(text)
@@ -180,7 +180,7 @@ class GuardedClient(openai.DefaultAioHttpClient):  # type: ignore[misc]
         return sum(wire.usage(reply) or (exchange.call.tokens,))
 
     def _reject(self, exchange: Exchange, response: httpx2.Response, started: float) -> None:
-        """Note why, and end the run where waiting cannot help."""
+        """Note the fault; raise if a retry cannot help."""
         said, code = faults.server_message(response.content, self._scrub)
         exchange.fault = f"status {response.status_code}: {said}"
         if 300 <= response.status_code < 400:
@@ -192,7 +192,7 @@ class GuardedClient(openai.DefaultAioHttpClient):  # type: ignore[misc]
             self._limits.rate_limited(started)
 
     def refusal(self, exchange: Exchange, status: int, content: bytes) -> Exception:
-        """The error that a status stands for."""
+        """The error for a status."""
         said, code = faults.server_message(content, self._scrub)
         call = exchange.call
         wanted = call.sampling.top_logprobs is not None
@@ -200,7 +200,7 @@ class GuardedClient(openai.DefaultAioHttpClient):  # type: ignore[misc]
 
 
 class _SDK(openai.AsyncOpenAI):
-    """The SDK, which parses the two halves of a URL anew for every call; these are few."""
+    """The SDK with cached URLs, which it would parse again for every call."""
 
     def _prepare_url(self, url: str) -> httpx2.URL:
         known: dict[str, httpx2.URL] = self.__dict__.setdefault("_prepared_urls", {})
@@ -213,13 +213,18 @@ class Lane:
     """The SDK's client for one base URL; used inside one event loop only."""
 
     def __init__(
-        self, endpoint: Endpoint, url: str, limits: Limits, timeout_s: float, retries: int
+        self,
+        endpoint: Endpoint,
+        url: str,
+        key: str | None,
+        limits: Limits,
+        timeout_s: float,
+        retries: int,
     ) -> None:
-        key = endpoint.api_key()
         self.url = url
         self.model = endpoint.model
         self.limits = limits
-        self.assigned = 0  # calls under way, those that wait for a retry included
+        self.assigned = 0  # calls in progress, including those that wait for a retry
         self.scrub = faults.Scrub(key)
         self._http = GuardedClient(url, limits, timeout_s, self.scrub, endpoint)
         self.sdk = _SDK(
@@ -234,11 +239,11 @@ class Lane:
             self.sdk.organization = self.sdk.project = None
 
     async def post(self, exchange: Exchange, body: dict[str, Any]) -> None:
-        """Send a call until it is answered or its attempts are used up.
+        """Send a call until it is answered or all attempts have failed.
 
         Raises:
             RowFault: the row fails.
-            NeedsOtherField: see there.
+            NeedsOtherField: the server uses another name for the token limit.
             CrucibleError: the run ends.
         """
         failure: Exception | None = None
@@ -257,21 +262,19 @@ class Lane:
             failure = faults.RowFault(exchange.fault + tries)
         finally:
             _EXCHANGE.reset(mark)
-        if (
-            failure is not None
-        ):  # raised here: the SDK's error, whose text may hold a key, stays out
+        if failure is not None:  # raised here: the text of the SDK's error may contain a key
             raise failure
 
     async def models(self) -> list[str]:
-        """Names of the models that the server lists; none where it does not."""
+        """Names of the server's models; none if it does not list them."""
         try:
             listed = await self.sdk.with_options(timeout=5.0, max_retries=0).models.list()
             return sorted(str(model.id) for model in listed.data)
-        except Exception:  # a courtesy for a message: whatever goes wrong, there is no list
+        except Exception:  # only improves a message, so that any error means no list
             return []
 
     async def with_names(self, error: UserError) -> UserError:
-        """An unknown model, with the ones that the server has."""
+        """The error with the names of the server's models."""
         names = await self.models()
         if not names or self.model in names:
             return error
@@ -285,7 +288,7 @@ class Lane:
 
 
 def _own_headers(endpoint: Endpoint, key: str | None) -> dict[str, Any]:
-    """What replaces headers that the SDK takes from the environment, for any other server."""
+    """Replacements for headers that the SDK takes from the environment, unless OpenAI gets them."""
     if endpoint.ambient:
         return {}
     lines = os.environ.get("OPENAI_CUSTOM_HEADERS", "").split("\n")

@@ -1,7 +1,7 @@
 """Requests as bodies and keys; bodies as completions and scores.
 
-A call's key is a digest of everything that shapes its answer and of nothing else: neither the
-request's id, nor a URL, nor an API key. Two runs that ask the same get the same stored response.
+A call's key is a digest of everything that shapes its answer and of nothing else: not of the
+request's id, a URL or an API key. Two runs with the same call get the same stored response.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from typing import Any, Literal
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from harness.backends.api.endpoint import Endpoint
-from harness.backends.base import Completion, Finish, Message, Sampling, Score
+from harness.backends.base import Completion, Finish, Message, Sampling, Score, TopLogprobs
 from harness.core.hashing import canonical_json, seed_from
 
 SCHEMA = 1
-BYTES_PER_TOKEN = 3  # of UTF-8, at least: an upper bound on tokens for all but unusual text
-IMPOSSIBLE = -9000.0  # servers write -9999 for a token that cannot come
+BYTES_PER_TOKEN = 3  # UTF-8 bytes per token, for an upper bound on tokens of usual text
+IMPOSSIBLE = -9000.0  # servers write -9999 for an impossible token
 
 Kind = Literal["chat", "completions", "score"]
 PATHS: dict[Kind, str] = {
@@ -30,7 +30,6 @@ PATHS: dict[Kind, str] = {
     "completions": "/completions",
     "score": "/completions",
 }
-Tops = tuple[tuple[tuple[str, float], ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +37,10 @@ class Call:
     """One body to send.
 
     Attributes:
-        id: of the request it belongs to, for messages.
-        key: 64 hexadecimal digits; what its response is stored under.
+        id: id of its request, for messages.
+        key: 64 hexadecimal digits; the key of its stored response.
         prompt: messages for "chat", else token ids.
-        tokens_in: most tokens the prompt can have.
+        tokens_in: maximum number of tokens in the prompt.
     """
 
     id: str
@@ -53,18 +52,18 @@ class Call:
 
     @property
     def tokens(self) -> int:
-        """Most tokens, read and written, that the call can cost."""
+        """Maximum number of tokens, read and written, of the call."""
         return self.tokens_in + self.sampling.n * self.sampling.max_tokens
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a call: answers or an error.
+    """The result of a call: answers or an error.
 
     Attributes:
-        reply: the server's body, for scores only; answers are read from it when it arrives.
-        shared: another call of the same key was asked and paid for; this is its answer.
-        cost_usd: None where the model has no price.
+        reply: the server's body, for scores only; answers are read when it arrives.
+        shared: whether the answer belongs to another call with the same key, which was paid for.
+        cost_usd: None if the model has no price.
     """
 
     call: Call
@@ -97,7 +96,7 @@ def _key(endpoint: Endpoint, kind: Kind, prompt: object, how: Sampling) -> str:
 
 
 def _written(prompt: object) -> bytes:
-    """Lists of texts or numbers as JSON: they have one form, which this writes faster."""
+    """JSON of lists of texts or numbers: a faster way to the same bytes."""
     try:
         return to_json(prompt)
     except PydanticSerializationError:  # a lone surrogate
@@ -106,7 +105,7 @@ def _written(prompt: object) -> bytes:
 
 @lru_cache(maxsize=64)
 def _around(endpoint: Endpoint, kind: Kind, how: Sampling) -> tuple[bytes, bytes]:
-    """The canonical JSON of a key's parts, up to the prompt and behind it."""
+    """The canonical JSON of a key's parts, before and after the prompt."""
     parts: dict[str, object] = {
         "schema": SCHEMA,
         "kind": kind,
@@ -115,7 +114,7 @@ def _around(endpoint: Endpoint, kind: Kind, how: Sampling) -> tuple[bytes, bytes
         "prompt": None,
         "sampling": how.model_dump(),
     }
-    # What the user changed about the body itself; how a limit is called changes no answer.
+    # Options that change the body's meaning; the name of the token limit does not.
     changed = {k: v for k, v in endpoint.overrides.items() if k in _SHAPING and v is False}
     if changed:
         parts["changed"] = changed
@@ -127,7 +126,7 @@ _SHAPING = ("seed", "system", "temperature")
 
 
 def samples(endpoint: Endpoint, how: Sampling) -> list[Sampling]:
-    """The settings of each call that a request takes: one, or `n` where the server has no n."""
+    """The settings of each call of a request: one call, or `n` if the server does not support n."""
     if how.n == 1 or endpoint.n is not False:
         return [how]
     first = how.model_copy(update={"n": 1})
@@ -139,7 +138,7 @@ def body(call: Call, endpoint: Endpoint, token_field: str) -> dict[str, Any]:
     """The JSON body of a call.
 
     Args:
-        token_field: what the server calls the limit of an answer's length.
+        token_field: the server's name for the limit of an answer's length.
     """
     how = call.sampling
     asked: dict[str, Any] = {"model": endpoint.model}
@@ -159,7 +158,7 @@ def body(call: Call, endpoint: Endpoint, token_field: str) -> dict[str, Any]:
         asked["temperature"] = how.temperature
         if how.top_p < 1:
             asked["top_p"] = how.top_p
-        if how.repetition_penalty != 1:  # vLLM's servers know it, OpenAI's refuse it by name
+        if how.repetition_penalty != 1:  # vLLM accepts it, OpenAI refuses it by name
             asked["repetition_penalty"] = how.repetition_penalty
     if endpoint.seed is not False:
         asked["seed"] = how.seed
@@ -182,22 +181,22 @@ def _messages(messages: Sequence[Any], system: bool) -> list[dict[str, str]]:
 
 
 def parse(text: str) -> Any:
-    """JSON as Python objects; several times faster than the standard library on sound text.
+    """JSON as Python objects; several times faster than the standard library on valid text.
 
     Raises:
         ValueError: it is not JSON.
     """
     try:
         return from_json(text)
-    except ValueError:  # stricter about halves of surrogate pairs, which cut-off emoji leave
+    except ValueError:  # it refuses lone surrogates, which truncated emoji leave
         return json.loads(text)
 
 
 def read(call: Call, reply: object) -> tuple[Completion, ...]:
-    """The answers in a body that came with status 200; none for "score", see `score`.
+    """The answers in a body with status 200; none for "score", see `score`.
 
     Raises:
-        ValueError: with the reason why the body is no answer.
+        ValueError: the reason why the body is unusable.
     """
     if not isinstance(reply, dict):
         raise ValueError("the reply is not a JSON object")
@@ -216,7 +215,7 @@ def read(call: Call, reply: object) -> tuple[Completion, ...]:
 
 
 def usage(reply: dict[str, Any]) -> tuple[int, int] | None:
-    """Tokens read and written as the server counts them; None where it does not say."""
+    """Tokens read and written as the server counts them; None if it does not."""
     counted = reply.get("usage")
     if not isinstance(counted, dict):
         return None
@@ -240,7 +239,7 @@ def _chat_choice(choice: dict[str, Any], wanted: int | None) -> Completion:
     text = message.get("content")
     if isinstance(text, list):
         text = "".join(part.get("text") or "" for part in text)
-    tops: Tops | None = None
+    tops: TopLogprobs | None = None
     if wanted is not None:
         given = (choice.get("logprobs") or {}).get("content")
         if given:
@@ -252,7 +251,7 @@ def _chat_choice(choice: dict[str, Any], wanted: int | None) -> Completion:
                 )
                 for entry in given
             )
-    # Built without validation: thousands are read at once, and every field is made right here.
+    # Built without validation, because thousands are read at once; every field is set here.
     return Completion.model_construct(
         text=_text(text or message.get("refusal")),
         finish="length" if choice.get("finish_reason") == "length" else "stop",
@@ -265,10 +264,10 @@ def _token_choice(choice: dict[str, Any], wanted: int | None) -> Completion:
     finish: Finish = "length" if choice.get("finish_reason") == "length" else "stop"
     ids = choice.get("token_ids")
     if ids is not None:
-        # vLLM's ids end in the id that stopped the answer, unless a string stopped it.
+        # vLLM's ids include the id that stopped the answer, unless a string stopped it.
         stopped = finish == "stop" and not isinstance(choice.get("stop_reason"), str)
         ids = tuple(ids[:-1] if stopped else ids)
-    tops: Tops | None = None
+    tops: TopLogprobs | None = None
     if wanted is not None:
         given = (choice.get("logprobs") or {}).get("top_logprobs")
         if given:
@@ -286,7 +285,7 @@ def _text(value: Any) -> str:
 
 
 def _likeliest(pairs: list[tuple[str, Any]], wanted: int) -> tuple[tuple[str, float], ...]:
-    """The likeliest first; impossible tokens dropped, rounding above zero cut off."""
+    """Pairs, most likely first, without impossible tokens and with log-probabilities <= 0."""
     sound = [
         (token, min(0.0, float(value)))
         for token, value in pairs

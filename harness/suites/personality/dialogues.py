@@ -18,14 +18,13 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from harness.backends.base import Message, Sampling, plain_messages
+from harness.backends.base import Message, Request, Sampling, plain_messages
 from harness.backends.conversing import Turn
-from harness.backends.opening import Engine
+from harness.backends.opening import EngineParams
 from harness.core.hashing import digest
 from harness.core.records import Record
 from harness.data.traits import Trait
 from harness.engine.operations import Row
-from harness.models.references import Dtype
 from harness.suites.personality import prompts
 from harness.suites.personality.decisions import decide, keys
 from harness.suites.personality.orders import Orders
@@ -45,7 +44,7 @@ class MaxTokens(Record):
     all_items: int = Field(default=256, ge=1)
 
 
-class InterviewSettings(Record):
+class InterviewSettings(EngineParams):
     """Settings of the dialogues with a model.
 
     Attributes:
@@ -76,9 +75,6 @@ class InterviewSettings(Record):
     temperature: float = Field(default=0.0, ge=0)
     max_tokens: MaxTokens = MaxTokens()
     too_long: Literal["fail", "cut"] = "fail"
-    dtype: Dtype | None = None
-    engine: Engine | None = None
-    max_rows: int = Field(default=320, ge=1)
 
     @model_validator(mode="before")
     @classmethod
@@ -165,9 +161,9 @@ class Interview:
             "psycot": [*items, most.choice],
         }[self.kind]
 
-    def ask(self, replies: Sequence[str]) -> tuple[list[Message], Sampling] | None:
-        """Messages and settings of the next turn, or None; see `conversing.Dialogue`."""
-        number = len(replies)
+    def ask(self, turns: Sequence[Turn]) -> Request | None:
+        """See `harness.backends.conversing.Dialogue`."""
+        number = len(turns)
         if number == len(self.limits):
             return None
         how = Sampling(
@@ -175,7 +171,8 @@ class Interview:
             max_tokens=self.limits[number],
             seed=self.params.seed,
         )
-        return self.messages(replies), how
+        messages = tuple(self.messages([turn.text for turn in turns]))
+        return Request(id=f"{self.id}/{number}", messages=messages, sampling=how)
 
     def messages(self, replies: Sequence[str]) -> list[Message]:
         """Messages of the conversation up to the turn after `replies`."""

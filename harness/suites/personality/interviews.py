@@ -11,24 +11,20 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 
-from harness.backends.base import Backend, keeping_prefixes, parallel, plain_messages
-from harness.backends.conversing import Turn, converse
+from harness.backends.base import Backend, plain_messages
+from harness.backends.conversing import Turn, converse_about_rows
 from harness.backends.opening import open_engine
-from harness.backends.windows import in_windows
 from harness.core.records import Record
 from harness.data.traits import Trait
 from harness.engine import costs
 from harness.engine.operations import Artifact, Context, Estimate, Row, operation
-from harness.engine.store import Log
 from harness.models import chat
 from harness.suites.personality import prompts
 from harness.suites.personality.dialogues import WITH_ITEMS, Interview, InterviewParams
 from harness.suites.personality.questionnaires import Questionnaire, for_traits, load
 
-WINDOW = 10_000  # dialogues in hand of a model that answers many requests at once
 TEXT_TOKENS = 920  # of a turn's prompt, for estimates: an essay and half a dialogue
 REPLY_TOKENS = 5  # of a rating or a choice
 
@@ -77,34 +73,16 @@ def interview_authors(
     """
     traits = [Trait.model_validate(trait) for trait in authors.read_json("traits.json")]
     form = for_traits(params.questionnaire, traits) if params.form in WITH_ITEMS else None
-    backend = open_engine(
-        context, model, engine=params.engine, dtype=params.dtype, max_rows=params.max_rows
-    )
+    backend = open_engine(context, model, params)
     known: dict[str, tuple[list[Interview], int]] = {}
-    log = Log(context.scratch / "turns.jsonl")
 
     def dialogues(batch: list[Row]) -> list[Interview]:
         for row in batch:
             known[row["id"]] = prepared(row, traits, form, params, backend)
         return [interview for row in batch for interview in known[row["id"]][0]]
 
-    def asked(interviews: Sequence[Interview]) -> Iterator[_Finished]:
-        for id, turns in converse(backend, interviews, log=log, count=context.count):
-            yield _Finished(id, turns)
-
-    size = 1 if parallel(backend) == 1 else max(WINDOW, parallel(backend))
-    try:
-        with keeping_prefixes(backend):
-            for batch, found in in_windows(batches, dialogues, asked, size):
-                yield [_labelled(row["id"], *known.pop(row["id"]), found) for row in batch]
-    finally:
-        log.close()
-
-
-@dataclass(frozen=True)
-class _Finished:
-    id: str
-    turns: list[Turn]
+    for batch, found in converse_about_rows(context, backend, batches, dialogues):
+        yield [_labelled(row["id"], *known.pop(row["id"]), found) for row in batch]
 
 
 def prepared(
@@ -125,7 +103,7 @@ def prepared(
         return Interview(f"{row['id']}/{trait.name}", trait, text[:characters], form, params)
 
     kept = len(text)
-    tokenizer, context = (getattr(backend, name, None) for name in ("tokenizer", "context"))
+    tokenizer, context = backend.tokenizer, backend.context
     if params.too_long == "cut" and tokenizer is not None and context is not None:
 
         def tokens(trait: Trait, characters: int) -> int:
@@ -142,11 +120,11 @@ def prepared(
 
 
 def _labelled(
-    id: str, interviews: Sequence[Interview], cut: int, found: dict[str, _Finished]
+    id: str, interviews: Sequence[Interview], cut: int, found: dict[str, list[Turn]]
 ) -> Row:
     row: Row = {"id": id, "labels": {}, "status": {}, "dialogues": {}}
     for interview in interviews:
-        label, status, record = interview.outcome(found[interview.id].turns)
+        label, status, record = interview.outcome(found[interview.id])
         name = interview.trait.name
         row["labels"][name], row["status"][name], row["dialogues"][name] = label, status, record
     failed = [status for status in row["status"].values() if status.startswith("error: ")]

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from harness.backends.api.endpoint import Endpoint
-from harness.backends.base import Completion, Message, Request, Response, Sampling, Score
-from harness.backends.conversing import Turn, converse
+from harness.backends.base import Backend, Completion, Message, Request, Response, Sampling, Score
+from harness.backends.conversing import NO_ANSWER, Turn, converse
 from harness.backends.openai import OpenAIBackend
 from harness.core.errors import BadData, UserError
 from harness.engine.calls import CallSettings, Services
@@ -39,14 +39,14 @@ class Interview:
     length: int
     how: Sampling = GREEDY
 
-    def ask(self, replies: Sequence[str]) -> tuple[list[Message], Sampling] | None:
-        if len(replies) == self.length:
+    def ask(self, turns: Sequence[Turn]) -> Request | None:
+        if len(turns) == self.length:
             return None
         said = [Message(role="user", content=f"text of {self.id}")]
-        for number, reply in enumerate(replies):
-            said.append(Message(role="assistant", content=reply))
+        for number, turn in enumerate(turns):
+            said.append(Message(role="assistant", content=turn.text))
             said.append(Message(role="user", content=f"question {number}"))
-        return said, self.how
+        return Request(id=f"{self.id}/{len(turns)}", messages=tuple(said), sampling=self.how)
 
 
 INTERVIEWS = [Interview(f"author/{n}", n % 5) for n in range(12)]
@@ -59,14 +59,14 @@ def reply_to(contents: Sequence[str]) -> str:
 
 
 def expected(talk: Interview) -> list[str]:
-    replies: list[str] = []
-    while (asked := talk.ask(replies)) is not None:
-        replies.append(reply_to([message.content for message in asked[0]]))
-    return replies
+    turns: list[Turn] = []
+    while (asked := talk.ask(turns)) is not None:
+        turns.append(Turn(text=reply_to([message.content for message in asked.messages])))
+    return [turn.text for turn in turns]
 
 
 @dataclass
-class Local:
+class Local(Backend):
     """A model in this process; `rounds` has the ids of each call."""
 
     fingerprint: str = "local"
@@ -175,19 +175,14 @@ def test_only_some_dialogues_are_open_at_once(
         assert server.most_at_once <= 2
 
 
-def test_counts_and_progress(hosted: Hosted) -> None:
+def test_counts(hosted: Hosted) -> None:
     booked: list[dict[str, Any]] = []
-    seen: list[tuple[int, int, str]] = []
     with FakeServer(good) as server:
         for _ in range(2):
             ended = converse(
-                hosted(server.url),
-                INTERVIEWS,
-                count=lambda **more: booked.append(more),
-                progress=lambda *state: seen.append(state),
+                hosted(server.url), INTERVIEWS, count=lambda **more: booked.append(more)
             )
             turns = [turn for _, given in ended for turn in given]
-    assert seen[:12] == [(n, 12, "dialogues") for n in range(1, 13)]
     assert [entry.get("requests", 0) for entry in booked] == [1] * TURNS + [0] * TURNS
     assert sum(entry.get("cached", 0) for entry in booked) == TURNS
     assert {(turn.tokens_in, turn.tokens_out, turn.finish) for turn in turns} == {(10, 3, "stop")}
@@ -328,9 +323,11 @@ def test_what_only_a_later_turn_needs_is_found_out_before_all_ask_for_it(hosted:
 
     @dataclass(frozen=True)
     class Ends(Interview):
-        def ask(self, replies: Sequence[str]) -> tuple[list[Message], Sampling] | None:
-            asked = super().ask(replies)
-            return (asked[0], wants if len(replies) == 2 else GREEDY) if asked else None
+        def ask(self, turns: Sequence[Turn]) -> Request | None:
+            asked = super().ask(turns)
+            return asked and asked.model_copy(
+                update={"sampling": wants if len(turns) == 2 else GREEDY}
+            )
 
     def behave(asked: Asked) -> Reply:
         reply = good(asked)
@@ -398,6 +395,16 @@ def test_a_batch_is_a_round(hosted: Hosted) -> None:
         assert texts(converse(hosted(server.url, batch=True), INTERVIEWS)) == WANTED
     assert [entry["request_counts"]["total"] for entry in behave.batches.values()] == [9, 6, 4, 2]
     assert behave.live == 0
+
+
+def test_a_turn_that_the_backend_forgets_is_an_error_of_its_dialogue() -> None:
+    class Forgetful(Local):
+        def generate(self, requests: Sequence[Request]) -> Iterator[Response]:
+            yield from (r for r in super().generate(requests) if r.id != "author/4/2")
+
+    ended = dict(converse(Forgetful(), INTERVIEWS))
+    assert set(ended) == {talk.id for talk in INTERVIEWS}
+    assert [turn.error for turn in ended["author/4"]] == [None, None, NO_ANSWER]
 
 
 def test_two_dialogues_of_one_id_are_refused() -> None:

@@ -13,7 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.backends.base import Request, Response, Sampling, keeping_prefixes, messages_of
+from harness.backends.base import Request, Response, Sampling, messages_of
 from harness.backends.hf import HFBackend
 from harness.backends.prefixes import Prefixes, sample_states
 
@@ -103,7 +103,7 @@ def test_dialogues_get_the_same_answers_from_fewer_tokens(
     backend = open_backend(kind, max_rows=rows)
     with counted(backend.model) as without:
         expected = rounds(backend, texts=8, about_each=3, turns=4)
-    with counted(backend.model) as kept, keeping_prefixes(backend):
+    with counted(backend.model) as kept, backend.keeping_prefixes():
         found = rounds(backend, texts=8, about_each=3, turns=4)
     assert found == expected
     assert kept.tokens < 0.4 * without.tokens
@@ -115,7 +115,7 @@ def test_what_prompts_of_one_call_share_is_read_once(
     backend = open_backend()
     requests = requests_of(talks(texts=3, about_each=5, length=60))
     expected = list(backend.generate(requests))
-    with counted(backend.model) as kept, keeping_prefixes(backend):
+    with counted(backend.model) as kept, backend.keeping_prefixes():
         found = list(backend.generate([*requests, requests[0].model_copy(update={"id": "again"})]))
     again = next(response for response in found if response.id == "again")
     assert again.completions == next(r for r in expected if r.id == "r0").completions
@@ -132,7 +132,7 @@ def test_samples_and_top_logprobs_too(
     sampling = Sampling(temperature=0.9, max_tokens=5, n=n, top_logprobs=top_logprobs)
     requests = requests_of(talks(texts=4, about_each=2, length=30), sampling)
     expected = {r.id: r for r in backend.generate(requests)}
-    with keeping_prefixes(backend):
+    with backend.keeping_prefixes():
         for _ in range(2):
             for response in backend.generate(requests):
                 for mine, theirs in zip(response.completions, expected[response.id].completions):
@@ -153,7 +153,7 @@ def test_the_same_states_on_any_number_of_cores(
         monkeypatch.setattr("harness.models.threads._cores", lambda cores=cores: cores)
         backend = open_backend(max_rows=5)
         sampling = GREEDY.model_copy(update={"top_logprobs": 3})
-        with keeping_prefixes(backend):
+        with backend.keeping_prefixes():
             calls = [
                 list(backend.generate(requests_of(talks(6, 3, length), sampling)))
                 for length in (30, 31, 30)
@@ -173,7 +173,7 @@ def test_a_small_models_dialogues_are_cut_into_chunks_of_much_the_same_size(
     monkeypatch.setattr(
         backend, "_decode_chunk", lambda chunk: sizes.append(len(chunk)) or decode(chunk)
     )
-    with keeping_prefixes(backend):
+    with backend.keeping_prefixes():
         assert rounds(backend, texts=9, about_each=3, turns=3) == expected
     assert max(sizes) == 9
     assert sum(sizes) == 3 * 27
@@ -185,7 +185,7 @@ def test_nothing_is_kept_unless_asked_for_nor_afterwards(
     backend = open_backend()
     requests = requests_of(talks(texts=2, about_each=1, length=60))
     costs = []
-    for keeping in (nullcontext(), nullcontext(), keeping_prefixes(backend), nullcontext()):
+    for keeping in (nullcontext(), nullcontext(), backend.keeping_prefixes(), nullcontext()):
         with keeping, counted(backend.model) as count:
             list(backend.generate(requests))
         costs.append(count.tokens)
@@ -200,7 +200,7 @@ def test_caches_with_a_window_and_no_budget_read_everything(
     backend = open_backend(kind, prefix_bytes=budget)
     with counted(backend.model) as without:
         expected = rounds(backend, texts=2, about_each=2, turns=2)
-    with counted(backend.model) as kept, keeping_prefixes(backend):
+    with counted(backend.model) as kept, backend.keeping_prefixes():
         assert rounds(backend, texts=2, about_each=2, turns=2) == expected
     assert kept == without
 
@@ -224,7 +224,7 @@ def test_the_memory_stays_within_the_budget_and_the_answers_the_same(
     assert token is not None
     for tokens in (10, 150, 400, 900):
         backend = open_backend(prefix_bytes=tokens * token.numel() * token.element_size())
-        with keeping_prefixes(backend):
+        with backend.keeping_prefixes():
             store = backend._prefixes
             assert store is not None
             assert rounds(backend, texts=6, about_each=3, turns=4) == expected
@@ -239,13 +239,13 @@ def test_rounds_over_more_dialogues_than_fit_keep_what_they_have(
     """Plain least-recently-used order would give up each state right before its next use."""
     requests = requests_of(talks(texts=10, about_each=1, length=40))
     backend = open_backend()
-    with keeping_prefixes(backend):
+    with backend.keeping_prefixes():
         list(backend.generate(requests))
         assert backend._prefixes is not None
         whole = backend._prefixes.bytes
     backend = open_backend(prefix_bytes=whole // 2)
     costs = []
-    with keeping_prefixes(backend):
+    with backend.keeping_prefixes():
         for _ in range(3):
             with counted(backend.model) as count:
                 list(backend.generate(requests))
@@ -297,7 +297,7 @@ def test_an_abandoned_call_leaves_nothing_half_read(
     backend = open_backend(max_rows=2)
     requests = requests_of(talks(texts=5, about_each=2, length=30))
     expected = {r.id: r for r in open_backend(max_rows=2).generate(requests)}
-    with keeping_prefixes(backend):
+    with backend.keeping_prefixes():
         next(backend.generate(requests))
         for _ in range(2):
             assert {r.id: r for r in backend.generate(requests)} == expected
@@ -316,6 +316,6 @@ def test_weights_that_are_no_numbers_fail_the_row_alone(
         backend.model.model.embed_tokens.weight[token] = torch.nan
     expected = {r.id: r for r in backend.generate([*requests, bad])}
     assert "not finite" in (expected["bad"].error or "")
-    with keeping_prefixes(backend):
+    with backend.keeping_prefixes():
         for _ in range(2):
             assert {r.id: r for r in backend.generate([*requests, bad])} == expected

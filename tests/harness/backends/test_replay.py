@@ -99,7 +99,7 @@ def test_a_missing_score_names_the_row() -> None:
     ("row", "reason"),
     [
         ({"text": "x"}, "replay row 5 has the fields text"),
-        ({"id": "m", "responses": ["other"]}, "stored before"),
+        ({"id": "m", "responses": ["other"]}, "another answer in an earlier row"),
     ],
 )
 def test_bad_rows(row: dict[str, Any], reason: str) -> None:

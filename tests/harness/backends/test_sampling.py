@@ -179,7 +179,7 @@ def test_a_classifier_of_several_classes_is_no_reward_model(
     tokenizer = make_byte_tokenizer()
     make_tiny_model("llama", len(tokenizer), num_labels=3).save_pretrained(tmp_path / "three")
     tokenizer.save_pretrained(tmp_path / "three")
-    with pytest.raises(UserError, match="gives 3 numbers"):
+    with pytest.raises(UserError, match="returns 3 numbers"):
         run_rewards(tmp_path, tmp_path / "three", ANSWERED)
 
 

@@ -189,10 +189,11 @@ def test_ctrl_c_in_a_terminal_does_not_reach_the_server(
 def test_the_server_ends_when_its_warden_is_killed(tmp_path: Path) -> None:
     command = [sys.executable, "-c", "import time; time.sleep(600)"]
     with ChildServer(command, os.environ, tmp_path / "log") as server:
-        children = Path(f"/proc/{server.session}/task/{server.session}/children")
+        warden = server._warden.pid
+        children = Path(f"/proc/{warden}/task/{warden}/children")
         wait_for(lambda: bool(children.read_text().split()), "the server")
         (pid,) = map(int, children.read_text().split())
-        os.kill(server.session, signal.SIGKILL)
+        os.kill(warden, signal.SIGKILL)
         wait_for(lambda: not alive(pid), "the end of the server")
 
 

@@ -20,16 +20,19 @@ from typing import Any
 import pytest
 
 from harness.backends import vllm_machine, vllm_server
-from harness.backends.base import Message, Request, Sampling, ScoreRequest, messages_of
+from harness.backends.base import Backend, Message, Request, Sampling, ScoreRequest, messages_of
 from harness.backends.conformance import check_backend
-from harness.backends.conversing import converse
+from harness.backends.conversing import Turn, converse
+from harness.backends.sampling import SampleParams, sample
 from harness.backends.vllm import VLLMBackend, open_judge
 from harness.backends.vllm_machine import find_interpreter, gpu_shares, visible_gpus
 from harness.backends.vllm_server import EngineSettings, command, environment
 from harness.core.errors import BadData, BadRecord, EnvironmentProblem, UserError
 from harness.engine.calls import CallSettings, Services
+from harness.engine.operations import Artifact
 from harness.models import chat
 from harness.nano import zoo
+from tests.operation_runs import FakeContext
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
 
@@ -132,25 +135,27 @@ class Talk:
     id: str
     text: str
 
-    def ask(self, replies: Sequence[str]) -> tuple[list[Message], Sampling] | None:
+    def ask(self, turns: Sequence[Turn]) -> Request | None:
         said = [Message(role="user", content=self.text)]
-        for reply in replies:
-            said.append(Message(role="assistant", content=reply))
+        for turn in turns:
+            said.append(Message(role="assistant", content=turn.text))
             said.append(Message(role="user", content="And then?"))
-        return (said, SAMPLED.model_copy(update={"n": 1})) if len(replies) < 3 else None
+        how = SAMPLED.model_copy(update={"n": 1})
+        asked = Request(id=f"{self.id}/{len(turns)}", messages=tuple(said), sampling=how)
+        return asked if len(turns) < 3 else None
 
 
 def test_dialogues_go_on_as_they_do_in_rounds(services: Services, record: Path) -> None:
     backend = VLLMBackend(MODEL, services)
     talks = [Talk(f"t{n}", f"Name {n} colours") for n in range(6)] + [Talk("long", "word " * 5000)]
 
-    class InRounds:
+    class InRounds(Backend):
         fingerprint = backend.fingerprint
         generate = backend.generate
 
     apart = dict(converse(backend, talks))
     assert len(bodies(record)) == 18
-    assert apart == dict(converse(InRounds(), talks))  # type: ignore[arg-type]
+    assert apart == dict(converse(InRounds(), talks))
     assert [len(turns) for turns in apart.values() if not turns[-1].error] == [3] * 6
     assert "the model reads at most" in str(apart["long"][0].error)
     assert all(turn.tokens_in for turns in apart.values() for turn in turns if not turn.error)
@@ -228,6 +233,18 @@ def test_a_prompt_that_is_too_long_fails_alone(services: Services, record: Path)
     assert "at most 256" in (score.error or "")
 
 
+def test_a_prompt_that_is_too_long_can_be_cut(services: Services, tmp_path: Path) -> None:
+    (tmp_path / "model.json").write_text(json.dumps({"ref": MODEL, "engine": "vllm"}))
+    context = FakeContext(tmp_path)
+    context.services = services
+    rows = [{"id": "long", "messages": [{"role": "user", "content": "blue " * 300}]}]
+    params = SampleParams(too_long="cut", max_tokens=5)
+    model, prompts = Artifact("m", tmp_path), Artifact("p", tmp_path)
+    ((row,),) = sample(context, params, iter([rows]), prompts=prompts, model=model)
+    assert row["cut_characters"] > 0
+    assert len(row["responses"]) == 1
+
+
 def test_answers_end_at_the_models_context(services: Services, record: Path) -> None:
     backend = VLLMBackend(MODEL, services, max_model_len=64)
     (response,) = backend.generate([ask("x", sampling=Sampling(max_tokens=4000))])
@@ -252,14 +269,14 @@ def test_repeated_ids_are_refused(services: Services) -> None:
 
 
 def test_the_command_line_and_the_environment(services: Services, record: Path) -> None:
-    backend = VLLMBackend(MODEL, services, seed=3, engine_args={"block_size": 32, "quiet": False})
+    backend = VLLMBackend(MODEL, services, engine_args={"block_size": 32, "quiet": False})
     list(backend.generate([ask("x")]))
     (start,) = starts(record)
     assert option(start, "--model") == str(zoo.path("target"))
     assert option(start, "--served-model-name") == "nano:target"
     assert option(start, "--host") == "127.0.0.1"
     assert option(start, "--dtype") == "float32"
-    assert option(start, "--seed") == "3"
+    assert option(start, "--seed") == "0"
     assert option(start, "--block-size") == "32"
     assert {"--enforce-eager", "--no-quiet"} <= set(start["argv"])
     assert "--trust-remote-code" not in start["argv"]
@@ -278,7 +295,7 @@ def test_stop_ids_are_told_to_the_server(
     starting = vllm_server._Launch.start
 
     def start(launch: vllm_server._Launch) -> None:
-        path = launch.generation_config / "generation_config.json"
+        path = launch.folder / "generation_config.json"
         told.append(json.loads(path.read_text()))
         starting(launch)
 
@@ -429,10 +446,10 @@ def test_a_crash_at_the_start_is_told_with_the_log(mood: Mood) -> None:
 def test_a_server_that_never_answers_is_given_up(mood: Mood, record: Path, tmp_path: Path) -> None:
     mood(never=True)
     with Services() as services:
-        backend = VLLMBackend(MODEL, services, start_timeout_s=0.8, log_directory=tmp_path / "logs")
+        backend = VLLMBackend(MODEL, services, start_timeout_s=0.8)
         with pytest.raises(EnvironmentProblem, match=r"not ready within 0.8 s(.|\n)*still loading"):
             list(backend.generate([ask("x")]))
-    assert len(list((tmp_path / "logs").glob("vllm-*.log"))) == 1
+    assert len(list(tmp_path.glob("crucible-vllm-*/vllm-*.log"))) == 1
     assert not any(alive(entry["pid"]) for entry in starts(record))
 
 
@@ -466,7 +483,7 @@ import signal, time
 # A background job of a shell ignores Ctrl-C, and so would the script.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from harness.backends.base import Request, Sampling, messages_of
-from harness.backends.vllm_client import EngineClient
+from harness.backends.vllm_client import engine_client
 from harness.backends.vllm_server import EngineSettings
 from harness.engine.calls import Services
 request = Request(
@@ -476,7 +493,7 @@ request = Request(
 )
 with Services() as services:
     settings = EngineSettings(model="MODEL", stop_ids=(1,))
-    client = EngineClient(settings, "identity", services, render=lambda request: [5, 2, 9])
+    client = engine_client(settings, "identity", services, render=lambda request: [5, 2, 9])
     (response,) = client.generate([request])
     assert response.error is None, response.error
     print("answered", flush=True)

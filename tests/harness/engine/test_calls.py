@@ -30,6 +30,12 @@ def test_a_limit_counts_what_is_in_flight() -> None:
     assert account.reserve("m", 0.5) == 0.5
 
 
+def test_what_costs_nothing_needs_no_room_below_the_limit() -> None:
+    account = Account(max_cost_usd=1.0)
+    account.settle("m", requests=1, cost_usd=1.5)
+    assert account.reserve("local", 0.0) == 0.0
+
+
 def test_a_limit_needs_a_price() -> None:
     with pytest.raises(UserError, match=r"unpriced.*--prices"):
         Account(max_cost_usd=1.0).reserve("local", None)
@@ -72,7 +78,6 @@ def test_services_open_once_and_close_the_newest_first_even_after_an_error() -> 
     first = services.get("a", lambda: Thing("a", closed))
     assert services.get("a", lambda: Thing("another", closed)) is first
     services.get("b", lambda: Thing("b", closed, fails=True))
-    services.get("plain", lambda: 7)
     with pytest.raises(RuntimeError, match="b"):
         services.close()
     assert closed == ["b", "a"]

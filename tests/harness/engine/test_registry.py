@@ -92,6 +92,15 @@ def test_what_is_not_callable_is_no_backend_or_judge(site: Path) -> None:
         registry.load("judges", "data")
 
 
+def test_a_backend_is_a_subclass_of_the_base_class(site: Path) -> None:
+    source = "from harness.backends.base import Backend\nclass Good(Backend): ...\nclass Bad: ..."
+    names = {f"backends:{name.lower()}": f"dist_models:{name}" for name in ("Good", "Bad")}
+    plugin(site, "dist-models", names, source)
+    assert registry.load("backends", "good").parallel == 1
+    with pytest.raises(EnvironmentProblem, match=r"no subclass of harness.backends.base.Backend"):
+        registry.load("backends", "bad")
+
+
 def test_two_plugins_of_one_name_are_an_error_that_names_both(
     site: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from harness.backends.base import Completion, Request, Response, Score, ScoreRequest
+from harness.backends.base import Backend, Completion, Request, Response, Score, ScoreRequest
 from harness.core.errors import BadRecord, UnknownName
 from harness.judging.frames import arena_frame, rating_frame
 from harness.judging.judge import RETRIES, Judge, Question, open_judge, protocol
 
 
-class Scripted:
+class Scripted(Backend):
     """A judge that gives each question its replies in turn; "error" fails, None says nothing."""
 
     fingerprint = "scripted"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from harness.backends.base import Completion, Request, Response, Score, ScoreRequest
+from harness.backends.base import Backend, Completion, Request, Response, Score, ScoreRequest
 from harness.core.hashing import seed_from
 from harness.core.records import Cell
 from harness.engine import registry
@@ -21,8 +21,10 @@ SUITES = [ALPACA, ARENA, MT]
 FAIR = "nano:oracle?position_bias=0&verbosity_bias=0&noise=0&rating_noise=0"
 
 
-class Broken:
+class Broken(Backend):
     """A judge that is the oracle for a share of the questions and talks nonsense for the rest."""
+
+    fingerprint = ""
 
     def __init__(self, share: float) -> None:
         self.share, self.oracle = share, OracleBackend(OracleSettings())

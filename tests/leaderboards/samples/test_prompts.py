@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from harness.backends.base import Completion, Request, Response
+from harness.backends.base import Backend, Completion, Request, Response
 from harness.engine.calls import Services
 from harness.engine.operations import Artifact, Row
 from harness.engine.registry import load_operation
@@ -28,11 +28,10 @@ PROMPTS = [
 ]
 
 
-class Recording:
+class Recording(Backend):
     """A judge that answers anything and remembers what it was asked."""
 
     fingerprint = "recording"
-    parallel = 1
 
     def __init__(self) -> None:
         self.asked: dict[str, list[dict[str, str]]] = {}

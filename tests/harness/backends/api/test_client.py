@@ -169,7 +169,7 @@ def test_a_named_limit_is_sent_without_a_probe(backend: Make) -> None:
         list(judge.generate([ask("a", how=LONG)]))
         assert len(server.asked) == 1
         wrong = backend(server.url, {"max_tokens_field": "max_tokens"})
-        with pytest.raises(UserError, match="leave the option away"):
+        with pytest.raises(UserError, match="omit the option"):
             list(wrong.generate([ask("b", how=LONG)]))
 
 

@@ -91,7 +91,7 @@ def test_options_are_checked() -> None:
         Endpoint.parse("m", {"logprob": "false"})
     with pytest.raises(BadRecord, match="max_tokens_field"):
         Endpoint.parse("m", {"max_tokens_field": "tokens"})
-    with pytest.raises(BadRecord, match="never put a key itself") as caught:
+    with pytest.raises(BadRecord, match="never put the key itself") as caught:
         Endpoint.parse("m", {"key": "sk-abc-def"})
     assert "sk-abc-def" not in str(caught.value)
 
@@ -110,7 +110,7 @@ def test_only_what_the_user_says_is_in_the_fingerprint() -> None:
 
 def test_a_key_with_blanks_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_KEY", "sk-a b")
-    with pytest.raises(EnvironmentProblem, match="MY_KEY holds blanks") as caught:
+    with pytest.raises(EnvironmentProblem, match="MY_KEY contains blanks") as caught:
         Endpoint.parse(f"m@{URL}", {"key": "MY_KEY"}).api_key()
     assert "sk-a" not in str(caught.value)
 

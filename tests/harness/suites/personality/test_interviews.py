@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from harness.backends.base import Completion, Request, Response
+from harness.backends.base import Backend, Completion, Request, Response
 from harness.cli.retries import has_failed
 from harness.core.errors import BadRecord
 from harness.core.records import Record
@@ -56,7 +56,7 @@ class Nothing(Record):
 def fake_model(context: Context, params: Nothing) -> None: ...
 
 
-class Scripted:
+class Scripted(Backend):
     """Answers by a function of the conversation, and stops dead after `last` requests."""
 
     fingerprint = "scripted"
