@@ -18,10 +18,10 @@ from pydantic import Field
 from harness.core.records import Record
 from harness.data.prompts import prompts_identity
 from harness.distillation.operations import MakeTeacherParams, TrainFusionParams
+from harness.distillation.settings import MappingSettings
 from harness.engine.operations import Estimate
 from harness.engine.recipe import ModelSpec, Recipe
 from harness.training.from_responses import model
-from harness.training.settings import MappingSettings
 
 NANO_SOURCES = ("nano:source_a", "nano:source_b", "nano:source_c")
 ROWS = 24

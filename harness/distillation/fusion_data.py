@@ -180,6 +180,27 @@ def _slice(example: FusionExample, part: slice) -> FusionExample:
 
 
 @dataclass(frozen=True)
+class Blocks:
+    """Packed blocks by index, each made on access.
+
+    Attributes:
+        load: the example of a document by its number.
+        plan: the pieces of each block, see `plan_blocks`.
+    """
+
+    load: Callable[[int], FusionExample]
+    plan: Sequence[Sequence[Piece]]
+    packing: Packing
+    level: Level
+
+    def __len__(self) -> int:
+        return len(self.plan)
+
+    def __getitem__(self, place: int) -> FusionExample:
+        return pack(self.load, self.plan[place], self.packing, self.level)
+
+
+@dataclass(frozen=True)
 class FusionCollator:
     """Makes the batches of `fusion_loss.fusion_sums`, padded on the right.
 

@@ -25,10 +25,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from harness.distillation.settings import FusionSettings
 from harness.models.heads import hidden_states, output_head
 from harness.models.logprobs import gathered_logprobs
 from harness.models.tokenize import IGNORE
-from harness.training.settings import FusionSettings
 
 
 @dataclass(frozen=True)

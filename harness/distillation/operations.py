@@ -16,10 +16,11 @@ from pydantic import Field
 
 from harness.core.errors import BadData
 from harness.core.records import Record
+from harness.distillation.settings import FusionSettings, MappingSettings
 from harness.engine import costs
 from harness.engine.operations import Artifact, Context, operation
 from harness.models.references import model_identity, pointer_of
-from harness.training.settings import Dtype, FusionSettings, MappingSettings, RunSettings
+from harness.training.settings import Dtype, RunSettings
 
 VLLM_LOGPROBS = 20  # most that its server gives unless it is told otherwise
 
@@ -171,9 +172,7 @@ def map_teacher(
         corpus=documents.corpus_digest(rows),
     )
     folder = context.scratch / "teacher"
-    settings = MappingSettings(
-        **{name: getattr(params, name) for name in MappingSettings.model_fields}
-    )
+    settings = MappingSettings(**params.model_dump(include=set(MappingSettings.model_fields)))
     progress = partial(context.progress, unit="documents")
     report = mapping.map_teacher(folder, rows, opened, base, other, settings, progress=progress)
     shutil.copytree(folder, context.directory, copy_function=os.link, dirs_exist_ok=True)
@@ -199,16 +198,12 @@ class TrainFusionParams(RunSettings, Reading):
     adam_beta2: float = Field(default=0.999, gt=0, lt=1)
 
 
-def _estimate(params: Record, corpus: Any, model: Any, teachers: Any = ()) -> Any:
-    return costs.training(params, corpus, model)
-
-
 @operation(
     "train_fusion",
     version=1,
     params=TrainFusionParams,
     libraries=("torch", "transformers"),
-    estimate=_estimate,
+    estimate=lambda params, corpus, model, teachers=(): costs.training(params, corpus, model),
 )
 def train_fusion(
     context: Context,
@@ -230,14 +225,13 @@ def train_fusion(
     Raises:
         BadData: no rows, or teachers of another tokenizer, corpus or tokenisation.
     """
-    from transformers import TrainingArguments
-
     from harness.distillation.documents import corpus_digest, tokenizer_digest
-    from harness.distillation.fusion_data import FusionExample, fusion_example, plan_blocks
-    from harness.distillation.fusion_trainer import Blocks, FusionTrainer
+    from harness.distillation.fusion_data import Blocks, FusionExample, fusion_example, plan_blocks
+    from harness.distillation.fusion_objective import FusionObjective
     from harness.distillation.shards import Teacher
     from harness.models.collate import pad_id_of
     from harness.training import runs
+    from harness.training.trainer import train
 
     with runs.quiet():
         student, tokenizer = runs.open_model(model.path)
@@ -251,20 +245,11 @@ def train_fusion(
         def load(number: int) -> FusionExample:
             return fusion_example(documents[number], opened, params.level)
 
-        # Every row of every teacher is read once now, so that nothing breaks in mid-training.
+        # Every row of every teacher is read once now, so that nothing fails in mid-training.
         lengths = [len(load(number)) for number in range(len(documents))]
         context.count(tokens_in=sum(lengths))
         plan = plan_blocks(lengths, params.block_size, params.packing)
-        arguments = runs.training_arguments(
-            TrainingArguments,
-            params,
-            context,
-            adam_beta2=params.adam_beta2,
-            remove_unused_columns=False,
-        )
         blocks = Blocks(load, plan, params.packing, params.level)
-        trainer = FusionTrainer(
-            student, arguments, blocks, settings=params.loss, pad_id=pad_id_of(tokenizer)
-        )
-        runs.run(trainer, context)
-        runs.save(trainer, tokenizer, params, context)
+        objective = FusionObjective(params.loss, params.packing, pad_id_of(tokenizer))
+        beta2 = params.adam_beta2
+        train(student, tokenizer, blocks, objective, params, context, adam_beta2=beta2)

@@ -12,16 +12,20 @@ ask for are one stage.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cache
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, create_model
 
 from harness.core.records import Record
 from harness.data.prompts import prompts_identity
 from harness.engine.operations import Estimate
 from harness.engine.recipe import ModelSpec, Recipe
+from harness.engine.registry import table
 from harness.models.references import model_identity
-from harness.training.preference_operations import TrainPreferenceParams
+from harness.training.losses import LossChoice, get_loss, loss_settings
+from harness.training.settings import PromptLimit, RunSettings
 from harness.training.sft import SftParams
 
 
@@ -67,6 +71,38 @@ class Rewards(Record):
     max_length: int | None = None
 
 
+class PreferenceTraining(RunSettings, PromptLimit, LossChoice):
+    """The table `train` of a recipe, for all preference losses that its systems use.
+
+    `settings` belong to every one of these losses: each takes those that its own record has, so
+    that a value which only one of them knows does not disturb the others. A name that neither
+    `loss` nor a catalogue's loss has is refused.
+    """
+
+    @classmethod
+    def settings_of(cls, loss: str, given: Mapping[str, object]) -> Record:
+        """The record of the recipe's loss, with the fields of other losses as extra ones."""
+        record = get_loss(loss).settings
+        foreign: dict[str, object] = {}
+        for other in table("LOSSES"):
+            names = get_loss(other).settings.model_fields.keys() - record.model_fields.keys()
+            found = {name: given[name] for name in names & given.keys()}
+            loss_settings(other, found)  # checks the values
+            foreign |= found
+        loss_settings(loss, {name: given[name] for name in given.keys() - foreign.keys()})
+        return _with_extra_fields(record).model_validate(given)
+
+    def settings_for(self, loss: str) -> dict[str, Any]:
+        """The settings that a loss takes."""
+        own = get_loss(loss).settings.model_fields
+        return {key: value for key, value in self.settings.model_dump().items() if key in own}
+
+
+@cache
+def _with_extra_fields(record: type[Record]) -> type[Record]:
+    return create_model(record.__name__, __base__=record, __cls_kwargs__={"extra": "allow"})
+
+
 class ResponsesRecipe(Recipe):
     """What every method needs that learns from responses of sources.
 
@@ -77,7 +113,7 @@ class ResponsesRecipe(Recipe):
     sampling: Decoding
     rewards: Rewards = Rewards()
     sft: SftParams
-    train: TrainPreferenceParams
+    train: PreferenceTraining
     source: int = Field(default=0, ge=0)
 
 
@@ -236,8 +272,8 @@ def trained_on(
         responses: which of "source", "target" and "rejected" the loss compares, preferred first;
             None is the loss's own choice.
     """
-    chosen = {"loss": loss, "responses": responses, "seed": recipe.seed}
-    settings = {**recipe.train.model_dump(), **chosen}
+    chosen = {"loss": loss, "settings": recipe.train.settings_for(loss), "responses": responses}
+    settings = {**recipe.train.model_dump(), **chosen, "seed": recipe.seed}
     if with_reference:
         settings["reference"] = stage(
             "reference_logps",

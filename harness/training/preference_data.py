@@ -92,7 +92,10 @@ class PreferencePairsParams(Record):
 
 
 @operation(
-    "preference_pairs", version=1, params=PreferencePairsParams, estimate=costs.rows_of("own")
+    "preference_pairs",
+    version=1,
+    params=PreferencePairsParams,
+    estimate=costs.rows_of("own", responses=3),
 )
 def preference_pairs(
     context: Context, params: PreferencePairsParams, *, best: Artifact, own: Artifact

@@ -195,7 +195,7 @@ def rows(recipe: FuseChat3Recipe, stage: Any, part: str) -> Any:
         rules=rules,
         seed=recipe.seed,
         label=f"{part} rows",
-        hint=Estimate(rows=expected),
+        hint=Estimate(rows=expected, responses=2 if part == "preference" else None),
     )
 
 

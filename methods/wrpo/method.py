@@ -20,25 +20,22 @@ from harness.engine.recipe import Method
 from harness.training import from_responses
 from harness.training.from_responses import FusionRecipe
 from harness.training.stand_ins import ROWS, small, stand_ins
-from methods.wrpo import loss
 
 RECIPE = Path(__file__).with_name("recipe.toml")
 
 
 def wrpo(recipe: FusionRecipe, stage: Any) -> Any:
-    return from_responses.preference_model(recipe, stage, loss=loss.WRPO)
+    return from_responses.preference_model(recipe, stage, loss="wrpo")
 
 
 def wrpo_simpo(recipe: FusionRecipe, stage: Any) -> Any:
     """Our hybrid: the released code has none."""
-    return from_responses.preference_model(
-        recipe, stage, loss=loss.WRPO_SIMPO, with_reference=False
-    )
+    return from_responses.preference_model(recipe, stage, loss="wrpo_simpo", with_reference=False)
 
 
 def wrpo_ipo(recipe: FusionRecipe, stage: Any) -> Any:
     """Our hybrid: the released code has none."""
-    return from_responses.preference_model(recipe, stage, loss=loss.WRPO_IPO)
+    return from_responses.preference_model(recipe, stage, loss="wrpo_ipo")
 
 
 def rehearsed(recipe: FusionRecipe) -> FusionRecipe:
