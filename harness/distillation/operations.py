@@ -1,8 +1,8 @@
-"""The operations of explicit fusion: teachers of a corpus, then a training that learns from them.
+"""Operations of explicit fusion: teachers of a corpus, and training with them.
 
 corpus + model ──> make_teacher ──> shards in the model's own tokens
-a source's shards + corpus + both tokenizers ──> map_teacher ──> shards in the target's tokens
-corpus + target + its shards + the sources', mapped ──> train_fusion ──> checkpoint
+shards of a source + corpus + both tokenizers ──> map_teacher ──> shards in the target's tokens
+corpus + target + its shards + mapped shards of sources ──> train_fusion ──> checkpoint
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from harness.engine.operations import Artifact, Context, operation
 from harness.models.references import model_identity, pointer_of
 from harness.training.settings import Dtype, RunSettings
 
-VLLM_LOGPROBS = 20  # most that its server gives unless it is told otherwise
+VLLM_LOGPROBS = 20  # limit of vLLM's server by default
 
 
 class Reading(Record):
-    """How documents become token ids; the same for a teacher and for the training on it.
+    """Tokenisation of documents; the same for a teacher and for training with it.
 
     Attributes:
-        bos, eos: put the tokenizer's tokens around a text. Rows with messages go through the chat
-            template instead, and only their response is scored.
+        bos, eos: add the tokenizer's BOS and EOS around a text. Rows with messages go through the
+            chat template instead, and only their response is scored.
     """
 
     bos: bool = True
@@ -48,10 +48,11 @@ class MakeTeacherParams(Reading):
     """One teacher.
 
     Attributes:
-        k: words a token.
-        engine: None takes the model reference's own ("vllm:..."), else transformers.
+        k: top-k vocabulary entries per token.
+        engine: engine that runs the model; None takes that of the model reference ("vllm:..."),
+            else transformers.
         token_ce: keep the cross-entropy of each token, for choosing teachers by token.
-        dtype: None is the model's own choice for the device.
+        dtype: numeric type of the model; None leaves it to the model and device.
     """
 
     k: int = Field(default=10, ge=1)
@@ -74,14 +75,14 @@ class MakeTeacherParams(Reading):
 def make_teacher(
     context: Context, params: MakeTeacherParams, *, corpus: Artifact, model: Artifact
 ) -> None:
-    """The k likeliest next words of every token of a corpus, as shards in the model's own ids.
+    """The k most likely next tokens at every token of a corpus, as shards in the model's own ids.
 
     Rows are {"id", "text"} that fit the context (`documents.fit_documents`), or {"id", "messages",
-    "response"}. A stage that was killed keeps its finished shards.
+    "response"}. A killed stage keeps its finished shards.
 
     Raises:
         BadData: documents that are too long, logits that are not finite.
-        EnvironmentProblem: vLLM is asked for and not to be had.
+        EnvironmentProblem: vLLM is requested and unavailable.
     """
     from harness.distillation import documents, produce, shards
 
@@ -106,7 +107,7 @@ def make_teacher(
 
 
 def _reader(context: Context, params: MakeTeacherParams, model: Artifact) -> tuple[Any, Any]:
-    """A model's tokenizer, and what reads documents by its engine."""
+    """The tokenizer of a model, and the reader of documents for its engine."""
     from harness.distillation.documents import vocabulary_size
 
     pointer = pointer_of(model.path)
@@ -127,7 +128,7 @@ def _reader(context: Context, params: MakeTeacherParams, model: Artifact) -> tup
 
 
 class MapTeacherParams(MappingSettings, Reading):
-    """One source's teacher, carried over to the target."""
+    """The teacher of one source, mapped to the target."""
 
 
 @operation(
@@ -146,13 +147,13 @@ def map_teacher(
     target: Artifact,
     source: Artifact,
 ) -> None:
-    """A source's shards in the target's tokens and positions, see `distributions.mapping`.
+    """Shards of a source in the target's tokens and positions, see `harness.distillation.mapping`.
 
-    A stage that was killed keeps its finished shards. Writes alignment.json, too: how well the two
+    A killed stage keeps its finished shards. Also writes alignment.json: how well the two
     tokenizers agree on these documents.
 
     Args:
-        teacher: what `make_teacher` made of the same corpus and `source`.
+        teacher: artifact of `make_teacher` for the same corpus and `source`.
         target, source: models, of which only the tokenizers are loaded.
 
     Raises:
@@ -182,12 +183,12 @@ def map_teacher(
 
 
 class TrainFusionParams(RunSettings, Reading):
-    """One training with teachers.
+    """One training run with teachers.
 
     Attributes:
-        loss: how teachers are fused and weighed.
-        block_size: tokens a block; longer documents are cut.
-        packing: see `harness.distillation.fusion_data`; "none" trains on one document a row.
+        loss: settings of the fusion loss.
+        block_size: tokens per block; longer documents are cut.
+        packing: see `harness.distillation.fusion_data`; "none" trains on one document per row.
         level: whether teachers are chosen for a whole block, a document or each token.
     """
 
@@ -213,14 +214,14 @@ def train_fusion(
     model: Artifact,
     teachers: tuple[Artifact, ...] = (),
 ) -> None:
-    """Train a model on a corpus and on what teachers say about it.
+    """Train a model on a corpus and on the predictions of teachers.
 
     Args:
         teachers: shards in the model's vocabulary, its own first; none for the plain
             language-model loss (continual training).
 
-    Writes a checkpoint with its tokenizer, and training_log.json: per update the loss, both of its
-    parts per token, and lambda.
+    Writes a checkpoint with its tokenizer, and training_log.json: for each update the loss, both of
+    its parts per token, and lambda.
 
     Raises:
         BadData: no rows, or teachers of another tokenizer, corpus or tokenisation.

@@ -12,7 +12,7 @@ from harness.models.tokenize import IGNORE, TokenSequence
 
 
 def pad(sequences: Sequence[TokenSequence], pad_id: int) -> dict[str, Tensor]:
-    """Sequences to tensors (N, T), padded on the right with `pad_id`, mask 0 and label -100."""
+    """Tensors (N, T) of input_ids, attention_mask and labels; padding is `pad_id`, 0 and -100."""
     length = max(len(sequence.input_ids) for sequence in sequences)
     rows: dict[str, list[list[int]]] = {"input_ids": [], "attention_mask": [], "labels": []}
     for sequence in sequences:
@@ -24,7 +24,7 @@ def pad(sequences: Sequence[TokenSequence], pad_id: int) -> dict[str, Tensor]:
 
 
 def pad_id_of(tokenizer: Any) -> int:
-    """The id to pad with: any id will do, since padding is masked and never scored."""
+    """The id to pad with. Any id works: padding is masked and never scored."""
     for name in ("pad_token_id", "eos_token_id"):
         if getattr(tokenizer, name, None) is not None:
             return int(getattr(tokenizer, name))

@@ -1,4 +1,4 @@
-"""Operations of preference training: reference log-probabilities, then the training itself.
+"""Operations of preference training: reference log-probabilities and training.
 
 preference rows ──> reference_logps (once per SFT model) ──┐
       └────────────────────────────────────────────────────┴──> train_preference ──> checkpoint
@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 
 
 class ReferenceLogpsParams(PromptLimit):
-    """Scoring of preference rows; limits must be those of the training that follows.
+    """Scoring of preference rows; the limits must equal those of the training that follows.
 
     Attributes:
-        dtype: None is the model's own choice for the device.
+        batch_size: rows that are scored together.
+        dtype: numeric type of the model; None leaves it to the model and device.
     """
 
     batch_size: int = Field(default=8, ge=1)
@@ -50,10 +51,10 @@ def reference_logps(
     rows: Artifact,
     model: Artifact,
 ) -> Iterator[list[Row]]:
-    """log pi0(y|x), summed over tokens, and the number of tokens, of every response of each row.
+    """log pi0(y|x), summed over tokens, and the number of tokens of each response in each row.
 
     Rows: {"id", "logps": {response: float}, "lengths": {response: int}}. Computed once per model
-    and row set, it replaces the reference model and its forward passes in every later training.
+    and set of rows, they replace the reference model and its forward passes in later trainings.
 
     Raises:
         BadData: rows without responses or messages.
@@ -98,8 +99,8 @@ def reference_logps(
         ]
 
 
-# The table `settings` of every stored train_preference stage: once all losses had one record. It
-# is part of the stage ids, so losses without further settings are stored with it still.
+# The table `settings` of stored train_preference stages, from when all losses shared one record. It
+# is part of their ids, so losses without further settings are still stored with it.
 STORED = {
     "beta": 0.1,
     "gamma_over_beta": 0.0,
@@ -113,18 +114,18 @@ STORED = {
 
 
 class TrainPreferenceParams(RunSettings, PromptLimit, LossChoice):
-    """One preference training.
+    """One preference training run.
 
     Attributes:
-        responses: the row's responses that fill the columns of the loss, preferred first; None is
-            the choice of the loss, for example ("target", "rejected") for DPO.
+        responses: names of the responses in the columns of the loss, preferred first; None is the
+            choice of the loss, for example ("target", "rejected") for DPO.
     """
 
     responses: tuple[str, ...] | None = None
 
     @classmethod
     def settings_of(cls, loss: str, given: Mapping[str, object]) -> Record:
-        """The record of the loss's settings; values of `STORED` that it lacks are left out."""
+        """The record of the loss; `STORED` values of fields that it does not have are dropped."""
         own = get_loss(loss).settings.model_fields
         kept = {
             key: value
@@ -173,17 +174,17 @@ def train_preference(
     model: Artifact,
     reference: Artifact | None = None,
 ) -> None:
-    """Train a model on preference rows with any registered loss.
+    """Train a model on preference rows with any loss of `harness.training.losses.get_loss`.
 
     Args:
-        reference: rows of `reference_logps`; not needed by reference-free losses.
+        reference: rows of `reference_logps`; reference-free losses need none.
 
-    Writes a checkpoint with its tokenizer, and training_log.json: per update the loss, its
+    Writes a checkpoint with its tokenizer, and training_log.json: for each update the loss, its
     scheduled weights, margins, accuracy, and the mean reward, log-probability and length of each
     response.
 
     Raises:
-        BadData: no rows, or reference rows missing or made with other limits.
+        BadData: no rows, or reference rows that are missing or made with other limits.
     """
     from harness.models.collate import pad_id_of
     from harness.training import runs

@@ -51,7 +51,11 @@ def train(
 
 
 class ObjectiveTrainer(Trainer):
-    """Minimises an objective, see `harness.training.objective`."""
+    """Minimises an objective, see `harness.training.objective`.
+
+    Where the rows of an epoch do not fill the last window of several processes, accelerate repeats
+    rows, which then count twice.
+    """
 
     loss_is_scaled_for_ga = True  # compute_loss divides by the counts of the window itself
 

@@ -14,15 +14,13 @@ probabilities sum to zero. Columns of every tensor: source, target, rejected.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import model_validator
 
-from harness.core.errors import BadRecord, unknown
+from harness.core.errors import BadRecord
 from harness.core.records import Record
 from harness.training.losses import (
-    PreferenceLoss,
     Result,
     preference_loss,
     required_reference,
@@ -138,7 +136,7 @@ def wrpo(
     settings: WrpoSettings,
     alpha: float,
 ) -> Result:
-    """The loss above, on summed log-probabilities; (B, 3) -> (B,).
+    """The loss of the module docstring, on summed log-probabilities; (B, 3) -> (B,).
 
     Raises:
         BadRecord: alpha outside [0, 1] without `settings.released`.
@@ -153,7 +151,7 @@ def wrpo_two_pairs(
 ) -> Result:
     """Mean of two DPO losses, (y_s, y_l) and (y_t, y_l): "sigmoid" in the released code.
 
-    By convexity at least `wrpo` at a = 1/2, equal where both margins are.
+    By convexity it is at least `wrpo` at a = 1/2, and equal where both margins are equal.
     """
     h = log_ratios(logps, required_reference(reference), lengths, settings, "sum")
     losses = logistic(settings.beta * (h[:, :-1] - h[:, -1:]), settings).mean(dim=1)
@@ -169,7 +167,7 @@ def wrpo_simpo(
     settings: WrpoSimpoSettings,
     alpha: float,
 ) -> Result:
-    """WRPO on SimPO's reward beta / |y| log pi(y|x) with its margin gamma, no reference.
+    """WRPO with SimPO's reward beta / |y| log pi(y|x) and margin gamma, without a reference.
 
     Ours: the paper reports such a hybrid, but neither its equation nor its code is public. a = 0
     and a = 1 are SimPO on the corresponding pair.
@@ -191,34 +189,13 @@ def wrpo_ipo(
 ) -> Result:
     """(a h(y_s) + (1 - a) h(y_t) - h(y_l) - 1 / (2 tau))^2 with h averaged over tokens.
 
-    Ours, like `wrpo_simpo`. Averages are what IPO's authors used (TRL since 0.13);
+    Ours, like `wrpo_simpo`. The authors of IPO used averages (TRL since 0.13);
     `normalisation="sum"` gives the sums of earlier code, which differ by orders of magnitude.
     """
     h = log_ratios(logps, required_reference(reference), lengths, settings, "mean")
     margin, preferred = mixed_margin(h, _weights(logps, alpha, settings).to(h))
     losses = (margin - settings.target) ** 2
     return with_metrics(losses, settings.beta * h, settings.beta * preferred)
-
-
-def released_training_steps(batches: int, accumulation_steps: int, epochs: float) -> int:
-    """Length of the released schedule: ceil(epochs * floor(batches / accumulation_steps)).
-
-    Departure: our trainer uses its true number of updates, which counts a last partial window and
-    respects `max_steps`; the released count is 0 when an epoch is shorter than one window.
-    """
-    return math.ceil(epochs * (batches // accumulation_steps))
-
-
-def released_loss(loss_type: str) -> PreferenceLoss:
-    """The loss that the released trainer calls `loss_type`; it knows only these two.
-
-    Raises:
-        UnknownName: for any other.
-    """
-    known = {"wrpo": wrpo, "sigmoid": wrpo_two_pairs}
-    if loss_type not in known:
-        raise unknown("loss type of the released WRPO trainer", loss_type, known)
-    return known[loss_type]
 
 
 def _weights(logps: Tensor, alpha: float, settings: MixSettings) -> Tensor:

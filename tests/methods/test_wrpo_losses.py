@@ -22,14 +22,13 @@ from harness.training.objective import linear_ramp
 from methods.wrpo.loss import (
     MixSettings,
     WrpoSettings,
-    released_loss,
-    released_training_steps,
     weighted_loss,
     wrpo,
     wrpo_ipo,
     wrpo_simpo,
     wrpo_two_pairs,
 )
+from methods.wrpo.loss_released import released_loss, released_training_steps
 
 alphas = st.floats(0, 1)
 seeds = st.integers(0, 200)
