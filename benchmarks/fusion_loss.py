@@ -125,7 +125,7 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
 
 def ours(model: Any, batch: Any) -> Any:
     from harness.distillation.fusion_loss import fusion_sums
-    from harness.training.settings import FusionSettings
+    from harness.distillation.settings import FusionSettings
 
     return fusion_sums(model, batch, FusionSettings(positions="all")).loss
 

@@ -154,15 +154,14 @@ def one_pass(score: Callable[[Any], Any], batch: Any) -> float:
     """WRPO loss and gradients, with a reference of constant log-probability per token."""
     import torch
 
-    from harness.models.collate import by_row
-    from harness.training.losses import get_loss
-    from harness.training.settings import LossSettings
+    from harness.training.losses import get_loss, loss_settings
+    from harness.training.preference import by_row
 
     counts = (batch["labels"][:, 1:] != -100).sum(1)
     logps, lengths = by_row(score(batch), 3), by_row(counts, 3)
     reference = torch.full_like(logps, -11.8) * lengths
-    settings = LossSettings(beta=0.01)
-    losses, _ = get_loss("wrpo").function(logps, reference, lengths, alpha=0.1, settings=settings)
+    settings = loss_settings("wrpo", {"beta": 0.01})
+    losses, _ = get_loss("wrpo")(logps, reference, lengths, settings=settings, alpha=0.1)
     losses.mean().backward()
     return float(losses.mean())
 

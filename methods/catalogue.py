@@ -162,5 +162,13 @@ METHODS = (
     ),
 )  # fmt: skip
 
+# Preference loss -> where it is defined.
+LOSSES = {
+    "wrpo": "methods.wrpo.loss:wrpo",
+    "wrpo_two_pairs": "methods.wrpo.loss:wrpo_two_pairs",
+    "wrpo_simpo": "methods.wrpo.loss:wrpo_simpo",
+    "wrpo_ipo": "methods.wrpo.loss:wrpo_ipo",
+}
+
 # What a plugin of the group "methods" must provide.
 CONTRACTS = {"methods": "harness.engine.recipe:Method"}

@@ -144,7 +144,8 @@ def _fields(record: type[Record], made: Sequence[Any] = (), prefix: str = "") ->
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, Record) and kind is not ModelSpec:
             known = [value for value in values if isinstance(value, Record)]
-            yield from _fields(kind, known, f"{prefix}{name}.")
+            # A field of any record (the settings of a loss) is described by the values.
+            yield from _fields(type(known[0]) if known else kind, known, f"{prefix}{name}.")
             continue
         shown = " / ".join(dict.fromkeys(map(_short, values)))
         if not made and field.is_required():

@@ -65,7 +65,7 @@ class DocumentsParams(Record):
     exchanges: int | None = Field(default=None, ge=1, exclude_if=lambda value: value is None)
 
 
-def _expected(params: Record, models: Any = ()) -> Any:
+def _expected(params: DocumentsParams, models: Any = ()) -> Any:
     return costs.prompts(params)
 
 

@@ -1,11 +1,11 @@
-"""Explicit fusion: how teachers of a corpus become a trained target, shared by its methods.
+"""Plans of explicit fusion: training of a target with teachers of a corpus.
 
     corpus ──> target ───> teacher ─────────────────────────────────────┐
        ├─────> sources ──> teachers ──align, map──> in the target's tokens ──> train the target
        └────────────────────────────────────────────────────────────────┘
 
-Each function adds stages to a plan and returns the handle of the last; stages that two systems ask
-for are one stage.
+Each function adds stages to a plan and returns the handle of the last one. Stages with the same
+parameters are one stage, so that systems share them.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from pydantic import Field
 from harness.core.records import Record
 from harness.distillation.corpus import documents_identity
 from harness.distillation.operations import MakeTeacherParams, TrainFusionParams
+from harness.distillation.settings import MappingSettings
 from harness.engine.operations import Estimate
 from harness.engine.recipe import ModelSpec, Recipe
 from harness.training.from_responses import model
-from harness.training.settings import MappingSettings
 
 NANO_SOURCES = ("nano:source_a", "nano:source_b", "nano:source_c")
 ROWS = 24
@@ -29,8 +29,7 @@ DTYPES = ("float32", "auto", "bfloat16")
 
 
 class Models(Record):
-    """The target, any number of sources, and the single teacher of `distillation` (None: the first
-    source)."""
+    """The target, any number of sources, and the teacher of `distillation` (None: first source)."""
 
     target: ModelSpec
     sources: tuple[ModelSpec, ...] = Field(min_length=1)
@@ -38,9 +37,11 @@ class Models(Record):
 
 
 class Data(Record):
-    """The corpus, see `harness.distillation.corpus`; fitted to `max_tokens` of every model.
+    """The corpus, see `harness.distillation.corpus`.
 
-    `expected_rows` is the size of the whole set, for the estimates of a plan.
+    Attributes:
+        expected_rows: size of the whole set, for the estimates of a plan.
+        max_tokens: documents are fitted to this number of tokens of every model.
     """
 
     documents: str
@@ -56,7 +57,11 @@ class Data(Record):
 
 
 class ExplicitFusionRecipe(Recipe):
-    """What a run needs; `source` picks one of `models.sources` for methods of a single one."""
+    """Settings of methods that learn from teachers.
+
+    Attributes:
+        source: index of the source, for methods that use one source.
+    """
 
     models: Models
     data: Data
@@ -73,7 +78,7 @@ def trained(
     label: str = "",
     **loss: float | str | bool,
 ) -> Any:
-    """The target after training with these sources; `loss` replaces settings of the loss."""
+    """The target after training with the given sources; `loss` overrides settings of the loss."""
     text, target = corpus(recipe, stage), model(recipe.models.target, stage)
     teachers = [teacher(recipe, stage, recipe.models.target)] if sources else []
     teachers += [carried(recipe, stage, spec) for spec in sources]
@@ -91,7 +96,7 @@ def trained(
 
 
 def carried(recipe: ExplicitFusionRecipe, stage: Any, spec: ModelSpec) -> Any:
-    """A source's teacher in the target's tokens."""
+    """The teacher of a source, mapped to the target's tokens."""
     return stage(
         "map_teacher",
         corpus=corpus(recipe, stage),
@@ -115,7 +120,7 @@ def teacher(recipe: ExplicitFusionRecipe, stage: Any, spec: ModelSpec) -> Any:
 
 
 def corpus(recipe: ExplicitFusionRecipe, stage: Any) -> Any:
-    """The documents, cut to what every model can read."""
+    """Documents cut to lengths that every model can read."""
     data, models = recipe.data, recipe.models
     every = [models.target, *models.sources, *([models.teacher] if models.teacher else [])]
     return stage(

@@ -1,11 +1,12 @@
-"""Rows of explicit fusion: documents with their teachers, packed into blocks, as batches.
+"""Data of explicit fusion: documents with their teachers, packed into blocks and batches.
 
     Document + Teachers --fusion_example--> FusionExample --pack--> blocks --FusionCollator--> batch
 
-Two ways to pack. "documents" fills blocks with whole documents (only those longer than a block are
-cut); position ids begin anew with each, by which documents do not see each other, and no document's
-first token is learnt from the one before. "wrapped" concatenates documents and cuts every
-`block_size` tokens, as the code released with FuseLLM does: neighbours in a block see each other.
+Packing "documents" fills blocks with whole documents (only those longer than a block are cut);
+position ids restart with each document, so that documents do not see each other, and the first
+token of a document is not predicted from the previous document. "wrapped" concatenates documents
+and cuts every `block_size` tokens, as the code released with FuseLLM does: documents in one block
+see each other. "none" puts one document into each row.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ WINDOW = 1000  # documents that "wrapped" concatenates at a time, as the release
 
 
 class Piece(NamedTuple):
-    """Tokens start to stop of a document."""
+    """The tokens of a document from start to stop."""
 
     document: int
     start: int
@@ -41,10 +42,10 @@ class Piece(NamedTuple):
 
 @dataclass(frozen=True)
 class FusionExample:
-    """Columns of one sequence of L tokens; with K teachers of k entries.
+    """Columns of one sequence of L tokens with K teachers of k entries each.
 
     Attributes:
-        positions: (L,) place of each token in its document.
+        positions: (L,) position of each token in its document.
         teacher_logps, teacher_ids: (L, K, k), the base first; (L, 0, 0) without teachers.
         teacher_ce: (L, K) cross-entropies by which teachers are chosen.
     """
@@ -63,11 +64,11 @@ class FusionExample:
 def fusion_example(
     document: Document, teachers: Sequence[Teacher], level: Level = "block"
 ) -> FusionExample:
-    """A document's columns, its teachers' rows beside its tokens.
+    """The columns of a document: its tokens and the rows of its teachers.
 
     Args:
         level: "token" takes each teacher's cross-entropy of the next token, which its shards must
-            have; otherwise it is that of the document.
+            contain; otherwise it is that of the document.
 
     Raises:
         BadData: a teacher that did not read this document with these tokens.
@@ -98,7 +99,7 @@ def fusion_example(
 
 
 def plan_blocks(lengths: Sequence[int], block_size: int, packing: Packing) -> list[list[Piece]]:
-    """Which tokens of which documents make up each block; every token is in one block.
+    """The pieces of documents that make up each block; every token is in exactly one block.
 
     >>> plan_blocks([3, 2], 4, "wrapped")
     [[Piece(0, 0, 3), Piece(1, 0, 1)], [Piece(1, 1, 2)]]
@@ -114,7 +115,7 @@ def plan_blocks(lengths: Sequence[int], block_size: int, packing: Packing) -> li
     ]
     if packing == "none":
         return [[piece] for piece in pieces]
-    # Best fit, the longest first: into the block with the least room that is enough.
+    # Best fit, longest first: into the fullest block that has room for the piece.
     blocks: list[list[Piece]] = []
     room: list[tuple[int, int]] = []  # (tokens free, block), sorted
     for piece in sorted(pieces, key=lambda piece: piece.start - piece.stop):
@@ -152,10 +153,10 @@ def pack(
     packing: Packing,
     level: Level = "block",
 ) -> FusionExample:
-    """One block as an example; `load` gives the example of a document by its number.
+    """One block as an example; `load` returns the example of a document by its number.
 
-    A block's cross-entropy ("block") is the mean over its tokens of their documents' (spec of the
-    released code); documents without scored tokens do not count.
+    The cross-entropy of a block ("block") is the mean over its tokens of the cross-entropies of
+    their documents, as in the released code; documents without scored tokens do not count.
     """
     parts = []
     for piece in block:
@@ -180,12 +181,33 @@ def _slice(example: FusionExample, part: slice) -> FusionExample:
 
 
 @dataclass(frozen=True)
-class FusionCollator:
-    """Makes the batches of `fusion_loss.fusion_sums`, padded on the right.
+class Blocks:
+    """Packed blocks by index, each made on access.
 
-    {input_ids, attention_mask, labels: (B, L)}, where `packing` is "documents" position_ids
-    (padding is a document of its own), and with teachers teacher_logps, teacher_ids (B, L, K, k)
-    and teacher_ce (B, L, K).
+    Attributes:
+        load: the example of a document by its number.
+        plan: the pieces of each block, see `plan_blocks`.
+    """
+
+    load: Callable[[int], FusionExample]
+    plan: Sequence[Sequence[Piece]]
+    packing: Packing
+    level: Level
+
+    def __len__(self) -> int:
+        return len(self.plan)
+
+    def __getitem__(self, place: int) -> FusionExample:
+        return pack(self.load, self.plan[place], self.packing, self.level)
+
+
+@dataclass(frozen=True)
+class FusionCollator:
+    """Makes batches for `fusion_loss.fusion_sums`, padded on the right.
+
+    {input_ids, attention_mask, labels: (B, L)}; with packing "documents" also position_ids (padding
+    counts as a document); with teachers also teacher_logps and teacher_ids (B, L, K, k) and
+    teacher_ce (B, L, K).
     """
 
     pad_id: int
@@ -221,7 +243,7 @@ class FusionCollator:
 
 
 def unpack(blocks: Sequence[Sequence[Piece]], columns: Sequence[Any]) -> list[Any]:
-    """Put the columns of blocks back together by document: the inverse of packing."""
+    """Columns of documents from columns of blocks: the inverse of packing."""
     parts: dict[int, list[tuple[int, Any]]] = {}
     for block, column in zip(blocks, columns, strict=True):
         done = 0

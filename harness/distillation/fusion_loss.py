@@ -1,16 +1,16 @@
-"""The loss of explicit fusion: a language model learns from text and from sparse teachers at once.
+"""The loss of explicit fusion: a language model learns from text and from sparse teachers.
 
     L = lambda L_clm + (1 - lambda) L_fusion
     L_clm    = mean over labelled tokens of  -log Q_t(y_t+1)
     L_fusion = mean over positions of        -sum_v P_t(v) log Q_t(v)     (kl: + sum_v P log P)
 
-Q is the student; P is fused from K teachers, each k log-probabilities and ids a step (FuseLLM,
-arXiv 2401.10491, section 3; FuseChat, arXiv 2408.07990). At a position, teacher u has the reward
-r_u = exp(-CE_u) and P_u = softmax(log-probabilities / tau) over its entries:
+Q is the student; P is fused from K teachers, each with k log-probabilities and ids per step
+(FuseLLM, arXiv 2401.10491, section 3; FuseChat, arXiv 2408.07990). At a position, teacher u has the
+reward r_u = exp(-CE_u) and P_u = softmax(log-probabilities / tau) over its entries:
 
     MinCE   P = P_u of the largest r_u       AvgCE   P = sum_u w_u P_u,  w = softmax(r)
 
-P is never dense, nor is Q: the loss needs log Q at the label and at the entries of P, which
+Neither P nor Q is ever dense: the loss needs log Q at the label and at the entries of P, which
 `logprobs.gathered_logprobs` reads from tiles of logits.
 
 Shapes: teacher_logps and teacher_ids (B, L, K, k); teacher_ce (B, K), or (B, L, K) where teachers
@@ -25,16 +25,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from harness.distillation.settings import FusionSettings
 from harness.models.heads import hidden_states, output_head
 from harness.models.logprobs import gathered_logprobs
 from harness.models.tokenize import IGNORE
-from harness.training.settings import FusionSettings
 
 
 @dataclass(frozen=True)
 class Targets:
     """Fused distributions: ids and probs (B, L, m), ids unique where probs are positive; rewards
-    (B, L, K) of the teachers that took part. A step that no teacher knows has no mass."""
+    (B, L, K) of the teachers that took part. A step without entries of any teacher has no mass."""
 
     ids: Tensor
     probs: Tensor
@@ -46,9 +46,9 @@ class FusionSums:
     """Sums over positions, to be divided by the counts of a whole update.
 
     Attributes:
-        clm: of lambda times the language-model loss; over `clm_count` labelled tokens.
-        fusion: of (1 - lambda) times the divergence; over `fusion_count` positions.
-        plain: the same two without lambda, detached, for the log.
+        clm: sum of lambda times the language-model loss over `clm_count` labelled tokens.
+        fusion: sum of (1 - lambda) times the divergence over `fusion_count` positions.
+        plain: both sums without lambda, detached, for the log.
     """
 
     clm: Tensor
@@ -65,7 +65,7 @@ class FusionSums:
 
 
 def teacher_probs(logps: Tensor, temperature: float = 1.0) -> Tensor:
-    """softmax(logps / temperature) over the entries that are there; zeros for an empty step.
+    """softmax(logps / temperature) over the entries above -inf; zeros for an empty step.
 
     >>> teacher_probs(torch.tensor([[0.0, -torch.inf], [-torch.inf, -torch.inf]])).tolist()
     [[1.0, 0.0], [0.0, 0.0]]
@@ -78,18 +78,18 @@ def teacher_probs(logps: Tensor, temperature: float = 1.0) -> Tensor:
 
 
 def rewards(ce: Tensor, *, released: bool = False) -> Tensor:
-    """r = exp(-CE), 0 for NaN; with `released` in the bfloat16 steps of the released code."""
+    """r = exp(-CE), 0 for NaN; with `released` in bfloat16 steps, as in the released code."""
     ce = ce.nan_to_num(nan=torch.inf)
     return (1 / ce.bfloat16().exp()).float() if released else (-ce.float()).exp()
 
 
 def fuse(logps: Tensor, ids: Tensor, ce: Tensor, settings: FusionSettings) -> Targets:
-    """One target distribution a step from K teachers'; see the module's docstring.
+    """One target distribution per step from those of K teachers; see the module docstring.
 
-    A step that a teacher leaves empty takes the base's entries.
+    An empty step of a teacher takes the entries of the base.
 
     Args:
-        logps, ids: (B, L, K, k); an entry of -inf is not there.
+        logps, ids: (B, L, K, k); an entry of -inf is absent.
         ce: (B, K) or (B, L, K).
     """
     probs = teacher_probs(logps, settings.temperature)
@@ -112,7 +112,7 @@ def fuse(logps: Tensor, ids: Tensor, ce: Tensor, settings: FusionSettings) -> Ta
 
 
 def merge_entries(ids: Tensor, probs: Tensor) -> tuple[Tensor, Tensor]:
-    """Add up the probabilities of equal ids; the shape stays, freed entries have id and mass 0.
+    """Add the probabilities of equal ids; the shape stays, freed entries have id and mass 0.
 
     >>> merge_entries(torch.tensor([[5, 3, 5]]), torch.tensor([[0.5, 0.25, 0.25]]))
     (tensor([[3, 5, 0]]), tensor([[0.2500, 0.7500, 0.0000]]))
@@ -136,15 +136,15 @@ def fusion_sums(
     """Both losses of a batch, summed, without logits or dense targets.
 
     Args:
-        batch: input_ids, attention_mask, labels (B, L), and where there are teachers teacher_logps,
+        batch: input_ids, attention_mask, labels (B, L); with teachers also teacher_logps,
             teacher_ids (B, L, K, k) and teacher_ce; position_ids for packed documents.
         lm_weight: lambda; None takes that of the settings, see `FusionSettings.weight`.
     """
     head = output_head(model)
     hidden = hidden_states(model, batch)
 
-    def read(rows: Tensor, words: Tensor) -> Tensor:
-        return gathered_logprobs(hidden[rows], head, words, tile_bytes=tile_bytes)
+    def read(rows: Tensor, tokens: Tensor) -> Tensor:
+        return gathered_logprobs(hidden[rows], head, tokens, tile_bytes=tile_bytes)
 
     return _sums(read, batch, settings, lm_weight)
 
@@ -155,9 +155,9 @@ def dense_fusion_sums(
     settings: FusionSettings,
     lm_weight: float | None = None,
 ) -> FusionSums:
-    """The same from given logits (B, L, V): the plain computation."""
+    """`fusion_sums` from given logits (B, L, V)."""
     logps = (logits if logits.dtype == torch.float64 else logits.float()).log_softmax(-1)
-    return _sums(lambda rows, words: logps[rows].gather(1, words), batch, settings, lm_weight)
+    return _sums(lambda rows, tokens: logps[rows].gather(1, tokens), batch, settings, lm_weight)
 
 
 def _sums(
@@ -166,7 +166,7 @@ def _sums(
     settings: FusionSettings,
     lm_weight: float | None,
 ) -> FusionSums:
-    """`read` gives log Q of words (M, m) at the M positions where a mask (B, L) is true."""
+    """`read` returns log Q of tokens (M, m) at the M positions where a mask (B, L) is true."""
     scored, fused, targets = counted(batch, settings)
     rows = scored | fused
     labels = next_labels(batch["labels"]).clamp(min=0)
@@ -174,8 +174,8 @@ def _sums(
         nll = -read(rows, labels[rows][:, None])[:, 0]
         none = nll.new_zeros(())
         return FusionSums(nll.sum(), none, scored.sum(), fused.sum(), (nll.detach().sum(), none))
-    words = torch.cat([labels[..., None], targets.ids], dim=-1)[rows]
-    logps = read(rows, words)  # (M, 1 + m)
+    tokens = torch.cat([labels[..., None], targets.ids], dim=-1)[rows]
+    logps = read(rows, tokens)  # (M, 1 + m)
     nll = -logps[:, 0] * scored[rows]
     apart = divergence(logps[:, 1:], targets.probs[rows], settings.divergence) * fused[rows]
     share: Tensor | float = settings.lm_weight if lm_weight is None else lm_weight
@@ -204,11 +204,11 @@ def counted(
 
 
 def next_labels(labels: Tensor) -> Tensor:
-    """labels (B, L) moved one to the left: at t the label of token t + 1."""
+    """labels (B, L) shifted left by one: at t the label of token t + 1."""
     return torch.cat([labels[:, 1:], torch.full_like(labels[:, :1], IGNORE)], dim=1)
 
 
 def divergence(logps: Tensor, probs: Tensor, kind: str = "ce") -> Tensor:
-    """-sum P log Q over the last dimension, and for "kl" the target's negative entropy added."""
+    """-sum P log Q over the last dimension; "kl" adds the negative entropy of the target."""
     found = -(probs * logps).sum(-1)
     return found + torch.xlogy(probs, probs).sum(-1) if kind == "kl" else found

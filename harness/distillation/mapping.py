@@ -47,6 +47,7 @@ from harness.distillation.documents import (
     vocabulary_size,
 )
 from harness.distillation.produce import Progress
+from harness.distillation.settings import MappingSettings
 from harness.distillation.shards import (
     Array,
     Manifest,
@@ -58,7 +59,6 @@ from harness.distillation.shards import (
 from harness.engine.operations import Row
 from harness.models import chat
 from harness.models.tokenize import IGNORE
-from harness.training.settings import MappingSettings
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,8 +1,8 @@
-"""The operations of explicit fusion: teachers of a corpus, then a training that learns from them.
+"""Operations of explicit fusion: teachers of a corpus, and training with them.
 
 corpus + model ──> make_teacher ──> shards in the model's own tokens
-a source's shards + corpus + both tokenizers ──> map_teacher ──> shards in the target's tokens
-corpus + target + its shards + the sources', mapped ──> train_fusion ──> checkpoint
+shards of a source + corpus + both tokenizers ──> map_teacher ──> shards in the target's tokens
+corpus + target + its shards + mapped shards of sources ──> train_fusion ──> checkpoint
 """
 
 from __future__ import annotations
@@ -17,20 +17,21 @@ from pydantic import Field
 
 from harness.core.errors import BadData
 from harness.core.records import Record
+from harness.distillation.settings import FusionSettings, MappingSettings
 from harness.engine import costs
 from harness.engine.operations import Artifact, Context, operation
 from harness.models.references import model_identity, pointer_of
-from harness.training.settings import Dtype, FusionSettings, MappingSettings, RunSettings
+from harness.training.settings import Dtype, RunSettings
 
-VLLM_LOGPROBS = 20  # most that its server gives unless it is told otherwise
+VLLM_LOGPROBS = 20  # limit of vLLM's server by default
 
 
 class Reading(Record):
-    """How documents become token ids; the same for a teacher and for the training on it.
+    """Tokenisation of documents; the same for a teacher and for training with it.
 
     Attributes:
-        bos, eos: put the tokenizer's tokens around a text. Rows with messages go through the chat
-            template instead, and only their response is scored.
+        bos, eos: add the tokenizer's BOS and EOS around a text. Rows with messages go through the
+            chat template instead, and only their response is scored.
     """
 
     bos: bool = True
@@ -48,10 +49,11 @@ class MakeTeacherParams(Reading):
     """One teacher.
 
     Attributes:
-        k: words a token.
-        engine: None takes the model reference's own ("vllm:..."), else transformers.
+        k: top-k vocabulary entries per token.
+        engine: engine that runs the model; None takes that of the model reference ("vllm:..."),
+            else transformers.
         token_ce: keep the cross-entropy of each token, for choosing teachers by token.
-        dtype: None is the model's own choice for the device.
+        dtype: numeric type of the model; None leaves it to the model and device.
     """
 
     k: int = Field(default=10, ge=1)
@@ -74,14 +76,14 @@ class MakeTeacherParams(Reading):
 def make_teacher(
     context: Context, params: MakeTeacherParams, *, corpus: Artifact, model: Artifact
 ) -> None:
-    """The k likeliest next words of every token of a corpus, as shards in the model's own ids.
+    """The k most likely next tokens at every token of a corpus, as shards in the model's own ids.
 
     Rows are {"id", "text"} that fit the context (`documents.fit_documents`), or {"id", "messages",
-    "response"}. A stage that was killed keeps its finished shards.
+    "response"}. A killed stage keeps its finished shards.
 
     Raises:
         BadData: documents that are too long, logits that are not finite.
-        EnvironmentProblem: vLLM is asked for and not to be had.
+        EnvironmentProblem: vLLM is requested and unavailable.
     """
     from harness.distillation import documents, produce, shards
 
@@ -106,7 +108,7 @@ def make_teacher(
 
 
 def _reader(context: Context, params: MakeTeacherParams, model: Artifact) -> tuple[Any, Any]:
-    """A model's tokenizer, and what reads documents by its engine."""
+    """The tokenizer of a model, and the reader of documents for its engine."""
     from harness.distillation.documents import vocabulary_size
 
     pointer = pointer_of(model.path)
@@ -133,7 +135,7 @@ def _link(folder: Path, out: Path) -> None:
 
 
 class MapTeacherParams(MappingSettings, Reading):
-    """One source's teacher, carried over to the target."""
+    """The teacher of one source, mapped to the target."""
 
 
 @operation(
@@ -152,13 +154,13 @@ def map_teacher(
     target: Artifact,
     source: Artifact,
 ) -> None:
-    """A source's shards in the target's tokens and positions, see `distributions.mapping`.
+    """Shards of a source in the target's tokens and positions, see `harness.distillation.mapping`.
 
-    A stage that was killed keeps its finished shards. Writes alignment.json, too: how well the two
+    A killed stage keeps its finished shards. Also writes alignment.json: how well the two
     tokenizers agree on these documents.
 
     Args:
-        teacher: what `make_teacher` made of the same corpus and `source`.
+        teacher: artifact of `make_teacher` for the same corpus and `source`.
         target, source: models, of which only the tokenizers are loaded.
 
     Raises:
@@ -178,9 +180,7 @@ def map_teacher(
         corpus=documents.corpus_digest(rows),
     )
     folder = context.scratch / "teacher"
-    settings = MappingSettings(
-        **{name: getattr(params, name) for name in MappingSettings.model_fields}
-    )
+    settings = MappingSettings(**params.model_dump(include=set(MappingSettings.model_fields)))
     progress = partial(context.progress, unit="documents")
     report = mapping.map_teacher(folder, rows, opened, base, other, settings, progress=progress)
     _link(folder, context.directory)
@@ -190,12 +190,12 @@ def map_teacher(
 
 
 class TrainFusionParams(RunSettings, Reading):
-    """One training with teachers.
+    """One training run with teachers.
 
     Attributes:
-        loss: how teachers are fused and weighed.
-        block_size: tokens a block; longer documents are cut.
-        packing: see `harness.distillation.fusion_data`; "none" trains on one document a row.
+        loss: settings of the fusion loss.
+        block_size: tokens per block; longer documents are cut.
+        packing: see `harness.distillation.fusion_data`; "none" trains on one document per row.
         level: whether teachers are chosen for a whole block, a document or each token.
     """
 
@@ -206,16 +206,12 @@ class TrainFusionParams(RunSettings, Reading):
     adam_beta2: float = Field(default=0.999, gt=0, lt=1)
 
 
-def _estimate(params: Record, corpus: Any, model: Any, teachers: Any = ()) -> Any:
-    return costs.training(params, corpus, model)
-
-
 @operation(
     "train_fusion",
     version=1,
     params=TrainFusionParams,
     libraries=("torch", "transformers"),
-    estimate=_estimate,
+    estimate=lambda params, corpus, model, teachers=(): costs.training(params, corpus, model),
 )
 def train_fusion(
     context: Context,
@@ -225,26 +221,25 @@ def train_fusion(
     model: Artifact,
     teachers: tuple[Artifact, ...] = (),
 ) -> None:
-    """Train a model on a corpus and on what teachers say about it.
+    """Train a model on a corpus and on the predictions of teachers.
 
     Args:
         teachers: shards in the model's vocabulary, its own first; none for the plain
             language-model loss (continual training).
 
-    Writes a checkpoint with its tokenizer, and training_log.json: per update the loss, both of its
-    parts per token, and lambda.
+    Writes a checkpoint with its tokenizer, and training_log.json: for each update the loss, both of
+    its parts per token, and lambda.
 
     Raises:
         BadData: no rows, or teachers of another tokenizer, corpus or tokenisation.
     """
-    from transformers import TrainingArguments
-
     from harness.distillation.documents import corpus_digest, tokenizer_digest
-    from harness.distillation.fusion_data import FusionExample, fusion_example, plan_blocks
-    from harness.distillation.fusion_trainer import Blocks, FusionTrainer
+    from harness.distillation.fusion_data import Blocks, FusionExample, fusion_example, plan_blocks
+    from harness.distillation.fusion_objective import FusionObjective
     from harness.distillation.shards import Teacher
     from harness.models.collate import pad_id_of
     from harness.training import runs
+    from harness.training.trainer import train
 
     with runs.quiet():
         student, tokenizer = runs.open_model(model.path)
@@ -258,20 +253,11 @@ def train_fusion(
         def load(number: int) -> FusionExample:
             return fusion_example(documents[number], opened, params.level)
 
-        # Every row of every teacher is read once now, so that nothing breaks in mid-training.
+        # Every row of every teacher is read once now, so that nothing fails in mid-training.
         lengths = [len(load(number)) for number in range(len(documents))]
         context.count(tokens_in=sum(lengths))
         plan = plan_blocks(lengths, params.block_size, params.packing)
-        arguments = runs.training_arguments(
-            TrainingArguments,
-            params,
-            context,
-            adam_beta2=params.adam_beta2,
-            remove_unused_columns=False,
-        )
         blocks = Blocks(load, plan, params.packing, params.level)
-        trainer = FusionTrainer(
-            student, arguments, blocks, settings=params.loss, pad_id=pad_id_of(tokenizer)
-        )
-        runs.run(trainer, context)
-        runs.save(trainer, tokenizer, params, context)
+        objective = FusionObjective(params.loss, params.packing, pad_id_of(tokenizer))
+        beta2 = params.adam_beta2
+        train(student, tokenizer, blocks, objective, params, context, adam_beta2=beta2)

@@ -1,16 +1,19 @@
-"""What a stage will cost, before it runs: rows, tokens, GPU memory and GPU time.
+"""Estimates of stages before they run: rows, tokens, GPU memory and GPU time.
 
-Rough by nature and meant for planning: arithmetic of model sizes, not measurements. Assumptions:
-one A100-class GPU does 312e12 bf16 operations a second, sampling with a batching engine reaches
-25 % of it and training 40 %; prompts have 200 tokens and responses 450 where nothing is known
-(chat-instruction data); weights take 2 bytes a parameter for inference, 16 for training with Adam
-(weights, gradients and moments), the KV cache and activations another 20 %. An estimate that
-depends on something unknown is None, never zero.
+Rough arithmetic of model sizes for planning, not measurements. Assumptions: one A100-class GPU does
+312e12 bf16 operations per second, of which sampling with a batching engine reaches 25 % and
+training 40 %; prompts have 200 tokens and responses 450 where nothing is known (chat-instruction
+data); weights take 2 bytes per parameter for inference and 16 for training with Adam (weights,
+gradients and moments), the KV cache and activations another 20 %. An estimate that depends on an
+unknown quantity is None, never zero.
+
+The protocols list what each estimate reads from a stage's parameters.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 from harness.core.records import Record
 from harness.engine.operations import Estimate
@@ -21,7 +24,33 @@ TRAINING_SHARE = 0.40
 PROMPT_TOKENS = 200
 RESPONSE_TOKENS = 450
 GIB = 2**30
-TINY_B = 0.05  # below this, GPU time means nothing
+TINY_B = 0.05  # GPU time is meaningless for smaller models
+
+
+class Limited(Protocol):
+    @property
+    def limit(self) -> int | None: ...
+
+
+class Part(Protocol):
+    @property
+    def part(self) -> str: ...
+    @property
+    def fraction(self) -> float: ...
+
+
+class Sampled(Protocol):
+    @property
+    def n(self) -> int: ...
+    @property
+    def max_tokens(self) -> int: ...
+
+
+class Trained(Protocol):
+    @property
+    def epochs(self) -> float: ...
+    @property
+    def sequences_per_row(self) -> int: ...
 
 
 def _seconds(
@@ -38,42 +67,40 @@ def _memory(parameters_b: float | None, bytes_each: int) -> float | None:
     return 1.2 * bytes_each * parameters_b * 1e9 / GIB
 
 
-def _field(params: Record, name: str, default: float) -> float:
-    value = getattr(params, name, None)
-    return default if value is None else float(value)
+def rows_of(name: str, *, responses: int | None = None) -> Callable[..., Estimate]:
+    """For a stage that has the rows of one input and no other cost.
 
-
-def rows_of(name: str) -> Callable[..., Estimate]:
-    """For a stage that has the rows of one input and costs nothing else worth counting."""
+    Args:
+        responses: responses in each row that it makes.
+    """
 
     def estimate(params: Record, **inputs: Estimate | tuple[Estimate, ...]) -> Estimate:
         value = inputs[name]
-        return Estimate(rows=(value[0] if isinstance(value, tuple) else value).rows)
+        first = value[0] if isinstance(value, tuple) else value
+        return Estimate(rows=first.rows, responses=responses)
 
     return estimate
 
 
-def prompts(params: Record) -> Estimate:
-    limit = getattr(params, "limit", None)
-    return Estimate(rows=limit)
+def prompts(params: Limited) -> Estimate:
+    return Estimate(rows=params.limit)
 
 
-def split(params: Record, prompts: Estimate) -> Estimate:
-    fraction = _field(params, "fraction", 1 / 3)
-    share = fraction if getattr(params, "part", "") == "sft" else 1 - fraction
+def split(params: Part, prompts: Estimate) -> Estimate:
+    share = params.fraction if params.part == "sft" else 1 - params.fraction
     return Estimate(rows=None if prompts.rows is None else round(share * prompts.rows))
 
 
-def sampling(params: Record, prompts: Estimate, model: Estimate) -> Estimate:
-    """Prompt once, then n responses a row."""
-    n = int(_field(params, "n", 1))
-    length = min(_field(params, "max_tokens", RESPONSE_TOKENS), RESPONSE_TOKENS)
-    tokens = None if prompts.rows is None else round(prompts.rows * (PROMPT_TOKENS + n * length))
+def sampling(params: Sampled, prompts: Estimate, model: Estimate) -> Estimate:
+    """The prompt once, then n responses per row."""
+    length = min(params.max_tokens, RESPONSE_TOKENS)
+    written = None if prompts.rows is None else prompts.rows * params.n * length
+    tokens = None if prompts.rows is None else prompts.rows * (PROMPT_TOKENS + params.n * length)
     return Estimate(
         rows=prompts.rows,
         tokens=tokens,
         requests=prompts.rows,
-        tokens_out=None if prompts.rows is None else round(prompts.rows * n * length),
+        tokens_out=written,
         gpu_gib=_memory(model.parameters_b, 2),
         gpu_seconds=_seconds(model.parameters_b, tokens, 2, SAMPLING_SHARE),
     )
@@ -94,8 +121,10 @@ def scoring(params: Record, responses: Estimate, model: Estimate) -> Estimate:
 
 
 def reference(params: Record, rows: Estimate, model: Estimate) -> Estimate:
-    """Three responses a row, forward only."""
-    tokens = None if rows.rows is None else 3 * rows.rows * (PROMPT_TOKENS + RESPONSE_TOKENS)
+    """A forward pass over every response of each row."""
+    tokens = None
+    if rows.rows is not None and rows.responses is not None:
+        tokens = rows.responses * rows.rows * (PROMPT_TOKENS + RESPONSE_TOKENS)
     return Estimate(
         rows=rows.rows,
         tokens=tokens,
@@ -105,14 +134,13 @@ def reference(params: Record, rows: Estimate, model: Estimate) -> Estimate:
 
 
 def training(
-    params: Record, rows: Estimate, model: Estimate, reference: Estimate | None = None
+    params: Trained, rows: Estimate, model: Estimate, reference: Estimate | None = None
 ) -> Estimate:
-    """Forward and backward over one response a row (SFT) or three (preferences)."""
-    each = 1 if type(params).__name__.startswith("Sft") else 3
+    """Forward and backward over all sequences of each row."""
     tokens = None
     if rows.rows is not None:
-        epochs = _field(params, "epochs", 1)
-        tokens = round(epochs * each * rows.rows * (PROMPT_TOKENS + RESPONSE_TOKENS))
+        sequences = params.epochs * params.sequences_per_row * rows.rows
+        tokens = round(sequences * (PROMPT_TOKENS + RESPONSE_TOKENS))
     return Estimate(
         rows=rows.rows,
         tokens=tokens,
@@ -125,7 +153,7 @@ def training(
 def asking(
     rows: int | None, requests: int, tokens_in: int, tokens_out: int, model: Estimate
 ) -> Estimate:
-    """So many requests and tokens a row."""
+    """The given numbers of requests and tokens per row."""
 
     def all_rows(each: int) -> int | None:
         return None if rows is None else rows * each

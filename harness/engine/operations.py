@@ -75,8 +75,8 @@ class Artifact:
 class Estimate:
     """What a stage is expected to cost. None means unknown, never zero.
 
-    `tokens` counts those read and written, `tokens_out` those written; `requests` are those that a
-    hosted model would get.
+    `responses` are those in each row; `tokens` counts those read and written, `tokens_out` those
+    written; `requests` are those that a hosted model would get.
     """
 
     rows: int | None = None
@@ -86,6 +86,7 @@ class Estimate:
     parameters_b: float | None = None
     gpu_gib: float | None = None
     gpu_seconds: float | None = None
+    responses: int | None = None
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
-"""Body and head of a causal language model, taken apart.
+"""Body and head of a causal language model, used separately.
 
     hidden states (N, T, H) --head--> logits = cap * tanh(scale * (h W' + b) / cap)
 
-Families name and use scale and cap differently; `check_head` finds a model for which this equation
-does not hold.
+Model families name and use scale and cap differently; `check_head` refuses a model for which this
+equation does not hold.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from harness.core.errors import EnvironmentProblem, UserError
 
 @dataclass(frozen=True)
 class Head:
-    """What turns hidden states into logits: cap * tanh(scale * (h W' + b) / cap)."""
+    """The output head: logits = cap * tanh(scale * (h W' + b) / cap)."""
 
     weight: Tensor  # (V, H)
     bias: Tensor | None  # (V,)
@@ -29,11 +29,11 @@ class Head:
 
 
 def hidden_states(model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
-    """Final hidden states (N, T, H) of the model's body, position ids counted from the mask.
+    """Final hidden states (N, T, H) of the model's body; position ids are counted from the mask.
 
-    Where the batch has `position_ids`, they begin at 0 with each of the documents packed into a
-    row, and documents do not see each other: transformers finds their borders in the ids when no
-    mask is given. Flash attention does so in one row only, so that it gets all rows as one.
+    `position_ids` of a batch start at 0 for each document packed into a row, and documents do not
+    see each other: transformers finds their boundaries in the ids when no mask is given. Flash
+    attention does so in a single row only, so it receives all rows as one.
     """
     if "position_ids" in batch:
         ids, positions = batch["input_ids"], batch["position_ids"]
@@ -52,7 +52,7 @@ def hidden_states(model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
 
 
 def output_head(model: nn.Module) -> Head:
-    """The head's weights and the fixed transformation that its family applies to the logits.
+    """Weights of the head, and the fixed transformation that its family applies to logits.
 
     Raises:
         UserError: the model has no output head.
@@ -80,8 +80,8 @@ def output_head(model: nn.Module) -> Head:
 def check_head(model: nn.Module, *, tolerance: float = 2e-2) -> None:
     """Compare body and head with the model's own logits on three tokens, once per model.
 
-    Families scale or cap their logits under different names; this finds one that `output_head`
-    does not know before it trains a wrong loss.
+    Families scale or cap their logits under different names; this refuses one that `output_head`
+    does not know before a wrong loss is trained.
 
     Raises:
         UserError: the logits differ by more than `tolerance` of their size.
@@ -108,10 +108,10 @@ def check_head(model: nn.Module, *, tolerance: float = 2e-2) -> None:
 
 
 def check_packing(model: nn.Module, *, tolerance: float = 2e-2) -> None:
-    """Compare a document behind another in one row with the same document alone, once per model.
+    """Compare a document packed behind another one with the same document alone, once per model.
 
     Raises:
-        UserError: the model lets packed documents see each other.
+        UserError: packed documents see each other in this model.
     """
     size = output_head(model).weight.shape[0]
     ids = torch.arange(7, device=next(model.parameters()).device)[None] % size
@@ -126,12 +126,13 @@ def check_packing(model: nn.Module, *, tolerance: float = 2e-2) -> None:
     error = (packed - expected).abs().max() / expected.abs().max().clamp(min=1e-6)
     if not bool(error <= tolerance):
         raise UserError(
-            f"{type(model).__name__} lets documents that share a row see each other (relative "
+            f"in {type(model).__name__}, documents that share a row see each other (relative "
             f'difference {float(error):.3g}); set packing to "none" or "wrapped"'
         )
 
 
 def transform(logits: Tensor, scale: float, cap: float | None) -> Tensor:
+    """cap * tanh(scale * logits / cap), in place."""
     if scale != 1.0:
         logits = logits.mul_(scale)
     if cap is not None:
@@ -140,7 +141,7 @@ def transform(logits: Tensor, scale: float, cap: float | None) -> Tensor:
 
 
 def slope(logits: Tensor, scale: float, cap: float | None) -> Tensor | float | None:
-    """Derivative of `transform`, from its result; None for 1."""
+    """Derivative of `transform`, computed from its result; None for 1."""
     if cap is not None:
         return (1 - (logits / cap) ** 2) * scale
     return None if scale == 1.0 else scale
@@ -151,14 +152,14 @@ def _body(model: nn.Module) -> nn.Module:
     body = getattr(inner, "base_model", inner)
     if body is inner:
         raise UserError(
-            f"{type(inner).__name__} has no body apart from its head; expected a causal "
+            f"{type(inner).__name__} has no body separate from its head; expected a causal "
             "language model"
         )
     return body
 
 
 def _logit_transformation(model: nn.Module) -> tuple[float, float | None]:
-    """(scale, cap) under the names that model families give them."""
+    """(scale, cap) of the model's family."""
     config = model.config.get_text_config()
     scale = 1.0
     for name in ("logit_scale", "output_multiplier", "lm_head_multiplier"):  # Cohere, Falcon-H1

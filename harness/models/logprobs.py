@@ -1,18 +1,18 @@
-"""Log-probabilities of responses, without ever holding the logits.
+"""Log-probabilities of responses, without holding the logits in memory.
 
     log pi(y|x) = sum over response tokens t of  log softmax(head(h[t-1]))[y[t]]
 
-A causal model gives hidden states (N, T, H); its head makes logits of V words from each. Holding
-(N, T, V) in float32 costs 3.1 GiB for 6 sequences of 1,024 tokens and a vocabulary of 128,256, and
-the log-softmax and its gradient cost as much again. Here only the positions that predict a response
-token reach the head, and they meet it in tiles of (positions x words): the forward pass keeps one
-number per position, the log of the normaliser, and the backward pass makes each tile again. All
-arithmetic after the matrix product is float32 (float64 for float64 models).
+A causal model gives hidden states (N, T, H); its head computes V logits from each. Holding
+(N, T, V) in float32 takes 3.1 GiB for 6 sequences of 1,024 tokens and a vocabulary of 128,256, and
+the log-softmax and its gradient take as much again. Here only the positions that predict a response
+token reach the head, in tiles of (positions x vocabulary): the forward pass keeps one number per
+position, the log of the normaliser, and the backward pass computes each tile again. All arithmetic
+after the matrix product is float32 (float64 for float64 models).
 
 Data flow: batch {input_ids, attention_mask, labels} each (N, T), label -100 where nothing is
 scored -> hidden states -> `token_logprobs` (N, T-1) -> `sequence_logprobs` (N,) sums and counts.
-`gathered_logprobs` gives any few words of each position, `top_logprobs` the likeliest ones.
-`dense_logprobs` is the plain computation on given logits, the yardstick of tests and benchmarks.
+`gathered_logprobs` returns any few tokens of each position, `top_logprobs` the most likely ones.
+`dense_logprobs` is the plain computation on given logits, the reference of tests and benchmarks.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from harness.core.errors import BadData
 from harness.models.heads import Head, hidden_states, output_head, slope, transform
 from harness.models.tokenize import IGNORE
 
-# Bytes of one tile of logits. On a CPU tiles that stay in cache are the fastest: 2 to 16 MiB took
-# 4.5 to 4.8 s where 64 MiB took 7.8 s (4,608 positions, 128,256 words, 2 cores). A GPU wants work
-# enough for each kernel.
+# Bytes of one tile of logits. On a CPU, tiles that stay in the cache are the fastest: 2 to 16 MiB
+# took 4.5 to 4.8 s where 64 MiB took 7.8 s (4,608 positions, vocabulary 128,256, 2 cores). A GPU
+# needs enough work for each kernel.
 TILE_BYTES = {"cpu": 8 << 20, "cuda": 256 << 20}
 TILE_ROWS = 512
 
@@ -79,27 +79,27 @@ def token_logprobs(
     hidden = hidden_states(model, batch)[:, :-1]  # the last position predicts nothing
     targets = labels[:, 1:]
     counted = targets != IGNORE  # (N, T-1)
-    words = targets[counted][:, None]
-    values = gathered_logprobs(hidden[counted], head, words, tile_bytes=tile_bytes)[:, 0]
+    tokens = targets[counted][:, None]
+    values = gathered_logprobs(hidden[counted], head, tokens, tile_bytes=tile_bytes)[:, 0]
     # masked_scatter keeps a batch without any label connected to the model: its gradient is zero.
     return values.new_zeros(counted.shape).masked_scatter(counted, values), counted
 
 
 def gathered_logprobs(
-    hidden: Tensor, head: Head, words: Tensor, *, tile_bytes: int | None = None
+    hidden: Tensor, head: Head, tokens: Tensor, *, tile_bytes: int | None = None
 ) -> Tensor:
-    """Log-probabilities of some words at each position, differentiable.
+    """Log-probabilities of some tokens at each position, differentiable.
 
     Args:
         hidden: (M, H), the positions.
-        words: (M, m) ids; a word may stand in a row more than once.
+        tokens: (M, m) ids, possibly repeated in a row.
 
     Returns:
         (M, m) in float32 or float64.
     """
     return _GatheredLogProbs.apply(
         *_autocast(hidden, head.weight, head.bias),
-        words,
+        tokens,
         (head.scale, head.cap),
         tile_bytes or _tile_bytes(hidden),
     )
@@ -107,31 +107,31 @@ def gathered_logprobs(
 
 @torch.no_grad()
 def top_logprobs(
-    hidden: Tensor, head: Head, k: int, words: Tensor, *, tile_bytes: int | None = None
+    hidden: Tensor, head: Head, k: int, tokens: Tensor, *, tile_bytes: int | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The k largest log-probabilities of each position, and those of given words.
+    """The k largest log-probabilities at each position, and those of given tokens.
 
     Args:
         hidden: (M, H), the positions.
-        words: (M, m) ids.
+        tokens: (M, m) ids.
 
     Returns:
-        log-probabilities (M, k), the largest first; their ids (M, k); those of `words` (M, m). All
-        of a position are NaN where its logits have NaN or infinity.
+        log-probabilities (M, k), the largest first; their ids (M, k); those of `tokens` (M, m). All
+        values of a position are NaN where its logits contain NaN or infinity.
     """
     rows = hidden if _mixed_product(hidden) else hidden.to(_wide(hidden))
     sums = _LogSumExp(rows)
-    chosen = torch.zeros(words.shape, dtype=_wide(hidden), device=rows.device)
+    chosen = torch.zeros(tokens.shape, dtype=_wide(hidden), device=rows.device)
     best = torch.full((len(rows), k), -torch.inf, dtype=_wide(hidden), device=rows.device)
     ids = torch.zeros((len(rows), k), dtype=torch.long, device=rows.device)
     head_parts = (head.weight, head.bias, (head.scale, head.cap))
     for tile in _tiles(rows, *head_parts, tile_bytes or _tile_bytes(hidden)):
         part = tile.rows
-        at, inside = tile.places(words)
+        at, inside = tile.places(tokens)
         chosen[part] = torch.where(inside, tile.logits.gather(1, at), chosen[part])
         values, found = tile.logits.topk(min(k, tile.logits.shape[1]), dim=1)
         values, kept = torch.cat([best[part], values], dim=1).topk(k, dim=1)
-        ids[part] = torch.cat([ids[part], found + tile.words.start], dim=1).gather(1, kept)
+        ids[part] = torch.cat([ids[part], found + tile.vocabulary.start], dim=1).gather(1, kept)
         best[part] = values
         sums.add(tile)
     normaliser = sums.result()[:, None]
@@ -143,7 +143,7 @@ def _tile_bytes(hidden: Tensor) -> int:
 
 
 def _autocast(*tensors: Tensor | None) -> tuple[Tensor | None, ...]:
-    """Round the head's operands as autocast would; products and sums stay wide all the same."""
+    """Round the operands of the head as autocast would; products and sums stay wide."""
     device = next(tensor.device.type for tensor in tensors if tensor is not None)
     if not torch.is_autocast_enabled(device):
         return tensors
@@ -154,7 +154,7 @@ def _autocast(*tensors: Tensor | None) -> tuple[Tensor | None, ...]:
 def dense_logprobs(
     logits: Tensor, labels: Tensor, *, average: bool = False, released: bool = False
 ) -> Tensor:
-    """Log-probabilities of the labels from whole logits: the plain computation.
+    """Log-probabilities of the labels from whole logits.
 
     Args:
         logits: (N, T, V); position t predicts label t + 1.
@@ -167,12 +167,12 @@ def dense_logprobs(
         (N,)
 
     Raises:
-        BadData: shapes that do not fit.
+        BadData: shapes that do not match.
     """
     if logits.shape[:-1] != labels.shape:
         raise BadData(
             f"logits have shape {tuple(logits.shape)} and labels {tuple(labels.shape)}; expected "
-            "the same but for the vocabulary"
+            "the same except for the vocabulary"
         )
     targets = labels[:, 1:]
     counted = targets != IGNORE
@@ -200,35 +200,35 @@ class _GatheredLogProbs(torch.autograd.Function):
         hidden: Tensor,  # (M, H)
         weight: Tensor,  # (V, H)
         bias: Tensor | None,
-        words: Tensor,  # (M, m)
+        tokens: Tensor,  # (M, m)
         transformation: tuple[float, float | None],
         tile_bytes: int,
     ) -> Tensor:
         with torch.autocast(hidden.device.type, enabled=False):
             rows = hidden if _mixed_product(hidden) else hidden.to(_wide(hidden))
             sums = _LogSumExp(rows)
-            chosen = torch.zeros(words.shape, dtype=_wide(hidden), device=rows.device)
+            chosen = torch.zeros(tokens.shape, dtype=_wide(hidden), device=rows.device)
             for tile in _tiles(rows, weight, bias, transformation, tile_bytes):
-                at, inside = tile.places(words)
+                at, inside = tile.places(tokens)
                 values = tile.logits.gather(1, at)
                 chosen[tile.rows] = torch.where(inside, values, chosen[tile.rows])
                 sums.add(tile)
             normaliser = sums.result()
-        ctx.save_for_backward(hidden, weight, bias, words, normaliser)
+        ctx.save_for_backward(hidden, weight, bias, tokens, normaliser)
         ctx.options = (transformation, tile_bytes)
         return chosen.sub_(normaliser[:, None])
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        hidden, weight, bias, words, normaliser = ctx.saved_tensors
+        hidden, weight, bias, tokens, normaliser = ctx.saved_tensors
         transformation, tile_bytes = ctx.options
         with torch.autocast(hidden.device.type, enabled=False):
             rows = hidden if _mixed_product(hidden) else hidden.to(_wide(hidden))
             sink = _Gradients(rows, weight, bias, ctx.needs_input_grad[:3])
             for tile in _tiles(rows, weight, bias, transformation, tile_bytes):
                 part, steepness = tile.rows, slope(tile.logits, *transformation)
-                at, inside = tile.places(words)
+                at, inside = tile.places(tokens)
                 incoming = gradient[part].to(normaliser.dtype)
                 d = tile.logits.sub_(normaliser[part][:, None]).exp_()  # softmax
                 d.mul_(-incoming.sum(dim=1, keepdim=True))
@@ -240,7 +240,7 @@ class _GatheredLogProbs(torch.autograd.Function):
 
 
 class _LogSumExp:
-    """The log of the sum of exponentials of each position's logits, over the tiles seen."""
+    """Log-sum-exp of the logits of each position over the tiles seen so far."""
 
     def __init__(self, rows: Tensor) -> None:
         size = (len(rows),)
@@ -248,7 +248,7 @@ class _LogSumExp:
         self.total = torch.zeros_like(self.highest)
 
     def add(self, tile: _Tile) -> None:
-        """Take a tile in; its logits are used up."""
+        """Add a tile; its logits are overwritten."""
         part = tile.rows
         top = torch.maximum(self.highest[part], tile.logits.amax(dim=1))
         self.total[part] *= (self.highest[part] - top).exp_()
@@ -261,16 +261,16 @@ class _LogSumExp:
 
 @dataclass(frozen=True)
 class _Tile:
-    """Logits of some positions for some words."""
+    """Logits of some positions for a part of the vocabulary."""
 
     rows: slice
-    words: slice
-    logits: Tensor  # (rows, words), free to be overwritten
-    weight: Tensor  # (words, H), wide unless the product is mixed
+    vocabulary: slice
+    logits: Tensor  # (rows, vocabulary), may be overwritten
+    weight: Tensor  # (vocabulary, H), wide unless the product is mixed
 
-    def places(self, words: Tensor) -> tuple[Tensor, Tensor]:
-        """Where words (M, m) stand in the tile, clamped into it, and whether they do."""
-        at = words[self.rows] - self.words.start
+    def places(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Columns of tokens (M, m) in the tile, clamped into it, and whether they are in it."""
+        at = tokens[self.rows] - self.vocabulary.start
         return at.clamp(0, self.logits.shape[1] - 1), (at >= 0) & (at < self.logits.shape[1])
 
 
@@ -281,15 +281,16 @@ def _tiles(
     transformation: tuple[float, float | None],
     tile_bytes: int,
 ) -> Iterator[_Tile]:
-    """All tiles, words outside and positions inside: each slice of the head is widened once."""
+    """All tiles; the outer loop is over the vocabulary, so that each slice of the head is widened
+    once."""
     wide = _wide(rows)
     height = max(1, min(TILE_ROWS, len(rows)))
     width = max(1, tile_bytes // (height * wide.itemsize))
     mixed = _mixed_product(rows)
     for first in range(0, len(weight), width):
-        words = slice(first, min(first + width, len(weight)))
-        part = weight[words] if mixed else weight[words].to(wide)
-        shift = None if bias is None else bias[words].to(wide)
+        vocabulary = slice(first, min(first + width, len(weight)))
+        part = weight[vocabulary] if mixed else weight[vocabulary].to(wide)
+        shift = None if bias is None else bias[vocabulary].to(wide)
         for start in range(0, len(rows), height):
             span = slice(start, min(start + height, len(rows)))
             if mixed:
@@ -298,11 +299,11 @@ def _tiles(
                 logits = torch.mm(rows[span], part.T)
             if shift is not None:
                 logits += shift
-            yield _Tile(span, words, transform(logits, *transformation), part)
+            yield _Tile(span, vocabulary, transform(logits, *transformation), part)
 
 
 class _Gradients:
-    """Accumulates the gradients of a head in wide arithmetic, one slice of words at a time."""
+    """Accumulates the gradients of a head in wide arithmetic, one vocabulary slice at a time."""
 
     def __init__(
         self, rows: Tensor, weight: Tensor, bias: Tensor | None, wanted: tuple[bool, ...]
@@ -320,18 +321,18 @@ class _Gradients:
             self._product(self.rows[tile.rows], narrow, tile.weight)
         if self.weight is not None:
             if self.weight.dtype == d.dtype:
-                self.weight[tile.words].addmm_(d.T, self.inputs[tile.rows])
+                self.weight[tile.vocabulary].addmm_(d.T, self.inputs[tile.rows])
             else:
                 self._add_to_slice(tile, narrow)
         if self.bias is not None:
-            self.bias[tile.words] += d.sum(dim=0).to(self.bias.dtype)
+            self.bias[tile.vocabulary] += d.sum(dim=0).to(self.bias.dtype)
 
     def _add_to_slice(self, tile: _Tile, narrow: Tensor) -> None:
-        """A half-precision head: sum one slice in float32, round it when it is complete."""
-        if self.slice is None or self.slice[0] != tile.words.start:
+        """For a half-precision head: sum one slice in float32, round it when complete."""
+        if self.slice is None or self.slice[0] != tile.vocabulary.start:
             self._flush()
             zeros = torch.zeros(tile.weight.shape, dtype=_wide(narrow), device=narrow.device)
-            self.slice = (tile.words.start, zeros)
+            self.slice = (tile.vocabulary.start, zeros)
         self._product(self.slice[1], narrow.T, self.inputs[tile.rows])
 
     def _flush(self) -> None:
@@ -359,5 +360,5 @@ def _wide(tensor: Tensor) -> torch.dtype:
 
 
 def _mixed_product(tensor: Tensor) -> bool:
-    """Whether products of half-precision matrices can be made in float32 by the device itself."""
+    """Whether the device multiplies half-precision matrices into a float32 result."""
     return tensor.is_cuda and tensor.dtype in (torch.bfloat16, torch.float16)

@@ -1,21 +1,21 @@
-"""Rows of text to token ids with labels: where a row is cut, and what is scored.
+"""Token ids and labels of rows: where a row is cut, and which tokens are scored.
 
-A preference row becomes, for each of its K responses, the prompt's ids followed by the response's,
-with label -100 on the prompt. The prompt is rendered once by `harness.models.chat` and ends where
-the answer begins; a response is its text and one end-of-turn id. All responses of a row follow the
-same (possibly cut) prompt, so that they stay comparable.
+A preference row becomes one sequence for each of its K responses: the ids of the prompt followed by
+those of the response, with label -100 on the prompt. The prompt is rendered once by
+`harness.models.chat` and ends where the answer begins; a response is its text and one end-of-turn
+id. All responses of a row follow the same (possibly cut) prompt, so that they stay comparable.
 
-The cut, where prompt + longest response > max_length:
+A row with prompt + longest response > max_length is cut in two steps:
 1. The prompt loses tokens from its front, no more than needed, but keeps its last
    `max_prompt_length` (all of a shorter one). A leading BOS stays.
-2. Each response still too long loses its end, and with it the end token: a response that was cut
-   must not teach where to stop.
+2. Each response that is still too long loses its end, and with it the end token: a response that
+   was cut must not teach where to stop.
 
 `released=True` follows the code released with WRPO instead (TRL 0.9 era): a second end id after the
-first; a prompt cut to `max_prompt_length` at once; and then every response of a row that is still
-too long cut to max_length - max_prompt_length, however short its prompt, which with the paper's
-2,048 and 1,800 leaves 248 tokens. Departure there too: the released code scored the assistant
-header of the template as part of the response, here it always belongs to the prompt.
+first; a prompt cut to `max_prompt_length` at once; then every response of a row that is still too
+long is cut to max_length - max_prompt_length, however short its prompt, which leaves 248 tokens
+with the paper's 2,048 and 1,800. Departure in this mode as well: the released code scored the
+assistant header of the template as part of the response; here it always belongs to the prompt.
 """
 
 from __future__ import annotations
@@ -58,10 +58,10 @@ def tokenize_row(
 
     Args:
         row: {"id", "messages", "responses": {name: text}}.
-        responses: which of the row's responses, in the order wanted.
+        responses: names of the responses to tokenise, in this order.
 
     Raises:
-        BadData: a response or the messages that the row lacks.
+        BadData: the row lacks messages or a response.
     """
     from harness.models import chat
 
@@ -90,7 +90,7 @@ def tokenize_row(
 
 
 def join(prompt: Sequence[int], response: Sequence[int]) -> TokenSequence:
-    """Prompt and response as one sequence, the response labelled."""
+    """Prompt and response as one sequence, with labels on the response."""
     return TokenSequence([*prompt, *response], [IGNORE] * len(prompt) + list(response))
 
 
@@ -101,7 +101,7 @@ def cut(
     max_prompt_length: int,
     bos: int | None = None,
 ) -> tuple[list[int], list[list[int]]]:
-    """The rule of this module's docstring.
+    """Cut a prompt and its responses as the module docstring describes.
 
     >>> cut([1, 2, 3], [[7, 8, 9, 0]], max_length=6, max_prompt_length=1)
     ([2, 3], [[7, 8, 9, 0]])
@@ -125,7 +125,7 @@ def released_cut(
     max_prompt_length: int,
     mode: Literal["keep_end", "keep_start"] = "keep_end",
 ) -> tuple[list[int], list[list[int]]]:
-    """Truncation as in the released code, with its quirk on short prompts."""
+    """Truncation as in the released code, including what it does to short prompts."""
     longest = max(map(len, responses), default=0)
     if len(prompt) + longest > max_length:
         ends = prompt[-max_prompt_length:] if mode == "keep_end" else prompt[:max_prompt_length]

@@ -1,4 +1,4 @@
-"""Conformance: what every preference loss must fulfil; `harness.testing.check_method` asks it."""
+"""Conformance test of preference losses, run by `harness.testing.check_method`."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ ROWS = 4
 
 
 def check_loss(params: TrainPreferenceParams, with_reference: bool) -> None:
-    """Assert that a loss gives what the trainer reads, finite and with a gradient.
+    """Assert that a loss returns what the trainer reads, finite and with a gradient.
 
     Raises:
-        AssertionError: naming what it does not.
+        AssertionError: naming what is missing or wrong.
     """
     import torch
 
-    where, columns = f'loss "{params.loss}"', len(params.columns())
+    where, columns = f'loss "{params.loss}"', len(params.columns)
     draws = torch.Generator().manual_seed(0)
     logps = (-10 * torch.rand(ROWS, columns, generator=draws)).requires_grad_()
     reference = -10 * torch.rand(ROWS, columns, generator=draws) if with_reference else None
     lengths = torch.full((ROWS, columns), 5)
-    losses, metrics = get_loss(params.loss).function(
-        logps, reference, lengths, alpha=0.1, settings=params.settings
-    )
-    assert losses.shape == (ROWS,), f"{where}: shape {tuple(losses.shape)}; expected a loss a row"
+    loss = get_loss(params.loss)
+    scheduled = loss.scheduled_at(params.settings, 1, 2)
+    losses, metrics = loss(logps, reference, lengths, settings=params.settings, **scheduled)
+    assert losses.shape == (ROWS,), f"{where}: shape {tuple(losses.shape)}; expected a loss per row"
     for name, shape in (("rewards", (ROWS, columns)), ("margins", (ROWS,)), ("accuracy", (ROWS,))):
         found = tuple(metrics[name].shape) if name in metrics else None
         assert found == shape, (

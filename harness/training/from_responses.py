@@ -1,4 +1,4 @@
-"""Implicit fusion: how source responses become a training set, shared by the methods that do it.
+"""Plans of implicit fusion: training sets made from the responses of source models.
 
     prompts ──> source samples ──> rewards ──> best responses ──> SFT on a third of the prompts
                                                     │                 │
@@ -6,27 +6,31 @@
                                                     └───────┬─────────┘
                                               preference rows (y_ws, y_wt, y_l)
 
-Each function adds stages to a plan and returns the handle of the last; stages that two methods
-ask for are one stage.
+Each function adds stages to a plan and returns the handle of the last one. Stages with the same
+parameters are one stage, so that methods share them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cache
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, create_model
 
 from harness.core.records import Record
 from harness.data.prompts import prompts_identity
 from harness.engine.operations import Estimate
 from harness.engine.recipe import ModelSpec, Recipe
+from harness.engine.registry import table
 from harness.models.references import model_identity
-from harness.training.preference_operations import TrainPreferenceParams
+from harness.training.losses import LossChoice, get_loss, loss_settings
+from harness.training.settings import PromptLimit, RunSettings
 from harness.training.sft import SftParams
 
 
 class Models(Record):
-    """The target, the sources it learns from, and the reward model that ranks responses."""
+    """Models: the target, the sources it learns from, and the reward model that ranks responses."""
 
     target: ModelSpec
     sources: tuple[ModelSpec, ...] = Field(min_length=1)
@@ -34,10 +38,12 @@ class Models(Record):
 
 
 class Data(Record):
-    """Prompts, and the share of them that goes to SFT (the paper: one third).
+    """Training prompts.
 
-    `expected_rows` is the size of the whole set, for the estimates of a plan; `ties` says what
-    becomes of prompts whose own responses all have the same reward.
+    Attributes:
+        expected_rows: size of the whole set, for the estimates of a plan.
+        sft_fraction: share of the prompts used for SFT (one third in the paper).
+        ties: whether prompts whose own responses all have the same reward are dropped.
     """
 
     prompts: str
@@ -50,7 +56,12 @@ class Data(Record):
 
 
 class Decoding(Record):
-    """Sampling of one stage: n responses per prompt."""
+    """Decoding settings of one sampling stage.
+
+    Attributes:
+        n: responses per prompt.
+        batch_size: prompts that are sampled together.
+    """
 
     temperature: float = Field(default=0.8, ge=0)
     top_p: float = Field(default=0.95, gt=0, le=1)
@@ -61,35 +72,69 @@ class Decoding(Record):
 
 
 class Rewards(Record):
-    """Scoring of responses by the reward model."""
+    """Settings for scoring responses with the reward model."""
 
     batch_size: int = Field(default=32, ge=1)
     max_length: int | None = None
 
 
-class ResponsesRecipe(Recipe):
-    """What every method needs that learns from responses of sources.
+class PreferenceTraining(RunSettings, PromptLimit, LossChoice):
+    """Preference training of a recipe whose systems may use several losses.
 
-    `source` picks one of `models.sources` for the method `source`, which evaluates it alone.
+    `settings` serves all these losses: each takes the fields of its own record, so that a field of
+    one loss does not affect the others. A field that neither `loss` nor any loss of a catalogue has
+    is refused.
+    """
+
+    @classmethod
+    def settings_of(cls, loss: str, given: Mapping[str, object]) -> Record:
+        """The record of the recipe's loss, with the fields of other losses as extra ones."""
+        record = get_loss(loss).settings
+        foreign: dict[str, object] = {}
+        for other in table("LOSSES"):
+            names = get_loss(other).settings.model_fields.keys() - record.model_fields.keys()
+            found = {name: given[name] for name in names & given.keys()}
+            loss_settings(other, found)  # checks the values
+            foreign |= found
+        loss_settings(loss, {name: given[name] for name in given.keys() - foreign.keys()})
+        return _with_extra_fields(record).model_validate(given)
+
+    def settings_for(self, loss: str) -> dict[str, Any]:
+        """The settings that a loss takes from the table."""
+        own = get_loss(loss).settings.model_fields
+        return {key: value for key, value in self.settings.model_dump().items() if key in own}
+
+
+@cache
+def _with_extra_fields(record: type[Record]) -> type[Record]:
+    """The record, which also keeps fields that it does not declare."""
+    return create_model(record.__name__, __base__=record, __cls_kwargs__={"extra": "allow"})
+
+
+class ResponsesRecipe(Recipe):
+    """Settings of methods that learn from responses of sources.
+
+    Attributes:
+        source: index of the source that the method `source` evaluates.
     """
 
     models: Models
     sampling: Decoding
     rewards: Rewards = Rewards()
     sft: SftParams
-    train: TrainPreferenceParams
+    train: PreferenceTraining
     source: int = Field(default=0, ge=0)
 
 
 class FusionRecipe(ResponsesRecipe):
-    """What a run of WRPO and its baselines needs."""
+    """Settings of WRPO and its baselines."""
 
     data: Data
     target_sampling: Decoding
 
 
 def model(spec: ModelSpec, stage: Any) -> Any:
-    """The artifact that points to a model given by the recipe."""
+    """The artifact that refers to a model of the recipe."""
     return stage(
         "import_model",
         ref=spec.ref,
@@ -132,7 +177,7 @@ def part(recipe: FusionRecipe, stage: Any, name: str) -> Any:
 def responses_of(
     recipe: ResponsesRecipe, stage: Any, *, of: Any, on: Any, decoding: Decoding, name: str
 ) -> Any:
-    """Responses of one model."""
+    """Responses of one model to prompts."""
     return stage(
         "sample",
         prompts=on,
@@ -161,7 +206,7 @@ def sampled(recipe: ResponsesRecipe, stage: Any, *, name: str, **how: Any) -> An
 
 
 def best_source_responses(recipe: FusionRecipe, stage: Any, name: str) -> Any:
-    """y_ws for the prompts of one part, out of every source's samples."""
+    """y_ws for the prompts of one part, from the samples of all sources."""
     every = prompts(recipe, stage)
     answered = [
         sampled(
@@ -188,7 +233,7 @@ def sft_model(recipe: FusionRecipe, stage: Any) -> Any:
 
 
 def sft_on(recipe: ResponsesRecipe, stage: Any, rows: Any) -> Any:
-    """The target after SFT on given rows."""
+    """The target after SFT on the given rows."""
     return stage(
         "train_sft",
         rows=rows,
@@ -230,14 +275,14 @@ def trained_on(
     responses: tuple[str, ...] | None = None,
     with_reference: bool = True,
 ) -> Any:
-    """A model after preference training on given rows, itself the reference.
+    """A model after preference training on given rows; the model before it is the reference.
 
     Args:
-        responses: which of "source", "target" and "rejected" the loss compares, preferred first;
-            None is the loss's own choice.
+        responses: names of the responses that the loss compares, preferred first; None is the
+            choice of the loss.
     """
-    chosen = {"loss": loss, "responses": responses, "seed": recipe.seed}
-    settings = {**recipe.train.model_dump(), **chosen}
+    chosen = {"loss": loss, "settings": recipe.train.settings_for(loss), "responses": responses}
+    settings = {**recipe.train.model_dump(), **chosen, "seed": recipe.seed}
     if with_reference:
         settings["reference"] = stage(
             "reference_logps",

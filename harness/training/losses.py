@@ -1,47 +1,36 @@
-"""Preference losses as pure functions, and the table that names them.
+"""Preference losses: the signature that all share, and how they are found by name.
 
-Every loss has one signature, whatever its number of responses K:
+A loss is a pure function with a record of its settings, whatever its number of responses K:
 
-    loss(logps, reference, lengths, *, alpha, settings) -> (losses, metrics)
+    loss(logps, reference, lengths, *, settings) -> (losses, metrics)
 
-    logps      (B, K)  log pi(y_k|x), summed over the response's tokens
+    logps      (B, K)  log pi(y_k|x), summed over the tokens of the response
     reference  (B, K)  the same under the frozen reference policy; None where not needed
     lengths    (B, K)  number of response tokens
-    alpha      float   weight of the first response, for the losses that mix two preferred ones
-    losses     (B,)    one per prompt; a batch's loss is their mean
+    settings           a record of `PreferenceLoss.settings`
+    losses     (B,)    one per prompt; the loss of a batch is their mean
     metrics    "rewards" (B, K), "margins" (B,), "accuracy" (B,), detached
 
-Columns stand in the order of `PreferenceLoss.responses`, the preferred ones first and the rejected
-one last. Arithmetic is float32, float64 for float64 input. This module loads without torch.
+Columns are in the order of `PreferenceLoss.responses`, the preferred ones first and the rejected
+one last. Arithmetic is float32, float64 for float64 input. A loss whose weights change during
+training declares them (`PreferenceLoss.scheduled`) and receives them as further keyword arguments.
 
-With h = log pi - log pi0 (summed or averaged over tokens, `LossSettings.normalisation`), c the
-chosen and r the rejected response, and sigma the logistic function, the pair losses are:
-
-    dpo        -log sigma(beta (h_c - h_r))                                    arXiv 2305.18290
-    ln_dpo     dpo with averages                                               arXiv 2411.15124
-    robust     dpo, unbiased under label_smoothing                             arXiv 2403.00409
-    exo        reverse KL to the smoothed preference                           arXiv 2402.00856
-    hinge      max(0, 1 - beta (h_c - h_r))                                    arXiv 2305.10425
-    ipo        (h_c - h_r - 1 / (2 tau))^2, averages                           arXiv 2310.12036
-    simpo      -log sigma(beta (l_c - l_r) - gamma), l average log pi          arXiv 2405.14734
-    nca        -log sigma(b h_c) - (log sigma(-b h_c) + log sigma(-b h_r)) / 2 arXiv 2402.05369
-    bco        -log sigma(beta h_c) - log sigma(-beta h_r)                     arXiv 2404.04656
-    sppo_hard  (h_c - 1 / (2 beta))^2 + (h_r + 1 / (2 beta))^2                 arXiv 2405.00675
-    apo_zero   1 - sigma(beta h_c) + sigma(beta h_r)                           arXiv 2408.06266
-    apo_down   sigma(beta h_c) + 1 - sigma(beta (h_c - h_r))                   arXiv 2408.06266
-    aot, aot_pair, kto_pair, sft: below. They couple the rows of a batch, so that accumulation over
-    micro-batches changes them (`PreferenceLoss.batch_coupled`).
+Catalogues list losses by name in their table LOSSES (`harness.training.pair_losses` defines the
+built-in ones); any other loss is "package.module:name". This module loads without torch.
 """
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-from harness.core.errors import BadData, unknown
-from harness.training.settings import LossSettings
+from pydantic import Field, SerializeAsAny, ValidationInfo, field_validator
+
+from harness.core.errors import BadData, BadRecord, unknown
+from harness.core.records import Record, parse
+from harness.engine.registry import load_target, table
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -49,57 +38,139 @@ if TYPE_CHECKING:
 Result = tuple["Tensor", dict[str, "Tensor"]]
 
 
-class LossFunction(Protocol):
+@dataclass(frozen=True)
+class PreferenceLoss:
+    """A loss and what it needs; called like its function.
+
+    Attributes:
+        settings: the record of its settings.
+        responses: names of the columns in the table of a preference row.
+        scheduled: keyword argument of the function -> its value from (settings, finished updates,
+            updates of the whole run).
+        batch_coupled: whether the loss of a row depends on the other rows of its batch.
+    """
+
+    function: Callable[..., Result]
+    settings: type[Record]
+    responses: tuple[str, ...] = ("target", "rejected")
+    needs_reference: bool = True
+    batch_coupled: bool = False
+    scheduled: Mapping[str, Callable[[Any, int, int], float]] = field(default_factory=dict)
+
     def __call__(
         self,
         logps: Tensor,
         reference: Tensor | None,
         lengths: Tensor,
         *,
-        alpha: float,
-        settings: LossSettings,
-    ) -> Result: ...
+        settings: Record,
+        **scheduled: float,
+    ) -> Result:
+        return self.function(logps, reference, lengths, settings=settings, **scheduled)
+
+    def scheduled_at(self, settings: Record, step: int, total: int) -> dict[str, float]:
+        """The scheduled arguments after `step` of `total` updates."""
+        return {name: value(settings, step, total) for name, value in self.scheduled.items()}
 
 
-@dataclass(frozen=True)
-class PreferenceLoss:
-    """A loss and what it needs; `responses` name the columns in a preference row's table."""
+def preference_loss(
+    settings: type[Record],
+    *,
+    responses: tuple[str, ...] = ("target", "rejected"),
+    needs_reference: bool = True,
+    batch_coupled: bool = False,
+    scheduled: Mapping[str, Callable[[Any, int, int], float]] | None = None,
+) -> Callable[[Callable[..., Result]], PreferenceLoss]:
+    """Make a loss of a function of the common signature.
 
-    function: LossFunction
-    responses: tuple[str, ...] = ("target", "rejected")
-    needs_reference: bool = True
-    batch_coupled: bool = False
+    class MySettings(Record):
+        beta: float = 0.1
 
+    @preference_loss(MySettings, responses=("source", "target", "rejected"))
+    def my_loss(logps, reference, lengths, *, settings): ...
+    """
+    if not (isinstance(settings, type) and issubclass(settings, Record)):
+        raise TypeError(
+            f"preference_loss takes the record of the loss's settings first; found {settings!r}"
+        )
 
-def log_ratios(
-    logps: Tensor,
-    reference: Tensor | None,
-    lengths: Tensor,
-    settings: LossSettings,
-    default: Literal["sum", "mean"],
-) -> Tensor:
-    """h (B, K): log pi - log pi0, or log pi without a reference, summed or averaged over tokens."""
-    h = wide(logps) if reference is None else wide(logps) - wide(reference)
-    chosen = default if settings.normalisation == "default" else settings.normalisation
-    return h / lengths.clamp(min=1) if chosen == "mean" else h
+    def make(function: Callable[..., Result]) -> PreferenceLoss:
+        return PreferenceLoss(
+            function, settings, responses, needs_reference, batch_coupled, scheduled or {}
+        )
 
-
-def wide(values: Tensor) -> Tensor:
-    """float32, or float64 when already so."""
-    return values if str(values.dtype) == "torch.float64" else values.float()
-
-
-def log_sigmoid(values: Tensor) -> Tensor:
-    from torch.nn.functional import logsigmoid
-
-    return logsigmoid(values)
+    return make
 
 
-def logistic(margin: Tensor, settings: LossSettings) -> Tensor:
-    """-(1 - eps) log sigma(margin) - eps log sigma(-margin)."""
-    eps = settings.label_smoothing
-    losses = -(1 - eps) * log_sigmoid(margin)
-    return losses if eps == 0 else losses - eps * log_sigmoid(-margin)
+def get_loss(name: str) -> PreferenceLoss:
+    """The loss that a catalogue calls `name`, or the one at "package.module:name".
+
+    Raises:
+        UnknownName: with the nearest name.
+    """
+    known: dict[str, str] = table("LOSSES")
+    module, _, attribute = name.rpartition(":")
+    if not module and name not in known:
+        raise unknown("preference loss", name, known)
+    try:
+        found = load_target(known.get(name, name))
+    except ModuleNotFoundError as error:
+        if error.name is None or not module.startswith(error.name):
+            raise
+        raise unknown("preference loss", name, known) from None
+    except AttributeError:
+        found = None
+    if not isinstance(found, PreferenceLoss):
+        others = vars(sys.modules[module]) if module else {}
+        losses = [key for key, value in others.items() if isinstance(value, PreferenceLoss)]
+        raise unknown(f"preference loss of {module}", attribute, losses)
+    return found
+
+
+def loss_settings(name: str, given: Mapping[str, object]) -> Record:
+    """Settings as the record of the loss called `name`.
+
+    Raises:
+        UnknownName: no such loss.
+        BadRecord: a key that the loss does not have, or a wrong value.
+    """
+    record = get_loss(name).settings
+    for key in given:
+        if key not in record.model_fields:
+            raise BadRecord(str(unknown(f'setting of loss "{name}"', key, record.model_fields)))
+    return parse(record, given, f'settings of loss "{name}"')
+
+
+class LossChoice(Record):
+    """A loss and its settings, for records that hold them.
+
+    Attributes:
+        loss: preference loss, by its name in a catalogue or as "package.module:name".
+    """
+
+    loss: str = "dpo"
+    settings: SerializeAsAny[Record] = Field(
+        default_factory=lambda data: get_loss(data["loss"]).settings()
+    )
+
+    @field_validator("loss")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        get_loss(name)
+        return name
+
+    @field_validator("settings", mode="before")
+    @classmethod
+    def _of_the_loss(cls, given: object, info: ValidationInfo) -> object:
+        given = given.model_dump() if isinstance(given, Record) else given
+        if isinstance(given, Mapping) and "loss" in info.data:
+            return cls.settings_of(info.data["loss"], given)
+        return given  # refused by the types of the fields
+
+    @classmethod
+    def settings_of(cls, loss: str, given: Mapping[str, object]) -> Record:
+        """The record that `settings` becomes."""
+        return loss_settings(loss, given)
 
 
 def with_metrics(losses: Tensor, rewards: Tensor, preferred: Tensor | None = None) -> Result:
@@ -111,218 +182,6 @@ def with_metrics(losses: Tensor, rewards: Tensor, preferred: Tensor | None = Non
     return losses, {"rewards": rewards, "margins": margins, "accuracy": accuracy}
 
 
-def dpo(chosen: Tensor, rejected: Tensor, settings: LossSettings) -> Tensor:
-    return logistic(settings.beta * (chosen - rejected), settings)
-
-
-def robust(chosen: Tensor, rejected: Tensor, settings: LossSettings) -> Tensor:
-    eps, margin = settings.label_smoothing, settings.beta * (chosen - rejected)
-    return (eps * log_sigmoid(-margin) - (1 - eps) * log_sigmoid(margin)) / (1 - 2 * eps)
-
-
-def exo(chosen: Tensor, rejected: Tensor, settings: LossSettings) -> Tensor:
-    """Needs a smoothed preference: `label_smoothing` below 1e-3 counts as 1e-3, as in TRL 0.9."""
-    margin, p = settings.beta * (chosen - rejected), max(settings.label_smoothing, 1e-3)
-    better, worse = log_sigmoid(margin), log_sigmoid(-margin)
-    log_p, log_q = margin.new_tensor(p).log(), margin.new_tensor(1 - p).log()
-    return better.exp() * (better - log_q) + worse.exp() * (worse - log_p)
-
-
-def hinge(chosen: Tensor, rejected: Tensor, settings: LossSettings) -> Tensor:
-    return (1 - settings.beta * (chosen - rejected)).relu()
-
-
-def ipo(chosen: Tensor, rejected: Tensor, settings: LossSettings) -> Tensor:
-    return (chosen - rejected - ipo_target(settings)) ** 2
-
-
-def ipo_target(settings: LossSettings) -> float:
-    """1 / (2 tau)."""
-    return 1 / (2 * (settings.beta if settings.tau is None else settings.tau))
-
-
-def simpo(chosen: Tensor, rejected: Tensor, settings: LossSettings) -> Tensor:
-    return logistic(settings.beta * (chosen - rejected - settings.gamma_over_beta), settings)
-
-
-def simpo_hinge(chosen: Tensor, rejected: Tensor, settings: LossSettings) -> Tensor:
-    return hinge(chosen - settings.gamma_over_beta, rejected, settings)
-
-
-def nca(chosen: Tensor, rejected: Tensor, settings: LossSettings) -> Tensor:
-    good, bad = settings.beta * chosen, settings.beta * rejected
-    return -log_sigmoid(good) - 0.5 * log_sigmoid(-good) - 0.5 * log_sigmoid(-bad)
-
-
-def bco(chosen: Tensor, rejected: Tensor, settings: LossSettings) -> Tensor:
-    return -log_sigmoid(settings.beta * chosen) - log_sigmoid(-settings.beta * rejected)
-
-
-def sppo_hard(chosen: Tensor, rejected: Tensor, settings: LossSettings) -> Tensor:
-    half = 0.5 / settings.beta
-    return (chosen - half) ** 2 + (rejected + half) ** 2
-
-
-def apo_zero(chosen: Tensor, rejected: Tensor, settings: LossSettings) -> Tensor:
-    return 1 - (settings.beta * chosen).sigmoid() + (settings.beta * rejected).sigmoid()
-
-
-def apo_down(chosen: Tensor, rejected: Tensor, settings: LossSettings) -> Tensor:
-    gap = settings.beta * (chosen - rejected)
-    return (settings.beta * chosen).sigmoid() + 1 - gap.sigmoid()
-
-
-def aot_pair(chosen: Tensor, rejected: Tensor, settings: LossSettings) -> Tensor:
-    """dpo between the i-th smallest chosen and the i-th smallest rejected ratio of the batch
-    (arXiv 2406.05882, unpaired)."""
-    return logistic(settings.beta * (chosen.sort().values - rejected.sort().values), settings)
-
-
-def kto_pair(chosen: Tensor, rejected: Tensor, settings: LossSettings) -> Tensor:
-    """KTO on pairs as TRL 0.9 had it: each side against the other side's batch mean, at least 0
-    (arXiv 2402.01306). The mean of both sides' losses, so that a batch mean is that of TRL."""
-    low, high = rejected.mean().clamp(min=0), chosen.mean().clamp(min=0)
-    good = 1 - (settings.beta * (chosen - low)).sigmoid()
-    bad = 1 - (settings.beta * (high - rejected)).sigmoid()
-    return (good + bad) / 2
-
-
-def aot_loss(
-    logps: Tensor,
-    reference: Tensor | None,
-    lengths: Tensor,
-    *,
-    alpha: float,
-    settings: LossSettings,
-) -> Result:
-    """Paired AOT (arXiv 2406.05882): policy and reference margins are sorted apart, so it cannot
-    be written with h."""
-    policy = log_ratios(logps, None, lengths, settings, "sum")
-    frozen = log_ratios(required_reference(reference), None, lengths, settings, "sum")
-    gap = (policy[:, 0] - policy[:, 1]).sort().values - (frozen[:, 0] - frozen[:, 1]).sort().values
-    return with_metrics(logistic(settings.beta * gap, settings), settings.beta * (policy - frozen))
-
-
-def sft_loss(
-    logps: Tensor,
-    reference: Tensor | None,
-    lengths: Tensor,
-    *,
-    alpha: float,
-    settings: LossSettings,
-) -> Result:
-    """Negative log-likelihood of the chosen response per token of the batch, spread over rows so
-    that their mean is sum(-log pi) / sum(tokens)."""
-    policy, tokens = wide(logps), lengths[:, 0]
-    losses = -policy[:, 0] * (len(logps) / tokens.sum().clamp(min=1))
-    return with_metrics(losses, policy)
-
-
-PairLoss = Callable[["Tensor", "Tensor", LossSettings], "Tensor"]
-
-
-def pairwise(
-    function: PairLoss,
-    default: Literal["sum", "mean"] = "sum",
-    *,
-    needs_reference: bool = True,
-    batch_coupled: bool = False,
-) -> PreferenceLoss:
-    """Give a loss of (h_c, h_r) the common signature."""
-
-    def loss(
-        logps: Tensor,
-        reference: Tensor | None,
-        lengths: Tensor,
-        *,
-        alpha: float,
-        settings: LossSettings,
-    ) -> Result:
-        frozen = required_reference(reference) if needs_reference else None
-        h = log_ratios(logps, frozen, lengths, settings, default)
-        return with_metrics(function(h[:, 0], h[:, 1], settings), settings.beta * h)
-
-    loss.__name__, loss.__doc__ = f"{function.__name__}_loss", function.__doc__
-    return PreferenceLoss(loss, needs_reference=needs_reference, batch_coupled=batch_coupled)
-
-
-LOSSES: dict[str, PreferenceLoss] = {
-    "dpo": pairwise(dpo),
-    "ln_dpo": pairwise(dpo, "mean"),
-    "robust": pairwise(robust),
-    "exo": pairwise(exo),
-    "hinge": pairwise(hinge),
-    "ipo": pairwise(ipo, "mean"),
-    "simpo": pairwise(simpo, "mean", needs_reference=False),
-    "simpo_hinge": pairwise(simpo_hinge, "mean", needs_reference=False),
-    "nca": pairwise(nca),
-    "bco": pairwise(bco),
-    "sppo_hard": pairwise(sppo_hard),
-    "apo_zero": pairwise(apo_zero),
-    "apo_down": pairwise(apo_down),
-    "aot": PreferenceLoss(aot_loss, batch_coupled=True),
-    "aot_pair": pairwise(aot_pair, batch_coupled=True),
-    "kto_pair": pairwise(kto_pair, batch_coupled=True),
-    "sft": PreferenceLoss(sft_loss, needs_reference=False, batch_coupled=True),
-}
-
-# Losses that stand in a method's folder, imported when they are asked for.
-PROVIDERS = {
-    "wrpo": "methods.wrpo.loss",
-    "wrpo_two_pairs": "methods.wrpo.loss",
-    "wrpo_simpo": "methods.wrpo.loss",
-    "wrpo_ipo": "methods.wrpo.loss",
-}
-
-
-def preference_loss(
-    name: str,
-    *,
-    responses: tuple[str, ...],
-    needs_reference: bool = True,
-    batch_coupled: bool = False,
-) -> Callable[[LossFunction], LossFunction]:
-    """Register a loss of the common signature under `name`.
-
-        @preference_loss("wrpo", responses=("source", "target", "rejected"))
-        def wrpo_loss(logps, reference, lengths, *, alpha, settings): ...
-
-    Raises:
-        ValueError: another function has the name.
-    """
-
-    def register(function: LossFunction) -> LossFunction:
-        known = LOSSES.get(name)
-        if known is not None and _home(known.function) != _home(function):
-            raise ValueError(
-                f'preference loss "{name}" is already defined in {_home(known.function)}'
-            )
-        LOSSES[name] = PreferenceLoss(function, responses, needs_reference, batch_coupled)
-        return function
-
-    return register
-
-
-def get_loss(name: str) -> PreferenceLoss:
-    """The loss called `name`; "package.module:name" imports a module that registers it first.
-
-    Raises:
-        UnknownName: with the nearest name.
-    """
-    module, _, short = name.rpartition(":")
-    home = module or PROVIDERS.get(short, "")
-    if home and short not in LOSSES:
-        try:
-            importlib.import_module(home)
-        except ModuleNotFoundError as error:
-            if error.name is None or not home.startswith(error.name):
-                raise
-            raise unknown("preference loss", name, {*LOSSES, *PROVIDERS}) from None
-    if short not in LOSSES:
-        raise unknown("preference loss", short, {*LOSSES, *PROVIDERS})
-    return LOSSES[short]
-
-
 def required_reference(reference: Tensor | None) -> Tensor:
     if reference is None:
         raise BadData(
@@ -330,7 +189,3 @@ def required_reference(reference: Tensor | None) -> Tensor:
             "log-probabilities were given; add a reference_logps stage"
         )
     return reference
-
-
-def _home(function: LossFunction) -> str:
-    return str(getattr(function, "__module__", ""))

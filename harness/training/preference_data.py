@@ -1,6 +1,6 @@
-"""Operations between sampling and training: split the prompts, choose responses, make pairs.
+"""Operations between sampling and training: split prompts, choose responses, make pairs.
 
-Rows keep the prompt's id throughout, so every training pair leads back to its 5 x sources
+Rows keep the id of their prompt throughout, so that every training pair can be traced to its
 candidates, which stay in the store with their rewards.
 """
 
@@ -21,7 +21,11 @@ from harness.engine.operations import Artifact, Context, Row, operation
 
 
 class SplitPromptsParams(Record):
-    """`part` of a random split in which `fraction` of the prompts goes to SFT."""
+    """One part of a random split.
+
+    Attributes:
+        fraction: share of the prompts in the part "sft".
+    """
 
     part: Literal["sft", "preference"]
     fraction: float = Field(default=1 / 3, ge=0, le=1)
@@ -40,7 +44,7 @@ def split_prompts(context: Context, params: SplitPromptsParams, *, prompts: Arti
 
 
 class BestResponsesParams(Record):
-    """Nothing to set: the highest reward wins, the first one on a tie."""
+    """No settings: the highest reward wins, the first one on a tie."""
 
 
 @operation(
@@ -59,8 +63,8 @@ def best_responses(
     """y_ws: for each prompt the response with the highest reward over all sources and samples.
 
     Ties go to the source named first, then to the earlier sample. Rows: the prompt with
-    `response`, `reward`, `source_model`, and `sample` (its number). summary.json counts how
-    often each source wins and its mean reward.
+    `response`, `reward`, `source_model`, and `sample` (its number). summary.json contains the
+    number of wins and the mean reward of each source.
     """
     tables = [{row["id"]: row for row in source.rows()} for source in scored]
     rows, wins = [], Counter[str]()
@@ -86,13 +90,20 @@ def best_responses(
 
 
 class PreferencePairsParams(Record):
-    """`ties`: rows whose own best and worst response have equal rewards teach nothing."""
+    """Settings of preference pairs.
+
+    Attributes:
+        ties: whether rows are dropped whose own best and worst response have equal rewards.
+    """
 
     ties: Literal["drop", "keep"] = "drop"
 
 
 @operation(
-    "preference_pairs", version=1, params=PreferencePairsParams, estimate=costs.rows_of("own")
+    "preference_pairs",
+    version=1,
+    params=PreferencePairsParams,
+    estimate=costs.rows_of("own", responses=3),
 )
 def preference_pairs(
     context: Context, params: PreferencePairsParams, *, best: Artifact, own: Artifact
@@ -103,7 +114,7 @@ def preference_pairs(
     lowest (WRPO, data construction).
 
     Raises:
-        BadData: if no pair is left.
+        BadData: no pair is left.
     """
     sources = {row["id"]: row for row in best.rows()}
     rows, ties = [], 0

@@ -1,4 +1,4 @@
-"""Operations of preference training: reference log-probabilities, then the training itself.
+"""Operations of preference training: reference log-probabilities and training.
 
 preference rows ──> reference_logps (once per SFT model) ──┐
       └────────────────────────────────────────────────────┴──> train_preference ──> checkpoint
@@ -6,26 +6,28 @@ preference rows ──> reference_logps (once per SFT model) ──┐
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_serializer, model_validator
 
 from harness.core.errors import BadData, BadRecord
+from harness.core.records import Record
 from harness.engine import costs
 from harness.engine.operations import Artifact, Context, Row, operation
-from harness.training.losses import PreferenceLoss, get_loss
-from harness.training.settings import Dtype, LossSettings, PromptLimit, RunSettings
+from harness.training.losses import LossChoice, PreferenceLoss, get_loss, loss_settings
+from harness.training.settings import Dtype, PromptLimit, RunSettings
 
 if TYPE_CHECKING:
-    from harness.models.collate import PreferenceExample
+    from harness.training.preference import PreferenceExample
 
 
 class ReferenceLogpsParams(PromptLimit):
-    """Scoring of preference rows; limits must be those of the training that follows.
+    """Scoring of preference rows; the limits must equal those of the training that follows.
 
     Attributes:
-        dtype: None is the model's own choice for the device.
+        batch_size: rows that are scored together.
+        dtype: numeric type of the model; None leaves it to the model and device.
     """
 
     batch_size: int = Field(default=8, ge=1)
@@ -49,10 +51,10 @@ def reference_logps(
     rows: Artifact,
     model: Artifact,
 ) -> Iterator[list[Row]]:
-    """log pi0(y|x), summed over tokens, and the number of tokens, of every response of each row.
+    """log pi0(y|x), summed over tokens, and the number of tokens of each response in each row.
 
     Rows: {"id", "logps": {response: float}, "lengths": {response: int}}. Computed once per model
-    and row set, it replaces the reference model and its forward passes in every later training.
+    and set of rows, they replace the reference model and its forward passes in later trainings.
 
     Raises:
         BadData: rows without responses or messages.
@@ -97,40 +99,64 @@ def reference_logps(
         ]
 
 
-class TrainPreferenceParams(RunSettings, PromptLimit):
-    """One preference training.
+# The table `settings` of stored train_preference stages, from when all losses shared one record. It
+# is part of their ids, so losses without further settings are still stored with it.
+STORED = {
+    "beta": 0.1,
+    "gamma_over_beta": 0.0,
+    "tau": None,
+    "label_smoothing": 0.0,
+    "normalisation": "default",
+    "alpha_end": 0.1,
+    "alpha_mode": "dynamic",
+    "released": False,
+}
+
+
+class TrainPreferenceParams(RunSettings, PromptLimit, LossChoice):
+    """One preference training run.
 
     Attributes:
-        loss: a name of `harness.training.losses.LOSSES`, or "package.module:name".
-        settings: what the loss is told.
-        responses: the row's responses that fill the loss's columns, preferred first; None takes
-            the loss's own choice, e.g. ("target", "rejected") for DPO.
-        released: tokenise as the code released with WRPO (`harness.models.tokenize`).
+        responses: names of the responses in the columns of the loss, preferred first; None is the
+            choice of the loss, for example ("target", "rejected") for DPO.
     """
 
-    loss: str = "dpo"
-    settings: LossSettings = LossSettings()
     responses: tuple[str, ...] | None = None
 
-    @field_validator("loss")
     @classmethod
-    def _known(cls, name: str) -> str:
-        get_loss(name)
-        return name
+    def settings_of(cls, loss: str, given: Mapping[str, object]) -> Record:
+        """The record of the loss; `STORED` values of fields that it does not have are dropped."""
+        own = get_loss(loss).settings.model_fields
+        kept = {
+            key: value
+            for key, value in given.items()
+            if key in own or key not in STORED or STORED[key] != value
+        }
+        return loss_settings(loss, kept)
 
-    def columns(self) -> tuple[str, ...]:
-        """The responses in the order of the loss's columns.
+    @field_serializer("settings")
+    def _as_stored(self, settings: Record) -> dict[str, Any]:
+        found = settings.model_dump(mode="json")
+        return {**STORED, **found} if found.keys() <= STORED.keys() else found
 
-        Raises:
-            BadRecord: more or fewer than the loss takes.
-        """
+    @model_validator(mode="after")
+    def _a_response_per_column(self) -> TrainPreferenceParams:
         wanted = get_loss(self.loss).responses
         if self.responses is not None and len(self.responses) != len(wanted):
             raise BadRecord(
                 f'loss "{self.loss}" takes {len(wanted)} responses (by default '
                 f"{', '.join(wanted)}), found {', '.join(self.responses)}"
             )
-        return self.responses or wanted
+        return self
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The responses in the order of the loss's columns."""
+        return self.responses or get_loss(self.loss).responses
+
+    @property
+    def sequences_per_row(self) -> int:
+        return len(self.columns)
 
 
 @operation(
@@ -148,23 +174,22 @@ def train_preference(
     model: Artifact,
     reference: Artifact | None = None,
 ) -> None:
-    """Train a model on preference rows with any registered loss.
+    """Train a model on preference rows with any loss of `harness.training.losses.get_loss`.
 
     Args:
-        reference: rows of `reference_logps`; not needed by reference-free losses.
+        reference: rows of `reference_logps`; reference-free losses need none.
 
-    Writes a checkpoint with its tokenizer, and training_log.json: per update the loss, alpha,
-    margins, accuracy, and the mean reward, log-probability and length of each response.
+    Writes a checkpoint with its tokenizer, and training_log.json: for each update the loss, its
+    scheduled weights, margins, accuracy, and the mean reward, log-probability and length of each
+    response.
 
     Raises:
-        BadData: no rows, or reference rows missing or made with other limits.
-        BadRecord: responses that do not fit the loss.
+        BadData: no rows, or reference rows that are missing or made with other limits.
     """
-    from transformers import TrainingArguments
-
     from harness.models.collate import pad_id_of
     from harness.training import runs
-    from harness.training.preference_trainer import PreferenceTrainer
+    from harness.training.preference import PreferenceObjective
+    from harness.training.trainer import train
 
     loss = get_loss(params.loss)
     with runs.quiet():
@@ -172,20 +197,8 @@ def train_preference(
         examples = _examples(tokenizer, params, loss, rows, reference)
         tokens = sum(len(s.input_ids) for example in examples for s in example.sequences)
         context.count(tokens_in=tokens)
-        arguments = runs.training_arguments(
-            TrainingArguments, params, context, remove_unused_columns=False
-        )
-        trainer = PreferenceTrainer(
-            policy,
-            arguments,
-            examples,
-            loss=loss,
-            settings=params.settings,
-            responses=params.columns(),
-            pad_id=pad_id_of(tokenizer),
-        )
-        runs.run(trainer, context)
-        runs.save(trainer, tokenizer, params, context)
+        objective = PreferenceObjective(loss, params.settings, params.columns, pad_id_of(tokenizer))
+        train(policy, tokenizer, examples, objective, params, context)
 
 
 def _examples(
@@ -195,10 +208,10 @@ def _examples(
     rows: Artifact,
     reference: Artifact | None,
 ) -> list[PreferenceExample]:
-    from harness.models.collate import PreferenceExample, references_of
     from harness.models.tokenize import tokenize_row
+    from harness.training.preference import PreferenceExample, references_of
 
-    columns = params.columns()
+    columns = params.columns
     frozen: dict[str, Row] | None = None
     if loss.needs_reference:
         if reference is None:

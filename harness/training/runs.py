@@ -1,8 +1,8 @@
-"""What every training run shares: arguments, progress, resumption, saving, silence.
+"""Common parts of training runs: arguments, progress, resumption, saving.
 
-A run writes checkpoints only when asked (`save_steps`), into the stage's scratch folder; a stage
-that was killed starts again from the newest one that is complete. Nothing is reported to any
-service, no model card is made, and no telemetry leaves the machine.
+A run writes checkpoints only on request (`save_steps`), into the scratch folder of the stage; a
+killed stage resumes from the newest complete one. Nothing is reported to any service, no model card
+is made, and no telemetry leaves the machine.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from harness.engine.operations import Context
 from harness.models.threads import one_core
 from harness.training.settings import RunSettings
 
-COMPLETE = "complete"  # marker file in a checkpoint that was written to its end
+COMPLETE = "complete"  # marker file in a checkpoint that was written completely
 
 A = TypeVar("A", bound=TrainingArguments)
 
 
 def training_arguments(kind: type[A], params: RunSettings, context: Context, **extra: Any) -> A:
-    """transformers' arguments for a run; `extra` are those of a special trainer.
+    """transformers.TrainingArguments, or a subclass `kind` with `extra` arguments, for a run.
 
     Raises:
         EnvironmentProblem: several GPUs are visible to this one process.
@@ -49,7 +49,7 @@ def training_arguments(kind: type[A], params: RunSettings, context: Context, **e
         num_train_epochs=params.epochs,
         max_steps=params.max_steps or -1,
         lr_scheduler_type=params.scheduler,
-        warmup_steps=params.warmup_ratio,  # below 1 it is a share of all steps
+        warmup_steps=params.warmup_ratio,  # a value below 1 is a share of all steps
         weight_decay=params.weight_decay,
         max_grad_norm=params.max_grad_norm,
         seed=params.seed,
@@ -71,7 +71,7 @@ def training_arguments(kind: type[A], params: RunSettings, context: Context, **e
 
 
 class Progress(TrainerCallback):
-    """Passes updates on to the stage, marks complete checkpoints, stops a run that diverges."""
+    """Reports updates to the stage, marks complete checkpoints, and stops a run that diverges."""
 
     def __init__(self, context: Context) -> None:
         self.context = context
@@ -93,13 +93,13 @@ class Progress(TrainerCallback):
 
 
 def newest_checkpoint(scratch: Path) -> Path | None:
-    """The checkpoint to resume from: the newest that was written to its end, or None."""
+    """The newest checkpoint that was written completely, or None."""
     complete = [path.parent for path in scratch.glob(f"checkpoint-*/{COMPLETE}")]
     return max(complete, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
 
 def run(trainer: Trainer, context: Context) -> None:
-    """Train, from the newest complete checkpoint where there is one."""
+    """Train, resuming from the newest complete checkpoint if there is one."""
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(Progress(context))
@@ -116,7 +116,7 @@ def open_model(path: Path) -> tuple[Any, Any]:
 
 
 def save(trainer: Trainer, tokenizer: Any, params: RunSettings, context: Context) -> None:
-    """Write checkpoint, tokenizer and training_log.json into the stage's folder."""
+    """Write checkpoint, tokenizer and training_log.json into the folder of the stage."""
     model = trainer.accelerator.unwrap_model(trainer.model)
     state = None
     if trainer.accelerator.num_processes > 1:
@@ -137,7 +137,7 @@ def save(trainer: Trainer, tokenizer: Any, params: RunSettings, context: Context
 
 
 def step_log(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The entries of updates, without those that hold run times."""
+    """The log entries of updates, without those that contain run times."""
     return [
         {key: finite(value) if isinstance(value, float) else value for key, value in entry.items()}
         for entry in history
@@ -147,7 +147,7 @@ def step_log(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No telemetry, also where the hub's library was imported before, and no bars but ours."""
+    """Turn off telemetry, even if huggingface_hub was imported before, and progress bars."""
     from huggingface_hub import constants
     from transformers.utils import logging
 

@@ -1,4 +1,4 @@
-"""The operation of supervised fine-tuning: a model learns given answers to prompts."""
+"""The operation of supervised fine-tuning on given answers to prompts."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ class SftParams(RunSettings):
     """One supervised training.
 
     Attributes:
-        field: the row's field that holds the answer; of a list the first is taken.
-        loss_on: "completion" trains on the answer alone; "all" on the prompt's tokens too, as the
-            code released with WRPO does.
+        field: field of the row that holds the answer, or a list that begins with it.
+        loss_on: "completion" trains on the answer alone; "all" on the tokens of the prompt as well,
+            as the code released with WRPO does.
         packing: cut the shuffled, concatenated conversations into pieces of `max_length`, as that
-            code does; neighbours in a piece see each other. Default: one conversation a sequence.
+            code does; conversations in one piece see each other. Default: one conversation per
+            sequence.
         max_length: longer conversations lose the front of the prompt down to
             `max_prompt_length` tokens, then the end of the answer; not used for packing.
         max_prompt_length: None is three quarters of `max_length`.
@@ -66,13 +67,14 @@ def train_sft(context: Context, params: SftParams, *, rows: Artifact, model: Art
         MissingExtra: trl is not installed.
     """
     from harness.training import runs
-    from harness.training.supervised import sft_trainer
+    from harness.training.sft_trainer import sft_trainer
 
     with runs.quiet():
         policy, tokenizer = runs.open_model(model.path)
         sequences = _sequences(tokenizer, params, rows)
         context.count(tokens_in=sum(len(sequence.input_ids) for sequence in sequences))
-        trainer = sft_trainer(policy, tokenizer, sequences, params, context)
+        pack_to = params.max_length if params.packing else None
+        trainer = sft_trainer(policy, tokenizer, sequences, params, context, pack_to=pack_to)
         runs.run(trainer, context)
         runs.save(trainer, tokenizer, params, context)
 

@@ -1,13 +1,13 @@
-"""Baselines: what implicit fusion is measured against, on the same data, board and budget.
+"""Baselines of implicit fusion, with the same data, board and budget.
 
-    target          the model before anything is done to it
-    source          one of the sources, alone
+    target          the model before any training
+    source          one of the sources alone
     sft             SFT on the best source responses
-    dpo             DPO on (y_wt, y_l), both the SFT model's own
-    dpo_off_policy  DPO on (y_ws, y_l), a source's best against the SFT model's worst
+    dpo             DPO on (y_wt, y_l), both responses of the SFT model
+    dpo_off_policy  DPO on (y_ws, y_l), the best response of a source and the SFT model's worst
     simpo, ipo, ln_dpo   on (y_wt, y_l)
 
-Losses: harness/training/losses.py, with their equations.
+`harness.training.pair_losses` has the equations of the losses.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def source(recipe: FusionRecipe, stage: Any) -> Any:
 
 
 def each_source(recipe: FusionRecipe) -> tuple[SystemSpec, ...]:
-    """One system per source, under the source's name."""
+    """One system per source, with the name of the source."""
     return tuple(
         SystemSpec(name=spec.display_name(), method="source", set={"source": number})
         for number, spec in enumerate(recipe.models.sources)

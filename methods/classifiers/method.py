@@ -1,12 +1,12 @@
-"""Trained text classifiers: what prompting a model about an author is measured against.
+"""Trained text classifiers: baselines of prompting a model about an author.
 
     majority         the more frequent label of each trait
     tfidf_svm        TF-IDF of words, linear support vector machine
     tfidf_logistic   TF-IDF of words, logistic regression
     encoder          a pretrained encoder, fine-tuned or frozen (models.encoder)
 
-They learn from the suite's training set; without one, authors are labelled out of fold, see
-`harness.suites.personality.classifiers`.
+They are trained on the training set of the suite. Without one, authors are labelled out of fold,
+see `harness.suites.personality.classifiers`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from harness.training import from_responses
 
 
 def of_words(kind: str) -> Callable[[AuthorsRecipe, StageMaker], Program]:
-    """The plan of a classifier that sees words without their order: no order can change it."""
+    """The plan of a bag-of-words classifier, which no order of an author's posts can change."""
 
     def plan(recipe: AuthorsRecipe, stage: StageMaker) -> Program:
         settings = {"kind": kind, **recipe.classifier.model_dump(include={"tune", "folds"})}
@@ -69,7 +69,7 @@ def encoder(recipe: AuthorsRecipe, stage: StageMaker) -> Program:
 
 
 def _learning(how: dict[str, Any]) -> dict[str, Any]:
-    """What all of them take of what a suite asks for."""
+    """Arguments of a suite that all classifiers take."""
     train = {} if how["train"] is None else {"train": how["train"]}
     return {"seed": how["seed"], **train}
 

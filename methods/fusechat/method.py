@@ -4,10 +4,10 @@
               ──> target, source n ──> pairwise fusion ──> fused n ──┴──> merge over the target
 
 A target is fused with one source at a time (`harness.distillation.explicit_fusion`: the objective
-of FuseLLM on the answers of dialogues, a teacher chosen for each dialogue), so that all fused
-models have its shape; then they are merged in parameter space (`harness.merging`), where each
-counts by how far it moved: VaRM in the first paper, SCE in the second. A new source costs one
-training and a merge.
+of FuseLLM on the answers in dialogues, with one teacher chosen per dialogue), so that all fused
+models have the shape of the target; then they are merged in parameter space (`harness.merging`),
+each weighted by how far it moved: VaRM in the first paper, SCE in the second. A new source needs
+one training run and a merge.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ RECIPE = Path(__file__).with_name("recipe.toml")
 
 
 class FuseChatRecipe(ExplicitFusionRecipe):
-    """What a run needs.
+    """Settings of FuseChat and its baselines.
 
     Attributes:
-        merge: how `fusechat` and `merge` merge.
-        mergekit: how `fusechat_mergekit` merges.
-        merged: numbers of the sources that take part in merges; () is all.
+        merge: merge settings of `fusechat` and `merge`.
+        mergekit: merge settings of `fusechat_mergekit`.
+        merged: indexes of the sources that take part in merges; () is all.
     """
 
     merge: MergeParams = MergeParams(rule=SceSettings())
@@ -39,12 +39,12 @@ class FuseChatRecipe(ExplicitFusionRecipe):
 
 
 def fusechat(recipe: FuseChatRecipe, stage: Any) -> Any:
-    """The pairwise fused models, merged."""
+    """The merge of the pairwise fused models."""
     return merged(recipe, stage, pairs(recipe, stage), **as_trained(recipe))
 
 
 def fusechat_mergekit(recipe: FuseChatRecipe, stage: Any) -> Any:
-    """The same, merged by mergekit."""
+    """The merge of the pairwise fused models by mergekit."""
     how = {**recipe.mergekit.model_dump(), **as_trained(recipe), "seed": recipe.seed}
     return stage(
         "merge_by_mergekit",
@@ -61,7 +61,7 @@ def fusechat_pair(recipe: FuseChatRecipe, stage: Any) -> Any:
 
 
 def merge(recipe: FuseChatRecipe, stage: Any) -> Any:
-    """Sources of the target's shape merged over it, without training (FuseO1)."""
+    """Sources of the target's shape merged into it, without training (FuseO1)."""
     return merged(recipe, stage, tuple(model(spec, stage) for spec in chosen(recipe)))
 
 
@@ -78,12 +78,12 @@ def merged(
 
 
 def as_trained(recipe: FuseChatRecipe) -> dict[str, str | bool]:
-    """Fused models and their merge have the dtype of the training, whatever the target's is."""
+    """Fused models and their merge have the dtype of training, whatever that of the target."""
     return {"dtype": recipe.train.dtype, "mixed_dtypes": True}
 
 
 def pairs(recipe: FuseChatRecipe, stage: Any) -> tuple[Any, ...]:
-    """The fused models of the sources that are merged."""
+    """Fused models of the sources that are merged."""
     return tuple(pair(recipe, stage, spec) for spec in chosen(recipe))
 
 
@@ -104,7 +104,7 @@ def source(recipe: FuseChatRecipe, number: int) -> ModelSpec:
 
 
 def each_pair(recipe: FuseChatRecipe) -> tuple[SystemSpec, ...]:
-    """One system per source that is merged, under the source's name."""
+    """One system per merged source, with the name of the source."""
     numbers = recipe.merged or range(len(recipe.models.sources))
     return tuple(
         SystemSpec(

@@ -1,15 +1,16 @@
 """FuseChat-3.0: preference optimisation for heterogeneous model fusion (arXiv 2503.04222).
 
     prompts of a domain ──> responses of its sources ──> rewards, and checks where there are answers
-         ──> one table of candidates a prompt set ──> rules ──┬──> best responses ──> SFT
-                                                              └──> pairs of one source ──> DPO
+         ──> one table of candidates per prompt set ──> rules ──┬──> best responses ──> SFT
+                                                                └──> pairs of one source ──> DPO
 
-With y_w, y_l chosen and rejected, pi the policy, pi0 the target after SFT and |y| the tokens of y,
+With y_w and y_l the chosen and rejected response, pi the policy, pi0 the target after SFT and |y|
+the number of tokens of y,
 
     L = -log sigmoid( beta log(pi/pi0)(y_w) - beta log(pi/pi0)(y_l) ),
 
-and for Llama targets each term divided by its |y| (`train.loss = "ln_dpo"`), with a beta a thousand
-times as large.
+where for Llama targets each term is divided by its |y| (`train.loss = "ln_dpo"`), with a beta a
+thousand times as large.
 """
 
 from __future__ import annotations
@@ -35,14 +36,14 @@ CHECKS = {"mathematics": "verify_mathematics", "code": "verify_code", "static": 
 
 
 class Domain(Record):
-    """Who answers the prompts of a domain, how answers are checked, and what is made of them.
+    """Sampling, checks and selection for the prompts of a domain.
 
     Attributes:
-        sources: names of models; () is all of them.
-        n: responses of each source to a prompt.
-        check: "mathematics" (the rows' `answer`), "code" (their `tests`; the run must allow it),
-            "static" (code that is looked at, not run), or "" for rewards alone.
-        rewards: False scores nothing, where there is but one response.
+        sources: names of the models that answer; () is all.
+        n: responses of each source per prompt.
+        check: "mathematics" (against the `answer` of rows), "code" (by their `tests`; the run must
+            allow it), "static" (code that is inspected but not run), or "" for rewards alone.
+        rewards: whether responses are scored; unnecessary with a single response.
     """
 
     sources: tuple[str, ...] = ()
@@ -53,10 +54,10 @@ class Domain(Record):
 
 
 class PromptSet(Record):
-    """Prompts of one domain from one place; see `ImportPromptsParams` for how they are read.
+    """Prompts of one domain from one data set, read as `ImportPromptsParams` describes.
 
     Attributes:
-        name: tells sets of one domain apart; the split into SFT and preference rows is a set's own.
+        name: distinguishes sets of one domain, each of which is split into SFT and preference rows.
         published: prompts, SFT rows and preference pairs in the paper, for estimates of a plan.
     """
 
@@ -80,9 +81,9 @@ class Data(Record):
     """Prompt sets.
 
     Attributes:
-        domains: only these; () is all.
-        limit: most prompts of each set.
-        verify: False chooses by reward alone, whatever the domains say.
+        domains: domains in use; () is all.
+        limit: maximal number of prompts of each set.
+        verify: whether answers are checked as the domains say; otherwise rewards alone decide.
     """
 
     sets: tuple[PromptSet, ...] = Field(min_length=1)
@@ -92,7 +93,7 @@ class Data(Record):
 
 
 class SourceSampling(Record):
-    """How some sources are sampled, where that differs from the others; None is the same."""
+    """Sampling settings of some sources that differ from the others; None does not differ."""
 
     sources: tuple[str, ...]
     temperature: float | None = None
@@ -101,7 +102,7 @@ class SourceSampling(Record):
 
 
 class FuseChat3Recipe(ResponsesRecipe):
-    """What a run of FuseChat-3.0 needs."""
+    """Settings of FuseChat-3.0."""
 
     data: Data
     domains: dict[str, Domain]
@@ -120,12 +121,12 @@ class FuseChat3Recipe(ResponsesRecipe):
         return self
 
     def sets(self) -> tuple[PromptSet, ...]:
-        """The sets in use."""
+        """Prompt sets in use."""
         data = self.data
         return tuple(s for s in data.sets if not data.domains or s.domain in data.domains)
 
     def decoding(self, source: str, domain: Domain) -> Decoding:
-        """How a source is sampled for a domain."""
+        """Decoding settings of a source for a domain."""
         settings = {**self.sampling.model_dump(), "n": domain.n}
         for own in self.source_sampling:
             if source in own.sources:
@@ -134,7 +135,7 @@ class FuseChat3Recipe(ResponsesRecipe):
 
 
 def candidates(recipe: FuseChat3Recipe, stage: Any, given: PromptSet) -> Any:
-    """The table of all responses to a prompt set, with their rewards and checks."""
+    """The table of all responses to a prompt set with their rewards and checks."""
     domain = recipe.domains[given.domain]
     data = recipe.data
     rows = data.limit or given.limit or (given.published and given.published[0])
@@ -195,7 +196,7 @@ def rows(recipe: FuseChat3Recipe, stage: Any, part: str) -> Any:
         rules=rules,
         seed=recipe.seed,
         label=f"{part} rows",
-        hint=Estimate(rows=expected),
+        hint=Estimate(rows=expected, responses=2 if part == "preference" else None),
     )
 
 

@@ -1,15 +1,15 @@
 """FuseLLM: knowledge fusion of large language models (arXiv 2401.10491).
 
-Source models with other tokenizers and architectures read a corpus; what they predict at each
-token is carried over to the target's tokens, one distribution is chosen, and the target is trained
-on the corpus and on that distribution at once. With Q the target, P_u the distribution of teacher
-u (the target before training is teacher 0) and CE_u its cross-entropy on the block,
+Source models with other tokenizers and architectures read a corpus; their predictions at each
+token are mapped to the target's tokens, one distribution is chosen, and the target is trained on
+the corpus and on that distribution together. With Q the target, P_u the distribution of teacher u
+(the target before training is teacher 0) and CE_u its cross-entropy on the block,
 
     L = lambda L_clm + (1 - lambda) mean_t CE(P_t, Q_t)        P = P_u of the lowest CE_u  (MinCE)
                                                             or P = sum_u w_u P_u           (AvgCE)
 
-Alignment is `harness.distillation.align`, the carrying over `harness.distillation.mapping`, the
-loss `harness.distillation.fusion_loss`; `harness.distillation.explicit_fusion` plans them.
+`harness.distillation.align` aligns tokens, `harness.distillation.mapping` maps distributions,
+`harness.distillation.fusion_loss` is the loss; `harness.distillation.explicit_fusion` plans them.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ SOUP = 3  # copies
 
 
 class FuseLLMRecipe(ExplicitFusionRecipe):
-    """What a run needs.
+    """Settings of FuseLLM and its baselines.
 
     Attributes:
-        experts: the domains of the corpus that each copy of the target is trained on, for
-            `parameter_averaging`; () trains copies on all of it, with seeds of their own (a model
-            soup, arXiv 2203.05482).
+        experts: for `parameter_averaging`, the corpus domains on which each copy of the target is
+            trained; () trains all copies on the whole corpus with different seeds (a model soup,
+            arXiv 2203.05482).
     """
 
     experts: tuple[tuple[str, ...], ...] = ()
@@ -47,18 +47,18 @@ def fusellm_avgce(recipe: ExplicitFusionRecipe, stage: Any) -> Any:
 
 
 def clm(recipe: ExplicitFusionRecipe, stage: Any) -> Any:
-    """Continual training: the same corpus and budget, no teachers."""
+    """Continual training on the same corpus and budget, without teachers."""
     return trained(recipe, stage, (), lm_weight=1.0)
 
 
 def distillation(recipe: ExplicitFusionRecipe, stage: Any) -> Any:
-    """One teacher alone; the target's own predictions only where it has none."""
+    """One teacher alone; the target's own predictions are used only where it has none."""
     teacher = recipe.models.teacher or recipe.models.sources[0]
     return trained(recipe, stage, (teacher,), with_base=False)
 
 
 def parameter_averaging(recipe: FuseLLMRecipe, stage: Any) -> Any:
-    """The mean of copies of the target, trained without teachers: experts, or a soup."""
+    """The mean of copies of the target trained without teachers: experts, or a soup."""
     if len(recipe.experts) == 1:
         raise BadRecord(
             "parameter_averaging: experts are the domains of two models or more; found 1. For "
@@ -79,7 +79,7 @@ def parameter_averaging(recipe: FuseLLMRecipe, stage: Any) -> Any:
         targets=tuple(copies),
         rule={"method": "linear"},
         dtype=recipe.train.dtype,
-        mixed_dtypes=True,  # the target may be stored in another dtype than it is trained in
+        mixed_dtypes=True,  # the target may be stored in a dtype other than that of training
         label=f"average of {len(copies)}",
     )
 

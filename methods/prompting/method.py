@@ -1,9 +1,9 @@
-"""Plain prompting of a chat model about an author: what PsyCoT is measured against.
+"""Plain prompting of a chat model about an author: baselines of PsyCoT.
 
-    standard_prompting   the text, one question for the trait's pole, a letter in reply
+    standard_prompting   the text, one question about the pole of the trait, a letter as reply
     zero_shot_cot        "Let us think step by step" first, then the letter (arXiv 2205.11916)
 
-Same model, same text, same options as PsyCoT; one request an author and trait, or two.
+The model, text and options are those of PsyCoT; one or two requests per author and trait.
 """
 
 from __future__ import annotations

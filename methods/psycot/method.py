@@ -1,8 +1,8 @@
-"""PsyCoT: a psychological questionnaire as chain of thought (arXiv 2310.20256). Nothing is trained.
+"""PsyCoT: a psychological questionnaire as chain of thought (arXiv 2310.20256), without training.
 
-For each author and trait, one dialogue: the model reads the text and fills in a questionnaire about
-the author, one item a turn; then, with all of its own answers before it, it chooses between the
-trait's two poles:
+One dialogue for each author and trait: the model reads the text and fills in a questionnaire about
+the author, one item per turn; then it chooses between the two poles of the trait, with all of its
+answers in context:
 
     text, task              "There are 9 statements about the author, S0 to S8 ..."
     S0: "The author ..."    SCORE: 4
@@ -11,14 +11,14 @@ trait's two poles:
     According to these scores and the text, is the author more likely A: ... or B: ...?
                             CHOICE: A
 
-`psycot` takes that choice for the label. `psycot_ratings` takes what the items themselves say,
-which the released code never computes: with r_i a rating and 6 - r_i in its place for a reverse
-item, the label is 1 if their mean is above 3, 0 if it is below; votes of questions with options are
-counted; only a tie is left to the choice. `psycot_single_turn` asks for everything in one reply.
-`psycot_released` does as the released notebooks do, errors included.
+`psycot` uses that choice as the label. `psycot_ratings` uses the ratings of the items, which the
+released code never computes: with r_i a rating, and 6 - r_i for a reverse-keyed item, the label is
+1 if their mean is above 3 and 0 if it is below; votes of questions with options are counted; the
+choice decides ties only. `psycot_single_turn` asks for everything in one reply. `psycot_released`
+reproduces the released notebooks, including their errors.
 
-What is said stands in `harness.suites.personality.prompts`, the course of a dialogue in
-`harness.suites.personality.dialogues`, the reading of replies in
+Prompt wording is in `harness.suites.personality.prompts`, the sequence of turns in
+`harness.suites.personality.dialogues`, the parsing of replies in
 `harness.suites.personality.replies`, the rule for items in `harness.suites.personality.decisions`.
 """
 
@@ -42,7 +42,7 @@ ROWS = 8  # authors of a rehearsal
 def questionnaire(
     by_items: bool = False, **how: Any
 ) -> Callable[[AuthorsRecipe, StageMaker], Program]:
-    """The plan of one variant: the recipe's settings with `how` on top."""
+    """The plan of one variant: the settings of the recipe, overridden by `how`."""
 
     def plan(recipe: AuthorsRecipe, stage: StageMaker) -> Program:
         model = from_responses.model(recipe.models.chat, stage)

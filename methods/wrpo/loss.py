@@ -14,30 +14,83 @@ probabilities sum to zero. Columns of every tensor: source, target, rejected.
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from harness.core.errors import BadRecord, unknown
+from pydantic import model_validator
+
+from harness.core.errors import BadRecord
+from harness.core.records import Record
 from harness.training.losses import (
-    LossFunction,
     Result,
-    ipo_target,
-    log_ratios,
-    logistic,
     preference_loss,
     required_reference,
     with_metrics,
 )
-from harness.training.settings import LossSettings, linear_ramp
+from harness.training.objective import linear_ramp
+from harness.training.pair_losses import (
+    IpoSettings,
+    SimpoSettings,
+    SmoothedSettings,
+    log_ratios,
+    logistic,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-WRPO = "wrpo"  # names in the table of losses
-WRPO_TWO_PAIRS = "wrpo_two_pairs"
-WRPO_SIMPO = "wrpo_simpo"
-WRPO_IPO = "wrpo_ipo"
 RESPONSES = ("source", "target", "rejected")
+
+
+class MixSettings(Record):
+    """Weight of the source response.
+
+    Attributes:
+        alpha_end: weight at the end of a dynamic schedule, or throughout.
+        alpha_mode: "dynamic" increases the weight linearly from 0; "static" holds it.
+        released: follow the released code where it fails: `alpha_end` outside [0, 1] is accepted,
+            and a schedule of length zero raises ZeroDivisionError.
+    """
+
+    alpha_end: float = 0.1
+    alpha_mode: Literal["dynamic", "static"] = "dynamic"
+    released: bool = False
+
+    @model_validator(mode="after")
+    def _alpha_in_range(self) -> MixSettings:
+        if not self.released and not 0 <= self.alpha_end <= 1:
+            raise ValueError(
+                f"alpha_end in [0, 1]: {self.alpha_end} would give one response a negative weight "
+                "(released=true accepts it)"
+            )
+        return self
+
+    def alpha(self, step: int, total: int) -> float:
+        """a after `step` of `total` finished updates: linear, clamped outside.
+
+        The first update uses 0 and the last alpha_end * (total - 1) / total, so that `alpha_end`
+        itself is only seen by an evaluation after training. The figure of the paper draws a curve,
+        its code this line.
+        """
+        if self.alpha_mode == "static":
+            return self.alpha_end
+        return linear_ramp(
+            step, start=0.0, end=self.alpha_end, end_step=total, released=self.released
+        )
+
+
+SCHEDULED = {"alpha": MixSettings.alpha}
+
+
+class WrpoSettings(MixSettings, SmoothedSettings):
+    """Settings of WRPO."""
+
+
+class WrpoSimpoSettings(MixSettings, SimpoSettings):
+    """Settings of WRPO with the reward of SimPO."""
+
+
+class WrpoIpoSettings(MixSettings, IpoSettings):
+    """Settings of WRPO with the loss of IPO."""
 
 
 def mixed_margin(h: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
@@ -65,25 +118,25 @@ def weighted_loss(
     lengths: Tensor,
     *,
     weights: Tensor,
-    settings: LossSettings,
+    settings: SmoothedSettings,
 ) -> Result:
-    """WRPO with K - 1 preferred responses of given weights: `wrpo_loss` has (a, 1 - a)."""
+    """WRPO with K - 1 preferred responses of given weights: `wrpo` has (a, 1 - a)."""
     h = log_ratios(logps, required_reference(reference), lengths, settings, "sum")
     margin, preferred = mixed_margin(h, weights.to(h))
     losses = logistic(settings.beta * margin, settings)
     return with_metrics(losses, settings.beta * h, settings.beta * preferred)
 
 
-@preference_loss(WRPO, responses=RESPONSES)
-def wrpo_loss(
+@preference_loss(WrpoSettings, responses=RESPONSES, scheduled=SCHEDULED)
+def wrpo(
     logps: Tensor,
     reference: Tensor | None,
     lengths: Tensor,
     *,
+    settings: WrpoSettings,
     alpha: float,
-    settings: LossSettings,
 ) -> Result:
-    """The loss above, on summed log-probabilities; (B, 3) -> (B,).
+    """The loss of the module docstring, on summed log-probabilities; (B, 3) -> (B,).
 
     Raises:
         BadRecord: alpha outside [0, 1] without `settings.released`.
@@ -92,34 +145,29 @@ def wrpo_loss(
     return weighted_loss(logps, reference, lengths, weights=weights, settings=settings)
 
 
-@preference_loss(WRPO_TWO_PAIRS, responses=RESPONSES)
-def wrpo_two_pairs_loss(
-    logps: Tensor,
-    reference: Tensor | None,
-    lengths: Tensor,
-    *,
-    alpha: float,
-    settings: LossSettings,
+@preference_loss(SmoothedSettings, responses=RESPONSES)
+def wrpo_two_pairs(
+    logps: Tensor, reference: Tensor | None, lengths: Tensor, *, settings: SmoothedSettings
 ) -> Result:
     """Mean of two DPO losses, (y_s, y_l) and (y_t, y_l): "sigmoid" in the released code.
 
-    By convexity at least `wrpo_loss` at a = 1/2, equal where both margins are.
+    By convexity it is at least `wrpo` at a = 1/2, and equal where both margins are equal.
     """
     h = log_ratios(logps, required_reference(reference), lengths, settings, "sum")
     losses = logistic(settings.beta * (h[:, :-1] - h[:, -1:]), settings).mean(dim=1)
     return with_metrics(losses, settings.beta * h, settings.beta * h[:, :-1].mean(dim=1))
 
 
-@preference_loss(WRPO_SIMPO, responses=RESPONSES, needs_reference=False)
-def wrpo_simpo_loss(
+@preference_loss(WrpoSimpoSettings, responses=RESPONSES, needs_reference=False, scheduled=SCHEDULED)
+def wrpo_simpo(
     logps: Tensor,
     reference: Tensor | None,
     lengths: Tensor,
     *,
+    settings: WrpoSimpoSettings,
     alpha: float,
-    settings: LossSettings,
 ) -> Result:
-    """WRPO on SimPO's reward beta / |y| log pi(y|x) with its margin gamma, no reference.
+    """WRPO with SimPO's reward beta / |y| log pi(y|x) and margin gamma, without a reference.
 
     Ours: the paper reports such a hybrid, but neither its equation nor its code is public. a = 0
     and a = 1 are SimPO on the corresponding pair.
@@ -130,68 +178,27 @@ def wrpo_simpo_loss(
     return with_metrics(logistic(margin - gamma, settings), rewards, preferred)
 
 
-@preference_loss(WRPO_IPO, responses=RESPONSES)
-def wrpo_ipo_loss(
+@preference_loss(WrpoIpoSettings, responses=RESPONSES, scheduled=SCHEDULED)
+def wrpo_ipo(
     logps: Tensor,
     reference: Tensor | None,
     lengths: Tensor,
     *,
+    settings: WrpoIpoSettings,
     alpha: float,
-    settings: LossSettings,
 ) -> Result:
     """(a h(y_s) + (1 - a) h(y_t) - h(y_l) - 1 / (2 tau))^2 with h averaged over tokens.
 
-    Ours, like `wrpo_simpo_loss`. Averages are what IPO's authors used (TRL since 0.13);
+    Ours, like `wrpo_simpo`. The authors of IPO used averages (TRL since 0.13);
     `normalisation="sum"` gives the sums of earlier code, which differ by orders of magnitude.
     """
     h = log_ratios(logps, required_reference(reference), lengths, settings, "mean")
     margin, preferred = mixed_margin(h, _weights(logps, alpha, settings).to(h))
-    losses = (margin - ipo_target(settings)) ** 2
+    losses = (margin - settings.target) ** 2
     return with_metrics(losses, settings.beta * h, settings.beta * preferred)
 
 
-def alpha_schedule(
-    step: int,
-    *,
-    end_step: int,
-    end: float,
-    start: float = 0.0,
-    start_step: int = 0,
-    released: bool = False,
-) -> float:
-    """a after `step` finished updates: linear from `start` to `end`, clamped outside.
-
-    The first update uses a(0) = `start`; the last of T uses a(T - 1), so that `end` itself is only
-    seen by an evaluation after training. The paper's figure draws a curve, its code this line. A
-    schedule of no length is `start` at its only step; the released code divides by zero there.
-    """
-    return linear_ramp(
-        step, start=start, end=end, start_step=start_step, end_step=end_step, released=released
-    )
-
-
-def released_training_steps(batches: int, accumulation_steps: int, epochs: float) -> int:
-    """Length of the released schedule: ceil(epochs * floor(batches / accumulation_steps)).
-
-    Departure: our trainer uses its true number of updates, which counts a last partial window and
-    respects `max_steps`; the released count is 0 when an epoch is shorter than one window.
-    """
-    return math.ceil(epochs * (batches // accumulation_steps))
-
-
-def released_loss(loss_type: str) -> LossFunction:
-    """The loss that the released trainer calls `loss_type`; it knows only these two.
-
-    Raises:
-        UnknownName: for any other.
-    """
-    known = {"wrpo": wrpo_loss, "sigmoid": wrpo_two_pairs_loss}
-    if loss_type not in known:
-        raise unknown("loss type of the released WRPO trainer", loss_type, known)
-    return known[loss_type]
-
-
-def _weights(logps: Tensor, alpha: float, settings: LossSettings) -> Tensor:
+def _weights(logps: Tensor, alpha: float, settings: MixSettings) -> Tensor:
     if not settings.released and not 0 <= alpha <= 1:
         raise BadRecord(
             f"alpha is {alpha}; expected a weight in [0, 1], so that no preferred response counts "

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,8 +12,9 @@ import torch
 
 from harness.engine.recipe import Method, load_recipe
 from harness.testing import check_method
-from harness.training import from_responses, losses
+from harness.training import from_responses
 from harness.training.losses import preference_loss, with_metrics
+from harness.training.pair_losses import PairSettings
 from methods.wrpo.method import WRPO
 
 
@@ -24,7 +27,7 @@ def good(h: Any) -> Any:
     [
         (good, ""),
         (lambda h: (good(h)[0], {"margin": h[:, 0]}), "its metrics lack rewards"),
-        (lambda h: (good(h)[0].mean(), good(h)[1]), "expected a loss a row"),
+        (lambda h: (good(h)[0].mean(), good(h)[1]), "expected a loss per row"),
         (lambda h: (good(h)[0] * float("nan"), good(h)[1]), "not finite"),
         (lambda h: (good(h)[0] + h.mean().detach() / 0, good(h)[1]), "not finite"),
     ],
@@ -32,16 +35,16 @@ def good(h: Any) -> Any:
 def test_a_loss_that_the_trainer_cannot_use_is_found_by_the_kit(
     function: Callable[..., Any], complaint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(losses, "LOSSES", dict(losses.LOSSES))
-
-    @preference_loss("tried", responses=("target", "rejected"))
-    def tried(logps: Any, reference: Any, lengths: Any, *, alpha: float, settings: Any) -> Any:
+    @preference_loss(PairSettings)
+    def tried(logps: Any, reference: Any, lengths: Any, *, settings: PairSettings) -> Any:
         return function(settings.beta * (logps - reference))
+
+    monkeypatch.setitem(sys.modules, "their_package", SimpleNamespace(tried=tried))
 
     method = Method(
         "tried",
         from_responses.FusionRecipe,
-        lambda r, s: from_responses.preference_model(r, s, loss="tried"),
+        lambda r, s: from_responses.preference_model(r, s, loss="their_package:tried"),
     )
     assert WRPO.recipe_file is not None
     recipe = load_recipe(from_responses.FusionRecipe, WRPO.recipe_file, "nano")

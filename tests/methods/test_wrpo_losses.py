@@ -16,18 +16,19 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from harness.core.errors import BadRecord, UnknownName
-from harness.training.losses import LOSSES, get_loss
-from harness.training.settings import LossSettings
+from harness.core.records import Record, parse
+from harness.training.losses import PreferenceLoss, get_loss
+from harness.training.objective import linear_ramp
 from methods.wrpo.loss import (
-    alpha_schedule,
-    released_loss,
-    released_training_steps,
+    MixSettings,
+    WrpoSettings,
     weighted_loss,
-    wrpo_ipo_loss,
-    wrpo_loss,
-    wrpo_simpo_loss,
-    wrpo_two_pairs_loss,
+    wrpo,
+    wrpo_ipo,
+    wrpo_simpo,
+    wrpo_two_pairs,
 )
+from methods.wrpo.loss_released import released_loss, released_training_steps
 
 alphas = st.floats(0, 1)
 seeds = st.integers(0, 200)
@@ -42,19 +43,23 @@ def test_golden_losses_rewards_and_gradients(golden: Callable[[str], Path]) -> N
             continue
         dtype = getattr(torch, inputs["dtype"])
         tolerance = 1e-12 if dtype == torch.float64 else 2e-6
-        settings = LossSettings(
+        loss = released_loss(inputs["loss_type"])
+        settings = settings_of(
+            loss,
             beta=inputs["beta"],
             label_smoothing=inputs["label_smoothing"],
             alpha_end=inputs["alpha_end"],
             alpha_mode="dynamic" if inputs["is_dynamic"] else "static",
             released=True,
         )
-        alpha = settings.alpha(inputs["global_step"], inputs["num_training_steps"])
-        assert alpha == pytest.approx(inputs["alpha_used"], rel=1e-12), name
+        steps = inputs["global_step"], inputs["num_training_steps"]
+        scheduled = loss.scheduled_at(settings, *steps)
+        if scheduled:  # the two-pair loss has no alpha
+            assert scheduled == {"alpha": pytest.approx(inputs["alpha_used"], rel=1e-12)}, name
         policy = table(inputs, "policy", dtype).requires_grad_()
-        losses, metrics = released_loss(inputs["loss_type"])(
+        losses, metrics = loss(
             policy, table(inputs, "reference", dtype), torch.ones_like(policy),
-            alpha=alpha, settings=settings,
+            settings=settings, **scheduled,
         )  # fmt: skip
         losses.mean().backward()
         out = case["outputs"]
@@ -76,6 +81,12 @@ def test_golden_losses_rewards_and_gradients(golden: Callable[[str], Path]) -> N
             )
 
 
+def settings_of(loss: PreferenceLoss, **told: Any) -> Record:
+    """Of some settings those that a loss has."""
+    fields = loss.settings.model_fields
+    return loss.settings(**{key: value for key, value in told.items() if key in fields})
+
+
 def table(inputs: dict[str, Any], prefix: str, dtype: torch.dtype) -> Tensor:
     parts = [inputs[f"{prefix}_{side}_logps"] for side in ("chosen", "rejected")]
     return torch.cat([torch.tensor(part, dtype=dtype) for part in parts], dim=1)
@@ -90,7 +101,7 @@ def test_golden_schedule(golden: Callable[[str], Path]) -> None:
             "start_step": schedule["start_step"],
             "end_step": schedule["end_step"],
         }
-        found = [alpha_schedule(step, **line) for step in schedule["steps"]]
+        found = [linear_ramp(step, **line) for step in schedule["steps"]]
         assert found == pytest.approx(schedule["values"], rel=1e-12)
     empty = data["zero_length"]
     line = {
@@ -102,11 +113,11 @@ def test_golden_schedule(golden: Callable[[str], Path]) -> None:
     for result in empty["results"]:
         if "error" in result:
             with pytest.raises(ZeroDivisionError):
-                alpha_schedule(result["step"], released=True, **line)
-            assert alpha_schedule(result["step"], **line) == empty["start_value"]
+                linear_ramp(result["step"], released=True, **line)
+            assert linear_ramp(result["step"], **line) == empty["start_value"]
         else:
-            assert alpha_schedule(result["step"], **line) == result["value"]
-            assert alpha_schedule(result["step"], released=True, **line) == result["value"]
+            assert linear_ramp(result["step"], **line) == result["value"]
+            assert linear_ramp(result["step"], released=True, **line) == result["value"]
     for count in data["training_step_counts"]:
         found_steps = released_training_steps(
             count["len_train_dataloader_per_process"],
@@ -123,10 +134,11 @@ def draw(seed: int, rows: int = 3, responses: int = 3) -> tuple[Tensor, Tensor, 
     return policy, frozen, torch.randint(1, 50, (rows, responses), generator=generator)
 
 
-def losses_of(function: Any, data: tuple[Tensor, ...], alpha: float, **options: Any) -> Tensor:
-    settings = LossSettings(**{"beta": 0.1, **options})
-    result: Tensor = function(*data, alpha=alpha, settings=settings)[0]
-    return result
+def losses_of(
+    loss: PreferenceLoss, data: tuple[Tensor, ...], alpha: float = 0.0, **options: Any
+) -> Tensor:
+    scheduled = {"alpha": alpha} if loss.scheduled else {}
+    return loss(*data, settings=loss.settings(**{"beta": 0.1, **options}), **scheduled)[0]
 
 
 def pair(data: tuple[Tensor, ...], first: int) -> tuple[Tensor, ...]:
@@ -136,10 +148,10 @@ def pair(data: tuple[Tensor, ...], first: int) -> tuple[Tensor, ...]:
 @pytest.mark.parametrize(
     ("function", "limit", "options"),
     [
-        (wrpo_loss, "dpo", {"label_smoothing": 0.1}),
-        (wrpo_simpo_loss, "simpo", {"gamma_over_beta": 0.3, "beta": 2.0}),
-        (wrpo_ipo_loss, "ipo", {"tau": 0.2}),
-        (wrpo_ipo_loss, "ipo", {"normalisation": "sum"}),
+        (wrpo, "dpo", {"label_smoothing": 0.1}),
+        (wrpo_simpo, "simpo", {"gamma_over_beta": 0.3, "beta": 2.0}),
+        (wrpo_ipo, "ipo", {"tau": 0.2}),
+        (wrpo_ipo, "ipo", {"normalisation": "sum"}),
     ],
 )
 @pytest.mark.parametrize(("alpha", "column"), [(0.0, 1), (1.0, 0)])
@@ -147,7 +159,7 @@ def test_the_ends_of_alpha_are_the_pair_losses(
     function: Any, limit: str, options: dict[str, Any], alpha: float, column: int
 ) -> None:
     data = draw(1)
-    expected = losses_of(LOSSES[limit].function, pair(data, column), 0.0, **options)
+    expected = losses_of(get_loss(limit), pair(data, column), **options)
     torch.testing.assert_close(losses_of(function, data, alpha, **options), expected)
 
 
@@ -155,11 +167,11 @@ def test_the_ends_of_alpha_are_the_pair_losses(
 @effort(max_examples=30, deadline=None)
 def test_loss_is_convex_in_alpha_and_swapping_mirrors_it(alpha: float, seed: int) -> None:
     data = draw(seed)
-    ends = [losses_of(wrpo_loss, data, end) for end in (0.0, 1.0)]
-    found = losses_of(wrpo_loss, data, alpha)
+    ends = [losses_of(wrpo, data, end) for end in (0.0, 1.0)]
+    found = losses_of(wrpo, data, alpha)
     assert (found <= (1 - alpha) * ends[0] + alpha * ends[1] + 1e-9).all()
     swapped = tuple(tensor[:, [1, 0, 2]] for tensor in data)
-    torch.testing.assert_close(losses_of(wrpo_loss, swapped, 1 - alpha), found)
+    torch.testing.assert_close(losses_of(wrpo, swapped, 1 - alpha), found)
 
 
 @given(alpha=alphas, seed=seeds)
@@ -167,7 +179,7 @@ def test_loss_is_convex_in_alpha_and_swapping_mirrors_it(alpha: float, seed: int
 def test_gradients_of_the_three_responses_sum_to_zero(alpha: float, seed: int) -> None:
     policy, frozen, lengths = draw(seed)
     policy.requires_grad_()
-    losses_of(wrpo_loss, (policy, frozen, lengths), alpha).mean().backward()
+    losses_of(wrpo, (policy, frozen, lengths), alpha).mean().backward()
     assert policy.grad is not None
     torch.testing.assert_close(policy.grad.sum(1), torch.zeros(3, dtype=torch.float64))
 
@@ -180,8 +192,8 @@ def test_shifting_policy_and_reference_together_changes_nothing(
     policy, frozen, lengths = draw(seed)
     column = torch.tensor([0.0, shift, 0.0], dtype=torch.float64)
     torch.testing.assert_close(
-        losses_of(wrpo_loss, (policy + column, frozen + column, lengths), alpha),
-        losses_of(wrpo_loss, (policy, frozen, lengths), alpha),
+        losses_of(wrpo, (policy + column, frozen + column, lengths), alpha),
+        losses_of(wrpo, (policy, frozen, lengths), alpha),
     )
 
 
@@ -189,32 +201,30 @@ def test_shifting_policy_and_reference_together_changes_nothing(
 @effort(max_examples=30, deadline=None)
 def test_two_pairs_are_at_least_wrpo_at_one_half(seed: int) -> None:
     data = draw(seed)
-    gap = losses_of(wrpo_two_pairs_loss, data, 0.0) - losses_of(wrpo_loss, data, 0.5)
+    gap = losses_of(wrpo_two_pairs, data) - losses_of(wrpo, data, 0.5)
     assert (gap >= -1e-12).all()
     same = tuple(tensor[:, [0, 0, 2]] for tensor in data)
-    torch.testing.assert_close(
-        losses_of(wrpo_two_pairs_loss, same, 0.0), losses_of(wrpo_loss, same, 0.5)
-    )
+    torch.testing.assert_close(losses_of(wrpo_two_pairs, same), losses_of(wrpo, same, 0.5))
 
 
 def test_policy_equal_to_reference_gives_log_2_for_every_alpha() -> None:
     policy, _, lengths = draw(0)
     for alpha in (0.0, 0.3, 1.0):
-        found = losses_of(wrpo_loss, (policy, policy, lengths), alpha)
+        found = losses_of(wrpo, (policy, policy, lengths), alpha)
         assert found.tolist() == pytest.approx([math.log(2)] * 3)
 
 
 def test_equal_preferred_responses_make_alpha_idle() -> None:
     same = tuple(tensor[:, [0, 0, 2]] for tensor in draw(0))
-    torch.testing.assert_close(losses_of(wrpo_loss, same, 0.1), losses_of(wrpo_loss, same, 0.9))
+    torch.testing.assert_close(losses_of(wrpo, same, 0.1), losses_of(wrpo, same, 0.9))
 
 
 def test_any_number_of_preferred_responses_with_weights() -> None:
-    data, settings = draw(4, responses=5), LossSettings(beta=0.1)
+    data, settings = draw(4, responses=5), WrpoSettings(beta=0.1)
     weights = torch.tensor([0.0, 0.3, 0.0, 0.7])
     found, metrics = weighted_loss(*data, weights=weights, settings=settings)
     three = tuple(tensor[:, [1, 3, 4]] for tensor in data)
-    torch.testing.assert_close(found, losses_of(wrpo_loss, three, 0.3))
+    torch.testing.assert_close(found, losses_of(wrpo, three, 0.3))
     assert metrics["rewards"].shape == (3, 5)
     per_row, _ = weighted_loss(*data, weights=weights.expand(3, 4), settings=settings)
     torch.testing.assert_close(per_row, found)
@@ -225,11 +235,26 @@ def test_any_number_of_preferred_responses_with_weights() -> None:
 def test_alpha_out_of_range_needs_the_released_flag() -> None:
     data = draw(0)
     with pytest.raises(BadRecord, match="expected a weight in"):
-        losses_of(wrpo_loss, data, 1.5)
-    losses_of(wrpo_loss, data, 1.5, released=True)
+        losses_of(wrpo, data, 1.5)
+    losses_of(wrpo, data, 1.5, released=True)
 
 
 def test_the_hybrid_without_reference_is_declared_so() -> None:
     assert not get_loss("wrpo_simpo").needs_reference
     assert get_loss("wrpo_ipo").needs_reference
     assert get_loss("wrpo").responses == ("source", "target", "rejected")
+
+
+def test_the_mix_refuses_what_makes_no_sense() -> None:
+    with pytest.raises(BadRecord, match="alpha_end in"):
+        parse(MixSettings, {"alpha_end": 1.5}, "recipe")
+    assert MixSettings(alpha_end=1.5, released=True).alpha(0, 9) == 0
+    assert MixSettings(alpha_mode="static", alpha_end=0.3).alpha(0, 9) == 0.3
+
+
+@given(end=st.floats(0, 1), total=st.integers(0, 50), step=st.integers(0, 60))
+def test_alpha_is_monotone_and_stays_in_range(end: float, total: int, step: int) -> None:
+    settings = MixSettings(alpha_end=end)
+    assert settings.alpha(0, total) == 0
+    assert 0 <= settings.alpha(step, total) <= settings.alpha(step + 1, total) <= end
+    assert linear_ramp(total + 1, start=0, end=end, end_step=total) == end

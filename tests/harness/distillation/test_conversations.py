@@ -11,9 +11,9 @@ import pytest
 from harness.core.errors import BadData, UnknownName, UserError
 from harness.distillation.documents import encode_chat, fit_conversations, scored_spans
 from harness.distillation.mapping import map_teacher
+from harness.distillation.settings import MappingSettings
 from harness.engine.operations import Row
 from harness.models import chat
-from harness.training.settings import MappingSettings
 from tests.harness.distillation.test_mapping import made, right_share, side
 from tests.harness.suites.perplexity.test_perplexity import imported, read, write
 from tests.tokenizers import nano

@@ -23,10 +23,10 @@ from harness.distillation.fusion_data import (
     unpack,
 )
 from harness.distillation.fusion_loss import fusion_sums
+from harness.distillation.settings import FusionSettings
 from harness.distillation.shards import Manifest, ShardWriter, Teacher, TeacherDocument, token_check
 from harness.models.heads import check_packing, hidden_states
 from harness.models.tokenize import TokenSequence
-from harness.training.settings import FusionSettings
 
 Make = Callable[..., Any]
 LENGTHS = [5, 3, 9, 1, 4]

@@ -24,7 +24,7 @@ from harness.distillation.fusion_loss import (
     rewards,
     teacher_probs,
 )
-from harness.training.settings import FusionSettings
+from harness.distillation.settings import FusionSettings
 
 FILES = ["fusellm/fusion_losses.json", "fusechat/fusion_losses.json"]
 TEACHERS = {  # columns of the reference: step logits, ids, cross-entropy, collated target

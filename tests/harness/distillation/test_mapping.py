@@ -21,9 +21,9 @@ from harness.distillation.documents import (
 )
 from harness.distillation.mapping import Side, map_teacher
 from harness.distillation.produce import make_teacher, teacher_document
+from harness.distillation.settings import MappingSettings
 from harness.distillation.shards import Manifest, Teacher, tail_mass
 from harness.engine.operations import Row
-from harness.training.settings import MappingSettings
 from tests.tokenizers import nano
 
 TEXTS = [

@@ -305,7 +305,7 @@ def numbers(values: list[Any]) -> list[float]:
 
 
 def test_shapes_that_do_not_fit_are_refused(model_of: Any) -> None:
-    with pytest.raises(BadData, match="expected the same but for the vocabulary"):
+    with pytest.raises(BadData, match="expected the same except for the vocabulary"):
         dense_logprobs(torch.zeros(2, 3, 4), torch.zeros(2, 4, dtype=torch.long))
     batch = ragged_batch(40, [(3, 5)])
     with pytest.raises(BadData, match="expected that of input_ids"):

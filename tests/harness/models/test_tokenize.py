@@ -1,4 +1,4 @@
-"""Where rows are cut and how batches are stacked, against vectors of the released code."""
+"""Where rows are cut, against vectors of the released code, and how sequences are padded."""
 
 from __future__ import annotations
 
@@ -12,14 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.core.errors import BadData
-from harness.models.collate import (
-    PreferenceCollator,
-    PreferenceExample,
-    by_row,
-    pad_id_of,
-    references_of,
-)
-from harness.models.tokenize import IGNORE, TokenSequence, cut, join, released_cut, tokenize_row
+from harness.models.collate import pad, pad_id_of
+from harness.models.tokenize import IGNORE, cut, join, released_cut, tokenize_row
 
 COLUMNS = ("chosen0", "chosen1", "rejected0")
 
@@ -48,44 +42,6 @@ def test_golden_rows_with_the_released_double_end(golden: Callable[[str], Path])
             assert sequence.input_ids == out[f"{name}_input_ids"], case["name"]
             assert sequence.labels == out[f"{name}_labels"], case["name"]
             assert [1] * len(sequence.input_ids) == out[f"{name}_attention_mask"]
-
-
-def test_golden_stacking(golden: Callable[[str], Path]) -> None:
-    for case in json.loads(golden("wrpo/concatenated_inputs.json").read_text())["cases"]:
-        inputs, out = case["inputs"], case["outputs"]
-        rows = range(len(inputs["prompt"]))
-        examples = [
-            PreferenceExample(
-                tuple(
-                    TokenSequence(inputs[f"{c}_input_ids"][row], inputs[f"{c}_labels"][row])
-                    for c in COLUMNS
-                )
-            )
-            for row in rows
-        ]
-        batch = PreferenceCollator(case["padding_value"])(examples)
-        for key in ("input_ids", "attention_mask", "labels"):
-            assert batch[key].tolist() == out[f"concatenated_{key}"], case["name"]
-
-
-def test_any_number_of_responses_with_references() -> None:
-    examples = [
-        PreferenceExample(
-            tuple(join([1, 2], [10 * row + k] * (k + 1)) for k in range(4)), (0.5, 1.0, 1.5, row)
-        )
-        for row in range(3)
-    ]
-    batch = PreferenceCollator(9)(examples)
-    assert batch["input_ids"].shape == (12, 6)
-    assert batch["reference"].tolist() == [[0.5, 1.0, 1.5, row] for row in range(3)]
-    first = by_row(batch["input_ids"][:, 2], 4)
-    assert first.tolist() == [[10 * row + k for k in range(4)] for row in range(3)]
-
-
-def test_rows_of_different_width_are_refused() -> None:
-    one, two = join([1], [2]), join([1], [3])
-    with pytest.raises(ValueError):
-        PreferenceCollator(0)([PreferenceExample((one, two)), PreferenceExample((one,))])
 
 
 tokens = st.lists(st.integers(3, 20), min_size=1, max_size=30)
@@ -167,16 +123,15 @@ def test_a_missing_response_is_named(tokenizer: Any) -> None:
         )
 
 
-def test_references_over_other_tokens_are_refused() -> None:
-    sequences = {"a": join([1, 2], [3, 4, 5])}
-    good = {"id": "r", "logps": {"a": -1.5}, "lengths": {"a": 3}}
-    assert references_of(good, ["a"], sequences) == (-1.5,)
-    with pytest.raises(BadData, match="over 4 tokens, but 3 are trained on"):
-        references_of({**good, "lengths": {"a": 4}}, ["a"], sequences)
-
-
 def test_any_tokenizer_has_an_id_to_pad_with(tokenizer: Any) -> None:
     assert pad_id_of(tokenizer) == tokenizer.pad_token_id
     tokenizer.pad_token = None
     assert pad_id_of(tokenizer) == tokenizer.eos_token_id
     assert pad_id_of(object()) == 0
+
+
+def test_sequences_are_padded_on_the_right() -> None:
+    batch = pad([join([1, 2], [3]), join([4], [5])], 9)
+    assert batch["input_ids"].tolist() == [[1, 2, 3], [4, 5, 9]]
+    assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 1, 0]]
+    assert batch["labels"].tolist() == [[IGNORE, IGNORE, 3], [IGNORE, 5, IGNORE]]

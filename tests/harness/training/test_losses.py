@@ -1,281 +1,124 @@
-"""Preference losses against golden vectors of the code they are known from, and their laws."""
+"""How preference losses are declared, found by name, and told their settings."""
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Callable
-from pathlib import Path
+import subprocess
+import sys
+from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import settings as effort
-from hypothesis import strategies as st
-from torch import Tensor
+from pydantic import Field
 
-from harness.core.errors import BadData, UnknownName
-from harness.core.records import parse
-from harness.training.losses import LOSSES, get_loss, preference_loss, with_metrics
-from harness.training.settings import LossSettings, linear_ramp
-
-# The names under which other code knows our losses.
-TRL_09 = {"sigmoid": "dpo", "nca_pair": "nca"}
-TRL_116 = {
-    "sigmoid": "dpo", "sigmoid_norm": "ln_dpo", "nca_pair": "nca", "bco_pair": "bco",
-    "aot_unpaired": "aot_pair", "exo_pair": "exo",
-}  # fmt: skip
-SIMPO = {"sigmoid": "simpo", "hinge": "simpo_hinge"}
-PAIRS = [name for name, loss in LOSSES.items() if len(loss.responses) == 2]
+from harness.core.errors import BadRecord, UnknownName
+from harness.core.records import Record
+from harness.engine.registry import table
+from harness.training.losses import (
+    LossChoice,
+    PreferenceLoss,
+    get_loss,
+    loss_settings,
+    preference_loss,
+    with_metrics,
+)
+from harness.training.pair_losses import SmoothedSettings
 
 
-def columns(inputs: dict[str, Any], prefix: str) -> Tensor | None:
-    if f"{prefix}_chosen_logps" not in inputs:
-        return None
-    both = [inputs[f"{prefix}_{side}_logps"] for side in ("chosen", "rejected")]
-    return torch.tensor(both, dtype=torch.float64).T.contiguous()
+class ScaledSettings(Record):
+    scale: float = Field(default=2.0, gt=0)
 
 
-def named(case: dict[str, Any]) -> tuple[str, LossSettings]:
-    """Our loss and settings for a case of preference_losses.json."""
-    inputs, source = case["inputs"], case["source"]
-    extra: dict[str, Any] = {}
-    if "simpo_gamma" in inputs:
-        name, extra = "simpo", {"gamma_over_beta": inputs["simpo_gamma"] / inputs["beta"]}
-    elif "gamma_beta_ratio" in inputs:
-        name, extra = SIMPO[inputs["loss_type"]], {"gamma_over_beta": inputs["gamma_beta_ratio"]}
-    elif "open_instruct" in source:
-        name = "ln_dpo"
-    else:
-        name = TRL_09.get(inputs["loss_type"], inputs["loss_type"])
-        extra = {"normalisation": "sum"}
-    smoothing = inputs["label_smoothing"]
-    return name, LossSettings(beta=inputs["beta"], label_smoothing=smoothing, **extra)
+@preference_loss(
+    ScaledSettings,
+    responses=("first", "second", "rejected"),
+    needs_reference=False,
+    scheduled={"share": lambda settings, step, total: settings.scale * step / total},
+)
+def scaled(logps: Any, reference: Any, lengths: Any, *, settings: Any, share: float) -> Any:
+    return with_metrics(-settings.scale * share * logps[:, 0], logps)
 
 
-def test_golden_losses_of_the_09_era_simpo_and_ln_dpo(golden: Callable[[str], Path]) -> None:
-    for case in json.loads(golden("wrpo/preference_losses.json").read_text())["cases"]:
-        if "error" in case:  # two branches of that code fail; ours are tested below
-            continue
-        name, settings = named(case)
-        policy = columns(case["inputs"], "policy")
-        assert policy is not None
-        policy.requires_grad_()
-        frozen = columns(case["inputs"], "reference")
-        # Inputs that are averages already are given as sums over one token.
-        losses, metrics = LOSSES[name].function(
-            policy, frozen, torch.ones_like(policy), alpha=0.0, settings=settings
-        )
-        losses.mean().backward()
-        out, where = case["outputs"], case["name"]
-        expected = torch.tensor(out["losses"], dtype=torch.float64)
-        if len(expected) == 2 * len(losses):  # chosen and rejected halves apart
-            expected = expected.view(2, -1).mean(dim=0)
-        close(losses, expected, where)
-        close(losses.mean(), out["mean_loss"], where)
-        close(metrics["rewards"][:, 0], out["chosen_rewards"], where)
-        close(metrics["rewards"][:, 1], out["rejected_rewards"], where)
-        assert policy.grad is not None
-        close(policy.grad[:, 0], out["grad_mean_loss_wrt_policy_chosen_logps"], where)
-        close(policy.grad[:, 1], out["grad_mean_loss_wrt_policy_rejected_logps"], where)
+@pytest.fixture
+def plugin(monkeypatch: pytest.MonkeyPatch) -> str:
+    """A third party's module with the loss above."""
+    module = ModuleType("their_package")
+    module.scaled = scaled  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    return module.__name__
 
 
-def test_golden_losses_of_trl_116(golden: Callable[[str], Path]) -> None:
-    for case in json.loads(golden("wrpo/trl116_dpo.json").read_text())["cases"]:
-        inputs = case["inputs"]
-        tokens = torch.tensor(inputs["per_token_logps"], dtype=torch.float64, requires_grad=True)
-        frozen = torch.tensor(inputs["reference_per_token_logps"], dtype=torch.float64)
-        mask = torch.tensor(inputs["completion_mask"])
-        policy, reference, lengths = (
-            table.view(2, -1).T for table in (tokens.sum(1), frozen.sum(1), mask.sum(1))
-        )
-        # TRL's sigmoid ignores label smoothing.
-        total = torch.zeros((), dtype=torch.float64)
-        for loss_type, weight in zip(inputs["loss_type"], inputs["loss_weights"], strict=True):
-            smoothing = 0.0 if loss_type == "sigmoid" else inputs["label_smoothing"]
-            settings = LossSettings(beta=inputs["beta"], label_smoothing=smoothing)
-            name = TRL_116.get(loss_type, loss_type)
-            losses, metrics = LOSSES[name].function(
-                policy, reference, lengths, alpha=0.0, settings=settings
-            )
-            total = total + weight * losses.mean()
-        total.backward()
-        close(total, case["outputs"]["loss"], case["name"], 1e-6)
-        assert tokens.grad is not None
-        gradient = torch.tensor(case["outputs"]["grad_loss_wrt_per_token_logps"])
-        if "sft" in inputs["loss_type"]:  # TRL's likelihood term sees the scored tokens only
-            scored = mask[:, 1:].bool()
-            close(tokens.grad[scored], gradient.double()[scored], case["name"], 1e-6)
-        else:
-            close(tokens.grad, gradient, case["name"], 1e-6)
-        if inputs["loss_type"] in (["sigmoid"], ["hinge"]):
-            found = case["outputs"]["metrics"]
-            close(metrics["margins"].mean(), found["rewards/margins"][0], case["name"], 1e-6)
-            close(metrics["accuracy"].mean(), found["rewards/accuracies"][0], case["name"], 1e-6)
+@pytest.mark.parametrize("name", table("LOSSES"))
+def test_every_loss_of_a_catalogue_loads_and_has_defaults(name: str) -> None:
+    loss = get_loss(name)
+    assert isinstance(loss, PreferenceLoss)
+    assert isinstance(loss_settings(name, {}), loss.settings)
+    assert len(loss.responses) >= 2
 
 
-def close(found: Tensor, expected: Any, where: str, tolerance: float = 1e-12) -> None:
-    expected = torch.as_tensor(expected, dtype=torch.float64).expand_as(found)
-    torch.testing.assert_close(
-        found.detach().double(), expected, rtol=tolerance, atol=tolerance, msg=lambda m: where + m
-    )
+def test_only_losses_that_mix_have_an_alpha() -> None:
+    mixing = {"wrpo", "wrpo_simpo", "wrpo_ipo"}
+    for name in table("LOSSES"):
+        loss = get_loss(name)
+        assert (set(loss.scheduled) == {"alpha"}) == (name in mixing), name
+        assert ("alpha_end" in loss.settings.model_fields) == (name in mixing), name
 
 
-def draw(rows: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    policy = -50 * torch.rand(rows, 2, generator=generator, dtype=torch.float64)
-    frozen = policy + torch.randn(rows, 2, generator=generator, dtype=torch.float64)
-    return policy, frozen, torch.randint(1, 60, (rows, 2), generator=generator)
+def test_a_declared_loss_is_called_like_its_function(plugin: str) -> None:
+    loss = get_loss(f"{plugin}:scaled")
+    assert loss is scaled
+    settings = loss_settings(f"{plugin}:scaled", {"scale": 4})
+    scheduled = loss.scheduled_at(settings, 1, 2)
+    assert scheduled == {"share": 2.0}
+    losses, metrics = loss(torch.ones(2, 3), None, torch.ones(2, 3), settings=settings, **scheduled)
+    assert losses.tolist() == [-8, -8]
+    assert metrics["margins"].tolist() == [0, 0]
 
 
-@pytest.mark.parametrize("name", PAIRS)
-@effort(max_examples=10, deadline=None)
-@given(rows=st.integers(2, 6), seed=st.integers(0, 99))
-def test_permuting_rows_permutes_losses(name: str, rows: int, seed: int) -> None:
-    policy, frozen, lengths = draw(rows, seed)
-    loss, settings = LOSSES[name], LossSettings(beta=0.3)
-    order = torch.randperm(rows, generator=torch.Generator().manual_seed(seed))
-    straight, _ = loss.function(policy, frozen, lengths, alpha=0.0, settings=settings)
-    permuted, _ = loss.function(
-        policy[order], frozen[order], lengths[order], alpha=0.0, settings=settings
-    )
-    if name in ("aot", "aot_pair"):  # they have one loss per rank, not per row
-        torch.testing.assert_close(permuted, straight)
-    else:
-        torch.testing.assert_close(permuted, straight[order])
-
-
-@pytest.mark.parametrize("name", [name for name in PAIRS if not LOSSES[name].batch_coupled])
-def test_rows_are_independent_unless_declared_coupled(name: str) -> None:
-    policy, frozen, lengths = draw(5, 3)
-    settings = LossSettings(beta=0.3)
-    whole, _ = LOSSES[name].function(policy, frozen, lengths, alpha=0.0, settings=settings)
-    alone, _ = LOSSES[name].function(
-        policy[2:3], frozen[2:3], lengths[2:3], alpha=0.0, settings=settings
-    )
-    torch.testing.assert_close(alone, whole[2:3])
-
-
-@pytest.mark.parametrize("name", PAIRS)
-def test_float32_stays_finite_at_extreme_margins(name: str) -> None:
-    policy = torch.tensor([[-1e4, -1.0], [-1.0, -1e4]], requires_grad=True)
-    loss = LOSSES[name]
-    losses, _ = loss.function(
-        policy, torch.full((2, 2), -50.0), torch.tensor([[9, 9], [9, 9]]),
-        alpha=0.0, settings=LossSettings(beta=10.0),
-    )  # fmt: skip
-    losses.sum().backward()
-    assert losses.dtype == torch.float32
-    assert torch.isfinite(losses).all()
-    assert policy.grad is not None
-    assert torch.isfinite(policy.grad).all()
-
-
-def test_half_precision_input_is_widened() -> None:
-    policy, frozen, lengths = draw(3, 0)
-    losses, _ = LOSSES["dpo"].function(
-        policy.bfloat16(), frozen.bfloat16(), lengths, alpha=0.0, settings=LossSettings()
-    )
-    assert losses.dtype == torch.float32
-
-
-def test_policy_equal_to_reference_gives_log_2() -> None:
-    policy, _, lengths = draw(3, 1)
-    for name in ("dpo", "ln_dpo", "aot_pair"):
-        losses, metrics = LOSSES[name].function(
-            policy, policy, lengths, alpha=0.0, settings=LossSettings()
-        )
-        assert losses.tolist() == pytest.approx([math.log(2)] * 3)
-        assert metrics["accuracy"].tolist() == [0, 0, 0]
-
-
-def test_normalisation_switches_sums_and_averages() -> None:
-    policy, frozen, lengths = draw(3, 1)
-
-    def value(name: str, normalisation: str) -> list[float]:
-        settings = LossSettings(beta=0.2, normalisation=normalisation)  # type: ignore[arg-type]
-        found, _ = LOSSES[name].function(policy, frozen, lengths, alpha=0.0, settings=settings)
-        return [round(loss, 10) for loss in found.tolist()]
-
-    assert value("dpo", "mean") == value("ln_dpo", "default") == value("ln_dpo", "mean")
-    assert value("dpo", "default") == value("dpo", "sum") == value("ln_dpo", "sum")
-    assert value("ipo", "default") == value("ipo", "mean") != value("ipo", "sum")
-
-
-def test_simpo_needs_no_reference_and_dpo_does() -> None:
-    policy, _, lengths = draw(3, 1)
-    LOSSES["simpo"].function(policy, None, lengths, alpha=0.0, settings=LossSettings())
-    with pytest.raises(BadData, match="reference_logps stage"):
-        LOSSES["dpo"].function(policy, None, lengths, alpha=0.0, settings=LossSettings())
-
-
-def test_robust_is_unbiased_under_flipped_labels() -> None:
-    policy, frozen, lengths = draw(4, 5)
-    eps = 0.2
-    settings = LossSettings(label_smoothing=eps)
-    right, _ = LOSSES["robust"].function(policy, frozen, lengths, alpha=0, settings=settings)
-    wrong, _ = LOSSES["robust"].function(
-        policy.flip(1), frozen.flip(1), lengths.flip(1), alpha=0, settings=settings
-    )
-    clean, _ = LOSSES["dpo"].function(policy, frozen, lengths, alpha=0, settings=LossSettings())
-    torch.testing.assert_close((1 - eps) * right + eps * wrong, clean)
-
-
-def test_exo_is_a_divergence() -> None:
-    policy, frozen, lengths = draw(6, 2)
-    settings = LossSettings(beta=1.0, label_smoothing=0.1)
-    losses, _ = LOSSES["exo"].function(policy, frozen, lengths, alpha=0, settings=settings)
-    assert (losses >= 0).all()
-    at = torch.tensor([[math.log(9.0), 0.0]], dtype=torch.float64)  # the smoothed preference itself
-    exact, _ = LOSSES["exo"].function(
-        at, torch.zeros_like(at), torch.ones_like(at), alpha=0, settings=settings
-    )
-    assert exact.item() == pytest.approx(0, abs=1e-12)
-
-
-def test_an_unknown_name_is_answered_with_the_nearest() -> None:
+def test_an_unknown_name_is_answered_with_the_nearest(plugin: str) -> None:
     with pytest.raises(UnknownName, match='did you mean "dpo"'):
         get_loss("dpoo")
     with pytest.raises(UnknownName, match='did you mean "wrpo_simpo"'):
         get_loss("wrpo_simp")
-    with pytest.raises(UnknownName):
+    with pytest.raises(UnknownName, match="no preference loss named"):
         get_loss("no.such.module:dpo2")
+    with pytest.raises(UnknownName, match='of their_package named "scale"; did you mean "scaled"'):
+        get_loss(f"{plugin}:scale")
+    with pytest.raises(UnknownName, match="known: scaled"):
+        get_loss(f"{plugin}:__name__")
 
 
-def test_a_method_registers_its_loss_and_a_second_owner_is_refused(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("harness.training.losses.LOSSES", dict(LOSSES))
-
-    def mine(logps: Any, reference: Any, lengths: Any, *, alpha: float, settings: Any) -> Any:
-        return with_metrics(-logps[:, 0], logps)
-
-    preference_loss("mine", responses=("target", "rejected"), needs_reference=False)(mine)
-    assert get_loss("mine").function is mine
-    assert get_loss("anything:mine").function is mine
-    with pytest.raises(ValueError, match="already defined in harness"):
-        preference_loss("dpo", responses=("a", "b"))(mine)
+def test_a_loss_without_a_record_of_settings_is_refused() -> None:
+    with pytest.raises(TypeError, match="record of the loss's settings first; found 'my_loss'"):
+        preference_loss("my_loss", responses=("a", "b"))  # type: ignore[arg-type]
 
 
-def test_settings_refuse_what_makes_no_sense() -> None:
-    for wrong in ({"beta": 0}, {"alpha_end": 1.5}, {"label_smoothing": 0.5}, {"tau": -1.0}):
-        with pytest.raises(Exception, match="expected"):
-            parse(LossSettings, wrong, "recipe")
-    assert LossSettings(alpha_end=1.5, released=True).alpha(0, 9) == 0
-    assert LossSettings(alpha_mode="static", alpha_end=0.3).alpha(0, 9) == 0.3
+def test_settings_are_those_of_the_loss() -> None:
+    assert loss_settings("dpo", {"beta": 3}) == SmoothedSettings(beta=3.0)
+    assert loss_settings("sft", {}).model_dump() == {}
+    with pytest.raises(BadRecord, match='no setting of loss "dpo" named "alpha_end"; known: beta'):
+        loss_settings("dpo", {"alpha_end": 0.1})
+    with pytest.raises(BadRecord, match='loss "simpo" named "gama_over_beta"; did you mean "gamma'):
+        loss_settings("simpo", {"gama_over_beta": 0.1})
+    for name, wrong in (
+        ("dpo", {"beta": 0}),
+        ("dpo", {"label_smoothing": 0.5}),
+        ("ipo", {"tau": -1.0}),
+        ("wrpo", {"alpha_end": 1.5}),
+    ):
+        with pytest.raises(BadRecord, match=f'settings of loss "{name}".*expected'):
+            loss_settings(name, wrong)
 
 
-@given(end=st.floats(0, 1), total=st.integers(0, 50), step=st.integers(0, 60))
-def test_the_ramp_is_monotone_and_stays_in_range(end: float, total: int, step: int) -> None:
-    settings = LossSettings(alpha_end=end)
-    assert settings.alpha(0, total) == 0
-    assert 0 <= settings.alpha(step, total) <= settings.alpha(step + 1, total) <= end
-    assert linear_ramp(total + 1, start=0, end=end, end_step=total) == end
+def test_a_record_with_a_loss_holds_its_settings(plugin: str) -> None:
+    assert LossChoice().settings == SmoothedSettings()
+    name = f"{plugin}:scaled"
+    chosen = LossChoice.model_validate({"loss": name, "settings": {"scale": 3}})
+    assert chosen.settings == ScaledSettings(scale=3.0)
+    assert chosen.model_dump() == {"loss": name, "settings": {"scale": 3.0}}
 
 
 def test_the_module_loads_without_torch() -> None:
-    import subprocess
     import sys
 
     code = (

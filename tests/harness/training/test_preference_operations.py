@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,13 +19,14 @@ from harness.core.hashing import folder_digest
 from harness.core.records import parse
 from harness.engine.operations import Artifact, Row
 from harness.models.heads import check_head
+from harness.training.losses import preference_loss
+from harness.training.pair_losses import PairSettings, SmoothedSettings
 from harness.training.preference_operations import (
     ReferenceLogpsParams,
     TrainPreferenceParams,
     reference_logps,
     train_preference,
 )
-from harness.training.settings import LossSettings
 
 Make = Callable[..., Any]
 LIMITS = {"max_length": 64, "max_prompt_length": 32}
@@ -190,12 +193,12 @@ def test_other_models_and_losses(
     settings = params(loss=loss, settings={"beta": 2.0}, learning_rate=3e-3, max_steps=6)
     train_preference(context("run"), settings, rows=rows, model=model, reference=reference)
     log = log_of(context("run"))
-    assert "rewards/source" not in log[0]
+    assert not {"rewards/source", "alpha"} & log[0].keys()
     assert log[-1]["loss"] < log[0]["loss"]
 
 
 def test_off_policy_pairs_take_other_columns(inputs: Any, context: Make) -> None:
-    settings = params(loss="dpo", responses=["source", "rejected"], max_steps=1)
+    settings = params(loss="dpo", settings={}, responses=["source", "rejected"], max_steps=1)
     train_preference(context("run"), settings, **inputs)
     assert "rewards/source" in log_of(context("run"))[0]
 
@@ -256,7 +259,57 @@ def test_parameters_are_checked_when_the_plan_is_made() -> None:
         params(settings={"alpha_end": -0.1})
     with pytest.raises(BadRecord, match='did you mean "learning_rate"'):
         params(learning_rat=1)
-    assert params(settings=LossSettings(beta=3.0)).settings.beta == 3.0
+    with pytest.raises(
+        BadRecord, match='no setting of loss "wrpo" named "beta2"; did you mean "beta'
+    ):
+        params(settings={"beta2": 1})
+    with pytest.raises(BadRecord, match='no setting of loss "dpo" named "alpha_end"; known: beta'):
+        params(loss="dpo", settings={"alpha_end": 0.4})
+    assert params(settings=PairSettings(beta=3.0)).settings.beta == 3.0
+
+
+# Ids of stages in users' stores depend on these tables.
+STORED = {
+    "dpo": {"beta": 0.5},
+    "simpo": {"beta": 2.0, "gamma_over_beta": 0.3},
+    "ipo": {"tau": 0.2, "normalisation": "sum"},
+    "sft": {},
+    "wrpo": {"beta": 0.01, "alpha_end": 0.4, "alpha_mode": "static"},
+}
+
+
+@pytest.mark.parametrize("loss", STORED)
+def test_parameters_are_stored_and_read_as_when_all_losses_had_one_record(loss: str) -> None:
+    once = {
+        "beta": 0.1, "gamma_over_beta": 0.0, "tau": None, "label_smoothing": 0.0,
+        "normalisation": "default", "alpha_end": 0.1, "alpha_mode": "dynamic", "released": False,
+    }  # fmt: skip
+    made = params(loss=loss, settings=STORED[loss])
+    stored = made.model_dump(mode="json")
+    assert stored["settings"] == {**once, **STORED[loss]}
+    assert parse(TrainPreferenceParams, stored, "manifest") == made
+
+
+def test_a_loss_with_settings_of_its_own_is_stored_with_them_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Settings(SmoothedSettings):
+        margin: float = 1.0
+
+    @preference_loss(Settings)
+    def with_margin(*tables: Any, settings: Settings) -> Any:
+        raise NotImplementedError
+
+    monkeypatch.setitem(sys.modules, "theirs", SimpleNamespace(with_margin=with_margin))
+    made = params(loss="theirs:with_margin", settings={"margin": 2})
+    assert set(made.model_dump()["settings"]) == {
+        "beta", "normalisation", "label_smoothing", "margin"
+    }  # fmt: skip
+
+
+def test_a_plan_counts_the_responses_that_are_trained() -> None:
+    assert params(loss="dpo", settings={}).sequences_per_row == 2
+    assert params(loss="wrpo").sequences_per_row == 3
 
 
 def test_a_diverging_run_stops_with_its_step(inputs: Any, context: Make) -> None:
@@ -265,6 +318,6 @@ def test_a_diverging_run_stops_with_its_step(inputs: Any, context: Make) -> None
     reference = Artifact("broken", inputs["reference"].path)
     text = "".join(json.dumps(row) + "\n" for row in broken)
     (reference.path / "rows.jsonl").write_text(text)
-    settings = params(loss="ipo", per_device_batch_size=12, max_steps=2)
+    settings = params(loss="ipo", settings={}, per_device_batch_size=12, max_steps=2)
     with pytest.raises(CrucibleError, match="diverged: the loss at update 1 of 2"):
         train_preference(context("run"), settings, **{**inputs, "reference": reference})

@@ -1,4 +1,4 @@
-"""TRL's SFTTrainer, given token ids that are ready and asked to stay silent."""
+"""TRL's SFTTrainer on token ids, without model cards and progress bars."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harness.engine.operations import Context
 from harness.models.collate import pad, pad_id_of
 from harness.models.tokenize import TokenSequence
 from harness.training.runs import training_arguments
-from harness.training.sft import SftParams
+from harness.training.settings import RunSettings
 
 try:
     from datasets import Dataset, disable_progress_bars
@@ -26,31 +26,38 @@ class SupervisedTrainer(SFTTrainer):  # type: ignore[misc]
     """SFTTrainer without model cards."""
 
     def create_model_card(self, *args: Any, **options: Any) -> None:
-        """Checkpoints of an interrupted run need none."""
+        """Nothing: checkpoints are there to resume from."""
 
 
 def sft_trainer(
     model: Any,
     tokenizer: Any,
     sequences: Sequence[TokenSequence],
-    params: SftParams,
+    params: RunSettings,
     context: Context,
+    *,
+    pack_to: int | None,
 ) -> SupervisedTrainer:
     """A trainer for tokenised sequences.
 
     The loss is averaged over the trained tokens of a whole accumulation window. TRL changes the
-    tokenizer it is given (padding token), so it gets a copy.
+    padding token of the tokenizer it is given, so it gets a copy.
+
+    Args:
+        pack_to: concatenate the shuffled sequences and cut them into pieces of this length; None
+            trains on each sequence as it is.
     """
+    packing = pack_to is not None
     arguments = training_arguments(
         SFTConfig,
         params,
         context,
-        packing=params.packing,
+        packing=packing,
         packing_strategy="wrapped",
-        max_length=params.max_length if params.packing else None,
-        shuffle_dataset=params.packing,  # before cutting; batches are drawn in random order anyway
+        max_length=pack_to,
+        shuffle_dataset=packing,  # before cutting; batches are drawn in random order anyway
     )
-    disable_progress_bars()  # the stage shows its own
+    disable_progress_bars()  # the stage has its own
     table = [{"input_ids": s.input_ids, "labels": s.labels} for s in sequences]
     pad_id = pad_id_of(tokenizer)
 

@@ -1,0 +1,149 @@
+"""The trainer of every objective, on transformers.Trainer.
+
+TRL's preference trainers are not used: their collators, reference columns and losses are made for
+two responses.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from transformers import Trainer, TrainingArguments
+
+from harness.engine.operations import Context
+from harness.training import runs
+from harness.training.objective import Objective
+from harness.training.settings import RunSettings
+
+
+class Examples(Protocol):
+    """A training set, by index."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, place: int, /) -> Any: ...
+
+
+def train(
+    model: nn.Module,
+    tokenizer: Any,
+    examples: Examples,
+    objective: Objective,
+    params: RunSettings,
+    context: Context,
+    **arguments: Any,
+) -> None:
+    """Train a model and write checkpoint, tokenizer and training_log.json into the stage's folder.
+
+    Args:
+        arguments: further transformers.TrainingArguments.
+    """
+    settings = runs.training_arguments(
+        TrainingArguments, params, context, remove_unused_columns=False, **arguments
+    )
+    trainer = ObjectiveTrainer(model, settings, examples, objective)
+    runs.run(trainer, context)
+    runs.save(trainer, tokenizer, params, context)
+
+
+class ObjectiveTrainer(Trainer):
+    """Minimises an objective, see `harness.training.objective`.
+
+    Where the rows of an epoch do not fill the last window of several processes, accelerate repeats
+    rows, which then count twice.
+    """
+
+    loss_is_scaled_for_ga = True  # compute_loss divides by the counts of the window itself
+
+    def __init__(
+        self,
+        model: nn.Module,
+        arguments: TrainingArguments,
+        examples: Examples,
+        objective: Objective,
+    ) -> None:
+        objective.prepare(model)
+        _extend_forward(model, self._sums)
+        super().__init__(
+            model=model, args=arguments, train_dataset=examples, data_collator=objective.collate
+        )
+        self.model_accepts_loss_kwargs = True  # read by transformers before 5.19
+        self.objective = objective
+        self._scheduled: dict[str, float] = {}
+        self._window: dict[str, Tensor] = {}  # term -> count over the window
+        self._totals: dict[str, Tensor] = {}  # name -> (sum, count) since the last log entry
+
+    def _sums(self, model: nn.Module, batch: dict[str, Tensor]) -> Any:
+        return self.objective.sums(model, batch, self._scheduled)
+
+    def get_batch_samples(
+        self, epoch_iterator: Any, num_batches: int, device: torch.device
+    ) -> tuple[list[Any], Tensor]:
+        """The micro-batches of one update; counts the terms in them, over all processes."""
+        batches = super().get_batch_samples(epoch_iterator, num_batches, device)[0]
+        self._scheduled = self.objective.scheduled(self.state.global_step, self.state.max_steps)
+        found = [self.objective.counts(batch) for batch in batches]
+        if not found:
+            return batches, torch.zeros((), device=device)
+        names = list(found[0])
+        table = torch.stack([torch.stack([counts[name] for name in names]) for counts in found])
+        window = self.accelerator.reduce(table.sum(dim=0).to(device), "sum").float()
+        self._window = dict(zip(names, _not_zero(window)))
+        return batches, window.sum()
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        terms, logged = model(objective=inputs)
+        if terms.keys() != self._window.keys():
+            raise ValueError(
+                f"{type(self.objective).__name__} gives sums of {', '.join(terms)}, but counts of "
+                f"{', '.join(self._window)}; expected the same terms"
+            )
+        for name, pair in {**terms, **logged}.items():
+            both = torch.stack([value.detach().float() for value in pair])
+            self._totals[name] = self._totals.get(name, 0.0) + both
+        loss = sum(total / self._window[name] for name, (total, _) in terms.items())
+        # Data-parallel training averages gradients over processes; the window counts all of them.
+        loss = loss * self.accelerator.num_processes
+        return (loss, {}) if return_outputs else loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add scheduled values, and each term per token or row since the last entry."""
+        if "loss" in logs and self._totals:
+            totals = self.accelerator.reduce(torch.stack(list(self._totals.values())), "sum")
+            logs.update(self._scheduled)
+            for name, (total, count) in zip(self._totals, totals):
+                logs.setdefault(name, float(total / _not_zero(count)))
+            self._totals = {}
+        super().log(logs, start_time)
+
+
+def _not_zero(counts: Tensor) -> Tensor:
+    """1 in place of 0: a term without tokens or rows is 0."""
+    return counts.masked_fill(counts == 0, 1)
+
+
+def _extend_forward(
+    model: nn.Module, compute: Callable[[nn.Module, dict[str, Tensor]], Any]
+) -> None:
+    """Let `model(objective=batch)` return `compute(model, batch)`.
+
+    Data-parallel wrappers only see calls that go through the module's forward: calling body and
+    head beside it would leave gradients unsynchronised.
+    """
+    plain = model.forward
+
+    @functools.wraps(plain)
+    def forward(*args: Any, objective: dict[str, Tensor] | None = None, **options: Any) -> Any:
+        return plain(*args, **options) if objective is None else compute(model, objective)
+
+    model.forward = forward
