@@ -13,6 +13,7 @@ from harness.core.errors import BadData
 from harness.core.hashing import file_digest
 from harness.core.records import Cell
 from harness.data import official
+from harness.data.forms import instruction_id
 from harness.engine.operations import Artifact, Context, Row, operation
 from harness.suites.alpaca_eval2.length_control import (
     FORMULAS,
@@ -30,7 +31,6 @@ from harness.suites.alpaca_eval2.metrics import (
     Reference,
     average_length,
     evaluate_board,
-    instruction_id,
     read_reference,
     reference_of,
 )

@@ -156,7 +156,6 @@ def evaluate_board(
     anchors: Anchors | None = None,
     mode: Mode = "exact",
     formula: str = DEFAULT_FORMULA,
-    fitted: Sequence[Rows] | None = None,
     results: Sequence[LengthControlResult] | None = None,
     rounds: int = 1000,
     level: float = 0.95,
@@ -165,8 +164,6 @@ def evaluate_board(
 
     Args:
         models: per model one row per prompt, in the order of the set; NaN preference = no judgment.
-        fitted: rows to fit the length control on, if different from `models` (compat modes use
-            the rows of a file, in its order and with the original's row alignment).
         results: existing length controls (the baseline against itself), used instead of a fit.
         rounds: number of bootstrap resamples of the instructions, shared by all models.
         level: level of the intervals.
@@ -178,7 +175,7 @@ def evaluate_board(
     if len(sizes) > 1:
         raise BadData(f"models have {sorted(sizes)} rows; expected one row per prompt")
     if results is None:
-        results = fit_board(fitted or models, anchors=anchors, mode=mode, formula=formula)
+        results = fit_board(models, anchors=anchors, mode=mode, formula=formula)
     counts = resample_counts(prompt_set, sizes.pop(), rounds) if models else None
     scores = []
     for rows, result in zip(models, results, strict=True):
@@ -204,28 +201,6 @@ def evaluate_board(
             )
         )
     return scores
-
-
-def evaluate(
-    rows: Rows,
-    prompt_set: str,
-    *,
-    anchors: Anchors | None = None,
-    mode: Mode = "exact",
-    formula: str = DEFAULT_FORMULA,
-    rounds: int = 1000,
-    level: float = 0.95,
-) -> AlpacaScores:
-    """Scores of one model; see `evaluate_board`."""
-    return evaluate_board(
-        [rows],
-        prompt_set,
-        anchors=anchors,
-        mode=mode,
-        formula=formula,
-        rounds=rounds,
-        level=level,
-    )[0]
 
 
 def read_reference(folder: Path) -> Reference:

@@ -17,7 +17,6 @@ from harness.stats.bootstrap import paired_difference
 from harness.suites.alpaca_eval2.length_control import Rows, of_baseline
 from harness.suites.alpaca_eval2.metrics import (
     average_length,
-    evaluate,
     evaluate_board,
     extreme_change,
     instruction_id,
@@ -96,7 +95,7 @@ def test_evaluation_has_intervals_bounds_and_shared_draws() -> None:
     assert a.bounds is not None
     assert a.bounds[1] - a.bounds[0] == pytest.approx(100 * 4 / 80)
     assert b.bounds is None
-    alone = evaluate(second, "set", rounds=200)
+    (alone,) = evaluate_board([second], "set", rounds=200)
     assert np.array_equal(alone.replicates, b.replicates)
     gap = paired_difference(b.replicates, alone.replicates, b.raw.win_rate, alone.raw.win_rate)
     assert gap.interval.low == gap.interval.high == 0.0
