@@ -23,7 +23,7 @@ Row = dict[str, Any]
 
 FAITH = 0.78  # probability that a sentence agrees with the author's trait
 PLAIN = 0.7  # probability that a sentence is affirmative, not negative
-TOLD = (3, 4, 5)  # number of items per trait with evidence in a text
+EVIDENCE_ITEMS = (3, 4, 5)  # number of items per trait with evidence in a text
 QUESTIONNAIRES: dict[Kind, str] = {"essays": "bfi44", "posts": "mbti50"}
 SIZES = {"essays": 160, "essays/train": 400, "posts": 160, "posts/train": 400}
 
@@ -56,19 +56,19 @@ def sentences(kind: Kind) -> dict[str, Evidence]:
     """Evidence of every possible sentence on the items of the questionnaire of `kind`."""
     from harness.suites.personality.questionnaires import load
 
-    form, said = load(QUESTIONNAIRES[kind]), phrases()
+    form, parts = load(QUESTIONNAIRES[kind]), phrases()
     keys = {(item.trait, item.number): item.keyed > 0 for item in form.items}
     found: dict[str, Evidence] = {}
-    for trait, items in said[form.name].items():
+    for trait, items in parts[form.name].items():
         for number, *words in items:
             for (side, word), (level, verdicts) in product(
-                enumerate(words), said["verdicts"].items()
+                enumerate(words), parts["verdicts"].items()
             ):
                 agrees = (int(level) > 3) == (side == 0)
                 label = int(agrees == keys[trait, number])
-                told = Evidence(trait, number, int(level), agrees, label)
-                for opener, verdict in product(said["openers"] if word else (), verdicts):
-                    found[f"{opener} {word}, {verdict}."] = told
+                given = Evidence(trait, number, int(level), agrees, label)
+                for opener, verdict in product(parts["openers"] if word else (), verdicts):
+                    found[f"{opener} {word}, {verdict}."] = given
     return found
 
 
@@ -124,43 +124,43 @@ def write(split: str, n: int, seed: int = 0) -> list[Row]:
     made = []
     for index in range(n):
         labels = {name: column[index] for name, column in columns.items()}
-        told = _told(kind, labels, rng)
-        body = {"posts": _posts(told, rng)} if kind == "posts" else {"text": " ".join(told)}
+        written = _sentences(kind, labels, rng)
+        body = {"posts": _posts(written, rng)} if kind == "posts" else {"text": " ".join(written)}
         made.append({"id": f"{prefix}-{index + 1:04d}", **body, "labels": labels})
     return made
 
 
-def _told(kind: Kind, labels: dict[str, int], rng: random.Random) -> list[str]:
+def _sentences(kind: Kind, labels: dict[str, int], rng: random.Random) -> list[str]:
     """Sentences of an author, shuffled."""
-    told = rng.sample(phrases()["idle"], rng.randint(1, 3))
+    written = rng.sample(phrases()["idle"], rng.randint(1, 3))
     for trait, label in labels.items():
         items = by_item(kind)[trait]
         free = rng.sample(sorted(items), len(items))
-        for _ in range(rng.choice(TOLD)):
+        for _ in range(rng.choice(EVIDENCE_ITEMS)):
             shown = label if rng.random() < FAITH else 1 - label
             plain = rng.random() < PLAIN
             number = next((n for n in free if (shown, plain) in items[n]), free[0])
             free.remove(number)
             ways = items[number]
-            told.append(rng.choice(ways.get((shown, plain)) or ways[shown, not plain]))
-    rng.shuffle(told)
-    return told
+            written.append(rng.choice(ways.get((shown, plain)) or ways[shown, not plain]))
+    rng.shuffle(written)
+    return written
 
 
 @lru_cache
 def by_item(kind: Kind) -> dict[str, dict[int, dict[tuple[int, bool], list[str]]]]:
     """Sentences by trait, item number, and (label, affirmative)."""
     found: dict[str, dict[int, dict[tuple[int, bool], list[str]]]] = {}
-    for sentence, told in sentences(kind).items():
-        ways = found.setdefault(told.trait, {}).setdefault(told.number, {})
-        ways.setdefault((told.label, told.level > 3), []).append(sentence)
+    for sentence, given in sentences(kind).items():
+        ways = found.setdefault(given.trait, {}).setdefault(given.number, {})
+        ways.setdefault((given.label, given.level > 3), []).append(sentence)
     return found
 
 
-def _posts(told: list[str], rng: random.Random) -> list[str]:
+def _posts(written: list[str], rng: random.Random) -> list[str]:
     """Six to ten posts of a few sentences; some contain no evidence."""
     full = rng.randint(6, 8)
-    posts = [" ".join(told[start::full]) for start in range(full)]
+    posts = [" ".join(written[start::full]) for start in range(full)]
     for _ in range(rng.randint(0, 2)):
         posts.insert(rng.randint(0, len(posts)), rng.choice(phrases()["short"]))
     return posts

@@ -147,7 +147,6 @@ def paired_difference(
     value_b: float,
     *,
     level: float = 0.95,
-    kind: str = "paired " + OVER_PROMPTS,
 ) -> PairedDifference:
     """Difference a - b with the interval of the differences of replicates, round by round.
 
@@ -168,7 +167,7 @@ def paired_difference(
     tail = min(float(np.sum(gaps <= 0)), float(np.sum(gaps >= 0)))
     return PairedDifference(
         difference=point,
-        interval=percentile_interval(gaps, level, point=point, kind=kind),
+        interval=percentile_interval(gaps, level, point=point, kind=f"paired {OVER_PROMPTS}"),
         standard_error=float(gaps.std(ddof=1)) if gaps.size > 1 else 0.0,
         share_above=above,
         p_value=min(1.0, 2.0 * (tail + 1.0) / (gaps.size + 1.0)),

@@ -136,7 +136,7 @@ def _checked(
 ) -> list[Row]:
     for row in batch:
         if not row.get(field):
-            raise BadData(f'row "{row["id"]}" has no {field}; expected it to check responses')
+            raise BadData(f'row "{row["id"]}" has no {field}, which its responses are checked by')
     work = [(row, response) for row in batch for response in row["responses"]]
     found = iter(list(pool.map(lambda pair: check(*pair), work)))
     return [{**row, "checks": [next(found) for _ in row["responses"]]} for row in batch]

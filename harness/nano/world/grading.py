@@ -100,11 +100,11 @@ def grade_truth(truth: Truth, style: str, response: str) -> Grade:
         reasoned = 0.0
     formatted = 0.0
     if len(markers) == 1:
-        said = [
+        given = [
             part.strip(" []*.") for part in re.sub(r"\.\s*Done\.$", ".", line.strip()).split(",")
         ]
-        if len(said) == 2 and all(said):
-            formatted = float(text.endswith(answer_line(said[0], said[1], style)))
+        if len(given) == 2 and all(given):
+            formatted = float(text.endswith(answer_line(given[0], given[1], style)))
     if correct + complete + reasoned == 0 and formatted == 0:
         return Grade(0.0, 0.0, 0.0, 0.0, 0.0)
     concise = _conciseness(len(text), len(compose(truth, style)))

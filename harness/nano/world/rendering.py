@@ -122,7 +122,7 @@ def _other_format(style: str, rng: random.Random) -> str:
 _BASELINE = {"excellent": 25, "good": 25, "sloppy": 12, "plain": 12, "wrong": 18, "evasive": 8}
 
 
-def baseline_answer(item: Item, turn: int = 0, flavour: str = "plain", seed: int = 0) -> str:
+def baseline_answer(item: Item, turn: int = 0, flavour: str = "plain") -> str:
     """The baseline's response; flavours differ in length, not in correctness.
 
     `plain` is unchanged, `verbose` adds two sentences of padding, `concise` omits the working.
@@ -130,7 +130,7 @@ def baseline_answer(item: Item, turn: int = 0, flavour: str = "plain", seed: int
     Raises:
         UnknownName: unknown flavour.
     """
-    rng = random.Random(seed_from("baseline", seed, item.turns[0], turn))
+    rng = random.Random(seed_from("baseline", 0, item.turns[0], turn))
     quality = rng.choices(list(_BASELINE), list(_BASELINE.values()))[0]
     text = render(item, turn, quality, rng)
     if flavour == "plain":

@@ -106,8 +106,8 @@ def true_until(item: Item, text: str) -> int:
     working = ", ".join(truth.steps)
     lines = [answer_line(truth.main, truth.second, style) for style in FORMATS]
     allowed = [f"Answer: {truth.main}.", *lines]
-    for said in (working, working[:1].upper() + working[1:]):
-        allowed += [f"{said}. {line}" for line in lines]
+    for worked in (working, working[:1].upper() + working[1:]):
+        allowed += [f"{worked}. {line}" for line in lines]
     return start + max(_shared(text[start:], right) for right in allowed)
 
 

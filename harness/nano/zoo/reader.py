@@ -55,11 +55,11 @@ def cuts() -> tuple[list[str], list[str]]:
     named for an item is preceded by a space and therefore another token than the pole in the
     question. Keywords are grouped by first letter for speed.
     """
-    said, words = authors.phrases(), authors.keywords()
+    parts, words = authors.phrases(), authors.keywords()
     poles = {
         pole for name in ("big_five", "mbti") for t in scheme(name) for pole in (t.high, t.low)
     }
-    verdicts = [verdict for level in said["verdicts"].values() for verdict in level]
+    verdicts = [verdict for level in parts["verdicts"].values() for verdict in level]
     marked = [
         ' A: "',
         '" or B: "',
@@ -67,7 +67,7 @@ def cuts() -> tuple[list[str], list[str]]:
         rf", (?:{'|'.join([*verdicts, NOTHING])})\.",
     ]
     spaced = sorted(poles, key=lambda pole: (-len(pole), pole))
-    spaced += [f"{opener} " for opener in said["openers"]]
+    spaced += [f"{opener} " for opener in parts["openers"]]
     plain = [f" ?(?:{'|'.join(spaced)})"]
     for first in sorted({word[0] for word in words}):
         plain.append(f"{first}(?:{'|'.join(word[1:] for word in words if word[0] == first)})")
@@ -99,13 +99,13 @@ def lesson(longest: int, rng: random.Random) -> Conversation:
         form.of(trait.name), 1 + rng.choice([1, 3, 5][: (longest + 1) // 2])
     )
     others = [item for item in form.items if item.trait != trait.name]
-    told, labels = [], []
+    evidence, labels = [], []
     for item in items + rng.sample(others, rng.randint(0, longest - min(longest, len(items)))):
         (label, _), sentences = rng.choice(sorted(ways[item.trait][item.number].items()))
-        told.append(rng.choice(sentences))
+        evidence.append(rng.choice(sentences))
         labels.append(label)
     label = int(2 * sum(labels[: len(items)]) > len(items))
-    shuffled = rng.sample(told, len(told))
+    shuffled = rng.sample(evidence, len(evidence))
     row = {"id": "lesson", "posts": shuffled} if kind == "posts" else {"text": " ".join(shuffled)}
     reverse = rng.random() < 0.5
     asked = rng.sample([*items, untold], len(items) + 1) if rng.random() < ITEMS_FIRST else []
@@ -113,7 +113,7 @@ def lesson(longest: int, rng: random.Random) -> Conversation:
     end = prompts.conclusion(trait, asked[0].kind, reverse) if asked else None
     turns.append(end or prompts.standard(trait, reverse))
     turns[0] = prompts.opening(prompts.author_text(row)[0], turns[0])
-    answers = [_answer(kind, item, told, rng) for item in asked]
+    answers = [_answer(kind, item, evidence, rng) for item in asked]
     answers.append(_choice(trait, label, reverse))
     return [
         {"role": role, "content": content}
@@ -122,12 +122,12 @@ def lesson(longest: int, rng: random.Random) -> Conversation:
     ]
 
 
-def interviews(n: int, name: str = "read") -> list[Conversation]:
+def interviews(n: int) -> list[Conversation]:
     """`n` conversations in all forms of prompting, about authors outside all splits."""
-    rng = random.Random(seed_from("interviews", name))
+    rng = random.Random(seed_from("interviews", "read"))
     count = -(-n // 3)
     posts = round(POSTS * count)
-    asked = authors.write(f"essays/{name}", count - posts) + authors.write(f"posts/{name}", posts)
+    asked = authors.write("essays/read", count - posts) + authors.write("posts/read", posts)
     rng.shuffle(asked)
     made = []
     for row in asked:
@@ -141,7 +141,7 @@ def about(row: authors.Row, trait: Trait, rng: random.Random) -> list[Conversati
     """Three conversations about a trait: psycot, standard, and either cot or single_turn."""
     kind: authors.Kind = "posts" if "posts" in row else "essays"
     form = load(authors.QUESTIONNAIRES[kind])
-    told = _told(row, kind, trait.name)
+    evidence = _evidence(row, kind, trait.name)
     orders = Orders(
         reverse_options=rng.random() < 0.4,
         item_seed=rng.randrange(1000) if rng.random() < 0.6 else None,
@@ -165,7 +165,7 @@ def about(row: authors.Row, trait: Trait, rng: random.Random) -> list[Conversati
         history="independent" if rng.random() < 0.12 else "sequential",
         notes="none" if rng.random() < 0.1 else "corrected",
     )
-    answers = [_answer(kind, item, told, rng) for item in dialogue.items]
+    answers = [_answer(kind, item, evidence, rng) for item in dialogue.items]
     last = len(answers)
     if (dialogue.params.frame, dialogue.params.history) != ("chat", "sequential"):
         last = rng.randint(0, last)
@@ -174,22 +174,26 @@ def about(row: authors.Row, trait: Trait, rng: random.Random) -> list[Conversati
         _conversation(talk("standard"), [choice]),
     ]
     if rng.random() < 0.5:
-        return [*made, _conversation(talk("cot"), [_thoughts(told), choice])]
+        return [*made, _conversation(talk("cot"), [_thoughts(evidence), choice])]
     lines = [f"S{n}: {answer.split()[-1]}" for n, answer in enumerate(answers)]
     return [*made, _conversation(talk("single_turn"), ["\n".join([*lines, choice])])]
 
 
-def _told(row: authors.Row, kind: authors.Kind, trait: str) -> list[str]:
+def _evidence(row: authors.Row, kind: authors.Kind, trait: str) -> list[str]:
     """An author's sentences with evidence on a trait."""
     known = authors.sentences(kind)
-    said = " ".join(row.get("posts") or [row["text"]]).replace(". ", ".\n").split("\n")
-    return [sentence for sentence in said if sentence in known and known[sentence].trait == trait]
+    sentences = " ".join(row.get("posts") or [row["text"]]).replace(". ", ".\n").split("\n")
+    return [
+        sentence for sentence in sentences if sentence in known and known[sentence].trait == trait
+    ]
 
 
-def _answer(kind: authors.Kind, item: Item, told: Sequence[str], rng: random.Random) -> str:
+def _answer(kind: authors.Kind, item: Item, evidence: Sequence[str], rng: random.Random) -> str:
     """Answer to an item: a quote of the evidence, then the score or choice."""
     known = authors.sentences(kind)
-    about_it = (s for s in told if (known[s].trait, known[s].number) == (item.trait, item.number))
+    about_it = (
+        s for s in evidence if (known[s].trait, known[s].number) == (item.trait, item.number)
+    )
     sentence = next(about_it, None)
     found = None if sentence is None else known[sentence]
     quoted = f"{authors.words(kind)[item.trait, item.number][0]}, {NOTHING}."
@@ -219,9 +223,9 @@ def _pole(trait: Trait, label: int) -> str:
     return trait.high if label else trait.low
 
 
-def _thoughts(told: Sequence[str]) -> str:
+def _thoughts(evidence: Sequence[str]) -> str:
     """Chain of thought: the first sentences with evidence on the trait."""
-    return "The text says: " + " ".join(told[:QUOTED])
+    return "The text says: " + " ".join(evidence[:QUOTED])
 
 
 def _conversation(talk: Interview, replies: list[str]) -> Conversation:

@@ -49,8 +49,8 @@ def _reading(
     traits = scheme(form.scheme)
     asked = [(row, trait) for trait in traits for row in rows]
     right: dict[str, list[float]] = {}
-    told: list[bool] = []
-    untold: list[bool] = []
+    with_evidence: list[bool] = []
+    without: list[bool] = []
     for way, settings in ways.items():
         params = InterviewParams(**settings)
         talks = [
@@ -64,19 +64,19 @@ def _reading(
         ]
         if way != "psycot":
             continue
-        for (row, trait), talk, said in zip(asked, talks, replies, strict=True):
+        for (row, trait), talk, answers in zip(asked, talks, replies, strict=True):
             known = {e.number: e.label for e in authors.evidence(row) if e.trait == trait.name}
-            sides = [side(item, reply) for item, reply in zip(talk.items, said, strict=False)]
+            sides = [side(item, reply) for item, reply in zip(talk.items, answers, strict=False)]
             for item, found in zip(talk.items, sides, strict=True):
                 right_side = found == known.get(item.number)
-                (told if item.number in known else untold).append(right_side)
+                (with_evidence if item.number in known else without).append(right_side)
             label = row["labels"][trait.name]
             right.setdefault("counted", []).append(majority(sides, label))
             right.setdefault("ideal", []).append(majority(list(known.values()), label))
     return {
         "authors": len(rows),
-        "rated": _mean(told),
-        "untold": _mean(untold),
+        "rated": _mean(with_evidence),
+        "untold": _mean(without),
         **{way: _mean(values) for way, values in right.items()},
         "traits": {
             way: {

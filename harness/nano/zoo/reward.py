@@ -30,6 +30,7 @@ from harness.nano.zoo.train import Optimizers, Progress, pad, pretrain
 
 SET_SIZE = 5
 SETS_PER_STEP = 10
+BATCH = 64  # conversations scored per forward pass
 HEARD_PROMPTS, HEARD_PER_MODEL = 960, 4
 _UNKNOWN = -1.0
 
@@ -51,13 +52,13 @@ def bradley_terry(scores: Tensor, totals: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def score(model: Any, tokenizer: Any, rows: list[Conversation], batch: int = 64) -> list[float]:
+def score(model: Any, tokenizer: Any, rows: list[Conversation]) -> list[float]:
     """Reward of each conversation's last answer."""
     texts = [tokenizer.apply_chat_template(row, tokenize=False) for row in rows]
     ids = tokenizer(texts, add_special_tokens=False)["input_ids"]
     scores: list[float] = []
-    for start in range(0, len(ids), batch):
-        padded = pad(ids[start : start + batch], tokenizer.pad_token_id)
+    for start in range(0, len(ids), BATCH):
+        padded = pad(ids[start : start + BATCH], tokenizer.pad_token_id)
         scores += model(input_ids=padded).logits[:, 0].tolist()
     return scores
 
@@ -65,10 +66,10 @@ def score(model: Any, tokenizer: Any, rows: list[Conversation], batch: int = 64)
 def rate(tokenizer: Any, item: Item, texts: list[str]) -> list[Rated]:
     """Training targets of each response to `item`."""
     asked = tokenizer.apply_chat_template(ask(item), add_generation_prompt=True, tokenize=False)
-    told = [
+    whole = [
         tokenizer.apply_chat_template(conversation(item, [text]), tokenize=False) for text in texts
     ]
-    encoded = tokenizer(told, add_special_tokens=False, return_offsets_mapping=True)
+    encoded = tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True)
     rated = []
     pairs = zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
     for text, (ids, offsets) in zip(texts, pairs, strict=True):

@@ -33,8 +33,8 @@ def encode(tokenizer: Any, rows: list[Conversation]) -> list[tuple[list[int], li
             asked = tokenizer.apply_chat_template(
                 row[: turn + 1], add_generation_prompt=True, tokenize=False
             )
-            told = tokenizer.apply_chat_template(row[: turn + 2], tokenize=False)
-            texts += [asked, told[len(asked) :]]
+            whole = tokenizer.apply_chat_template(row[: turn + 2], tokenize=False)
+            texts += [asked, whole[len(asked) :]]
     pieces = iter(tokenizer(texts, add_special_tokens=False)["input_ids"])
     encoded = []
     for row in rows:

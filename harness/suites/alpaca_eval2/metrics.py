@@ -155,7 +155,6 @@ def evaluate_board(
     anchors: Anchors | None = None,
     mode: Mode = "exact",
     formula: str = DEFAULT_FORMULA,
-    fitted: Sequence[Rows] | None = None,
     results: Sequence[LengthControlResult] | None = None,
     rounds: int = 1000,
     level: float = 0.95,
@@ -164,8 +163,6 @@ def evaluate_board(
 
     Args:
         models: per model one row per prompt, in the order of the set; NaN preference = no judgment.
-        fitted: rows to fit the length control on, if different from `models` (compat modes use
-            the rows of a file, in its order and with the original's row alignment).
         results: existing length controls (the baseline against itself), used instead of a fit.
         rounds: number of bootstrap resamples of the instructions, shared by all models.
         level: level of the intervals.
@@ -177,7 +174,7 @@ def evaluate_board(
     if len(sizes) > 1:
         raise BadData(f"models have {sorted(sizes)} rows; expected one row per prompt")
     if results is None:
-        results = fit_board(fitted or models, anchors=anchors, mode=mode, formula=formula)
+        results = fit_board(models, anchors=anchors, mode=mode, formula=formula)
     counts = resample_counts(prompt_set, sizes.pop(), rounds) if models else None
     scores = []
     for rows, result in zip(models, results, strict=True):

@@ -134,8 +134,8 @@ def read_answers(labels: Artifact, ids: Sequence[str], traits: Sequence[str]) ->
                     f"{label!r}; expected 0, 1 or null"
                 )
             found[number, column] = np.nan if label is None else label
-            said = "" if label is not None else (rows[id].get("status") or {}).get(trait)
-            status[str(said).partition(":")[0][:SHOWN]] += label is None
+            reason = "" if label is not None else (rows[id].get("status") or {}).get(trait)
+            status[str(reason).partition(":")[0][:SHOWN]] += label is None
     crossed = any(row.get("cross_validated") for row in rows.values())
     return Answers(found, +status, crossed)
 
@@ -257,9 +257,7 @@ class _Scorer:
             **more,
         )
 
-    def _share_cell(
-        self, name: str, happened: NDArray[np.bool_], details: dict[str, Any] | None = None
-    ) -> Cell:
+    def _share_cell(self, name: str, happened: NDArray[np.bool_]) -> Cell:
         """Cell of the share of labels for which `happened` is true, which is undesired."""
         shares = happened.mean(axis=1)
         return self.maker.cell(
@@ -270,7 +268,6 @@ class _Scorer:
             kind=KIND,
             primary=False,
             higher_is_better=False,
-            details=details,
         )
 
     def _trait_details(self, answers: Answers, column: int) -> dict[str, Any]:

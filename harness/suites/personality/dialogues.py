@@ -180,21 +180,21 @@ class Interview:
         number = len(replies)
         numbers = [number] if alone and self.kind == "psycot" else range(number + 1)
         asked = [self._turn(n, first=n == numbers[0]) for n in numbers]
-        said = [] if len(asked) == 1 else list(replies)
+        earlier = [] if len(asked) == 1 else list(replies)
         if self.params.frame == "flat":
-            return [Message(role="user", content=self._transcript(asked, said))]
+            return [Message(role="user", content=self._transcript(asked, earlier))]
         asked[0] = "\n\n".join(filter(None, (self._opening(), asked[0])))
         found = [Message(role="user", content=asked[0])]
-        for reply, turn in zip(said, asked[1:], strict=True):
+        for reply, turn in zip(earlier, asked[1:], strict=True):
             found += [Message(role="assistant", content=reply), Message(role="user", content=turn)]
         return found
 
-    def _transcript(self, asked: Sequence[str], said: Sequence[str]) -> str:
+    def _transcript(self, asked: Sequence[str], earlier: Sequence[str]) -> str:
         """The dialogue in one message, in the format of the released code."""
         lines = [self._opening()]
         if len(self.limits) == 1:
             return lines[0]
-        for turn, reply in zip(asked, [*said, ""], strict=True):
+        for turn, reply in zip(asked, [*earlier, ""], strict=True):
             lines += [f"Human: {turn}"] if turn else []
             lines.append(f"Assistant: {reply}")
         return "\n".join(lines)

@@ -72,8 +72,8 @@ def label_scores(
     whole = indicators.sum(axis=0, keepdims=True)
     drawn = whole if counts is None else counts.astype(np.float64) @ indicators  # (rounds, 6)
     empty = drawn[:, 2] + drawn[:, 3] == 0
-    right, golden, said = np.split(np.where(empty[:, None], whole, drawn).T, 3)
-    f1 = _share(2 * right, golden + said)
+    right, golden, chosen = np.split(np.where(empty[:, None], whole, drawn).T, 3)
+    f1 = _share(2 * right, golden + chosen)
     recall = _share(right, golden)
     present = (golden > 0).sum(axis=0)
     return LabelScores(

@@ -274,9 +274,9 @@ def _letter(
     if more is not None and more[1].upper() != letter and (more[1].isupper() or marked):
         return BOTH
     other = [words for name, words in options.items() if name != letter and words]
-    said = rest.split("\n")[0].lower().lstrip(" \t:;,.()'-")
-    contradicts = any(re.match(rf"{re.escape(words.lower())}\b", said) for words in other)
-    if contradicts and not (own and said.startswith(own)):
+    head = rest.split("\n")[0].lower().lstrip(" \t:;,.()'-")
+    contradicts = any(re.match(rf"{re.escape(words.lower())}\b", head) for words in other)
+    if contradicts and not (own and head.startswith(own)):
         return BOTH  # the letter of one option and the text of another
     return Answer(letter, "ok") if letter in options else OUT
 
@@ -317,8 +317,8 @@ def _lettered(text: str, options: Mapping[str, str]) -> Answer | None:
 
 def _distinctive(text: str, options: Mapping[str, str]) -> Answer | None:
     """Answer given by a short reply with a word that only one option contains, such as "low"."""
-    said = re.findall(r"[a-z]{3,}", text.lower())
-    if not 0 < len(said) <= 6 or NOT.search(text):
+    tokens = re.findall(r"[a-z]{3,}", text.lower())
+    if not 0 < len(tokens) <= 6 or NOT.search(text):
         return None
     words = {
         letter: set(re.findall(r"[a-z]{3,}", option.lower())) for letter, option in options.items()
@@ -326,7 +326,7 @@ def _distinctive(text: str, options: Mapping[str, str]) -> Answer | None:
     found = []
     for letter, own in words.items():
         others = set().union(*(other for name, other in words.items() if name != letter))
-        if (own - others) & set(said):
+        if (own - others) & set(tokens):
             found.append(Answer(letter, "ok"))
     return one_of(found)
 

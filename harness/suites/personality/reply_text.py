@@ -130,8 +130,8 @@ def one_of(found: Sequence[Answer]) -> Answer | None:
     return BOTH if len(distinct) > 1 else next(iter(distinct), None)
 
 
-def denied(text: str, place: int, stop: re.Pattern[str] = _BREAK) -> bool:
+def denied(text: str, place: int) -> bool:
     """Whether the clause before `place` contains a negation."""
     head = text[max(0, place - 120) : place]
-    starts = [match.end() for match in stop.finditer(head)]
+    starts = [match.end() for match in _BREAK.finditer(head)]
     return bool(NOT.search(head, starts[-1] if starts else 0))

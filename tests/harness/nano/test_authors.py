@@ -52,7 +52,7 @@ def test_the_majority_of_what_a_text_tells_is_mostly_the_label(split: str):
         found = authors.evidence(row)
         for name, label in row["labels"].items():
             labels = [e.label for e in found if e.trait == name]
-            assert len(labels) in authors.TOLD
+            assert len(labels) in authors.EVIDENCE_ITEMS
             told.update(one == label for one in labels)
             for_it = labels.count(label) - labels.count(1 - label)
             right += 0.5 if for_it == 0 else for_it > 0
