@@ -10,12 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from harness.core.errors import UnknownName
 from harness.judging import verdicts
 from harness.judging.labels import LABEL_ROWS
+from harness.models.thoughts import split_thought
 
 Golden = Callable[[str], Path]
 
@@ -151,13 +152,14 @@ def test_any_text_parses_to_something_legal(reply: str) -> None:
     label = verdicts.parse_arena_label(reply)
     assert label is None or label in LABEL_ROWS
     verdicts.parse_arena_label(reply, "compat")
-    assert len(verdicts.strip_reasoning(reply)) <= len(reply)
+    assert len((split_thought(reply).answer or "")) <= len(reply)
 
 
 @given(TEXTS, st.sampled_from(["A", "B", "tie"]))
 def test_a_final_marker_decides(reply: str, verdict: str) -> None:
     marker = {"A": "[[A]]", "B": "[[B]]", "tie": "[[C]]"}[verdict]
-    text = verdicts.strip_reasoning(reply) + "\nI choose " + marker
+    text = (split_thought(reply).answer or "") + "\nI choose " + marker
+    assume(split_thought(text).answer == text)  # what follows a thought may begin another
     found = verdicts.parse_pairwise(text)
     assert found == verdict or (verdict == "tie" and found == "error")
 
