@@ -84,6 +84,7 @@ def tidied(text: str) -> str:
 
 # Marks -------------------------------------------------------------------------------------------
 
+MOST_MARKS = 256  # of one reply; more are no judgment
 _DOUBLE = re.compile(r"\[\s{0,3}\[([^\[\]]{1,40})\]\s{0,3}\]")
 _SINGLE = re.compile(r"\[([^\[\]]{1,40})\](?!\])")
 _LABEL = re.compile(
@@ -102,7 +103,7 @@ _CODE_PROSE = re.compile(
 def find_marks(
     text: str, value_of: Callable[[str], Value | None], *, single: bool = False
 ) -> list[Mark]:
-    """The marks of a tidied text, without those in code.
+    """The last marks of a tidied text, without those in code.
 
     Args:
         value_of: the content of a bracket, undecorated -> its value; None where it is no verdict.
@@ -118,7 +119,7 @@ def find_marks(
             continue
         rank = Rank.CONCLUDING if label and label.end() else Rank.PLAIN
         found.append(Mark(value, match.start(), match.end(), rank))
-    return found
+    return found[-MOST_MARKS:]
 
 
 def _code_spans(text: str) -> list[tuple[int, int]]:
@@ -155,8 +156,9 @@ def _is_index(text: str, start: int, marks: Sequence[Mark]) -> bool:
 _WINDOW = 240
 _SENTENCE_END = re.compile(r"[.!?;。！？；]+[\"'”’)\]*_]{0,3}(?:\s|$)|\n|[。！？；]")
 _CONCLUDES = re.compile(
-    r"\b(?:final(?:ly)?|verdict|overall|conclu\w*|therefore|thus|hence|in (?:sum|short|summary|total"
-    r"|the end)|all in all|to sum up|ultimately|on balance|on reflection|correction|decision"
+    r"\b(?:final(?:ly)?|verdict|overall|conclu\w*|therefore|thus|hence"
+    r"|in (?:sum|short|summary|total|the end)"
+    r"|all in all|to sum up|ultimately|on balance|on reflection|correction|decision"
     r"|judge?ment|my (?:rating|score|grade|choice|pick|answer|vote)|i (?:choose|pick|vote|decide"
     r"|settle|change|revise|rate|score|award|assign))\b|(?:^|[\s(*\"'{])(?:so|ergo)[,:]",
     re.IGNORECASE,
@@ -170,21 +172,33 @@ _TENTATIVE = re.compile(
     r"|originally|started (?:at|with)|if (?:i|forced|pressed))\b",
     re.IGNORECASE,
 )
+# The words just before a mark: what it would be, and the form that was asked for.
 _HYPOTHETICAL = re.compile(
-    r"\b(?:(?:would|could|might|should)(?:n't| not)? (?:otherwise )?have|otherwise|unless|had it"
-    r"|were it|in case|(?<!\bi )(?<!\bi'd )would(?! (?:say|rate|give|score|assign|go|call|pick)\b)"
-    r"|(?:another|other|some|many|most) (?:judge|judges|grader|graders|reader|readers|people))\b",
+    r"\b(?:(?:would|could|might|should)(?:n't| not)? (?:otherwise )?have\b[^,;:]{0,40}"
+    r"|(?<!\bi )(?<!\bi'd )(?:would|could)(?:n't| not)?(?: \w{1,12})?"
+    r" (?:be|deserve|earn|merit|get|receive|rank|score|mean)\b"
+    r"(?:\s(?:an?|the|closer|to|around|about|at|least|most|only|rated|given|scored|as))*"
+    r"|(?:another|other|some|many|most) (?:judge|grader|reader|people|person)s?\b[^,;:]{0,40})\W*$",
+    re.IGNORECASE,
+)
+_IN_FORMAT = re.compile(
+    r"\b(?:in|of|use|using|follow\w*|with)\s(?:the |this |a )?(?:\w{1,12} )?form(?:at)?\b"
+    r"[^.!?]{0,20}$",
     re.IGNORECASE,
 )
 _FORMAT = re.compile(
-    r"\b(?:format\w*|form|for example|for instance|examples?|e\.g|i\.e|such as|template|syntax|notation"
-    r"|scale|range|options?|choices|labels|possible|allowed|valid|instruct\w*|asked|requested"
-    r"|required|reply with|answer with|respond with|output one|one of|choose (?:from|between)"
-    r"|between|either|like this|looks like|write|using|enclosed)\b",
+    r"(?:\bformat\s?:|\b(?:the|required|requested|expected|output) format (?:is|was|would be)\b"
+    r"|\bfor (?:example|instance)\b|\b(?:an|the) example (?:of|is|would)\b|\be\.\s?g\b"
+    r"|\b(?:template|syntax|notation)\b|\bon (?:a|the) (?:\S{1,12} )?scale\b"
+    r"|\bscale\s?(?:is|:|from)|\b(?:options|choices|labels)\s?(?:are|were|:)|\binstructed to\b"
+    r"|\b(?:reply|answer|respond|end|conclude) with\b|\blike this\b|\blooks like\b)[^.!?]{0,40}$"
+    r"|\b(?:one of|between|choose from|such as|either)\W{0,6}$",
     re.IGNORECASE,
 )
-_OWN = re.compile(
-    r"\b(?:my|final|overall|conclu\w*|therefore|thus|hence|i (?:choose|pick|rate|give))\b", re.I
+_FORMAT_ASIDE = re.compile(
+    r"\b(?:format\w*|form|scale|range|options?|choices|labels|legend|key|example|e\.g|template|syntax"
+    r"|asked|requested)\b",
+    re.IGNORECASE,
 )
 _DENIED = re.compile(
     r"\b(?:not|n't|never|instead of|rather than|than|versus|vs\.?|neither|nor|no longer|over|from)"
@@ -192,13 +206,14 @@ _DENIED = re.compile(
     re.IGNORECASE,
 )
 _REFUSES = re.compile(
-    r"\b(?:i|we) (?:can(?:no|')t|cannot|can not|am (?:un|not )able to|won't|will not|refuse to|decline to)"
-    r" (?:choose|decide|give|rate|judge|grade|assign|pick|provide|answer|select|say|tell|evaluate)\b",
+    r"\b(?:i|we) (?:can(?:no|')t|cannot|can not|am (?:un|not )able to|won't|will not|refuse to"
+    r"|decline to) (?:choose|decide|give|rate|judge|grade|assign|pick|provide|answer|select|say"
+    r"|tell|evaluate)\b",
     re.IGNORECASE,
 )
 _CONDITION_AFTER = re.compile(
-    r"[\s*_\"'`,]{0,6}(?:if|when|whenever|in case|for a tie|means?\b|stands for|denotes|would\b"
-    r"|indicates?\b|at first|was my (?:first|initial)|seemed)",
+    r"[\s*_\"'`,]{0,6}(?:(?:if|when)\b(?! (?:i|forced|pressed|we)\b)|whenever|in case|for a tie"
+    r"|means?\b|stands for|denotes|would\b|indicates?\b|at first|was my (?:first|initial)|seemed)",
     re.IGNORECASE,
 )
 
@@ -231,24 +246,29 @@ def after(text: str, mark: Mark) -> str:
 
 def _rank(text: str, mark: Mark, previous: int) -> Rank:
     said, then = before(text, mark, previous), after(text, mark)
-    inner = _aside(text, mark)
-    if inner is not None and _FORMAT.search(inner):
+    aside = _aside(text, mark)
+    if aside is not None and _FORMAT_ASIDE.search(aside):
         return Rank.EXCLUDED
     if _DENIED.search(said) or _REFUSES.search(said) or _CONDITION_AFTER.match(then):
         return Rank.EXCLUDED
-    if _HYPOTHETICAL.search(said):
+    concludes = max(_last(_CONCLUDES, said), _last(_ANNOUNCES, said))
+    asked = -1 if _IN_FORMAT.search(said) and concludes >= 0 else _last(_FORMAT, said)
+    if max(_last(_HYPOTHETICAL, said), asked) > concludes:
         return Rank.EXCLUDED
-    if _FORMAT.search(said) and not _OWN.search(said):
+    if concludes < 0 and _IN_FORMAT.search(said):
         return Rank.EXCLUDED
     if _TENTATIVE.search(said) or then.lstrip(" *_\"'`").startswith("?"):
         return Rank.TENTATIVE
-    if _CONCLUDES.search(said) or _ANNOUNCES.search(said):
-        return Rank.CONCLUDING
-    return Rank.PLAIN
+    return Rank.CONCLUDING if concludes >= 0 else Rank.PLAIN
+
+
+def _last(pattern: re.Pattern[str], text: str) -> int:
+    """Where the last match begins; -1 without one."""
+    return max((found.start() for found in pattern.finditer(text)), default=-1)
 
 
 def _aside(text: str, mark: Mark) -> str | None:
-    """The words of the parenthesis or quotation around a mark, with two words before it, up to it."""
+    """The words before a mark in its parenthesis, or those before its quotation; None outside."""
     window = text[max(0, mark.start - _WINDOW) : mark.start]
     opened = window.rfind("(")
     if opened > window.rfind(")"):
@@ -256,7 +276,7 @@ def _aside(text: str, mark: Mark) -> str | None:
     line = window[window.rfind("\n") + 1 :]
     for quote in ('"', "“"):
         place = line.rfind(quote)
-        if place >= 0 and (quote == "“" and "”" not in line[place:] or line.count('"') % 2 == 1):
+        if place >= 0 and ((quote == "“" and "”" not in line[place:]) or line.count('"') % 2 == 1):
             return line[max(0, place - 40) : place]
     return None
 
@@ -264,8 +284,9 @@ def _aside(text: str, mark: Mark) -> str | None:
 # Enumerations ------------------------------------------------------------------------------------
 
 _JOIN = re.compile(
-    r"[\s,;/|&.…\"'`*_()\-–—:>#]{0,12}(?:(?:or|and|to|through|up to|and/or|oder|or a|or even|and then)"
-    r"[\s\"'`*_(]{0,6})?(?:\d{1,2}[.)]\s{0,3})?",
+    r"[\s,;/|&.…\"'`*_()\-–—:>#]{0,12}"
+    r"(?:(?:or|and|to|through|up to|and/or|oder|or a|or even|and then)[\s\"'`*_(]{0,6})?"
+    r"(?:\d{1,2}[.)]\s{0,3})?",
     re.IGNORECASE,
 )
 _DESCRIBED = 120

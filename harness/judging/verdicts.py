@@ -133,8 +133,8 @@ def parse_rating(
 
     text = _answer(reply)
     single = re.search(r"\[\s{0,3}\[", text) is None
-    marks = [m for m in _marks(text, value_of, 0, single=single) if _is_announced(text, m)]
-    found = conclusion(_without_parts(text, marks), cut=cut)
+    marks = _without_parts(text, _marks(text, value_of, 0, single=single))
+    found = conclusion([mark for mark in marks if _is_announced(text, mark)], cut=cut)
     return None if found is None else float(found.value)
 
 

@@ -152,7 +152,7 @@ def test_any_text_parses_to_something_legal(reply: str) -> None:
     label = verdicts.parse_arena_label(reply)
     assert label is None or label in LABEL_ROWS
     verdicts.parse_arena_label(reply, "compat")
-    assert len((split_thought(reply).answer or "")) <= len(reply)
+    assert len(split_thought(reply).answer or "") <= len(reply)
 
 
 @given(TEXTS, st.sampled_from(["A", "B", "tie"]))
