@@ -1,9 +1,10 @@
 """Parsers of judge replies: pure functions from untrusted text to a verdict or None.
 
-Two modes. `strict` (default) removes reasoning blocks and takes the last valid verdict; it returns
-None where there is none, which is retried and counted. `compat` returns what the original tools
-return (FastChat llm_judge/common.py, arena-hard-auto utils/judge_utils.py), errors included, to
-reproduce published tables. Every pattern is linear in the length of the reply.
+Two modes. `strict` (default) reads what the judge concludes in its answer, without its thought (see
+`conclusions`); it returns None where there is no conclusion, which is retried and counted. `compat`
+returns what the original tools return (FastChat llm_judge/common.py, arena-hard-auto
+utils/judge_utils.py), errors included, to reproduce published tables. Every pattern is linear in
+the length of the reply.
 
 `VERSION` is part of the judge's fingerprint: raise it whenever a reply can be read differently.
 """
@@ -14,70 +15,75 @@ import ast
 import math
 import random
 import re
-from collections.abc import Iterable
-from typing import Literal
+from collections.abc import Callable, Iterable
+from typing import Literal, cast
 
 from harness.core.errors import unknown
-from harness.judging.labels import ARENA_LABELS, LABEL_STATES
+from harness.judging.conclusions import (
+    Mark,
+    Rank,
+    Value,
+    after,
+    before,
+    conclusion,
+    find_marks,
+    ranked,
+    tidied,
+    without_lists,
+)
+from harness.judging.labels import LABEL_STATES
+from harness.models.thoughts import split_thought
 
 Mode = Literal["strict", "compat"]
 PairwiseVerdict = Literal["A", "B", "tie", "error"]
 
-VERSION = 1
+VERSION = 2
 RATING_SCALE = (1.0, 10.0)  # least and greatest rating
 COMPAT_MISSING = -1  # the original's rating of a reply without one
-
-_REASONING = re.compile(r"<(/?)(think|thinking|reasoning|reflection)>", re.IGNORECASE)
 
 # Original patterns; `\d+(?:\.\d*)?` accepts what `\d+\.?\d*` does without its backtracking.
 _COMPAT_RATING = (re.compile(r"\[\[(\d+(?:\.\d*)?)\]\]"), re.compile(r"\[(\d+(?:\.\d*)?)\]"))
 _COMPAT_LABEL = (re.compile(r"\[\[([AB<>=]+)\]\]"), re.compile(r"\[([AB<>=]+)\]"))
 
-_NUMBER = r"[ \t]{0,4}([0-9]{1,4})(?:([.,])([0-9]{0,4}))?[ \t]{0,4}(?:/[ \t]{0,4}10[ \t]{0,4})?"
-_RATING = re.compile(r"\[\[" + _NUMBER + r"\]\]")
-_SINGLE_RATING = re.compile(r"(?<!\[)\[" + _NUMBER + r"\](?!\])")
-_RATING_WORD = re.compile(
-    r"\b(?:rat(?:e|ed|ing)|scor(?:e|ed|ing)|grad(?:e|ed)|mark|give|award|assign|verdict|final"
-    r"|overall)\b",
+# Content of a rating's bracket: "7", "6,5", "8/10", "8 out of 10", "8 points".
+_RATING = re.compile(
+    r"([0-9]{1,4})(?:([.,])([0-9]{0,4}))?(?:\s{0,4}(?:/\s{0,4}10|out\s{1,4}of\s{1,4}(?:10|ten)))?"
+    r"(?:\s{0,4}(?:points?|pts|stars?))?",
+    re.IGNORECASE,
+)
+_OF_RATING = re.compile(
+    r"\b(?:rat(?:e|es|ed|ing)|scor(?:e|es|ed|ing)|grad(?:e|es|ed|ing)|marks?|points?|give|gives|giving"
+    r"|award\w*|assign\w*|verdict|final|overall|deserv\w+|earn\w*|merit\w*|settle|worth|evaluat\w+"
+    r"|total|conclu\w+|judge?ment|quality|think|fair)\b",
+    re.IGNORECASE,
+)
+_OF_CONTENT = re.compile(
+    r"\b(?:output|outputs|print|prints|printed|returns?|returned|result|results|array|matrix|list|equals?"
+    r"|expected|wanted|input|index|indices|value|values|code|got|shows?|displays?|element|elements"
+    r"|citation|cites?|reference|see|page|section|table|figure|footnote|appendix|paper)\b",
     re.IGNORECASE,
 )
 _OUT_OF_TEN = re.compile(r"[ \t*]{0,4}(?:/[ \t]{0,4}10\b|out[ \t]+of[ \t]+(?:10|ten)\b)", re.I)
-_SENTENCE_END = re.compile(r"[.!?;]\s|\n")
-_ATTACHED = re.compile(r"[A-Za-z0-9_\])]")
+_PART = re.compile(
+    r"(?:^|[,;.\n])[\s*_-]{0,6}((?:[A-Za-z-]{1,20}\s?){1,3})[\s*_]{0,4}[:=][\s*_]{0,4}$"
+)
 
-_PAIRWISE = re.compile(r"\[\[[ \t]{0,4}(a|b|c|tie)[ \t]{0,4}\]\]", re.IGNORECASE)
+_WHO = re.compile(
+    r"\b(?:assistant|model|answer|response|system|chatbot)(?:[ '\u2019]s)?\s+", re.IGNORECASE
+)
 _PAIRWISE_VALUES: dict[str, PairwiseVerdict] = {"a": "A", "b": "B", "c": "tie", "tie": "tie"}
+_WHOLE = {"rating", "score", "grade", "overall", "total", "final", "verdict", "overall rating"}
+_BETTER = re.compile(
+    r"\W{0,4}(?:is|was|does|performs|clearly|much|slightly|far|a bit|\s|the){0,24}?"
+    r"(?:better|stronger|preferable|superior|preferred|beats|wins over|outperforms|over)"
+    r"[^\[\].!?\n]{0,30}",
+    re.IGNORECASE,
+)
 
-_DOUBLE = re.compile(r"\[\[([^\[\]]{1,24})\]\]")
-_SINGLE = re.compile(r"\[([^\[\]]{1,24})\]")
-_SIGNS = str.maketrans({"≫": ">>", "≪": "<<", "＞": ">", "＜": "<", "＝": "="})
-
-
-def strip_reasoning(reply: str) -> str:
-    """`reply` without its reasoning: <think>...</think> and similar blocks.
-
-    A block that is never closed extends to the end (a truncated reply has no verdict). A closing
-    tag without an opening one ends a block that began in the prompt: the text before it is removed.
-
-    >>> strip_reasoning("<think>maybe [[2]]</think> Rating: [[8]]")
-    ' Rating: [[8]]'
-    """
-    kept: list[str] = []
-    depth, start = 0, 0
-    for tag in _REASONING.finditer(reply):
-        if not tag[1]:
-            if depth == 0:
-                kept.append(reply[start : tag.start()])
-            depth += 1
-        elif depth == 0:
-            kept.clear()
-            start = tag.end()
-        else:
-            depth -= 1
-            start = tag.end()
-    if depth == 0:
-        kept.append(reply[start:])
-    return "".join(kept)
+# Spellings of the signs in an Arena-Hard label.
+_SIGNS = str.maketrans(
+    {"≫": ">>", "≪": "<<", "»": ">>", "«": "<<", "⟩": ">", "›": ">", "≻": ">", "≺": "<", "＞": ">"}
+)
 
 
 def parse_rating(
@@ -87,13 +93,17 @@ def parse_rating(
     low: float = RATING_SCALE[0],
     high: float = RATING_SCALE[1],
     decimal_comma: bool = True,
+    cut: bool = False,
 ) -> float | None:
     """Rating of an MT-Bench single answer, e.g. "Rating: [[7]]".
 
-    strict: the last [[number]] within low..high ("7/10", blanks and "6,5" are accepted; a bracket
-    attached to a name, as in `a[[3]]`, is code). In a reply without double brackets, the last
-    [number] counts if its sentence mentions a rating or if it is the entire line.
-    compat: first [[number]], else first [number], of any size; -1 if there is none.
+    strict: the concluding [[number]] within low..high ("7/10", "8 out of 10" and "6,5" are read).
+    Without any double bracket, a [number] counts if its sentence speaks of a rating or it is the
+    entire line. Numbers that the sentence calls an output, a value or a citation do not count.
+    compat: first [[number]], else first [number], any size; -1 when there is none.
+
+    Args:
+        cut: the reply reached its token limit; only an announced rating counts then.
 
     Raises:
         SyntaxError: compat only, as in the original: the number is no Python literal ("08").
@@ -103,43 +113,49 @@ def parse_rating(
     """
     if _checked(mode) == "compat":
         return _compat_rating(reply)
-    text = strip_reasoning(reply)
-    if "[[" in text:
-        doubles = [m for m in _RATING.finditer(text) if not _is_index(text, m.start())]
-        values = [_number(m, decimal_comma) for m in doubles]
-    else:
-        singles = _SINGLE_RATING.finditer(text)
-        values = [_number(m, decimal_comma) for m in singles if _speaks_of_rating(text, m)]
-    legal = [value for value in values if value is not None and low <= value <= high]
-    return legal[-1] if legal else None
+
+    def value_of(content: str) -> float | None:
+        found = _RATING.fullmatch(content)
+        value = _number(found, decimal_comma) if found else None
+        return value if value is not None and low <= value <= high else None
+
+    text = _answer(reply)
+    single = re.search(r"\[\s{0,3}\[", text) is None
+    marks = _without_parts(text, _marks(text, value_of, 0, single=single))
+    found = conclusion([mark for mark in marks if _is_announced(text, mark)], cut=cut)
+    return None if found is None else float(found.value)
 
 
-def parse_pairwise(reply: str, mode: Mode = "strict") -> PairwiseVerdict:
-    """Verdict of an MT-Bench pair: "A", "B", "tie" ([[C]]), or "error" if there is none.
+def parse_pairwise(reply: str, mode: Mode = "strict", *, cut: bool = False) -> PairwiseVerdict:
+    """Verdict of an MT-Bench pair: "A", "B", "tie" ([[C]]), or "error" when there is none.
 
-    strict: the last marker, upper or lower case, [[Tie]] included; a reply whose only markers are
-    the three options in their order repeats the instruction and is an error.
+    strict: the concluding marker, in any case, [[Tie]] included; listed options are none.
     compat: substring test in the order [[A]], [[B]], [[C]].
+
+    Args:
+        cut: the reply reached its token limit; only an announced verdict counts then.
     """
     if _checked(mode) == "compat":
         for marker, verdict in (("[[A]]", "A"), ("[[B]]", "B"), ("[[C]]", "tie")):
             if marker in reply:
                 return verdict  # type: ignore[return-value]
         return "error"
-    found = [_PAIRWISE_VALUES[m[1].lower()] for m in _PAIRWISE.finditer(strip_reasoning(reply))]
-    if not found or found == ["A", "B", "tie"]:
-        return "error"
-    return found[-1]
+    text = _answer(reply)
+    found = conclusion(_compared(text, _marks(text, _choice, 3)), cut=cut)
+    return "error" if found is None else cast(PairwiseVerdict, found.value)
 
 
-def parse_arena_label(reply: str, mode: Mode = "strict") -> str | None:
-    """Label of an Arena-Hard game, e.g. "A>>B"; None if there is none.
+def parse_arena_label(reply: str, mode: Mode = "strict", *, cut: bool = False) -> str | None:
+    """Label of an Arena-Hard game, e.g. "A>>B"; None when there is none.
 
-    strict: the last of the ten legal labels in double brackets, else in single ones; blanks, lower
-    case and the signs ≫ ≪ are accepted; a reply that only repeats the five options in the order of
-    the prompt has no verdict.
-    compat: the last match of the original character class; the result may be an illegal label
-    ("[[A]]" gives "A"), for which the label table raises a KeyError.
+    strict: the concluding label of the legal ten in double brackets, else in single ones that are
+    announced or an entire line; blanks, lower case, "Assistant A" and the signs ≫ ≪ are read;
+    listed options are no verdict.
+    compat: last match of the original character class; the result may be no legal label
+    ("[[A]]" gives "A"), which the label table then refuses with a KeyError.
+
+    Args:
+        cut: the reply reached its token limit; only an announced verdict counts then.
 
     >>> parse_arena_label("[[A>B]] and by the way [[=]]")
     'A>B'
@@ -151,12 +167,24 @@ def parse_arena_label(reply: str, mode: Mode = "strict") -> str | None:
             if matches:
                 return str(matches[-1])
         return None
-    text = strip_reasoning(reply)
-    for pattern in (_DOUBLE, _SINGLE):
-        labels = [label for m in pattern.finditer(text) if (label := _label(m[1]))]
-        if labels:
-            return None if tuple(labels) == ARENA_LABELS else labels[-1]
-    return None
+    text = _answer(reply)
+    marks = _marks(text, _label, 5) or [
+        mark for mark in _marks(text, _label, 5, single=True) if _is_announced(text, mark)
+    ]
+    found = conclusion(marks, cut=cut)
+    return None if found is None else str(found.value)
+
+
+def _answer(reply: str) -> str:
+    """The tidied reply without its thought; "" where the thought never ends."""
+    return tidied(split_thought(reply).answer or "")
+
+
+def _marks(
+    text: str, value_of: Callable[[str], Value | None], options: int, *, single: bool = False
+) -> list[Mark]:
+    found = ranked(text, find_marks(text, value_of, single=single))
+    return without_lists(text, found, options)
 
 
 def probability_from_logprobs(
@@ -215,29 +243,58 @@ def _number(match: re.Match[str], decimal_comma: bool) -> float | None:
     return float(f"{whole}.{decimals or 0}")
 
 
-def _is_index(text: str, start: int) -> bool:
-    """Whether a bracket is attached to a name (`a[[3]]`) other than rating or score."""
-    if start == 0 or not _ATTACHED.match(text[start - 1]):
-        return False
-    return not text[max(0, start - 6) : start].lower().endswith(("rating", "score"))
-
-
-def _speaks_of_rating(text: str, match: re.Match[str]) -> bool:
-    """Whether a single-bracket number is a rating, not a citation or an index."""
-    if _is_index(text, match.start()):
-        return False
-    window = text[max(0, match.start() - 200) : match.start()]
-    before = _SENTENCE_END.split(window)[-1]
-    after = text[match.end() : match.end() + 40]
-    if _OUT_OF_TEN.match(after) or _RATING_WORD.search(before):
+def _is_announced(text: str, mark: Mark) -> bool:
+    """Whether a value is given as a verdict rather than quoted, cited or computed."""
+    if mark.rank == Rank.CONCLUDING:
         return True
-    rest = after.split("\n", 1)[0]
-    return not before.strip(" \t*") and not rest.strip(" \t*.")
+    said, then = before(text, mark, 0), after(text, mark)
+    if _OUT_OF_TEN.match(then):
+        return True
+    announced, content = _OF_RATING.search(said), _OF_CONTENT.search(said)
+    double = _is_double(text, mark)
+    if announced and not (content and (not double or content.start() > announced.start())):
+        return True
+    if content or _OF_CONTENT.search(then):
+        return False
+    alone, ends = not re.search(r"\w", said), not re.search(r"\w", then)
+    if double:
+        return alone or ends or bool(_OF_RATING.search(then))
+    return alone and ends
+
+
+def _is_double(text: str, mark: Mark) -> bool:
+    return re.match(r"\[\s{0,3}\[", text[mark.start : mark.start + 5]) is not None
+
+
+def _without_parts(text: str, marks: list[Mark]) -> list[Mark]:
+    """The marks, unless all they give is one number per criterion ("Depth: [[4]]")."""
+    plain = [mark for mark in marks if mark.rank >= Rank.PLAIN]
+    named = [_PART.search(before(text, mark, 0)) for mark in plain]
+    criteria = {found[1].strip().lower() for found in named if found} - _WHOLE
+    if len(plain) > 1 and len(criteria) == len(plain) and len({m.value for m in plain}) > 1:
+        return []
+    return marks
+
+
+def _choice(content: str) -> str | None:
+    plain = _WHO.sub("", content.lower() + " ").strip()
+    return _PAIRWISE_VALUES.get(plain)
+
+
+def _compared(text: str, marks: list[Mark]) -> list[Mark]:
+    """The marks, where "[[A]] is better than [[B]]" keeps the better one."""
+    kept: list[Mark] = []
+    for mark in marks:
+        gap = text[kept[-1].end : mark.start] if kept else ""
+        if kept and len(gap) <= 80 and "than" in gap and _BETTER.match(gap):
+            continue
+        kept.append(mark)
+    return kept
 
 
 def _label(content: str) -> str | None:
-    """The legal Arena-Hard label that `content` spells (blanks, case and signs aside), or None."""
-    plain = content.replace("&gt;", ">").replace("&lt;", "<").translate(_SIGNS)
+    """A legal Arena-Hard label spelled with blanks, lower case or other signs, else None."""
+    plain = _WHO.sub("", content).translate(_SIGNS)
     label = "".join(plain.split()).upper()
     return label if label in LABEL_STATES else None
 

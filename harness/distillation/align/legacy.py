@@ -133,8 +133,10 @@ def fusechat_steps(
         if len(aligned) == 1:
             chosen = [0] if fits(text, texts[0]) else None
         elif counts is not None:
-            text, *texts = swap_marker([text, *texts], base.marker, "")
-            chosen = _among_several(text, texts, fits, version)
+            bare = swap_marker([text, *texts], base.marker, "")
+            # v1 compares single pieces with their markers, v2 without.
+            compared = [text, *texts] if version == "v1" else bare
+            chosen = _among_several(bare, compared, fits, version)
         step = {after if version == "v2" else own: 1.0}
         if chosen is not None:
             places = [aligned[c] for c in chosen]
@@ -157,19 +159,29 @@ def _strings(
 
 
 def _among_several(
-    text: str, texts: Sequence[str], fits: Callable[[str, str], bool], version: str
+    bare: Sequence[str],
+    compared: Sequence[str],
+    fits: Callable[[str, str], bool],
+    version: str,
 ) -> list[int] | None:
     """Indices of the source pieces whose predictions are used.
 
     The first piece that fits. Otherwise, if a subsequence of the pieces spells the text: the last
     of them in v2, all of them in v1 (see `_mixed`). Otherwise [] (an empty prediction) in v2 if no
     piece was used and the concatenation of all fits, else None (one-hot).
+
+    Args:
+        bare: the base's string, then the source's, without markers.
+        compared: the same as the first rule compares them.
     """
-    for place, piece in enumerate(texts):
-        if fits(text, piece):
+    for place, piece in enumerate(compared[1:]):
+        if fits(compared[0], piece):
             return [place]
+    text, texts = bare[0], bare[1:]
     rest, met = text, []
     for place, piece in enumerate(texts):
+        if version == "v1" and not rest:
+            break  # v1 stops once the text is spelt; pieces of a marker alone come after it
         if rest.startswith(piece):
             met.append(place)
             rest = rest[len(piece) :]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from harness.judging.verdicts import strip_reasoning
+from harness.models.thoughts import split_thought
 
 Status = Literal["ok", "out_of_range", "ambiguous", "refusal", "empty", "unparsed"]
 
@@ -79,7 +79,7 @@ UNSURE_CLAUSE = re.compile(
 
 def tidy(reply: str) -> str:
     """The model's answer in plain characters, without reasoning, markup and continued dialogue."""
-    text = strip_reasoning(reply).translate(_HALVES)
+    text = (split_thought(reply).answer or "").translate(_HALVES)
     text = unicodedata.normalize("NFKC", text).translate(_LOOKALIKES)
     text = re.sub(r"(?<=\d) ?(?:~|\.{2,3}) ?(?=\d)", "-", text)
     text = "".join(str(unicodedata.digit(c)) if _foreign_digit(c) else c for c in text)

@@ -10,12 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from harness.core.errors import UnknownName
 from harness.judging import verdicts
-from harness.judging.labels import label_rows
+from harness.judging.labels import ARENA_LABELS, label_rows
+from harness.models.thoughts import split_thought
 
 LABEL_ROWS = label_rows()
 
@@ -135,7 +136,7 @@ def test_decimal_comma_can_be_refused() -> None:
 
 
 def test_repeated_options_are_no_verdict_but_a_choice_after_them_is() -> None:
-    options = " ".join(f"[[{label}]]" for label in verdicts.ARENA_LABELS)
+    options = " ".join(f"[[{label}]]" for label in ARENA_LABELS)
     assert verdicts.parse_arena_label(options) is None
     assert verdicts.parse_arena_label(options + " mine: [[A=B]]") == "A=B"
     assert verdicts.parse_pairwise("[[A]] if A, [[B]] if B, [[C]] for a tie") == "error"
@@ -155,13 +156,14 @@ def test_any_text_parses_to_something_legal(reply: str) -> None:
     label = verdicts.parse_arena_label(reply)
     assert label is None or label in LABEL_ROWS
     verdicts.parse_arena_label(reply, "compat")
-    assert len(verdicts.strip_reasoning(reply)) <= len(reply)
+    assert len(split_thought(reply).answer or "") <= len(reply)
 
 
 @given(TEXTS, st.sampled_from(["A", "B", "tie"]))
 def test_a_final_marker_decides(reply: str, verdict: str) -> None:
     marker = {"A": "[[A]]", "B": "[[B]]", "tie": "[[C]]"}[verdict]
-    text = verdicts.strip_reasoning(reply) + "\nI choose " + marker
+    text = (split_thought(reply).answer or "") + "\nI choose " + marker
+    assume(split_thought(text).answer == text)  # what follows a thought may begin another
     found = verdicts.parse_pairwise(text)
     assert found == verdict or (verdict == "tie" and found == "error")
 

@@ -247,3 +247,49 @@ def test_an_empty_document() -> None:
     nothing = np.zeros(0, np.int64)
     found = transfer(np.zeros((0, 2)), np.zeros((0, 2), np.int64), nothing, nothing, nothing)
     assert found.ids.shape == (0, 2)
+
+
+def of(tokens: list[str]) -> Vocabulary:
+    """A vocabulary of SentencePiece strings."""
+    return Vocabulary(
+        name="made",
+        kind="sentencepiece",
+        marker="▁",
+        tokens=tokens,
+        pieces=[token.replace("▁", " ").encode() for token in tokens],
+        special=frozenset(),
+        roles={},
+    )
+
+
+@pytest.mark.parametrize(
+    ("pieces", "mixed"),
+    [
+        (["▁", "ab"], [0, 1]),  # the first rule sees "▁ab", which no piece contains
+        (["▁", "ab", "▁"], [0, 1]),  # and the second stops where the text is spelt
+        (["▁ab", "▁"], [0]),  # a piece that fits with its marker is taken alone
+    ],
+)
+def test_fusechat_v1_mixes_the_pieces_that_spell_a_token(
+    pieces: list[str], mixed: list[int]
+) -> None:
+    base, source = of(["▁ab", "x", "y", "z"]), of([*dict.fromkeys(pieces), "x", "y", "z"])
+    places = [source.tokens.index(piece) for piece in pieces]
+    targets = [source.tokens.index(token) for token in "xyz"]
+    document = Stored(
+        base_ids=[0],
+        source_ids=places,
+        logits=[[4.0], [2.0], [1.0]][: len(pieces)],
+        indices=[[target] for target in targets][: len(pieces)],
+        base_to_source=[list(range(len(pieces)))],
+    )
+    counts = coo_array(
+        (np.ones(len(set(places))), ([0] * len(set(places)), sorted(set(places)))),
+        shape=(len(base), len(source)),
+    ).tocsr()
+    logits, ids = fusechat_steps(
+        document, base, source, [-1] * len(source), version="v1", counts=counts
+    )
+    assert ids == [[1 + place for place in mixed]]
+    share = 1 / len(mixed)
+    assert logits[0] == pytest.approx([[4.0, 2.0, 1.0][place] * share for place in mixed])
