@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from harness.core.errors import BadData
+from harness.data.forms import instruction_id
 from harness.stats.bootstrap import paired_difference
 from harness.suites.alpaca_eval2.length_control import Rows, of_baseline
 from harness.suites.alpaca_eval2.metrics import (
     average_length,
     evaluate_board,
     extreme_change,
-    instruction_id,
     read_reference,
     win_rate,
 )
