@@ -173,7 +173,7 @@ def finish(
 
     Args:
         opened: the base, then the targets; identities: model identities in the same order.
-        weights: of the targets, by tensor name.
+        weights: weights of the targets, by tensor name.
         notes: tolerated differences, from `fit_together`.
     """
     base = opened[0]

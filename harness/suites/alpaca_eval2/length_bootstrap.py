@@ -76,7 +76,7 @@ def bootstrap(
 
 
 def _refit(design: Design, own: int, base: Floats, strength: float, drawn: Floats) -> Floats:
-    """Coefficients (rounds, k) with the counts of the rows from `own` on given by `drawn`."""
+    """Coefficients (rounds, k); rows from index `own` on are weighted by `drawn` (rounds, n)."""
     rounds = len(drawn)
     local = expand_resampled(design.rows(slice(own, None)), base, drawn)
     if own:

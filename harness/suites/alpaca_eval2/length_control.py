@@ -152,7 +152,7 @@ class LengthControlResult:
             measures the difficulty term, not sampling error, and is far too small; use the
             bootstrap.
         strength: C; None if nothing was fitted.
-        coefficients: in the order of `columns`.
+        coefficients: one per term, in the order of `columns`.
         n_fitted: number of scored rows.
         predictions: win probabilities at equal length (n,), of which lc_win_rate is the mean.
     """

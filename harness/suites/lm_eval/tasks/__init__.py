@@ -1,1 +1,1 @@
-"""Crucible's task files for lm-eval, and the functions they refer to."""
+"""Task files of ours for lm-eval, and the functions they name."""

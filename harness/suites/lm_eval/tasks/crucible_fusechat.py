@@ -1,12 +1,12 @@
 """Prompt, documents and letter extraction of the crucible_fusechat_* tasks.
 
-FuseChat-3.0 (arXiv 2503.04222) asks for reasoning and a closing sentence. Three filters extract the
-letter, and all are reported: "chosen" as the answer states it, and "three-stage" as in the
-original, including its mistakes, so that numbers are comparable (`harness.verification.letters`).
+FuseChat-3.0 (arXiv 2503.04222) asks for reasoning and a closing sentence. Three filters read the
+letter, and all are reported: "chosen" as an answer states it, "three-stage" as the original does,
+mistakes included, so that its numbers can be compared; see `harness.verification.letters`.
 
-Departure: in both, an answer without a letter is wrong. The original draws one of the options, the
-same one for all questions with equally many options. The filter "three-stage-random" draws an
-option with a seed made from the question.
+Departure: in both, an answer without a letter is wrong, where the original draws one of the
+options, the same one for every question with as many options. The filter "three-stage-random"
+draws, with a seed made of the question.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from harness.core.hashing import seed_from
 from harness.verification.letters import LETTERS, chosen_letter, released_letter
 
-NOTHING = "[invalid]"  # lm-eval's marker of "no match"
+NOTHING = "[invalid]"  # lm-eval's own word for "no match"
 _TASK = (
     "Here is a multiple-choice question. Answer a simple one briefly; work through a hard one in "
     "numbered steps. Close with exactly this sentence, the letter of your choice in the place of "
@@ -32,18 +32,18 @@ def prompt(doc: dict[str, Any]) -> str:
 
 
 def chosen_letters(responses: list[list[str]], docs: list[dict[str, Any]]) -> list[str]:
-    """Filter: letter stated in the first response to each document."""
+    """Filter: the letter that each first response states."""
     pairs = zip(responses, docs)
     return [chosen_letter(each[0], len(doc["options"])) or NOTHING for each, doc in pairs]
 
 
 def letters_or_wrong(responses: list[list[str]], docs: list[dict[str, Any]]) -> list[str]:
-    """Filter: letter of the first response to each document, extracted as in the original."""
+    """Filter: the letter of each first response, as the original reads it."""
     return [released_letter(each[0]) or NOTHING for each in responses]
 
 
 def letters_or_random(responses: list[list[str]], docs: list[dict[str, Any]]) -> list[str]:
-    """Filter: as `letters_or_wrong`, but a seeded draw among the options if there is no letter."""
+    """Filter: as above, a seeded draw among the options where there is no letter."""
     return [released_letter(each[0]) or _drawn(doc) for each, doc in zip(responses, docs)]
 
 
@@ -52,13 +52,11 @@ def _drawn(doc: dict[str, Any]) -> str:
 
 
 def _mapped(dataset: Any, convert: Any) -> Any:
-    """Documents with only the columns question, options and gold (a letter)."""
+    """Documents with question, options and gold letter, and nothing else."""
     return dataset.map(convert, remove_columns=dataset.column_names)
 
 
 def mmlu_pro_docs(dataset: Any) -> Any:
-    """Documents of MMLU-Pro without the placeholder options "N/A"."""
-
     def convert(doc: dict[str, Any]) -> dict[str, Any]:
         options = [text.strip() for text in doc["options"] if text != "N/A"]
         return {"question": doc["question"], "options": options, "gold": doc["answer"]}
@@ -67,8 +65,6 @@ def mmlu_pro_docs(dataset: Any) -> Any:
 
 
 def mmlu_redux_docs(dataset: Any) -> Any:
-    """Documents of MMLU-Redux."""
-
     def convert(doc: dict[str, Any]) -> dict[str, Any]:
         gold = LETTERS[int(doc["answer"])]
         return {"question": doc["question"], "options": list(doc["choices"]), "gold": gold}
@@ -77,7 +73,7 @@ def mmlu_redux_docs(dataset: Any) -> Any:
 
 
 def mmlu_redux_subsets(**options: Any) -> Any:
-    """All subjects of MMLU-Redux as one data set; the hub has one subset per subject."""
+    """All subjects of MMLU-Redux as one data set; the hub keeps a subset for each."""
     import datasets
 
     name = "fxmarty/mmlu-redux-2.0-ok"
@@ -87,7 +83,7 @@ def mmlu_redux_subsets(**options: Any) -> Any:
 
 
 def gpqa_diamond_docs(dataset: Any) -> Any:
-    """Documents of GPQA with options in an order that depends only on the question."""
+    """The options in an order drawn from the question, whatever else was drawn before."""
 
     def convert(doc: dict[str, Any]) -> dict[str, Any]:
         right = _tidy(doc["Correct Answer"])
