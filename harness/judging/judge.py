@@ -188,8 +188,9 @@ def protocol(
     """The protocol of a frame kind with its paper's settings.
 
     Args:
-        parser: "strict" reads the last legal verdict outside reasoning blocks; "compat" reads what
-            the original code reads. A reply that crashes the original is a failure in both.
+        parser: "strict" reads the verdict that the judge concludes, outside its thoughts; "compat"
+            reads what the original code reads. A reply that crashes the original is a failure in
+            both.
         max_tokens: limit of explanations; None for the paper's.
         both_orders: alpaca only: ask in both orders instead of one; the other kinds always do, or
             show a single answer.
@@ -228,21 +229,25 @@ def _alpaca(rule: str, name: str) -> Protocol:
     )
 
 
+def _is_cut(completion: Completion) -> bool:
+    return completion.finish == "length"
+
+
 def _read_label(mode: ParserMode, completion: Completion) -> str | None:
-    label = verdicts.parse_arena_label(completion.text, mode)
+    label = verdicts.parse_arena_label(completion.text, mode, cut=_is_cut(completion))
     return label if label in LABEL_STATES else None
 
 
 def _read_rating(mode: ParserMode, completion: Completion) -> float | None:
     try:
-        points = verdicts.parse_rating(completion.text, mode)
+        points = verdicts.parse_rating(completion.text, mode, cut=_is_cut(completion))
     except SyntaxError:  # compat: "[[08]]" kills the original's worker
         return None
     return None if points == verdicts.COMPAT_MISSING else points
 
 
 def _read_choice(mode: ParserMode, completion: Completion) -> str | None:
-    choice = verdicts.parse_pairwise(completion.text, mode)
+    choice = verdicts.parse_pairwise(completion.text, mode, cut=_is_cut(completion))
     return None if choice == "error" else choice
 
 
