@@ -169,7 +169,7 @@ def test_export_and_import(tmp_path: Path) -> None:
     assert other.get([row(3).key])[row(3).key] == row(3, '{"text": "é"}')
     with gzip.open(tmp_path / "bad.jsonl.gz", "wt") as stream:
         stream.write('{"key": "00"}\n')
-    with pytest.raises(BadData, match="line 1"):
+    with pytest.raises(BadData, match="row 1: not a stored response"):
         import_responses(other, tmp_path / "bad.jsonl.gz")
     store.close()
     other.close()
