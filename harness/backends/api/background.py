@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass
+from queue import SimpleQueue
 from typing import Any, TypeVar
 
+from harness.core.errors import CrucibleError
+
 T = TypeVar("T")
+
+
+@dataclass
+class _End:
+    """The end of a coroutine, and its error."""
+
+    error: BaseException | None = None
 
 
 class Job:
@@ -51,6 +62,44 @@ class Background:
     def start(self, work: Coroutine[Any, Any, None]) -> Job:
         """Run a coroutine until it ends or its job is stopped."""
         return Job(self.loop, work)
+
+    def stream(
+        self, work: Callable[[Callable[[T], None]], Coroutine[Any, Any, None]]
+    ) -> Iterator[list[T]]:
+        """Run a coroutine and yield what it puts, in groups, until it ends.
+
+        Raises:
+            CrucibleError: the loop was closed meanwhile; and whatever ends the coroutine.
+        """
+        inbox: SimpleQueue[T | _End] = SimpleQueue()
+
+        async def reporting() -> None:
+            end = _End()
+            try:
+                await work(inbox.put)
+            except BaseException as error:
+                end.error = error
+                if isinstance(error, asyncio.CancelledError):
+                    raise
+            finally:
+                inbox.put(end)
+
+        job = self.start(reporting())
+        try:
+            while True:
+                items = [inbox.get(), *(inbox.get() for _ in range(inbox.qsize()))]
+                if arrived := [item for item in items if not isinstance(item, _End)]:
+                    yield arrived
+                if isinstance(end := items[-1], _End):
+                    if isinstance(end.error, asyncio.CancelledError):
+                        raise CrucibleError(
+                            f"{self._thread.name}: their client was closed meanwhile"
+                        )
+                    if end.error is not None:
+                        raise end.error
+                    return
+        finally:
+            job.stop()
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine and wait for its result."""

@@ -18,10 +18,9 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
 from dataclasses import replace
-from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from harness.backends.api import faults, wire
@@ -45,7 +44,7 @@ GIVE_UP = 20  # consecutive failures of the transport that end the run
 PROBE_TOKENS = 16  # a call of at most this length serves as the probe
 STORE_PATIENCE_S = 60.0
 
-Put = Callable[[Outcome | BaseException | None], None]
+Put = Callable[[Outcome], None]
 
 
 class Client:
@@ -118,37 +117,9 @@ class Client:
                     self._background.loop.call_soon_threadsafe(add, calls.copy())
                 calls.clear()
 
-    def run(self, work: Callable[[Put], Any]) -> Iterator[list[Outcome]]:
+    def run(self, work: Callable[[Put], Coroutine[Any, Any, None]]) -> Iterator[list[Outcome]]:
         """Run a coroutine in the background and yield the outcomes that it puts, until it ends."""
-        inbox: SimpleQueue[Outcome | BaseException | None] = SimpleQueue()
-
-        async def reporting() -> None:
-            end: BaseException | None = None
-            try:
-                await work(inbox.put)
-            except BaseException as error:
-                end = error
-                if isinstance(error, asyncio.CancelledError):
-                    raise
-            finally:
-                inbox.put(end)
-
-        job = self._background.start(reporting())
-        try:
-            while True:
-                items = [inbox.get(), *(inbox.get() for _ in range(inbox.qsize()))]
-                arrived = [item for item in items if isinstance(item, Outcome)]
-                if arrived:
-                    yield arrived
-                end = items[-1]
-                if isinstance(end, asyncio.CancelledError):
-                    raise CrucibleError(f"the client of {self.endpoint.model} was closed meanwhile")
-                if isinstance(end, BaseException):
-                    raise end
-                if end is None:
-                    return
-        finally:
-            job.stop()
+        return self._background.stream(work)
 
     def close(self) -> None:
         async def close_lanes() -> None:
