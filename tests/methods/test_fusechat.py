@@ -166,5 +166,7 @@ def test_a_small_run_from_dialogues_to_a_merged_model(tmp_path: Path) -> None:
 def test_merging_without_training_takes_models_of_one_shape(tmp_path: Path) -> None:
     store, plan = Store(tmp_path / "store"), Plan()
     made = load("methods", "merge").plan(recipe("nano", "merged=[0]"), plan.stage)
-    with pytest.raises(Exception, match=r"does not fit the base.*model_type qwen3, not llama"):
+    with pytest.raises(
+        Exception, match=r"does not fit the base.*model_type is qwen3; expected llama"
+    ):
         InlineExecutor().execute(plan, [made], store)
