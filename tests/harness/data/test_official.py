@@ -116,7 +116,9 @@ def test_a_local_file_is_found_packed_or_not_and_checked(small: str, tmp_path: P
 def test_other_content_is_refused_and_says_how_to_use_it(small: str, tmp_path: Path) -> None:
     path = hub_form(tmp_path / "data")
     path.write_text(path.read_text().replace("Say hi.", "Say hello."))
-    with pytest.raises(BadData, match=r"content [0-9a-f]{32}, expected [0-9a-f]{32}.*To use it anyway"):
+    with pytest.raises(
+        BadData, match=r"content [0-9a-f]{32}, expected [0-9a-f]{32}.*To use it anyway"
+    ):
         official.prompts(small)
     path.write_text(json.dumps(json.loads(path.read_text())[:2]))
     with pytest.raises(BadData, match="2 rows, expected 3"):
