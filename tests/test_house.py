@@ -41,7 +41,13 @@ ROOMS = (
     Room(
         "cli",
         8,
-        ("harness.cli", "harness.reproduce", "harness.testing"),
+        (
+            "harness.cli",
+            "harness.reproduce",
+            "harness.evaluate",
+            "harness.planned",
+            "harness.testing",
+        ),
         "the command line, the same as Python calls, conformance of plugins",
     ),
     Room("leaderboards", 7, ("leaderboards",), "boards, claims, comparisons, samples, rendering"),

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import groupby
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
@@ -27,6 +27,7 @@ from harness.core.errors import BadData, unknown
 from harness.core.hashing import canonical_json, seed_from
 from harness.core.records import Record
 from harness.engine.operations import Artifact, Context, Row, iterate_jsonl, operation
+from harness.engine.recipe import Rehearsed
 from harness.verification.candidates import Candidate, read_candidates
 
 GAP = (0.01, 0.1)
@@ -57,7 +58,8 @@ class Rule(Record):
 
     verified: bool = False
     pairs: bool = True
-    gap: tuple[float, float] | None = GAP
+    # A rehearsal's reward model has a scale of its own.
+    gap: Annotated[tuple[float, float] | None, Rehearsed(lambda _: None)] = GAP
     gap_ends: Literal["inclusive", "exclusive"] = "inclusive"
     between_sources: Literal["best_chosen", "widest_gap", "all"] = "best_chosen"
     wrong: Literal["any", "tests", "static"] = "any"

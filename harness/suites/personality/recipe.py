@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from harness.core.records import Record
-from harness.engine.recipe import ModelSpec, Recipe
+from harness.engine.recipe import ModelSpec, Recipe, Refers
 from harness.suites.personality.dialogues import InterviewSettings
 from harness.suites.personality.encoders import ClassifierSettings
 
@@ -11,8 +13,8 @@ from harness.suites.personality.encoders import ClassifierSettings
 class Models(Record):
     """The chat model that is asked about authors, and the encoder that learns to label them."""
 
-    chat: ModelSpec
-    encoder: ModelSpec | None = None
+    chat: Annotated[ModelSpec, Refers("reader")]
+    encoder: Annotated[ModelSpec | None, Refers("encoder")] = None
 
 
 class AuthorsRecipe(Recipe):
