@@ -57,10 +57,10 @@ def _packages() -> list[Check]:
 
 
 def _extras() -> list[Check]:
-    from harness.engine.extras import EXTRAS, install, versions_of
+    from harness.engine.extras import install, packages, versions_of
 
     checks = []
-    for extra in EXTRAS:
+    for extra in packages():
         found = versions_of(extra)
         whole = None not in found.values()
         said = ", ".join(f"{name} {v}" if v else f"no {name}" for name, v in found.items())
