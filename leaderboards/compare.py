@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping
 
 from harness.core.errors import UserError, unknown
 from harness.core.records import Cell, Interval, Record
+from harness.core.text import visible
 from harness.stats.mcnemar import OUTCOMES, McNemar, mcnemar, unpack
-from leaderboards.render.text import MISSING, number, span, visible
+from leaderboards.render.text import MISSING, number, span
 from leaderboards.scores import Score, ScoreKey, combine_all, difference, mismatch, tidy
 
 

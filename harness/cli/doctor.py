@@ -70,7 +70,7 @@ def _extras() -> list[Check]:
 
 
 def _plugins() -> list[Check]:
-    from harness.cli.plain import plain
+    from harness.core.text import plain
     from harness.engine import plugins, registry
 
     checks = []

@@ -16,7 +16,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from leaderboards.render import text
+from harness.core.text import visible
 
 FOLDER = Path(__file__).parent
 
@@ -65,5 +65,5 @@ def templates() -> Environment:
 
 
 def _finalize(value: object) -> object:
-    """Every string that enters a page loses its invisible characters; then it is escaped."""
-    return text.visible(value) if type(value) is str else value
+    """Every string that enters a page has its hidden characters shown; then it is escaped."""
+    return visible(value) if type(value) is str else value
