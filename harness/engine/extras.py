@@ -39,13 +39,15 @@ def packages() -> dict[str, tuple[str, ...]]:
 
 def versions_of(extra: str) -> dict[str, str | None]:
     """Installed version of each package of an extra; None for a missing one."""
-    found: dict[str, str | None] = {}
-    for package in packages().get(extra, ()):
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            found[package] = None
-    return found
+    return {package: _version(package) for package in packages().get(extra, ())}
+
+
+@cache
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def missing(extras: Iterable[str]) -> list[str]:
