@@ -23,6 +23,7 @@ from harness.judging.frames import (
 from harness.judging.judge import Judge, Judgment, Question
 from harness.judging.labels import LABEL_STATES
 from harness.nano import world
+from harness.nano.rehearsal import Rehearsal
 from harness.suites.base import Program, Suite, System
 from harness.suites.conformance import check_suite
 
@@ -56,14 +57,8 @@ def check_method(method: Method, recipe: Recipe | None = None) -> None:
             other, _ = _planned(method, resolved.model_copy(update={"seed": resolved.seed + 1}))
             assert other != first, f"{where}: another seed gave the same artifact"
         _check_losses(plan)
-        if method.stand_ins is not None:
-            small = method.stand_ins(resolved)
-            assert type(small) is type(resolved), f"{where}: stand_ins changed the recipe's type"
-            shadow, rehearsed = _planned(method, small)
-            assert shadow.id in rehearsed.stages
-            assert _shape(plan) == _shape(rehearsed), (
-                f"{where}: the rehearsal's plan has other stages"
-            )
+        _, rehearsed = _planned(method, Rehearsal().recipe(resolved))
+        assert _shape(plan) == _shape(rehearsed), f"{where}: the rehearsal's plan has other stages"
 
 
 def _own_recipes(method: Method) -> list[Recipe]:

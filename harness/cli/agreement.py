@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli.plain import plain
 from harness.core.errors import StoreProblem, UserError
+from harness.core.text import plain
 from harness.engine.io import write_json
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli.plain import plain
 from harness.core.errors import BadData, UserError, unknown
+from harness.core.text import plain
 
 if TYPE_CHECKING:
     from rich.console import Console

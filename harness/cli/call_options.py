@@ -94,8 +94,3 @@ def with_call_options(command: Callable[..., Any]) -> Callable[..., Any]:
     del wrapped.__wrapped__
     wrapped.__annotations__ = {p.name: p.annotation for p in [*kept, *added]}
     return wrapped
-
-
-def for_store(calls: CallSettings, root: Path) -> CallSettings:
-    """The settings with the store's file of responses."""
-    return calls.model_copy(update={"responses": root / "responses.sqlite"})

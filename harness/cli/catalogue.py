@@ -89,7 +89,7 @@ def _table(group: str, headings: tuple[str, ...]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from harness.cli.plain import line
+    from harness.core.text import line
     from harness.engine import plugins, registry
 
     table = Table(box=None, pad_edge=False)

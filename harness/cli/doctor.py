@@ -57,10 +57,10 @@ def _packages() -> list[Check]:
 
 
 def _extras() -> list[Check]:
-    from harness.engine.extras import EXTRAS, install, versions_of
+    from harness.engine.extras import install, packages, versions_of
 
     checks = []
-    for extra in EXTRAS:
+    for extra in packages():
         found = versions_of(extra)
         whole = None not in found.values()
         said = ", ".join(f"{name} {v}" if v else f"no {name}" for name, v in found.items())
@@ -70,7 +70,7 @@ def _extras() -> list[Check]:
 
 
 def _plugins() -> list[Check]:
-    from harness.cli.plain import plain
+    from harness.core.text import plain
     from harness.engine import plugins, registry
 
     checks = []

@@ -27,7 +27,8 @@ def show_plan(console: Console, made: Reproduction, store: Store | None) -> None
     )
     _show_recipe(console, recipe.model_dump(mode="json"))
     finished = [id for id in made.plan.stages if store is not None and store.has(id)]
-    todo = {stage.id for stage in made.plan.needed(made.targets, finished)}
+    left = made.todo(store)
+    todo = {stage.id for stage in left}
     estimates = made.plan.estimates()
     table = Table(
         box=None, pad_edge=False, padding=(0, 1), width=None if console.is_terminal else 130
@@ -51,7 +52,6 @@ def show_plan(console: Console, made: Reproduction, store: Store | None) -> None
         )
     console.print(table, soft_wrap=not console.is_terminal)
     _show_totals(console, [estimates[id] for id in made.plan.stages if id in todo], made)
-    left = [stage for id, stage in made.plan.stages.items() if id in todo]
     show_hosted(console, made.plan, left, CallSettings())
     console.print("[dim]assumptions behind the estimates: docs/estimates.md[/dim]")
 

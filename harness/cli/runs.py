@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
     from harness.reproduce import Reproduction
 
-MethodName = Annotated[str, typer.Argument(help="A method of `crucible methods`, e.g. wrpo.")]
+MethodName = Annotated[
+    str, typer.Argument(help="A method of `crucible methods`, e.g. wrpo, or a recipe file (.toml).")
+]
 Scale = Annotated[
     str, typer.Option("--scale", help="Profile of the recipe: nano (CPU), small (one GPU), paper.")
 ]
@@ -72,9 +74,9 @@ def reproduce(
     Everything finished is kept and found again: the same command resumes after an interruption
     and takes seconds when nothing is left to do.
     """
-    from harness.reproduce import prepare
+    from harness.reproduce import reproduce as plan_reproduction
 
-    made = prepare(
+    made = plan_reproduction(
         method,
         scale,
         overrides=overrides or (),
@@ -93,13 +95,15 @@ def rehearse(
     suite: Suites = "",
     store: Home = None,
 ) -> None:
-    """Run a recipe's exact plan with nano stand-ins for every model and data set.
+    """Run the plan of a recipe on nano models, nano data and a few rows.
 
-    Finds out in a minute whether a recipe that needs a cluster would run from end to end.
+    Shows in about a minute whether a recipe that needs a cluster runs from end to end.
     """
-    from harness.reproduce import prepare
+    from harness.reproduce import reproduce as plan_reproduction
 
-    made = prepare(method, scale, overrides=overrides or (), rehearse=True, suites=_names(suite))
+    made = plan_reproduction(
+        method, scale, overrides=overrides or (), rehearse=True, suites=_names(suite)
+    )
     _carry_out(made, None, False, store, CallSettings())
 
 
@@ -110,30 +114,32 @@ def _names(text: str) -> list[str]:
 def _carry_out(
     made: Reproduction, out: Path | None, strict: bool, home: Path | None, calls: CallSettings
 ) -> None:
-    """Run a reproduction, write its board, print it."""
+    """Run a reproduction, write its board and print it."""
     from rich.console import Console
 
-    from harness.cli.call_options import for_store
+    from harness.cli.evaluation import show_account
+    from harness.cli.progress import ProgressReporter
     from harness.engine.store import Store
-    from harness.reproduce import board_spec_of, collect
-    from leaderboards.board import build_board
     from leaderboards.claims import require
-    from leaderboards.files import write_board
     from leaderboards.render.terminal import render_board
 
-    console = Console()
-    spec = board_spec_of(made, command_line())
-    store = Store(home)
+    console, store = Console(), Store(home)
     _announce(console, made)
-    execute(made, store, console, for_store(calls, store.root))
-    cells = collect(made, store)
-    folder = out or store.root / "boards" / spec.name
-    write_board(folder, spec, cells)
-    board = build_board(spec, cells)
-    console.print(render_board(board))
+    try:
+        with ProgressReporter(console) as reporter:
+            summary = made.run(store, reporter, calls)
+    finally:
+        show_account(console, made.account)
+    console.print(
+        f"{len(summary.executed)} stages executed, {summary.reused} reused, "
+        f"{summary.seconds:.1f} s\n",
+        highlight=False,
+    )
+    folder = made.write_board(out, command_line())
+    console.print(render_board(made.board))
     console.print(f"board: {folder / 'board.html'}", highlight=False, soft_wrap=True)
     if strict:
-        require(board.claims)
+        require(made.board.claims)
 
 
 def command_line() -> str:
@@ -156,37 +162,7 @@ def _announce(console: Console, made: Reproduction) -> None:
         highlight=False,
     )
     for (group, name), source in overrides().items():
-        console.print(f"override: {group}:{name} is that of {source}", highlight=False)
-
-
-def execute(
-    made: Reproduction, store: object, console: Console, calls: CallSettings | None = None
-) -> None:
-    """Run what is missing of a plan, with progress bars, and say what was done and spent."""
-    from harness.cli.estimate import check_keys
-    from harness.cli.evaluation import show_account
-    from harness.cli.progress import ProgressReporter
-    from harness.engine.calls import Services
-    from harness.engine.extras import check_extras
-    from harness.engine.run import InlineExecutor
-    from harness.engine.store import Store
-
-    assert isinstance(store, Store)
-    if not all(store.has(target.id) for target in made.targets):
-        check_extras(made.recipe)
-    check_keys(made.plan, made.targets, store, calls or CallSettings())
-    with Services(calls) as services:
-        try:
-            with ProgressReporter(console) as reporter:
-                executor = InlineExecutor(services)
-                summary = executor.execute(made.plan, made.targets, store, reporter)
-        finally:
-            show_account(console, services.account)
-    console.print(
-        f"{len(summary.executed)} stages executed, {summary.reused} reused, "
-        f"{summary.seconds:.1f} s\n",
-        highlight=False,
-    )
+        console.print(f"override: {group}:{name} comes from {source}", highlight=False)
 
 
 def plan(
@@ -198,7 +174,7 @@ def plan(
     suite: Suites = "",
     store: Home = None,
 ) -> None:
-    """Show what a reproduction would do: recipe, stages, what is cached, and what it will cost.
+    """Show the plan of a reproduction: recipe, stages, what is cached, and estimated costs.
 
     Nothing runs and nothing is downloaded.
     """
@@ -206,9 +182,9 @@ def plan(
 
     from harness.cli.plan_view import show_plan
     from harness.engine.store import Store, default_root
-    from harness.reproduce import prepare
+    from harness.reproduce import reproduce as plan_reproduction
 
-    made = prepare(
+    made = plan_reproduction(
         method, scale, overrides=overrides or (), seeds=seeds, limit=limit, suites=_names(suite)
     )
     root = store or default_root()
@@ -225,15 +201,17 @@ def train(
     limit: Limit = None,
     store: Home = None,
 ) -> None:
-    """Train one method and copy its checkpoint to a folder (no evaluation)."""
+    """Train one method and copy its checkpoint to a folder, without evaluation."""
     from rich.console import Console
 
-    from harness.cli.training import export_checkpoint
-    from harness.engine.store import Store
-    from harness.reproduce import prepare
+    from harness.cli.progress import ProgressReporter
+    from harness.reproduce import reproduce as plan_reproduction
 
-    made = prepare(method, scale, overrides=overrides or (), seed=seed, limit=limit)
-    export_checkpoint(Console(), made, method, out, Store(store))
+    console = Console()
+    made = plan_reproduction(method, scale, overrides=overrides or (), seed=seed, limit=limit)
+    with ProgressReporter(console) as reporter:
+        id = made.export_checkpoint(made.method, out, store, reporter)
+    console.print(f"checkpoint: {out}  (artifact {id[:10]})", highlight=False)
 
 
 @with_call_options
@@ -296,27 +274,27 @@ def evaluate(
     """
     from rich.console import Console
 
-    from harness.cli.call_options import for_store
-    from harness.cli.evaluation import Evaluation, evaluate_model
+    from harness.cli.evaluation import run_evaluation
     from harness.engine.store import Store
+    from harness.evaluate import evaluate as plan_evaluation
 
-    kept = Store(store)
-    wanted = Evaluation(
-        ref=model,
-        suites=tuple(_names(suite)),
+    made = plan_evaluation(
+        model,
+        _names(suite),
         judge=judge,
-        data=data,
+        edition=data,
         name=name,
-        overrides=tuple(overrides or ()),
+        overrides=overrides or (),
         seed=seed,
         limit=limit,
     )
-    evaluate_model(
+    run_evaluation(
         Console(),
-        wanted,
-        kept,
-        for_store(calls, kept.root),
+        made,
+        Store(store),
+        calls,
         out=out,
         plan_only=plan_only,
         retry_failed=retry_failed,
+        command=command_line(),
     )

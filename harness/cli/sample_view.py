@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from harness.cli.plain import line, plain
 from harness.core.errors import UserError, unknown
+from harness.core.text import line, plain
 
 if TYPE_CHECKING:
     from rich.console import Console

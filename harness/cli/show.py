@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from harness.cli.plain import line, plain
 from harness.core.errors import StoreProblem, UnknownName, UserError, unknown
 from harness.core.records import parse
+from harness.core.text import line, plain
 from harness.merging.card import CARD, weight_rows
 
 if TYPE_CHECKING:

@@ -12,14 +12,55 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from harness.core.errors import BadRecord, UserError, unknown
 from harness.core.hashing import digest
 from harness.core.records import Record, parse
+
+Reference = Literal[
+    "language_model",  # a ModelSpec without metadata is one
+    "reward_model",
+    "encoder",
+    "reader",  # a chat model that is asked about long texts
+    "prompts",
+    "documents",
+    "authors",
+    "answers",
+    "tables",
+    "tasks",
+    "judge",
+    "layout",  # how referenced data are laid out: split, column, files
+    "columns",  # field of the rows -> column of the data
+    "categories",
+    "domains",
+]
+
+
+@dataclass(frozen=True)
+class Refers:
+    """Field metadata: the field refers to something outside the recipe, of this kind.
+
+        reward: Annotated[ModelSpec, Refers("reward_model")]
+        prompts: Annotated[str, Refers("prompts")]
+
+    A rehearsal replaces it by its nano counterpart, see `harness.nano.rehearsal`.
+    """
+
+    to: Reference
+
+
+@dataclass(frozen=True)
+class Rehearsed:
+    """Field metadata: value of the field in a rehearsal, from its value in the recipe; idempotent.
+
+    gap: Annotated[float | None, Rehearsed(lambda gap: None)]
+    """
+
+    value: Callable[[Any], Any]
 
 
 class ModelSpec(Record):
@@ -90,7 +131,6 @@ class Method:
         recipe: the record its recipes are validated by.
         plan: (recipe, stage) -> handle of the model artifact it makes.
         recipe_file: TOML with profiles; None for a method that runs inside another's recipe.
-        stand_ins: recipe -> the same recipe on nano models and a few rows, for rehearsals.
         variants: recipe -> the systems that one line of the recipe stands for, for a method
             such as `source` that is several systems.
     """
@@ -99,11 +139,11 @@ class Method:
     recipe: type[Recipe]
     plan: Callable[..., Any]
     recipe_file: Path | None = None
-    stand_ins: Callable[[Any], Any] | None = None
-    variants: Callable[[Any], tuple[SystemSpec, ...]] | None = None
+    variants: Callable[[Any], tuple[SystemSpec, ...]] | None = field(default=None, kw_only=True)
 
 
 T = TypeVar("T", bound=Recipe)
+Overrides = Mapping[str, Any] | Sequence[str]
 
 
 def profiles(path: Path) -> list[str]:
@@ -112,12 +152,13 @@ def profiles(path: Path) -> list[str]:
 
 
 def load_recipe(
-    model: type[T], path: Path, profile: str, overrides: Sequence[str] = (), seed: int | None = None
+    model: type[T], path: Path, profile: str, overrides: Overrides = (), seed: int | None = None
 ) -> T:
     """Resolve a recipe file.
 
     Args:
-        overrides: "a.b=value" strings; value in TOML syntax, or plain text.
+        overrides: {"a.b": value}, or "a.b=value" strings with the value in TOML syntax or as plain
+            text.
 
     Raises:
         UnknownName: for a profile the file does not have.
@@ -133,10 +174,9 @@ def load_recipe(
         raise BadRecord(f'{path}: key "profile.{profile}.profile" is set by the table\'s name')
     data["profile"] = profile
     parse(model, data, str(path))
-    for override in overrides:
-        key, value = parse_override(override)
+    for key, value, text in overridden(overrides):
         data = set_key(data, key, value)
-        parse(model, data, f"--set {override}")
+        parse(model, data, f"--set {text}")
     if seed is not None:
         data["seed"] = seed
     return parse(model, data, str(path))
@@ -175,6 +215,16 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
         both = isinstance(old, dict) and isinstance(value, dict)
         merged[key] = merge(old, value) if both else value  # type: ignore[arg-type]
     return merged
+
+
+def overridden(overrides: Overrides) -> Iterator[tuple[str, Any, str]]:
+    """Dotted key, value and text of each override."""
+    if isinstance(overrides, Mapping):
+        for key, value in overrides.items():
+            yield key, value, f"{key}={value}"
+    else:
+        for text in overrides:
+            yield *parse_override(text), text
 
 
 def parse_override(text: str) -> tuple[str, Any]:

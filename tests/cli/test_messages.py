@@ -30,7 +30,7 @@ def crucible(*arguments: str, cwd: Path, **env: str) -> subprocess.CompletedProc
         (["reproduce", "wrpo", "--scale", "nanno"], 'did you mean "nano"?'),
         (["reproduce", "wrpo", "--suite", "arena_hrd"], 'did you mean "arena_hard"?'),
         (["eval", "nano:target", "--suite", "mt_bnch"], 'did you mean "mt_bench"?'),
-        (["eval", "nano:target", "--suite", "lm_nano", "--judge", "x"], "leave --judge away"),
+        (["eval", "nano:target", "--suite", "lm_nano", "--judge", "x"], "omit --judge"),
         (["eval", "nano:tarjet"], 'did you mean "target"?'),
         (["eval", "no-such-folder"], 'no model "no-such-folder"'),
         (["eval", "nano:target", "--judge", "nano:orakle"], 'did you mean "nano:oracle"?'),
