@@ -24,6 +24,7 @@ from harness.engine.prices import BATCH_SHARE, PROVIDER, Price, PriceList
 from harness.engine.run import InlineExecutor, Reporter, RunSummary
 from harness.engine.store import Store
 from harness.judging.frames import Kind
+from harness.judging.operations import kind_of_rows
 from harness.judging.records import Judged
 from harness.models.references import split_engine
 from leaderboards.board import Board, build_board

@@ -102,7 +102,7 @@ def _table(group: str, headings: tuple[str, ...]) -> None:
         table.add_row(*(escape(line(cell)) for cell in cells))
     console = Console()
     console.print(table)
-    for note in (*registry.notes(group), *plugins.offers()[1]):
+    for note in (*registry.notes(group), *plugins.offers()[1], *registry.catalogue_problems()):
         console.print(line(note), markup=False, highlight=False, soft_wrap=True)
 
 

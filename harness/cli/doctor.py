@@ -84,7 +84,8 @@ def _plugins() -> list[Check]:
             except CrucibleError as error:
                 checks.append(Check(f"plugin {plain(entry.name)}", None, plain(str(error))))
         checks += [Check("plugins", None, plain(note)) for note in registry.notes(group)]
-    return checks + [Check("plugins", None, plain(problem)) for problem in plugins.offers()[1]]
+    problems = (*plugins.offers()[1], *registry.catalogue_problems())
+    return checks + [Check("plugins", None, plain(problem)) for problem in problems]
 
 
 def _store() -> Check:

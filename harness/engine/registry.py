@@ -71,17 +71,48 @@ def _catalogues() -> tuple[ModuleType, ...]:
     Raises:
         EnvironmentProblem: Crucible runs from files that were never installed.
     """
-    points = metadata.entry_points(group=CATALOGUES)
-    if not points:
+    own = [point for point in _points() if _is_own(point)]
+    if not own:
         raise EnvironmentProblem(
             f"no installed {DISTRIBUTION} names its catalogues; install it: pip install -e ."
         )
-    return tuple(importlib.import_module(point.value) for point in points)
+    return tuple(importlib.import_module(point.value) for point in own)
+
+
+@cache
+def _foreign_catalogues() -> tuple[tuple[ModuleType, ...], tuple[str, ...]]:
+    """Catalogues of other distributions, and why some cannot be used."""
+    found: list[ModuleType] = []
+    problems: list[str] = []
+    for point in _points():
+        if _is_own(point):
+            continue
+        try:
+            found.append(importlib.import_module(point.value))
+        except (Exception, SystemExit) as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            whose = point.dist.name if point.dist is not None else point.name
+            problems.append(f"catalogue {point.value} of {whose} cannot be loaded: {reason}")
+    return tuple(found), tuple(problems)
+
+
+@cache
+def _points() -> tuple[metadata.EntryPoint, ...]:
+    return tuple(metadata.entry_points(group=CATALOGUES))
+
+
+def _is_own(point: metadata.EntryPoint) -> bool:
+    return point.dist is None or plugins.canonical(point.dist.name) == DISTRIBUTION
+
+
+def catalogue_problems() -> tuple[str, ...]:
+    """Catalogues of other distributions that cannot be used, each with the reason."""
+    return _foreign_catalogues()[1]
 
 
 @cache
 def table(name: str) -> dict[str, Any]:
-    """The tables called `name` of all catalogues, as one.
+    """The tables called `name` of all catalogues, as one; those of other distributions add keys.
 
     Raises:
         ValueError: two rooms use one key.
@@ -92,6 +123,8 @@ def table(name: str) -> dict[str, Any]:
         if twice := found.keys() & own.keys():
             raise ValueError(f"{name}: {', '.join(sorted(twice))} is in two catalogues")
         found |= own
+    for catalogue in _foreign_catalogues()[0]:
+        found = {**getattr(catalogue, name, {}), **found}
     return found
 
 
