@@ -251,7 +251,7 @@ def recipe_of(name: str | Path) -> tuple[Method, Path]:
 
 
 def _only(recipe: Recipe, name: str) -> Recipe:
-    """The recipe with the systems of one method, and its first, which they are compared with."""
+    """The recipe with the systems of one method, and its first system for comparison."""
     first = recipe.systems[:1]
     kept = [*first, *(s for s in recipe.systems if s.method == name and s not in first)]
     if not any(system.method == name for system in kept):
@@ -285,7 +285,7 @@ def _limited(recipe: Recipe, limit: int | None, suites: Sequence[str]) -> Recipe
 
 
 def _expanded(recipe: Recipe) -> Recipe:
-    """The recipe with every line that stands for several systems written out."""
+    """The recipe with each entry that means several systems expanded."""
     systems: list[SystemSpec] = []
     for spec in recipe.systems:
         method: Method = registry.load("methods", spec.method)
@@ -314,7 +314,7 @@ def _plan_seed(made: Reproduction, recipe: Recipe, rehearsal: Rehearsal | None) 
 
 
 def _labelled(stage: StageMaker, prefix: str) -> StageMaker:
-    """The same stage maker, with labels that say whose stage it is."""
+    """The same stage maker, with a prefix on every label."""
 
     def named(name: str, /, *, label: str = "", **arguments: Any) -> Handle:
         return stage(name, label=f"{prefix}: {label or name}", **arguments)

@@ -1,4 +1,4 @@
-"""What `crucible plan` prints: the resolved recipe, the stages, and what they will cost."""
+"""Output of `crucible plan`: the resolved recipe, the stages and their estimated costs."""
 
 from __future__ import annotations
 
@@ -66,16 +66,16 @@ def _show_totals(console: Console, estimates: list[Estimate], made: Reproduction
     if seconds:
         parts.append(f"{_hours(seconds)} on one A100-class GPU")
     if memory:
-        parts.append(f"largest stage {max(memory):,.0f} GiB of GPU memory (spread it over GPUs)")
+        parts.append(f"largest stage {max(memory):,.0f} GiB of GPU memory (may be split over GPUs)")
     if parts:
         console.print("estimated: " + ", ".join(parts), soft_wrap=True)
     unknown = sum(e.tokens is None and e.rows is None for e in estimates)
     if unknown:
-        console.print(f"{unknown} stages without an estimate are not in these figures")
+        console.print(f"{unknown} stages without an estimate are not included")
 
 
 def _groups(plan: Plan) -> list[tuple[str, list[Stage]]]:
-    """Stages by the part of their label before ": ": an evaluation is one line."""
+    """Stages grouped by the part of their label before ": ", so that an evaluation is one line."""
     groups: dict[str, list[Stage]] = {}
     for stage in plan.stages.values():
         name, colon, _ = stage.label.partition(": ")

@@ -1,4 +1,4 @@
-"""`crucible reproduce | plan | rehearse | train | eval`: everything that makes artifacts."""
+"""`crucible reproduce | plan | rehearse | train | eval`: options and output."""
 
 from __future__ import annotations
 
@@ -28,14 +28,21 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a recipe key: train.beta=0.1"),
 ]
-Seeds = Annotated[int, typer.Option("--seeds", min=1, help="How many seeds to replicate.")]
-Seed = Annotated[int | None, typer.Option("--seed", help="First seed (default: the recipe's).")]
+Seeds = Annotated[int, typer.Option("--seeds", min=1, help="Number of seeds.")]
+Seed = Annotated[
+    int | None, typer.Option("--seed", help="First seed (default: that of the recipe).")
+]
 Limit = Annotated[
-    int | None, typer.Option("--limit", min=2, help="Use at most N training and suite prompts.")
+    int | None,
+    typer.Option(
+        "--limit", min=2, help="Largest number of training prompts and of prompts per suite."
+    ),
 ]
 Suites = Annotated[
     str,
-    typer.Option("--suite", help="Only these suites (the recipe's, or any), with commas."),
+    typer.Option(
+        "--suite", help="Only these suites, separated by commas; the recipe need not list them."
+    ),
 ]
 Home = Annotated[
     Path | None, typer.Option("--store", help="Store folder (default: $CRUCIBLE_HOME or .crucible)")
@@ -71,8 +78,8 @@ def reproduce(
 ) -> None:
     """Reproduce a method: train it and its baselines, evaluate all, test the paper's claims.
 
-    Everything finished is kept and found again: the same command resumes after an interruption
-    and takes seconds when nothing is left to do.
+    Finished work is stored: the same command resumes after an interruption, and takes seconds if
+    nothing is left to do.
     """
     from harness.reproduce import reproduce as plan_reproduction
 
@@ -143,7 +150,7 @@ def _carry_out(
 
 
 def command_line() -> str:
-    """The command as it can be typed again, with the overrides in force."""
+    """The command line to repeat this run, including overrides."""
     from harness.engine.plugins import VARIABLE
 
     override = os.environ.get(VARIABLE, "")
@@ -230,47 +237,52 @@ def evaluate(
         str,
         typer.Option(
             "--judge",
-            help="nano:oracle, or openai:<model>@<url>?key=<VARIABLE> (default: the suite's own; "
-            "nano:oracle on nano data).",
+            help="nano:oracle, or openai:<model>@<url>?key=<VARIABLE> (default: the judge of the "
+            "suite; nano:oracle on nano data).",
         ),
     ] = "",
     data: Annotated[
         str,
-        typer.Option("--data", help="official, nano, or auto: official unless the judge is nano."),
+        typer.Option(
+            "--data",
+            help="Question set: official, nano, or auto (official unless the judge is nano).",
+        ),
     ] = "auto",
-    name: Annotated[str, typer.Option("--name", help="What tables call the model.")] = "",
+    name: Annotated[str, typer.Option("--name", help="Name of the model in tables.")] = "",
     overrides: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="SUITE.KEY=VALUE", help="A setting: mt_bench.rounds=200"),
+        typer.Option(
+            "--set", metavar="SUITE.KEY=VALUE", help="Setting of a suite: mt_bench.rounds=200"
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the model's sampling.")] = 42,
+    seed: Annotated[int, typer.Option("--seed", help="Seed for sampling from the model.")] = 42,
     limit: Limit = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Also write a board folder with these cells.")
     ] = None,
     plan_only: Annotated[
-        bool, typer.Option("--plan", help="Show what would run and what it costs; call nobody.")
+        bool, typer.Option("--plan", help="Show stages and costs; run nothing, call no model.")
     ] = False,
     retry_failed: Annotated[
         bool,
-        typer.Option("--retry-failed", help="Ask again for judgments and answers that failed."),
+        typer.Option("--retry-failed", help="Request failed judgments and answers again."),
     ] = False,
     store: Home = None,
     *,
     calls: CallSettings,
 ) -> None:
-    """Evaluate any model on benchmark suites, with any judge; every score with its interval.
+    """Evaluate any model on benchmark suites, with any judge; each score with its interval.
 
     Offline, in a minute:  crucible eval nano:target
 
     The official set:  crucible eval org/model --suite alpaca_eval2 --judge
     openai:gpt-4-1106-preview
 
-    Stored answers, a judge of yours:  crucible eval outputs.json --suite mt_bench --judge
+    Stored answers, your own judge:  crucible eval outputs.json --suite mt_bench --judge
     openai:my-judge@http://127.0.0.1:8000/v1
 
-    Every response is stored the moment it arrives: the same command resumes, and costs nothing when
-    nothing is missing. A key is read from OPENAI_API_KEY, or from the variable that ?key= names.
+    Every response is stored when it arrives: the same command resumes, and costs nothing if nothing
+    is missing. A key is read from OPENAI_API_KEY, or from the variable named by ?key=.
     """
     from rich.console import Console
 

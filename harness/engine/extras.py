@@ -12,7 +12,7 @@ from harness.engine import registry
 from harness.engine.recipe import Recipe
 
 DEVELOPMENT = ("dev", "docs")  # extras for changing Crucible, which no run needs
-# 'torch<2.14,>=2.11; extra == "train"'; a test holds that markers name nothing but an extra.
+# 'torch<2.14,>=2.11; extra == "train"'; a test asserts that markers name an extra and nothing else.
 _REQUIREMENT = re.compile(r"([\w.-]+)[^;]*; *extra *== *[\"']([\w.-]+)[\"']")
 
 

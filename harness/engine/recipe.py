@@ -66,8 +66,10 @@ class Rehearsed:
 class ModelSpec(Record):
     """A model: `nano:<name>`, a folder, or a hub id with an optional revision.
 
-    `name` is what boards and rows call it (default: the last part of `ref`). `parameters_b`
-    (billions) feeds the estimates of a plan; None is unknown.
+    Attributes:
+        name: name on boards and in rows (default: last part of `ref`).
+        parameters_b: billions of parameters, for the estimates of a plan; None is unknown.
+        trust_remote_code: whether code that comes with the model may run.
     """
 
     ref: str
@@ -78,7 +80,8 @@ class ModelSpec(Record):
     trust_remote_code: bool = False
 
     def display_name(self) -> str:
-        """
+        """Name on boards and in rows.
+
         >>> ModelSpec(ref="meta-llama/Meta-Llama-3-8B-Instruct").display_name()
         'Meta-Llama-3-8B-Instruct'
         """
@@ -86,7 +89,7 @@ class ModelSpec(Record):
 
 
 class SystemSpec(Record):
-    """One line of the board: a method, with settings that differ from the recipe's."""
+    """One row of the board: a method, with settings that differ from the recipe."""
 
     name: str
     method: str
@@ -107,7 +110,7 @@ class SuiteSpec(Record):
 
 
 class Recipe(Record):
-    """What every recipe holds; a method adds its own tables in a subclass."""
+    """Fields of every recipe; a method adds its own tables in a subclass."""
 
     method: str
     title: str = ""
@@ -119,7 +122,7 @@ class Recipe(Record):
     claims: tuple[dict[str, Any], ...] = ()
 
     def id(self) -> str:
-        """Digest of everything resolved; on every board made from the recipe."""
+        """Digest of the resolved recipe, shown on every board made from it."""
         return digest(self.model_dump(mode="json"))
 
 
@@ -127,12 +130,13 @@ class Recipe(Record):
 class Method:
     """A registered method.
 
-    Args:
-        recipe: the record its recipes are validated by.
-        plan: (recipe, stage) -> handle of the model artifact it makes.
-        recipe_file: TOML with profiles; None for a method that runs inside another's recipe.
-        variants: recipe -> the systems that one line of the recipe stands for, for a method
-            such as `source` that is several systems.
+    Attributes:
+        recipe: record that validates its recipes.
+        plan: (recipe, stage) -> handle of the model artifact, or a `harness.suites.base.Program`.
+        recipe_file: TOML file with profiles; None for a method that runs as a system of another
+            method's recipe.
+        variants: recipe -> systems that one entry of the recipe expands to, for methods such as
+            `source` that are several systems.
     """
 
     name: str
@@ -204,7 +208,7 @@ def _table(data: Mapping[str, Any], key: str, path: Path) -> dict[str, Any]:
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`over` on top of `base`: tables merge, everything else is replaced.
+    """Merge two tables recursively; other values of `over` replace those of `base`.
 
     >>> merge({"a": {"x": 1, "y": 2}, "l": [1]}, {"a": {"y": 3}, "l": [2]})
     {'a': {'x': 1, 'y': 3}, 'l': [2]}
@@ -267,7 +271,7 @@ def set_key(data: Mapping[str, Any], dotted: str, value: object) -> dict[str, An
 
 
 def with_settings(recipe: T, settings: Mapping[str, Any], where: str) -> T:
-    """The recipe with dotted settings on top, validated again."""
+    """The recipe with dotted settings applied, validated."""
     data = recipe.model_dump()
     for key, value in settings.items():
         data = set_key(data, key, value)

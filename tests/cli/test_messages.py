@@ -42,7 +42,7 @@ def crucible(*arguments: str, cwd: Path, **env: str) -> subprocess.CompletedProc
         (["board", "wrpo-nano", "--format", "pdf"], 'no format named "pdf"'),
         (["show", "123"], "no artifact"),
         (["new-method", "Not A Name"], "cannot name a method"),
-        (["new-method", "wrpo"], 'there is a method "wrpo" already'),
+        (["new-method", "wrpo"], 'a method "wrpo" exists already'),
         (["reprodcue"], "Did you mean 'reproduce'?"),
     ],
 )
@@ -90,5 +90,5 @@ def test_an_interruption_says_that_the_same_command_resumes(
         timeout=120,
     )
     assert done.returncode == 130, done.stderr
-    assert "what is finished is kept, the same command resumes" in done.stderr
+    assert "finished work is kept, the same command resumes" in done.stderr
     assert "Traceback" not in done.stderr

@@ -233,7 +233,7 @@ def test_a_tiny_run_from_prompts_to_a_model_and_a_data_set(
     assert "pairs_first" in card
     command[1] = ids["prompts instruction"]
     refused = CliRunner().invoke(app, command)
-    assert "holds no candidates" in str(refused.exception)
+    assert "contains no candidates" in str(refused.exception)
 
 
 def test_methods_are_registered() -> None:

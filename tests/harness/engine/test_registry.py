@@ -145,7 +145,7 @@ def test_a_built_in_is_replaced_only_when_asked(
     [
         ("methods:wrpo=dist-nobody", 'the method "wrpo" from dist-nobody, which does not'),
         ("methods:nothing=dist-some", "which does not provide it; no plugin does"),
-        ("methods:wrpo", 'holds "methods:wrpo"; expected GROUP:NAME=DISTRIBUTION'),
+        ("methods:wrpo", 'contains "methods:wrpo"; expected GROUP:NAME=DISTRIBUTION'),
         ("methds:wrpo=x", "a group of methods, suites"),
         ("=", "expected GROUP:NAME=DISTRIBUTION"),
     ],
