@@ -28,7 +28,7 @@ from harness.core.hashing import seed_from
 from harness.core.records import Interval
 from harness.stats.bootstrap import percentile_interval
 from harness.stats.bradley_terry import StyleFit, fit_style, refit_cells, refit_style
-from harness.suites.arena_hard.metrics import GameTable, prompt_counts
+from harness.suites.arena_hard.metrics import GameTable, prompt_counts, scored_units
 
 Floats = NDArray[np.float64]
 
@@ -57,7 +57,8 @@ class StyleBoard:
     Attributes:
         win_rates: style-controlled win rate in [0, 1], by model.
         coefficients: coefficient of the z-scored difference, by feature.
-        intervals: interval of the win rate, by model; empty without bootstrap.
+        intervals: interval of the win rate, by model; empty without bootstrap, absent for a model
+            with a single scored prompt.
         feature_mean, feature_std: moments of the z-score over rows, in the order of `features`.
         replicates: bootstrap replicates of the win rates (R, M).
     """
@@ -155,10 +156,17 @@ def style_board(
         replicates = _row_refits(table, scaled, rounds, seed, point).win_rates
     rates = {model: float(rate) for model, rate in zip(table.models, point.win_rates)}
     kind = f"bootstrap over {resample}"
-    intervals = {
-        model: percentile_interval(replicates[:, index], level, point=rates[model], kind=kind)
-        for index, model in enumerate(table.models if rounds else ())
-    }
+    intervals: dict[str, Interval] = {}
+    for index, model in enumerate(table.models if rounds else ()):
+        interval = percentile_interval(
+            replicates[:, index],
+            level,
+            point=rates[model],
+            kind=kind,
+            units=scored_units(table, index, clusters) if resample == "prompts" else None,
+        )
+        if interval is not None:
+            intervals[model] = interval
     return StyleBoard(
         models=table.models,
         features=tuple(features),
