@@ -91,15 +91,9 @@ def compare_systems(
 
 
 def mcnemar_text(line: ComparisonLine) -> str:
-    """ "; McNemar 12:25, p 0.047": rows only the first system and only the second has right.
-
-    Says so if too few rows decide for any result below 0.05.
-    """
+    """ "; McNemar 12:25, p 0.047": rows only the first system and only the second has right."""
     test = line.mcnemar
-    if test is None:
-        return ""
-    shown = f"; McNemar {test.b}:{test.c}, p {test.p_value:.2g}"
-    return shown if test.decidable else f"{shown} (too few rows differ to decide)"
+    return "" if test is None else f"; McNemar {test.b}:{test.c}, p {test.p_value:.2g}"
 
 
 def _mcnemar(first: Score, second: Score) -> McNemar | None:
@@ -124,6 +118,10 @@ def _line(first: Score, second: Score, level: float) -> ComparisonLine:
     ahead = ""
     if shown := delta.side():
         ahead = "first" if (shown > 0) == first.higher_is_better else "second"
+    test = _mcnemar(first, second)
+    notes = [delta.reason] if delta.reason else [mismatch(first, second), delta.remark()]
+    if test is not None and not test.decidable:
+        notes.append(f"McNemar: only {test.b + test.c} rows differ, too few for p below 0.05")
     return ComparisonLine(
         suite=first.suite,
         metric=first.metric,
@@ -134,8 +132,8 @@ def _line(first: Score, second: Score, level: float) -> ComparisonLine:
         difference=delta.value,
         interval=delta.interval,
         p_value=delta.p_value,
-        mcnemar=_mcnemar(first, second),
+        mcnemar=test,
         ahead=ahead,
         seeds=min(first.n_seeds, second.n_seeds),
-        note=delta.reason or "; ".join(filter(None, (mismatch(first, second), delta.remark()))),
+        note="; ".join(note for note in notes if note),
     )

@@ -17,7 +17,8 @@ Hesterberg (What Teachers Should Know About the Bootstrap, 2015, section 4). Bel
 quantile reaches far enough, and the interval also contains the t interval. If all units have the
 same value v, the resamples show no spread; with probability 1 - alpha at most q = 1 - alpha^(1/n)
 of such units have another value, which bounds the mean within the span (lo, hi) of the metric by
-v - q (v - lo) and v + q (hi - v) (the "rule of three"). One unit has no interval.
+v - q (v - lo) and v + q (hi - v) (the "rule of three"). This is applied to scores at an end of
+their span (all won, all lost) and to differences other than 0. One unit has no interval.
 
 **Seeds.** A score over S seeds is their mean. Its interval combines the interval over prompts of
 the replicates averaged over seeds with t_{S-1} s / sqrt(S), s the standard deviation of the seeds'
@@ -154,7 +155,7 @@ def percentile_interval(
     Raises:
         BadData: no replicates, a NaN among them, or a level outside (0, 1).
     """
-    return _Spread(replicates, point, units, span).interval(level, kind)
+    return _Spread(replicates, point, units, _at_end(replicates, span)).interval(level, kind)
 
 
 def seeds_interval(
@@ -172,7 +173,8 @@ def seeds_interval(
         BadData: as `percentile_interval`, or not one row of replicates per value.
     """
     seeds, table = _seeds(values, replicates)
-    spread = _Spread(table.mean(axis=0), float(seeds.mean()), units, span, (seeds,))
+    mean = table.mean(axis=0)
+    spread = _Spread(mean, float(seeds.mean()), units, _at_end(mean, span), (seeds,))
     return spread.interval(level, kind)
 
 
@@ -219,6 +221,13 @@ def paired_difference(
         p_value=spread.p_value(),
         rounds=int(gaps.size),
     )
+
+
+def _at_end(replicates: ArrayLike, span: tuple[float, float] | None) -> tuple[float, float] | None:
+    """The span, or None if all replicates have one value inside of it (all draws)."""
+    array = np.asarray(replicates, dtype=np.float64)
+    inside = array.size > 0 and np.ptp(array) == 0 and span is not None and array[0] not in span
+    return None if inside else span
 
 
 class _Spread:
