@@ -16,11 +16,16 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from harness.core.hashing import digest, finite
-from harness.core.records import Cell, Interval, Record
+from harness.core.records import Cell, Interval, Record, Resampled
 from harness.engine.io import write_json
 from harness.engine.operations import Artifact, Context
 from harness.judging.records import Judged
-from harness.stats.bootstrap import cluster_counts, percentile_interval, replicate_means
+from harness.stats.bootstrap import (
+    OVER_PROMPTS,
+    cluster_counts,
+    percentile_interval,
+    replicate_means,
+)
 
 Floats = NDArray[np.float64]
 
@@ -91,16 +96,29 @@ class CellMaker:
         *,
         replicates: Sequence[float] | Floats = (),
         interval: Interval | None = None,
-        kind: str = "bootstrap over prompts",
+        kind: str = OVER_PROMPTS,
         bounds: tuple[float, float] | None = None,
+        resampled: Resampled | None = None,
         details: Mapping[str, Any] | None = None,
         **more: Any,
     ) -> Cell:
-        """One cell; without an interval, one is computed from the replicates."""
+        """One cell; without an interval, one is computed from the replicates.
+
+        Args:
+            resampled: units (and rows) behind the replicates; without it, as many units as scored
+                prompts.
+        """
         params, number = self.params, None if value is None else finite(float(value))
         draws = tuple(float(draw) for draw in replicates) if number is not None else ()
         if interval is None and draws and number is not None:
-            interval = percentile_interval(draws, params.level, point=number, kind=kind)
+            interval = percentile_interval(
+                draws,
+                params.level,
+                point=number,
+                kind=kind,
+                units=tally.scored if resampled is None else resampled.units,
+                span=None if resampled is None else resampled.span,
+            )
         return Cell(
             system=params.system,
             suite=params.suite,
@@ -119,6 +137,7 @@ class CellMaker:
             prompt_set=self.prompt_set,
             artifacts=self.artifacts,
             replicates=draws,
+            resampled=resampled if number is not None else None,
             details={
                 key: _plain(item) for key, item in ({**(details or {}), **params.origin()}).items()
             },
@@ -143,7 +162,7 @@ class CellMaker:
             among: which values belong to the metric. The others are excluded from value and counts
                 but keep their place in the resamples, which all metrics of the prompt set share.
             factor: unit of the result.
-            span: least and greatest value, for the bounds.
+            span: least and greatest value of a prompt.
         """
         chosen = np.ones(len(values), bool) if among is None else np.array(among, bool)
         array = np.array([np.nan if value is None else value for value in values], float)
@@ -159,8 +178,37 @@ class CellMaker:
             low, high = (factor * (total + end * tally.failed) / tally.expected for end in span)
             bounds = (low, high)
         replicates = factor * replicate_means(array, counts)
+        sample = sample_of(factor * array, clusters, span=(factor * span[0], factor * span[1]))
         value = factor * total / scored
-        return self.cell(metric, value, tally, replicates=replicates, bounds=bounds, **more)
+        return self.cell(
+            metric, value, tally, replicates=replicates, bounds=bounds, resampled=sample, **more
+        )
+
+
+def sample_of(
+    values: Floats,
+    clusters: Sequence[Hashable],
+    weights: Floats | None = None,
+    span: tuple[float, float] | None = None,
+) -> Resampled:
+    """The sample of a mean or ratio, for its cell.
+
+    Args:
+        values: numerator of each row of the prompt set, NaN where there is none.
+        clusters: resampling unit of each row, as given to `cluster_counts`.
+        weights: denominator of each row; None for a mean.
+        span: lowest and highest possible value of the metric.
+    """
+    numbers: dict[Hashable, int] = {}
+    member = [numbers.setdefault(name, len(numbers)) for name in clusters]
+    scored = ~np.isnan(values)
+    return Resampled(
+        units=len({unit for unit, has in zip(member, scored, strict=True) if has}),
+        span=span,
+        values=tuple(None if np.isnan(value) else float(value) for value in values),
+        weights=() if weights is None else tuple(float(weight) for weight in weights),
+        clusters=() if len(numbers) == len(member) else tuple(member),
+    )
 
 
 def cell_maker(

@@ -218,7 +218,8 @@ def test_counts_add_up_and_bounds_hold(games: list) -> None:
     line = leaderboard(one_model(games), "set", rounds=20)[0]
     assert line.n_scored + line.n_failed == line.n_expected == len(games)
     if line.score is not None:
-        assert line.interval is not None
+        assert (line.interval is None) == (line.n_scored == 1)
+    if line.interval is not None:
         assert line.interval.low <= line.score <= line.interval.high
     if line.bounds and line.score is not None:
         assert line.bounds[0] <= line.score <= line.bounds[1]
