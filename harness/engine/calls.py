@@ -44,6 +44,7 @@ class CallSettings(Record):
         requests_per_minute, tokens_per_minute: None takes them from the server's headers.
         max_cost_usd: stop before the account would pass it.
         prices: a price file of the user's, read over the built-in one.
+        max_reply_bytes: a larger body of a reply, decompressed, is an error of its row.
         batch: send requests through the provider's batch interface (cheaper, within a day).
         vllm_python: interpreter that has vLLM; None takes $CRUCIBLE_VLLM_PYTHON, else this one.
         replicas: vLLM servers started side by side, one per GPU.
@@ -59,6 +60,7 @@ class CallSettings(Record):
     tokens_per_minute: int | None = Field(default=None, ge=1)
     max_cost_usd: float | None = Field(default=None, ge=0)
     prices: Path | None = None
+    max_reply_bytes: int = Field(default=64 * 2**20, ge=1024)
     batch: bool = False
     vllm_python: str | None = None
     replicas: int = Field(default=1, ge=1)

@@ -18,9 +18,10 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ from harness.backends.api.background import Background
 from harness.backends.api.capabilities import Capabilities
 from harness.backends.api.endpoint import Endpoint, forbid_logprobs
 from harness.backends.api.limits import Limits
+from harness.backends.api.patience import GIVE_UP, Patience
 from harness.backends.api.responses import Busy, ResponseStore, Stored
 from harness.backends.api.wire import Outcome
 from harness.backends.base import Completion
@@ -41,7 +43,6 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
-GIVE_UP = 20  # consecutive failures of the transport that end the run
 PROBE_TOKENS = 16  # a call of at most this length serves as the probe
 STORE_PATIENCE_S = 60.0
 
@@ -77,9 +78,12 @@ class Client:
         self.lanes: list[Lane] = []
         for url in endpoint.base_urls:
             limits = Limits(
-                settings.concurrency, settings.requests_per_minute, settings.tokens_per_minute
+                settings.concurrency,
+                settings.requests_per_minute,
+                settings.tokens_per_minute,
+                name=url,
             )
-            lane = Lane(endpoint, url, key, limits, settings.timeout_s, settings.retries)
+            lane = Lane(endpoint, url, key, limits, settings)
             self.lanes.append(lane)
         self.capabilities = Capabilities(endpoint, store)
         self._flying: dict[str, asyncio.Future[Outcome]] = {}
@@ -87,7 +91,8 @@ class Client:
         self._busy_since: float | None = None
         self._reserved = 0
         self._settled = asyncio.Event()
-        self._failures = 0
+        self._patience = Patience()
+        self._other_models: set[str] = set()
         self._probing = asyncio.Lock()
         self._background = Background(f"calls to {endpoint.model}")
 
@@ -271,12 +276,7 @@ class Client:
         try:
             exchange = await self._sent(call)
             outcome = self.outcome(call, exchange.reply or {}, exchange.completions)
-            booked = {
-                "requests": 1,
-                "tokens_in": outcome.tokens_in,
-                "tokens_out": outcome.tokens_out,
-                "cost_usd": outcome.cost_usd,
-            }
+            booked = outcome.booked
         finally:
             self._reserved -= bool(reserved)
             self.account.settle(self.endpoint.model, reserved, **booked)
@@ -323,7 +323,8 @@ class Client:
 
         lane = min(self.lanes, key=lambda lane: lane.assigned)
         for _ in range(2):
-            exchange = Exchange(call)
+            begun = time.monotonic()
+            exchange = Exchange(call, self.capabilities.has_logprobs)
             field = self.capabilities.token_field
             lane.assigned += 1
             try:
@@ -332,41 +333,104 @@ class Client:
                 self.capabilities.other_field(field)
                 continue
             except faults.RowFault as fault:
-                self._failed(lane, exchange, str(fault))
+                if fault.temporary:
+                    await self._failed(lane, exchange, begun, str(fault))
                 raise
+            except faults.Refused as error:
+                await self._refused(lane, call, begun, error)
+                raise faults.RowFault(error.reason) from None
             except faults.UnknownModel as error:
-                raise await lane.with_names(error) from None
+                if not self.capabilities.reached:
+                    raise await lane.with_names(error) from None
+                await self._refused(lane, call, begun, error)
+                raise faults.RowFault(exchange.fault) from None
             finally:
                 lane.assigned -= 1
-            self._failures = 0
-            self.capabilities.answered(call, exchange.completions)
+            self._answered(call, exchange)
             return exchange
         raise UserError(
             f"{self.endpoint.model} at {lane.url} takes neither max_tokens nor "
             f"max_completion_tokens (row {call.id})"
         )
 
-    def _failed(self, lane: Lane, exchange: Exchange, said: str) -> None:
-        """Count failures of the transport; no connection, or many in a row, ends the run."""
-        if exchange.fault.startswith("status 4"):
-            return
-        self._failures += 1
-        never = exchange.fault.startswith(faults.NO_CONNECTION) and not self.capabilities.reached
-        if never or self._failures >= GIVE_UP:
-            times = f"{self._failures} requests in a row failed, the last: " if not never else ""
-            raise faults.unreachable(lane.url, times + said)
+    def _answered(self, call: wire.Call, exchange: Exchange) -> None:
+        self._patience.answered()
+        self.capabilities.answered(call, exchange.completions)
+        for completion in exchange.completions:
+            other = completion.served_by
+            if other is not None and other not in self._other_models:
+                self._other_models.add(other)
+                _LOG.warning("asked for %s, and %s answered", self.endpoint.model, other)
+
+    async def _failed(self, lane: Lane, exchange: Exchange, begun: float, said: str) -> None:
+        """Count a failure that may pass; no connection, or many in a row, ends the run."""
+
+        def problem() -> CrucibleError:
+            times = f"{self._patience.failures} requests in a row failed, the last: {said}"
+            if exchange.fault.startswith("status 429"):
+                return faults.used_up(lane.url, times, exchange.call.id, None)
+            found = faults.unusable if exchange.answered else faults.unreachable
+            return found(lane.url, times)
+
+        if exchange.fault.startswith(faults.NO_CONNECTION) and not self.capabilities.reached:
+            raise faults.unreachable(lane.url, said)
+        control = partial(self._control, lane, exchange.call, wire.CONTROLS[:1])
+        await self._patience.spend(begun, GIVE_UP, control, problem)
+
+    async def _refused(
+        self, lane: Lane, call: wire.Call, begun: float, error: CrucibleError
+    ) -> None:
+        """Count a refusal; one of a server that has answered nothing yet, or many in a row, and one
+        in the words of a setting's are looked into.
+
+        Raises:
+            CrucibleError: the error, because every request would meet it.
+        """
+        shared = isinstance(error, faults.Refused) and error.shared
+        most = GIVE_UP if self.capabilities.reached and not shared else 1
+        control = partial(self._control, lane, call, wire.CONTROLS)
+        await self._patience.spend(begun, most, control, lambda: error)
+
+    async def _control(self, lane: Lane, call: wire.Call, texts: Sequence[str]) -> bool:
+        """Whether the server answers one of some harmless calls with the call's settings.
+
+        Raises:
+            UserError: the cost limit is reached.
+        """
+        from harness.backends.api.transport import Exchange
+
+        for text in texts:
+            control = wire.control_call(call, self.endpoint, text)
+            exchange = Exchange(control)
+            reserved = await self._reserve(self.most(control))
+            booked: dict[str, Any] = {}
+            try:
+                field = self.capabilities.token_field
+                await lane.post(exchange, wire.body(control, self.endpoint, field))
+                outcome = self.outcome(control, exchange.reply or {}, exchange.completions)
+                booked = outcome.booked
+            except (faults.RowFault, faults.NeedsOtherField, CrucibleError) as fault:
+                _LOG.info("the control of %s failed: %s", self.endpoint.model, fault)
+                continue
+            finally:
+                self._reserved -= bool(reserved)
+                self.account.settle(self.endpoint.model, reserved, **booked)
+                self._settled.set()
+            self.capabilities.answered(control, exchange.completions)
+            return True
+        return False
 
     def check_logprobs(self, outcome: Outcome) -> None:
         """Refuse answers without requested log-probabilities.
 
         Raises:
+            RowFault: other replies have had some.
             UserError: names the alternatives.
         """
-        if outcome.call.kind == "score" or outcome.call.sampling.top_logprobs is None:
-            return
-        for completion in outcome.completions:
-            if not completion.top_logprobs and completion.text:
-                raise forbid_logprobs(self.endpoint)
+        if wire.lacks_logprobs(outcome.call, outcome.completions):
+            if self.capabilities.has_logprobs:
+                raise faults.RowFault("the reply has no log-probabilities")
+            raise forbid_logprobs(self.endpoint)
 
     async def keep(
         self, call: wire.Call, text: str, used: tuple[int, int] | None, latency_s: float | None
