@@ -26,15 +26,17 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from harness.backends.api import faults, wire
+from harness.backends.api.arrivals import Arrivals
 from harness.backends.api.background import Background
+from harness.backends.api.budget import Budget
 from harness.backends.api.capabilities import Capabilities
 from harness.backends.api.endpoint import Endpoint, forbid_logprobs
 from harness.backends.api.limits import Limits
 from harness.backends.api.patience import GIVE_UP, Patience
-from harness.backends.api.responses import Busy, ResponseStore, Stored
+from harness.backends.api.responses import ResponseStore, Stored
 from harness.backends.api.wire import Outcome
 from harness.backends.base import Completion
-from harness.core.errors import CrucibleError, StoreProblem, UserError
+from harness.core.errors import CrucibleError, UserError
 from harness.engine.calls import Account, CallSettings
 from harness.engine.prices import Price
 
@@ -44,13 +46,12 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 
 PROBE_TOKENS = 16  # a call of at most this length serves as the probe
-STORE_PATIENCE_S = 60.0
 
 Put = Callable[[Outcome | BaseException | None], None]
 
 
 class Client:
-    """All traffic to one endpoint; opened once per run, see `Services.get`.
+    """All traffic to one endpoint, see `Services.get`.
 
     Args:
         store: file of stored responses; None stores none.
@@ -87,10 +88,8 @@ class Client:
             self.lanes.append(lane)
         self.capabilities = Capabilities(endpoint, store)
         self._flying: dict[str, asyncio.Future[Outcome]] = {}
-        self._arrived: list[tuple[Stored, asyncio.Future[None]]] = []
-        self._busy_since: float | None = None
-        self._reserved = 0
-        self._settled = asyncio.Event()
+        self._arrivals = Arrivals(store)
+        self._budget = Budget(account, endpoint.model)
         self._patience = Patience()
         self._other_models: set[str] = set()
         self._probing = asyncio.Lock()
@@ -163,8 +162,7 @@ class Client:
         if not self._background.loop.is_closed():
             self._background.call(close_lanes())
         self._background.close()
-        if self._arrived and self.store is not None:  # another process held the file
-            self.store.put([row for row, _ in self._arrived])
+        self._arrivals.close()
 
     # Inside the loop from here on
 
@@ -191,10 +189,9 @@ class Client:
             for worker in workers:
                 worker.cancel()
             ended = await asyncio.gather(*workers, return_exceptions=True)
-        problems = [e for e in ended if isinstance(e, BaseException)]
-        for problem in problems:
-            if not isinstance(problem, asyncio.CancelledError):
-                raise problem
+        for end in ended:
+            if isinstance(end, BaseException) and not isinstance(end, asyncio.CancelledError):
+                raise end
 
     async def probe(self, calls: deque[wire.Call], put: Put | None) -> None:
         """Find out once what the server supports, with the cheapest of the calls.
@@ -266,21 +263,18 @@ class Client:
             found = f"{len(outcome.completions)} of {call.sampling.n} samples"
             error = f"the server returned {found}; ?n=false asks for them one by one"
             return Outcome(call, error=error)
-        await self.keep(call, exchange.text, wire.usage(exchange.reply or {}), exchange.latency_s)
+        read, written = wire.usage(exchange.reply or {}) or (None, None)
+        model, text, now = self.endpoint.model, exchange.text, time.time()
+        row = Stored(call.key, model, text, read, written, exchange.latency_s, now)
+        await self._arrivals.keep(row)
         return outcome
 
     async def _paid(self, call: wire.Call) -> tuple[Exchange, Outcome]:
         """Send a call with its maximum cost reserved, and record its actual cost."""
-        reserved = await self._reserve(self.most(call))
-        booked: dict[str, Any] = {}
-        try:
+        async with self._budget.spending(self.most(call)) as booked:
             exchange = await self._sent(call)
             outcome = self.outcome(call, exchange.reply or {}, exchange.completions)
-            booked = outcome.booked
-        finally:
-            self._reserved -= bool(reserved)
-            self.account.settle(self.endpoint.model, reserved, **booked)
-            self._settled.set()
+            booked |= outcome.booked
         self.check_logprobs(outcome)
         return exchange, outcome
 
@@ -299,24 +293,6 @@ class Client:
         cost = self.price.cost(*counted) if self.price and counted else self.most(call)
         kept = reply if call.kind == "score" else None
         return Outcome(call, completions, kept, *(counted or (0, 0)), cost_usd=cost)
-
-    async def _reserve(self, most_usd: float | None) -> float:
-        """Reserve an amount; near the limit, wait for calls in flight to release theirs.
-
-        Raises:
-            UserError: nothing is in flight and the limit would be exceeded, or there is no price.
-        """
-        while True:
-            try:
-                reserved = self.account.reserve(self.endpoint.model, most_usd)
-            except UserError:
-                if not self._reserved or most_usd is None:
-                    raise
-                self._settled.clear()
-                await self._settled.wait()
-            else:
-                self._reserved += bool(reserved)
-                return reserved
 
     async def _sent(self, call: wire.Call) -> Exchange:
         from harness.backends.api.transport import Exchange
@@ -356,8 +332,7 @@ class Client:
     def _answered(self, call: wire.Call, exchange: Exchange) -> None:
         self._patience.answered()
         self.capabilities.answered(call, exchange.completions)
-        for completion in exchange.completions:
-            other = completion.served_by
+        for other in {completion.served_by for completion in exchange.completions}:
             if other is not None and other not in self._other_models:
                 self._other_models.add(other)
                 _LOG.warning("asked for %s, and %s answered", self.endpoint.model, other)
@@ -380,8 +355,8 @@ class Client:
     async def _refused(
         self, lane: Lane, call: wire.Call, begun: float, error: CrucibleError
     ) -> None:
-        """Count a refusal; one of a server that has answered nothing yet, or many in a row, and one
-        in the words of a setting's are looked into.
+        """Count a refusal. Many in a row are looked into; so is one of a server that has answered
+        nothing yet, and one whose words are about a setting.
 
         Raises:
             CrucibleError: the error, because every request would meet it.
@@ -402,20 +377,15 @@ class Client:
         for text in texts:
             control = wire.control_call(call, self.endpoint, text)
             exchange = Exchange(control)
-            reserved = await self._reserve(self.most(control))
-            booked: dict[str, Any] = {}
+            body = wire.body(control, self.endpoint, self.capabilities.token_field)
             try:
-                field = self.capabilities.token_field
-                await lane.post(exchange, wire.body(control, self.endpoint, field))
-                outcome = self.outcome(control, exchange.reply or {}, exchange.completions)
-                booked = outcome.booked
+                async with self._budget.spending(self.most(control)) as booked:
+                    await lane.post(exchange, body)
+                    found = self.outcome(control, exchange.reply or {}, exchange.completions)
+                    booked |= found.booked
             except (faults.RowFault, faults.NeedsOtherField, CrucibleError) as fault:
                 _LOG.info("the control of %s failed: %s", self.endpoint.model, fault)
                 continue
-            finally:
-                self._reserved -= bool(reserved)
-                self.account.settle(self.endpoint.model, reserved, **booked)
-                self._settled.set()
             self.capabilities.answered(control, exchange.completions)
             return True
         return False
@@ -431,40 +401,3 @@ class Client:
             if self.capabilities.has_logprobs:
                 raise faults.RowFault("the reply has no log-probabilities")
             raise forbid_logprobs(self.endpoint)
-
-    async def keep(
-        self, call: wire.Call, text: str, used: tuple[int, int] | None, latency_s: float | None
-    ) -> None:
-        """Store a response; returns when it is on disk."""
-        if self.store is None:
-            return
-        tokens_in, tokens_out = used or (None, None)
-        now = time.time()
-        row = Stored(call.key, self.endpoint.model, text, tokens_in, tokens_out, latency_s, now)
-        loop = asyncio.get_running_loop()
-        written: asyncio.Future[None] = loop.create_future()
-        if not self._arrived:
-            loop.call_soon(self._write)  # together with other arrivals in this turn of the loop
-        self._arrived.append((row, written))
-        await asyncio.shield(written)
-
-    def _write(self) -> None:
-        assert self.store is not None
-        problem: CrucibleError | None = None
-        try:
-            self.store.put([row for row, _ in self._arrived], wait=False)
-        except Busy:
-            now = time.monotonic()
-            self._busy_since = self._busy_since or now
-            if now - self._busy_since < STORE_PATIENCE_S:
-                asyncio.get_running_loop().call_later(0.05, self._write)
-                return
-            problem = StoreProblem(f"{self.store.path} is locked by another process")
-        except CrucibleError as error:
-            problem = error
-        arrived, self._arrived, self._busy_since = self._arrived, [], None
-        for _, written in arrived:
-            if problem is None:
-                written.set_result(None)
-            else:
-                written.set_exception(problem)

@@ -55,7 +55,7 @@ _TOO_LONG = _rule(
     r"\bcontext (?:length|window|size|limit)|max_model_len|maximum (?:model|sequence) length",
     r"max(?:imum)? (?:allowed |supported |total )?(?:prompt|input|context|sequence)[ _](?:token )?"
     r"(?:length|size|limit)",
-    rf"\b{_PROMPT}\b[^.]{{0,60}}\b(?:is|are|was|were|be)? ?(?:too (?:long|large|big)|over the limit)",
+    rf"\b{_PROMPT}\b[^.]{{0,70}}(?:too (?:long|large|big)|over the limit)",
     rf"\b{_PROMPT}\b[^.]{{0,80}}(?:exceed\w*|longer than|larger than|surpass\w*|greater than"
     r"|more than)[^.]{0,60}(?:length|limit|max\w*|tokens?|window|size|characters)",
     r"(?:exceed\w*|beyond|over)[^.]{0,60}\btokens? (?:limit|count)|tokens? limit[^.]{0,40}exceed",
@@ -75,8 +75,8 @@ _OF_PROMPT = _rule(
     r"\bprompt\b|\binputs?\b|\bmessages\b|context length|context limit|context size|model length"
 )
 _OTHER_FIELD = re.compile(
-    rf"(?:unsupported|unrecogni[sz]ed|unknown|unexpected|extra|deprecated|not (?:supported|permitted"
-    rf"|allowed|accepted|recognized))[^.]{{0,80}}{_LIMIT_NAMES}|{_LIMIT_NAMES}[^.]{{0,80}}(?:not"
+    rf"(?:unsupported|unrecogni[sz]ed|unknown|unexpected|extra|deprecated|not (?:supported"
+    rf"|permitted|allowed|accepted|recognized))[^.]{{0,80}}{_LIMIT_NAMES}|{_LIMIT_NAMES}[^.]{{0,80}}(?:not"
     rf" (?:supported|permitted|allowed|accepted|recognized)|unsupported|instead|deprecated"
     rf"|extra inputs|forbidden)|(?:use|with)\W+{_LIMIT_NAMES}\W+instead",
     re.IGNORECASE,
@@ -101,17 +101,18 @@ _UNFINISHED = _rule(r"max_tokens or model output limit was reached")
 _LOGPROBS = _rule(r"\b(?:top_?)?log_?probs?\b|log[ -]probabilit|logprob")
 _ROLES = _rule(
     r"(?:system|developer) (?:role|prompt|message|instruction)s?\b[^.]{0,40}(?:not|un|isn't|never)",
-    r"(?:no|not|unsupported|unexpected|invalid|unknown)[^.]{0,40}\b(?:system|developer) (?:role|prompt"
-    r"|message|instruction)",
+    r"(?:no|not|unsupported|unexpected|invalid|unknown)[^.]{0,40}\b(?:system|developer) (?:role"
+    r"|prompt|message|instruction)",
     r"roles? must alternate|alternate (?:between )?user|only user and assistant|first message must",
     r"(?:unexpected|invalid|unsupported|unknown)[^.]{0,20}\broles?\b|\brole\b[^.]{0,30}(?:system|developer)"
     r"[^.]{0,40}(?:not|invalid|unsupported|allowed)|developer instruction is not enabled",
 )
 _KEY = _rule(
     r"\b(?:api[ _-]?key|access token|bearer|credential|authorization header|token)s?\b[^.]{0,50}"
-    r"(?:invalid|not valid|incorrect|expired|revoked|missing|wrong|malformed|not provided|not found)",
-    r"(?:invalid|incorrect|expired|revoked|missing|wrong|no)[^.]{0,30}\b(?:api[ _-]?key|access token"
-    r"|bearer|credential|authorization|x-api-key)",
+    r"(?:invalid|not valid|incorrect|expired|revoked|missing|wrong|malformed|not provided"
+    r"|not found)",
+    r"(?:invalid|incorrect|expired|revoked|missing|wrong|no)[^.]{0,30}\b(?:api[ _-]?key"
+    r"|access token|bearer|credential|authorization|x-api-key)",
     r"invalid_api_key|API_KEY_INVALID|unauthenticated|authentication_error|invalid authentication",
 )
 _PLACE = _rule(
@@ -120,11 +121,11 @@ _PLACE = _rule(
     r"unsupported_country|not available in your (?:country|region)|geo",
 )
 _ACCESS = _rule(
-    r"(?:access to|allowed to use|permission[^.]{0,30}|authori[sz]ed to[^.]{0,20}|verified to[^.]{0,20}"
-    r"|entitled[^.]{0,20}|not have access[^.]{0,30}|subscri\w+[^.]{0,30}|enabled for[^.]{0,20})"
-    r"(?:this |the |requested |that )?(?:model|deployment|endpoint)",
-    r"model[^.]{0,60}(?:not available (?:for|to|on) your|requires? (?:a |an )?(?:paid|higher|verified"
-    r"|subscription|tier|license|licence))|model_not_(?:allowed|permitted)|gated",
+    r"(?:access to|allowed to use|permission[^.]{0,30}|authori[sz]ed to[^.]{0,20}"
+    r"|verified to[^.]{0,20}|entitled[^.]{0,20}|not have access[^.]{0,30}|subscri\w+[^.]{0,30}"
+    r"|enabled for[^.]{0,20})(?:this |the |requested |that )?(?:model|deployment|endpoint)",
+    r"model[^.]{0,60}(?:not available (?:for|to|on) your|requires? (?:a |an )?(?:paid|higher"
+    r"|verified|subscription|tier|license|licence))|model_not_(?:allowed|permitted)|gated",
 )
 _QUOTA = _rule(
     r"insufficient[_ ](?:quota|balance|credits?|funds)|exceeded_current_quota|billing_(?:hard_limit"

@@ -278,7 +278,8 @@ def test_what_every_row_would_meet_ends_the_run_at_once(
             list(judge.generate([ask(f"r{n}") for n in range(30)]))
         for part in parts:
             assert part in str(caught.value)
-        assert len(server.asked) == 1
+        # At most a probe, a call and harmless ones, which tell a row's refusal from the server's.
+        assert len(server.asked) <= 4
 
 
 def test_a_fatal_error_keeps_what_has_arrived(backend: Make) -> None:
