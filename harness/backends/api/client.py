@@ -93,6 +93,7 @@ class Client:
         self._patience = Patience()
         self._other_models: set[str] = set()
         self._probing = asyncio.Lock()
+        self._probed = False  # in vain: the calls find out for themselves
         self._background = Background(f"calls to {endpoint.model}")
 
     def ask(self, calls: list[wire.Call]) -> Iterator[list[Outcome]]:
@@ -199,10 +200,10 @@ class Client:
         A call of a few tokens serves as the probe: it is answered and leaves the queue. Otherwise,
         and without `put`, one token is requested and all calls stay.
         """
-        if not self.capabilities.missing(calls):
+        if self._probed or not self.capabilities.missing(calls):
             return
         async with self._probing:
-            if not self.capabilities.missing(calls):
+            if self._probed or not self.capabilities.missing(calls):
                 return
             wanted = next((c.sampling.top_logprobs for c in calls if c.sampling.top_logprobs), None)
             first = min(
@@ -225,6 +226,7 @@ class Client:
             try:
                 await self._paid(call)
             except (faults.RowFault, faults.Refused) as fault:
+                self._probed = True
                 _LOG.info("the probe of %s failed: %s", self.endpoint.model, fault)
 
     async def answer(self, call: wire.Call) -> Outcome:
@@ -309,6 +311,8 @@ class Client:
                 self.capabilities.other_field(field)
                 continue
             except faults.RowFault as fault:
+                if exchange.fault == wire.NO_LOGPROBS and not self.capabilities.has_logprobs:
+                    raise forbid_logprobs(self.endpoint) from None
                 if fault.temporary:
                     await self._failed(lane, exchange, begun, str(fault))
                 raise
@@ -399,5 +403,5 @@ class Client:
         """
         if wire.lacks_logprobs(outcome.call, outcome.completions):
             if self.capabilities.has_logprobs:
-                raise faults.RowFault("the reply has no log-probabilities")
+                raise faults.RowFault(wire.NO_LOGPROBS)
             raise forbid_logprobs(self.endpoint)

@@ -23,6 +23,7 @@ NO_CONNECTION = "no connection"
 SHOWN = 300  # maximum number of characters of a server's message
 READ = 4000  # maximum number of characters of a message that are classified
 
+_TAG = re.compile(r"</?[a-zA-Z!][^<>]{0,1000}>")
 _BEARER = re.compile(r"(?i)(bearer\s+|\bsk-)[A-Za-z0-9_\-.]{6,}")
 _LIMIT_HINT = (
     "; set a lower one: SUITE.judge_max_tokens=NUMBER for a judge, SUITE.decode.max_tokens=NUMBER "
@@ -124,8 +125,8 @@ def server_message(content: bytes, scrub: Scrub) -> Said:
         else:
             text = str(error)
     except (ValueError, RecursionError):
-        text = re.sub(r"<[^>]{0,1000}>", " ", text)
-    whole = " ".join(scrub.text(text[:READ]).split())
+        pass
+    whole = " ".join(_TAG.sub(" ", scrub.text(text[:READ])).split())
     return Said(shown(whole), line(scrub.text(code), 80), whole)
 
 

@@ -63,6 +63,8 @@ class Exchange:
     latency_s: float = 0.0
 
 
+_TRIED_AGAIN = (408, 409, 429)  # by the SDK, as all statuses from 500
+
 _JSON = {"Content-Type": "application/json"}
 
 # Set during a call; the SDK cannot pass an object to its HTTP client.
@@ -127,7 +129,7 @@ class GuardedClient(openai.DefaultAioHttpClient):  # type: ignore[misc]
             exchange.latency_s = time.monotonic() - begun
             self._limits.observe(response.headers, exchange.call.tokens)
             if response.status_code == 200:
-                used = self._accept(exchange, response)
+                used = self._accept(exchange, response, started)
             else:
                 self._reject(exchange, response, started)
             return response
@@ -208,41 +210,51 @@ class GuardedClient(openai.DefaultAioHttpClient):  # type: ignore[misc]
             return "the connection was lost"
         return f"the transfer failed ({said})"
 
-    def _accept(self, exchange: Exchange, response: httpx2.Response) -> int:
+    def _accept(self, exchange: Exchange, response: httpx2.Response, started: float) -> int:
         """Read a body with status 200; returns its number of tokens."""
         text = self._scrub.body(response.content.decode(errors="replace"))
+        hidden = 0
         try:
             reply = wire.parse(text)
-            status = wire.hidden_status(reply)
-            if status and classify(status, *self._hidden(response)).kind is not Kind.TEMPORARY:
-                raise self.refusal(exchange, status, response.content)
+            if hidden := wire.hidden_status(reply):
+                self._judge_status(exchange, response, hidden, started)
             exchange.completions = wire.read(exchange.call, reply)
-            if exchange.logprobs and wire.lacks_logprobs(exchange.call, exchange.completions):
-                raise ValueError("the reply has no log-probabilities")
+            doubtful = exchange.logprobs or exchange.attempts == 1
+            if doubtful and wire.lacks_logprobs(exchange.call, exchange.completions):
+                raise ValueError(wire.NO_LOGPROBS)
         except ValueError as error:
             broken = isinstance(error, json.JSONDecodeError)
             said = "the reply is not JSON" if broken else faults.shown(self._scrub.text(str(error)))
-            exchange.fault = said
+            if not hidden:
+                exchange.fault = said
             raise httpx2.RemoteProtocolError(said, request=response.request) from None
         exchange.text, exchange.reply = text, reply
         self._limits.succeeded()
         return sum(wire.usage(reply) or (exchange.call.tokens,))
 
-    def _hidden(self, response: httpx2.Response) -> tuple[str, str]:
-        said = faults.server_message(response.content, self._scrub)
-        return said.text, said.code
-
     def _reject(self, exchange: Exchange, response: httpx2.Response, started: float) -> None:
         """Note the fault; raise if a retry cannot help."""
         status = response.status_code
-        said = faults.server_message(response.content, self._scrub)
-        exchange.fault = f"status {status}: {said.shown}"
         if 300 <= status < 400:
             target = response.headers.get("location", "")
             raise faults.redirected(self._url, target, exchange.call.id)
+        self._judge_status(exchange, response, status, started)
+
+    def _judge_status(
+        self, exchange: Exchange, response: httpx2.Response, status: int, started: float
+    ) -> None:
+        """Raise if a retry, which the SDK would make, cannot help.
+
+        Args:
+            status: of the response, or of an error that a gateway sent with status 200.
+        """
+        said = faults.server_message(response.content, self._scrub)
+        exchange.fault = f"status {status}: {said.shown}"
         kind = classify(status, said.text, said.code).kind
-        if kind is not Kind.TEMPORARY and (status == 429 or status >= 500):
-            raise self.refusal(exchange, status, response.content)  # the SDK would try again
+        if kind is not Kind.TEMPORARY and (status in _TRIED_AGAIN or status >= 500):
+            raise self.refusal(exchange, status, response.content)
+        if kind is not Kind.TEMPORARY and response.status_code == 200:
+            raise self.refusal(exchange, status, response.content)
         if status == 429:
             self._limits.rate_limited(started)
             self._wait(exchange, response, said)
@@ -332,7 +344,8 @@ class Lane:
             failure = self._http.refusal(exchange, error.status_code, error.response.content)
         except openai.APIConnectionError:
             tries = f" (attempt {exchange.attempts})" if exchange.attempts > 1 else ""
-            failure = faults.RowFault(exchange.fault + tries, temporary=True)
+            temporary = exchange.fault != wire.FILTERED
+            failure = faults.RowFault(exchange.fault + tries, temporary)
         finally:
             _EXCHANGE.reset(mark)
         if failure is not None:  # raised here: the text of the SDK's error may contain a key

@@ -25,6 +25,9 @@ from harness.core.hashing import canonical_json, seed_from
 SCHEMA = 1
 BYTES_PER_TOKEN = 3  # UTF-8 bytes per token, for an upper bound on tokens of usual text
 
+FILTERED = "the server's content filter refused the prompt: the reply has no choices"
+NO_LOGPROBS = "the reply has no log-probabilities"
+
 Kind = Literal["chat", "completions", "score"]
 PATHS: dict[Kind, str] = {
     "chat": "/chat/completions",
@@ -234,6 +237,8 @@ def read(call: Call, reply: object) -> tuple[Completion, ...]:
         if error:
             said = error.get("message", error) if isinstance(error, dict) else error
             raise ValueError(f"the server sent an error with status 200: {str(said)[:200]}")
+        if "prompt_filter_results" in reply or "promptFeedback" in reply:
+            raise ValueError(FILTERED)
         raise ValueError("the reply has no choices")
     if call.kind == "score":
         return ()
