@@ -46,6 +46,7 @@ class Turn(Record):
     tokens_in: int = 0
     tokens_out: int = 0
     top_logprobs: TopLogprobs | None = Field(default=None, exclude_if=lambda value: value is None)
+    served_by: str | None = Field(default=None, exclude_if=lambda value: value is None)
     error: str | None = None
 
     @property
@@ -187,6 +188,7 @@ class _Talk:
             tokens_in=response.tokens_in,
             tokens_out=response.tokens_out,
             top_logprobs=completion.top_logprobs,
+            served_by=completion.served_by,
         )
         self.turns.append(turn)
         if self._known is not None:

@@ -19,6 +19,7 @@ from harness.core.hashing import digest, finite
 from harness.core.records import Cell, Interval, Record, Resampled
 from harness.engine.io import write_json
 from harness.engine.operations import Artifact, Context
+from harness.judging.annotators import LEAST_MASS, USUAL_MASS
 from harness.judging.records import Judged
 from harness.stats.bootstrap import (
     OVER_PROMPTS,
@@ -249,9 +250,22 @@ def failures(rows: Iterable[Judged]) -> dict[str, int]:
 
 
 def suspicious(rows: Iterable[Judged]) -> dict[str, int]:
-    """Number of prompts with a suspicious answer, for the details of a cell; none if 0."""
-    found = sum(bool(row.suspicious) for row in rows)
-    return {"n_suspicious": found} if found else {}
+    """What to look into, for the details of a cell; nothing where there is nothing.
+
+    The number of prompts with a suspicious answer, of verdicts whose identifiers have a small part
+    of the probability, and of replies of another model than the judge.
+    """
+    found: Counter[str] = Counter()
+    for row in rows:
+        found["n_suspicious"] += bool(row.suspicious)
+        for game in row.games:
+            if game.verdict is not None and game.mass is not None and game.mass < USUAL_MASS:
+                low = f"below {LEAST_MASS}"
+                between = f"{LEAST_MASS} to {USUAL_MASS}"
+                found[f"identifiers' mass {low if game.mass < LEAST_MASS else between}"] += 1
+            if game.served_by is not None:
+                found[f"judged by {game.served_by}"] += 1
+    return {name: number for name, number in found.items() if number}
 
 
 def percent(interval: Interval | None) -> Interval | None:

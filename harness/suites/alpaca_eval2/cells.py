@@ -102,7 +102,7 @@ def score_alpaca(
     judged = [row for row in rows if row.preference is not None]
     if len(judged) < 2:
         tally = Tally(len(rows), len(judged))
-        details = failures(rows)
+        details = failures(rows) | suspicious(rows)
         cells = [maker.cell(name, None, tally, details=details) for name in _METRICS]
     else:
         tables = anchors if isinstance(anchors, tuple) else (anchors,)

@@ -132,7 +132,7 @@ def _pairwise_cells(maker: CellMaker, rows: list[Judged]) -> list[Cell]:
     found = [pair_outcome(r.g1_winner, r.g2_winner, model_first=True) for r in records]
     units = [record.question_id for record in records]
     details = {"win": line.win, "loss": line.loss, "tie": line.tie}
-    details |= failures(rows)
+    details |= failures(rows) | suspicious(rows)
     cells = []
     for metric, tie in (("win_rate", 0.0), ("win_rate_adjusted", 0.5)):
         worth = {"win": 1.0, "loss": 0.0, "tie": tie, "error": None}
