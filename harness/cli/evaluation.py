@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from harness.backends.joins import stored_joins
 from harness.core.errors import BadRecord, UserError, unknown
 from harness.core.records import Cell, Record, parse
 from harness.engine import registry
@@ -77,6 +78,9 @@ def evaluate_model(
     plan, targets = planned(wanted)
     suites = ", ".join(wanted.suites)
     console.print(f"[bold]{escape(wanted.title)}[/bold] on {suites}", highlight=False)
+    scores = dict(zip(wanted.suites, targets, strict=True))
+    for join in stored_joins(plan, scores):
+        console.print(str(join), highlight=False, markup=False, soft_wrap=True)
     if retry_failed:
         from harness.cli.retries import forget_failures
 
