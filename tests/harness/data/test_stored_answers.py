@@ -34,7 +34,7 @@ def said(id: str, answer: Any, **more: Any) -> Record:
         {"question": "Say hi. \r\n"},
         {"instruction": "Say hi.  "},
         {"messages": [{"role": "user", "content": "Say hi."}]},
-        {"messages": [{"role": "system", "content": "Hm."}, {"role": "user", "content": "Say hi."}]},
+        {"messages": [{"role": "system", "content": "H"}, {"role": "user", "content": "Say hi."}]},
         {"messages": [{"role": "user", "content": [{"type": "text", "text": "Say hi."}]}]},
         {"instruction_sha256_16": instruction_id("Say hi.")},
         {"uid": 0},
