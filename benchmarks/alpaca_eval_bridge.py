@@ -28,13 +28,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
-from harness.cli.evaluation import Evaluation, evaluate_model
-from harness.engine.calls import CallSettings
 from harness.engine.store import Store
 from harness.nano.oracle import OracleSettings
 from harness.nano.server import NanoServer
+from harness.reproduce import evaluate
 
 SUITE, ANNOTATOR = "alpaca_eval2", "weighted_alpaca_eval_gpt4_turbo"
 MODE = f"{SUITE}.lc_mode=compat-stable"
@@ -152,17 +149,13 @@ def own_side(
         overrides: settings, as "alpaca_eval2.key=value".
         data: edition; the official one needs $CRUCIBLE_DATA.
     """
-    wanted = Evaluation(
-        ref=str(outputs),
-        suites=(SUITE,),
-        judge=f"openai:nano-oracle@{url}",
-        data=data,
-        overrides=overrides,
-        limit=limit,
+    judge = f"openai:nano-oracle@{url}"
+    made = evaluate(
+        str(outputs), SUITE, judge=judge, edition=data, overrides=overrides, limit=limit
     )
     store = Store(work)
-    cells = evaluate_model(Console(quiet=True), wanted, store, CallSettings())
-    found = {cell.metric: cell for cell in cells}
+    made.run(store)
+    found = {cell.metric: cell for cell in made.cells}
     raw, controlled = found["win_rate"], found["lc_win_rate"]
     if raw.value is None or raw.n_failed:
         raise RuntimeError(f"{raw.n_failed} judgments failed: {raw.details}")

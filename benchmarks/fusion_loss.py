@@ -21,11 +21,11 @@ import os
 import statistics
 import subprocess
 import sys
-import time
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-from peak_memory import peak_memory, start_memory
+from peak_memory import measured
 
 VARIANTS = {"ours": "sparse, in tiles", "dense": "dense targets"}
 
@@ -74,6 +74,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--k", type=int, default=10)
     made.add_argument("--threads", type=int, default=None)
     made.add_argument("--repeats", type=int, default=3)
+    made.add_argument("--passes", type=int, default=1, help="timed passes of each run")
     made.add_argument("--child", choices=tuple(VARIANTS), help=argparse.SUPPRESS)
     return made
 
@@ -100,27 +101,31 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
     loss_of = ours if options.child == "ours" else dense
     hidden = model.hidden
     model.hidden = torch.nn.Parameter(hidden[:, :16].detach().clone())
-    loss_of(model, {k: v if k == "teacher_ce" else v[:, :16] for k, v in batch.items()}).backward()
+    small = {k: v if k == "teacher_ce" else v[:, :16] for k, v in batch.items()}
+    one_pass(loss_of, model, small)
     model.hidden = hidden
     if options.device == "cuda":
-        loss_of(model, batch).backward()  # warm-up: select kernels, fill caches
-    model.zero_grad(set_to_none=True)
-
-    before = start_memory(options.device)
-    start, cpu = time.perf_counter(), time.process_time()
-    loss = loss_of(model, batch)
-    loss.backward()
-    if options.device == "cuda":
-        torch.cuda.synchronize()
-    seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
+        one_pass(loss_of, model, batch)  # warm-up: select kernels, fill caches
+    loss, taken = measured(
+        lambda: one_pass(loss_of, model, batch),
+        options.device,
+        passes=options.passes,
+        before=lambda: model.zero_grad(set_to_none=True),
+    )
     left = sum(value.grad.nbytes for value in model.parameters())
     return {
-        "seconds": seconds,
-        "cpu": cpu,
-        "mib": (peak_memory(options.device) - before - left) / 2**20,
-        "loss": float(loss.detach()),
+        "seconds": taken["seconds"],
+        "cpu": taken["cpu"],
+        "mib": (taken["bytes"] - left) / 2**20,
+        "loss": loss,
         "gradient": float(model.get_output_embeddings().weight.grad.double().norm()),
     }
+
+
+def one_pass(loss_of: Callable[[Any, Any], Any], model: Any, batch: Any) -> float:
+    loss = loss_of(model, batch)
+    loss.backward()
+    return float(loss.detach())
 
 
 def ours(model: Any, batch: Any) -> Any:

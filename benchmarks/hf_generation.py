@@ -3,6 +3,7 @@
 200 conversations on the nano world with one to three questions (about 20 to 150 tokens), answers of
 at most 64 tokens. lm-eval receives the rendered text of the same prompts and the same stop token;
 both use the same model object. Prints medians of alternating runs and the number of equal answers.
+`plain` (transformers' own `generate`) is a peer in `gpu.py` alone.
 
     python benchmarks/hf_generation.py
     python benchmarks/hf_generation.py --model nano:source_c --batch 8 32
@@ -151,6 +152,31 @@ def theirs(
         for talk in messages
     ]
     return lambda: list(language_model.generate_until(requests, disable_tqdm=True))
+
+
+def plain(
+    batch: int, model: Any, tokenizer: Any, messages: list[Any], tokens: int
+) -> Callable[[], list[str]]:
+    """transformers' `generate` on one padded batch after another, in the order given."""
+    from harness.models import chat
+
+    texts = [chat.render(tokenizer, talk) for talk in messages]
+    end = chat.end_of_turn_id(tokenizer)
+    padding = {"padding": True, "padding_side": "left", "add_special_tokens": False}
+    settings = {"do_sample": False, "max_new_tokens": tokens, "eos_token_id": end}
+
+    def run() -> list[str]:
+        answers: list[str] = []
+        for start in range(0, len(texts), batch):
+            inputs = tokenizer(texts[start : start + batch], return_tensors="pt", **padding)
+            ids, mask = (inputs[key].to(model.device) for key in ("input_ids", "attention_mask"))
+            found = model.generate(
+                ids, attention_mask=mask, pad_token_id=tokenizer.pad_token_id, **settings
+            )
+            answers += tokenizer.batch_decode(found[:, ids.shape[1] :], skip_special_tokens=True)
+        return answers
+
+    return run
 
 
 def report(

@@ -21,11 +21,12 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from peak_memory import peak_memory, start_memory
+from peak_memory import measured
 
 VARIANTS = ("varm", "sce", "mergekit", "sce-10", "mergekit-10")
 NAMES = {
@@ -140,9 +141,6 @@ def in_child(name: str, root: Path, options: argparse.Namespace) -> dict[str, fl
 def measure(options: argparse.Namespace) -> dict[str, float]:
     """Wall and CPU time (s) and memory (GB) of one merge."""
     import torch
-    from mergekit.config import MergeConfiguration
-    from mergekit.merge import run_merge
-    from mergekit.options import MergeOptions
 
     from harness.merging.merge import merge_checkpoints
     from harness.merging.settings import MergeParams, SceSettings, VarmSettings
@@ -152,6 +150,21 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
     root, name = Path(options.folder), options.child
     base, *targets = [root / str(number) for number in range(1 + options.targets)]
     out, tau = root / f"out-{name}", 0.1 if name.endswith("10") else 1.0
+    if name.startswith("mergekit"):
+        merge = mergekit_sce(base, targets, out, tau)
+    else:
+        rule = VarmSettings() if name == "varm" else SceSettings(select_topk=tau)
+        merge = partial(merge_checkpoints, base, targets, out, MergeParams(rule=rule))
+    taken = measured(merge)[1]
+    return {"seconds": taken["seconds"], "cpu": taken["cpu"], "gb": taken["bytes"] / 1e9}
+
+
+def mergekit_sce(base: Path, targets: list[Path], out: Path, tau: float) -> Callable[[], object]:
+    """mergekit's SCE of the same models, ready to run."""
+    from mergekit.config import MergeConfiguration
+    from mergekit.merge import run_merge
+    from mergekit.options import MergeOptions
+
     settings = {
         "merge_method": "sce",
         "base_model": str(base),
@@ -160,18 +173,8 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
         "dtype": "float32",
         "out_dtype": "bfloat16",
     }
-    rule = VarmSettings() if name == "varm" else SceSettings(select_topk=tau)
-    before, start, cpu = start_memory(), time.perf_counter(), time.process_time()
-    if name.startswith("mergekit"):
-        quiet = MergeOptions(copy_tokenizer=False, write_model_card=False, quiet=True)
-        run_merge(MergeConfiguration.model_validate(settings), str(out), quiet)
-    else:
-        merge_checkpoints(base, targets, out, MergeParams(rule=rule))
-    return {
-        "seconds": time.perf_counter() - start,
-        "cpu": time.process_time() - cpu,
-        "gb": (peak_memory() - before) / 1e9,
-    }
+    quiet = MergeOptions(copy_tokenizer=False, write_model_card=False, quiet=True)
+    return partial(run_merge, MergeConfiguration.model_validate(settings), str(out), quiet)
 
 
 def report(runs: dict[str, list[dict[str, float]]], size: int, options: argparse.Namespace) -> None:

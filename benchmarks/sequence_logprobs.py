@@ -20,11 +20,10 @@ import os
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
-from peak_memory import peak_memory, start_memory
+from peak_memory import measured
 
 VARIANTS = ("ours", "dense", "trl")
 NAMES = {"ours": "harness (tiles)", "dense": "full logits", "trl": "TRL fused head"}
@@ -55,6 +54,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--tile-mib", type=float, default=None)
     made.add_argument("--threads", type=int, default=None)
     made.add_argument("--repeats", type=int, default=3)
+    made.add_argument("--passes", type=int, default=1, help="timed passes of each run")
     made.add_argument("--variants", nargs="+", default=VARIANTS, choices=VARIANTS)
     made.add_argument("--child", choices=VARIANTS, help=argparse.SUPPRESS)
     return made
@@ -88,19 +88,17 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     one_pass(score, small)
     if options.device == "cuda":
         one_pass(score, batch)  # warm-up: select kernels, fill caches
-    model.zero_grad(set_to_none=True)
-
-    before = start_memory(options.device)
-    start, cpu_start = time.perf_counter(), time.process_time()
-    loss = one_pass(score, batch)
-    if options.device == "cuda":
-        torch.cuda.synchronize()
-    seconds, cpu = time.perf_counter() - start, time.process_time() - cpu_start
+    loss, taken = measured(
+        lambda: one_pass(score, batch),
+        options.device,
+        passes=options.passes,
+        before=lambda: model.zero_grad(set_to_none=True),
+    )
     gradient = float(model.get_output_embeddings().weight.grad.double().norm())
     return {
-        "seconds": seconds,
-        "cpu": cpu,
-        "gib": (peak_memory(options.device) - before) / 2**30,
+        "seconds": taken["seconds"],
+        "cpu": taken["cpu"],
+        "gib": taken["bytes"] / 2**30,
         "loss": loss,
         "gradient": gradient,
     }

@@ -1,26 +1,55 @@
-"""From a recipe to a board: every system of the recipe, on every suite, for every seed.
+"""Reproductions and evaluations as Python calls; the command line is a thin layer over them.
 
-`prepare` makes the whole plan without running anything; `collect` reads the finished cells.
+    from harness.reproduce import evaluate, reproduce
+
+    made = reproduce("wrpo", limit=24)      # plans; runs nothing
+    made.run()                              # executes what the store lacks
+    print(made.render())                    # the board as text
+    made.cells, made.board, made.plan       # the same as data
+
+A reproduction evaluates every system of a recipe on every suite for every seed, and tests the
+claims of the recipe. `evaluate` does the same for one model; see `harness.evaluate`.
 """
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.core.errors import UserError, unknown
-from harness.core.records import Cell, parse
+from harness.core.errors import BadRecord, UserError, unknown
+from harness.core.records import Cell, Record, parse
 from harness.engine import registry
-from harness.engine.plan import Handle, Plan, StageMaker
-from harness.engine.recipe import Method, Recipe, SuiteSpec, SystemSpec, load_recipe, with_settings
+from harness.engine.calls import CallSettings
+from harness.engine.extras import check_extras
+from harness.engine.io import disk_errors
+from harness.engine.plan import Handle, StageMaker
+from harness.engine.recipe import (
+    Method,
+    Overrides,
+    Recipe,
+    SuiteSpec,
+    SystemSpec,
+    load_recipe,
+    read_toml,
+    with_settings,
+)
+from harness.engine.run import Reporter, RunSummary
 from harness.engine.store import Store
+from harness.evaluate import evaluate
+from harness.nano.rehearsal import Rehearsal
+from harness.planned import PlannedRun, checked, opened
+from harness.suites.base import Program, System
+from harness.suites.editions import resolve_settings, scale_of
+from leaderboards.claims import Claim
+from leaderboards.spec import BoardSpec, ColumnSpec, Provenance, board_spec, shipped
+from leaderboards.spec import SystemSpec as Row
 
-REHEARSAL_PROMPTS = 24  # of the data and of each suite
-# Settings of suites that say where questions, answers and verdicts come from.
-ANSWERS = ("baseline", "references", "reference", "anchors")
-SOURCES = ("prompts", "authors", "documents", "train", *ANSWERS, "judge", "annotator")
+__all__ = ["Reproduction", "Run", "evaluate", "recipe_of", "reproduce"]
+
+REHEARSAL = "rehearsal"
 
 
 @dataclass(frozen=True)
@@ -34,14 +63,20 @@ class Run:
 
 
 @dataclass
-class Reproduction:
-    """A resolved recipe with its plan; `models` holds None for a program without a model."""
+class Reproduction(PlannedRun):
+    """A resolved recipe with its plan.
+
+    Attributes:
+        method: name of the method.
+        scale: profile of the recipe, or "rehearsal".
+        runs: one per seed, system and suite.
+        models: (seed, system) -> model artifact; None for a program without a model.
+    """
 
     method: str
     recipe: Recipe
     scale: str
     seeds: list[int]
-    plan: Plan = field(default_factory=Plan)
     runs: list[Run] = field(default_factory=list)
     models: dict[tuple[int, str], Handle | None] = field(default_factory=dict)
 
@@ -49,37 +84,124 @@ class Reproduction:
     def targets(self) -> list[Handle]:
         return [run.cells for run in self.runs]
 
+    @property
+    def cells(self) -> list[Cell]:
+        """The scores of all runs, each with the checkpoint that it belongs to."""
+        found = []
+        for run in self.runs:
+            model = self.models[run.seed, run.system.name]
+            checkpoint = {} if model is None else {"checkpoint": model.id}
+            for cell in self._cells_of(run.cells):
+                links = {**checkpoint, **cell.artifacts, "cells": run.cells.id}
+                found.append(cell.model_copy(update={"artifacts": links}))
+        return found
 
-def recipe_of(name: str) -> tuple[Method, Path]:
-    """The method called `name` and the recipe file it runs from."""
-    method: Method = registry.load("methods", name)
-    if method.recipe_file is not None:
-        return method, method.recipe_file
-    host = registry.entry("methods", name).recipe
-    hosted: Method | None = registry.load("methods", host) if host else None
-    if hosted is None or hosted.recipe_file is None:
-        raise UserError(f'method "{name}" has no recipe file and names none that has')
-    return method, hosted.recipe_file
+    def run(
+        self,
+        store: Store | Path | str | None = None,
+        progress: Reporter | None = None,
+        calls: CallSettings | None = None,
+    ) -> RunSummary:
+        store = opened(store)
+        if self.todo(store):
+            check_extras(self.recipe)
+        return super().run(store, progress, calls)
+
+    def export_checkpoint(
+        self,
+        method: str,
+        folder: Path,
+        store: Store | Path | str | None = None,
+        progress: Reporter | None = None,
+    ) -> str:
+        """Run the stages of one method's checkpoint and copy it; returns the artifact's id.
+
+        Raises:
+            UserError: the folder exists, or the method trains nothing.
+        """
+        if folder.exists():
+            raise UserError(f"{folder} exists already; choose a folder that does not")
+        name = next((s.name for s in self.recipe.systems if s.method == method), "")
+        handle = self.models.get((self.recipe.seed, name))
+        if handle is None or self.plan.stages[handle.id].operation.name == "import_model":
+            raise UserError(f'method "{method}" trains no model; there is nothing to copy')
+        store = opened(store)
+        self._execute([handle], store, progress)
+        fresh = folder.with_name(f".{folder.name}.partial")
+        with disk_errors(folder.parent):
+            shutil.rmtree(fresh, ignore_errors=True)
+            shutil.copytree(store.folder(handle.id), fresh)
+            fresh.rename(folder)
+        return handle.id
+
+    def board_spec(self, command: str = "") -> BoardSpec:
+        """Board of the recipe's systems, suites and claims.
+
+        A shipped board definition named like the recipe adds labels, published figures and
+        columns; suites that it does not list show their primary metrics.
+        """
+        recipe, name = self.recipe, f"{self.method}-{self.scale}"
+        known = recipe.method in shipped()
+        base = (
+            board_spec(recipe.method) if known else BoardSpec(name=name, title=recipe.title or name)
+        )
+        rows = {row.name: row for row in base.systems}
+        systems = tuple(
+            rows.get(spec.name, Row(name=spec.name)).model_copy(
+                update={"notes": (spec.note,)} if spec.note else {}
+            )
+            for spec in recipe.systems
+        )
+        columns = [c for c in base.columns if c.suite in {suite.name for suite in recipe.suites}]
+        for suite in recipe.suites:
+            if suite.name not in {column.suite for column in base.columns}:
+                metrics = registry.load("suites", suite.name).metrics
+                columns += [
+                    ColumnSpec(suite=suite.name, metric=m.name) for m in metrics if m.primary
+                ]
+        claims = (parse(Claim, claim, f"{recipe.method} recipe, claim") for claim in recipe.claims)
+        used = [("methods", spec.method) for spec in recipe.systems]
+        used += [("suites", suite.name) for suite in recipe.suites]
+        provenance = Provenance(
+            recipe=f"{recipe.method}/{recipe.profile}",
+            recipe_id=recipe.id(),
+            command=command,
+            libraries=registry.plugin_versions(used),
+        )
+        return base.model_copy(
+            update={
+                "name": name,
+                "scale": self.scale,
+                "systems": systems,
+                "columns": tuple(columns),
+                "claims": tuple(claims),
+                "provenance": provenance,
+            }
+        )
 
 
-def prepare(
-    name: str,
-    scale: str,
+def reproduce(
+    name: str | Path,
+    scale: str = "nano",
     *,
-    overrides: Sequence[str] = (),
+    overrides: Overrides = (),
     seeds: int = 1,
     seed: int | None = None,
     limit: int | None = None,
-    rehearse: bool = False,
     suites: Sequence[str] = (),
+    rehearse: bool = False,
 ) -> Reproduction:
-    """Resolve a recipe and plan it.
+    """Resolve a recipe and plan it; nothing runs.
 
     Args:
-        seeds: replicates, with seeds `recipe.seed`, `recipe.seed + 1`, ...
-        limit: at most so many rows of the recipe's data, if it has any, and of each suite.
-        rehearse: replace models, data and sizes by the recipe's nano stand-ins.
-        suites: only these; one that the recipe does not have runs with its defaults.
+        name: a method, or a recipe file (.toml) of one.
+        scale: profile of the recipe.
+        overrides: {"train.beta": 0.1} or ["train.beta=0.1"].
+        seeds: number of replicates, with seeds `recipe.seed`, `recipe.seed + 1`, ...
+        seed: first seed (default: that of the recipe).
+        limit: largest number of rows of the recipe's data, if it has any, and of each suite.
+        suites: only these; one that the recipe does not list runs with its defaults.
+        rehearse: replace models, data and sizes by nano ones, see `harness.nano.rehearsal`.
 
     Raises:
         UnknownName: for a method, profile, suite or system that does not exist.
@@ -87,35 +209,49 @@ def prepare(
     """
     method, path = recipe_of(name)
     recipe = load_recipe(method.recipe, path, scale, overrides, seed)
-    host: Method = registry.load("methods", recipe.method)
-    if recipe.method != name:
-        recipe = _only(recipe, name)
-    if rehearse:
-        if host.stand_ins is None:
-            raise UserError(f'method "{name}" declares no stand-ins to rehearse with')
-        recipe = host.stand_ins(recipe)
-        recipe = recipe.model_copy(update={"suites": tuple(map(_rehearsed, recipe.suites))})
-        limit = REHEARSAL_PROMPTS if limit is None else limit
-    recipe = _expanded(_limited(recipe, limit, suites))
+    if recipe.method != method.name:
+        recipe = _only(recipe, method.name)
+    recipe = _limited(recipe, limit, suites)
+    rehearsal = Rehearsal() if rehearse else None
+    if rehearsal is not None:
+        recipe = rehearsal.recipe(recipe)
+    recipe = _expanded(recipe)
     made = Reproduction(
-        name,
+        method.name,
         recipe,
-        "rehearsal" if rehearse else recipe.profile,
+        REHEARSAL if rehearse else recipe.profile,
         [recipe.seed + number for number in range(seeds)],
     )
     for replicate in made.seeds:
-        _plan_seed(made, recipe.model_copy(update={"seed": replicate}))
+        _plan_seed(made, recipe.model_copy(update={"seed": replicate}), rehearsal)
     return made
 
 
-def _rehearsed(suite: SuiteSpec) -> SuiteSpec:
-    """The suite on nano questions with the nano judge; its other settings stay."""
-    kept = {key: value for key, value in suite.settings.items() if key not in SOURCES}
-    return suite.model_copy(update={"edition": "", "settings": kept})
+def recipe_of(name: str | Path) -> tuple[Method, Path]:
+    """The method called `name` with the recipe file it runs from; or a file with its method.
+
+    Raises:
+        UnknownName: no such method.
+        BadRecord: a recipe file that names no method.
+    """
+    if str(name).endswith(".toml"):
+        path = Path(name).expanduser()
+        host = read_toml(path).get("method")
+        if not isinstance(host, str):
+            raise BadRecord(f'{path}: key "method" is {host!r}; expected the name of a method')
+        return registry.load("methods", host), path
+    method: Method = registry.load("methods", str(name))
+    if method.recipe_file is not None:
+        return method, method.recipe_file
+    host = registry.entry("methods", str(name)).recipe
+    hosted: Method | None = registry.load("methods", host) if host else None
+    if hosted is None or hosted.recipe_file is None:
+        raise UserError(f'method "{name}" has no recipe file and names none that has')
+    return method, hosted.recipe_file
 
 
 def _only(recipe: Recipe, name: str) -> Recipe:
-    """The recipe with the systems of one method, and its first, which they are compared with."""
+    """The recipe with the systems of one method, and its first system for comparison."""
     first = recipe.systems[:1]
     kept = [*first, *(s for s in recipe.systems if s.method == name and s not in first)]
     if not any(system.method == name for system in kept):
@@ -142,13 +278,14 @@ def _limited(recipe: Recipe, limit: int | None, suites: Sequence[str]) -> Recipe
             suite.model_copy(update={"settings": {**suite.settings, "limit": limit}})
             for suite in chosen
         ]
-        if "limit" in getattr(type(getattr(recipe, "data", None)), "model_fields", ()):
+        data = dict(recipe).get("data")
+        if isinstance(data, Record) and "limit" in type(data).model_fields:
             recipe = with_settings(recipe, {"data.limit": limit}, "--limit")
     return recipe.model_copy(update={"suites": tuple(chosen)})
 
 
 def _expanded(recipe: Recipe) -> Recipe:
-    """The recipe with every line that stands for several systems written out."""
+    """The recipe with each entry that means several systems expanded."""
     systems: list[SystemSpec] = []
     for spec in recipe.systems:
         method: Method = registry.load("methods", spec.method)
@@ -157,103 +294,29 @@ def _expanded(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"systems": tuple(systems)})
 
 
-def _plan_seed(made: Reproduction, recipe: Recipe) -> None:
-    from harness.suites.base import Program, System
-    from harness.suites.editions import resolve_settings, scale_of
-
+def _plan_seed(made: Reproduction, recipe: Recipe, rehearsal: Rehearsal | None) -> None:
     stage = made.plan.stage
     for spec in recipe.systems:
         method: Method = registry.load("methods", spec.method)
         own = with_settings(recipe, spec.set, f'system "{spec.name}"') if spec.set else recipe
+        if rehearsal is not None and spec.set:
+            own = rehearsal.recipe(own)
         planned = checked(method.plan(own, stage), f'method "{spec.method}"', Program)
         made.models[recipe.seed, spec.name] = System.of(spec.name, planned).model
         for suite_spec in recipe.suites:
             suite = registry.load("suites", suite_spec.name)
             settings = resolve_settings(suite, suite_spec.edition, suite_spec.settings)
-            scale = made.scale if made.scale == "rehearsal" else scale_of(settings, made.scale)
+            scale = made.scale if made.scale == REHEARSAL else scale_of(settings, made.scale)
             system = System.of(spec.name, planned, scale=scale, seed=recipe.seed)
             named = _labelled(stage, f"{spec.name} on {suite.name}")
             cells = checked(suite.plan(system, settings, named), f'suite "{suite.name}"')
             made.runs.append(Run(recipe.seed, spec, suite_spec, cells))
 
 
-def checked(planned: Any, whose: str, *others: type) -> Any:
-    """What a plan returned, if it is a handle or one of `others`.
-
-    Raises:
-        UserError: it is something else, as a plugin's may be.
-    """
-    if not isinstance(planned, (Handle, *others)):
-        raise UserError(
-            f"the plan of {whose} returned {type(planned).__name__}; expected the handle that "
-            "stage(...) gives (harness.testing checks a plugin)"
-        )
-    return planned
-
-
 def _labelled(stage: StageMaker, prefix: str) -> StageMaker:
-    """The same stage maker, with labels that say whose stage it is."""
+    """The same stage maker, with a prefix on every label."""
 
     def named(name: str, /, *, label: str = "", **arguments: Any) -> Handle:
         return stage(name, label=f"{prefix}: {label or name}", **arguments)
 
     return named
-
-
-def collect(made: Reproduction, store: Store) -> list[Cell]:
-    """The cells of all runs, with the checkpoint behind each."""
-    cells = []
-    for run in made.runs:
-        artifact = store.artifact(run.cells.id)
-        model = made.models[run.seed, run.system.name]
-        for data in artifact.read_json("cells.json"):
-            cell = parse(Cell, data, f"artifact {artifact.id}")
-            links = {"checkpoint": model.id} if model is not None else {}
-            links |= {**cell.artifacts, "cells": artifact.id}
-            cells.append(cell.model_copy(update={"artifacts": links}))
-    return cells
-
-
-def board_spec_of(made: Reproduction, command: str) -> Any:
-    """The board that belongs to a reproduction: systems, suites and claims of the recipe.
-
-    A board definition of the recipe's name, if one ships, brings labels, references and columns;
-    suites that it does not know, or all without one, show their primary metrics.
-    """
-    from leaderboards.claims import Claim
-    from leaderboards.spec import BoardSpec, ColumnSpec, Provenance, board_spec, shipped
-    from leaderboards.spec import SystemSpec as Row
-
-    recipe, name = made.recipe, f"{made.method}-{made.scale}"
-    known = recipe.method in shipped()
-    base = board_spec(recipe.method) if known else BoardSpec(name=name, title=recipe.title or name)
-    rows = {row.name: row for row in base.systems}
-    systems = tuple(
-        rows.get(spec.name, Row(name=spec.name)).model_copy(
-            update={"notes": (spec.note,)} if spec.note else {}
-        )
-        for spec in recipe.systems
-    )
-    columns = [c for c in base.columns if c.suite in {suite.name for suite in recipe.suites}]
-    for suite in recipe.suites:
-        if suite.name not in {column.suite for column in base.columns}:
-            metrics = registry.load("suites", suite.name).metrics
-            columns += [ColumnSpec(suite=suite.name, metric=m.name) for m in metrics if m.primary]
-    claims = tuple(parse(Claim, claim, f"{recipe.method} recipe, claim") for claim in recipe.claims)
-    used = [("methods", spec.method) for spec in recipe.systems]
-    used += [("suites", suite.name) for suite in recipe.suites]
-    return base.model_copy(
-        update={
-            "name": name,
-            "scale": made.scale,
-            "systems": systems,
-            "columns": tuple(columns),
-            "claims": claims,
-            "provenance": Provenance(
-                recipe=f"{recipe.method}/{recipe.profile}",
-                recipe_id=recipe.id(),
-                command=command,
-                libraries=registry.plugin_versions(used),
-            ),
-        }
-    )

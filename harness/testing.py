@@ -1,6 +1,6 @@
-"""Conformance: what every method, suite, backend and judge must fulfil.
+"""Conformance tests for methods, suites, backends and judges.
 
-Run on all built-ins, and public for authors of plugins:
+Crucible's own tests run them on every built-in; authors of plugins call them in theirs:
 
     from harness.testing import check_method
     check_method(METHOD)
@@ -23,23 +23,24 @@ from harness.judging.frames import (
 from harness.judging.judge import Judge, Judgment, Question
 from harness.judging.labels import LABEL_STATES
 from harness.nano import world
+from harness.nano.rehearsal import Rehearsal
 from harness.suites.base import Program, Suite, System
 from harness.suites.conformance import check_suite
 
 __all__ = ["check_backend", "check_judge", "check_method", "check_suite"]
 
-# What a program answers -> a suite that asks for it, to plan the answers with.
+# Task of a program -> a suite with that task, used to plan its answers.
 ASKING = {"respond": "alpaca_eval2", "label_authors": "personality_essays"}
 
 
 def check_method(method: Method, recipe: Recipe | None = None) -> None:
-    """Assert that a method can be planned, at every profile, and depends on its seed.
+    """Assert that a method can be planned and rehearsed at every profile, and depends on its seed.
 
     Args:
-        recipe: for a method without a recipe file: one to plan with.
+        recipe: recipe to plan with, for a method without a recipe file.
 
     Raises:
-        AssertionError: naming what a plan must fulfil and does not.
+        AssertionError: naming the requirement that is not met.
     """
     recipes = [recipe] if recipe is not None else _own_recipes(method)
     assert recipes, f"{method.name}: no profile to plan with"
@@ -56,14 +57,8 @@ def check_method(method: Method, recipe: Recipe | None = None) -> None:
             other, _ = _planned(method, resolved.model_copy(update={"seed": resolved.seed + 1}))
             assert other != first, f"{where}: another seed gave the same artifact"
         _check_losses(plan)
-        if method.stand_ins is not None:
-            small = method.stand_ins(resolved)
-            assert type(small) is type(resolved), f"{where}: stand_ins changed the recipe's type"
-            shadow, rehearsed = _planned(method, small)
-            assert shadow.id in rehearsed.stages
-            assert _shape(plan) == _shape(rehearsed), (
-                f"{where}: the rehearsal's plan has other stages"
-            )
+        _, rehearsed = _planned(method, Rehearsal().recipe(resolved))
+        assert _shape(plan) == _shape(rehearsed), f"{where}: the rehearsal's plan has other stages"
 
 
 def _own_recipes(method: Method) -> list[Recipe]:
@@ -73,7 +68,7 @@ def _own_recipes(method: Method) -> list[Recipe]:
 
 
 def _planned(method: Method, recipe: Recipe) -> tuple[Handle, Plan]:
-    """The plan, and its last stage: the model's, or the scores of what a program answers."""
+    """The plan and its last stage: the model, or the scores of a program's answers."""
     plan = Plan()
     made = method.plan(recipe, plan.stage)
     if isinstance(made, Program) and made.task in ASKING:
@@ -98,7 +93,7 @@ def _check_losses(plan: Plan) -> None:
 
 
 def _shape(plan: Plan) -> list[str]:
-    """Operations in order; pointers to models aside, for stand-ins may share one."""
+    """Operations in order, without pointers to models: nano models may share one."""
     names = [stage.operation.name for stage in plan.stages.values()]
     return [name for name in names if name != "import_model"]
 
@@ -108,15 +103,18 @@ def _trains(plan: Plan) -> bool:
 
 
 def check_judge(judge: Judge) -> None:
-    """Assert that a judge answers every question with a legal verdict or a reason.
+    """Assert that a judge answers every question with a valid verdict or a reason.
 
-    The questions are of the nano world. Raises AssertionError naming what is not fulfilled.
+    The questions come from the nano world.
+
+    Raises:
+        AssertionError: naming the requirement that is not met.
     """
     kind = judge.protocol.kind
     where = f"judge {judge.backend.fingerprint}, {kind}"
     assert kind in KINDS, f"{where}: unknown kind of frame"
     assert judge.fingerprint == judge.fingerprint != "", f"{where}: unstable fingerprint"
-    assert judge.ask([]) == {}, f"{where}: an answer without a question"
+    assert judge.ask([]) == {}, f"{where}: returned an answer without a question"
     questions = [Question(f"q{n}", frame) for n, frame in enumerate(_frames(kind))]
     found = judge.ask(questions)
     assert set(found) == {q.id for q in questions}, f"{where}: lost or invented a question"

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 
 from harness.core.errors import UserError, unknown
 from harness.core.records import Cell, Interval, Record
+from harness.core.text import visible
 from harness.stats.mcnemar import OUTCOMES, McNemar, mcnemar, unpack
-from leaderboards.render.text import visible
 from leaderboards.scores import Score, ScoreKey, combine_all, difference, mismatch, tidy
 
 

@@ -91,6 +91,27 @@ def test_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert doctest.DocTestRunner().run(examples).failed == 0
 
 
+def test_the_scripts_of_the_python_page_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the order of the page; the first reproduces and prints a board in five lines at most."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CRUCIBLE_HOME", str(tmp_path / "home"))
+    scripts = re.findall(
+        r"^```python\n(.*?)^```", (ROOT / "docs/python.md").read_text("utf-8"), re.M | re.S
+    )
+    assert len([line for line in scripts[0].splitlines() if line]) <= 5
+    names: dict[str, Any] = {}
+    printed = []
+    for script in scripts:
+        exec(script, names)
+        printed.append(capsys.readouterr().out)
+    assert "Target-SFT-DPO" in printed[0]
+    assert "dpo lc_win_rate" in printed[1]
+    assert "| nano:target |" in printed[2]
+    assert printed[3] == "0\n"
+
+
 @pages
 def test_every_command_and_option_exists(page: Path) -> None:
     text = re.sub(r"\\\n\s*", "", page.read_text(encoding="utf-8"))

@@ -42,7 +42,13 @@ ROOMS = (
     Room(
         "cli",
         8,
-        ("harness.cli", "harness.reproduce", "harness.testing"),
+        (
+            "harness.cli",
+            "harness.reproduce",
+            "harness.evaluate",
+            "harness.planned",
+            "harness.testing",
+        ),
         "command line, reproduction as a Python call, conformance checks for plugins",
     ),
     Room("leaderboards", 7, ("leaderboards",), "boards, claims, comparisons, samples, rendering"),

@@ -1,4 +1,4 @@
-"""The command line: `crucible`. Commands live in the modules of this package, grouped by noun."""
+"""The command line `crucible`; one module per group of commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`crucible judge-agreement`: can this judge stand in for that one?"""
+"""`crucible judge-agreement`: whether one judge can replace another."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli.plain import plain
 from harness.core.errors import StoreProblem, UserError
+from harness.core.text import plain
 from harness.engine.io import write_json
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from harness.judging.agreement import Agreement, Figure
     from harness.judging.verdict_sets import VerdictSet
 
-# Name of a figure -> what the table calls it.
+# Name of a figure -> its title in the table.
 TITLES = {
     "agreement": "equal verdicts",
     "agreement_without_ties": "equal verdicts, without ties",
@@ -55,56 +55,58 @@ def judge_agreement(
         str,
         typer.Argument(
             metavar="JUDGED",
-            help="The judge to test: judgments in the store (a cell SYSTEM/SUITE/METRIC, or the "
-            "beginning of an artifact's id), or a file or folder. Several, separated by commas, "
-            "make several systems.",
+            help="Judgments of the judge to test: a cell of the store (SYSTEM/SUITE/METRIC), the "
+            "beginning of an artifact's id, a file or a folder. Commas separate several systems.",
         ),
     ],
     reference: Annotated[
         str,
         typer.Argument(
-            metavar="REFERENCE", help="The verdicts to hold it against, given in the same ways."
+            metavar="REFERENCE", help="Verdicts to compare with, given in the same ways."
         ),
     ],
     judge: Annotated[
-        str | None, typer.Option("--judge", help="Of the files of JUDGED, only this judge.")
+        str | None, typer.Option("--judge", help="Use only this judge of the files of JUDGED.")
     ] = None,
     reference_judge: Annotated[
-        str | None, typer.Option("--reference-judge", help="Of those of REFERENCE, only this one.")
+        str | None, typer.Option("--reference-judge", help="Use only this judge of REFERENCE.")
     ] = None,
     tie_margin: Annotated[
         float,
         typer.Option(
-            "--tie-margin", min=0, max=0.5, help="A preference this close to 1/2 is a tie."
+            "--tie-margin", min=0, max=0.5, help="A preference at most this far from 1/2 is a tie."
         ),
     ] = 0.0,
     rounds: Annotated[
-        int, typer.Option("--rounds", min=1, help="Prompt resamples behind every interval.")
+        int, typer.Option("--rounds", min=1, help="Number of prompt resamples for intervals.")
     ] = 1000,
     json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Also write every figure here.")
+        Path | None,
+        typer.Option("--json", metavar="FILE", help="Also write all figures to this file."),
     ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", metavar="FOLDER", help="Also write a board of judges, or add to the one there."
+            "--out",
+            metavar="FOLDER",
+            help="Also write a board of judges, or extend an existing one.",
         ),
     ] = None,
     store: Annotated[Path | None, typer.Option("--store", help="Store folder.")] = None,
 ) -> None:
     """Compare a judge with reference verdicts on the same answers.
 
-    Equal verdicts, Cohen's kappa, and what the judge leans on: position, length. Intervals resample
-    prompts. Rows are joined by id, else by the prompt's text, never by position.
+    Prints equal verdicts, Cohen's kappa, and position and length bias. Intervals resample prompts.
+    Rows are joined by id, else by the text of the prompt, never by position.
 
-    crucible eval nano:target --judge "nano:oracle?position_bias=2"      judge again, same answers
+    crucible eval nano:target --judge "nano:oracle?position_bias=2"      judges the same answers
 
     crucible judge-agreement ID-OF-ITS-JUDGMENTS ID-OF-THE-OTHERS        (crucible show lists ids)
 
     crucible judge-agreement mine/annotations.json theirs/annotations.json --out judges
 
     Files: AlpacaEval annotations (.json, .parquet, or a folder of models), Arena-Hard and MT-Bench
-    model_judgment (.jsonl), judgment rows of ours.
+    model_judgment (.jsonl), judgment rows of Crucible.
     """
     from rich.console import Console
 
@@ -161,8 +163,8 @@ def _stored_cell(store: Store, text: str) -> VerdictSet:
     id = cell.artifacts.get("judgments")
     if id is None or not store.has(id):
         raise UserError(
-            f"the cell {text} names no judgments that are in the store {store.root}; expected a "
-            "cell of a judged suite made here (--store)"
+            f"the cell {text} refers to no judgments in the store {store.root}; expected a cell of "
+            "a judged suite in this store (--store chooses another)"
         )
     return replace(_stored(store, id), suite=cell.suite, scale=cell.scale)
 
@@ -176,7 +178,7 @@ def _stored(store: Store, id: str) -> VerdictSet:
         places = cells_of_store(store, id)
         hint = f" (one of its cells: {places[0].full})" if places else ""
         raise UserError(
-            f"artifact {id[:10]} ({artifact.operation}) holds no judgments; expected an id of "
+            f"artifact {id[:10]} ({artifact.operation}) contains no judgments; expected an id of "
             f"judgments as in crucible show{hint}"
         )
     about: dict[str, Any] = {
@@ -259,13 +261,12 @@ def _notes(result: Agreement) -> list[str]:
     notes = []
     if "first_shown" in names:
         notes.append(
-            "The answer shown first should win half of the games where the order is drawn or "
-            "swapped."
+            "The answer shown first should win half of the games if the order is random or swapped."
         )
     if "length_slope" in names:
         notes.append(
-            "Length slope: what the log odds gain from a much longer answer; beyond the reference: "
-            "the judge's minus the reference's."
+            "Length slope: gain in log odds of a much longer answer; beyond the reference: slope "
+            "of the judge minus slope of the reference."
         )
     return notes
 

@@ -1,4 +1,4 @@
-"""`crucible board | compare`: tables of scores, and two systems of one side by side."""
+"""`crucible board | compare`: tables of scores, and paired comparisons of two systems."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli.plain import plain
 from harness.core.errors import BadData, UserError, unknown
+from harness.core.text import plain
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,20 +27,20 @@ def register(app: typer.Typer) -> None:
 def board(
     name: Annotated[
         str | None,
-        typer.Argument(help="A board folder, a board in the store, or with --annotations a suite."),
+        typer.Argument(help="Board folder, board in the store, or (with --annotations) suite."),
     ] = None,
     format: Annotated[
         str, typer.Option("--format", help=f"One of {', '.join(FORMATS)}.")
     ] = "terminal",
     check: Annotated[
-        bool, typer.Option("--check", help="Rebuild from the stored cells, compare every byte.")
+        bool, typer.Option("--check", help="Rebuild from the stored cells and compare every byte.")
     ] = False,
     rebuild: Annotated[
-        bool, typer.Option("--rebuild", help="Write the board's files again from its cells.")
+        bool, typer.Option("--rebuild", help="Rewrite the files of the board from its cells.")
     ] = False,
     annotations: Annotated[
         Path | None,
-        typer.Option("--annotations", help="Published annotations: a file or folder of models."),
+        typer.Option("--annotations", help="Published annotations: a file, or a folder of models."),
     ] = None,
     lc_mode: Annotated[
         str, typer.Option("--lc-mode", help="exact, compat-stable or compat-legacy.")
@@ -50,7 +50,7 @@ def board(
         typer.Option("--reference-data", help="Folder with df_gamed.csv and instruction tables."),
     ] = None,
     judge: Annotated[
-        str | None, typer.Option("--judge", help="Keep only annotations of this judge.")
+        str | None, typer.Option("--judge", help="Use only annotations of this judge.")
     ] = None,
     allow_partial: Annotated[
         bool, typer.Option("--allow-partial", help="Score incomplete annotations, marked partial.")
@@ -59,8 +59,8 @@ def board(
 ) -> None:
     """Show a board, check that it can be rebuilt byte for byte, or make one from annotations.
 
-    Without a name, lists the boards at hand. `crucible board alpaca_eval2 --annotations PATH`
-    prints the official leaderboard of published annotations with our intervals.
+    Without a name, lists the available boards. `crucible board alpaca_eval2 --annotations PATH`
+    prints the official leaderboard of published annotations, with intervals.
     """
     from rich.console import Console
 
@@ -97,7 +97,7 @@ def published_cells(
     judge: str | None,
     allow_partial: bool,
 ) -> list[Cell]:
-    """Cells of published annotations; refuses unknown modes before reading anything."""
+    """Cells of published annotations; checks the mode before it reads anything."""
     from leaderboards.annotations import published_board
 
     modes = ("exact", "compat-stable", "compat-legacy")
@@ -149,10 +149,10 @@ def _board_folders() -> list[Path]:
 
 
 def find_board(name: str) -> Path:
-    """A board's folder from its path or its name.
+    """The folder of a board, from its path or its name.
 
     Raises:
-        UnknownName: with the nearest board at hand.
+        UnknownName: naming the most similar board.
     """
     if (Path(name) / "cells.jsonl").is_file():
         return Path(name)
@@ -184,10 +184,10 @@ def _check(console: Console, folder: Path) -> None:
 
 def compare(
     first: Annotated[str, typer.Argument(help="A system.")],
-    second: Annotated[str, typer.Argument(help="The system to compare it with.")],
-    board: Annotated[str, typer.Option("--board", help="Board that has both.")] = "wrpo-nano",
+    second: Annotated[str, typer.Argument(help="System to compare it with.")],
+    board: Annotated[str, typer.Option("--board", help="Board with both systems.")] = "wrpo-nano",
 ) -> None:
-    """Compare two systems of a board: paired differences with intervals, metric by metric."""
+    """Compare two systems of a board: paired difference and interval for each metric."""
     from rich.console import Console
 
     from leaderboards.compare import compare_systems

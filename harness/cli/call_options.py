@@ -1,4 +1,4 @@
-"""Options of every command that may call hosted models or start servers, added in one place.
+"""Options shared by all commands that call hosted models or start servers.
 
     @with_call_options
     def evaluate(model: str, ..., calls: CallSettings) -> None: ...
@@ -31,38 +31,41 @@ OPTIONS: dict[str, Any] = {
         bool, _option("--offline", "Answer from stored responses only; a miss stops the run.")
     ],
     "concurrency": Annotated[
-        int, _option("--concurrency", "Most requests in flight at one endpoint.", min=1)
+        int, _option("--concurrency", "Largest number of requests in flight per endpoint.", min=1)
     ],
     "max_cost_usd": Annotated[
         float | None,
         _option("--max-cost", "Stop before spending more than this many USD.", metavar="USD"),
     ],
     "prices": Annotated[
-        Path | None, _option("--prices", "A price file of yours (TOML), over the built-in one.")
+        Path | None, _option("--prices", "Price file (TOML) that overrides the built-in prices.")
     ],
     "batch": Annotated[
         bool, _option("--batch", "Use the provider's batch interface: cheaper, within a day.")
     ],
-    "timeout_s": Annotated[float, _option("--timeout", "Seconds for one attempt.", min=0.001)],
+    "timeout_s": Annotated[float, _option("--timeout", "Seconds per attempt.", min=0.001)],
     "retries": Annotated[
         int, _option("--retries", "Transport retries: rate limits, 5xx, time-outs.", min=0)
     ],
     "requests_per_minute": Annotated[
-        int | None, _option("--requests-per-minute", "Default: the server's headers.", min=1)
+        int | None,
+        _option("--requests-per-minute", "Limit (default: the server's headers).", min=1),
     ],
     "tokens_per_minute": Annotated[
-        int | None, _option("--tokens-per-minute", "Default: the server's headers.", min=1)
+        int | None, _option("--tokens-per-minute", "Limit (default: the server's headers).", min=1)
     ],
     "replicas": Annotated[
-        int, _option("--replicas", "vLLM servers side by side, one per GPU.", min=1)
+        int, _option("--replicas", "Number of vLLM servers, one per GPU.", min=1)
     ],
     "allow_code_execution": Annotated[
         bool,
-        _option("--allow-code-execution", "Run code of models, confined, to check it by tests."),
+        _option(
+            "--allow-code-execution", "Run code written by models, in confinement, to test it."
+        ),
     ],
     "vllm_python": Annotated[
         str | None,
-        _option("--vllm-python", "Interpreter that has vLLM (default: $CRUCIBLE_VLLM_PYTHON)."),
+        _option("--vllm-python", "Interpreter with vLLM (default: $CRUCIBLE_VLLM_PYTHON)."),
     ],
 }
 
@@ -94,8 +97,3 @@ def with_call_options(command: Callable[..., Any]) -> Callable[..., Any]:
     del wrapped.__wrapped__
     wrapped.__annotations__ = {p.name: p.annotation for p in [*kept, *added]}
     return wrapped
-
-
-def for_store(calls: CallSettings, root: Path) -> CallSettings:
-    """The settings with the store's file of responses."""
-    return calls.model_copy(update={"responses": root / "responses.sqlite"})

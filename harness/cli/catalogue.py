@@ -1,4 +1,4 @@
-"""`crucible methods | suites | models`: what there is, and what each needs."""
+"""`crucible methods | suites | models | judges`: the catalogue, and what each entry requires."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def register(app: typer.Typer) -> None:
 
 
 def methods() -> None:
-    """List the methods: what each is, its paper, what it needs, and how to run it."""
+    """List the methods with their papers and required extras."""
     _table("methods", ("method", "kind", "what it is", "paper", "needs"))
 
 
-def suites(paper: Annotated[str, typer.Argument(help="A paper's list: fusechat3.")] = "") -> None:
-    """List the benchmark suites, or the benchmarks of a paper and what runs them here."""
+def suites(paper: Annotated[str, typer.Argument(help="List of a paper: fusechat3.")] = "") -> None:
+    """List the benchmark suites, or the benchmarks of a paper and the suites that run them."""
     if not paper:
         _table("suites", ("suite", "kind", "what it measures", "paper", "needs"))
         return
@@ -44,7 +44,7 @@ def suites(paper: Annotated[str, typer.Argument(help="A paper's list: fusechat3.
 
 
 def models() -> None:
-    """List the embedded nano models, and the other ways to name a model."""
+    """List the embedded nano models and the other forms of model references."""
     from rich.console import Console
     from rich.table import Table
 
@@ -66,7 +66,7 @@ def models() -> None:
 
 
 def judges() -> None:
-    """List the judges, and the prompts of AlpacaEval that a judge can be asked with."""
+    """List the judges and the AlpacaEval annotators, whose prompts a judge can use."""
     from rich.console import Console
 
     from harness.core.errors import MissingExtra
@@ -78,7 +78,7 @@ def judges() -> None:
     try:
         names = [annotators.OWN, *annotators.supported()]
     except MissingExtra as error:
-        console.print(f"{annotators.OWN}; those of the alpaca-eval package: {error}", markup=False)
+        console.print(f"{annotators.OWN}; for those of alpaca-eval: {error}", markup=False)
         return
     for name in names:
         console.print(f"  {name:<46} {annotators.load(name).model}", highlight=False, markup=False)
@@ -89,7 +89,7 @@ def _table(group: str, headings: tuple[str, ...]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from harness.cli.plain import line
+    from harness.core.text import line
     from harness.engine import plugins, registry
 
     table = Table(box=None, pad_edge=False)
@@ -102,7 +102,7 @@ def _table(group: str, headings: tuple[str, ...]) -> None:
         table.add_row(*(escape(line(cell)) for cell in cells))
     console = Console()
     console.print(table)
-    for note in (*registry.notes(group), *plugins.offers()[1]):
+    for note in (*registry.notes(group), *plugins.offers()[1], *registry.catalogue_problems()):
         console.print(line(note), markup=False, highlight=False, soft_wrap=True)
 
 

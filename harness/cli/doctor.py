@@ -1,4 +1,4 @@
-"""`crucible doctor`: is this installation sound, and what can it do?"""
+"""`crucible doctor`: checks of the installation."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
 def doctor() -> None:
     """Check this installation: packages, extras, plugins, store, disk and GPU.
 
-    Exits with 3 if something that everything needs is broken.
+    Exits with 3 if an essential part is broken.
     """
     from rich.console import Console
     from rich.markup import escape
@@ -41,11 +41,11 @@ def doctor() -> None:
         )
     broken = [check.name for check in checks if check.ok is False]
     if broken:
-        raise EnvironmentProblem(f"{', '.join(broken)}: see the lines marked bad")
+        raise EnvironmentProblem(f"broken: {', '.join(broken)} (see the lines marked bad)")
 
 
 def _packages() -> list[Check]:
-    """The three packages must come from this distribution, not from a namesake."""
+    """The three packages must come from this distribution, not from another of the same name."""
     checks = [Check("python", sys.version_info >= (3, 11), sys.version.split()[0])]
     home = Path(__file__).resolve().parent.parent.parent
     for name in ("harness", "methods", "leaderboards"):
@@ -57,10 +57,10 @@ def _packages() -> list[Check]:
 
 
 def _extras() -> list[Check]:
-    from harness.engine.extras import EXTRAS, install, versions_of
+    from harness.engine.extras import install, packages, versions_of
 
     checks = []
-    for extra in EXTRAS:
+    for extra in packages():
         found = versions_of(extra)
         whole = None not in found.values()
         said = ", ".join(f"{name} {v}" if v else f"no {name}" for name, v in found.items())
@@ -70,7 +70,7 @@ def _extras() -> list[Check]:
 
 
 def _plugins() -> list[Check]:
-    from harness.cli.plain import plain
+    from harness.core.text import plain
     from harness.engine import plugins, registry
 
     checks = []
@@ -84,7 +84,8 @@ def _plugins() -> list[Check]:
             except CrucibleError as error:
                 checks.append(Check(f"plugin {plain(entry.name)}", None, plain(str(error))))
         checks += [Check("plugins", None, plain(note)) for note in registry.notes(group)]
-    return checks + [Check("plugins", None, plain(problem)) for problem in plugins.offers()[1]]
+    problems = (*plugins.offers()[1], *registry.catalogue_problems())
+    return checks + [Check("plugins", None, plain(problem)) for problem in problems]
 
 
 def _store() -> Check:
@@ -92,7 +93,7 @@ def _store() -> Check:
 
     root = default_root()
     if not (root / "store.json").exists():
-        return Check("store", True, f"{root} (new, made by the first run)")
+        return Check("store", True, f"{root} (not yet there; the first run creates it)")
     try:
         return Check("store", True, f"{root}, {len(Store(root).ids())} artifacts")
     except CrucibleError as error:
@@ -101,7 +102,7 @@ def _store() -> Check:
 
 def _disk() -> Check:
     free = shutil.disk_usage(Path.cwd()).free / 2**30
-    return Check("disk", True if free > 2 else None, f"{free:.0f} GiB free here")
+    return Check("disk", True if free > 2 else None, f"{free:.0f} GiB free in the current folder")
 
 
 def _gpu() -> Check:
@@ -110,7 +111,7 @@ def _gpu() -> Check:
     except ImportError:
         return Check("gpu", None, "torch is not installed")
     if not torch.cuda.is_available():
-        return Check("gpu", None, "none seen by torch; the nano profile needs none")
+        return Check("gpu", None, "torch finds none; the nano profile needs none")
     names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return Check("gpu", True, ", ".join(names))
 

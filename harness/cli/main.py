@@ -1,4 +1,4 @@
-"""The `crucible` command: its sub-commands, and how errors become one line and an exit code."""
+"""The `crucible` command: registers sub-commands, turns errors into one line and an exit code."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.cli.once import OnceCommand
 from harness.core.errors import CrucibleError
 
 INTERRUPTED = 130
-STOPPED = "stopped; what is finished is kept, the same command resumes"
+STOPPED = "stopped; finished work is kept, the same command resumes"
 
 app = typer.Typer(
     name="crucible",
@@ -60,14 +60,12 @@ def main() -> None:
             _fail(STOPPED, INTERRUPTED)
     except CrucibleError as error:
         _fail(str(error), error.exit_code)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         _fail(STOPPED, INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except Exception as error:
-        if type(error).__name__ == "Abort":
-            _fail(STOPPED, INTERRUPTED)
         if not hasattr(error, "format_message"):
             raise
         _fail(error.format_message().replace("\n", " "), getattr(error, "exit_code", 2))

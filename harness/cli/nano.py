@@ -1,4 +1,4 @@
-"""`crucible nano ...`: the embedded offline universe."""
+"""`crucible nano build | serve`: the embedded offline universe."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 app = typer.Typer(help="The embedded nano universe: tiny models and their world.")
 
 Host = Annotated[
-    str, typer.Option("--host", help="Address to listen on; the default is this machine only.")
+    str, typer.Option("--host", help="Address to listen on; the default accepts this machine only.")
 ]
-Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")]
+Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 chooses a free one.")]
 Served = Annotated[
-    str, typer.Option("--model", help="Name of the model served; '*' answers to any name.")
+    str, typer.Option("--model", help="Name of the served model; '*' accepts any name.")
 ]
 Settings = Annotated[
     list[str] | None,
@@ -34,31 +34,31 @@ Faults = Annotated[
         "--fault",
         metavar="SPEC",
         help=(
-            "What goes wrong: KIND=SHARE as in 429=0.05, KIND@NUMBER,... as in hang@7, either with "
-            ":SECONDS as in slow=0.1:0.5. Kinds: 429, 429-retry-after, 500, 503, hang, slow, drop, "
-            "cut, malformed, no_logprobs, empty, wrong_label."
+            "Fault to inject: KIND=SHARE as in 429=0.05, or KIND@NUMBER,... as in hang@7, either "
+            "with :SECONDS as in slow=0.1:0.5. Kinds: 429, 429-retry-after, 500, 503, hang, slow, "
+            "drop, cut, malformed, no_logprobs, empty, wrong_label."
         ),
     ),
 ]
-FaultSeed = Annotated[int, typer.Option("--fault-seed", help="Another seed hits other requests.")]
-Sticky = Annotated[
-    bool, typer.Option("--sticky", help="The same request always meets the same fate.")
+FaultSeed = Annotated[
+    int, typer.Option("--fault-seed", help="Seed that selects the requests with faults.")
 ]
+Sticky = Annotated[bool, typer.Option("--sticky", help="Equal requests get equal faults.")]
 RequestsPerMinute = Annotated[
-    int | None, typer.Option("--requests-per-minute", min=1, help="Announced and enforced.")
+    int | None, typer.Option("--requests-per-minute", min=1, help="Limit, announced and enforced.")
 ]
 TokensPerMinute = Annotated[
-    int | None, typer.Option("--tokens-per-minute", min=1, help="Announced and enforced.")
+    int | None, typer.Option("--tokens-per-minute", min=1, help="Limit, announced and enforced.")
 ]
 KeyVariable = Annotated[
     str | None,
     typer.Option(
-        "--key-variable", metavar="NAME", help="Environment variable with the key to ask for."
+        "--key-variable", metavar="NAME", help="Environment variable with the required key."
     ),
 ]
 Log = Annotated[
     Path | None,
-    typer.Option("--log", help="File for a line of JSON per request (digests, no texts)."),
+    typer.Option("--log", help="File for one JSON line per request (digests, no texts)."),
 ]
 
 
@@ -76,10 +76,10 @@ def build(
         Path, typer.Option("--out", help="Folder to write them to (default: nano-weights).")
     ] = Path("nano-weights"),
 ) -> None:
-    """Train the nano models again from their seeds, and compare them with the shipped ones.
+    """Train the nano models from their seeds and compare them with the shipped ones.
 
-    A rebuild on the same kind of processor and torch version gives the same bytes; elsewhere
-    the weights differ in the last digits, and the accuracy bands of the manifest apply.
+    With the same kind of processor and the same torch version, the bytes are equal; otherwise the
+    weights differ in the last digits and the accuracy bands of the manifest apply.
     """
     from rich.console import Console
     from rich.progress import (
@@ -134,11 +134,11 @@ def serve(
     key_variable: KeyVariable = None,
     log: Log = None,
 ) -> None:
-    """Serve the nano world's judge over HTTP, as hosted models are (OpenAI's chat completions).
+    """Serve the nano judge over HTTP, with OpenAI's chat completions interface.
 
-    For trying out and testing whatever calls a hosted model: no account, no key, no costs, and
-    faults on demand. Questions from outside the nano world are graded by length, which means
-    nothing; `--set unknown=fail` refuses them instead. Stop with Ctrl-C.
+    For testing programs that call hosted models: no account, no key, no costs, faults on demand.
+    Questions outside the nano world are graded by length, which is meaningless; `--set
+    unknown=fail` refuses them instead. Stop with Ctrl-C.
     """
     from harness.core.records import parse
     from harness.nano.faults import FaultScript, fault
@@ -164,14 +164,14 @@ def serve(
     if not _is_loopback(host):
         typer.echo(
             f"warning: {host} can be reached by other machines"
-            + ("" if key_variable else "; ask for a key with --key-variable"),
+            + ("" if key_variable else "; require a key with --key-variable"),
             err=True,
         )
     _serve(server, key_variable, model)
 
 
 def _serve(server: NanoServer, key_variable: str | None, model: str) -> None:
-    """Run until a signal; stopping is how a server ends well, so the exit code is 0."""
+    """Run until a signal; stopping a server is no error, so the exit code is 0."""
     try:
         server.start()
         judge = f"openai:{'nano-oracle' if model == '*' else model}@{server.url}"
@@ -207,7 +207,7 @@ def _key(variable: str | None) -> str | None:
     if not key:
         raise UserError(
             f"the environment variable {variable} is not set; set it to the key that clients must "
-            "send, and give --key-variable its name, never the key"
+            "send; --key-variable expects the name of the variable, never the key"
         )
     return key
 

@@ -1,4 +1,4 @@
-"""What `crucible plan` prints: the resolved recipe, the stages, and what they will cost."""
+"""Output of `crucible plan`: the resolved recipe, the stages and their estimated costs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ def show_plan(console: Console, made: Reproduction, store: Store | None) -> None
     )
     _show_recipe(console, recipe.model_dump(mode="json"))
     finished = [id for id in made.plan.stages if store is not None and store.has(id)]
-    todo = {stage.id for stage in made.plan.needed(made.targets, finished)}
+    left = made.todo(store)
+    todo = {stage.id for stage in left}
     estimates = made.plan.estimates()
     table = Table(
         box=None, pad_edge=False, padding=(0, 1), width=None if console.is_terminal else 130
@@ -51,7 +52,6 @@ def show_plan(console: Console, made: Reproduction, store: Store | None) -> None
         )
     console.print(table, soft_wrap=not console.is_terminal)
     _show_totals(console, [estimates[id] for id in made.plan.stages if id in todo], made)
-    left = [stage for id, stage in made.plan.stages.items() if id in todo]
     show_hosted(console, made.plan, left, CallSettings())
     console.print("[dim]assumptions behind the estimates: docs/estimates.md[/dim]")
 
@@ -66,16 +66,16 @@ def _show_totals(console: Console, estimates: list[Estimate], made: Reproduction
     if seconds:
         parts.append(f"{_hours(seconds)} on one A100-class GPU")
     if memory:
-        parts.append(f"largest stage {max(memory):,.0f} GiB of GPU memory (spread it over GPUs)")
+        parts.append(f"largest stage {max(memory):,.0f} GiB of GPU memory (may be split over GPUs)")
     if parts:
         console.print("estimated: " + ", ".join(parts), soft_wrap=True)
     unknown = sum(e.tokens is None and e.rows is None for e in estimates)
     if unknown:
-        console.print(f"{unknown} stages without an estimate are not in these figures")
+        console.print(f"{unknown} stages without an estimate are not included")
 
 
 def _groups(plan: Plan) -> list[tuple[str, list[Stage]]]:
-    """Stages by the part of their label before ": ": an evaluation is one line."""
+    """Stages grouped by the part of their label before ": ", so that an evaluation is one line."""
     groups: dict[str, list[Stage]] = {}
     for stage in plan.stages.values():
         name, colon, _ = stage.label.partition(": ")

@@ -1,5 +1,4 @@
-"""`crucible new-method | new-suite`: plugin packages that work, made from
-`harness/cli/templates`."""
+"""`crucible new-method | new-suite`: working plugin packages from `harness/cli/templates`."""
 
 from __future__ import annotations
 
@@ -12,7 +11,7 @@ import typer
 from harness.core.errors import UserError
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
-SUFFIX = ".template"  # keeps tools from reading templates as part of this package
+SUFFIX = ".template"  # so that tools do not treat templates as code of this package
 
 Out = Annotated[
     Path | None, typer.Option("--out", help="Folder to create (default: crucible-NAME).")
@@ -25,23 +24,23 @@ def register(app: typer.Typer) -> None:
 
 
 def new_method(
-    name: Annotated[str, typer.Argument(help="Name of your method, e.g. my_method.")],
+    name: Annotated[str, typer.Argument(help="Name of the method, e.g. my_method.")],
     out: Out = None,
 ) -> None:
     """Write a plugin package with a working method, its recipe and its test.
 
-    Install it with pip and it appears in `crucible methods`; no change to Crucible is needed.
+    After pip install, `crucible methods` lists it; Crucible itself stays unchanged.
     """
     _write("method", name, out, f"crucible reproduce {name}")
 
 
 def new_suite(
-    name: Annotated[str, typer.Argument(help="Name of your suite, e.g. my_suite.")],
+    name: Annotated[str, typer.Argument(help="Name of the suite, e.g. my_suite.")],
     out: Out = None,
 ) -> None:
     """Write a plugin package with a working benchmark suite, its prompts and its test.
 
-    Install it with pip and it appears in `crucible suites`; no change to Crucible is needed.
+    After pip install, `crucible suites` lists it; Crucible itself stays unchanged.
     """
     _write("suite", name, out, f"crucible eval nano:target --suite {name}")
 
@@ -52,9 +51,9 @@ def _write(kind: str, name: str, out: Path | None, then: str) -> None:
     from harness.engine import registry
 
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,39}[a-z0-9]", name):
-        raise UserError(f'"{name}" cannot name a {kind}; use small letters, digits and _')
+        raise UserError(f'"{name}" cannot name a {kind}; use lower-case letters, digits and _')
     if name in registry.entries(f"{kind}s"):
-        raise UserError(f'there is a {kind} "{name}" already (crucible {kind}s)')
+        raise UserError(f'a {kind} "{name}" exists already (crucible {kind}s)')
     dashed = name.replace("_", "-")
     folder = out or Path(f"crucible-{dashed}")
     if folder.exists():
@@ -70,7 +69,7 @@ def _write(kind: str, name: str, out: Path | None, then: str) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(filled(source.read_text(encoding="utf-8")), encoding="utf-8")
     except OSError as error:
-        raise UserError(f"{folder}: {error.strerror}; choose another folder by --out") from None
+        raise UserError(f"{folder}: {error.strerror}; choose another folder with --out") from None
     Console().print(
         f"written: {folder}\nnext: pip install -e {folder} && {then}",
         highlight=False,

@@ -1,4 +1,4 @@
-"""What a person sees while a plan runs."""
+"""Progress bars of a running plan."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from harness.engine.plan import Stage
 
 
 class ProgressReporter:
-    """Two bars on a terminal (stages, rows of the current stage), and a line for each stage that
-    took a second or more."""
+    """Two bars on a terminal (stages, rows of the current stage), and one line per stage that took
+    at least LISTED_S seconds."""
 
     LISTED_S = 1.0
 

@@ -1,4 +1,4 @@
-"""`crucible reproduce | plan | rehearse | train | eval`: everything that makes artifacts."""
+"""`crucible reproduce | plan | rehearse | train | eval`: options and output."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
     from harness.reproduce import Reproduction
 
-MethodName = Annotated[str, typer.Argument(help="A method of `crucible methods`, e.g. wrpo.")]
+MethodName = Annotated[
+    str, typer.Argument(help="A method of `crucible methods`, e.g. wrpo, or a recipe file (.toml).")
+]
 Scale = Annotated[
     str, typer.Option("--scale", help="Profile of the recipe: nano (CPU), small (one GPU), paper.")
 ]
@@ -26,14 +28,21 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a recipe key: train.beta=0.1"),
 ]
-Seeds = Annotated[int, typer.Option("--seeds", min=1, help="How many seeds to replicate.")]
-Seed = Annotated[int | None, typer.Option("--seed", help="First seed (default: the recipe's).")]
+Seeds = Annotated[int, typer.Option("--seeds", min=1, help="Number of seeds.")]
+Seed = Annotated[
+    int | None, typer.Option("--seed", help="First seed (default: that of the recipe).")
+]
 Limit = Annotated[
-    int | None, typer.Option("--limit", min=2, help="Use at most N training and suite prompts.")
+    int | None,
+    typer.Option(
+        "--limit", min=2, help="Largest number of training prompts and of prompts per suite."
+    ),
 ]
 Suites = Annotated[
     str,
-    typer.Option("--suite", help="Only these suites (the recipe's, or any), with commas."),
+    typer.Option(
+        "--suite", help="Only these suites, separated by commas; the recipe need not list them."
+    ),
 ]
 Home = Annotated[
     Path | None, typer.Option("--store", help="Store folder (default: $CRUCIBLE_HOME or .crucible)")
@@ -69,12 +78,12 @@ def reproduce(
 ) -> None:
     """Reproduce a method: train it and its baselines, evaluate all, test the paper's claims.
 
-    Everything finished is kept and found again: the same command resumes after an interruption
-    and takes seconds when nothing is left to do.
+    Finished work is stored: the same command resumes after an interruption, and takes seconds if
+    nothing is left to do.
     """
-    from harness.reproduce import prepare
+    from harness.reproduce import reproduce as plan_reproduction
 
-    made = prepare(
+    made = plan_reproduction(
         method,
         scale,
         overrides=overrides or (),
@@ -93,13 +102,15 @@ def rehearse(
     suite: Suites = "",
     store: Home = None,
 ) -> None:
-    """Run a recipe's exact plan with nano stand-ins for every model and data set.
+    """Run the plan of a recipe on nano models, nano data and a few rows.
 
-    Finds out in a minute whether a recipe that needs a cluster would run from end to end.
+    Shows in about a minute whether a recipe that needs a cluster runs from end to end.
     """
-    from harness.reproduce import prepare
+    from harness.reproduce import reproduce as plan_reproduction
 
-    made = prepare(method, scale, overrides=overrides or (), rehearse=True, suites=_names(suite))
+    made = plan_reproduction(
+        method, scale, overrides=overrides or (), rehearse=True, suites=_names(suite)
+    )
     _carry_out(made, None, False, store, CallSettings())
 
 
@@ -110,34 +121,36 @@ def _names(text: str) -> list[str]:
 def _carry_out(
     made: Reproduction, out: Path | None, strict: bool, home: Path | None, calls: CallSettings
 ) -> None:
-    """Run a reproduction, write its board, print it."""
+    """Run a reproduction, write its board and print it."""
     from rich.console import Console
 
-    from harness.cli.call_options import for_store
+    from harness.cli.evaluation import show_account
+    from harness.cli.progress import ProgressReporter
     from harness.engine.store import Store
-    from harness.reproduce import board_spec_of, collect
-    from leaderboards.board import build_board
     from leaderboards.claims import require
-    from leaderboards.files import write_board
     from leaderboards.render.terminal import render_board
 
-    console = Console()
-    spec = board_spec_of(made, command_line())
-    store = Store(home)
+    console, store = Console(), Store(home)
     _announce(console, made)
-    execute(made, store, console, for_store(calls, store.root))
-    cells = collect(made, store)
-    folder = out or store.root / "boards" / spec.name
-    write_board(folder, spec, cells)
-    board = build_board(spec, cells)
-    console.print(render_board(board))
+    try:
+        with ProgressReporter(console) as reporter:
+            summary = made.run(store, reporter, calls)
+    finally:
+        show_account(console, made.account)
+    console.print(
+        f"{len(summary.executed)} stages executed, {summary.reused} reused, "
+        f"{summary.seconds:.1f} s\n",
+        highlight=False,
+    )
+    folder = made.write_board(out, command_line())
+    console.print(render_board(made.board))
     console.print(f"board: {folder / 'board.html'}", highlight=False, soft_wrap=True)
     if strict:
-        require(board.claims)
+        require(made.board.claims)
 
 
 def command_line() -> str:
-    """The command as it can be typed again, with the overrides in force."""
+    """The command line to repeat this run, including overrides."""
     from harness.engine.plugins import VARIABLE
 
     override = os.environ.get(VARIABLE, "")
@@ -156,37 +169,7 @@ def _announce(console: Console, made: Reproduction) -> None:
         highlight=False,
     )
     for (group, name), source in overrides().items():
-        console.print(f"override: {group}:{name} is that of {source}", highlight=False)
-
-
-def execute(
-    made: Reproduction, store: object, console: Console, calls: CallSettings | None = None
-) -> None:
-    """Run what is missing of a plan, with progress bars, and say what was done and spent."""
-    from harness.cli.estimate import check_keys
-    from harness.cli.evaluation import show_account
-    from harness.cli.progress import ProgressReporter
-    from harness.engine.calls import Services
-    from harness.engine.extras import check_extras
-    from harness.engine.run import InlineExecutor
-    from harness.engine.store import Store
-
-    assert isinstance(store, Store)
-    if not all(store.has(target.id) for target in made.targets):
-        check_extras(made.recipe)
-    check_keys(made.plan, made.targets, store, calls or CallSettings())
-    with Services(calls) as services:
-        try:
-            with ProgressReporter(console) as reporter:
-                executor = InlineExecutor(services)
-                summary = executor.execute(made.plan, made.targets, store, reporter)
-        finally:
-            show_account(console, services.account)
-    console.print(
-        f"{len(summary.executed)} stages executed, {summary.reused} reused, "
-        f"{summary.seconds:.1f} s\n",
-        highlight=False,
-    )
+        console.print(f"override: {group}:{name} comes from {source}", highlight=False)
 
 
 def plan(
@@ -198,7 +181,7 @@ def plan(
     suite: Suites = "",
     store: Home = None,
 ) -> None:
-    """Show what a reproduction would do: recipe, stages, what is cached, and what it will cost.
+    """Show the plan of a reproduction: recipe, stages, what is cached, and estimated costs.
 
     Nothing runs and nothing is downloaded.
     """
@@ -206,9 +189,9 @@ def plan(
 
     from harness.cli.plan_view import show_plan
     from harness.engine.store import Store, default_root
-    from harness.reproduce import prepare
+    from harness.reproduce import reproduce as plan_reproduction
 
-    made = prepare(
+    made = plan_reproduction(
         method, scale, overrides=overrides or (), seeds=seeds, limit=limit, suites=_names(suite)
     )
     root = store or default_root()
@@ -225,15 +208,17 @@ def train(
     limit: Limit = None,
     store: Home = None,
 ) -> None:
-    """Train one method and copy its checkpoint to a folder (no evaluation)."""
+    """Train one method and copy its checkpoint to a folder, without evaluation."""
     from rich.console import Console
 
-    from harness.cli.training import export_checkpoint
-    from harness.engine.store import Store
-    from harness.reproduce import prepare
+    from harness.cli.progress import ProgressReporter
+    from harness.reproduce import reproduce as plan_reproduction
 
-    made = prepare(method, scale, overrides=overrides or (), seed=seed, limit=limit)
-    export_checkpoint(Console(), made, method, out, Store(store))
+    console = Console()
+    made = plan_reproduction(method, scale, overrides=overrides or (), seed=seed, limit=limit)
+    with ProgressReporter(console) as reporter:
+        id = made.export_checkpoint(made.method, out, store, reporter)
+    console.print(f"checkpoint: {out}  (artifact {id[:10]})", highlight=False)
 
 
 @with_call_options
@@ -252,71 +237,76 @@ def evaluate(
         str,
         typer.Option(
             "--judge",
-            help="nano:oracle, or openai:<model>@<url>?key=<VARIABLE> (default: the suite's own; "
-            "nano:oracle on nano data).",
+            help="nano:oracle, or openai:<model>@<url>?key=<VARIABLE> (default: the judge of the "
+            "suite; nano:oracle on nano data).",
         ),
     ] = "",
     data: Annotated[
         str,
-        typer.Option("--data", help="official, nano, or auto: official unless the judge is nano."),
+        typer.Option(
+            "--data",
+            help="Question set: official, nano, or auto (official unless the judge is nano).",
+        ),
     ] = "auto",
-    name: Annotated[str, typer.Option("--name", help="What tables call the model.")] = "",
+    name: Annotated[str, typer.Option("--name", help="Name of the model in tables.")] = "",
     overrides: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="SUITE.KEY=VALUE", help="A setting: mt_bench.rounds=200"),
+        typer.Option(
+            "--set", metavar="SUITE.KEY=VALUE", help="Setting of a suite: mt_bench.rounds=200"
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the model's sampling.")] = 42,
+    seed: Annotated[int, typer.Option("--seed", help="Seed for sampling from the model.")] = 42,
     limit: Limit = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Also write a board folder with these cells.")
     ] = None,
     plan_only: Annotated[
-        bool, typer.Option("--plan", help="Show what would run and what it costs; call nobody.")
+        bool, typer.Option("--plan", help="Show stages and costs; run nothing, call no model.")
     ] = False,
     retry_failed: Annotated[
         bool,
-        typer.Option("--retry-failed", help="Ask again for judgments and answers that failed."),
+        typer.Option("--retry-failed", help="Request failed judgments and answers again."),
     ] = False,
     store: Home = None,
     *,
     calls: CallSettings,
 ) -> None:
-    """Evaluate any model on benchmark suites, with any judge; every score with its interval.
+    """Evaluate any model on benchmark suites, with any judge; each score with its interval.
 
     Offline, in a minute:  crucible eval nano:target
 
     The official set:  crucible eval org/model --suite alpaca_eval2 --judge
     openai:gpt-4-1106-preview
 
-    Stored answers, a judge of yours:  crucible eval outputs.json --suite mt_bench --judge
+    Stored answers, your own judge:  crucible eval outputs.json --suite mt_bench --judge
     openai:my-judge@http://127.0.0.1:8000/v1
 
-    Every response is stored the moment it arrives: the same command resumes, and costs nothing when
-    nothing is missing. A key is read from OPENAI_API_KEY, or from the variable that ?key= names.
+    Every response is stored when it arrives: the same command resumes, and costs nothing if nothing
+    is missing. A key is read from OPENAI_API_KEY, or from the variable named by ?key=.
     """
     from rich.console import Console
 
-    from harness.cli.call_options import for_store
-    from harness.cli.evaluation import Evaluation, evaluate_model
+    from harness.cli.evaluation import run_evaluation
     from harness.engine.store import Store
+    from harness.evaluate import evaluate as plan_evaluation
 
-    kept = Store(store)
-    wanted = Evaluation(
-        ref=model,
-        suites=tuple(_names(suite)),
+    made = plan_evaluation(
+        model,
+        _names(suite),
         judge=judge,
-        data=data,
+        edition=data,
         name=name,
-        overrides=tuple(overrides or ()),
+        overrides=overrides or (),
         seed=seed,
         limit=limit,
     )
-    evaluate_model(
+    run_evaluation(
         Console(),
-        wanted,
-        kept,
-        for_store(calls, kept.root),
+        made,
+        Store(store),
+        calls,
         out=out,
         plan_only=plan_only,
         retry_failed=retry_failed,
+        command=command_line(),
     )

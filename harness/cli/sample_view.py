@@ -1,4 +1,4 @@
-"""Samples in a terminal: a list of them, or one in full; nothing in them styles the terminal."""
+"""Samples in a terminal: a list, or one in full; their text cannot style the terminal."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from harness.cli.plain import line, plain
 from harness.core.errors import UserError, unknown
+from harness.core.text import line, plain
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -49,7 +49,7 @@ def list_samples(console: Console, samples: Samples, total: int, limit: int, tar
 
 
 def _table(rows: list[tuple[Text, ...]]) -> Table:
-    """Id and beginning of the text are cut where the terminal is narrow, the figures never."""
+    """Table in which id and text are cut on narrow terminals, figures never."""
     table = Table(box=None, pad_edge=False, header_style="dim", expand=True)
     names = ("id", "verdict", "value", "chars", "begins")
     for place, name in enumerate(names):
@@ -88,7 +88,7 @@ def _head(console: Console, samples: Samples) -> None:
 
 
 def show_sample(console: Console, samples: Samples, row: str) -> None:
-    """Print one sample in full, by its id or a part of it that no other has."""
+    """Print one sample in full, by its id or a unique part of it."""
     sample = _find(samples, row)
     console.print(bold(f"{sample.id}  {sample.outcome}"), highlight=False)
     if sample.value is not None:
@@ -118,7 +118,7 @@ def show_sample(console: Console, samples: Samples, row: str) -> None:
 
 
 def _show_prompts(console: Console, samples: Samples, sample: Sample) -> None:
-    """What the judge was sent; a message that all games share stands once."""
+    """Print the prompts of the judge; a message shared by several games is printed once."""
     from leaderboards.samples.prompts import prompt_writer
 
     writer = prompt_writer(samples)
@@ -154,7 +154,7 @@ def _show_game(console: Console, title: str, game: Game) -> None:
 
 
 def _find(samples: Samples, row: str) -> Sample:
-    """The sample of this id, else the only one whose id ends with it, or holds it."""
+    """The sample with this id, else the only one whose id ends with it or contains it."""
     found = [sample for sample in samples.samples if sample.id == row]
     found = found or [sample for sample in samples.samples if sample.id.endswith(f"/{row}")]
     found = found or [sample for sample in samples.samples if row in sample.id]
@@ -178,5 +178,5 @@ def _text(console: Console, name: str, text: str | None) -> None:
 
 
 def bold(text: str) -> Text:
-    """A heading; whatever it holds stays text."""
+    """A heading, without markup."""
     return Text(plain(text), style="bold")

@@ -1,4 +1,4 @@
-"""`crucible show`: from a cell to its samples, from a sample to everything the judge saw."""
+"""`crucible show`: from a cell to its samples, and from a sample to all that the judge read."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from harness.cli.plain import line, plain
 from harness.core.errors import StoreProblem, UnknownName, UserError, unknown
 from harness.core.records import parse
+from harness.core.text import line, plain
 from harness.merging.card import CARD, weight_rows
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ LISTED_CELLS = 40
 
 
 class _HtmlAlone(TyperCommand):
-    """`--html` may stand without a file, which the option parser cannot say."""
+    """Command whose option `--html` takes an optional value, which typer does not support."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         completed: list[str] = []
@@ -45,17 +45,17 @@ def show(
         str,
         typer.Argument(
             metavar="CELL | ID",
-            help="SYSTEM/SUITE/METRIC\\[@SEED] or BOARD:SYSTEM/SUITE/METRIC, or the beginning of "
-            "an artifact's id; without it, everything in the store is listed.",
+            help="SYSTEM/SUITE/METRIC\\[@SEED], BOARD:SYSTEM/SUITE/METRIC, or the beginning of an "
+            "artifact's id; without it, the store is listed.",
         ),
     ] = "",
-    row: Annotated[str, typer.Option("--row", help="One sample in full, by its id.")] = "",
+    row: Annotated[str, typer.Option("--row", help="Show one sample in full, by its id.")] = "",
     html: Annotated[
         str | None,
         typer.Option(
             "--html",
             metavar="[FILE]",
-            help="Write a page of all samples (one file, opens anywhere, loads nothing).",
+            help="Write all samples as one self-contained page.",
         ),
     ] = None,
     filters: Annotated[
@@ -64,30 +64,31 @@ def show(
             "--filter",
             metavar="NAME=VALUE",
             help="verdict=win|loss|tie|failed (ratings: low|middle|high), first=model|baseline, "
-            "flag=contradictory|suspicious|failed|retried, category=..., skill=...; may be given "
-            "several times.",
+            "flag=contradictory|suspicious|failed|retried, category=..., skill=...; repeatable.",
         ),
     ] = None,
     search: Annotated[
-        str, typer.Option("--search", help="Only samples with this text, in any case.")
+        str, typer.Option("--search", help="Only samples that contain this text, ignoring case.")
     ] = "",
     sort: Annotated[
         str,
-        typer.Option("--sort", help="stored, preference, length or id; -id turns the order round."),
+        typer.Option("--sort", help="stored, preference, length or id; prefix with - to reverse."),
     ] = "stored",
-    limit: Annotated[int, typer.Option("--limit", min=0, help="Rows to list; 0 lists all.")] = 10,
+    limit: Annotated[
+        int, typer.Option("--limit", min=0, help="Number of rows to list; 0 lists all.")
+    ] = 10,
     export: Annotated[
         Path | None,
         typer.Option(
             "--export",
             metavar="FOLDER",
-            help="Write the candidates of training rows, or a table of them, as a data set with a "
-            "card.",
+            help="Write the candidates of training rows, or a candidate table, as a data set with "
+            "a card.",
         ),
     ] = None,
     store: Annotated[Path | None, typer.Option("--store", help="Store folder.")] = None,
 ) -> None:
-    """Walk from a number to the samples it was made from, down to the judge's own words.
+    """Show the samples behind a score, down to the prompts and replies of the judge.
 
     crucible show nano:target/arena_hard/score --filter verdict=loss --sort preference
 
@@ -95,7 +96,7 @@ def show(
 
     crucible show nano:target/arena_hard/score --html       a page to browse, search and share
 
-    Addresses stand on boards (json and html); ids, too, and in `crucible plan`.
+    Boards (json and html) contain addresses and ids; `crucible plan` prints ids, too.
     """
     from rich.console import Console
 
@@ -140,7 +141,7 @@ def _samples_of(store: Store, address: str) -> Samples:
 
 
 def board_folder(name: str) -> Path | None:
-    """The folder of a board by its name or path; None if there is none."""
+    """The folder of a board, from its name or path; None if there is none."""
     from harness.cli.boards import find_board
 
     try:
@@ -156,8 +157,8 @@ def _rows_of(store: Store, id: str) -> Samples:
     cells = cells_of_store(store, id)
     if cells:
         raise UserError(
-            f"artifact {id[:10]} holds {len(cells)} cells; name one of them, as in: crucible show "
-            f"{cells[0].full}"
+            f"artifact {id[:10]} contains {len(cells)} cells; name one of them, as in: crucible "
+            f"show {cells[0].full}"
         )
     return samples_of_artifact(store, id)
 
@@ -185,7 +186,7 @@ def _write_page(console: Console, samples: Samples, file: str) -> None:
         path.write_bytes(data)
     except OSError as error:
         raise StoreProblem(
-            f"{path} cannot be written: {error.strerror}; expected --html FILE in a folder of yours"
+            f"{path} cannot be written: {error.strerror}; expected --html FILE in a writable folder"
         ) from None
     console.out(
         f"{path}: {len(samples.samples):,} samples, {len(data) / 1e6:.1f} MB; "
@@ -195,16 +196,17 @@ def _write_page(console: Console, samples: Samples, file: str) -> None:
 
 
 def _export(console: Console, store: Store, id: str, folder: Path) -> None:
-    """All candidates that a selection chose from, with its rules in the card; or one table."""
     from harness.engine.io import iterate_objects
+
+    """Write all candidates of a selection with its rules in the card, or one candidate table."""
     from harness.verification.candidates import export, read_candidates
 
     manifest = store.manifest(id)
     tables = manifest["inputs"].get("candidates", [id])
     if manifest["operation"] not in ("select_training_rows", "candidate_table"):
         raise UserError(
-            f"{manifest['label']} ({id[:10]}) holds no candidates; expected --export with training "
-            "rows or a table of candidates: crucible show lists the store"
+            f"{manifest['label']} ({id[:10]}) contains no candidates; expected --export with "
+            "training rows or a candidate table (crucible show lists the store)"
         )
     files = [store.artifact(table).path / "rows.jsonl" for table in tables]
     rows = (row for file in files for row in iterate_objects(file))
@@ -213,7 +215,7 @@ def _export(console: Console, store: Store, id: str, folder: Path) -> None:
 
 
 def _file_name(title: str) -> str:
-    """A title as part of a file's name.
+    """A title as part of a file name.
 
     >>> _file_name("org/name / mt_bench / turn_1")
     'org-name-mt_bench-turn_1'

@@ -11,7 +11,7 @@ parameters are one stage, so that systems share them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -20,12 +20,8 @@ from harness.distillation.corpus import documents_identity
 from harness.distillation.operations import MakeTeacherParams, TrainFusionParams
 from harness.distillation.settings import MappingSettings
 from harness.engine.operations import Estimate
-from harness.engine.recipe import ModelSpec, Recipe
+from harness.engine.recipe import ModelSpec, Recipe, Refers, Rehearsed
 from harness.training.from_responses import model
-
-NANO_SOURCES = ("nano:source_a", "nano:source_b", "nano:source_c")
-ROWS = 24
-DTYPES = ("float32", "auto", "bfloat16")
 
 
 class Models(Record):
@@ -44,15 +40,15 @@ class Data(Record):
         max_tokens: documents are fitted to this number of tokens of every model.
     """
 
-    documents: str
-    split: str = "train"
-    field: str = "text"
+    documents: Annotated[str, Refers("documents")]
+    split: Annotated[str, Refers("layout")] = "train"
+    field: Annotated[str, Refers("layout")] = "text"
     form: Literal["chat", "text"] = "chat"
     limit: int | None = Field(default=None, ge=1)
     expected_rows: int | None = None
-    max_tokens: int = Field(default=2000, ge=1)
+    max_tokens: Annotated[int, Rehearsed(lambda most: min(most, 200))] = Field(default=2000, ge=1)
     long: Literal["cut", "split", "refuse"] = "split"
-    domains: tuple[str, ...] = ()
+    domains: Annotated[tuple[str, ...], Refers("domains")] = ()
     exchanges: int | None = Field(default=None, ge=1)
 
 
@@ -136,44 +132,3 @@ def corpus(recipe: ExplicitFusionRecipe, stage: Any) -> Any:
 
 def _reading(recipe: ExplicitFusionRecipe) -> dict[str, bool]:
     return {"bos": recipe.teachers.bos, "eos": recipe.teachers.eos}
-
-
-def stand_ins(recipe: ExplicitFusionRecipe) -> ExplicitFusionRecipe:
-    """Nano models, documents and tasks; every stage, system, claim and setting kept.
-
-    What shrinks: rows, texts, blocks and batches.
-    """
-
-    def tiny(spec: ModelSpec, number: int = -1) -> ModelSpec:
-        ref = "nano:target" if number < 0 else NANO_SOURCES[number % len(NANO_SOURCES)]
-        # So that a source whose stand-in is taken has stages of its own, too.
-        dtype = DTYPES[max(0, number) // len(NANO_SOURCES) % len(DTYPES)]
-        return ModelSpec(ref=ref, name=spec.display_name(), dtype=dtype)
-
-    models = recipe.models
-    small = {"per_device_batch_size": 2, "accumulation_steps": 2, "gradient_checkpointing": False}
-    suites = []
-    for spec in recipe.suites:
-        settings = {**spec.settings, "limit": ROWS}
-        if spec.name.startswith("lm_"):
-            settings = {"tasks": ("crucible_nano_facts", "crucible_nano_answers"), "limit": ROWS}
-            settings |= {"chat_template": True}
-        suites.append(spec.model_copy(update={"settings": settings}))
-    return recipe.model_copy(
-        update={
-            "models": Models(
-                target=tiny(models.target),
-                sources=tuple(tiny(spec, n) for n, spec in enumerate(models.sources)),
-                teacher=tiny(models.teacher, 2) if models.teacher else None,
-            ),
-            "data": recipe.data.model_copy(
-                update={"documents": "nano:train", "split": "train", "max_tokens": 200}
-                | {"limit": ROWS}
-            ),
-            "teachers": recipe.teachers.model_copy(update={"dtype": "float32"}),
-            "train": recipe.train.model_copy(
-                update={**small, "block_size": 256, "dtype": "float32"}
-            ),
-            "suites": tuple(suites),
-        }
-    )

@@ -1,9 +1,9 @@
-"""How hosted models are called, what that has cost, and what the stages of one run share.
+"""Settings and accounts of calls to hosted models, and services shared by the stages of a run.
 
     with Services(CallSettings(responses=store.root / "responses.sqlite")) as services:
         InlineExecutor(services=services).execute(plan, targets, store)
 
-None of it shapes an answer, so none of it is part of any id: the same plan may be run live, from
+None of these settings affects an answer, so none is part of an id: the same plan may run live, from
 stored responses alone (`offline`), through a batch interface, or with another concurrency.
 """
 
@@ -38,16 +38,17 @@ class CallSettings(Record):
     Attributes:
         responses: file of stored responses; None stores nothing.
         offline: answer from stored responses only; a miss is an error.
-        concurrency: most requests in flight at one endpoint.
-        timeout_s: of one attempt.
-        retries: of the transport: rate limits, server errors, time-outs, broken bodies.
-        requests_per_minute, tokens_per_minute: None takes them from the server's headers.
-        max_cost_usd: stop before the account would pass it.
-        prices: a price file of the user's, read over the built-in one.
+        concurrency: largest number of requests in flight per endpoint.
+        timeout_s: limit for one attempt.
+        retries: transport retries after rate limits, server errors, time-outs and broken bodies.
+        requests_per_minute, tokens_per_minute: None uses the limits in the server's headers.
+        max_cost_usd: money limit; the run stops before it is exceeded.
+        prices: price file that overrides the built-in table.
         batch: send requests through the provider's batch interface (cheaper, within a day).
-        vllm_python: interpreter that has vLLM; None takes $CRUCIBLE_VLLM_PYTHON, else this one.
-        replicas: vLLM servers started side by side, one per GPU.
-        allow_code_execution: let stages run, confined, code that a model wrote; a recipe cannot.
+        vllm_python: interpreter with vLLM; None uses $CRUCIBLE_VLLM_PYTHON, else this interpreter.
+        replicas: number of vLLM servers started in parallel, one per GPU.
+        allow_code_execution: let stages run code written by a model, in confinement; a recipe
+            cannot give this permission.
     """
 
     responses: Path | None = None
@@ -67,7 +68,7 @@ class CallSettings(Record):
 
 @dataclass
 class Spent:
-    """What one model was asked in this run. `cost_usd` is None where a price is unknown."""
+    """Requests, tokens and money of one model in this run; `cost_usd` is None without a price."""
 
     requests: int = 0
     cached: int = 0
@@ -77,10 +78,10 @@ class Spent:
 
 
 class Account:
-    """Requests, tokens and money of a run, by model; safe in threads.
+    """Requests, tokens and money of a run, by model; thread-safe.
 
-    `reserve` before a request and `settle` after it: what is in flight counts with the most it can
-    cost, so that the limit holds whatever arrives.
+    `reserve` before a request and `settle` after it: a request in flight counts with its largest
+    possible cost, so that the limit holds in any case.
     """
 
     def __init__(self, max_cost_usd: float | None = None) -> None:
@@ -91,28 +92,28 @@ class Account:
 
     @property
     def cost_usd(self) -> float:
-        """Money spent where prices are known."""
+        """Money spent on models with known prices."""
         return sum(spent.cost_usd or 0.0 for spent in self.models.values())
 
     def reserve(self, model: str, most_usd: float | None) -> float:
-        """Set aside the most that one request can cost; returns it for `settle`.
+        """Reserve the largest possible cost of one request; returns it for `settle`.
 
         Raises:
-            UserError: the limit would be passed, or there is a limit and no price.
+            UserError: the limit would be exceeded, or there is a limit and no price.
         """
         if self.max_cost_usd is None or most_usd == 0:
             return 0.0
         if most_usd is None:
             raise UserError(
                 f"{model} is unpriced, so --max-cost cannot hold; add its price to a file for "
-                "--prices, or leave --max-cost away"
+                "--prices, or omit --max-cost"
             )
         with self._lock:
             if self.cost_usd + self._reserved + most_usd > self.max_cost_usd:
                 raise UserError(
-                    f"stopped before passing --max-cost {self.max_cost_usd:g}: "
+                    f"stopped before exceeding --max-cost {self.max_cost_usd:g}: "
                     f"{self.cost_usd:.4f} USD spent, {self._reserved + most_usd:.4f} USD more "
-                    "under way; what was answered is stored: raise --max-cost and run again"
+                    "in flight; answers are stored: raise --max-cost and run again"
                 )
             self._reserved += most_usd
         return most_usd
@@ -128,7 +129,7 @@ class Account:
         tokens_out: int = 0,
         cost_usd: float | None = 0.0,
     ) -> None:
-        """Give back a reservation and book what was really spent (None: unpriced)."""
+        """Release a reservation and book the actual cost (None: unpriced)."""
         with self._lock:
             self._reserved = max(0.0, self._reserved - reserved)
             spent = self.models.setdefault(model, Spent())
@@ -144,9 +145,9 @@ class Account:
 
 
 class Services:
-    """Clients, servers and the account that all stages of one run share.
+    """Clients, servers and the account shared by all stages of one run.
 
-    `get` opens something once; `close` (or leaving the `with` block) closes everything in reverse.
+    `get` opens a service once; `close` (or the end of a `with` block) closes all in reverse order.
     """
 
     def __init__(self, settings: CallSettings | None = None) -> None:
@@ -161,14 +162,14 @@ class Services:
         return PriceList.load(self.settings.prices)
 
     def get(self, key: str, open: Callable[[], C]) -> C:
-        """The shared object called `key`, opened by `open` at the first call."""
+        """The service registered under `key`, opened by `open` at the first call."""
         with self._lock:
             if key not in self._open:
                 self._open[key] = open()
             return cast(C, self._open[key])
 
     def close(self) -> None:
-        """Close whatever was opened, the newest first; the first error is raised at the end."""
+        """Close all services, the newest first; the first error is raised at the end."""
         problem: BaseException | None = None
         with self._lock:
             while self._open:

@@ -1,35 +1,53 @@
-"""The extras of this distribution: which are installed, and which a run needs."""
+"""Extras of this distribution, from its installed metadata: their packages, and what is missing."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from functools import cache
 from importlib import metadata
 
 from harness.core.errors import EnvironmentProblem
+from harness.engine import registry
 from harness.engine.recipe import Recipe
 
-EXTRAS = {
-    "train": ("torch", "transformers", "trl", "accelerate", "datasets", "rapidfuzz"),
-    "api": ("openai",),
-    "alpaca": ("alpaca_eval", "scikit-learn", "pyarrow"),
-    "classic": ("scikit-learn",),
-    "lm-eval": ("lm_eval",),
-    "merge": ("mergekit",),
-    "verify": ("math-verify",),
-    "ray": ("ray",),
-    "vllm": ("vllm",),
-}
+DEVELOPMENT = ("dev", "docs")  # extras for changing Crucible, which no run needs
+# 'torch<2.14,>=2.11; extra == "train"'; a test asserts that markers name an extra and nothing else.
+_REQUIREMENT = re.compile(r"([\w.-]+)[^;]*; *extra *== *[\"']([\w.-]+)[\"']")
+
+
+@cache
+def packages() -> dict[str, tuple[str, ...]]:
+    """Extra -> names of its packages.
+
+    Raises:
+        EnvironmentProblem: Crucible runs from files that were never installed.
+    """
+    try:
+        requirements = metadata.requires(registry.DISTRIBUTION) or []
+    except metadata.PackageNotFoundError:
+        raise EnvironmentProblem(
+            f"{registry.DISTRIBUTION} is not installed; install it: pip install -e ."
+        ) from None
+    found: dict[str, tuple[str, ...]] = {}
+    for requirement in requirements:
+        parts = _REQUIREMENT.fullmatch(requirement)
+        if parts is not None and parts[2] not in DEVELOPMENT:
+            found[parts[2]] = (*found.get(parts[2], ()), parts[1])
+    return found
 
 
 def versions_of(extra: str) -> dict[str, str | None]:
-    """Installed versions of an extra's packages; None for one that is missing."""
-    found: dict[str, str | None] = {}
-    for package in EXTRAS.get(extra, ()):
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            found[package] = None
-    return found
+    """Installed version of each package of an extra; None for a missing one."""
+    return {package: _version(package) for package in packages().get(extra, ())}
+
+
+@cache
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def missing(extras: Iterable[str]) -> list[str]:
@@ -38,7 +56,8 @@ def missing(extras: Iterable[str]) -> list[str]:
 
 
 def install(extras: Iterable[str]) -> str:
-    """
+    """Command that installs extras.
+
     >>> install(["merge", "lm-eval"])
     "pip install 'crucible-bench[merge,lm-eval]'"
     """
@@ -46,13 +65,11 @@ def install(extras: Iterable[str]) -> str:
 
 
 def check_extras(recipe: Recipe) -> None:
-    """Notice a missing extra before the first stage, not after an hour of them.
+    """Notice a missing extra before the first stage.
 
     Raises:
         EnvironmentProblem: naming the systems and suites that need it.
     """
-    from harness.engine import registry
-
     users: dict[str, list[str]] = {}
     wanted = [(system.name, "methods", system.method) for system in recipe.systems]
     wanted += [(suite.name, "suites", suite.name) for suite in recipe.suites]

@@ -1,4 +1,4 @@
-"""The ledger of one stage: seconds, tokens, requests, peak memory and what computed it."""
+"""The ledger of one stage: seconds, tokens, requests, money, peak memory; and its provenance."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from harness.core.records import Record
 
 
 class Entry(Record):
-    """What one attempt at a stage spent. None is unmeasured or unpriced, never zero.
+    """Resources spent by one attempt at a stage. None is unmeasured or unpriced, never zero.
 
-    `cached` answers came from stored responses; they are in none of the other counts.
+    Attributes:
+        cached: number of answers from stored responses, which no other count includes.
     """
 
     seconds: float
@@ -27,7 +28,7 @@ class Entry(Record):
 
 
 class Ledger:
-    """Counts while a stage runs; `entry()` closes the account."""
+    """Counters of a running stage; `entry()` gives the totals."""
 
     def __init__(self) -> None:
         self.tokens_in = 0
@@ -88,7 +89,7 @@ def _reset_peak_memory() -> bool:
 
 
 def provenance() -> dict[str, str | None]:
-    """Where and with what code a stage ran; never a secret."""
+    """Host, platform and code revision of a stage; never a secret."""
     return {
         "host": platform.node(),
         "platform": platform.platform(),

@@ -1,8 +1,8 @@
-"""Operations: the versioned pure functions that every plan is made of.
+"""Operations: the versioned pure functions that plans consist of.
 
-A *row* operation maps rows with stable ids to rows with the same ids, batch by batch; the engine
-cuts the input into fixed batches, keeps each finished batch, and asks again only for the missing
-ones. A *file* operation fills a fresh directory that appears as a whole or not at all.
+A *row* operation maps rows with stable ids to rows with the same ids, batch by batch: the engine
+cuts its input into fixed batches, stores each finished batch and recomputes only missing ones. A
+*file* operation fills a new directory that becomes visible completely or not at all.
 
     @operation("double", version=1, params=DoubleParams, rows="numbers")
     def double(context, params, batches, *, numbers):
@@ -28,7 +28,7 @@ P = TypeVar("P", bound=Record)
 
 
 class Context(Protocol):
-    """What an operation may ask of the engine that runs it."""
+    """Services of the engine that an operation may use while it runs."""
 
     directory: Path
     scratch: Path
@@ -36,7 +36,7 @@ class Context(Protocol):
     services: Services
 
     def progress(self, done: int, total: int, unit: str = "rows") -> None:
-        """Report how far a file operation has come."""
+        """Report the progress of a file operation."""
 
     def count(
         self,
@@ -47,12 +47,12 @@ class Context(Protocol):
         cached: int = 0,
         cost_usd: float | None = None,
     ) -> None:
-        """Add to the stage's ledger; `cached` answers came from stored responses."""
+        """Add to the ledger of the stage; `cached` counts answers from stored responses."""
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """What a finished stage made: a folder, addressed by the stage's id."""
+    """Output of a finished stage: a folder, addressed by the id of the stage."""
 
     id: str
     path: Path
@@ -60,7 +60,7 @@ class Artifact:
     params: dict[str, Any] = field(default_factory=dict, compare=False)
 
     def rows(self) -> list[Row]:
-        """All rows, in the order of the input they were made from."""
+        """All rows, in the order of the input."""
         return read_objects(self.path / "rows.jsonl")
 
     def read_json(self, name: str) -> Any:
@@ -73,10 +73,14 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a stage is expected to cost. None means unknown, never zero.
+    """Expected cost of a stage. None means unknown, never zero.
 
-    `responses` are those in each row; `tokens` counts those read and written, `tokens_out` those
-    written; `requests` are those that a hosted model would get.
+    Attributes:
+        responses: number of responses in each row.
+        tokens: number of tokens read and written.
+        requests: number of requests, if the model is hosted.
+        tokens_out: number of tokens written.
+        parameters_b: billions of parameters of the model that the stage makes or points to.
     """
 
     rows: int | None = None
@@ -91,7 +95,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Operation(Generic[P]):
-    """A registered operation; its name and version are part of every id made with it."""
+    """A registered operation; its name and version are part of the id of each of its stages."""
 
     name: str
     version: int
@@ -103,13 +107,13 @@ class Operation(Generic[P]):
     estimate: Callable[..., Estimate] | None = None
 
     def library_versions(self) -> dict[str, str]:
-        """major.minor of the libraries whose version changes what this operation means."""
+        """major.minor version of the libraries that the result depends on."""
         return {library: _installed(library) for library in self.libraries}
 
 
 @cache
 def _installed(library: str) -> str:
-    # Reading a distribution's metadata took nine tenths of the time of making a large plan.
+    # Cached, because reading metadata took 90 % of the time of making a large plan.
     try:
         return ".".join(metadata.version(library).split(".")[:2])
     except metadata.PackageNotFoundError:
@@ -132,12 +136,12 @@ def operation(
     """Register a function as an operation.
 
     Args:
-        version: raise it whenever the same inputs and parameters would give another result.
-        params: the record that validates and completes the parameters.
-        rows: name of the driving input of a row operation; None makes a file operation.
-        libraries: distributions whose major.minor version belongs to the stage id.
-        batch_size: rows a batch, from the parameters; 1 when not given.
-        estimate: (params, inputs' estimates by name) -> Estimate.
+        version: to be raised whenever the same inputs and parameters give another result.
+        params: record that validates and completes the parameters.
+        rows: name of the input that a row operation maps; None makes a file operation.
+        libraries: distributions whose major.minor version is part of the stage id.
+        batch_size: (params) -> rows per batch (default: 1).
+        estimate: (params, estimates of the inputs by name) -> Estimate.
     """
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -4,9 +4,9 @@
     prompts = plan.stage("import_prompts", ref="nano:train", limit=900)
     samples = plan.stage("sample", prompts=prompts, model=model, n=5, temperature=0.8)
 
-Keyword arguments that are handles (or lists of handles) are inputs, all others are parameters. A
-stage's id is the digest of operation, version, resolved parameters, input ids and the library
-versions the operation lists: two methods that ask for the same stage share it.
+Keyword arguments that are handles (or lists of handles) are inputs, all others are parameters. The
+id of a stage is the digest of operation, version, resolved parameters, input ids and the library
+versions that the operation lists: two methods that request the same stage share it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from harness.core.errors import BadRecord, unknown
+from harness.core.errors import BadRecord
 from harness.core.hashing import digest
 from harness.core.records import Record, parse
 from harness.engine.operations import Estimate, Operation
@@ -24,13 +24,13 @@ from harness.engine.registry import load_operation
 
 @dataclass(frozen=True)
 class Handle:
-    """A stage's future artifact, to be passed on as an input of other stages."""
+    """Future artifact of a stage, passed as an input to other stages."""
 
     id: str
 
 
 class StageMaker(Protocol):
-    """What a method's or suite's `plan` receives under the name `stage`."""
+    """Type of the argument `stage` of the `plan` of methods and suites."""
 
     def __call__(self, name: str, /, **arguments: Any) -> Handle: ...
 
@@ -56,7 +56,7 @@ def _flat(value: Handle | tuple[Handle, ...]) -> tuple[Handle, ...]:
 
 @dataclass
 class Plan:
-    """Stages in an order in which each comes after its inputs."""
+    """Stages, each after its inputs."""
 
     stages: dict[str, Stage] = field(default_factory=dict)
 
@@ -66,12 +66,12 @@ class Plan:
         """Add a stage (or find the identical one) and return its handle.
 
         Args:
-            label: what progress bars call it; not part of the id.
-            hint: what the caller knows of its size, for estimates; not part of the id.
+            label: name in progress bars; not part of the id.
+            hint: size known to the caller, for estimates; not part of the id.
 
         Raises:
             UnknownName: if there is no such operation.
-            BadRecord: for a parameter that the operation's record refuses.
+            BadRecord: for a parameter that the operation's record refuses, or a missing input.
         """
         operation = load_operation(name)
         inputs: dict[str, Handle | tuple[Handle, ...]] = {}
@@ -97,7 +97,7 @@ class Plan:
     def needed(self, targets: Iterable[Handle], finished: Iterable[str]) -> list[Stage]:
         """Stages to run for `targets`, in order, given the ids that exist already.
 
-        An input of a finished stage is not needed, so it may have been deleted.
+        Inputs of finished stages are not needed, so they may have been deleted.
         """
         done = set(finished)
         wanted = {handle.id for handle in targets} - done
@@ -126,7 +126,7 @@ class Plan:
 def stage_id(
     operation: Operation[Any], params: Record, inputs: dict[str, Handle | tuple[Handle, ...]]
 ) -> str:
-    """32 hexadecimal digits that stand for everything a stage's result depends on."""
+    """Digest of everything that the result of a stage depends on, 32 hexadecimal digits."""
     return digest(
         {
             "operation": operation.name,
@@ -145,11 +145,3 @@ def _is_handles(value: object) -> bool:
         and len(value) > 0
         and all(isinstance(item, Handle) for item in value)
     )
-
-
-def find_stage(plan: Plan, prefix: str) -> Stage:
-    """The stage whose id begins with `prefix`."""
-    for id, stage in plan.stages.items():
-        if id.startswith(prefix):
-            return stage
-    raise unknown("stage", prefix, plan.stages, "crucible plan")

@@ -1,11 +1,11 @@
-"""Plugins: what installed distributions register by entry points, and which overrides hold.
+"""Plugins: entry points of installed distributions, and overrides of built-ins.
 
-Only metadata is read here; nothing is imported. A distribution with unreadable metadata is named
-and left out.
+Only metadata is read; nothing is imported. A distribution with unreadable metadata is reported and
+skipped.
 
     CRUCIBLE_OVERRIDE="methods:wrpo=crucible-my-wrpo,suites:mt_bench=other-package"
 
-puts a plugin in the place of a built-in, or decides between two plugins that use one name.
+replaces a built-in by a plugin, or selects one of two plugins with the same name.
 """
 
 from __future__ import annotations
@@ -25,7 +25,12 @@ VARIABLE = "CRUCIBLE_OVERRIDE"
 
 @dataclass(frozen=True)
 class Offer:
-    """One entry point: `target` is "module:attribute", `summary` the distribution's own."""
+    """One entry point.
+
+    Attributes:
+        target: "module:attribute".
+        summary: summary of the distribution.
+    """
 
     group: str
     name: str
@@ -36,7 +41,7 @@ class Offer:
 
 @cache
 def offers() -> tuple[tuple[Offer, ...], tuple[str, ...]]:
-    """Every entry point in our groups, and what could not be used of the others' metadata."""
+    """Entry points in the groups of Crucible, and problems found in metadata."""
     found: dict[str, list[Offer]] = {}
     problems: list[str] = []
     for distribution in metadata.distributions():
@@ -48,7 +53,7 @@ def offers() -> tuple[tuple[Offer, ...], tuple[str, ...]]:
             if not about["Name"]:
                 raise ValueError("no name")
             name, summary = str(about["Name"]), (about.get_all("Summary") or [""])[0]
-            if canonical(name) in found:  # the same again, further down the path
+            if canonical(name) in found:  # shadowed by one earlier on the path
                 continue
             points = [
                 point
@@ -59,7 +64,7 @@ def offers() -> tuple[tuple[Offer, ...], tuple[str, ...]]:
                 Offer(point.group.removeprefix(PREFIX), point.name, point.value, name, summary)
                 for point in points
             ]
-        except Exception as error:  # whatever is wrong with it, the others work
+        except Exception as error:  # a broken distribution must not affect the others
             place = getattr(distribution, "_path", distribution)
             problems.append(f"{place}: unreadable metadata ({type(error).__name__}: {error})")
     everything = [offer for own in found.values() for offer in own]
@@ -68,13 +73,13 @@ def offers() -> tuple[tuple[Offer, ...], tuple[str, ...]]:
             guess = nearest(offer.group, GROUPS) or ", ".join(GROUPS)
             problems.append(
                 f'{offer.distribution} registers "{offer.name}" in the group '
-                f'"{PREFIX}{offer.group}", which nobody reads; did you mean "{PREFIX}{guess}"?'
+                f'"{PREFIX}{offer.group}", which does not exist; did you mean "{PREFIX}{guess}"?'
             )
     return tuple(everything), tuple(problems)
 
 
 def canonical(distribution: str) -> str:
-    """The name that packaging tools compare distributions by.
+    """Normalised name of a distribution, as packaging tools compare them.
 
     >>> canonical("Crucible_My.Method")
     'crucible-my-method'
@@ -83,10 +88,10 @@ def canonical(distribution: str) -> str:
 
 
 def overrides() -> dict[tuple[str, str], str]:
-    """$CRUCIBLE_OVERRIDE: (group, name) -> canonical name of the distribution to take it from.
+    """Parsed $CRUCIBLE_OVERRIDE: (group, name) -> normalised name of the providing distribution.
 
     Raises:
-        UserError: a part of it cannot be read.
+        UserError: a part of it is malformed.
     """
     chosen: dict[tuple[str, str], str] = {}
     for part in filter(None, (part.strip() for part in os.environ.get(VARIABLE, "").split(","))):
@@ -94,7 +99,7 @@ def overrides() -> dict[tuple[str, str], str]:
         name, _, distribution = rest.rpartition("=")
         if group not in GROUPS or not name or not distribution:
             raise UserError(
-                f'{VARIABLE} holds "{part}"; expected GROUP:NAME=DISTRIBUTION with a group of '
+                f'{VARIABLE} contains "{part}"; expected GROUP:NAME=DISTRIBUTION with a group of '
                 f"{', '.join(GROUPS)}, for example methods:wrpo=crucible-my-wrpo"
             )
         chosen[group, name] = canonical(distribution)

@@ -1,4 +1,4 @@
-"""Prices of hosted models, dated, from a table that a file of the user's goes before.
+"""Dated prices of hosted models, from a built-in table that a user's file overrides.
 
     prices = PriceList.load(Path("mine.toml"))       # None: the built-in table alone
     prices.of("gpt-4-1106-preview")                  # a Price, or None: unpriced, never zero
@@ -9,7 +9,7 @@ The form of both files:
     usd_per_million_in = 10.0
     usd_per_million_out = 30.0
     as_of = "2026-11-22"          # the day the source was read
-    source = "where the figures stand"
+    source = "where the figures were read"
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from harness.core.errors import BadRecord, UserError
 from harness.core.records import Record, parse
 
 BUILT_IN = Path(__file__).with_name("prices.toml")
-PROVIDER = "openai"  # whose prices the built-in table holds
-BATCH_SHARE = 0.5  # of the live price, for requests sent through a batch interface
+PROVIDER = "openai"  # the provider of the built-in table
+BATCH_SHARE = 0.5  # price of a request sent through a batch interface, relative to a live one
 
 _SNAPSHOT = re.compile(r"-\d{4}-\d{2}-\d{2}$")
 
 
 class Price(Record):
-    """USD per million tokens, with the day and place the figures were read."""
+    """USD per million tokens, with date and source of the figures."""
 
     usd_per_million_in: float = Field(ge=0)
     usd_per_million_out: float = Field(ge=0)
@@ -42,7 +42,7 @@ class Price(Record):
     source: str = ""
 
     def cost(self, tokens_in: int, tokens_out: int) -> float:
-        """USD for that many tokens.
+        """Cost in USD.
 
         >>> Price(usd_per_million_in=10, usd_per_million_out=30).cost(1000, 100)
         0.013
@@ -61,9 +61,9 @@ class Price(Record):
 
 
 class PriceList:
-    """Prices by model: those of the user's file hold at any endpoint, the built-in ones at OpenAI.
+    """Prices by model: a user's file holds for every endpoint, the built-in table for OpenAI.
 
-    A model of the same name on somebody else's server has another price, or none.
+    A model of the same name on another server may have another price, or none.
     """
 
     def __init__(self, built_in: Mapping[str, Price], own: Mapping[str, Price]) -> None:
@@ -72,22 +72,22 @@ class PriceList:
 
     @classmethod
     def load(cls, path: Path | None = None) -> PriceList:
-        """The built-in table, with the file `path` before it.
+        """The built-in table, overridden by the file `path`.
 
         Raises:
-            UserError: the file is not there or is not TOML.
-            BadRecord: it is not of the form above.
+            UserError: the file cannot be read.
+            BadRecord: the file is not TOML, or not of the form above.
         """
         return cls(_read(BUILT_IN), {} if path is None else _read(path))
 
     def of(self, model: str, identity: str = PROVIDER) -> Price | None:
         """The price of a model; None where it is unknown.
 
-        The exact name comes first; a dated snapshot without a price of its own has the price of
+        The exact name takes precedence; a dated snapshot without its own price has the price of
         the undated name.
 
         Args:
-            identity: of the endpoint, see `harness.backends.api.endpoint`.
+            identity: identity of the endpoint, see `harness.backends.api.endpoint`.
         """
         tables = [self._own] + ([self._built_in] if identity == PROVIDER else [])
         for name in (model, _SNAPSHOT.sub("", model)):

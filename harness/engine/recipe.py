@@ -12,21 +12,64 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from harness.core.errors import BadRecord, UserError, unknown
 from harness.core.hashing import digest
 from harness.core.records import Record, parse
 
+Reference = Literal[
+    "language_model",  # a ModelSpec without metadata is one
+    "reward_model",
+    "encoder",
+    "reader",  # a chat model that is asked about long texts
+    "prompts",
+    "documents",
+    "authors",
+    "answers",
+    "tables",
+    "tasks",
+    "judge",
+    "layout",  # how referenced data are laid out: split, column, files
+    "columns",  # field of the rows -> column of the data
+    "categories",
+    "domains",
+]
+
+
+@dataclass(frozen=True)
+class Refers:
+    """Field metadata: the field refers to something outside the recipe, of this kind.
+
+        reward: Annotated[ModelSpec, Refers("reward_model")]
+        prompts: Annotated[str, Refers("prompts")]
+
+    A rehearsal replaces it by its nano counterpart, see `harness.nano.rehearsal`.
+    """
+
+    to: Reference
+
+
+@dataclass(frozen=True)
+class Rehearsed:
+    """Field metadata: value of the field in a rehearsal, from its value in the recipe; idempotent.
+
+    gap: Annotated[float | None, Rehearsed(lambda gap: None)]
+    """
+
+    value: Callable[[Any], Any]
+
 
 class ModelSpec(Record):
     """A model: `nano:<name>`, a folder, or a hub id with an optional revision.
 
-    `name` is what boards and rows call it (default: the last part of `ref`). `parameters_b`
-    (billions) feeds the estimates of a plan; None is unknown.
+    Attributes:
+        name: name on boards and in rows (default: last part of `ref`).
+        parameters_b: billions of parameters, for the estimates of a plan; None is unknown.
+        trust_remote_code: whether code that comes with the model may run.
     """
 
     ref: str
@@ -37,7 +80,8 @@ class ModelSpec(Record):
     trust_remote_code: bool = False
 
     def display_name(self) -> str:
-        """
+        """Name on boards and in rows.
+
         >>> ModelSpec(ref="meta-llama/Meta-Llama-3-8B-Instruct").display_name()
         'Meta-Llama-3-8B-Instruct'
         """
@@ -45,7 +89,7 @@ class ModelSpec(Record):
 
 
 class SystemSpec(Record):
-    """One line of the board: a method, with settings that differ from the recipe's."""
+    """One row of the board: a method, with settings that differ from the recipe."""
 
     name: str
     method: str
@@ -66,7 +110,7 @@ class SuiteSpec(Record):
 
 
 class Recipe(Record):
-    """What every recipe holds; a method adds its own tables in a subclass."""
+    """Fields of every recipe; a method adds its own tables in a subclass."""
 
     method: str
     title: str = ""
@@ -78,7 +122,7 @@ class Recipe(Record):
     claims: tuple[dict[str, Any], ...] = ()
 
     def id(self) -> str:
-        """Digest of everything resolved; on every board made from the recipe."""
+        """Digest of the resolved recipe, shown on every board made from it."""
         return digest(self.model_dump(mode="json"))
 
 
@@ -86,24 +130,24 @@ class Recipe(Record):
 class Method:
     """A registered method.
 
-    Args:
-        recipe: the record its recipes are validated by.
-        plan: (recipe, stage) -> handle of the model artifact it makes.
-        recipe_file: TOML with profiles; None for a method that runs inside another's recipe.
-        stand_ins: recipe -> the same recipe on nano models and a few rows, for rehearsals.
-        variants: recipe -> the systems that one line of the recipe stands for, for a method
-            such as `source` that is several systems.
+    Attributes:
+        recipe: record that validates its recipes.
+        plan: (recipe, stage) -> handle of the model artifact, or a `harness.suites.base.Program`.
+        recipe_file: TOML file with profiles; None for a method that runs as a system of another
+            method's recipe.
+        variants: recipe -> systems that one entry of the recipe expands to, for methods such as
+            `source` that are several systems.
     """
 
     name: str
     recipe: type[Recipe]
     plan: Callable[..., Any]
     recipe_file: Path | None = None
-    stand_ins: Callable[[Any], Any] | None = None
-    variants: Callable[[Any], tuple[SystemSpec, ...]] | None = None
+    variants: Callable[[Any], tuple[SystemSpec, ...]] | None = field(default=None, kw_only=True)
 
 
 T = TypeVar("T", bound=Recipe)
+Overrides = Mapping[str, Any] | Sequence[str]
 
 
 def profiles(path: Path) -> list[str]:
@@ -112,12 +156,13 @@ def profiles(path: Path) -> list[str]:
 
 
 def load_recipe(
-    model: type[T], path: Path, profile: str, overrides: Sequence[str] = (), seed: int | None = None
+    model: type[T], path: Path, profile: str, overrides: Overrides = (), seed: int | None = None
 ) -> T:
     """Resolve a recipe file.
 
     Args:
-        overrides: "a.b=value" strings; value in TOML syntax, or plain text.
+        overrides: {"a.b": value}, or "a.b=value" strings with the value in TOML syntax or as plain
+            text.
 
     Raises:
         UnknownName: for a profile the file does not have.
@@ -133,10 +178,9 @@ def load_recipe(
         raise BadRecord(f'{path}: key "profile.{profile}.profile" is set by the table\'s name')
     data["profile"] = profile
     parse(model, data, str(path))
-    for override in overrides:
-        key, value = parse_override(override)
+    for key, value, text in overridden(overrides):
         data = set_key(data, key, value)
-        parse(model, data, f"--set {override}")
+        parse(model, data, f"--set {text}")
     if seed is not None:
         data["seed"] = seed
     return parse(model, data, str(path))
@@ -164,7 +208,7 @@ def _table(data: Mapping[str, Any], key: str, path: Path) -> dict[str, Any]:
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`over` on top of `base`: tables merge, everything else is replaced.
+    """Merge two tables recursively; other values of `over` replace those of `base`.
 
     >>> merge({"a": {"x": 1, "y": 2}, "l": [1]}, {"a": {"y": 3}, "l": [2]})
     {'a': {'x': 1, 'y': 3}, 'l': [2]}
@@ -175,6 +219,16 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
         both = isinstance(old, dict) and isinstance(value, dict)
         merged[key] = merge(old, value) if both else value  # type: ignore[arg-type]
     return merged
+
+
+def overridden(overrides: Overrides) -> Iterator[tuple[str, Any, str]]:
+    """Dotted key, value and text of each override."""
+    if isinstance(overrides, Mapping):
+        for key, value in overrides.items():
+            yield key, value, f"{key}={value}"
+    else:
+        for text in overrides:
+            yield *parse_override(text), text
 
 
 def parse_override(text: str) -> tuple[str, Any]:
@@ -217,7 +271,7 @@ def set_key(data: Mapping[str, Any], dotted: str, value: object) -> dict[str, An
 
 
 def with_settings(recipe: T, settings: Mapping[str, Any], where: str) -> T:
-    """The recipe with dotted settings on top, validated again."""
+    """The recipe with dotted settings applied, validated."""
     data = recipe.model_dump()
     for key, value in settings.items():
         data = set_key(data, key, value)

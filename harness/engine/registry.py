@@ -1,17 +1,17 @@
 """The registry: which methods, suites, backends, judges and operations exist, and where.
 
-Every room that offers something has a `catalogue.py` of literal tables; the distribution's entry
-points in the group `crucible.catalogues` say where they are, so that nothing down here names what
-is above it. Third parties add to the groups by entry points of their own (`crucible.methods`,
-`crucible.suites`, `crucible.backends`, `crucible.judges`). Nothing else is imported until it is
-asked for, and a plugin that fails to load is reported by name and never breaks the others. A plugin
-takes a built-in's name only where `$CRUCIBLE_OVERRIDE` says so, see `harness.engine.plugins`.
+Every room that provides something has a `catalogue.py` of literal tables. Entry points of the
+distribution in the group `crucible.catalogues` name these files, so that lower rooms need not name
+higher ones. Third parties extend the groups by their own entry points (`crucible.methods`,
+`crucible.suites`, `crucible.backends`, `crucible.judges`). Everything else is imported on first
+use; a plugin that fails to load is reported by name and does not affect the others. A plugin
+replaces a built-in only if `$CRUCIBLE_OVERRIDE` says so, see `harness.engine.plugins`.
 
 Tables of a catalogue:
 
     METHODS, SUITES, BACKENDS, JUDGES   tuples of `Entry`, the groups that plugins extend
-    CONTRACTS    group -> class that a plugin of it must provide an instance of
-    BASES        group -> class that a plugin of it must provide a subclass of
+    CONTRACTS    group -> class that its plugins must provide an instance of
+    BASES        group -> class that its plugins must provide a subclass of
     OPERATIONS   operation -> module that defines it
     JUDGED       judge operation -> its questions, see `harness.judging.operations`
     JUDGMENT_FORMS  published judgments -> their reader, see `harness.judging.verdict_sets`
@@ -48,9 +48,11 @@ class Entry:
 
     Attributes:
         target: "module:attribute".
-        recipe: the method whose recipe runs this one, where it has none of its own.
-        origin: the distribution that provides it.
-        problem: why it cannot be used, found without importing it.
+        needs: extras that it requires.
+        group: kind shown in the catalogue.
+        recipe: method whose recipe includes this one, if it has no recipe file.
+        origin: distribution that provides it.
+        problem: reason why it cannot be used, known without importing it.
     """
 
     name: str
@@ -66,25 +68,57 @@ class Entry:
 
 @cache
 def _catalogues() -> tuple[ModuleType, ...]:
-    """The catalogue of every room.
+    """Catalogues of all rooms.
 
     Raises:
-        EnvironmentProblem: Crucible runs from files that were never installed.
+        EnvironmentProblem: the distribution is not installed.
     """
-    points = metadata.entry_points(group=CATALOGUES)
-    if not points:
+    own = [point for point in _points() if _is_own(point)]
+    if not own:
         raise EnvironmentProblem(
-            f"no installed {DISTRIBUTION} names its catalogues; install it: pip install -e ."
+            f"{DISTRIBUTION} is not installed, so its catalogues cannot be found; install it: "
+            "pip install -e ."
         )
-    return tuple(importlib.import_module(point.value) for point in points)
+    return tuple(importlib.import_module(point.value) for point in own)
+
+
+@cache
+def _foreign_catalogues() -> tuple[tuple[ModuleType, ...], tuple[str, ...]]:
+    """Catalogues of other distributions, and why some cannot be used."""
+    found: list[ModuleType] = []
+    problems: list[str] = []
+    for point in _points():
+        if _is_own(point):
+            continue
+        try:
+            found.append(importlib.import_module(point.value))
+        except (Exception, SystemExit) as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            whose = point.dist.name if point.dist is not None else point.name
+            problems.append(f"catalogue {point.value} of {whose} cannot be loaded: {reason}")
+    return tuple(found), tuple(problems)
+
+
+@cache
+def _points() -> tuple[metadata.EntryPoint, ...]:
+    return tuple(metadata.entry_points(group=CATALOGUES))
+
+
+def _is_own(point: metadata.EntryPoint) -> bool:
+    return point.dist is None or plugins.canonical(point.dist.name) == DISTRIBUTION
+
+
+def catalogue_problems() -> tuple[str, ...]:
+    """Catalogues of other distributions that cannot be used, each with the reason."""
+    return _foreign_catalogues()[1]
 
 
 @cache
 def table(name: str) -> dict[str, Any]:
-    """The tables called `name` of all catalogues, as one.
+    """The tables called `name` of all catalogues, as one; those of other distributions add keys.
 
     Raises:
-        ValueError: two rooms use one key.
+        ValueError: two catalogues define the same key.
     """
     found: dict[str, Any] = {}
     for catalogue in _catalogues():
@@ -92,6 +126,8 @@ def table(name: str) -> dict[str, Any]:
         if twice := found.keys() & own.keys():
             raise ValueError(f"{name}: {', '.join(sorted(twice))} is in two catalogues")
         found |= own
+    for catalogue in _foreign_catalogues()[0]:
+        found = {**getattr(catalogue, name, {}), **found}
     return found
 
 
@@ -107,18 +143,19 @@ def load_target(target: str) -> Any:
 
 
 def entries(group: str) -> dict[str, Entry]:
-    """All entries of a group by name: built-ins first, then plugins, none of them imported."""
+    """Entries of a group by name, built-ins first; nothing is imported."""
     return _resolved(group)[0]
 
 
 def notes(group: str) -> tuple[str, ...]:
-    """What is to be known of a group's plugins: which replace something, which are not in force."""
+    """Remarks on the plugins of a group: which replace another entry, which are inactive."""
     return _resolved(group)[1]
 
 
 @cache
 def _resolved(group: str) -> tuple[dict[str, Entry], tuple[str, ...]]:
-    """
+    """Entries and remarks of a group.
+
     Raises:
         UserError: an override of this group names a distribution that does not provide the name.
     """
@@ -138,15 +175,15 @@ def _resolved(group: str) -> tuple[dict[str, Entry], tuple[str, ...]]:
                 f'{plugins.VARIABLE} takes the {_kind(group)} "{name}" from {source}, which does '
                 f"not provide it; {known} does"
             )
-        place = "the built-in" if name in found else "others of that name"
-        remarks.append(f'"{name}" is that of {source}, not {place} ({plugins.VARIABLE})')
+        place = "the built-in" if name in found else "other plugins of that name"
+        remarks.append(f'"{name}" comes from {source}, not from {place} ({plugins.VARIABLE})')
     for name, rivals in offered.items():
         if name in found and name not in chosen:
             for rival in rivals:
                 choice = f"{plugins.VARIABLE}={group}:{name}={rival.distribution}"
                 remarks.append(
-                    f'the {_kind(group)} "{name}" of {rival.distribution} is not in force: the '
-                    f"built-in has the name ({choice} prefers the plugin)"
+                    f'the {_kind(group)} "{name}" of {rival.distribution} is inactive: a '
+                    f"built-in has the same name ({choice} selects the plugin)"
                 )
         else:
             found[name] = _entry_of(group, name, rivals, found.get(name))
@@ -158,7 +195,7 @@ def _kind(group: str) -> str:
 
 
 def _entry_of(group: str, name: str, rivals: list[plugins.Offer], old: Entry | None) -> Entry:
-    """The entry of a plugin, in the place of `old`; with a problem if several offer the name."""
+    """Entry of a plugin in place of `old`; unusable if several distributions offer the name."""
     first, names = rivals[0], sorted({rival.distribution for rival in rivals})
     problem = ""
     if len(names) > 1:
@@ -185,12 +222,12 @@ def entry(group: str, name: str) -> Entry:
 
 
 def load(group: str, name: str) -> Any:
-    """Import and return what `name` stands for.
+    """Import and return the object registered as `name`.
 
     Raises:
         UnknownName: if there is no such entry.
-        EnvironmentProblem: if the plugin cannot be imported, provides something else, or shares its
-            name with another; names the distribution.
+        EnvironmentProblem: if the plugin cannot be imported, provides an object of another type, or
+            shares its name with another plugin; names the distribution.
     """
     found = entry(group, name)
     if found.origin == BUILT_IN:
@@ -211,7 +248,7 @@ def load(group: str, name: str) -> Any:
 
 
 def _misfit(group: str, name: str, provided: Any) -> str:
-    """What is wrong with the thing a plugin provides, or ""."""
+    """Reason why the object of a plugin cannot be used, or ""."""
     contract, base = table("CONTRACTS").get(group), table("BASES").get(group)
     if base is not None:
         if not (isinstance(provided, type) and issubclass(provided, load_target(base))):
@@ -233,10 +270,10 @@ def plugin_versions(used: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 def load_operation(name: str) -> Operation[Any]:
-    """The operation called `name`, importing the module that defines it when needed.
+    """The operation called `name`; imports the module that defines it if necessary.
 
     Raises:
-        UnknownName: if no table and no imported plugin defines it.
+        UnknownName: if no catalogue and no imported plugin defines it.
     """
     modules = table("OPERATIONS")
     if name not in OPERATIONS and name in modules:

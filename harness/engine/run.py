@@ -1,7 +1,7 @@
-"""Running a plan: what is missing is computed, what exists is reused, nothing finished is lost.
+"""Execution of plans: missing artifacts are computed, existing ones reused, no finished batch lost.
 
-The inline executor runs stages one after another in this process. Another executor takes the same
-call, `execute(plan, targets, store, reporter)`, and uses `run_stage` on its workers.
+The inline executor runs stages one after another in this process. Other executors implement
+`execute(plan, targets, store, reporter)` and call `run_stage` on their workers.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from harness.engine.store import Journal, Store
 
 
 class Reporter(Protocol):
-    """Who shows progress; every method may do nothing."""
+    """Receiver of progress events; every method may do nothing."""
 
     def begin(self, stage: Stage, number: int, total: int) -> None: ...
     def progress(self, stage: Stage, done: int, total: int, unit: str) -> None: ...
@@ -31,7 +31,7 @@ class Reporter(Protocol):
 
 
 class Silent:
-    """A reporter that says nothing."""
+    """A reporter that ignores all events."""
 
     def begin(self, stage: Stage, number: int, total: int) -> None: ...
     def progress(self, stage: Stage, done: int, total: int, unit: str) -> None: ...
@@ -39,7 +39,7 @@ class Silent:
 
 
 class Executor(Protocol):
-    """Brings the artifacts of `targets` into existence."""
+    """Computes the artifacts of `targets`."""
 
     def execute(
         self, plan: Plan, targets: Sequence[Handle], store: Store, reporter: Reporter
@@ -48,7 +48,12 @@ class Executor(Protocol):
 
 @dataclass(frozen=True)
 class RunSummary:
-    """What a run did: stages executed and reused, and the seconds it took."""
+    """Result of a run.
+
+    Attributes:
+        executed: ids of the stages that were executed.
+        reused: number of stages whose artifacts existed or were not needed.
+    """
 
     executed: tuple[str, ...]
     reused: int
@@ -56,11 +61,11 @@ class RunSummary:
 
 
 class InlineExecutor:
-    """One stage at a time, in this process.
+    """Executes one stage at a time, in this process.
 
     Args:
-        services: what the stages share (hosted models, servers, the account); who passes it closes
-            it. Without it, a run opens its own with default settings and closes them.
+        services: clients, servers and account shared by the stages; the caller owns and closes
+            them. Without it, each run opens services with default settings and closes them.
     """
 
     def __init__(self, services: Services | None = None) -> None:
@@ -93,7 +98,7 @@ class InlineExecutor:
 
 @dataclass
 class StageContext:
-    """The engine's side of `harness.engine.operations.Context`."""
+    """Implementation of `harness.engine.operations.Context`."""
 
     stage: Stage
     directory: Path
@@ -145,7 +150,7 @@ def _torch_device() -> str:
 def run_stage(
     stage: Stage, store: Store, reporter: Reporter, services: Services | None = None
 ) -> bool:
-    """Make the artifact of one stage; False if another process made it meanwhile."""
+    """Compute the artifact of one stage; False if another process computed it meanwhile."""
     with store.lock(stage.id):
         if store.has(stage.id):
             return False

@@ -1,13 +1,13 @@
-"""The store: artifacts by id, each a folder that is there as a whole or not at all.
+"""The store: artifacts by id, each a folder that exists completely or not at all.
 
     <root>/store.json                     format of the store
     <root>/artifacts/<id[:2]>/<id>/       a finished artifact: its files and manifest.json
-    <root>/partial/<id>/journal.jsonl     finished batches of a row stage that is under way
-    <root>/partial/<id>/scratch/          what a file stage keeps between attempts
-    <root>/partial/<id>.lock              held while a process works on the stage
+    <root>/partial/<id>/journal.jsonl     finished batches of an unfinished row stage
+    <root>/partial/<id>/scratch/          files that a file stage keeps between attempts
+    <root>/partial/<id>.lock              locked while a process works on the stage
 
-A journal line is one batch; a line cut off by a crash is dropped, so a batch counts as written or
-as never computed. Artifacts are plain files (JSON, JSON lines, safetensors); nothing is pickled.
+A line of the journal is one batch; a line cut off by a crash is dropped, so that a batch is either
+complete or computed again. Artifacts are plain files (JSON, JSON lines, safetensors); no pickles.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def default_root() -> Path:
 
 
 class Store:
-    """Artifacts below one root folder; safe for several processes at once.
+    """Artifacts below one root folder; safe for concurrent processes.
 
     Raises:
         StoreProblem: if the folder was written by a newer version or cannot be written.
@@ -109,14 +109,14 @@ class Store:
                 self.folder(id).rename(trash)
                 shutil.rmtree(trash)
 
-    # Work under way
+    # Unfinished stages
 
     def partial(self, id: str) -> Path:
         return self.root / "partial" / id
 
     @contextmanager
     def lock(self, id: str) -> Iterator[None]:
-        """Exclusive work on one stage; a second process waits here, then finds it finished."""
+        """Exclusive lock on one stage; a second process waits, then finds the stage finished."""
         path = self.root / "partial" / f"{id}.lock"
         with disk_errors(self.root):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -128,7 +128,7 @@ class Store:
             os.close(descriptor)
 
     def fresh_output(self, id: str) -> Path:
-        """An empty folder that `commit` will turn into the artifact."""
+        """An empty folder that `commit` turns into the artifact."""
         output = self.partial(id) / "output"
         with disk_errors(self.root):
             if output.exists():
@@ -137,13 +137,13 @@ class Store:
         return output
 
     def commit(self, id: str, manifest: dict[str, Any]) -> None:
-        """Make the output folder of stage `id` the artifact `id`, in one rename."""
+        """Turn the output folder of stage `id` into the artifact `id`, in one rename."""
         output = self.partial(id) / "output"
         with disk_errors(self.root):
             write_json(output / "manifest.json", manifest, end="")
             target = self.folder(id)
             target.parent.mkdir(parents=True, exist_ok=True)
-            if target.exists():  # a folder without a manifest: left by hand, never by us
+            if target.exists():  # without a manifest: not written by a store
                 shutil.rmtree(target)
             publish(output, target)
             shutil.rmtree(self.partial(id), ignore_errors=True)
@@ -151,9 +151,10 @@ class Store:
 
 
 class Log:
-    """JSON objects, one a line, each appended in one write; a line that a crash cut off is dropped.
+    """JSON objects, one per line, each appended in one write; a line cut off by a crash is dropped.
 
-    `found` holds what earlier attempts wrote.
+    Attributes:
+        found: objects written by earlier attempts.
     """
 
     def __init__(self, path: Path) -> None:
@@ -164,7 +165,7 @@ class Log:
         os.ftruncate(self._descriptor, self._size)
 
     def _read(self, path: Path) -> int:
-        """Load whole lines; returns the length of the sound part of the file."""
+        """Load complete lines; returns their length in bytes."""
         sound = 0
         with path.open("rb") as stream:
             for line in stream:
@@ -179,7 +180,7 @@ class Log:
         return sound
 
     def append(self, line: bytes) -> None:
-        """Add one JSON object, written on one line without its end."""
+        """Append one JSON object, given as one line without its end."""
         data = line + b"\n"
         try:
             written = 0
@@ -197,7 +198,8 @@ class Log:
 class Journal:
     """Finished batches of a row stage.
 
-    `batches` holds what earlier attempts finished, by batch number.
+    Attributes:
+        batches: number of a batch -> its rows, those of earlier attempts included.
     """
 
     def __init__(self, path: Path) -> None:

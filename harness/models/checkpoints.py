@@ -41,6 +41,13 @@ _ARCHITECTURES = {
     "ForCausalLM": CAUSAL,
     "LMHeadModel": CAUSAL,
 }
+# Checkpoints that load as a kind; "" is an unknown architecture, left to transformers.
+_FITTING = {
+    CAUSAL: (CAUSAL, ""),
+    SEQ2SEQ: (SEQ2SEQ,),
+    CLASSIFIER: (CLASSIFIER, ""),
+    ENCODER: (ENCODER, CLASSIFIER, ""),
+}
 
 _KEEP = {"cpu": 4, "cuda": 1}  # cached models per kind of device
 _KEEP_PARAMETERS = 1_000_000_000  # most parameters of all cached models, except the newest
@@ -230,8 +237,7 @@ def _class_for(kind: str, config: Any, source: Resolved) -> str:
     found = next((known for end, known in _ARCHITECTURES.items() if name.endswith(end)), "")
     if config.is_encoder_decoder and found not in (CLASSIFIER, ENCODER):
         found = SEQ2SEQ
-    fitting = {kind: (kind, ""), SEQ2SEQ: (SEQ2SEQ,), ENCODER: (ENCODER, CLASSIFIER, "")}[kind]
-    if found not in fitting:
+    if found not in _FITTING[kind]:
         raise BadData(
             f"{source.location} is {found or 'of another kind'} ({name}); this step needs {kind}"
         )

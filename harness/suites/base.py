@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -20,6 +20,7 @@ from harness.core.records import Record
 from harness.data.answers import answers_identity
 from harness.data.prompts import prompts_identity
 from harness.engine.plan import Handle, StageMaker
+from harness.engine.recipe import Refers
 from harness.judging.judge import ParserMode, open_judge
 from harness.judging.operations import JudgeOperation
 
@@ -159,7 +160,7 @@ class PromptSuiteSettings(Record):
         rounds: number of prompt resamples per interval.
     """
 
-    prompts: str
+    prompts: Annotated[str, Refers("prompts")]
     limit: int | None = Field(default=None, ge=1)
     sample_batch: int = Field(default=16, ge=1)
     too_long: Literal["fail", "cut"] = "fail"
@@ -177,8 +178,8 @@ class JudgeSuiteSettings(PromptSuiteSettings):
         judge_batch: rows judged together; a hosted judge answers them concurrently.
     """
 
-    baseline: str = "nano:plain"
-    judge: str = "nano:oracle"
+    baseline: Annotated[str, Refers("answers")] = "nano:plain"
+    judge: Annotated[str, Refers("judge")] = "nano:oracle"
     parser: ParserMode = "strict"
     judge_max_tokens: int | None = Field(default=None, ge=1)
     judge_batch: int = Field(default=8, ge=1)

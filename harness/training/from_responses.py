@@ -14,14 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, create_model
 
 from harness.core.records import Record
 from harness.data.prompts import prompts_identity
 from harness.engine.operations import Estimate
-from harness.engine.recipe import ModelSpec, Recipe
+from harness.engine.recipe import ModelSpec, Recipe, Refers
 from harness.engine.registry import table
 from harness.models.references import model_identity
 from harness.training.losses import LossChoice, get_loss, loss_settings
@@ -34,7 +34,7 @@ class Models(Record):
 
     target: ModelSpec
     sources: tuple[ModelSpec, ...] = Field(min_length=1)
-    reward: ModelSpec
+    reward: Annotated[ModelSpec, Refers("reward_model")]
 
 
 class Data(Record):
@@ -46,9 +46,9 @@ class Data(Record):
         ties: whether prompts whose own responses all have the same reward are dropped.
     """
 
-    prompts: str
-    split: str | None = None
-    field: str | None = None
+    prompts: Annotated[str, Refers("prompts")]
+    split: Annotated[str | None, Refers("layout")] = None
+    field: Annotated[str | None, Refers("layout")] = None
     limit: int | None = Field(default=None, ge=2)
     expected_rows: int | None = None
     sft_fraction: float = Field(default=1 / 3, gt=0, lt=1)

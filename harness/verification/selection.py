@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import groupby
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
@@ -29,6 +29,7 @@ from harness.core.hashing import seed_from
 from harness.core.records import Record
 from harness.engine.io import iterate_objects, write_json, write_rows
 from harness.engine.operations import Artifact, Context, Row, operation
+from harness.engine.recipe import Rehearsed
 from harness.verification.candidates import Candidate, read_candidates
 
 GAP = (0.01, 0.1)
@@ -60,7 +61,8 @@ class Rule(Record):
 
     verified: bool = False
     pairs: bool = True
-    gap: tuple[float, float] | None = GAP
+    # A rehearsal's reward model has a scale of its own.
+    gap: Annotated[tuple[float, float] | None, Rehearsed(lambda _: None)] = GAP
     gap_ends: Literal["inclusive", "exclusive"] = "inclusive"
     between_sources: Literal["best_chosen", "widest_gap", "all"] = "best_chosen"
     wrong: Literal["any", "tests", "static"] = "any"

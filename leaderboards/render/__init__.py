@@ -1,7 +1,4 @@
-"""Rendering of boards as text: one module per format, each a pure function of the board.
-
-`terminal` makes rich renderables for the command line and is not part of `FORMATS`.
-"""
+"""Rendering of boards as text: one module per format, each a pure function of the board."""
 
 from __future__ import annotations
 
@@ -11,16 +8,17 @@ from importlib import import_module
 from harness.core.errors import unknown
 from leaderboards.board import Board
 
-FORMATS = ("md", "csv", "json", "tex", "html")
+FORMATS = ("md", "csv", "json", "tex", "html")  # files of a board's folder
 
 
 def render(board: Board, format: str) -> str:
-    """The board in one of FORMATS.
+    """The board in one of FORMATS, or "terminal" for a plain table of fixed width.
 
     Raises:
         UnknownName: the format is not one of them.
     """
-    if format not in FORMATS:
-        raise unknown("format", format, FORMATS, "crucible board --format md")
+    known = ("terminal", *FORMATS)
+    if format not in known:
+        raise unknown("format", format, known, "crucible board --format md")
     function: Callable[[Board], str] = import_module(f"leaderboards.render.{format}").render
     return function(board)

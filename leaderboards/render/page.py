@@ -16,7 +16,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from leaderboards.render import text
+from harness.core.text import visible
 
 FOLDER = Path(__file__).parent
 
@@ -67,5 +67,5 @@ def templates() -> Environment:
 
 
 def _finalize(value: object) -> object:
-    """Make invisible characters of strings visible, before they are escaped."""
-    return text.visible(value) if type(value) is str else value
+    """Make hidden characters of strings visible, before they are escaped."""
+    return visible(value) if type(value) is str else value

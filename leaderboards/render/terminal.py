@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from io import StringIO
 
 from rich import box
 from rich.cells import cell_len
@@ -46,6 +47,14 @@ class BoardView:
 def render_board(board: Board, width: int | None = None) -> BoardView:
     """A renderable at most `width` characters wide; default: the console, at most WIDEST."""
     return BoardView(board, width)
+
+
+def render(board: Board) -> str:
+    """The board as plain text, at most WIDEST characters wide."""
+    console = Console(file=StringIO(), width=WIDEST, color_system=None)
+    with console.capture() as captured:
+        console.print(BoardView(board))
+    return "".join(f"{line.rstrip()}\n" for line in captured.get().splitlines())
 
 
 def parts(board: Board, width: int) -> Iterator[RenderableType]:

@@ -1,15 +1,15 @@
 """Numbers, names and notes as text, shared by all formats.
 
-Names are untrusted: `visible` replaces control, direction-changing and invisible characters by
-visible codes, so that a name cannot break a line, reorder a row or be hidden.
+Names are untrusted: `harness.core.text.visible` replaces hidden characters by visible codes, so
+that a name cannot break a line, reorder a row or be hidden.
 """
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping
 
 from harness.core.records import Interval
+from harness.core.text import visible
 from harness.stats.mcnemar import OUTCOMES
 from leaderboards.board import Board, Entry
 from leaderboards.claims import ClaimResult
@@ -25,32 +25,6 @@ SCALES = {
     "small": "small: reduced models or data, not comparable with published figures",
     "published": "published: recomputed from annotations that others made",
 }
-
-# Invisible characters outside the control, format and separator categories.
-_INVISIBLE = frozenset("\u115f\u1160\u3164\uffa0\u034f\u17b4\u17b5")
-
-
-def visible(text: str, limit: int | None = None) -> str:
-    """Text as one line without invisible characters, cut to `limit` with an ellipsis.
-
-    >>> visible("a\\nb\\u202ec")
-    'a<U+000A>b<U+202E>c'
-    >>> visible("abcdef", limit=4)
-    'abc…'
-    """
-    if limit is not None and len(text) > limit:
-        text = text[: limit - 1] + "…"
-    return "".join(_visible(character) for character in text)
-
-
-def _visible(character: str) -> str:
-    if character == " ":
-        return character
-    # Cc control, Cf format (bidi, zero width, tags), Cs lone surrogate, Co private, Cn unassigned,
-    # Zl and Zp line ends, Zs blanks other than the ordinary one.
-    if unicodedata.category(character)[0] in "CZ" or character in _INVISIBLE:
-        return f"<U+{ord(character):04X}>"
-    return character
 
 
 def number(value: float, digits: int, signed: bool = False) -> str:

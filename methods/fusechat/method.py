@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.core.errors import BadRecord
-from harness.distillation.explicit_fusion import ExplicitFusionRecipe, stand_ins, trained
+from harness.distillation.explicit_fusion import ExplicitFusionRecipe, trained
 from harness.engine.recipe import Method, ModelSpec, SystemSpec
 from harness.merging.settings import MergekitParams, MergeParams, SceSettings
 from harness.training.from_responses import model
@@ -116,7 +116,7 @@ def each_pair(recipe: FuseChatRecipe) -> tuple[SystemSpec, ...]:
     )
 
 
-FUSECHAT = Method("fusechat", FuseChatRecipe, fusechat, RECIPE, stand_ins)
+FUSECHAT = Method("fusechat", FuseChatRecipe, fusechat, RECIPE)
 FUSECHAT_MERGEKIT = Method("fusechat_mergekit", FuseChatRecipe, fusechat_mergekit)
 FUSECHAT_PAIR = Method("fusechat_pair", FuseChatRecipe, fusechat_pair, variants=each_pair)
 MERGE = Method("merge", FuseChatRecipe, merge)

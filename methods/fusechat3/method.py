@@ -15,23 +15,21 @@ thousand times as large.
 
 from __future__ import annotations
 
-from itertools import cycle
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from harness.core.records import Record
 from harness.data.prompts import prompts_identity
 from harness.engine.operations import Estimate
-from harness.engine.recipe import Method, SuiteSpec
-from harness.nano.world.types import CATEGORY
+from harness.engine.recipe import Method, Refers, Rehearsed
 from harness.training import from_responses
 from harness.training.from_responses import Decoding, ResponsesRecipe
-from harness.training.stand_ins import ROWS, stand_ins
 from harness.verification.selection import Rule
 
 RECIPE = Path(__file__).with_name("recipe.toml")
+Check = Literal["", "mathematics", "code", "static"]
 CHECKS = {"mathematics": "verify_mathematics", "code": "verify_code", "static": "verify_code"}
 
 
@@ -48,7 +46,7 @@ class Domain(Record):
 
     sources: tuple[str, ...] = ()
     n: int = Field(ge=1)
-    check: Literal["", "mathematics", "code", "static"] = ""
+    check: Annotated[Check, Rehearsed(lambda check: "static" if check == "code" else check)] = ""
     rewards: bool = True
     rule: Rule = Rule()
 
@@ -63,11 +61,11 @@ class PromptSet(Record):
 
     domain: str
     name: str = ""
-    prompts: str
-    split: str = "train"
-    field: str | None = None
-    categories: tuple[str, ...] = ()
-    carry: dict[str, str] = {}
+    prompts: Annotated[str, Refers("prompts")]
+    split: Annotated[str, Refers("layout")] = "train"
+    field: Annotated[str | None, Refers("layout")] = None
+    categories: Annotated[tuple[str, ...], Refers("categories")] = ()
+    carry: Annotated[dict[str, str], Refers("columns")] = {}
     written_by: str = ""
     limit: int | None = Field(default=None, ge=2)
     published: tuple[int, int, int] | None = None
@@ -217,42 +215,5 @@ def fusechat3(recipe: FuseChat3Recipe, stage: Any) -> Any:
     )
 
 
-def rehearsed(recipe: FuseChat3Recipe) -> FuseChat3Recipe:
-    """The recipe on nano models and prompts: code is not run, and gaps of rewards do not count.
-
-    Each set has prompts of its own, whose nano answers stand for answers, tests and responses.
-    """
-    sets, others = [], cycle(category for category in CATEGORY.values() if category != "math")
-    for given in recipe.data.sets:
-        sums = recipe.domains[given.domain].check == "mathematics"
-        nano = {
-            "prompts": "nano:train",
-            "field": None,
-            "categories": ("math" if sums else next(others),),
-            "carry": dict.fromkeys(given.carry, "answer"),
-            "limit": ROWS,
-        }
-        sets.append(given.model_copy(update=nano))
-    domains = {
-        name: domain.model_copy(
-            update={
-                "check": "static" if domain.check == "code" else domain.check,
-                "rule": domain.rule.model_copy(update={"gap": None}),
-            }
-        )
-        for name, domain in recipe.domains.items()
-    }
-    suites = (
-        SuiteSpec(name="lm_nano") if suite.name == "lm_fusechat3" else suite
-        for suite in recipe.suites
-    )
-    own = {
-        "data": recipe.data.model_copy(update={"sets": tuple(sets)}),
-        "domains": domains,
-        "suites": tuple(suites),
-    }
-    return recipe.model_copy(update={**stand_ins(recipe), **own})
-
-
-FUSECHAT3 = Method("fusechat3", FuseChat3Recipe, fusechat3, RECIPE, rehearsed)
+FUSECHAT3 = Method("fusechat3", FuseChat3Recipe, fusechat3, RECIPE)
 FUSECHAT3_SFT = Method("fusechat3_sft", FuseChat3Recipe, sft)

@@ -15,11 +15,11 @@ the corpus and on that distribution together. With Q the target, P_u the distrib
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from harness.core.errors import BadRecord
-from harness.distillation.explicit_fusion import ExplicitFusionRecipe, stand_ins, trained
-from harness.engine.recipe import Method
+from harness.distillation.explicit_fusion import ExplicitFusionRecipe, trained
+from harness.engine.recipe import Method, Refers
 from harness.training.from_responses import model
 
 RECIPE = Path(__file__).with_name("recipe.toml")
@@ -35,7 +35,7 @@ class FuseLLMRecipe(ExplicitFusionRecipe):
             arXiv 2203.05482).
     """
 
-    experts: tuple[tuple[str, ...], ...] = ()
+    experts: Annotated[tuple[tuple[str, ...], ...], Refers("domains")] = ()
 
 
 def fusellm(recipe: ExplicitFusionRecipe, stage: Any) -> Any:
@@ -84,7 +84,7 @@ def parameter_averaging(recipe: FuseLLMRecipe, stage: Any) -> Any:
     )
 
 
-FUSELLM = Method("fusellm", FuseLLMRecipe, fusellm, RECIPE, stand_ins)
+FUSELLM = Method("fusellm", FuseLLMRecipe, fusellm, RECIPE)
 FUSELLM_AVGCE = Method("fusellm_avgce", FuseLLMRecipe, fusellm_avgce)
 CLM = Method("clm", FuseLLMRecipe, clm)
 DISTILLATION = Method("distillation", FuseLLMRecipe, distillation)

@@ -29,14 +29,13 @@ from pathlib import Path
 from typing import Any
 
 from harness.engine.plan import StageMaker
-from harness.engine.recipe import Method, ModelSpec
+from harness.engine.recipe import Method
 from harness.suites.base import Program
 from harness.suites.personality.interviewing import interviewing
 from harness.suites.personality.recipe import AuthorsRecipe
 from harness.training import from_responses
 
 RECIPE = Path(__file__).with_name("recipe.toml")
-ROWS = 8  # authors of a rehearsal
 
 
 def questionnaire(
@@ -51,33 +50,7 @@ def questionnaire(
     return plan
 
 
-def stand_ins(recipe: AuthorsRecipe) -> AuthorsRecipe:
-    """Nano models and a few nano authors; every stage, system, claim and setting kept."""
-    encoder = recipe.models.encoder
-    models = {"chat": _nano(recipe.models.chat, "nano:reader")}
-    if encoder is not None:
-        models["encoder"] = _nano(encoder, "nano:encoder")
-    sets = {"personality_essays": "nano:essays", "personality_mbti": "nano:posts"}
-    suites = [
-        spec.model_copy(
-            update={
-                "edition": "nano",
-                "settings": {**spec.settings, "authors": sets[spec.name], "limit": ROWS},
-            }
-        )
-        if spec.name in sets
-        else spec
-        for spec in recipe.suites
-    ]
-    update = {"models": recipe.models.model_copy(update=models), "suites": tuple(suites)}
-    return recipe.model_copy(update=update)
-
-
-def _nano(spec: ModelSpec, ref: str) -> ModelSpec:
-    return ModelSpec(ref=ref, name=spec.display_name(), dtype="float32")
-
-
-PSYCOT = Method("psycot", AuthorsRecipe, questionnaire(form="psycot"), RECIPE, stand_ins)
+PSYCOT = Method("psycot", AuthorsRecipe, questionnaire(form="psycot"), RECIPE)
 PSYCOT_RATINGS = Method(
     "psycot_ratings", AuthorsRecipe, questionnaire(form="psycot", by_items=True)
 )

@@ -19,7 +19,6 @@ from typing import Any
 from harness.engine.recipe import Method
 from harness.training import from_responses
 from harness.training.from_responses import FusionRecipe
-from harness.training.stand_ins import ROWS, small, stand_ins
 
 RECIPE = Path(__file__).with_name("recipe.toml")
 
@@ -38,16 +37,6 @@ def wrpo_ipo(recipe: FusionRecipe, stage: Any) -> Any:
     return from_responses.preference_model(recipe, stage, loss="wrpo_ipo")
 
 
-def rehearsed(recipe: FusionRecipe) -> FusionRecipe:
-    """The recipe on nano models, nano prompts and a few rows."""
-    nano = {"prompts": "nano:train", "split": None, "field": None, "limit": ROWS}
-    own = {
-        "data": recipe.data.model_copy(update=nano),
-        "target_sampling": small(recipe.target_sampling),
-    }
-    return recipe.model_copy(update={**stand_ins(recipe), **own})
-
-
-WRPO = Method("wrpo", FusionRecipe, wrpo, RECIPE, rehearsed)
+WRPO = Method("wrpo", FusionRecipe, wrpo, RECIPE)
 WRPO_SIMPO = Method("wrpo_simpo", FusionRecipe, wrpo_simpo)
 WRPO_IPO = Method("wrpo_ipo", FusionRecipe, wrpo_ipo)

@@ -114,5 +114,5 @@ def test_an_artifact_without_judgments_points_to_its_cells(
     judge_agreement, sides: tuple[str, str], hand_made: HandMade
 ) -> None:
     ids = {hand_made.store.manifest(id)["operation"]: id for id in hand_made.store.ids()}
-    with pytest.raises(CrucibleError, match=r"holds no judgments.*one of its cells: "):
+    with pytest.raises(CrucibleError, match=r"contains no judgments.*one of its cells: "):
         judge_agreement(ids["score_arena"][:10], sides[0])

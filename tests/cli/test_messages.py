@@ -30,7 +30,7 @@ def crucible(*arguments: str, cwd: Path, **env: str) -> subprocess.CompletedProc
         (["reproduce", "wrpo", "--scale", "nanno"], 'did you mean "nano"?'),
         (["reproduce", "wrpo", "--suite", "arena_hrd"], 'did you mean "arena_hard"?'),
         (["eval", "nano:target", "--suite", "mt_bnch"], 'did you mean "mt_bench"?'),
-        (["eval", "nano:target", "--suite", "lm_nano", "--judge", "x"], "leave --judge away"),
+        (["eval", "nano:target", "--suite", "lm_nano", "--judge", "x"], "omit --judge"),
         (["eval", "nano:tarjet"], 'did you mean "target"?'),
         (["eval", "no-such-folder"], 'no model "no-such-folder"'),
         (["eval", "nano:target", "--judge", "nano:orakle"], 'did you mean "nano:oracle"?'),
@@ -47,7 +47,7 @@ def crucible(*arguments: str, cwd: Path, **env: str) -> subprocess.CompletedProc
         (["board", "wrpo-nano", "--format", "pdf"], 'no format named "pdf"'),
         (["show", "123"], "no artifact"),
         (["new-method", "Not A Name"], "cannot name a method"),
-        (["new-method", "wrpo"], 'there is a method "wrpo" already'),
+        (["new-method", "wrpo"], 'a method "wrpo" exists already'),
         (["reprodcue"], "Did you mean 'reproduce'?"),
     ],
 )
@@ -95,5 +95,5 @@ def test_an_interruption_says_that_the_same_command_resumes(
         timeout=120,
     )
     assert done.returncode == 130, done.stderr
-    assert "what is finished is kept, the same command resumes" in done.stderr
+    assert "finished work is kept, the same command resumes" in done.stderr
     assert "Traceback" not in done.stderr

@@ -139,7 +139,7 @@ def test_a_broken_package_is_named_and_everything_else_works(
     shell("pip install ./broken")
     doctor = shell("crucible doctor").stdout
     assert "of crucible-broken cannot be loaded: RuntimeError: deliberately broken" in doctor
-    assert 'the method "wrpo" of crucible-broken is not in force' in doctor
+    assert 'the method "wrpo" of crucible-broken is inactive' in doctor
     assert re.search(r"plugin my_method +crucible-my-method", doctor)
     assert "deliberately broken" in shell("crucible reproduce broken", code=3).stderr
     clash = shell("crucible eval nano:target --suite my_suite", code=3).stderr
@@ -147,7 +147,7 @@ def test_a_broken_package_is_named_and_everything_else_works(
     choice = {"CRUCIBLE_OVERRIDE": "suites:my_suite=crucible-my-suite"}
     again = shell("crucible reproduce my_method --limit 16 --suite alpaca_eval2,my_suite", **choice)
     assert "0 stages executed" in again.stdout
-    assert "override: suites:my_suite is that of crucible-my-suite" in again.stdout
+    assert "override: suites:my_suite comes from crucible-my-suite" in again.stdout
     page = shell.folder / ".crucible/boards/my_method-nano/spec.json"  # type: ignore[attr-defined]
     command = json.loads(page.read_text())["provenance"]["command"]
     assert command.startswith("CRUCIBLE_OVERRIDE=suites:my_suite=crucible-my-suite crucible repro")

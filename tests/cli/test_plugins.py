@@ -36,7 +36,7 @@ def test_new_packages_pass_the_conformance_kit(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["new-suite", "mt_bench"], 'there is a suite "mt_bench" already'),
+        (["new-suite", "mt_bench"], 'a suite "mt_bench" exists already'),
         (["new-suite", "ends_"], "cannot name a suite"),
         (["new-method", "m" * 42], "cannot name a method"),
         (["new-method", "fine", "--out", "/proc/no/such"], "choose another folder"),
@@ -72,7 +72,7 @@ def test_catalogue_and_doctor_tell_what_every_plugin_is(site: Path, tmp_path: Pa
     listed = crucible("methods", cwd=tmp_path, **env)
     assert listed.returncode == 0, listed.stderr
     assert sum(f"[red]fleet_{n:02}" in listed.stdout for n in range(50)) == 50
-    assert "CRUCIBLE_OVERRIDE=methods:dpo=dist-shadow prefers the plugin" in listed.stdout
+    assert "CRUCIBLE_OVERRIDE=methods:dpo=dist-shadow selects the plugin" in listed.stdout
     suites = crucible("suites", cwd=tmp_path, **env).stdout
     assert "registered by dist-left and by dist-right" in suites
     doctor = crucible("doctor", cwd=tmp_path, **env)
@@ -80,7 +80,7 @@ def test_catalogue_and_doctor_tell_what_every_plugin_is(site: Path, tmp_path: Pa
     for said in (
         "SystemExit: bye",
         "by dist-left and by dist-right",
-        "dist-shadow is not in force",
+        "dist-shadow is inactive",
     ):
         assert said in doctor.stdout
     assert doctor.stdout.count("No module named 'no_module'") == 50

@@ -8,7 +8,6 @@ import pytest
 from typer.testing import CliRunner
 
 from harness.cli.main import app
-from harness.cli.plain import line, plain
 from harness.core.errors import CrucibleError
 from harness.distillation.align.report import AlignmentReport
 from tests.hand_made import HOSTILE, HandMade, four_games, hostile_cell
@@ -152,10 +151,3 @@ def test_hostile_samples_neither_style_nor_move_nor_hide(show, hand_made: HandMa
     assert "[bold red]markup[/] [/nope]" in said
     assert "<U+001B>[31mred" in said
     assert "<U+202E>gnp.exe" in said
-
-
-def test_plain_keeps_what_is_harmless() -> None:
-    for text in ("日本語 🦙 עברית\n\ttab", "[bold]x[/]", "a\u00a0b"):
-        assert plain(text) == text
-    assert line("a\n\n  b\x1b") == "a b<U+001B>"
-    assert len(line("x" * 10_000)) == 300

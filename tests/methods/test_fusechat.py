@@ -20,7 +20,7 @@ from harness.engine.registry import load
 from harness.engine.run import InlineExecutor
 from harness.engine.store import Store
 from harness.models.checkpoints import load_causal_lm
-from harness.reproduce import prepare
+from harness.reproduce import reproduce
 from methods.fusechat.method import FUSECHAT, RECIPE, FuseChatRecipe
 
 
@@ -56,7 +56,7 @@ def test_each_source_is_fused_alone_with_the_pivot_and_all_are_merged(
 
 
 def test_systems_share_their_fused_models() -> None:
-    found = prepare("fusechat", "nano").plan
+    found = reproduce("fusechat", "nano").plan
     assert count(found, "train_fusion") == 3 + 2  # pairs; SFT and all at once
     assert count(found, "make_teacher") == 4
     assert (count(found, "merge_models"), count(found, "merge_by_mergekit")) == (4, 4)
@@ -66,7 +66,7 @@ def test_the_papers_settings() -> None:
     for profile, target, sources in (
         ("paper", "openchat/openchat_3.5", 5), ("paper-v1", "openchat/openchat_3.5", 2)
     ):  # fmt: skip
-        found = prepare("fusechat", profile).recipe
+        found = reproduce("fusechat", profile).recipe
         train, loss = found.train, found.train.loss
         assert (found.models.target.ref, len(found.models.sources)) == (target, sources)
         assert (train.learning_rate, train.epochs, train.warmup_ratio) == (5e-6, 3, 0.03)
@@ -76,7 +76,7 @@ def test_the_papers_settings() -> None:
         assert (found.teachers.k, found.mapping.vocabulary) == (10, "statistics")
     rules = {}
     for profile in ("paper", "paper-v1"):
-        for system in prepare("fusechat", profile).recipe.systems:
+        for system in reproduce("fusechat", profile).recipe.systems:
             made = system.set.get("mergekit") or system.set.get("merge.rule") or {}
             rules[profile, system.name] = {**made, **made.get("parameters", {})}
     assert rules["paper", "fusechat"]["select_topk"] == 0.1
@@ -84,7 +84,7 @@ def test_the_papers_settings() -> None:
     assert rules["paper", "fusechat_ties"]["density"] == 0.6
     assert rules["paper-v1", "fusechat_linear"]["weights"] == [1.0, 2.0]
     assert rules["paper-v1", "fusechat_dare"]["weights"] == [0.25, 0.5]
-    assert prepare("fusechat", "paper-v1").recipe.merge.rule.method == "varm"
+    assert reproduce("fusechat", "paper-v1").recipe.merge.rule.method == "varm"
 
 
 def test_claims_quote_the_tables_of_expected_figures() -> None:
@@ -105,7 +105,7 @@ def test_claims_quote_the_tables_of_expected_figures() -> None:
     }  # fmt: skip
     checked = 0
     for profile in ("nano", "paper", "paper-v1"):
-        for claim in prepare("fusechat", profile).recipe.claims:
+        for claim in reproduce("fusechat", profile).recipe.claims:
             first = claim["better"] == "fusechat_varm"
             for side in ("better", "worse"):
                 if f"paper_{side}" not in claim:
@@ -122,10 +122,10 @@ def test_claims_quote_the_tables_of_expected_figures() -> None:
 
 def test_rehearsals_keep_systems_and_use_nano_models() -> None:
     for profile in ("small", "paper", "paper-v1"):
-        made = prepare("fusechat", profile, rehearse=True)
+        made = reproduce("fusechat", profile, rehearse=True)
         refs = {getattr(stage.params, "ref", "nano:") for stage in made.plan.stages.values()}
         assert all(ref.startswith("nano:") for ref in refs)
-        given = prepare("fusechat", profile).recipe
+        given = reproduce("fusechat", profile).recipe
         assert made.recipe.systems == given.systems
         assert made.recipe.merge == given.merge
 
@@ -166,5 +166,7 @@ def test_a_small_run_from_dialogues_to_a_merged_model(tmp_path: Path) -> None:
 def test_merging_without_training_takes_models_of_one_shape(tmp_path: Path) -> None:
     store, plan = Store(tmp_path / "store"), Plan()
     made = load("methods", "merge").plan(recipe("nano", "merged=[0]"), plan.stage)
-    with pytest.raises(Exception, match=r"does not fit the base.*model_type qwen3, not llama"):
+    with pytest.raises(
+        Exception, match=r"does not fit the base.*model_type is qwen3; expected llama"
+    ):
         InlineExecutor().execute(plan, [made], store)

@@ -18,9 +18,10 @@ from harness.engine.plan import Plan, Stage
 from harness.engine.recipe import load_recipe
 from harness.engine.run import InlineExecutor
 from harness.engine.store import Store
-from harness.reproduce import prepare
+from harness.nano.rehearsal import Rehearsal
+from harness.reproduce import reproduce
 from harness.verification.selection import RULES
-from methods.fusechat3.method import FUSECHAT3, RECIPE, FuseChat3Recipe, fusechat3, rehearsed, sft
+from methods.fusechat3.method import FUSECHAT3, RECIPE, FuseChat3Recipe, fusechat3, sft
 
 
 def recipe(profile: str, *overrides: str) -> FuseChat3Recipe:
@@ -126,7 +127,7 @@ def test_code_runs_only_by_permission_and_nano_has_none() -> None:
 
 def test_a_rehearsal_runs_no_code_and_keeps_the_protocol() -> None:
     made = recipe("paper")
-    tiny = rehearsed(made)
+    tiny = Rehearsal().recipe(made)
     assert (tiny.systems, tiny.claims, tiny.source_sampling) == (
         made.systems, made.claims, made.source_sampling
     )  # fmt: skip
@@ -179,9 +180,9 @@ def test_claims_quote_the_table_of_expected_figures(profile: str) -> None:
 
 
 def test_claims_of_suites_that_do_not_run_are_left_out() -> None:
-    nano = {claim["suite"] for claim in prepare("fusechat3", "nano").recipe.claims}
+    nano = {claim["suite"] for claim in reproduce("fusechat3", "nano").recipe.claims}
     assert nano == {"alpaca_eval2", "arena_hard", "mt_bench", "lm_nano"}
-    paper = {claim["suite"] for claim in prepare("fusechat3", "paper").recipe.claims}
+    paper = {claim["suite"] for claim in reproduce("fusechat3", "paper").recipe.claims}
     assert paper == {"alpaca_eval2", "arena_hard", "mt_bench", "lm_fusechat3"}
 
 
@@ -232,18 +233,18 @@ def test_a_tiny_run_from_prompts_to_a_model_and_a_data_set(
     assert "pairs_first" in card
     command[1] = ids["prompts instruction"]
     refused = CliRunner().invoke(app, command)
-    assert "holds no candidates" in str(refused.exception)
+    assert "contains no candidates" in str(refused.exception)
 
 
 def test_methods_are_registered() -> None:
     assert FUSECHAT3.recipe_file == RECIPE
-    assert [s.name for s in prepare("fusechat3_sft", "nano").recipe.systems] == [
+    assert [s.name for s in reproduce("fusechat3_sft", "nano").recipe.systems] == [
         "target",
         "fusechat3_sft",
     ]
 
 
 def test_a_rehearsal_has_one_scale() -> None:
-    made = prepare("fusechat3", "paper", rehearse=True)
+    made = reproduce("fusechat3", "paper", rehearse=True)
     scales = {made.plan.stages[run.cells.id].params.scale for run in made.runs}  # type: ignore[attr-defined]
     assert scales == {"rehearsal"}

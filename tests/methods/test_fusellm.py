@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 
 from harness.core.errors import BadRecord
-from harness.distillation.explicit_fusion import Models, stand_ins
+from harness.distillation.explicit_fusion import Models
 from harness.engine.plan import Plan
 from harness.engine.recipe import ModelSpec, load_recipe
 from harness.engine.registry import load
 from harness.engine.run import InlineExecutor
 from harness.engine.store import Store
-from harness.reproduce import prepare
+from harness.nano.rehearsal import Rehearsal
+from harness.reproduce import reproduce
 from methods.fusellm.method import FUSELLM, RECIPE, FuseLLMRecipe
 
 METHODS = {"fusellm": 4, "fusellm_avgce": 4, "distillation": 2, "clm": 0}  # teachers at nano
@@ -80,7 +81,7 @@ def test_any_number_of_sources_and_another_teacher() -> None:
 
 
 def test_the_paper_profile_holds_the_papers_settings() -> None:
-    recipe = prepare("fusellm", "paper").recipe
+    recipe = reproduce("fusellm", "paper").recipe
     train, loss = recipe.train, recipe.train.loss
     assert recipe.models.target.ref == "meta-llama/Llama-2-7b-hf"
     assert [spec.ref for spec in recipe.models.sources] == [
@@ -110,7 +111,7 @@ def test_claims_quote_the_table_of_expected_figures() -> None:
         "commonsense": ("average of 5", "CommonSense average"),
         "multipl_e": ("average of 10", "MultiPL-E average"),
     }
-    claims = prepare("fusellm", "paper").recipe.claims
+    claims = reproduce("fusellm", "paper").recipe.claims
     assert len(rows) == 289
     assert len(claims) == 7
     for claim in claims:
@@ -121,14 +122,14 @@ def test_claims_quote_the_table_of_expected_figures() -> None:
 
 def test_a_rehearsal_keeps_the_systems_on_nano_models_documents_and_tasks() -> None:
     recipe = load_recipe(FuseLLMRecipe, RECIPE, "paper")
-    tiny = stand_ins(recipe)
+    tiny = Rehearsal().recipe(recipe)
     assert (tiny.systems, tiny.claims, tiny.mapping) == (
         recipe.systems, recipe.claims, recipe.mapping,
     )  # fmt: skip
     assert tiny.models.target.ref == "nano:target"
     assert tiny.models.teacher is not None
     assert tiny.train.loss == recipe.train.loss
-    made = prepare("fusellm", "paper", rehearse=True)
+    made = reproduce("fusellm", "paper", rehearse=True)
     refs = {getattr(s.params, "ref", "nano:") for s in made.plan.stages.values()}
     assert all(ref.startswith("nano:") for ref in refs)
     assert {stage.params.scale for stage in made.plan.stages.values() if "scale" in
@@ -136,7 +137,7 @@ def test_a_rehearsal_keeps_the_systems_on_nano_models_documents_and_tasks() -> N
 
 
 def test_systems_share_the_stages_they_have_in_common() -> None:
-    found = names(prepare("fusellm", "nano").plan)
+    found = names(reproduce("fusellm", "nano").plan)
     assert found.count("import_documents") == 2 + 3  # to train on, held out, and the experts'
     assert found.count("make_teacher") == 4
     assert found.count("map_teacher") == 3 + 3  # and as released

@@ -9,7 +9,7 @@ import pytest
 
 from harness.engine import registry
 from harness.engine.recipe import load_recipe, profiles
-from harness.reproduce import prepare, recipe_of
+from harness.reproduce import recipe_of, reproduce
 from harness.testing import check_method
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,7 +24,7 @@ def test_conformance(name: str) -> None:
 
 
 def test_the_paper_profile_holds_the_papers_settings() -> None:
-    recipe = prepare("wrpo", "paper").recipe
+    recipe = reproduce("wrpo", "paper").recipe
     train, sft = recipe.train, recipe.sft
     assert recipe.models.target.ref == "meta-llama/Meta-Llama-3-8B-Instruct"
     assert len(recipe.models.sources) == 10
@@ -51,7 +51,7 @@ def test_claims_quote_the_table_of_expected_figures() -> None:
         "dpo": "Target-SFT-DPO",
         "wrpo": "Target-SFT-WRPO",
     }
-    claims = prepare("wrpo", "nano").recipe.claims
+    claims = reproduce("wrpo", "nano").recipe.claims
     assert len(claims) == 16
     for claim in claims:
         for side in ("better", "worse"):
@@ -60,7 +60,7 @@ def test_claims_quote_the_table_of_expected_figures() -> None:
 
 
 def test_systems_share_the_stages_they_have_in_common() -> None:
-    made = prepare("wrpo", "nano")
+    made = reproduce("wrpo", "nano")
     names = [stage.operation.name for stage in made.plan.stages.values()]
     assert names.count("import_prompts") == 1 + 3  # training, and one per suite
     assert names.count("train_sft") == 1
@@ -72,7 +72,7 @@ def test_systems_share_the_stages_they_have_in_common() -> None:
 
 
 def test_seeds_replicate_everything_random_and_nothing_else() -> None:
-    one, two = prepare("wrpo", "nano", seeds=1), prepare("wrpo", "nano", seeds=2)
+    one, two = reproduce("wrpo", "nano", seeds=1), reproduce("wrpo", "nano", seeds=2)
     assert set(one.plan.stages) < set(two.plan.stages)
     shared = {"import_model", "import_prompts", "import_answers"}
     names = [stage.operation.name for stage in two.plan.stages.values()]
@@ -82,5 +82,5 @@ def test_seeds_replicate_everything_random_and_nothing_else() -> None:
 
 
 def test_a_baseline_runs_alone_beside_the_target() -> None:
-    made = prepare("simpo", "nano")
+    made = reproduce("simpo", "nano")
     assert [system.name for system in made.recipe.systems] == ["target", "simpo"]

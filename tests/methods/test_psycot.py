@@ -9,8 +9,10 @@ import pytest
 from harness.engine.plan import Plan
 from harness.engine.recipe import load_recipe
 from harness.engine.registry import load
+from harness.nano.rehearsal import Rehearsal
+from harness.reproduce import reproduce
 from harness.suites.base import Program, System
-from methods.psycot.method import PSYCOT, RECIPE, stand_ins
+from methods.psycot.method import PSYCOT, RECIPE
 
 SETTINGS = {
     "psycot": {"form": "psycot", "frame": "chat"},
@@ -61,13 +63,19 @@ def test_settings_of_the_recipe_reach_the_interviews() -> None:
 
 def test_a_rehearsal_keeps_systems_and_claims_on_nano_models_and_authors() -> None:
     recipe = load_recipe(PSYCOT.recipe, RECIPE, "paper")
-    tiny = stand_ins(recipe)
+    tiny = Rehearsal().recipe(recipe)
     assert (tiny.systems, tiny.claims, tiny.interview) == (
         recipe.systems, recipe.claims, recipe.interview
     )  # fmt: skip
     assert tiny.models.chat.ref == "nano:reader"
-    assert [suite.settings["authors"] for suite in tiny.suites] == ["nano:essays", "nano:posts"]
+    assert tiny.models.encoder is not None
+    assert tiny.models.encoder.ref == "nano:encoder"
     assert all(suite.settings["robustness"] == 2 for suite in tiny.suites)
+    plan = reproduce("psycot", "paper", rehearse=True).plan.stages.values()
+    authors = [s.params for s in plan if s.operation.name == "import_authors"]
+    assert {params.ref for params in authors} == {
+        "nano:essays", "nano:essays/train", "nano:posts", "nano:posts/train"
+    }  # fmt: skip
 
 
 def test_claims_carry_the_papers_gains() -> None:

@@ -6,9 +6,10 @@ length-controlled win rate and win rate.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from harness.engine.plan import Handle, StageMaker
+from harness.engine.recipe import Refers
 from harness.judging.annotators import OWN
 from harness.suites.alpaca_eval2.cells import reference_digest
 from harness.suites.alpaca_eval2.judging import PREFERENCES
@@ -47,9 +48,9 @@ class AlpacaEvalSettings(JudgeSuiteSettings):
     """
 
     prompts: str = "nano:alpaca_eval2"
-    anchors: tuple[str, ...] = ("nano:verbose", "nano:concise")
-    reference: str = ""
-    annotator: str = OWN
+    anchors: Annotated[tuple[str, ...], Refers("answers")] = ("nano:verbose", "nano:concise")
+    reference: Annotated[str, Refers("tables")] = ""
+    annotator: Annotated[str, Refers("judge")] = OWN
     decode: Decode = Decode(temperature=0.7)
     lc_mode: Mode = "exact"
     orders: Literal["switched", "both"] = "switched"

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
 from harness.core.errors import UserError
 from harness.engine.plan import Handle, StageMaker
+from harness.engine.recipe import Refers
 from harness.suites.arena_hard.cells import StyleFeature
 from harness.suites.arena_hard.judging import LABELS
 from harness.suites.base import (
@@ -56,7 +57,7 @@ class ArenaHardSettings(JudgeSuiteSettings):
 
     prompts: str = "nano:arena_hard"
     categories: tuple[str, ...] = ()
-    baselines: dict[str, str] = {}
+    baselines: Annotated[dict[str, str], Refers("answers")] = {}
     decode: Decode = Decode(temperature=0.0)
     weight: int = Field(default=3, ge=1)
     style_features: tuple[StyleFeature, ...] = ("length", "header", "list", "bold")

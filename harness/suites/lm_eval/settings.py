@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -13,6 +13,7 @@ from harness.core.errors import UserError
 from harness.core.hashing import digest, file_digest
 from harness.core.records import Record
 from harness.data.sources import Source, registered
+from harness.engine.recipe import Refers
 from harness.models.references import Dtype
 
 Option = bool | int | float | str | list[str] | None
@@ -55,8 +56,8 @@ class TaskSettings(Record):
         dtype: None leaves it to the model artifact.
     """
 
-    tasks: tuple[str, ...] = Field(min_length=1)
-    num_fewshot: int | dict[str, int] | None = None
+    tasks: Annotated[tuple[str, ...], Refers("tasks")] = Field(min_length=1)
+    num_fewshot: Annotated[int | dict[str, int] | None, Refers("layout")] = None
     limit: int | None = Field(default=None, ge=1)
     batch_size: int = Field(default=16, ge=1)
     chat_template: bool = False
@@ -64,8 +65,8 @@ class TaskSettings(Record):
     system_instruction: str | None = None
     gen_kwargs: dict[str, Option] = {}
     seeds: Seeds = Seeds()
-    data: dict[str, Files] = {}
-    include: tuple[str, ...] = ()
+    data: Annotated[dict[str, Files], Refers("layout")] = {}
+    include: Annotated[tuple[str, ...], Refers("layout")] = ()
     on_unavailable: str = Field(default="stop", pattern="^(stop|skip)$")
     allow_code_execution: bool = False
     think_end_token: str | None = None

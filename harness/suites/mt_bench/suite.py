@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 from harness.core.errors import UserError
 from harness.core.hashing import digest
 from harness.data import official
 from harness.engine.plan import Handle, StageMaker
+from harness.engine.recipe import Refers
 from harness.suites.base import (
     Decode,
     JudgeSuiteSettings,
@@ -56,7 +57,7 @@ class MTBenchSettings(JudgeSuiteSettings):
     """
 
     prompts: str = "nano:mt_bench"
-    references: str = "nano:reference"
+    references: Annotated[str, Refers("answers")] = "nano:reference"
     decode: Decode = Decode(temperature=0.0, max_tokens=1024)
     by_category: bool = True
     pairwise: bool = False

@@ -8,7 +8,7 @@ perplexity on three subsets of the Pile; the unit of its figures is unknown.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -16,6 +16,7 @@ from harness.core.hashing import digest
 from harness.core.records import Record
 from harness.distillation.corpus import documents_identity
 from harness.engine.plan import Handle, StageMaker
+from harness.engine.recipe import Refers
 from harness.suites.base import NANO, Metric, Suite, System
 from harness.suites.perplexity.operations import OVERALL
 
@@ -29,9 +30,9 @@ class PerplexitySettings(Record):
         rounds: resamples of the documents per interval.
     """
 
-    documents: str = "nano:reward"
-    split: str = "validation"
-    field: str = "text"
+    documents: Annotated[str, Refers("documents")] = "nano:reward"
+    split: Annotated[str, Refers("layout")] = "validation"
+    field: Annotated[str, Refers("layout")] = "text"
     form: Literal["chat", "text"] = "chat"
     limit: int | None = Field(default=None, ge=1)
     batch_size: int = Field(default=16, ge=1)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from harness.core.records import Record
-from harness.engine.recipe import ModelSpec, Recipe
+from harness.engine.recipe import ModelSpec, Recipe, Refers
 from harness.suites.personality.dialogues import InterviewSettings
 from harness.suites.personality.encoders import ClassifierSettings
 
@@ -16,8 +18,8 @@ class Models(Record):
         encoder: encoder for the classifiers.
     """
 
-    chat: ModelSpec
-    encoder: ModelSpec | None = None
+    chat: Annotated[ModelSpec, Refers("reader")]
+    encoder: Annotated[ModelSpec | None, Refers("encoder")] = None
 
 
 class AuthorsRecipe(Recipe):

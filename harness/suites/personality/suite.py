@@ -17,7 +17,7 @@ are not a diagnosis and must not be used to profile people.
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -25,6 +25,7 @@ from harness.core.hashing import seed_from
 from harness.core.records import Record
 from harness.data.authors import ImportAuthorsParams, authors_identity, may_have_posts
 from harness.engine.plan import Handle, StageMaker
+from harness.engine.recipe import Refers, Rehearsed
 from harness.suites.base import NANO, Decode, Metric, Suite, System
 from harness.suites.personality.dialogues import InterviewSettings
 from harness.suites.personality.interviewing import interviewing
@@ -53,15 +54,18 @@ class PersonalitySettings(Record):
         columns: names of the columns of a file, see `harness.data.author_files.read_authors`.
     """
 
-    authors: str
-    train: str | None = None
-    limit: int | None = Field(default=None, ge=1)
+    authors: Annotated[str, Refers("authors")]
+    train: Annotated[str | None, Refers("authors")] = None
+    # Of a rehearsal: every author is asked about fifty questions, in every order.
+    limit: Annotated[int | None, Rehearsed(lambda most: min(most or 6, 6))] = Field(
+        default=None, ge=1
+    )
     policy: Policy = "wrong"
     robustness: int = Field(default=0, ge=0)
     mask: bool = True
     batch_size: int = Field(default=16, ge=1)
     rounds: int = Field(default=1000, ge=1)
-    columns: dict[str, str] = {}
+    columns: Annotated[dict[str, str], Refers("layout")] = {}
 
 
 class EssaysSettings(PersonalitySettings):

@@ -24,7 +24,6 @@ from harness.backends.conversing import Turn
 from harness.backends.hf import HFBackend
 from harness.backends.prompting import Unreadable, text
 from harness.backends.replay import ReplayBackend, recorded
-from harness.cli.retries import has_failed
 from harness.core.errors import BadData, BadRecord, UnknownName
 from harness.core.records import Record
 from harness.engine.operations import Context, Row, operation
@@ -33,6 +32,7 @@ from harness.engine.run import InlineExecutor
 from harness.engine.store import Store
 from harness.models.checkpoints import load_causal_lm
 from harness.nano import zoo
+from harness.planned import has_failed
 
 MODULE = "tests.harness.backends.test_asking"
 NAMES = [{"id": f"r{n}", "name": name} for n, name in enumerate(("Ada", "Bob", "Cleo"))]

@@ -28,7 +28,9 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def _forget() -> None:
     plugins.offers.cache_clear()
-    registry._resolved.cache_clear()
+    for cached in (registry._resolved, registry.table, registry._points):
+        cached.cache_clear()
+    registry._foreign_catalogues.cache_clear()
 
 
 def method(site: Path, distribution: str, name: str, **more: str) -> None:
@@ -143,7 +145,7 @@ def test_a_built_in_is_replaced_only_when_asked(
     [
         ("methods:wrpo=dist-nobody", 'the method "wrpo" from dist-nobody, which does not'),
         ("methods:nothing=dist-some", "which does not provide it; no plugin does"),
-        ("methods:wrpo", 'holds "methods:wrpo"; expected GROUP:NAME=DISTRIBUTION'),
+        ("methods:wrpo", 'contains "methods:wrpo"; expected GROUP:NAME=DISTRIBUTION'),
         ("methds:wrpo=x", "a group of methods, suites"),
         ("=", "expected GROUP:NAME=DISTRIBUTION"),
     ],
@@ -183,3 +185,17 @@ def test_the_same_distribution_further_down_the_path_counts_once(
     monkeypatch.setattr("sys.path", [str(site), str(lower), *__import__("sys").path])
     _forget()
     assert registry.load("methods", "twin").name == "twin"
+
+
+def test_a_catalogue_of_another_distribution_adds_tables_and_a_broken_one_is_named(
+    site: Path,
+) -> None:
+    good = "SOURCES = {'acme': 'acme_data:OWN', 'nano': 'acme_data:OWN'}\n"
+    plugin(site, "acme-data", {"catalogues:data": "acme_data"}, good)
+    plugin(site, "acme-broken", {"catalogues:data": "acme_broken"}, "import no_such_module\n")
+    sources = registry.table("SOURCES")
+    assert sources["acme"] == "acme_data:OWN"
+    assert sources["nano"] != "acme_data:OWN"  # a room's own key stays
+    (problem,) = registry.catalogue_problems()
+    assert "acme_broken of acme-broken cannot be loaded: ModuleNotFoundError" in problem
+    assert "wrpo" in registry.entries("methods")

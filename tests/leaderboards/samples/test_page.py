@@ -8,11 +8,13 @@ import json
 import re
 import shutil
 import subprocess
+import unicodedata
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
+from harness.core.text import plain
 from leaderboards.render.page import embedded_json
 from leaderboards.render.samples import _pieces, page_data, render
 from leaderboards.samples import prompt_writer, samples_of_artifact, samples_of_cell
@@ -82,6 +84,28 @@ def test_the_script_makes_no_markup_from_data() -> None:
         "srcdoc",
     ):
         assert way not in script
+
+
+def test_the_script_shows_hidden_characters_as_the_terminal_does() -> None:
+    """The script's own functions, run by node."""
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("needs node")
+    script = (Path(__file__).parents[3] / "leaderboards/render/samples.js.jinja").read_text()
+    functions = re.findall(r"^  const (?:SHOWN|code|plain) = .*$", script, re.M)
+    assert len(functions) == 3
+    said = [*HOSTILE, *(f"a{character}b" for character in map(chr, range(0x3400))), "❤️ 👩🏽‍💻 1️⃣"]
+    said += ["❤\ufe0f\ufe0f", "👩\u200db", "a\u200d👩", "\u2800\ufe0f", "1\ufe0f", "a\r\nb\rc"]
+    said += [f"a{chr(number)}b" for number in (0xD800, 0xE000, 0xE0041, 0xE0100, 0xFE0F, 0xFFA0)]
+    known = [text for text in said if all(unicodedata.category(c) != "Cn" for c in text)]
+    read = "const said = JSON.parse(require('fs').readFileSync(0, 'utf8'));"
+    program = "\n".join([*functions, read, "console.log(JSON.stringify(said.map(plain)));"])
+    done = subprocess.run(
+        [node, "-e", program], input=json.dumps(known), capture_output=True, text=True, check=True
+    )
+    assert [text.replace("\r\n", "\n") for text in json.loads(done.stdout)] == [
+        plain(text) for text in known
+    ]
 
 
 def test_prompts_are_put_together_from_shared_texts(hand_made: HandMade) -> None:

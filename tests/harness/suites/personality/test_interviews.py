@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from harness.backends.base import Backend, Completion, Request, Response
-from harness.cli.retries import has_failed
 from harness.core.errors import BadRecord
 from harness.core.records import Record
 from harness.data.traits import BIG_FIVE, MBTI, SCHEMES
@@ -20,6 +19,7 @@ from harness.engine.operations import Context, Row, operation
 from harness.engine.plan import Plan
 from harness.engine.run import InlineExecutor
 from harness.engine.store import Store
+from harness.planned import has_failed
 from harness.suites.personality import interviews
 from harness.suites.personality.dialogues import InterviewParams, InterviewSettings
 

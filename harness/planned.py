@@ -1,0 +1,276 @@
+"""A plan and the stages that end it: what a reproduction and an evaluation have in common.
+
+`PlannedRun` runs what is missing of its plan, then gives cells and board. Keys of hosted models and
+permissions are checked before the first stage, so that nothing is spent on a run that cannot
+finish.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness.backends.hosted import open_backend
+from harness.core.errors import UserError
+from harness.core.records import Cell, parse
+from harness.engine.calls import Account, CallSettings, Services
+from harness.engine.io import disk_errors
+from harness.engine.operations import Estimate, Row
+from harness.engine.plan import Handle, Plan, Stage
+from harness.engine.prices import BATCH_SHARE, PROVIDER, Price, PriceList
+from harness.engine.run import InlineExecutor, Reporter, RunSummary
+from harness.engine.store import Store
+from harness.judging.frames import Kind
+from harness.judging.operations import kind_of_rows
+from harness.judging.records import Judged
+from harness.models.references import split_engine
+from leaderboards.board import Board, build_board
+from leaderboards.files import write_board
+from leaderboards.render import render
+from leaderboards.spec import BoardSpec
+
+
+@dataclass
+class PlannedRun(ABC):
+    """Stages planned, not yet run.
+
+    Attributes:
+        store: store of the last run; None before.
+        account: requests, tokens and money spent on hosted models by the last run.
+    """
+
+    plan: Plan = field(default_factory=Plan, kw_only=True)
+    store: Store | None = field(default=None, kw_only=True)
+    account: Account = field(default_factory=Account, kw_only=True)
+
+    @property
+    @abstractmethod
+    def targets(self) -> list[Handle]:
+        """The stages that write cells."""
+
+    @property
+    @abstractmethod
+    def cells(self) -> list[Cell]:
+        """The scores.
+
+        Raises:
+            UserError: before `run`.
+        """
+
+    @abstractmethod
+    def board_spec(self, command: str = "") -> BoardSpec:
+        """Rows, columns and claims of the board; `command` goes into its provenance."""
+
+    def run(
+        self,
+        store: Store | Path | str | None = None,
+        progress: Reporter | None = None,
+        calls: CallSettings | None = None,
+    ) -> RunSummary:
+        """Execute the stages that the store lacks.
+
+        Args:
+            store: a store or its folder (default: $CRUCIBLE_HOME, else .crucible).
+            progress: object that receives the progress of each stage (default: none).
+            calls: settings for hosted models; responses are stored beside the artifacts.
+
+        Raises:
+            EnvironmentProblem: a key or an extra is missing; nothing was run.
+            UserError: the run needs a permission that `calls` does not give.
+        """
+        return self._execute(self.targets, store, progress, calls)
+
+    def _execute(
+        self,
+        targets: Sequence[Handle],
+        store: Store | Path | str | None,
+        progress: Reporter | None = None,
+        calls: CallSettings | None = None,
+    ) -> RunSummary:
+        self.store = store = opened(store)
+        calls = calls or CallSettings()
+        if calls.responses is None:
+            calls = calls.model_copy(update={"responses": store.root / "responses.sqlite"})
+        check_keys(self.plan, self.plan.needed(targets, self._finished(store)), calls)
+        with Services(calls) as services:
+            self.account = services.account
+            return InlineExecutor(services).execute(self.plan, targets, store, progress)
+
+    def _finished(self, store: Store | None) -> list[str]:
+        return [id for id in self.plan.stages if store is not None and store.has(id)]
+
+    def todo(self, store: Store | None) -> list[Stage]:
+        """Stages that a run would execute; None is an empty store."""
+        return self.plan.needed(self.targets, self._finished(store))
+
+    @property
+    def board(self) -> Board:
+        """The scores as a board.
+
+        Raises:
+            UserError: before `run`.
+        """
+        return build_board(self.board_spec(), self.cells)
+
+    def render(self, format: str = "terminal") -> str:
+        """The board as text, in one of the formats of `leaderboards.render.render`."""
+        return render(self.board, format)
+
+    def write_board(self, folder: Path | None = None, command: str = "") -> Path:
+        """Write the board's folder: cells, specification, html, md, csv, json and tex.
+
+        Args:
+            folder: default: boards/<name of the board> in the store.
+            command: command that makes the board again, for its provenance.
+        """
+        spec, cells = self.board_spec(command), self.cells
+        folder = folder or self._done().root / "boards" / spec.name
+        with disk_errors(folder):
+            write_board(folder, spec, cells)
+        return folder
+
+    def forget_failures(self, store: Store) -> int:
+        """Discard finished stages with failed rows and what was made from them; count these rows.
+
+        Responses of hosted models stay stored, so that a run asks for the failed rows alone.
+        """
+        gone: set[str] = set()
+        total = 0
+        for stage in self.plan.stages.values():
+            if not store.has(stage.id):
+                continue
+            failed = 0
+            if stage.operation.rows is not None:
+                rows = store.artifact(stage.id).rows()
+                kind = kind_of_rows(rows, stage.operation.name)
+                failed = sum(has_failed(row, kind) for row in rows)
+            if failed or gone.intersection(stage.input_ids()):
+                store.discard(stage.id)
+                gone.add(stage.id)
+                total += failed
+        return total
+
+    def _done(self) -> Store:
+        if self.store is None:
+            raise UserError("nothing has been run yet; expected a call of run() first")
+        return self.store
+
+    def _cells_of(self, handle: Handle) -> list[Cell]:
+        artifact = self._done().artifact(handle.id)
+        listed = artifact.read_json("cells.json")
+        return [parse(Cell, data, f"artifact {artifact.id}") for data in listed]
+
+
+def opened(store: Store | Path | str | None) -> Store:
+    """A store from itself or its folder."""
+    return store if isinstance(store, Store) else Store(None if store is None else Path(store))
+
+
+def checked(planned: Any, whose: str, *others: type) -> Any:
+    """The result of a plan, if it is a handle or one of `others`.
+
+    Raises:
+        UserError: it is something else; plugins may return anything.
+    """
+    if not isinstance(planned, (Handle, *others)):
+        raise UserError(
+            f"the plan of {whose} returned {type(planned).__name__}; expected the handle that "
+            "stage(...) gives (harness.testing checks a plugin)"
+        )
+    return planned
+
+
+# Hosted models
+
+
+@dataclass
+class Asked:
+    """Estimated requests and tokens of one model; `unknown` counts stages without an estimate."""
+
+    stages: int = 0
+    requests: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    unknown: int = 0
+
+    def add(self, estimate: Estimate) -> None:
+        self.stages += 1
+        if estimate.requests is None or estimate.tokens is None or estimate.tokens_out is None:
+            self.unknown += 1
+            return
+        self.requests += estimate.requests
+        self.tokens_in += estimate.tokens - estimate.tokens_out
+        self.tokens_out += estimate.tokens_out
+
+
+def hosted(plan: Plan, todo: Sequence[Stage]) -> dict[str, Asked]:
+    """Most requests and tokens that stages send to hosted models, by "model" or "model@url".
+
+    Stored responses are not subtracted: a resumed run sends less.
+    """
+    estimates = plan.estimates()
+    found: dict[str, Asked] = {}
+    for stage in todo:
+        ref = _hosted_ref(plan, stage)
+        if ref is not None:
+            model = split_engine(ref)[1].partition("?")[0]
+            found.setdefault(model, Asked()).add(estimates[stage.id])
+    return found
+
+
+def price_of(model: str, calls: CallSettings) -> Price | None:
+    """Price of a model named as in `hosted`; None where it is unknown."""
+    name, at, _ = model.partition("@")
+    price = PriceList.load(calls.prices).of(name, "elsewhere" if at else PROVIDER)
+    return price.share(BATCH_SHARE) if price is not None and calls.batch else price
+
+
+def check_keys(plan: Plan, todo: Sequence[Stage], calls: CallSettings) -> None:
+    """Notice a missing key or permission before hours of sampling.
+
+    Raises:
+        EnvironmentProblem: a hosted model of the stages needs a key that is not set.
+        UserError: a stage runs code that a model wrote, and `calls` does not allow it.
+    """
+    for stage in todo if not calls.allow_code_execution else ():
+        if stage.operation.name == "verify_code" and not getattr(stage.params, "static_only", 0):
+            raise UserError(
+                f"{stage.label} runs code that models wrote, in confinement; add "
+                "--allow-code-execution, or leave that stage out"
+            )
+    if calls.offline:
+        return
+    refs = {_hosted_ref(plan, stage) for stage in todo}
+    for ref in sorted(ref for ref in refs if ref):
+        open_backend(ref, Services()).check_access()
+
+
+def _hosted_ref(plan: Plan, stage: Stage) -> str | None:
+    """The hosted model that a row stage asks: its judge, or its model."""
+    if stage.operation.rows is None:
+        return None
+    ref, model = getattr(stage.params, "judge", None), stage.inputs.get("model")
+    if ref is None and isinstance(model, Handle):
+        ref = getattr(plan.stages[model.id].params, "ref", None)
+    if not ref or ref.startswith("nano:"):
+        return None
+    return None if split_engine(ref)[0] in ("hf", "vllm", "stored") else str(ref)
+
+
+def has_failed(row: Row, kind: Kind | None = None) -> bool:
+    """Whether a row contains a failed answer, or a judgment without a verdict.
+
+    Args:
+        kind: of judged rows, see `kind_of_rows`.
+    """
+    if row.get("error") and ("responses" in row or "labels" in row):
+        return True
+    # Outcomes of `ask`, under whatever name; a row without a question was never asked.
+    outcomes = [value for value in row.values() if isinstance(value, dict) and "attempts" in value]
+    if any(value.get("failure") and value["attempts"] for value in outcomes):
+        return True
+    games = Judged.read(row, kind).games if kind is not None else ()
+    return any(game.verdict is None and game.attempts for game in games)

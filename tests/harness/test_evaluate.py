@@ -1,0 +1,50 @@
+"""Evaluations as Python calls: suites, settings, judges, and the board of one model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.core.errors import BadRecord, UnknownName, UserError
+from harness.reproduce import evaluate
+from leaderboards.files import check_board
+
+
+def test_one_model_is_planned_run_and_laid_out(tmp_path: Path) -> None:
+    made = evaluate("nano:target", "alpaca_eval2", limit=6, name="The target")
+    assert list(made.scores) == ["alpaca_eval2"]
+    made.run(tmp_path / "store")
+    assert {(cell.system, cell.scale) for cell in made.cells} == {("The target", "nano")}
+    assert [row.system.name for row in made.board.rows] == ["The target"]
+    folder = made.write_board()
+    assert folder == tmp_path / "store" / "boards" / "The-target"
+    assert check_board(folder) == ""
+    assert "The target" in made.render()
+
+
+def test_settings_reach_the_suite_they_name() -> None:
+    names = ["alpaca_eval2", "mt_bench"]
+    overrides = {"mt_bench.rounds": 200, "alpaca_eval2.decode.max_tokens": 32}
+    made = evaluate("nano:target", names, overrides=overrides, limit=3)
+    scores = {name: made.plan.stages[handle.id].params for name, handle in made.scores.items()}
+    assert [scores[name].rounds for name in names] == [1000, 200]
+    sampled = [s.params for s in made.plan.stages.values() if s.operation.name == "sample"]
+    assert 32 in {params.max_tokens for params in sampled}
+    with pytest.raises(BadRecord, match=r"expected SUITE\.KEY=VALUE"):
+        evaluate("nano:target", names, overrides={"rounds": 200})
+
+
+def test_a_stored_file_is_named_after_itself(tmp_path: Path) -> None:
+    path = tmp_path / "my-outputs.jsonl"
+    path.write_text('{"instruction": "?", "output": "!"}\n')
+    assert evaluate(str(path), "alpaca_eval2", limit=3).title == "my-outputs"
+
+
+def test_mistakes_are_named() -> None:
+    with pytest.raises(UserError, match="no suite given"):
+        evaluate("nano:target", [])
+    with pytest.raises(UnknownName, match='did you mean "official"'):
+        evaluate("nano:target", "alpaca_eval2", edition="offical")
+    with pytest.raises(UserError, match="none of these suites uses a judge: perplexity"):
+        evaluate("nano:target", "perplexity", judge="nano:oracle")

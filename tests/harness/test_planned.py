@@ -1,0 +1,58 @@
+"""Planned runs: hosted models and their prices, and failed rows that are forgotten."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.core.errors import EnvironmentProblem
+from harness.engine.calls import CallSettings
+from harness.engine.store import Store
+from harness.nano.faults import FaultScript, fault
+from harness.nano.server import NanoServer
+from harness.planned import hosted, price_of
+from harness.reproduce import evaluate
+
+JUDGE = "openai:gpt-4-1106-preview"
+
+
+def test_hosted_models_are_counted_and_priced(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = evaluate("nano:target", "alpaca_eval2", judge=JUDGE, edition="nano", limit=10)
+    ((name, asked),) = hosted(made.plan, made.todo(None)).items()
+    assert (name, asked.unknown) == ("gpt-4-1106-preview", 0)
+    assert asked.requests >= 10
+    assert asked.tokens_in > asked.tokens_out > 0
+    price, batch = (price_of(name, CallSettings(batch=batch)) for batch in (False, True))
+    assert price is not None
+    assert batch is not None
+    assert batch.cost(1000, 10) == pytest.approx(price.cost(1000, 10) / 2)
+    assert price_of(f"{name}@http://127.0.0.1:9/v1", CallSettings()) is None
+
+
+def test_a_missing_key_is_noticed_before_the_first_stage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    made = evaluate("nano:target", "alpaca_eval2", judge=JUDGE, edition="nano", limit=3)
+    with pytest.raises(EnvironmentProblem, match="OPENAI_API_KEY is not set"):
+        made.run(tmp_path / "store")
+    assert made.store is not None
+    assert not made.store.ids()
+
+
+def test_failed_rows_are_forgotten_with_what_was_made_of_them(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    calls = CallSettings(retries=0, concurrency=1)
+    with NanoServer(faults=FaultScript(faults=(fault("500@1,2"),))) as flaky:
+        judge = f"openai:nano-oracle@{flaky.url}"
+        made = evaluate("nano:target", "alpaca_eval2", judge=judge, edition="nano", limit=6)
+        made.run(store, calls=calls)
+        assert sum(cell.n_failed for cell in made.cells if cell.metric == "win_rate") > 0
+        (asked,) = made.account.models.values()
+        assert made.forget_failures(store) == 2
+        assert made.todo(store)
+        made.run(store, calls=calls)
+        (again,) = made.account.models.values()
+        assert again.requests < asked.requests
+        assert made.forget_failures(store) == 0

@@ -1,0 +1,129 @@
+"""Reproductions as Python calls: planned, run, read, written; what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.core.errors import BadRecord, UnknownName, UserError
+from harness.engine.plan import Stage
+from harness.engine.store import Store
+from harness.reproduce import Reproduction, recipe_of, reproduce
+from leaderboards.files import check_board
+from methods.wrpo.method import RECIPE
+
+SMALL = {"limit": 6, "suites": ["alpaca_eval2"]}
+
+
+def small(name: str = "target", **more: object) -> Reproduction:
+    return reproduce(name, **{**SMALL, **more})  # type: ignore[arg-type]
+
+
+class Recorded:
+    """Labels of the stages begun, and progress reports."""
+
+    def __init__(self) -> None:
+        self.begun: list[str] = []
+
+    def begin(self, stage: Stage, number: int, total: int) -> None:
+        self.begun.append(stage.label)
+
+    def progress(self, stage: Stage, done: int, total: int, unit: str) -> None: ...
+    def end(self, stage: Stage, seconds: float) -> None: ...
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Reproduction:
+    made = small()
+    made.run(tmp_path_factory.mktemp("reproduction") / "store")
+    return made
+
+
+def test_cells_and_board_follow_a_run(finished: Reproduction) -> None:
+    cells = finished.cells
+    assert {(cell.system, cell.suite, cell.n_expected) for cell in cells} == {
+        ("target", "alpaca_eval2", 6)
+    }
+    (model,) = finished.models.values()
+    assert model is not None
+    assert all(cell.artifacts["checkpoint"] == model.id for cell in cells)
+    assert [row.system.name for row in finished.board.rows] == ["target"]
+    shown = finished.render()
+    assert "AlpacaEval 2" in shown
+    assert "\x1b" not in shown
+    assert finished.render("md").startswith("# ")
+    with pytest.raises(UnknownName, match='did you mean "md"'):
+        finished.render("mdd")
+
+
+def test_a_second_run_executes_nothing_and_progress_is_reported(finished: Reproduction) -> None:
+    store, heard = finished.store, Recorded()
+    assert store is not None
+    again = small()
+    assert again.todo(None)
+    assert not again.todo(store)
+    summary = again.run(store, heard)
+    assert (summary.executed, heard.begun) == ((), [])
+    assert again.cells == finished.cells
+    more = small(limit=4)
+    more.run(store, heard)
+    assert any(label.startswith("target on alpaca_eval2: ") for label in heard.begun)
+
+
+def test_a_board_folder_is_written_and_can_be_checked(
+    finished: Reproduction, tmp_path: Path
+) -> None:
+    folder = finished.write_board(tmp_path / "board", "crucible reproduce target")
+    assert check_board(folder) == ""
+    assert "crucible reproduce target" in (folder / "board.md").read_text()
+    assert finished.store is not None
+    assert finished.write_board() == finished.store.root / "boards" / "target-nano"
+
+
+def test_results_need_a_run() -> None:
+    made = small()
+    for read in (lambda: made.cells, lambda: made.board, lambda: made.write_board()):
+        with pytest.raises(UserError, match=r"expected a call of run\(\) first"):
+            read()
+
+
+def test_overrides_are_a_mapping_or_texts() -> None:
+    by_name = reproduce("dpo", overrides={"train.settings.beta": 0.3}).recipe
+    by_text = reproduce("dpo", overrides=["train.settings.beta=0.3"]).recipe
+    assert by_name == by_text
+    assert by_name.id() != reproduce("dpo").recipe.id()
+    with pytest.raises(BadRecord, match=r"--set train\.betta=1: unknown key"):
+        reproduce("dpo", overrides={"train.betta": 1})
+
+
+def test_a_recipe_file_runs_like_its_method(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(RECIPE.read_text(encoding="utf-8").replace("beta = 0.1", "beta = 0.2"))
+    made = reproduce(path)
+    assert (made.method, made.recipe.method) == ("wrpo", "wrpo")
+    assert made.recipe.systems == reproduce("wrpo").recipe.systems
+    assert recipe_of(str(path))[1] == path
+    path.write_text("title = 'no method'\n")
+    with pytest.raises(BadRecord, match='key "method" is None; expected the name of a method'):
+        reproduce(path)
+    with pytest.raises(BadRecord, match="cannot be read"):
+        reproduce(tmp_path / "absent.toml")
+
+
+def test_replicates_have_seeds_of_their_own() -> None:
+    made = small(seeds=2, seed=7)
+    assert made.seeds == [7, 8]
+    assert {run.seed for run in made.runs} == {7, 8}
+
+
+def test_a_checkpoint_is_exported_once_and_only_of_what_is_trained(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    with pytest.raises(UserError, match='method "target" trains no model'):
+        small().export_checkpoint("target", tmp_path / "out", store)
+    made = small("sft", overrides={"sft.max_steps": 1})
+    id = made.export_checkpoint("sft", tmp_path / "out", store)
+    assert (tmp_path / "out" / "model.safetensors").is_file()
+    assert store.has(id)
+    with pytest.raises(UserError, match="exists already"):
+        made.export_checkpoint("sft", tmp_path / "out", store)
