@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness.backends.joins import Join, stored_joins
 from harness.core.errors import BadRecord, UserError, unknown
 from harness.core.records import Cell
 from harness.engine import registry
@@ -38,10 +39,12 @@ class Evaluation(PlannedRun):
     Attributes:
         title: name of the model in tables.
         scores: suite -> stage that writes its cells.
+        joins: which prompts the files of stored answers answer.
     """
 
     title: str
     scores: dict[str, Handle] = field(default_factory=dict)
+    joins: list[Join] = field(default_factory=list)
 
     @property
     def targets(self) -> list[Handle]:
@@ -97,6 +100,7 @@ def evaluate(
     Raises:
         UnknownName: for a suite, judge, edition or nano model that does not exist.
         BadRecord: for a setting that a suite does not have.
+        BadData: a file of stored answers answers none of a suite's prompts, or contradicts itself.
     """
     names = (suites,) if isinstance(suites, str) else tuple(suites)
     if not names:
@@ -123,6 +127,7 @@ def evaluate(
         )
         cells = suite.plan(system, resolved, stage)
         made.scores[suite_name] = checked(cells, f'suite "{suite_name}"')
+    made.joins = stored_joins(made.plan, made.scores)
     return made
 
 

@@ -135,6 +135,8 @@ def published_board(
         raise BadData(f"no annotations left below {path}; check the judge and model names")
     _one_board(found)
     reference = read_reference(find_reference(path, reference_data))
+    known = frozenset(reference.ids)
+    found = [item.joined(known) for item in found]
     covered = [inspect(item, reference) for item in found]
     for item, coverage in zip(found, covered):
         faults = coverage.faults(len(reference.ids))
@@ -185,7 +187,8 @@ def find_reference(path: Path, given: Path | None = None) -> Path:
 
 def inspect(item: Annotations, reference: Reference) -> Coverage:
     """Classify the rows of one model as usable or faulty."""
-    known, seen = set(reference.ids), set[str]()
+    known = set(reference.ids)
+    seen: dict[str, int] = {}
     counts: Counter[str] = Counter()
     examples: dict[str, str] = {}
     kept = []
@@ -200,15 +203,16 @@ def inspect(item: Annotations, reference: Reference) -> Coverage:
         elif not math.isnan(preference) and not 0.0 <= preference <= 1.0:
             fault = "preference outside [1, 2]"
             examples.setdefault(fault, f"{item.written(place)} in row {place}")
-        seen.add(id)
+        first = seen.setdefault(id, place)
         if fault is None:
             kept.append(place)
         else:
             counts[fault] += 1
-            examples.setdefault(fault, f"row {place}, {id}")
+            rows = f"rows {first} and {place}" if first != place else f"row {place}"
+            examples.setdefault(fault, f"{rows}, {id}")
     usable = np.array(kept, dtype=np.int64)
     return Coverage(
-        absent=len(known) - len(known & seen),
+        absent=len(known) - len(known & seen.keys()),
         unjudged=int(np.isnan(item.preferences[usable]).sum()),
         out_of_range=counts["preference outside [1, 2]"],
         repeated=counts["repeated instruction"],

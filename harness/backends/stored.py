@@ -1,7 +1,7 @@
 """A backend whose answers are in a file of stored outputs.
 
 An answer is found by the prompt's id, else by its text, and by turn; never by its position. The
-file has a form of `harness.data.answers`.
+file has a form of `harness.data.answers`. A null output or a failure marker is a failed row.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from harness.backends.base import (
 )
 from harness.core.errors import BadData, UserError, check_planned
 from harness.core.hashing import digest
-from harness.data.answers import StoredAnswers
+from harness.data.stored_answers import StoredAnswers, StoredRecord
 from harness.models.references import model_identity
 
 
@@ -53,27 +53,29 @@ class StoredOutputs(Backend):
             BadData: no prompt has an answer: the file is for other prompts.
         """
         check_unique([request.id for request in requests])
-        found = [self._find(request) for request in requests]
-        if requests and not any(text is not None for text in found):
+        found = [self._record(request) for request in requests]
+        if requests and not any(record is not None for record in found):
             asked = requests[0].messages[0].content if requests[0].messages else ""
             raise BadData(
                 f"{self.path} answers none of the {len(requests)} prompts; the first is "
                 f'"{requests[0].id}": {asked[:60]!r}. Expected outputs for this suite, joined by '
                 "id or by the text of the prompt"
             )
-        for request, text in zip(requests, found, strict=True):
+        for request, record in zip(requests, found, strict=True):
+            turn = sum(message.role == "user" for message in request.messages) - 1
+            if record is None:
+                yield Response(id=request.id, error="the file has no answer to this prompt")
+                continue
+            text = record.answers[turn] if turn < len(record.answers) else None
             if text is None:
-                yield Response(id=request.id, error=f"{self.path} has no answer to this prompt")
+                yield Response(id=request.id, error=record.lack(turn))
             else:
                 completion = Completion(text=text, finish="stop")
                 yield Response(id=request.id, completions=(completion,) * request.sampling.n)
 
-    def _find(self, request: Request) -> str | None:
+    def _record(self, request: Request) -> StoredRecord | None:
         asked = [message.content for message in request.messages if message.role == "user"]
-        if not asked:
-            return None
-        answers = self._answers.find([request.id], asked[0])
-        return answers[len(asked) - 1] if len(answers) >= len(asked) else None
+        return self._answers.record([request.id], asked[0]) if asked else None
 
     def score(self, requests: Sequence[ScoreRequest]) -> Iterator[Score]:
         raise UserError(

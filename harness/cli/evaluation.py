@@ -32,6 +32,8 @@ def run_evaluation(
 ) -> None:
     """Estimate, run and print an evaluation; with `out`, also write its board."""
     console.print(f"[bold]{escape(made.title)}[/bold] on {', '.join(made.scores)}", highlight=False)
+    for join in made.joins:
+        console.print(str(join), highlight=False, markup=False, soft_wrap=True)
     if retry_failed:
         count = made.forget_failures(store)
         console.print(

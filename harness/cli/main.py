@@ -11,6 +11,7 @@ from types import FrameType
 import typer
 
 from harness.cli import agreement, boards, catalogue, doctor, nano, plugins, runs, show
+from harness.cli.once import OnceCommand
 from harness.core.errors import CrucibleError
 from harness.core.text import plain
 
@@ -34,6 +35,8 @@ app = typer.Typer(
 for module in (catalogue, runs, boards, show, agreement, plugins, doctor):
     module.register(app)
 app.add_typer(nano.app, name="nano")
+for command in (*app.registered_commands, *nano.app.registered_commands):
+    command.cls = OnceCommand
 
 
 @app.callback(invoke_without_command=True)

@@ -8,29 +8,25 @@
                       Arena-Hard (`uid, messages`), FastChat (`question_id, choices`), or Crucible
                       (`id`, and `responses` or `answers`)
 
-Answers are joined to prompts by id or else by the text of the prompt, never by position.
+Answers are joined to prompts by id or else by the text of the prompt, never by position; see
+`harness.data.stored_answers`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
-from typing import Any
 
 from harness.core.errors import BadData, check_planned
 from harness.core.records import Record
 from harness.data import official
 from harness.data.forms import instruction_id
-from harness.data.prompts import prompt_text
+from harness.data.prompts import IDS, prompt_text
 from harness.data.sources import Kind, Source, file_identity
+from harness.data.stored_answers import StoredAnswers
 from harness.engine import costs
-from harness.engine.io import iterate_objects
 from harness.engine.operations import Artifact, Context, Row, operation
 
 Find = Callable[[Row], list[str]]  # prompt row -> its answers by turn, [] if there are none
-
-TEXT_DIGEST = "instruction_sha256_16"
-_IDS = ("id", "uid", "question_id")
 
 
 class ImportAnswersParams(Record):
@@ -52,6 +48,11 @@ def turns_of(row: Row) -> list[str]:
     """User turns of a prompt row: its `turns`, or else the text of the prompt as one turn."""
     turns = row.get("turns")
     return list(turns) if turns else [prompt_text(row["messages"])]
+
+
+def ids_of(row: Row) -> list[str]:
+    """Ids under which a file may have the answers to a prompt row."""
+    return [str(row[key]) for key in IDS if row.get(key) is not None]
 
 
 @operation(
@@ -122,59 +123,7 @@ def _official(params: ImportAnswersParams) -> Find:
 
 def _from_file(params: ImportAnswersParams) -> Find:
     stored = StoredAnswers(params.source)
-    return lambda row: stored.find([str(row[key]) for key in _IDS if key in row], turns_of(row)[0])
-
-
-class StoredAnswers:
-    """Answers of a file by id, by prompt text, and by digest of the prompt text.
-
-    Raises:
-        BadData: with the number of a record that has no known form.
-    """
-
-    def __init__(self, source: str) -> None:
-        self.by_id: dict[str, list[str]] = {}
-        self.by_text: dict[str, list[str]] = {}
-        for number, stored in enumerate(iterate_objects(Path(source).expanduser()), 1):
-            try:
-                answers = _answers(stored)
-            except (KeyError, IndexError, TypeError):
-                raise BadData(
-                    f"{source}, record {number}: no answer in ({', '.join(sorted(stored))}); "
-                    "expected output, messages, choices, answers or responses"
-                ) from None
-            for key in _IDS:
-                if key in stored:
-                    self.by_id[str(stored[key])] = answers
-            if isinstance(stored.get("instruction"), str):
-                self.by_text[stored["instruction"]] = answers
-            if isinstance(stored.get(TEXT_DIGEST), str):
-                self.by_id[stored[TEXT_DIGEST]] = answers
-
-    def find(self, ids: Sequence[str], text: str) -> list[str]:
-        """Answers by turn to the prompt with one of these ids or this first turn; [] if none."""
-        for key in (*ids, instruction_id(text)):
-            if key in self.by_id:
-                return self.by_id[key]
-        return self.by_text.get(text, [])
-
-
-def _answers(stored: dict[str, Any]) -> list[str]:
-    """Answers of one record by turn; see the module docstring for the forms."""
-    if "output" in stored:
-        found = [stored["output"]]
-    elif "choices" in stored:
-        found = list(stored["choices"][0]["turns"])
-    elif "answers" in stored:
-        found = list(stored["answers"])
-    elif "responses" in stored:
-        found = list(stored["responses"][:1])
-    else:
-        said = [turn["content"] for turn in stored["messages"] if turn["role"] == "assistant"]
-        found = [content["answer"] if isinstance(content, dict) else content for content in said]
-    if not all(isinstance(text, str) for text in found):
-        raise TypeError("an answer is not text")
-    return found
+    return lambda row: stored.find(ids_of(row), turns_of(row)[0])
 
 
 ANSWERS = Kind(

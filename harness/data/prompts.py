@@ -82,6 +82,13 @@ def import_prompts(context: Context, params: ImportPromptsParams) -> None:
     """
     found = prompts_identity(params.ref, params.revision)
     check_planned(f"prompts {params.ref}", found, params.digest)
+    chosen = prompt_rows(params)
+    write_rows(context.directory / "rows.jsonl", chosen)
+    context.progress(len(chosen), len(chosen))
+
+
+def prompt_rows(params: ImportPromptsParams) -> list[Row]:
+    """The prompts that `import_prompts` writes; see there for errors."""
     prompts = PROMPTS.source(params.ref).rows(params)
     rows = _carried(_of_categories(prompts, params), params)
     end = None if params.limit is None else params.offset + params.limit
@@ -90,8 +97,7 @@ def import_prompts(context: Context, params: ImportPromptsParams) -> None:
         raise UserError(
             f"{params.ref} has {len(rows)} prompts; none from offset {params.offset} on"
         )
-    write_rows(context.directory / "rows.jsonl", chosen)
-    context.progress(len(chosen), len(chosen))
+    return chosen
 
 
 def _of_categories(rows: list[Row], params: ImportPromptsParams) -> list[Row]:

@@ -77,7 +77,8 @@ def _reading(path: Path) -> Iterator[TextIO]:
     try:
         opened = gzip.open if path.suffix == ".gz" else open
         # Only "\n" ends a line, and no line end is converted: CSV cells may contain "\r\n".
-        with opened(path, "rt", encoding="utf-8", newline="\n") as stream:
+        # Some editors put a byte-order mark before the text, which is none of it.
+        with opened(path, "rt", encoding="utf-8-sig", newline="\n") as stream:
             yield cast(TextIO, stream)
     except UnicodeDecodeError as error:
         raise BadData(f"{path}: not UTF-8 text: {error.reason}") from None

@@ -7,7 +7,7 @@ whose forms are in the suites' folders (the catalogue's table JUDGMENT_FORMS).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -61,7 +61,7 @@ class VerdictSet:
         judge: its name.
         fingerprint: of a judge that Crucible asked, else "".
         scale: of the boards that may show it, see `Cell`.
-        repeated: number of rows that a later row of the same prompt, turn and system replaced.
+        repeated: number of rows beside the first of the same prompt, turn and system.
     """
 
     judge: str
@@ -147,19 +147,39 @@ def verdicts_of_rows(
             "--reference-judge"
         )
     found = [
-        item for number, row in enumerate(rows, 1) for item in _items(form, row, number, source)
+        (number, replace(item, system=system) if system else item)
+        for number, row in enumerate(rows, 1)
+        for item in _items(form, row, number, source)
     ]
-    if system:
-        found = [replace(item, system=system) for item in found]
-    kept = {(item.system, item.prompt, item.turn): item for item in found}
+    kept = unrepeated(found, source)
     told = {"judge": next(iter(judges), source), "suite": form.suite, **about}
     return VerdictSet(
         kind=form.kind,
-        items=tuple(kept.values()),
+        items=kept,
         source=source,
         repeated=len(found) - len(kept),
         **told,
     )
+
+
+def unrepeated(found: Iterable[tuple[int, JudgedItem]], source: str) -> tuple[JudgedItem, ...]:
+    """Items of numbered rows, each prompt, turn and system once.
+
+    Raises:
+        BadData: two rows have different verdicts on one; with both numbers.
+    """
+    kept: dict[tuple[str, str, int], tuple[int, JudgedItem]] = {}
+    for number, item in found:
+        first, known = kept.setdefault((item.system, item.prompt, item.turn), (number, item))
+        if item.value is not None and known.value is None:
+            kept[item.system, item.prompt, item.turn] = (first, item)  # a failed one, asked again
+        elif item.value is not None and item.value != known.value:
+            raise BadData(
+                f"{source}: rows {first} and {number} have different verdicts on {item.system}, "
+                f'prompt "{item.prompt}", turn {item.turn} ({known.value} and {item.value}); '
+                "expected one: keep the judgments of one run"
+            )
+    return tuple(item for _, item in kept.values())
 
 
 def read_verdicts(path: Path, only_judge: str | None = None) -> VerdictSet:
@@ -235,7 +255,8 @@ def _items(form: JudgmentForm, row: Row, number: int, source: str) -> list[Judge
     try:
         return list(form.items(row))
     except (KeyError, IndexError, TypeError, ValueError) as error:
-        place = row.get("id") or row.get("uid") or row.get("question_id") or number
+        ids = (row.get(key) for key in ("id", "uid", "question_id"))
+        place = next((id for id in ids if id is not None), number)
         raise BadData(
             f'{source}, row "{place}": no verdict can be read ({type(error).__name__}: {error})'
         ) from None

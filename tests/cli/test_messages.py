@@ -34,6 +34,11 @@ def crucible(*arguments: str, cwd: Path, **env: str) -> subprocess.CompletedProc
         (["eval", "nano:tarjet"], 'did you mean "target"?'),
         (["eval", "no-such-folder"], 'no model "no-such-folder"'),
         (["eval", "nano:target", "--judge", "nano:orakle"], 'did you mean "nano:oracle"?'),
+        (
+            ["eval", "x", "--suite", "mt_bench", "--suite", "lm_nano"],
+            "given 2 times; expected once",
+        ),
+        (["eval", "x", "--judge", "a", "--judge", "b"], "'--judge': given 2 times"),
         (["plan", "wrpo", "--set", "train.betta=1"], 'unknown key "train.betta"'),
         (["plan", "wrpo", "--set", "trian.beta=1"], 'did you mean "train"?'),
         (["plan", "wrpo", "--set", "seed=many"], "key \"seed\" is 'many'"),

@@ -266,6 +266,33 @@ def test_faulty_rows_are_named_or_marked(
     assert details[count] == 1
 
 
+@pytest.mark.parametrize("name", [{"name": "m"}, None, ["m"], ""])
+@pytest.mark.parametrize("key", ["generator_1", "generator_2"])
+def test_a_model_without_a_name_is_refused_by_row(folder: Path, key: str, name: object) -> None:
+    rows = annotate("m")
+    rows[2][key] = name
+    with pytest.raises(BadData, match=f"row 2: {key} is .*; expected a name"):
+        read_annotations(save(folder, rows))
+
+
+def test_blanks_at_the_end_of_an_instruction_and_a_byte_order_mark_do_not_count(
+    folder: Path,
+) -> None:
+    rows = annotate("m")
+    plain = cell(published_board(save(folder, rows), rounds=20))
+    for row in rows:
+        row["instruction"] += " \n"
+    path = save(folder, rows)
+    path.write_text("\ufeff" + path.read_text(encoding="utf-8"), encoding="utf-8")
+    assert cell(published_board(path, rounds=20)) == plain
+
+
+def test_a_repeated_instruction_is_named_with_both_rows(folder: Path) -> None:
+    rows = annotate("m")
+    with pytest.raises(BadData, match=rf"rows 0 and {len(rows)}, "):
+        published_board(save(folder, [*rows, rows[0]]), rounds=20)
+
+
 def test_mixed_judges_and_baselines_are_refused_by_name(folder: Path) -> None:
     save(folder, annotate("m", judge="judge-1"), "m")
     save(folder, annotate("n", judge="judge-2"), "n")

@@ -8,9 +8,10 @@ one row per judgment, with lengths instead of answers and a digest instead of th
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,8 @@ PARQUET_COLUMNS = (
     "len_baseline",
 )
 
+_NAMES = ("generator_2", "annotator", "generator_1")  # model, judge, baseline
+
 SUITE = "alpaca_eval2"  # suite of the cells made from published annotations
 
 
@@ -44,6 +47,7 @@ class Annotations:
 
     Attributes:
         ids: instruction digests, see `instruction_id`.
+        trimmed_ids: the same without blanks at both ends of the instructions; () if not known.
         preferences: probability in [0, 1] that the model wins (n,), the file's number minus 1; NaN
             for a failed judgment. A number outside the file's scale is outside [0, 1].
         model_lengths, baseline_lengths: answer lengths in code points, NaN if missing (n,).
@@ -58,6 +62,17 @@ class Annotations:
     model_lengths: Floats
     baseline_lengths: Floats
     source: str
+    trimmed_ids: tuple[str, ...] = ()
+
+    def joined(self, known: Container[str]) -> Annotations:
+        """With the ids of known instructions where only blanks at the ends differ."""
+        if not self.trimmed_ids:
+            return self
+        pairs = zip(self.ids, self.trimmed_ids, strict=True)
+        ids = tuple(
+            trimmed if id not in known and trimmed in known else id for id, trimmed in pairs
+        )
+        return replace(self, ids=ids)
 
     def written(self, place: int) -> float:
         """The preference as the file has it, in [1, 2]."""
@@ -105,11 +120,14 @@ def _read_parquet(path: Path) -> list[Annotations]:
     size = table.num_rows
     judges = columns.get("annotator", [JUDGE] * size)
     baselines = columns.get("generator_1", [BASELINE] * size)
-    groups: dict[tuple[str, str, str], list[int]] = {}
+    groups: dict[tuple[str, ...], list[int]] = {}
     for place in range(size):
-        groups.setdefault((columns["model"][place], judges[place], baselines[place]), []).append(
-            place
-        )
+        named = {
+            "model": columns["model"][place],
+            "annotator": judges[place],
+            "generator_1": baselines[place],
+        }
+        groups.setdefault(tuple(_name(named, key, path, place) for key in named), []).append(place)
     found = []
     for (model, judge, baseline), places in groups.items():
         places.sort(key=lambda place: columns["row"][place])
@@ -133,26 +151,39 @@ def _read_json(path: Path) -> list[Annotations]:
     if not rows:
         raise BadData(f"{path} has no annotations; expected a list of objects")
     needed = ("instruction", "output_1", "generator_1", "output_2", "generator_2", "preference")
-    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for place, row in enumerate(rows):
         lost = [name for name in needed if name not in row]
         if lost or not isinstance(row["instruction"], str):
             raise BadData(f"{path}, row {place}: no {lost[0] if lost else 'instruction text'}")
-        judge = row.get("annotator") or JUDGE
-        groups.setdefault((row["generator_2"], str(judge), row["generator_1"]), []).append(row)
+        named = {**row, "annotator": row.get("annotator") or JUDGE}
+        group = tuple(_name(named, key, path, place) for key in _NAMES)
+        groups.setdefault(group, []).append(row)
     return [
         Annotations(
-            model=str(model),
+            model=model,
             judge=judge,
-            baseline=str(baseline),
+            baseline=baseline,
             ids=tuple(instruction_id(row["instruction"]) for row in own),
             preferences=_preferences([row["preference"] for row in own], path),
             model_lengths=_lengths([_length(row["output_2"]) for row in own]),
             baseline_lengths=_lengths([_length(row["output_1"]) for row in own]),
             source=str(Path(*path.parts[-3:])),
+            trimmed_ids=tuple(instruction_id(row["instruction"].strip()) for row in own),
         )
         for (model, judge, baseline), own in groups.items()
     ]
+
+
+def _name(row: Mapping[str, Any], key: str, path: Path, place: int) -> str:
+    """Name of the model, the judge or the baseline in a row."""
+    value = row[key]
+    if isinstance(value, str | int) and not isinstance(value, bool) and str(value).strip():
+        return str(value)
+    raise BadData(
+        f"{path}, row {place}: {key} is {json.dumps(value, default=str)[:60]}; expected a name as "
+        "text"
+    )
 
 
 def _length(output: object) -> int | None:

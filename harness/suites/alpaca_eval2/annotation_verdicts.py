@@ -15,7 +15,7 @@ from harness.core.errors import BadData
 from harness.data.forms import instruction_id
 from harness.engine.io import iterate_objects
 from harness.judging.records import BASELINE, MODEL, Game
-from harness.judging.verdict_sets import JudgedItem, VerdictSet, merge
+from harness.judging.verdict_sets import JudgedItem, VerdictSet, merge, unrepeated
 from harness.judging.verdicts import is_switched
 from harness.suites.alpaca_eval2.annotation_files import SUITE, Annotations, read_annotations
 from harness.suites.alpaca_eval2.metrics import INSTRUCTION_TABLE
@@ -57,16 +57,16 @@ def read_annotation_verdicts(path: Path, only_judge: str | None = None) -> Verdi
 
 
 def _verdicts(item: Annotations, switched: dict[str, bool]) -> VerdictSet:
-    kept: dict[str, JudgedItem] = {}
-    for id, preference, ours, theirs in zip(
-        item.ids, item.preferences, item.model_lengths, item.baseline_lengths, strict=True
+    found: list[tuple[int, JudgedItem]] = []
+    for number, (id, preference, ours, theirs) in enumerate(
+        zip(item.ids, item.preferences, item.model_lengths, item.baseline_lengths, strict=True)
     ):
         value = None if math.isnan(preference) else float(preference)
         games: tuple[Game, ...] = ()
         if id in switched and value is not None:
             games = (Game(MODEL, value) if switched[id] else Game(BASELINE, 1.0 - value),)
         known = not (math.isnan(ours) or math.isnan(theirs))
-        kept[id] = JudgedItem(
+        judged = JudgedItem(
             prompt=id,
             system=item.model,
             value=value,
@@ -74,10 +74,12 @@ def _verdicts(item: Annotations, switched: dict[str, bool]) -> VerdictSet:
             games=games,
             lengths=(float(ours), float(theirs)) if known else None,
         )
+        found.append((number, judged))
+    kept = unrepeated(found, item.source)
     return VerdictSet(
         judge=item.judge,
         kind="alpaca",
-        items=tuple(kept.values()),
+        items=kept,
         source=item.source,
         suite=SUITE,
         repeated=len(item.ids) - len(kept),

@@ -23,7 +23,7 @@ def _items(row: Row) -> Iterator[JudgedItem]:
     first, second = row["games"]
     games = (_game(BASELINE, first), _game(MODEL, second))
     yield JudgedItem(
-        prompt=str(row.get("uid") or row["question_id"]),
+        prompt=str(row["question_id"] if row.get("uid") is None else row["uid"]),
         system=str(row["model"]),
         value=model_share("arena", games),
         text=instruction_id(row["prompt"]) if isinstance(row.get("prompt"), str) else "",

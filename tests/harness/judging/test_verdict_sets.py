@@ -102,3 +102,14 @@ def test_parts_of_one_side_are_of_one_judge_and_of_different_systems() -> None:
         merge([one, twin])
     with pytest.raises(BadData, match="judged in both x and x"):
         merge([one, one])
+
+
+def test_two_verdicts_on_one_prompt_are_refused_with_both_rows() -> None:
+    row = {"uid": 0, "model": "m", "judge": "j", "games": [{"score": "A>B"}, {"score": "B>A"}]}
+    other = {**row, "games": [{"score": "B>A"}, {"score": "A>B"}]}
+    with pytest.raises(BadData, match=r'rows 1 and 3 have different verdicts on m, prompt "0"'):
+        verdicts_of_rows([row, {**row, "uid": 1}, other], "file")
+    found = verdicts_of_rows([row, row], "file")
+    assert (len(found.items), found.repeated, found.items[0].prompt) == (1, 1, "0")
+    failed = {**row, "games": [{"score": None}, {"score": "B>A"}]}
+    assert verdicts_of_rows([failed, row], "file").items[0].value is not None
