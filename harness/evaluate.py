@@ -72,7 +72,7 @@ class Evaluation(PlannedRun):
 
 def evaluate(
     model: str,
-    suites: str | Sequence[str],
+    suite: str | Sequence[str],
     *,
     judge: str = "",
     edition: str = AUTO,
@@ -86,7 +86,7 @@ def evaluate(
     Args:
         model: nano:<name>, a checkpoint folder, a hub id, vllm:<model>, openai:<model>[@<url>], or
             a file of stored outputs.
-        suites: one name or several.
+        suite: one name or several.
         judge: nano:oracle or openai:<model>[@<url>]; "" takes the suite's own.
         edition: question set: "official", "nano", or "auto": official unless the judge is nano.
         name: name of the model in tables (default: the reference, or the name of the file).
@@ -98,7 +98,7 @@ def evaluate(
         UnknownName: for a suite, judge, edition or nano model that does not exist.
         BadRecord: for a setting that a suite does not have.
     """
-    names = (suites,) if isinstance(suites, str) else tuple(suites)
+    names = (suite,) if isinstance(suite, str) else tuple(suite)
     if not names:
         raise UserError("no suite given; for example alpaca_eval2,mt_bench (crucible suites)")
     if edition not in EDITIONS:
@@ -112,8 +112,8 @@ def evaluate(
     handle = stage("import_model", ref=model, digest=identity, label=f"model {model}")
     scale = NANO if model.startswith("nano:") else FULL
     for suite_name in names:
-        suite: Suite = registry.load("suites", suite_name)
-        resolved = resolve_settings(suite, _edition(suite, edition, judge), settings[suite_name])
+        loaded: Suite = registry.load("suites", suite_name)
+        resolved = resolve_settings(loaded, _edition(loaded, edition, judge), settings[suite_name])
         system = System(
             name=made.title,
             model=handle,
@@ -121,7 +121,7 @@ def evaluate(
             seed=seed,
             stored=stored,
         )
-        cells = suite.plan(system, resolved, stage)
+        cells = loaded.plan(system, resolved, stage)
         made.scores[suite_name] = checked(cells, f'suite "{suite_name}"')
     return made
 
