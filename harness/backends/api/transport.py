@@ -169,6 +169,11 @@ class GuardedClient(openai.DefaultAioHttpClient):  # type: ignore[misc]
             RowFault: the body is larger.
         """
         response = await super().send(request, **{**options, "stream": True})
+        length = response.headers.get("content-length", "")
+        plain = "content-encoding" not in response.headers and length.isdigit()
+        if plain and int(length) <= self._most_bytes:
+            await response.aread()
+            return response
         pieces, size = [], 0
         try:
             async for piece in response.aiter_bytes():
