@@ -156,6 +156,9 @@ def _answered(
         "tokens_in": response.tokens_in,
         "tokens_out": _written(response),
     }
+    others = {c.served_by for c in response.completions if c.served_by is not None}
+    if others:
+        result["served_by"] = ", ".join(sorted(others))
     if "cut_characters" in shown:
         result["cut_characters"] = shown["cut_characters"]
     if response.error is not None:

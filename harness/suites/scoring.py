@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -83,11 +83,16 @@ class Tally:
 
 @dataclass(frozen=True)
 class CellMaker:
-    """Makes cells with the fields that all cells of one scoring stage share."""
+    """Makes cells with the fields that all cells of one scoring stage share.
+
+    Attributes:
+        served: number of answers of each model that is not the one asked for.
+    """
 
     params: CellParams
     prompt_set: str
     artifacts: dict[str, str]
+    served: dict[str, int] = field(default_factory=dict)
 
     def cell(
         self,
@@ -140,7 +145,8 @@ class CellMaker:
             replicates=draws,
             resampled=resampled if number is not None else None,
             details={
-                key: _plain(item) for key, item in ({**(details or {}), **params.origin()}).items()
+                key: _plain(item)
+                for key, item in ({**(details or {}), **self.served, **params.origin()}).items()
             },
             **more,
         )
@@ -224,7 +230,13 @@ def cell_maker(
     prompt_set = prompt_set_hash(texts)
     if params.data:
         prompt_set = digest([prompt_set, params.data])
-    return CellMaker(params, prompt_set, artifacts)
+    answers = links.get("generations")
+    found = Counter(
+        f"answered by {row['served_by']}"
+        for row in (answers.rows() if answers is not None else ())
+        if row.get("served_by")
+    )
+    return CellMaker(params, prompt_set, artifacts, dict(found))
 
 
 def prompt_set_hash(texts: Mapping[str, Sequence[str]]) -> str:
