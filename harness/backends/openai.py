@@ -18,6 +18,7 @@ from typing import Any, cast
 
 from harness.backends.api import wire
 from harness.backends.api.client import Client
+from harness.backends.api.endings import Unfinished
 from harness.backends.api.endpoint import Endpoint
 from harness.backends.api.responses import ResponseStore, Stored
 from harness.backends.api.wire import Outcome
@@ -258,10 +259,11 @@ class OpenAIBackend(Backend):
                 self.services.account.settle(self.endpoint.model, cached=len(found))
             for key, call in calls.items():
                 row = found.pop(key, None)
-                if row is None:
+                outcome = None if row is None else _read(call, row, store)
+                if outcome is None:
                     waiting.missing.append(call)
                 else:
-                    yield from self._arrived(_read(call, row, store), waiting)
+                    yield from self._arrived(outcome, waiting)
 
     def _arrived(self, outcome: Outcome, waiting: _Waiting) -> Iterator[_Asked]:
         """Yield the entries that this call completes."""
@@ -307,11 +309,13 @@ def _offline(missing: list[wire.Call], total: int, store: ResponseStore | None) 
     )
 
 
-def _read(call: wire.Call, row: Stored, store: ResponseStore | None) -> Outcome:
-    """A stored response as an outcome that costs nothing."""
+def _read(call: wire.Call, row: Stored, store: ResponseStore | None) -> Outcome | None:
+    """A stored response as an outcome that costs nothing; None if it is a lost answer."""
     try:
         reply: dict[str, Any] = wire.parse(row.body)
         completions = wire.read(call, reply)
+    except Unfinished:
+        return None
     except ValueError as error:
         where = store.path if store is not None else "the store"
         raise StoreProblem(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from pydantic import Field
 from harness.core.hashing import digest, finite
 from harness.core.records import Cell, Interval, Record
 from harness.engine.io import write_json
-from harness.engine.operations import Artifact, Context
+from harness.engine.operations import Artifact, Context, Row
 from harness.judging.records import Judged
 from harness.stats.bootstrap import cluster_counts, percentile_interval, replicate_means
 
@@ -82,6 +82,7 @@ class CellMaker:
     params: CellParams
     prompt_set: str
     artifacts: dict[str, str]
+    endings: Mapping[str, int] = field(default_factory=dict)
 
     def cell(
         self,
@@ -120,7 +121,8 @@ class CellMaker:
             artifacts=self.artifacts,
             replicates=draws,
             details={
-                key: _plain(item) for key, item in ({**(details or {}), **params.origin()}).items()
+                key: _plain(item)
+                for key, item in {**(details or {}), **self.endings, **params.origin()}.items()
             },
             **more,
         )
@@ -169,13 +171,15 @@ def cell_maker(
     """A maker of cells on the prompt set `texts` (id -> user turns).
 
     Args:
-        links: role -> artifact that the cells refer to.
+        links: role -> artifact that the cells refer to; of `generations` the endings of answers are
+            counted.
     """
     artifacts = {role: artifact.id for role, artifact in links.items() if artifact is not None}
     prompt_set = prompt_set_hash(texts)
     if params.data:
         prompt_set = digest([prompt_set, params.data])
-    return CellMaker(params, prompt_set, artifacts)
+    made = links.get("generations")
+    return CellMaker(params, prompt_set, artifacts, {} if made is None else endings(made.rows()))
 
 
 def prompt_set_hash(texts: Mapping[str, Sequence[str]]) -> str:
@@ -198,6 +202,35 @@ def failures(rows: Iterable[Judged]) -> dict[str, int]:
         if game.verdict is None and game.failure
     ]
     return dict(Counter(reasons))
+
+
+ENDINGS = {
+    "n_unended_thoughts": "thoughts that never end",
+    "n_filtered_answers": "ended by a content filter",
+    "n_tool_call_answers": "tool calls without an answer",
+    "n_cut_answers": "cut at the token limit",
+    "n_empty_answers": "empty",
+}
+_FINISHES = {
+    "content_filter": "n_filtered_answers",
+    "tool_calls": "n_tool_call_answers",
+    "length": "n_cut_answers",
+}
+
+
+def endings(rows: Iterable[Row]) -> dict[str, int]:
+    """Number of answers that did not end by themselves or are empty, by reason, see ENDINGS."""
+    found: Counter[str] = Counter()
+    for row in rows:
+        finish = (row.get("finish") or ["stop"])[0]
+        said = row.get("responses") or ["-"]
+        if row.get("no_answer"):
+            found["n_unended_thoughts"] += 1
+        elif finish in _FINISHES:
+            found[_FINISHES[finish]] += 1
+        elif not said[0].strip():
+            found["n_empty_answers"] += 1
+    return {name: found[name] for name in ENDINGS if found[name]}
 
 
 def suspicious(rows: Iterable[Judged]) -> dict[str, int]:
