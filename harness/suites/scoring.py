@@ -207,12 +207,14 @@ def failures(rows: Iterable[Judged]) -> dict[str, int]:
 ENDINGS = {
     "n_unended_thoughts": "thoughts that never end",
     "n_filtered_answers": "ended by a content filter",
+    "n_refused_answers": "refusals",
     "n_tool_call_answers": "tool calls without an answer",
     "n_cut_answers": "cut at the token limit",
     "n_empty_answers": "empty",
 }
 _FINISHES = {
     "content_filter": "n_filtered_answers",
+    "refusal": "n_refused_answers",
     "tool_calls": "n_tool_call_answers",
     "length": "n_cut_answers",
 }

@@ -22,10 +22,11 @@ _ENDS: dict[Finish, tuple[str, ...]] = {
         "model_length", "max_length", "token_limit", "incomplete", "model_context_window_exceeded",
     ),
     "content_filter": (
-        "content_filter", "content_filtered", "safety", "sensitive", "refusal", "recitation",
+        "content_filter", "content_filtered", "safety", "sensitive", "recitation",
         "prohibited_content", "blocklist", "spii", "guardrail_intervened", "error_toxic",
         "moderation", "image_safety", "language",
     ),
+    "refusal": ("refusal", "refused"),
     "tool_calls": ("tool_calls", "tool_call", "tool_use", "function_call"),
 }  # fmt: skip
 _FINISHES: dict[str, Finish] = {word: finish for finish, words in _ENDS.items() for word in words}
@@ -51,12 +52,15 @@ def finish_of(choice: Mapping[str, Any], text: str) -> Finish:
         said = error.get("message", error) if isinstance(error, Mapping) else error
         raise Unfinished(f"the server lost the answer: {str(said)[:200]}")
     written = choice.get("finish_reason")
-    if not written:
-        return "stop"
+    message = choice.get("message") or {}
+    if written in (None, "", "stop"):
+        return "refusal" if message.get("refusal") and not message.get("content") else "stop"
     finish = _FINISHES.get(str(written).lower())
     if finish is None:
         raise Unfinished(f'the server lost the answer: it ended with "{str(written)[:40]}"')
-    return "stop" if finish == "tool_calls" and text.strip() else finish
+    if finish == "tool_calls" and text.strip():
+        return "stop"
+    return finish
 
 
 def thought_of(message: Mapping[str, Any]) -> str:

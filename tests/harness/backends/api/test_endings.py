@@ -29,6 +29,13 @@ def test_every_known_reason_has_a_meaning(reason: str | None, text: str, finish:
     assert finish_of({"finish_reason": reason}, text) == finish
 
 
+def test_a_refusal_in_its_own_field_is_counted_as_one() -> None:
+    refused = {"message": {"content": None, "refusal": "I cannot."}, "finish_reason": "stop"}
+    assert finish_of(refused, "I cannot.") == "refusal"
+    said = {"message": {"content": "Yes.", "refusal": None}, "finish_reason": "stop"}
+    assert finish_of(said, "Yes.") == "stop"
+
+
 @pytest.mark.parametrize(
     "choice",
     [
