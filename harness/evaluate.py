@@ -75,7 +75,7 @@ class Evaluation(PlannedRun):
 
 def evaluate(
     model: str,
-    suites: str | Sequence[str],
+    suite: str | Sequence[str],
     *,
     judge: str = "",
     edition: str = AUTO,
@@ -89,7 +89,7 @@ def evaluate(
     Args:
         model: nano:<name>, a checkpoint folder, a hub id, vllm:<model>, openai:<model>[@<url>], or
             a file of stored outputs.
-        suites: one name or several.
+        suite: one name or several.
         judge: nano:oracle or openai:<model>[@<url>]; "" takes the suite's own.
         edition: question set: "official", "nano", or "auto": official unless the judge is nano.
         name: name of the model in tables (default: the reference, or the name of the file).
@@ -102,7 +102,7 @@ def evaluate(
         BadRecord: for a setting that a suite does not have.
         BadData: a file of stored answers answers none of a suite's prompts, or contradicts itself.
     """
-    names = (suites,) if isinstance(suites, str) else tuple(suites)
+    names = (suite,) if isinstance(suite, str) else tuple(suite)
     if not names:
         raise UserError("no suite given; for example alpaca_eval2,mt_bench (crucible suites)")
     if edition not in EDITIONS:
@@ -116,8 +116,8 @@ def evaluate(
     handle = stage("import_model", ref=model, digest=identity, label=f"model {model}")
     scale = NANO if model.startswith("nano:") else FULL
     for suite_name in names:
-        suite: Suite = registry.load("suites", suite_name)
-        resolved = resolve_settings(suite, _edition(suite, edition, judge), settings[suite_name])
+        loaded: Suite = registry.load("suites", suite_name)
+        resolved = resolve_settings(loaded, _edition(loaded, edition, judge), settings[suite_name])
         system = System(
             name=made.title,
             model=handle,
@@ -125,7 +125,7 @@ def evaluate(
             seed=seed,
             stored=stored,
         )
-        cells = suite.plan(system, resolved, stage)
+        cells = loaded.plan(system, resolved, stage)
         made.scores[suite_name] = checked(cells, f'suite "{suite_name}"')
     made.joins = stored_joins(made.plan, made.scores)
     return made

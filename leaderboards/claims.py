@@ -1,15 +1,18 @@
 """Claims of papers as comparisons of two systems, and their verdicts on our cells.
 
 A claim reads "`better` beats `worse` on `metric` of `suite`". Its verdict follows from the paired
-difference of the two scores (same prompts, seeds nested), taken in the claim's direction:
+difference of the two scores (same prompts, and seeds), taken in the claim's direction:
 
     holds         the interval lies above the margin
     contradicted  the interval lies below the margin
-    not shown     the interval contains the margin
+    not shown     the interval contains the margin, or the bounds of failed judgments do
     not tested    scores are missing, or differ in prompts or judge
 
 The margin is 0 unless the claim sets one: a positive margin requires a difference of at least that
 size, a negative one states "not worse by more than".
+
+One seed does not show how much a training varies: such verdicts are about these checkpoints and say
+nothing of the method beyond them (`ClaimResult.scope`).
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from typing import Literal
 
 from harness.core.errors import ClaimContradicted
 from harness.core.records import Interval, Record
-from leaderboards.scores import Score, ScoreKey, difference, mismatch
+from leaderboards.scores import Score, ScoreKey, difference, mismatch, scope_of
 
 ClaimOutcome = Literal["holds", "not shown", "contradicted", "not tested"]
 OUTCOMES: tuple[ClaimOutcome, ...] = ("holds", "not shown", "contradicted", "not tested")
@@ -70,7 +73,8 @@ class ClaimResult(Record):
         ours_better, ours_worse: our values, in the metric's unit.
         difference: ours_better - ours_worse, with its paired interval.
         seeds: number of seeds behind both scores.
-        reason: why the claim was not tested.
+        scope: what the verdict is about, see `scope_of`.
+        reason: why the claim was not tested, or what its verdict does not show.
     """
 
     claim: Claim
@@ -82,7 +86,13 @@ class ClaimResult(Record):
     higher_is_better: bool = True
     unit: str = ""
     seeds: int = 0
+    scope: str = ""
     reason: str = ""
+
+    @property
+    def label(self) -> str:
+        """The verdict with its scope, e.g. "holds (these checkpoints)"."""
+        return f"{self.verdict} ({self.scope})" if self.scope else self.verdict
 
 
 def judge_claim(claim: Claim, scores: Mapping[ScoreKey, Score], level: float = 0.95) -> ClaimResult:
@@ -110,8 +120,12 @@ def judge_claim(claim: Claim, scores: Mapping[ScoreKey, Score], level: float = 0
     )
     if result.reason or delta.interval is None:
         return result.model_copy(update={"interval": None})
+    margin = claim.margin if better.higher_is_better else -claim.margin
     verdict = outcome_of(delta.interval, claim.margin, better.higher_is_better)
-    return result.model_copy(update={"verdict": verdict})
+    if delta.side(margin) == 0:  # the bounds of failed judgments contain the margin
+        verdict = "not shown"
+    more = {"verdict": verdict, "scope": scope_of(result.seeds), "reason": delta.remark(margin)}
+    return result.model_copy(update=more)
 
 
 def outcome_of(
@@ -140,6 +154,7 @@ def summary(results: Iterable[ClaimResult]) -> str:
     >>> summary([])
     'no claims'
     """
+    results = list(results)
     counts = Counter(result.verdict for result in results)
     names = {"holds": ("holds", "hold")}
     parts = []
@@ -147,7 +162,9 @@ def summary(results: Iterable[ClaimResult]) -> str:
         if count := counts[verdict]:
             one, many = names.get(verdict, (verdict, verdict))
             parts.append(f"{count} {one if count == 1 else many}")
-    return ", ".join(parts) or "no claims"
+    scopes = {result.scope for result in results if result.verdict != "not tested"}
+    scope = f" ({scopes.pop()})" if len(scopes) == 1 and "" not in scopes else ""
+    return (", ".join(parts) or "no claims") + scope
 
 
 def require(results: Iterable[ClaimResult]) -> None:

@@ -13,7 +13,7 @@ from harness.core.errors import UserError, unknown
 from harness.core.records import Cell, Interval, Record
 from harness.core.text import visible
 from harness.stats.mcnemar import OUTCOMES, McNemar, mcnemar, unpack
-from leaderboards.scores import Score, ScoreKey, combine_all, difference, mismatch, tidy
+from leaderboards.scores import Score, ScoreKey, combine_all, difference, mismatch, scope_of, tidy
 
 
 class ComparisonLine(Record):
@@ -25,8 +25,10 @@ class ComparisonLine(Record):
         interval: paired interval of the difference, None where replicates allow none.
         p_value: two-sided, from the paired replicates.
         mcnemar: exact test on the outcomes of the rows, where both cells hold them.
-        ahead: "first" or "second" if the interval excludes 0, else "".
-        note: why there is no interval, or how the two cells differ.
+        ahead: "first" or "second" if the interval excludes 0, and failed judgments could not
+            change that, else "".
+        seeds: number of seeds behind both values.
+        note: why there is no interval, how the two cells differ, or what failed judgments change.
     """
 
     suite: str
@@ -40,6 +42,7 @@ class ComparisonLine(Record):
     p_value: float | None = None
     mcnemar: McNemar | None = None
     ahead: str = ""
+    seeds: int = 0
     note: str = ""
 
 
@@ -56,10 +59,12 @@ class Comparison(Record):
         primary = [line for line in self.lines if line.primary and line.interval]
         wins = sum(line.ahead == "first" for line in primary)
         losses = sum(line.ahead == "second" for line in primary)
+        scope = scope_of(max((line.seeds for line in primary), default=0))
         return (
             f"{visible(self.first, 60)} ahead on {wins}, {visible(self.second, 60)} ahead on "
             f"{losses}, {len(primary) - wins - losses} not distinguishable "
             f"(of {sum(line.primary for line in self.lines)} main metrics)"
+            + (f"; one seed: {scope} only" if scope else "")
         )
 
 
@@ -111,8 +116,12 @@ def _of(scores: Mapping[ScoreKey, Score], system: str) -> dict[tuple[str, str], 
 def _line(first: Score, second: Score, level: float) -> ComparisonLine:
     delta = difference(first, second, level)
     ahead = ""
-    if delta.distinguishable and delta.interval is not None:
-        ahead = "first" if (delta.interval.low > 0) == first.higher_is_better else "second"
+    if shown := delta.side():
+        ahead = "first" if (shown > 0) == first.higher_is_better else "second"
+    test = _mcnemar(first, second)
+    notes = [delta.reason] if delta.reason else [mismatch(first, second), delta.remark()]
+    if test is not None and not test.decidable:
+        notes.append(f"McNemar: only {test.b + test.c} rows differ, too few for p below 0.05")
     return ComparisonLine(
         suite=first.suite,
         metric=first.metric,
@@ -123,7 +132,8 @@ def _line(first: Score, second: Score, level: float) -> ComparisonLine:
         difference=delta.value,
         interval=delta.interval,
         p_value=delta.p_value,
-        mcnemar=_mcnemar(first, second),
+        mcnemar=test,
         ahead=ahead,
-        note=delta.reason or mismatch(first, second),
+        seeds=min(first.n_seeds, second.n_seeds),
+        note="; ".join(note for note in notes if note),
     )

@@ -1,8 +1,9 @@
 """Scores: cells of one system, suite and metric combined over seeds, and their differences.
 
-The value is the mean over the seeds that have one; counts are summed; the interval resamples
-prompts with seeds nested (`harness.stats.bootstrap.combine_seeds`), so it covers both prompt and
-seed variation. A score does not depend on other systems' cells.
+The value is the mean over the seeds that have one; counts are summed; the interval combines the
+bootstrap over prompts with Student's t over seeds (`harness.stats.bootstrap`), so it covers both
+prompt and seed variation. A score does not depend on other systems' cells. A difference of means is
+over the prompts that both systems have a value on (`leaderboards.pairing`).
 """
 
 from __future__ import annotations
@@ -11,25 +12,19 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
 from harness.core.errors import BadData
-from harness.core.records import Cell, Interval, Record
-from harness.stats.bootstrap import (
-    OVER_PROMPTS,
-    combine_seeds,
-    paired_difference,
-    percentile_interval,
-)
+from harness.core.records import Cell, Interval, Record, Resampled
+from harness.stats.bootstrap import NOT_IDENTIFIED, paired_difference
+from leaderboards.intervals import holding, interval_of
+from leaderboards.pairing import Difference, Pairing, pair
 
 ScoreKey = tuple[str, str, str]  # system, suite, metric
 Detail = float | int | str | bool | None
 
-SEEDS_NESTED = OVER_PROMPTS + ", seeds nested"
-
 # Fields in which all seeds of a score, and all scores of a column, must agree.
 SHARED = ("scale", "prompt_set", "judge_fingerprint")
+
+CHECKPOINTS = "these checkpoints"
 
 # Stored precision. Replicates are only used for quantiles and differences of two decimals.
 DECIMALS = 6
@@ -41,7 +36,8 @@ class Score(Record):
 
     Attributes:
         value: mean over seeds, in `unit`; None if no seed has a value.
-        interval: over prompts, seeds nested; None if replicates are missing or differ in number.
+        interval: over prompts and seeds; None if replicates are missing or differ in number, or
+            belong to a single prompt.
         bounds: value if all failed judgments were lost, and if all were won.
         n_expected, n_scored, n_failed: sums over seeds.
         cells: in order of seed.
@@ -86,30 +82,18 @@ class Score(Record):
         low, high = self.bounds
         return f"{count}: between {low:.1f} (all lost) and {high:.1f} (all won)"
 
+    @property
+    def unresolved(self) -> int:
+        """Number of failed judgments without a value in the score."""
+        return sum(
+            cell.n_failed
+            for cell in self.cells
+            if cell.resampled is None or not cell.resampled.failed_scored
+        )
+
     def shared(self, field: str) -> tuple[str, ...]:
         """Distinct values of a cell field over the seeds; more than one is a mixture."""
         return tuple(sorted({str(getattr(cell, field)) for cell in self.cells}))
-
-
-class Difference(Record):
-    """One score minus another.
-
-    Attributes:
-        interval, p_value: paired over prompts; None if the replicates do not allow pairing.
-        reason: why there is no value or no interval.
-    """
-
-    value: float | None = None
-    interval: Interval | None = None
-    p_value: float | None = None
-    reason: str = ""
-
-    @property
-    def distinguishable(self) -> bool | None:
-        """Whether the interval excludes 0; None without an interval."""
-        if self.interval is None:
-            return None
-        return self.interval.low > 0 or self.interval.high < 0
 
 
 def tidy(cells: Iterable[Cell]) -> tuple[Cell, ...]:
@@ -142,8 +126,15 @@ def _rounded(cell: Cell) -> Cell:
                 name: _round(value) if isinstance(value, float) else value
                 for name, value in sorted(cell.details.items())
             },
+            "resampled": None if cell.resampled is None else _rounded_sample(cell.resampled),
         }
     )
+
+
+def _rounded_sample(sample: Resampled) -> Resampled:
+    values = tuple(None if value is None else _round(value) for value in sample.values)
+    weights = tuple(_round(weight) for weight in sample.weights)
+    return sample.model_copy(update={"values": values, "weights": weights})
 
 
 def _round(value: float, decimals: int = DECIMALS) -> float:
@@ -193,7 +184,7 @@ def combine(cells: Sequence[Cell], level: float = 0.95) -> Score:
         metric=first.metric,
         unit=first.unit,
         value=value,
-        interval=_interval(valued, value, level),
+        interval=interval_of(valued, value, level),
         bounds=_bounds(valued),
         n_expected=sum(cell.n_expected for cell in cells),
         n_scored=sum(cell.n_scored for cell in cells),
@@ -207,34 +198,89 @@ def combine(cells: Sequence[Cell], level: float = 0.95) -> Score:
 
 
 def difference(first: Score, second: Score, level: float = 0.95) -> Difference:
-    """`first` minus `second`, paired by prompt."""
+    """`first` minus `second`, paired by prompt, and by seed where both have the same seeds."""
     if first.value is None or second.value is None:
         absent = first if first.value is None else second
         return Difference(reason=f"{absent.system}: {absent.reason}")
     value = round(first.value - second.value, 9)
-    reason = mismatch(first, second, ("prompt_set",))
-    lengths = {len(row) for row in first.replicates + second.replicates}
-    if not reason and lengths == {0}:
-        reason = "the cells hold no replicates"
-    elif not reason and len(lengths) > 1:
-        reason = "the cells hold different numbers of replicates"
-    if reason:
+    pairing, reason = _pairing(first, second)
+    if pairing is None:
         return Difference(value=value, reason=f"no paired interval: {reason}")
+    if pairing.restricted:
+        a, b = pairing.first.values, pairing.second.values
+        value = round(math.fsum(a) / len(a) - math.fsum(b) / len(b), 9)
     found = paired_difference(
-        _nested(first.cells), _nested(second.cells), first.value, second.value, level=level
+        pairing.first.replicates.mean(axis=0),
+        pairing.second.replicates.mean(axis=0),
+        value,
+        0.0,
+        level=level,
+        units=pairing.units,
+        span=pairing.span,
+        seeds=pairing.seeds,
     )
-    return Difference(value=value, interval=_holding(found.interval, value), p_value=found.p_value)
+    if found.interval is None:
+        return Difference(value=value, reason="no paired interval: only one prompt is common")
+    return Difference(
+        value=value,
+        interval=holding(found.interval, value),
+        p_value=found.p_value,
+        bounds=_bounds_of_difference(first, second),
+        note=_note(first, second, pairing),
+    )
 
 
-def _nested(cells: Sequence[Cell]) -> NDArray[np.float64]:
-    """Replicates of the cells with a value, seeds nested.
+def _pairing(first: Score, second: Score) -> tuple[Pairing | None, str]:
+    """The cells paired by prompt, or the reason why they cannot be."""
+    if reason := mismatch(first, second, ("prompt_set",)):
+        return None, reason
+    for score in (first, second):
+        if score.interval is not None and score.interval.kind == NOT_IDENTIFIED:
+            return None, f"{score.metric} of {score.system} is not identified"
+    lengths = {len(row) for row in first.replicates + second.replicates}
+    if lengths == {0}:
+        return None, "the cells hold no replicates"
+    if len(lengths) > 1:
+        return None, "the cells hold different numbers of replicates"
+    valued = [[cell for cell in s.cells if cell.value is not None] for s in (first, second)]
+    found = pair(*valued)
+    return found, "" if found else "no prompt has a value of both systems"
 
-    Systems with the same seeds share the resamples of seeds: a common seed often means a common
-    ancestor (the same fine-tuned model), whose variation then cancels in a difference.
+
+def _bounds_of_difference(first: Score, second: Score) -> tuple[float, float] | None:
+    if not first.unresolved and not second.unresolved:
+        return None
+    ends = []
+    for score in (first, second):
+        if score.unresolved and score.bounds is None:
+            return None
+        assert score.value is not None
+        known = score.bounds if score.unresolved else None
+        ends.append(known or (score.value, score.value))
+    (low, high), (least, greatest) = ends
+    return (round(low - greatest, 9), round(high - least, 9))
+
+
+def _note(first: Score, second: Score, pairing: Pairing) -> str:
+    """Which judgments the difference is over, if some failed."""
+    names = (first.system, second.system)
+    if pairing.restricted:
+        own = ", ".join(f"{name}: {n}" for name, n in zip(names, pairing.rows, strict=True))
+        return f"over the {pairing.common} judgments that both have (of {own})"
+    if pairing.aligned or not (first.unresolved or second.unresolved):
+        return ""
+    own = f"{first.system}: {first.n_scored}, {second.system}: {second.n_scored}"
+    note = f"each over its own scored judgments ({own})"
+    unbounded = any(score.unresolved and score.bounds is None for score in (first, second))
+    return f"{note}; the failed ones have no bounds" if unbounded else note
+
+
+def scope_of(seeds: int) -> str:
+    """What a comparison over this many seeds is about: "these checkpoints" for one, else "".
+
+    A single training does not show how much trainings vary, so that nothing follows for the method.
     """
-    valued = [cell for cell in cells if cell.value is not None]
-    seeds = ", ".join(str(cell.seed) for cell in valued)
-    return combine_seeds([cell.replicates for cell in valued], f"{valued[0].prompt_set} {seeds}")
+    return CHECKPOINTS if seeds == 1 else ""
 
 
 def mismatch(first: Score, second: Score, fields: Sequence[str] = SHARED) -> str:
@@ -243,28 +289,18 @@ def mismatch(first: Score, second: Score, fields: Sequence[str] = SHARED) -> str
         a, b = first.shared(field), second.shared(field)
         if a != b or len(a) > 1:
             name = field.replace("_", " ")
+            sizes = [_size(score) if field == "prompt_set" else "" for score in (first, second)]
             return (
-                f"{name} differs ({first.system}: {', '.join(a)}; {second.system}: {', '.join(b)})"
+                f"{name} differs ({first.system}: {', '.join(a)}{sizes[0]}; "
+                f"{second.system}: {', '.join(b)}{sizes[1]})"
             )
     return ""
 
 
-def _interval(valued: Sequence[Cell], value: float | None, level: float) -> Interval | None:
-    if value is None:
-        return None
-    if len(valued) == 1 and valued[0].interval is not None:
-        return _holding(valued[0].interval, value)
-    lengths = {len(cell.replicates) for cell in valued}
-    if lengths == {0} or len(lengths) > 1 or len({cell.prompt_set for cell in valued}) > 1:
-        return None
-    kind = OVER_PROMPTS if len(valued) == 1 else SEEDS_NESTED
-    return _holding(percentile_interval(_nested(valued), level, kind=kind), value)
-
-
-def _holding(interval: Interval, value: float) -> Interval:
-    """The interval rounded to 9 decimals, widened if necessary to contain its point."""
-    low, high = min(round(interval.low, 9), value), max(round(interval.high, 9), value)
-    return interval.model_copy(update={"low": low, "high": high})
+def _size(score: Score) -> str:
+    """ " of 120 prompts": the number of judgments that each seed expects."""
+    counts = sorted({cell.n_expected for cell in score.cells})
+    return f" of {' or '.join(str(count) for count in counts)} prompts"
 
 
 def _reason(cells: Sequence[Cell]) -> str:

@@ -75,6 +75,7 @@ class Completion(Record):
         token_ids: sampled ids without the one that stopped the answer; None from an API.
         top_logprobs: per token, in order, the most likely (token text, natural log-probability)
             pairs; probabilities before temperature and top-p.
+        served_by: the model that a server names, if it is another than the one asked for.
     """
 
     text: str
@@ -82,6 +83,7 @@ class Completion(Record):
     token_ids: tuple[int, ...] | None = None
     top_logprobs: TopLogprobs | None = None
     thought: str | None = Field(default=None, exclude_if=lambda value: value is None)
+    served_by: str | None = Field(default=None, exclude_if=lambda value: value is None)
 
 
 class Response(Record):

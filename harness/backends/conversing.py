@@ -53,6 +53,7 @@ class Turn(Record):
     top_logprobs: TopLogprobs | None = Field(default=None, exclude_if=lambda value: value is None)
     thought: str = Field(default="", exclude_if=lambda value: not value)
     raw: str = Field(default="", exclude_if=lambda value: not value)
+    served_by: str | None = Field(default=None, exclude_if=lambda value: value is None)
     error: str | None = None
 
     @property
@@ -209,6 +210,7 @@ class _Talk:
             tokens_in=response.tokens_in,
             tokens_out=response.tokens_out,
             top_logprobs=completion.top_logprobs,
+            served_by=completion.served_by,
         )
         self.turns.append(turn)
         if self._known is not None:

@@ -20,6 +20,7 @@ from harness.backends.api import wire
 from harness.backends.api.client import Client
 from harness.backends.api.endings import Unfinished
 from harness.backends.api.endpoint import Endpoint
+from harness.backends.api.logprobs import BadLogprobs
 from harness.backends.api.responses import ResponseStore, Stored
 from harness.backends.api.wire import Outcome
 from harness.backends.base import (
@@ -310,11 +311,13 @@ def _offline(missing: list[wire.Call], total: int, store: ResponseStore | None) 
 
 
 def _read(call: wire.Call, row: Stored, store: ResponseStore | None) -> Outcome | None:
-    """A stored response as an outcome that costs nothing; None if it is a lost answer."""
+    """A stored response as an outcome that costs nothing; None if it must be requested again."""
     try:
         reply: dict[str, Any] = wire.parse(row.body)
         completions = wire.read(call, reply)
-    except Unfinished:
+    except (BadLogprobs, Unfinished):  # stored by a version that did not look
+        if store is not None:
+            store.drop([call.key])
         return None
     except ValueError as error:
         where = store.path if store is not None else "the store"

@@ -47,6 +47,10 @@ OPTIONS: dict[str, Any] = {
     "retries": Annotated[
         int, _option("--retries", "Transport retries: rate limits, 5xx, time-outs.", min=0)
     ],
+    "max_reply_bytes": Annotated[
+        int,
+        _option("--max-reply-bytes", "A larger reply, decompressed, is a failed row.", min=1024),
+    ],
     "requests_per_minute": Annotated[
         int | None,
         _option("--requests-per-minute", "Limit (default: the server's headers).", min=1),

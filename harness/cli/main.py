@@ -13,6 +13,7 @@ import typer
 from harness.cli import agreement, boards, catalogue, doctor, nano, plugins, runs, show
 from harness.cli.once import OnceCommand
 from harness.core.errors import CrucibleError
+from harness.core.text import plain
 
 INTERRUPTED = 130
 STOPPED = "stopped; finished work is kept, the same command resumes"
@@ -73,7 +74,7 @@ def main() -> None:
 
 
 def _fail(message: str, code: int) -> None:
-    typer.echo(f"crucible: {message}", err=True)
+    typer.echo(f"crucible: {plain(message)}", err=True)
     sys.exit(code)
 
 

@@ -142,11 +142,11 @@ def _carry_out(
         f"{summary.seconds:.1f} s\n",
         highlight=False,
     )
-    folder = made.write_board(out, command_line())
-    console.print(render_board(made.board))
+    folder, board = made.write_board(out, command_line()), made.board
+    console.print(render_board(board))
     console.print(f"board: {folder / 'board.html'}", highlight=False, soft_wrap=True)
     if strict:
-        require(made.board.claims)
+        require(board.claims)
 
 
 def command_line() -> str:

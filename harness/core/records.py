@@ -9,7 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from harness.core.errors import BadRecord, nearest
 
@@ -90,11 +96,38 @@ class Interval(Record):
     kind: str
 
 
+class Resampled(Record):
+    """The sample behind a cell's replicates.
+
+    For a mean or a ratio of sums, value = sum(values) / sum(weights) over the rows that have a
+    value, so that two cells can be compared on the rows that both have. Rows are in the order of
+    the prompt set.
+
+    Attributes:
+        units: number of resampling units (prompts or clusters) with a value.
+        span: lowest and highest possible value of the metric.
+        values: numerator of each row, in the cell's unit times weight; None for a row that failed
+            or does not belong to the metric. () for a metric that is not a mean.
+        weights: denominator of each row; () if all are 1.
+        clusters: number of each row's resampling unit; () if every row is one.
+        failed_scored: failed rows have a value by the metric's own rule (an abstention counts as
+            wrong); the bounds then do not qualify comparisons.
+    """
+
+    units: int
+    span: tuple[float, float] | None = None
+    values: tuple[float | None, ...] = ()
+    weights: tuple[float, ...] = ()
+    clusters: tuple[int, ...] = ()
+    failed_scored: bool = False
+
+
 class Cell(Record):
     """One score of one system in one suite, for one seed: the unit every board is made of.
 
     `replicates` hold the metric under prompt resamples that all systems share, so that the
-    difference of two cells has a paired interval without going back to the samples.
+    difference of two cells has a paired interval without going back to the samples. `resampled` is
+    absent from cells of earlier versions, and from their serialised form.
     """
 
     system: str
@@ -118,3 +151,11 @@ class Cell(Record):
     higher_is_better: bool = True
     primary: bool = True
     details: dict[str, float | int | str | bool | None] = {}
+    resampled: Resampled | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_absent(self, serialise: SerializerFunctionWrapHandler) -> dict[str, object]:
+        found: dict[str, object] = serialise(self)
+        if self.resampled is None:
+            found.pop("resampled", None)
+        return found

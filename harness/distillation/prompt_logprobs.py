@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from harness.backends.api.wire import IMPOSSIBLE
+from harness.backends.api.logprobs import IMPOSSIBLE
 from harness.core.errors import BadData
 from harness.distillation.documents import Document
 from harness.distillation.produce import teacher_document

@@ -44,6 +44,7 @@ class CallSettings(Record):
         requests_per_minute, tokens_per_minute: None uses the limits in the server's headers.
         max_cost_usd: money limit; the run stops before it is exceeded.
         prices: price file that overrides the built-in table.
+        max_reply_bytes: limit of a reply's body after decompression; a larger one fails its row.
         batch: send requests through the provider's batch interface (cheaper, within a day).
         vllm_python: interpreter with vLLM; None uses $CRUCIBLE_VLLM_PYTHON, else this interpreter.
         replicas: number of vLLM servers started in parallel, one per GPU.
@@ -60,6 +61,7 @@ class CallSettings(Record):
     tokens_per_minute: int | None = Field(default=None, ge=1)
     max_cost_usd: float | None = Field(default=None, ge=0)
     prices: Path | None = None
+    max_reply_bytes: int = Field(default=64 * 2**20, ge=1024)
     batch: bool = False
     vllm_python: str | None = None
     replicas: int = Field(default=1, ge=1)

@@ -38,14 +38,6 @@ class Silent:
     def end(self, stage: Stage, seconds: float) -> None: ...
 
 
-class Executor(Protocol):
-    """Computes the artifacts of `targets`."""
-
-    def execute(
-        self, plan: Plan, targets: Sequence[Handle], store: Store, reporter: Reporter
-    ) -> RunSummary: ...
-
-
 @dataclass(frozen=True)
 class RunSummary:
     """Result of a run.

@@ -24,7 +24,8 @@ et al. 2024 (arXiv 2404.04475) for the length term.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -50,6 +51,7 @@ class Figure:
     Attributes:
         of: "both", "judge" or "reference".
         n: number of rows (games, systems) it is computed from.
+        prompts: number of prompts of these rows.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Figure:
     estimate: Estimate
     n: int
     unit: str = ""
+    prompts: int = 0
 
     @property
     def value(self) -> float | None:
@@ -177,9 +180,44 @@ class _Sample:
         }
 
     def figure(
-        self, name: str, of: str, found: Floats, n: int, *, scale: float = 1.0, unit: str = ""
+        self,
+        name: str,
+        of: str,
+        found: Floats,
+        n: int,
+        *,
+        units: NDArray[np.int64] | None = None,
+        share: bool = False,
     ) -> Figure:
-        return Figure(name, of, stats.estimate(scale * found, self.level), n, unit)
+        """A figure with its interval.
+
+        Args:
+            units: prompt of each row of the figure; default: of all pairs.
+            share: the figure is a share, shown in per cent.
+        """
+        drawn = int(np.unique(self.units if units is None else units).size)
+        scale, span, unit = (100.0, (0.0, 100.0), "%") if share else (1.0, None, "")
+        estimate = stats.estimate(scale * found, self.level, units=drawn, span=span)
+        return Figure(name, of, estimate, n, unit, drawn)
+
+    def kappa(
+        self,
+        name: str,
+        a: NDArray[Any],
+        b: NDArray[Any],
+        *,
+        units: NDArray[np.int64] | None = None,
+        quadratic: bool = False,
+    ) -> Figure:
+        """Cohen's kappa; no value if both sides always give the same single label (0 / 0)."""
+        at = self.units if units is None else units
+        if len(np.unique(np.concatenate([a, b]))) == 1:
+            return Figure(name, BOTH, Estimate(None), len(a))
+        if quadratic:
+            found = stats.quadratic_kappa(a, b, at, self.counts)
+        else:
+            found = stats.kappa(stats.tables(a, b, at, self.counts))
+        return self.figure(name, BOTH, found, len(a), units=at)
 
     def share(
         self, name: str, of: str, values: ArrayLike, units: NDArray[np.int64] | None = None
@@ -187,9 +225,9 @@ class _Sample:
         """Mean of 0s and 1s in per cent; NaN values are omitted."""
         array = np.asarray(values, dtype=np.float64)
         units = self.units if units is None else units
-        n = int((~np.isnan(array)).sum())
+        valid = ~np.isnan(array)
         found = stats.means(array, units, self.counts)
-        return self.figure(name, of, found, n, scale=100.0, unit="%")
+        return self.figure(name, of, found, int(valid.sum()), units=units[valid], share=True)
 
     def correlation(self) -> Figure:
         a, b = self.values[JUDGE], self.values[REFERENCE]
@@ -206,8 +244,7 @@ def _of_pairs(sample: _Sample) -> Iterator[Figure]:
     equal, decided = (a == b).astype(float), (a != 0) & (b != 0)
     yield sample.share("agreement", BOTH, equal)
     yield sample.share("agreement_without_ties", BOTH, np.where(decided, equal, np.nan))
-    found = stats.kappa(stats.tables(a, b, sample.units, sample.counts))
-    yield sample.figure("kappa", BOTH, found, len(a))
+    yield sample.kappa("kappa", a, b)
     for side in (JUDGE, REFERENCE):
         yield sample.share("win_rate", side, sample.values[side])
 
@@ -226,10 +263,8 @@ def _of_labels(sample: _Sample) -> Iterator[Figure]:
         return
     at, first, second = np.array(units), np.array(a), np.array(b)
     yield sample.share("label_agreement", BOTH, (first == second).astype(float), at)
-    found = stats.kappa(stats.tables(first, second, at, sample.counts))
-    yield sample.figure("label_kappa", BOTH, found, len(a))
-    found = stats.quadratic_kappa(first, second, at, sample.counts)
-    yield sample.figure("label_kappa_quadratic", BOTH, found, len(a))
+    yield sample.kappa("label_kappa", first, second, units=at)
+    yield sample.kappa("label_kappa_quadratic", first, second, units=at, quadratic=True)
 
 
 def _of_ratings(sample: _Sample) -> Iterator[Figure]:
@@ -237,14 +272,12 @@ def _of_ratings(sample: _Sample) -> Iterator[Figure]:
     n, gap = len(a), np.abs(a - b)
     yield sample.share("agreement", BOTH, (gap < _ROUNDING).astype(float))
     yield sample.share("agreement_within_1", BOTH, (gap < 1 + _ROUNDING).astype(float))
-    found = stats.kappa(stats.tables(a, b, sample.units, sample.counts))
-    yield sample.figure("kappa", BOTH, found, n)
-    found = stats.quadratic_kappa(a, b, sample.units, sample.counts)
-    yield sample.figure("kappa_quadratic", BOTH, found, n)
+    yield sample.kappa("kappa", a, b)
+    yield sample.kappa("kappa_quadratic", a, b, quadratic=True)
     yield sample.correlation()
     for side in (JUDGE, REFERENCE):
         found = stats.means(sample.values[side], sample.units, sample.counts)
-        yield sample.figure("mean_rating", side, found, n, unit="points")
+        yield replace(sample.figure("mean_rating", side, found, n), unit="points")
 
 
 def _of_positions(sample: _Sample, side: str) -> Iterator[Figure]:

@@ -7,7 +7,7 @@ of the reference's verdicts: judges measured against different references are ne
 from __future__ import annotations
 
 from harness.core.hashing import digest
-from harness.core.records import Cell
+from harness.core.records import Cell, Resampled
 from harness.judging.agreement import BOTH, JUDGE, REFERENCE, Agreement, Figure
 
 SUITE = "judge_agreement"
@@ -51,6 +51,7 @@ def _cell(found: Agreement, figure: Figure) -> Cell:
         decode_fingerprint=None,
         prompt_set=found.prompt_set,
         replicates=tuple(figure.estimate.replicates.tolist()),
+        resampled=Resampled(units=figure.prompts) if figure.value is not None else None,
         higher_is_better=figure.name not in _LOWER_IS_BETTER,
         primary=figure.name in PRIMARY,
         details=details,

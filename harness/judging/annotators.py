@@ -64,6 +64,7 @@ _REFUSED_KWARGS = {
     "tokens_to_avoid": "shifts the judge's token probabilities",
 }
 Reader = Callable[[Completion], float | None]
+LEAST_MASS, USUAL_MASS = 0.5, 0.9  # of the two identifiers: below, no verdict; below, counted
 Blocks = tuple[tuple[str, str], ...]
 
 
@@ -79,6 +80,9 @@ class Annotator:
         parser: name and version of the reader.
         prompt_hash: digest of the template.
         injection: answer -> why it looks like an attack on this prompt, or None.
+        mass: completion -> probability of the two identifiers together; None for a reader of texts.
+        least_mass: a verdict needs this mass. 0 for published configurations, which are read as the
+            package reads them.
         blocks: (role, content) of each chat block of the template, see `parted`; () for Crucible's
             frame, which has no template.
     """
@@ -91,6 +95,8 @@ class Annotator:
     parser: str
     prompt_hash: str
     injection: Callable[[str], str | None]
+    mass: Reader | None = None
+    least_mass: float = 0.0
     blocks: Blocks = ()
 
 
@@ -141,9 +147,11 @@ def _own() -> Annotator:
         sampling=Sampling(temperature=1.0, max_tokens=1, top_logprobs=5),
         frame=frames.alpaca_frame,
         read=partial(_weigh, 0, "m", "M", False),
-        parser=f"logprobs/{verdicts.VERSION}",
+        parser=f"logprobs of mass {LEAST_MASS}/{verdicts.VERSION}",
         prompt_hash=frames.prompt_hash("alpaca"),
         injection=partial(suspicion, ()),
+        mass=partial(_mass, 0, "m", "M"),
+        least_mass=LEAST_MASS,
     )
 
 
@@ -171,6 +179,7 @@ def _published(name: str, path: Path) -> Annotator:
         parser=f"{parser}/{VERSION}.{verdicts.VERSION}",
         prompt_hash=digest(["alpaca-eval", blocks]),
         injection=partial(suspicion, _pieces(blocks)),
+        mass=_mass_reader(config),
         blocks=blocks,
     )
 
@@ -292,6 +301,15 @@ def _described(kwargs: Mapping[str, Any]) -> str:
     return ", ".join(f"{key}={value!r}" for key, value in sorted(kwargs.items()))
 
 
+def _mass_reader(config: Mapping[str, Any]) -> Reader | None:
+    """The mass of the tokens that a configuration weighs; None if it reads the text."""
+    if config.get("fn_completion_parser") != "logprob_parser":
+        return None
+    kwargs = config["completion_parser_kwargs"]
+    place = kwargs.get("log_prob_index", "batch")
+    return partial(_mass, 0 if place == "batch" else place, *kwargs["denominator_tokens"])
+
+
 def _logprob_reader(
     numerator_token: str,
     denominator_tokens: Sequence[str],
@@ -319,6 +337,13 @@ def _weigh(
         return None
     found = verdicts.probability_from_logprobs(tokens[place], first=first, second=second)
     return found if found is None or not binary else float(found > 0.5)
+
+
+def _mass(place: int, first: str, second: str, completion: Completion) -> float | None:
+    tokens = completion.top_logprobs or ()
+    if not -len(tokens) <= place < len(tokens):
+        return None
+    return verdicts.identifier_mass(tokens[place], first=first, second=second)
 
 
 def _ranking_reader(model_1_name: str = "model_1") -> Reader:

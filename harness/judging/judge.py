@@ -59,6 +59,8 @@ class Protocol:
             cannot be imitated, see `frames`; published ones can.
         repair: after an unreadable reply, request the verdict alone; False repeats the question
             unchanged, because published prompts have no such request.
+        mass: alpaca only: completion -> probability of the two identifiers together.
+        least_mass: a verdict needs this mass.
     """
 
     kind: str
@@ -70,6 +72,12 @@ class Protocol:
     frame: Callable[[str, str, str], list[Message]] = alpaca_frame
     suspicion: Callable[[str], str | None] = _contains_marks
     repair: bool = True
+    mass: Callable[[Completion], float | None] | None = None
+    least_mass: float = 0.0
+
+    def mass_of(self, completion: Completion) -> float | None:
+        """The probability of the two identifiers together; None where none are weighed."""
+        return self.mass(completion) if self.mass is not None else None
 
 
 @dataclass(frozen=True)
@@ -85,7 +93,8 @@ class Judgment:
     """The judge's last reply to a question and the verdict read from it.
 
     `failure` is the reason for a missing verdict; `logprobs` are those of the reply's first token,
-    where requested.
+    where requested, and `mass` is the probability of the two identifiers together. `served_by` is
+    the model that replied, if it is not the judge.
     """
 
     id: str
@@ -94,6 +103,8 @@ class Judgment:
     attempts: int
     failure: str | None = None
     logprobs: tuple[tuple[str, float], ...] | None = None
+    mass: float | None = None
+    served_by: str | None = None
 
 
 @dataclass(frozen=True)
@@ -149,9 +160,15 @@ class Judge:
         return Query(question.id, shown, rules.sampling, self._verdict, RETRIES, repair)
 
     def _verdict(self, turn: Turn) -> Verdict:
-        verdict = self.protocol.read(turn.completion)
+        rules, completion = self.protocol, turn.completion
+        verdict, mass = rules.read(completion), rules.mass_of(completion)
         if verdict is None:
-            raise Unreadable(_why_unreadable(self.protocol, turn.completion))
+            raise Unreadable(_why_unreadable(rules, completion))
+        if mass is not None and mass < rules.least_mass:
+            raise Unreadable(
+                f"the judge said something else: its identifiers have less than {rules.least_mass} "
+                "of the probability"
+            )
         return verdict
 
     def _judgment(self, id: str, turns: Sequence[Turn]) -> Judgment:
@@ -161,10 +178,12 @@ class Judge:
             failure = "the judge said nothing" if lost else f"the judge failed: {last.error}"
             return Judgment(id, "", None, attempts, failure)
         first = last.top_logprobs[0] if last.top_logprobs else None
+        mass = self.protocol.mass_of(last.completion)
+        read = partial(Judgment, id, last.text, attempts=attempts, logprobs=first, mass=mass)
         try:
-            return Judgment(id, last.text, self._verdict(last), attempts, None, first)
+            return read(verdict=self._verdict(last), served_by=last.served_by)
         except Unreadable as problem:
-            return Judgment(id, last.text, None, attempts, str(problem), first)
+            return read(verdict=None, failure=str(problem), served_by=last.served_by)
 
 
 def _why_unreadable(rules: Protocol, completion: Completion) -> str:
@@ -226,6 +245,8 @@ def _alpaca(rule: str, name: str) -> Protocol:
         found.frame,
         found.injection,
         repair=name == OWN,
+        mass=found.mass,
+        least_mass=found.least_mass,
     )
 
 

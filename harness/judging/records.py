@@ -49,6 +49,8 @@ class Game:
         attempts: how often the judge was asked.
         failure: why there is no verdict.
         logprobs: of the reply's first token, where requested.
+        mass: probability of the two identifiers together, where they are weighed.
+        served_by: the model that replied, if it is not the judge that was asked.
     """
 
     first: str = ""
@@ -57,6 +59,8 @@ class Game:
     attempts: int = 0
     failure: str | None = None
     logprobs: tuple[tuple[str, float], ...] | None = None
+    mass: float | None = None
+    served_by: str | None = None
 
     @property
     def model_share(self) -> float | None:
@@ -81,6 +85,8 @@ class Game:
             attempts=judgment.attempts,
             failure=judgment.failure,
             logprobs=judgment.logprobs,
+            mass=judgment.mass,
+            served_by=judgment.served_by,
         )
 
     def row(self) -> Row:
@@ -93,6 +99,10 @@ class Game:
         }
         if self.logprobs is not None:
             stored["logprobs"] = [list(entry) for entry in self.logprobs]
+        if self.mass is not None:
+            stored["mass"] = self.mass
+        if self.served_by is not None:
+            stored["served_by"] = self.served_by
         return stored
 
     @classmethod
@@ -105,6 +115,8 @@ class Game:
             attempts=int(row.get("attempts") or 0),
             failure=row.get("failure"),
             logprobs=None if logprobs is None else tuple((str(t), float(p)) for t, p in logprobs),
+            mass=row.get("mass"),
+            served_by=row.get("served_by"),
         )
 
 

@@ -211,6 +211,24 @@ def probability_from_logprobs(
     return (1.0 + found) - 1.0
 
 
+def identifier_mass(
+    top_logprobs: Iterable[tuple[str, float]], *, first: str = "m", second: str = "M"
+) -> float:
+    """Probability of the two identifiers together, among all tokens.
+
+    Where it is small, the judge meant to say something else, and `probability_from_logprobs` weighs
+    what it did not say.
+
+    >>> round(identifier_mass([("The", -0.1), ("m", -3.0), ("M", -4.0)]), 3)
+    0.068
+    """
+    found: dict[str, float] = {}
+    for token, logprob in top_logprobs:
+        if token in (first, second) and not math.isnan(logprob):
+            found[token] = max(found.get(token, -math.inf), logprob)
+    return min(1.0, math.fsum(map(math.exp, found.values())))
+
+
 def is_switched(instruction: str, seed: int = 0) -> bool:
     """Whether AlpacaEval shows the model's answer first; depends on the instruction alone.
 

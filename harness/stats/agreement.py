@@ -49,8 +49,17 @@ def with_point(counts: NDArray[np.int32]) -> Floats:
     return np.vstack([np.ones((1, counts.shape[1])), counts]).astype(np.float64)
 
 
-def estimate(values: ArrayLike, level: float = 0.95, kind: str = OVER_PROMPTS) -> Estimate:
+def estimate(
+    values: ArrayLike,
+    level: float = 0.95,
+    kind: str = OVER_PROMPTS,
+    units: int | None = None,
+    span: tuple[float, float] | None = None,
+) -> Estimate:
     """Value and percentile interval from a point (entry 0) and its replicates: values (R + 1,).
+
+    `units` and `span` as in `percentile_interval`. Without a span, replicates that do not vary (two
+    judges that agree on every row) say nothing about other prompts, and there is no interval.
 
     A resample that does not define the value (no rows, no variance) counts as the point itself.
     """
@@ -61,9 +70,12 @@ def estimate(values: ArrayLike, level: float = 0.95, kind: str = OVER_PROMPTS) -
     replicates = np.where(np.isnan(array[1:]), point, array[1:])
     if not replicates.size:
         return Estimate(point)
-    return Estimate(
-        point, percentile_interval(replicates, level, point=point, kind=kind), replicates
+    if units is not None and span is None and np.ptp(replicates) == 0:
+        return Estimate(point, None, replicates)
+    interval = percentile_interval(
+        replicates, level, point=point, kind=kind, units=units, span=span
     )
+    return Estimate(point, interval, replicates)
 
 
 def unit_sums(columns: ArrayLike, units: Whole, size: int) -> Floats:

@@ -30,6 +30,11 @@ class McNemar(Record):
     c: int
     p_value: float
 
+    @property
+    def decidable(self) -> bool:
+        """Whether these b + c rows could give a p-value below 0.05 if all fell on one side."""
+        return 2.0 * 0.5 ** (self.b + self.c) < 0.05
+
 
 def mcnemar(first: ArrayLike, second: ArrayLike) -> McNemar:
     """Compare the outcomes (n,) of two systems, True if right, paired by position.

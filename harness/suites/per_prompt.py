@@ -133,7 +133,7 @@ def _scored(suite: str, names: tuple[str, ...], score: Score, row: Row) -> Row:
     return {**row, "metrics": {metric: float(found[metric]) for metric in names}}
 
 
-@operation("score_prompts", version=1, params=ScorePromptsParams)
+@operation("score_prompts", version=2, params=ScorePromptsParams)
 def score_prompts(
     context: Context,
     params: ScorePromptsParams,

@@ -16,11 +16,17 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from harness.core.hashing import digest, finite
-from harness.core.records import Cell, Interval, Record
+from harness.core.records import Cell, Interval, Record, Resampled
 from harness.engine.io import write_json
 from harness.engine.operations import Artifact, Context, Row
+from harness.judging.annotators import LEAST_MASS, USUAL_MASS
 from harness.judging.records import Judged
-from harness.stats.bootstrap import cluster_counts, percentile_interval, replicate_means
+from harness.stats.bootstrap import (
+    OVER_PROMPTS,
+    cluster_counts,
+    percentile_interval,
+    replicate_means,
+)
 
 Floats = NDArray[np.float64]
 
@@ -92,16 +98,29 @@ class CellMaker:
         *,
         replicates: Sequence[float] | Floats = (),
         interval: Interval | None = None,
-        kind: str = "bootstrap over prompts",
+        kind: str = OVER_PROMPTS,
         bounds: tuple[float, float] | None = None,
+        resampled: Resampled | None = None,
         details: Mapping[str, Any] | None = None,
         **more: Any,
     ) -> Cell:
-        """One cell; without an interval, one is computed from the replicates."""
+        """One cell; without an interval, one is computed from the replicates.
+
+        Args:
+            resampled: units (and rows) behind the replicates; without it, as many units as scored
+                prompts.
+        """
         params, number = self.params, None if value is None else finite(float(value))
         draws = tuple(float(draw) for draw in replicates) if number is not None else ()
         if interval is None and draws and number is not None:
-            interval = percentile_interval(draws, params.level, point=number, kind=kind)
+            interval = percentile_interval(
+                draws,
+                params.level,
+                point=number,
+                kind=kind,
+                units=tally.scored if resampled is None else resampled.units,
+                span=None if resampled is None else resampled.span,
+            )
         return Cell(
             system=params.system,
             suite=params.suite,
@@ -120,6 +139,7 @@ class CellMaker:
             prompt_set=self.prompt_set,
             artifacts=self.artifacts,
             replicates=draws,
+            resampled=resampled if number is not None else None,
             details={
                 key: _plain(item)
                 for key, item in {**(details or {}), **self.endings, **params.origin()}.items()
@@ -145,7 +165,7 @@ class CellMaker:
             among: which values belong to the metric. The others are excluded from value and counts
                 but keep their place in the resamples, which all metrics of the prompt set share.
             factor: unit of the result.
-            span: least and greatest value, for the bounds.
+            span: least and greatest value of a prompt.
         """
         chosen = np.ones(len(values), bool) if among is None else np.array(among, bool)
         array = np.array([np.nan if value is None else value for value in values], float)
@@ -161,8 +181,37 @@ class CellMaker:
             low, high = (factor * (total + end * tally.failed) / tally.expected for end in span)
             bounds = (low, high)
         replicates = factor * replicate_means(array, counts)
+        sample = sample_of(factor * array, clusters, span=(factor * span[0], factor * span[1]))
         value = factor * total / scored
-        return self.cell(metric, value, tally, replicates=replicates, bounds=bounds, **more)
+        return self.cell(
+            metric, value, tally, replicates=replicates, bounds=bounds, resampled=sample, **more
+        )
+
+
+def sample_of(
+    values: Floats,
+    clusters: Sequence[Hashable],
+    weights: Floats | None = None,
+    span: tuple[float, float] | None = None,
+) -> Resampled:
+    """The sample of a mean or ratio, for its cell.
+
+    Args:
+        values: numerator of each row of the prompt set, NaN where there is none.
+        clusters: resampling unit of each row, as given to `cluster_counts`.
+        weights: denominator of each row; None for a mean.
+        span: lowest and highest possible value of the metric.
+    """
+    numbers: dict[Hashable, int] = {}
+    member = [numbers.setdefault(name, len(numbers)) for name in clusters]
+    scored = ~np.isnan(values)
+    return Resampled(
+        units=len({unit for unit, has in zip(member, scored, strict=True) if has}),
+        span=span,
+        values=tuple(None if np.isnan(value) else float(value) for value in values),
+        weights=() if weights is None else tuple(float(weight) for weight in weights),
+        clusters=() if len(numbers) == len(member) else tuple(member),
+    )
 
 
 def cell_maker(
@@ -236,9 +285,22 @@ def endings(rows: Iterable[Row]) -> dict[str, int]:
 
 
 def suspicious(rows: Iterable[Judged]) -> dict[str, int]:
-    """Number of prompts with a suspicious answer, for the details of a cell; none if 0."""
-    found = sum(bool(row.suspicious) for row in rows)
-    return {"n_suspicious": found} if found else {}
+    """What to look into, for the details of a cell; nothing where there is nothing.
+
+    The number of prompts with a suspicious answer, of verdicts whose identifiers have a small part
+    of the probability, and of replies of another model than the judge.
+    """
+    found: Counter[str] = Counter()
+    for row in rows:
+        found["n_suspicious"] += bool(row.suspicious)
+        for game in row.games:
+            if game.verdict is not None and game.mass is not None and game.mass < USUAL_MASS:
+                low = f"below {LEAST_MASS}"
+                between = f"{LEAST_MASS} to {USUAL_MASS}"
+                found[f"identifiers' mass {low if game.mass < LEAST_MASS else between}"] += 1
+            if game.served_by is not None:
+                found[f"judged by {game.served_by}"] += 1
+    return {name: number for name, number in found.items() if number}
 
 
 def percent(interval: Interval | None) -> Interval | None:

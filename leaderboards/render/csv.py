@@ -7,6 +7,7 @@ import io
 
 from leaderboards.board import Board, Row
 from leaderboards.render import text
+from leaderboards.scores import scope_of
 
 # Spreadsheets interpret a cell that starts with one of these as a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
@@ -43,7 +44,17 @@ def _header(board: Board) -> list[str]:
     return names
 
 
-_PARTS = ("low", "high", "standing", "n_expected", "n_scored", "n_failed", "n_seeds", "published")
+_PARTS = (
+    "low",
+    "high",
+    "standing",
+    "n_expected",
+    "n_scored",
+    "n_failed",
+    "n_seeds",
+    "scope",
+    "published",
+)
 
 
 def _line(board: Board, row: Row) -> list[str]:
@@ -79,5 +90,6 @@ def _parts(board: Board, row: Row, index: int, digits: int) -> list[str]:
             if score is None
             else [str(n) for n in (score.n_expected, score.n_scored, score.n_failed, score.n_seeds)]
         ),
+        "" if score is None else scope_of(score.n_seeds),
         "" if published is None else text.number(published.value, digits),
     ]

@@ -234,6 +234,7 @@ def _claim(board: Board, result: ClaimResult, domain: tuple[float, float]) -> Vi
         "id": result.claim.id,
         "statement": text.claim_statement(board, result),
         "verdict": result.verdict,
+        "scope": result.scope,
         "sign": SIGNS[result.verdict],
         "slug": result.verdict.replace(" ", "-"),
         "unit": result.unit,

@@ -8,10 +8,10 @@ from harness.core.records import Interval, Json
 from leaderboards.board import Board, Row
 from leaderboards.claims import ClaimResult
 from leaderboards.render.text import shown_details
-from leaderboards.scores import Score
+from leaderboards.scores import Score, scope_of
 
 FORMAT = 1
-_LEFT_OUT = {"system", "suite", "metric", "replicates", "details"}
+_LEFT_OUT = {"system", "suite", "metric", "replicates", "resampled", "details"}
 
 
 def render(board: Board) -> str:
@@ -50,6 +50,7 @@ def _row(board: Board, row: Row) -> dict[str, Json]:
             "spread": _tidy(entry.spread),
             "interval": _interval(entry.interval),
             "standing": entry.standing,
+            "scope": "" if entry.score is None else scope_of(entry.score.n_seeds),
             "reason": entry.reason,
         }
         for column, entry in zip(board.columns, row.entries, strict=True)

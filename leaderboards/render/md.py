@@ -83,7 +83,7 @@ def _claims(board: Board) -> str:
             here += f" ({escape(result.reason, 300)})"
         lines.append(
             [
-                f"**{result.verdict}**",
+                f"**{result.verdict}**" + (f" ({result.scope})" if result.scope else ""),
                 escape(text.claim_statement(board, result)),
                 here,
                 escape(text.claim_paper(result, digits)),

@@ -98,7 +98,7 @@ def claims(board: Board, width: int = 100) -> RenderableType:
             statement.append(f"\n{text.visible(result.reason, 200)}", style="dim")
         paper = text.signed(result.claim.paper_difference, digits)
         table.add_row(
-            Text(result.verdict, style=OUTCOME_STYLES[result.verdict]),
+            Text(result.label.replace(" (", "\n(", 1), style=OUTCOME_STYLES[result.verdict]),
             statement,
             Text(text.claim_ours(result, digits)),
             Text(text.claim_paper(result, digits) if roomy else paper, style="dim"),

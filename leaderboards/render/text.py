@@ -13,7 +13,7 @@ from harness.core.text import visible
 from harness.stats.mcnemar import OUTCOMES
 from leaderboards.board import Board, Entry
 from leaderboards.claims import ClaimResult
-from leaderboards.scores import Detail
+from leaderboards.scores import Detail, scope_of
 from leaderboards.spec import ColumnSpec
 
 MISSING = "—"
@@ -109,10 +109,15 @@ def standing_note(board: Board) -> str:
 
 
 def seeds_note(board: Board) -> str:
-    """One sentence on the number of seeds; "" for a single seed."""
+    """One sentence on the number of seeds, and on what comparisons of one seed show."""
     seeds = {score.n_seeds for row in board.rows for score in row.scores if score.n_seeds}
-    if not seeds or seeds == {1}:
+    if not seeds:
         return ""
+    if seeds == {1}:
+        return (
+            f"One seed each: marks and verdicts are about {scope_of(1)} and say nothing of the "
+            "methods beyond them, because the variation between trainings is unknown."
+        )
     counts = " to ".join(str(count) for count in sorted({min(seeds), max(seeds)}))
     return f"Values are means over {counts} seeds."
 

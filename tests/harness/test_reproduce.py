@@ -111,6 +111,14 @@ def test_a_recipe_file_runs_like_its_method(tmp_path: Path) -> None:
         reproduce(tmp_path / "absent.toml")
 
 
+def test_a_rehearsal_of_the_papers_scale_runs_offline(tmp_path: Path) -> None:
+    made = small(scale="paper", rehearse=True, limit=None)
+    assert made.scale == "rehearsal"
+    made.run(tmp_path / "store")
+    assert {(cell.scale, cell.n_expected) for cell in made.cells} == {("rehearsal", 24)}
+    assert "rehearsal" in made.render()
+
+
 def test_replicates_have_seeds_of_their_own() -> None:
     made = small(seeds=2, seed=7)
     assert made.seeds == [7, 8]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -29,13 +28,14 @@ from methods.wrpo.loss import (
     wrpo_two_pairs,
 )
 from methods.wrpo.loss_released import released_loss, released_training_steps
+from tests.golden_vectors import vectors
 
 alphas = st.floats(0, 1)
 seeds = st.integers(0, 200)
 
 
 def test_golden_losses_rewards_and_gradients(golden: Callable[[str], Path]) -> None:
-    for case in json.loads(golden("wrpo/wrpo_loss.json").read_text())["cases"]:
+    for case in vectors(golden("wrpo/wrpo_loss.json"))["cases"]:
         inputs, name = case["inputs"], case["name"]
         if "error" in case:
             with pytest.raises(UnknownName):
@@ -93,7 +93,7 @@ def table(inputs: dict[str, Any], prefix: str, dtype: torch.dtype) -> Tensor:
 
 
 def test_golden_schedule(golden: Callable[[str], Path]) -> None:
-    data = json.loads(golden("wrpo/alpha_schedule.json").read_text())
+    data = vectors(golden("wrpo/alpha_schedule.json"))
     for schedule in data["schedules"]:
         line = {
             "start": schedule["start_value"],

@@ -210,7 +210,7 @@ def _read(
         try:
             entry = json.loads(scrub.body(line.decode(errors="replace")))
             key = entry["custom_id"]
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, RecursionError):
             continue  # its row stays unanswered and is reported so
         if key not in keys or key in seen:
             continue
@@ -223,10 +223,11 @@ def _read(
                 error = reply.get("error") or entry.get("error") or {}
                 raise ValueError(str(error.get("message") or error or "no response"))
             found = client.outcome(call, reply, wire.read(call, reply))
-        except (AttributeError, ValueError) as error:
-            outcomes.append(Outcome(call, error=scrub.text(f"in its batch: {error}")))
+            client.check_logprobs(found)
+        except (AttributeError, ValueError, faults.RowFault) as error:
+            said = faults.shown(scrub.text(f"in its batch: {error}"))
+            outcomes.append(Outcome(call, error=said))
             continue
-        client.check_logprobs(found)
         tokens_in, tokens_out = wire.usage(reply) or (None, None)
         text = json.dumps(reply, ensure_ascii=False)
         model = client.endpoint.model
@@ -254,7 +255,7 @@ def _forget(client: Client, id: str) -> None:
 def _problems(client: Client, batch: Any) -> str:
     found = getattr(batch.errors, "data", None) or ()
     said = "; ".join(str(problem.message) for problem in found[:3])
-    return client.lanes[0].scrub.text(said) or "the server gave no reason"
+    return faults.shown(client.lanes[0].scrub.text(said)) or "the server gave no reason"
 
 
 async def _guarded(client: Client, work: Awaitable[T]) -> T:
@@ -271,10 +272,10 @@ async def _guarded(client: Client, work: Awaitable[T]) -> T:
     # Raised outside the except block: the text of the SDK's error may contain a key.
     if not status:
         raise faults.unreachable(lane.url, "no answer about a batch")
-    said, code = faults.server_message(content, lane.scrub)
+    said = faults.server_message(content, lane.scrub)
     if status == 404:
-        raise UserError(f'{lane.url} has no batches (it says "{said}"); run without --batch')
-    problem = faults.refused(client.endpoint, lane.url, status, said, code, "of a batch", False)
+        raise UserError(f'{lane.url} has no batches (it says "{said.shown}"); run without --batch')
+    problem = faults.refused(client.endpoint, lane.url, status, said, "of a batch", False)
     if isinstance(problem, CrucibleError):
         raise problem
     raise UserError(f"{lane.url} refused a batch: {problem}")

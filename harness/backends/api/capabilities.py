@@ -31,6 +31,11 @@ class Capabilities:
     def token_field(self) -> str:
         return self._endpoint.max_tokens_field or self._field or "max_tokens"
 
+    @property
+    def has_logprobs(self) -> bool:
+        """Whether a reply with log-probabilities has arrived, in this run or an earlier one."""
+        return self._logprobs
+
     def missing(self, calls: Iterable[wire.Call]) -> bool:
         """Whether these calls depend on something unknown.
 

@@ -18,20 +18,24 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from harness.backends.api import faults, wire
+from harness.backends.api.arrivals import Arrivals
 from harness.backends.api.background import Background
+from harness.backends.api.budget import Budget
 from harness.backends.api.capabilities import Capabilities
 from harness.backends.api.endpoint import Endpoint, forbid_logprobs
 from harness.backends.api.limits import Limits
-from harness.backends.api.responses import Busy, ResponseStore, Stored
+from harness.backends.api.patience import GIVE_UP, Patience
+from harness.backends.api.responses import ResponseStore, Stored
 from harness.backends.api.wire import Outcome
 from harness.backends.base import Completion
-from harness.core.errors import CrucibleError, StoreProblem, UserError
+from harness.core.errors import CrucibleError, UserError
 from harness.engine.calls import Account, CallSettings
 from harness.engine.prices import Price
 
@@ -40,15 +44,13 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
-GIVE_UP = 20  # consecutive failures of the transport that end the run
 PROBE_TOKENS = 16  # a call of at most this length serves as the probe
-STORE_PATIENCE_S = 60.0
 
 Put = Callable[[Outcome], None]
 
 
 class Client:
-    """All traffic to one endpoint; opened once per run, see `Services.get`.
+    """All traffic to one endpoint, see `Services.get`.
 
     Args:
         store: file of stored responses; None stores none.
@@ -76,18 +78,21 @@ class Client:
         self.lanes: list[Lane] = []
         for url in endpoint.base_urls:
             limits = Limits(
-                settings.concurrency, settings.requests_per_minute, settings.tokens_per_minute
+                settings.concurrency,
+                settings.requests_per_minute,
+                settings.tokens_per_minute,
+                name=url,
             )
-            lane = Lane(endpoint, url, key, limits, settings.timeout_s, settings.retries)
+            lane = Lane(endpoint, url, key, limits, settings)
             self.lanes.append(lane)
         self.capabilities = Capabilities(endpoint, store)
         self._flying: dict[str, asyncio.Future[Outcome]] = {}
-        self._arrived: list[tuple[Stored, asyncio.Future[None]]] = []
-        self._busy_since: float | None = None
-        self._reserved = 0
-        self._settled = asyncio.Event()
-        self._failures = 0
+        self._arrivals = Arrivals(store)
+        self._budget = Budget(account, endpoint.model)
+        self._patience = Patience()
+        self._other_models: set[str] = set()
         self._probing = asyncio.Lock()
+        self._probed = False  # in vain: the calls find out for themselves
         self._background = Background(f"calls to {endpoint.model}")
 
     def ask(self, calls: list[wire.Call]) -> Iterator[list[Outcome]]:
@@ -129,8 +134,7 @@ class Client:
         if not self._background.loop.is_closed():
             self._background.call(close_lanes())
         self._background.close()
-        if self._arrived and self.store is not None:  # another process held the file
-            self.store.put([row for row, _ in self._arrived])
+        self._arrivals.close()
 
     # Inside the loop from here on
 
@@ -157,10 +161,9 @@ class Client:
             for worker in workers:
                 worker.cancel()
             ended = await asyncio.gather(*workers, return_exceptions=True)
-        problems = [e for e in ended if isinstance(e, BaseException)]
-        for problem in problems:
-            if not isinstance(problem, asyncio.CancelledError):
-                raise problem
+        for end in ended:
+            if isinstance(end, BaseException) and not isinstance(end, asyncio.CancelledError):
+                raise end
 
     async def probe(self, calls: deque[wire.Call], put: Put | None) -> None:
         """Find out once what the server supports, with the cheapest of the calls.
@@ -168,10 +171,10 @@ class Client:
         A call of a few tokens serves as the probe: it is answered and leaves the queue. Otherwise,
         and without `put`, one token is requested and all calls stay.
         """
-        if not self.capabilities.missing(calls):
+        if self._probed or not self.capabilities.missing(calls):
             return
         async with self._probing:
-            if not self.capabilities.missing(calls):
+            if self._probed or not self.capabilities.missing(calls):
                 return
             wanted = next((c.sampling.top_logprobs for c in calls if c.sampling.top_logprobs), None)
             first = min(
@@ -194,6 +197,7 @@ class Client:
             try:
                 await self._paid(call)
             except (faults.RowFault, faults.Refused) as fault:
+                self._probed = True
                 _LOG.info("the probe of %s failed: %s", self.endpoint.model, fault)
 
     async def answer(self, call: wire.Call) -> Outcome:
@@ -232,26 +236,18 @@ class Client:
             found = f"{len(outcome.completions)} of {call.sampling.n} samples"
             error = f"the server returned {found}; ?n=false asks for them one by one"
             return Outcome(call, error=error)
-        await self.keep(call, exchange.text, wire.usage(exchange.reply or {}), exchange.latency_s)
+        read, written = wire.usage(exchange.reply or {}) or (None, None)
+        model, text, now = self.endpoint.model, exchange.text, time.time()
+        row = Stored(call.key, model, text, read, written, exchange.latency_s, now)
+        await self._arrivals.keep(row)
         return outcome
 
     async def _paid(self, call: wire.Call) -> tuple[Exchange, Outcome]:
         """Send a call with its maximum cost reserved, and record its actual cost."""
-        reserved = await self._reserve(self.most(call))
-        booked: dict[str, Any] = {}
-        try:
+        async with self._budget.spending(self.most(call)) as booked:
             exchange = await self._sent(call)
             outcome = self.outcome(call, exchange.reply or {}, exchange.completions)
-            booked = {
-                "requests": 1,
-                "tokens_in": outcome.tokens_in,
-                "tokens_out": outcome.tokens_out,
-                "cost_usd": outcome.cost_usd,
-            }
-        finally:
-            self._reserved -= bool(reserved)
-            self.account.settle(self.endpoint.model, reserved, **booked)
-            self._settled.set()
+            booked |= outcome.booked
         self.check_logprobs(outcome)
         return exchange, outcome
 
@@ -271,30 +267,13 @@ class Client:
         kept = reply if call.kind == "score" else None
         return Outcome(call, completions, kept, *(counted or (0, 0)), cost_usd=cost)
 
-    async def _reserve(self, most_usd: float | None) -> float:
-        """Reserve an amount; near the limit, wait for calls in flight to release theirs.
-
-        Raises:
-            UserError: nothing is in flight and the limit would be exceeded, or there is no price.
-        """
-        while True:
-            try:
-                reserved = self.account.reserve(self.endpoint.model, most_usd)
-            except UserError:
-                if not self._reserved or most_usd is None:
-                    raise
-                self._settled.clear()
-                await self._settled.wait()
-            else:
-                self._reserved += bool(reserved)
-                return reserved
-
     async def _sent(self, call: wire.Call) -> Exchange:
         from harness.backends.api.transport import Exchange
 
         lane = min(self.lanes, key=lambda lane: lane.assigned)
         for _ in range(2):
-            exchange = Exchange(call)
+            begun = time.monotonic()
+            exchange = Exchange(call, self.capabilities.has_logprobs)
             field = self.capabilities.token_field
             lane.assigned += 1
             try:
@@ -303,75 +282,97 @@ class Client:
                 self.capabilities.other_field(field)
                 continue
             except faults.RowFault as fault:
-                self._failed(lane, exchange, str(fault))
+                if exchange.fault == wire.NO_LOGPROBS and not self.capabilities.has_logprobs:
+                    raise forbid_logprobs(self.endpoint) from None
+                if fault.temporary:
+                    await self._failed(lane, exchange, begun, str(fault))
                 raise
+            except faults.Refused as error:
+                await self._refused(lane, call, begun, error)
+                raise faults.RowFault(error.reason) from None
             except faults.UnknownModel as error:
-                raise await lane.with_names(error) from None
+                if not self.capabilities.reached:
+                    raise await lane.with_names(error) from None
+                await self._refused(lane, call, begun, error)
+                raise faults.RowFault(exchange.fault) from None
             finally:
                 lane.assigned -= 1
-            self._failures = 0
-            self.capabilities.answered(call, exchange.completions)
+            self._answered(call, exchange)
             return exchange
         raise UserError(
             f"{self.endpoint.model} at {lane.url} takes neither max_tokens nor "
             f"max_completion_tokens (row {call.id})"
         )
 
-    def _failed(self, lane: Lane, exchange: Exchange, said: str) -> None:
-        """Count failures of the transport; no connection, or many in a row, ends the run."""
-        if exchange.fault.startswith("status 4"):
-            return
-        self._failures += 1
-        never = exchange.fault.startswith(faults.NO_CONNECTION) and not self.capabilities.reached
-        if never or self._failures >= GIVE_UP:
-            times = f"{self._failures} requests in a row failed, the last: " if not never else ""
-            raise faults.unreachable(lane.url, times + said)
+    def _answered(self, call: wire.Call, exchange: Exchange) -> None:
+        self._patience.answered()
+        self.capabilities.answered(call, exchange.completions)
+        for other in {completion.served_by for completion in exchange.completions}:
+            if other is not None and other not in self._other_models:
+                self._other_models.add(other)
+                _LOG.warning("asked for %s, and %s answered", self.endpoint.model, other)
+
+    async def _failed(self, lane: Lane, exchange: Exchange, begun: float, said: str) -> None:
+        """Count a failure that may pass; no connection, or many in a row, ends the run."""
+
+        def problem() -> CrucibleError:
+            times = f"{self._patience.failures} requests in a row failed, the last: {said}"
+            if exchange.fault.startswith("status 429"):
+                return faults.used_up(lane.url, times, exchange.call.id, None)
+            found = faults.unusable if exchange.answered else faults.unreachable
+            return found(lane.url, times)
+
+        if exchange.fault.startswith(faults.NO_CONNECTION) and not self.capabilities.reached:
+            raise faults.unreachable(lane.url, said)
+        control = partial(self._control, lane, exchange.call, wire.CONTROLS[:1])
+        await self._patience.spend(begun, GIVE_UP, control, problem)
+
+    async def _refused(
+        self, lane: Lane, call: wire.Call, begun: float, error: CrucibleError
+    ) -> None:
+        """Count a refusal. Many in a row are looked into; so is one of a server that has answered
+        nothing yet, and one whose words are about a setting.
+
+        Raises:
+            CrucibleError: the error, because every request would meet it.
+        """
+        shared = isinstance(error, faults.Refused) and error.shared
+        most = GIVE_UP if self.capabilities.reached and not shared else 1
+        control = partial(self._control, lane, call, wire.CONTROLS)
+        await self._patience.spend(begun, most, control, lambda: error)
+
+    async def _control(self, lane: Lane, call: wire.Call, texts: Sequence[str]) -> bool:
+        """Whether the server answers one of some harmless calls with the call's settings.
+
+        Raises:
+            UserError: the cost limit is reached.
+        """
+        from harness.backends.api.transport import Exchange
+
+        for text in texts:
+            control = wire.control_call(call, self.endpoint, text)
+            exchange = Exchange(control)
+            body = wire.body(control, self.endpoint, self.capabilities.token_field)
+            try:
+                async with self._budget.spending(self.most(control)) as booked:
+                    await lane.post(exchange, body)
+                    found = self.outcome(control, exchange.reply or {}, exchange.completions)
+                    booked |= found.booked
+            except (faults.RowFault, faults.NeedsOtherField, CrucibleError) as fault:
+                _LOG.info("the control of %s failed: %s", self.endpoint.model, fault)
+                continue
+            self.capabilities.answered(control, exchange.completions)
+            return True
+        return False
 
     def check_logprobs(self, outcome: Outcome) -> None:
         """Refuse answers without requested log-probabilities.
 
         Raises:
+            RowFault: other replies have had some.
             UserError: names the alternatives.
         """
-        if outcome.call.kind == "score" or outcome.call.sampling.top_logprobs is None:
-            return
-        for completion in outcome.completions:
-            if not completion.top_logprobs and completion.text:
-                raise forbid_logprobs(self.endpoint)
-
-    async def keep(
-        self, call: wire.Call, text: str, used: tuple[int, int] | None, latency_s: float | None
-    ) -> None:
-        """Store a response; returns when it is on disk."""
-        if self.store is None:
-            return
-        tokens_in, tokens_out = used or (None, None)
-        now = time.time()
-        row = Stored(call.key, self.endpoint.model, text, tokens_in, tokens_out, latency_s, now)
-        loop = asyncio.get_running_loop()
-        written: asyncio.Future[None] = loop.create_future()
-        if not self._arrived:
-            loop.call_soon(self._write)  # together with other arrivals in this turn of the loop
-        self._arrived.append((row, written))
-        await asyncio.shield(written)
-
-    def _write(self) -> None:
-        assert self.store is not None
-        problem: CrucibleError | None = None
-        try:
-            self.store.put([row for row, _ in self._arrived], wait=False)
-        except Busy:
-            now = time.monotonic()
-            self._busy_since = self._busy_since or now
-            if now - self._busy_since < STORE_PATIENCE_S:
-                asyncio.get_running_loop().call_later(0.05, self._write)
-                return
-            problem = StoreProblem(f"{self.store.path} is locked by another process")
-        except CrucibleError as error:
-            problem = error
-        arrived, self._arrived, self._busy_since = self._arrived, [], None
-        for _, written in arrived:
-            if problem is None:
-                written.set_result(None)
-            else:
-                written.set_exception(problem)
+        if wire.lacks_logprobs(outcome.call, outcome.completions):
+            if self.capabilities.has_logprobs:
+                raise faults.RowFault(wire.NO_LOGPROBS)
+            raise forbid_logprobs(self.endpoint)

@@ -42,7 +42,8 @@ class Overrides(Record):
         logprobs: false if the server returns no log-probabilities.
         seed, temperature: false omits it from requests (temperature includes top_p).
         n: false requests several samples of one prompt one by one.
-        system: false puts a system message before the first user message.
+        system: false puts a system message before the first user message, for models that refuse
+            the role or whose roles must alternate.
     """
 
     max_tokens_field: TokenField | None = None
@@ -89,6 +90,8 @@ class Endpoint(Overrides):
         Raises:
             BadRecord: no model, an invalid URL or one with a secret, an unknown option.
         """
+        if options and "api-version" in options:
+            raise _versioned(f"openai:{_shown(ref)}", _split(ref)[1])
         given = parse(Options, dict(options or {}), f"openai:{_shown(ref)}")
         model, typed = _split(ref)
         urls = tuple(_base_url(url, ref) for url in typed)
@@ -196,9 +199,20 @@ def _base_url(url: str, where: str) -> str:
         )
     if not parts.hostname:
         raise BadRecord(f"{where}: the URL has no host; expected http://host:port/v1")
+    if "api-version=" in parts.query:
+        raise _versioned(where, [url])
     if parts.query:
         raise BadRecord(f"{where}: a base URL has no query; expected http://host:port/v1")
     return urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/"), "", ""))
+
+
+def _versioned(where: str, urls: list[str]) -> BadRecord:
+    """For Azure's older form of URL, whose query the openai SDK would need on every call."""
+    host = urlsplit(urls[0]).netloc.rpartition("@")[2] if urls else "RESOURCE.openai.azure.com"
+    return BadRecord(
+        f"{where}: found Azure's api-version in the URL; expected Azure's v1 API, which has no "
+        f"version: openai:DEPLOYMENT@https://{host}/openai/v1?key=AZURE_OPENAI_API_KEY"
+    )
 
 
 def _identity(urls: tuple[str, ...]) -> str:

@@ -3,47 +3,44 @@
 A failure that every other request would share (a refused key, an unknown model, an empty account, a
 setting that the server does not accept) ends the run at once. A failure of the prompt (too long,
 refused by a content filter) or a temporary one (rate limits, server errors, after all retries) is
-an error of its row, which a later run sends again.
+an error of its row, which a later run sends again. Of any other refusal only the other requests
+tell what it is: see `Refused` and `harness.backends.api.client`.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from harness.backends.api.endpoint import Endpoint, forbid_logprobs
+from harness.backends.api.refusals import OF_THE_ROW, Kind, classify
 from harness.core.errors import CrucibleError, EnvironmentProblem, UnknownName, UserError
+from harness.core.text import line
 
 NO_CONNECTION = "no connection"
 SHOWN = 300  # maximum number of characters of a server's message
+READ = 4000  # maximum number of characters of a message that are classified
 
-_TOO_LONG = re.compile(
-    r"context_length_exceeded|maximum context length|context length|context window"
-    r"|max_model_len|maximum model length|prompt is too long|reduce the length|too many tokens",
-    re.IGNORECASE,
-)
-_FILTERED = re.compile(
-    r"content_filter|content_policy|content management policy|content policy|usage polic"
-    r"|responsibleai|safety system|moderation",
-    re.IGNORECASE,
-)
-_UNFINISHED = re.compile(r"max_tokens or model output limit was reached", re.IGNORECASE)
+_TAG = re.compile(r"</?[a-zA-Z!][^<>]{0,1000}>")
 _BEARER = re.compile(r"(?i)(bearer\s+|\bsk-)[A-Za-z0-9_\-.]{6,}")
-# A word in the server's refusal -> the option that omits the setting.
-_OPTIONS = (
-    ("temperature", "temperature=false"),
-    ("top_p", "temperature=false"),
-    ("seed", "seed=false"),
-    ("system", "system=false"),
-    ("'n'", "n=false"),
-    ('"n"', "n=false"),
+_LIMIT_HINT = (
+    "; set a lower one: SUITE.judge_max_tokens=NUMBER for a judge, SUITE.decode.max_tokens=NUMBER "
+    "for a model (--set)"
 )
 
 
 class RowFault(Exception):
-    """An error of one row; the run continues."""
+    """An error of one row; the run continues.
+
+    Attributes:
+        temporary: whether it may be the server's instead, if many follow each other.
+    """
+
+    def __init__(self, message: str, temporary: bool = False) -> None:
+        super().__init__(message)
+        self.temporary = temporary
 
 
 class NeedsOtherField(Exception):
@@ -55,7 +52,17 @@ class UnknownModel(UnknownName):
 
 
 class Refused(UserError):
-    """The server refuses a request for a reason that similar requests share."""
+    """The server refuses a request, for a reason that others may share.
+
+    Attributes:
+        reason: for the row, if the reason is its own.
+        shared: whether the words are about a setting that all requests have.
+    """
+
+    def __init__(self, message: str, reason: str, shared: bool = False) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.shared = shared
 
 
 class Scrub:
@@ -63,24 +70,51 @@ class Scrub:
 
     def __init__(self, key: str | None) -> None:
         self._key = key if key and len(key) >= 4 else None
+        self._escaped = re.compile("".join(map(_spellings, key))) if self._key and key else None
 
     def text(self, text: str) -> str:
         """For messages: also removes other text that looks like a key."""
         return _BEARER.sub(r"\1...", self.body(text))
 
     def body(self, text: str) -> str:
-        """For stored bodies: removes the key only, since answers may contain any text."""
+        """For stored bodies: removes the key only, since answers may contain any text.
+
+        In JSON the key may be written with escapes, which a reader would undo.
+        """
         if self._key and self._key in text:
             text = text.replace(self._key, "...")
+        if self._escaped and "\\" in text:
+            text = self._escaped.sub("...", text)
         return text
 
     def __repr__(self) -> str:
         return "Scrub()"
 
 
-def server_message(content: bytes, scrub: Scrub) -> tuple[str, str]:
-    """The message and the code in an error body, in one line each."""
-    text = content.decode(errors="replace")
+def _spellings(character: str) -> str:
+    """Pattern of a character's spellings in JSON, also in JSON inside a JSON text."""
+    plain = re.escape(character)
+    escaped = rf"\\+(?i:u{ord(character):04x})"
+    return rf"(?:{plain}|{escaped}|\\+{plain})" if character in '/"\\' else f"(?:{plain}|{escaped})"
+
+
+class Said(NamedTuple):
+    """What the body of an error says.
+
+    Attributes:
+        shown: its message as one line that is safe to show.
+        code: its code or type.
+        text: more of the message, for `refusals.classify`.
+    """
+
+    shown: str
+    code: str
+    text: str
+
+
+def server_message(content: bytes, scrub: Scrub) -> Said:
+    """The message and the code in an error body."""
+    text = content[: 16 * READ].decode(errors="replace")
     code = ""
     try:
         data: Any = json.loads(text)
@@ -90,49 +124,63 @@ def server_message(content: bytes, scrub: Scrub) -> tuple[str, str]:
             text = str(error.get("message") or error.get("detail") or error)
         else:
             text = str(error)
-    except ValueError:
-        text = re.sub(r"<[^>]*>", " ", text)
-    line = " ".join(scrub.text(text).split())
-    return (line if len(line) <= SHOWN else line[: SHOWN - 3] + "..."), scrub.text(code)
+    except (ValueError, RecursionError):
+        pass
+    whole = " ".join(_TAG.sub(" ", scrub.text(text[:READ])).split())
+    return Said(shown(whole), line(scrub.text(code), 80), whole)
+
+
+def shown(text: str) -> str:
+    """A server's message in one line."""
+    return line(text if len(text) <= SHOWN else text[: SHOWN - 3] + "...", 2 * SHOWN)
 
 
 def refused(
-    endpoint: Endpoint, url: str, status: int, said: str, code: str, row: str, logprobs: bool
+    endpoint: Endpoint, url: str, status: int, said: Said, row: str, logprobs: bool
 ) -> Exception:
     """The error for a response with an error status, after the SDK's retries.
 
     Args:
-        said, code: the server's message and code.
         row: id of the request.
         logprobs: whether log-probabilities were requested.
     """
-    where = f"(row {row})"
-    if status in (401, 403):
-        return _unauthorised(endpoint, url, status, said, where)
-    if status == 404:
-        return UnknownModel(
-            f'no model "{endpoint.model}" at {url}: the server says "{said}" {where}; check the '
-            "name, and that the URL ends where the API begins (often /v1)"
-        )
-    if status == 402 or code == "insufficient_quota":
+    kind, option = classify(status, said.text, said.code, logprobs)
+    where, words = f"(row {row})", said.shown
+    reason = f"the server refused the request ({status}): {words}"
+    if kind in OF_THE_ROW:
+        return RowFault(f"{kind.value}: {words}")
+    if kind is Kind.TOKEN_FIELD:
+        return NeedsOtherField()
+    if kind is Kind.TEMPORARY:
+        return RowFault(f"status {status}: {words}", temporary=True)
+    if kind is Kind.QUOTA:
         return UserError(
-            f'{url} says "{said}" {where}: the account has no quota left; received answers are '
+            f'{url} says "{words}" {where}: the account has no quota left; received answers are '
             "stored: add funds and run the same command again"
         )
-    if status in (408, 409, 429) or status >= 500:
-        return RowFault(f"status {status}: {said}")
-    if status == 400 and "max_completion_tokens" in said:
-        return NeedsOtherField()
-    if _TOO_LONG.search(f"{code} {said}") or status == 413:
-        return RowFault(f"the prompt is too long for the model: {said}")
-    if _FILTERED.search(f"{code} {said}"):
-        return RowFault(f"the server's content filter refused the prompt: {said}")
-    if _UNFINISHED.search(said):
-        return RowFault(f"the model stopped before its answer: {said}")
-    if logprobs and "logprobs" in said:
-        return forbid_logprobs(endpoint)
-    hint = next((f"; add ?{option}" for word, option in _OPTIONS if word in said), "")
-    return Refused(f'{endpoint.model} at {url} refused row {row} ({status}): "{said}"{hint}')
+    if kind is Kind.MODEL:
+        return UnknownModel(
+            f'no model "{endpoint.model}" at {url}: the server says "{words}" {where}; check the '
+            "name, and that the URL ends where the API begins (often /v1)"
+        )
+    if kind is Kind.LOGPROBS:
+        problem = forbid_logprobs(endpoint)
+        return Refused(f'{problem}; the server says "{words}" {where}', reason, shared=True)
+    if kind in (Kind.PLACE, Kind.ACCESS):
+        return UserError(
+            f'{url} says "{words}" (status {status}) {where}: {kind.value} ({endpoint.model}); '
+            "received answers are stored: run the same command again once it does, or choose "
+            "another model or server"
+        )
+    if kind is Kind.KEY:
+        return _unauthorised(endpoint, url, status, words, where)
+    if kind is Kind.OTHER and status == 403:
+        message = str(_unauthorised(endpoint, url, status, words, where))
+        return Refused(message, reason)
+    hint = f"; add ?{option} to the reference" if option else ""
+    hint += _LIMIT_HINT if kind is Kind.LIMIT else ""
+    message = f'{endpoint.model} at {url} refused row {row} ({status}): "{words}"{hint}'
+    return Refused(message, reason, shared=kind is not Kind.OTHER)
 
 
 def _unauthorised(
@@ -149,6 +197,26 @@ def _unauthorised(
     )
 
 
+def used_up(url: str, said: str, row: str, wait_s: float | None) -> UserError:
+    """For a rate limit that no patience outlasts, such as a daily one."""
+    when = f" in {duration(wait_s)}" if wait_s else " when the limit is renewed"
+    return UserError(
+        f'{url} says "{said}" (row {row}): the limit is used up; received answers are stored: run '
+        f"the same command again{when}"
+    )
+
+
+def duration(seconds: float) -> str:
+    """Seconds for a reader.
+
+    >>> duration(45), duration(300), duration(18120)
+    ('45 s', '5 min', '5 h')
+    """
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"
+
+
 def redirected(url: str, target: str, row: str) -> UserError:
     """For a redirect: following it could send the key to another host."""
     host = urlsplit(target).netloc.rpartition("@")[2] or "another address"
@@ -163,6 +231,15 @@ def unreachable(url: str, said: str) -> EnvironmentProblem:
     return EnvironmentProblem(
         f"cannot reach {url}: {said}; check that the server runs and that the URL is right. "
         "Received answers are stored; the same command continues from there"
+    )
+
+
+def unusable(url: str, said: str) -> EnvironmentProblem:
+    """For a server that answers many requests in a row with errors only."""
+    return EnvironmentProblem(
+        f"{url} answers, but not with what was asked for: {said}; check that the URL is that of an "
+        "OpenAI-compatible API and that the server is sound. Received answers are stored; the same "
+        "command continues from there"
     )
 
 

@@ -10,31 +10,107 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import re
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 
 _LOG = logging.getLogger(__name__)
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
-_SECONDS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+LONGEST_S = 120.0  # without an attempt in this time, one is sent whatever the headers say
+TOLD_S = 10.0  # waits above it are reported, and at most one in `TOLD_EVERY_S`
+TOLD_EVERY_S = 30.0
+
+_DURATION = re.compile(
+    r"(\d+(?:\.\d+)?)\s*(milliseconds?|ms|us|\u00b5s|ns|seconds?|secs?|s|minutes?|mins?|m|hours?"
+    r"|hrs?|h|days?|d)\s*",
+    re.IGNORECASE,
+)
+_SECONDS = {"ms": 1e-3, "us": 1e-6, "\u00b5s": 1e-6, "ns": 1e-9}
+_BY_LETTER = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_AGAIN_IN = re.compile(
+    r"(?:try again|retry|available again|resets?|wait)\b[^.\d]{0,30}((?:\d+(?:\.\d+)?\s*"
+    r"(?:ms|[a-z]{0,12})\s*){1,4})",
+    re.IGNORECASE,
+)
+# A number above the first is no duration but seconds since 1970, and so on.
+_EPOCHS = ((1e17, 1e-9), (1e14, 1e-6), (1e11, 1e-3), (1e9, 1.0))
 
 
-def seconds(text: str) -> float | None:
-    """The seconds in a reset header; None if its form is unknown.
+def seconds(text: str, now: float | None = None) -> float | None:
+    """The seconds until the time that a header states; None if its form is unknown.
+
+    Durations, numbers, seconds or milliseconds since 1970, and dates of HTTP or ISO 8601; what is
+    past is 0.
 
     >>> seconds("6m0s"), seconds("20ms"), seconds("1.5"), seconds("soon")
     (360.0, 0.02, 1.5, None)
+    >>> seconds("1700000030", now=1.7e9), seconds("1700000030000", now=1.7e9)
+    (30.0, 30.0)
     """
-    text = text.strip()
-    parts = _DURATION.findall(text)
-    if parts and "".join(number + unit for number, unit in parts) == text:
-        return float(sum(float(number) * _SECONDS[unit] for number, unit in parts))
+    text = text.strip().split(",")[0].split(";")[0].strip() if "GMT" not in text else text.strip()
+    duration = _duration(text.removeprefix("PT"))
+    if duration is not None:
+        return duration
+    now = time.time() if now is None else now
     try:
-        return float(text)
+        value = float(text)
+    except ValueError:
+        moment = _moment(text)
+        return None if moment is None else max(0.0, moment - now)
+    if not math.isfinite(value):
+        return None
+    for least, unit in _EPOCHS:
+        if value >= least:
+            value = value * unit - now
+            break
+    return max(0.0, value)
+
+
+def _duration(text: str) -> float | None:
+    parts = list(_DURATION.finditer(text))
+    if not parts or "".join(part[0] for part in parts) != text:
+        return None
+    units = [(float(part[1]), part[2].lower()) for part in parts]
+    return sum(
+        number * (_SECONDS.get(unit) or (1e-3 if unit.startswith("mil") else _BY_LETTER[unit[0]]))
+        for number, unit in units
+    )
+
+
+def _moment(text: str) -> float | None:
+    """Seconds since 1970 of a date."""
+    for read in (parsedate_to_datetime, datetime.fromisoformat):
+        try:
+            found = read(text)
+            return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+        except (ValueError, TypeError, OverflowError, IndexError):
+            continue
+    return None
+
+
+def retry_after(headers: Mapping[str, str], said: str = "") -> float | None:
+    """The seconds that a refused request should wait, by its headers or else by its message."""
+    thousandths = _amount(headers.get("retry-after-ms"))
+    if thousandths is not None:
+        return thousandths / 1000
+    given = headers.get("retry-after")
+    wait = seconds(given) if given else None
+    if wait is None and (found := _AGAIN_IN.search(said)):
+        wait = _duration(found[1].strip()) or None
+    return wait
+
+
+def _amount(text: str | None) -> float | None:
+    """The number in a header such as "60" or "60, 60;w=60"; None if it is none."""
+    try:
+        value = float(re.split(r"[,;\s]", text.strip(), maxsplit=1)[0]) if text else math.nan
     except ValueError:
         return None
+    return value if math.isfinite(value) and value >= 0 else None
 
 
 class Bucket:
@@ -74,14 +150,20 @@ class Bucket:
         if self._rate:
             self._level = min(self._capacity, self._level + amount)
 
-    def observe(self, limit: str | None, remaining: str | None, reset: str | None) -> None:
-        """Learn from one response's headers."""
-        try:
-            most = float(limit) if limit is not None else None
-            left = float(remaining) if remaining is not None else None
-        except ValueError:
-            return
-        if most is not None and most > 0 and not self._fixed:
+    def observe(
+        self,
+        limit: str | None,
+        remaining: str | None,
+        reset: str | None,
+        outstanding: float = 0.0,
+    ) -> None:
+        """Learn from one response's headers.
+
+        Args:
+            outstanding: taken by attempts in flight, which the server may not have counted.
+        """
+        most, left = _amount(limit), _amount(remaining)
+        if most and not self._fixed:
             fresh = not self._rate
             # The time to a full allowance gives the rate for limits of any period: those of small
             # accounts are per day.
@@ -94,7 +176,18 @@ class Bucket:
             if fresh:
                 self._level, self._then = most, self._clock()
         if left is not None and self._rate:
-            self._level = min(self._level, max(0.0, left))
+            self._level = min(self._level, left)
+            if not self._fixed:  # a new period began on the server
+                self._level = max(self._level, min(self._capacity, left - max(0.0, outstanding)))
+
+    @property
+    def is_learned(self) -> bool:
+        """Whether the rate is the server's, not the user's."""
+        return not self._fixed
+
+    def overdraw(self, cost: float) -> None:
+        """Take an amount that is not there."""
+        self._level -= cost
 
     def _fill(self) -> None:
         now = self._clock()
@@ -105,7 +198,9 @@ class Bucket:
 class Limits:
     """Limits of one server; used inside one event loop.
 
-    Call `enter` before an attempt, `observe` with the reply's headers, and `leave` after it.
+    Call `enter` before an attempt, `answered` and `observe` when its reply arrives, and `leave`
+    after it. A wait that follows from the server's headers is cut off, because headers may be odd:
+    after `LONGEST_S` without any attempt one is sent. The user's own rates always hold.
     """
 
     def __init__(
@@ -114,6 +209,7 @@ class Limits:
         requests_per_minute: int | None = None,
         tokens_per_minute: int | None = None,
         clock: Callable[[], float] = time.monotonic,
+        name: str = "the server",
     ) -> None:
         self.most = most
         self.window = float(most)  # maximum number of attempts in flight now
@@ -124,6 +220,9 @@ class Limits:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._successes = 0
         self._halved = -1.0
+        self._name = name
+        self._sent = [0.0, 0.0]  # requests and tokens of attempts in flight
+        self._last = self._told = -math.inf  # times: an attempt was allowed, a wait was reported
 
     async def enter(self, tokens: int) -> float:
         """Wait for a place and for the allowances; returns the time at which the attempt starts."""
@@ -139,27 +238,61 @@ class Limits:
         else:
             self.in_flight += 1
         try:
-            while (pause := self._requests.wait_s(1)) > 0:
-                await asyncio.sleep(pause)
-            while (pause := self._tokens.wait_s(tokens)) > 0:
-                await asyncio.sleep(pause)
+            await self._allowed(self._requests, 1, "requests")
+            await self._allowed(self._tokens, tokens, "tokens")
         except asyncio.CancelledError:
             self.leave()
             raise
-        return self._clock()
+        self._sent[0] += 1
+        self._sent[1] += tokens
+        self._last = self._clock()
+        return self._last
+
+    async def _allowed(self, bucket: Bucket, cost: float, name: str) -> None:
+        """Wait for an allowance, as long as others get theirs or `LONGEST_S` has not passed."""
+        begun = self._clock()
+        while (pause := bucket.wait_s(cost)) > 0:
+            if bucket.is_learned:
+                patience = max(begun, self._last) + LONGEST_S - self._clock()
+                if patience <= 0:
+                    bucket.overdraw(cost)
+                    self._last = self._clock()
+                    return
+                self._tell(min(pause, patience), f"its headers allow no more {name} now")
+                pause = min(pause, patience, 1.0)  # a reply may bring news
+            await asyncio.sleep(pause)
+
+    def _tell(self, pause: float, why: str) -> None:
+        """Report a long wait to the user."""
+        if pause >= TOLD_S and self._clock() - self._told >= TOLD_EVERY_S:
+            self._told = self._clock()
+            _LOG.warning("%s: waiting %.0f s: %s", self._name, pause, why)
+
+    def told_to_wait(self, pause: float, said: str) -> None:
+        """Report a wait that the server asks for."""
+        self._tell(pause, f'the server says "{said}"')
+
+    def answered(self, tokens: float) -> None:
+        """Note that the reply to an attempt has arrived, or that it is lost."""
+        self._sent[0] -= 1
+        self._sent[1] -= tokens
 
     def leave(self) -> None:
         """Give the place to the attempt that has waited longest."""
         self.in_flight -= 1
         self._wake()
 
-    def observe(self, headers: Mapping[str, str]) -> None:
-        """Learn the server's limits."""
-        for name, bucket in (("requests", self._requests), ("tokens", self._tokens)):
+    def observe(self, headers: Mapping[str, str], tokens: float = 0.0) -> None:
+        """Learn the server's limits from the reply to an attempt of so many tokens."""
+        buckets = (("requests", self._requests), ("tokens", self._tokens))
+        for (name, bucket), outstanding in zip(
+            buckets, (self._sent[0] - 1, self._sent[1] - tokens), strict=True
+        ):
             limit = headers.get(f"x-ratelimit-limit-{name}")
             remaining = headers.get(f"x-ratelimit-remaining-{name}")
             if limit is not None or remaining is not None:
-                bucket.observe(limit, remaining, headers.get(f"x-ratelimit-reset-{name}"))
+                reset = headers.get(f"x-ratelimit-reset-{name}")
+                bucket.observe(limit, remaining, reset, outstanding)
 
     def unused(self, tokens: float) -> None:
         """Return tokens that an attempt reserved and did not use."""

@@ -167,6 +167,12 @@ class ResponseStore:
         statement = "INSERT OR IGNORE INTO responses VALUES (?, ?, ?, ?, ?, ?, ?)"
         self._write(statement, values, PATIENCE_S if wait else 0)
 
+    def drop(self, keys: Sequence[str]) -> None:
+        """Remove responses that must be requested again; a read-only file keeps them."""
+        if not self.read_only:
+            values = [(bytes.fromhex(key),) for key in keys]
+            self._write("DELETE FROM responses WHERE key = ?", values)
+
     def __len__(self) -> int:
         return int(self._rows("SELECT count(*) FROM responses", [])[0][0])
 

@@ -18,12 +18,16 @@ from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from harness.backends.api.endings import Unfinished, finish_of, thought_of
 from harness.backends.api.endpoint import Endpoint
+from harness.backends.api.logprobs import BadLogprobs, chat_tops, likeliest, logprob
+from harness.backends.api.served import other_model
 from harness.backends.base import Completion, Message, Sampling, Score, TopLogprobs
 from harness.core.hashing import canonical_json, seed_from
 
 SCHEMA = 1
 BYTES_PER_TOKEN = 3  # UTF-8 bytes per token, for an upper bound on tokens of usual text
-IMPOSSIBLE = -9000.0  # servers write -9999 for an impossible token
+
+FILTERED = "the server's content filter refused the prompt: the reply has no choices"
+NO_LOGPROBS = "the reply has no log-probabilities"
 
 Kind = Literal["chat", "completions", "score"]
 PATHS: dict[Kind, str] = {
@@ -42,6 +46,7 @@ class Call:
         key: 64 hexadecimal digits; the key of its stored response.
         prompt: messages for "chat", else token ids.
         tokens_in: maximum number of tokens in the prompt.
+        model: name of the model, to compare with the one that a reply names.
     """
 
     id: str
@@ -50,6 +55,7 @@ class Call:
     prompt: tuple[Message, ...] | tuple[int, ...]
     sampling: Sampling
     tokens_in: int
+    model: str = ""
 
     @property
     def tokens(self) -> int:
@@ -76,19 +82,42 @@ class Outcome:
     error: str | None = None
     shared: bool = False
 
+    @property
+    def booked(self) -> dict[str, Any]:
+        """What an account books for one answered request, see `Account.settle`."""
+        return {
+            "requests": 1,
+            "tokens_in": self.tokens_in,
+            "tokens_out": self.tokens_out,
+            "cost_usd": self.cost_usd,
+        }
+
 
 def chat_call(endpoint: Endpoint, id: str, messages: tuple[Message, ...], how: Sampling) -> Call:
     """A call with messages."""
     shown = [[message.role, message.content] for message in messages]
     size = sum(len(message.content.encode(errors="replace")) + 24 for message in messages)
     key = _key(endpoint, "chat", shown, how)
-    return Call(id, key, "chat", messages, how, size // BYTES_PER_TOKEN + 1)
+    return Call(id, key, "chat", messages, how, size // BYTES_PER_TOKEN + 1, endpoint.model)
 
 
 def token_call(endpoint: Endpoint, id: str, kind: Kind, ids: Sequence[int], how: Sampling) -> Call:
     """A call with token ids, for answers ("completions") or their log-probabilities ("score")."""
     prompt = tuple(ids)
-    return Call(id, _key(endpoint, kind, prompt, how), kind, prompt, how, len(prompt))
+    key = _key(endpoint, kind, prompt, how)
+    return Call(id, key, kind, prompt, how, len(prompt), endpoint.model)
+
+
+CONTROLS = ("Hello.", "What is 2 + 2?", "Name a colour.")  # harmless prompts
+
+
+def control_call(call: Call, endpoint: Endpoint, text: str) -> Call:
+    """A harmless call with the same settings and roles: refused, if not for its prompt, too."""
+    id = f"{call.id} (control)"
+    if call.kind != "chat":
+        return token_call(endpoint, id, call.kind, call.prompt[:4], call.sampling)  # type: ignore[arg-type]
+    messages: list[Message] = [m.model_copy(update={"content": text}) for m in call.prompt]  # type: ignore[union-attr]
+    return chat_call(endpoint, id, tuple(messages), call.sampling)
 
 
 def _key(endpoint: Endpoint, kind: Kind, prompt: object, how: Sampling) -> str:
@@ -190,7 +219,10 @@ def parse(text: str) -> Any:
     try:
         return from_json(text)
     except ValueError:  # it refuses lone surrogates, which truncated emoji leave
-        return json.loads(text)
+        try:
+            return json.loads(text)
+        except RecursionError:
+            raise ValueError("the reply is nested too deeply") from None
 
 
 def read(call: Call, reply: object) -> tuple[Completion, ...]:
@@ -206,15 +238,31 @@ def read(call: Call, reply: object) -> tuple[Completion, ...]:
         if error:
             said = error.get("message", error) if isinstance(error, dict) else error
             raise ValueError(f"the server sent an error with status 200: {str(said)[:200]}")
+        if "prompt_filter_results" in reply or "promptFeedback" in reply:
+            raise ValueError(FILTERED)
         raise ValueError("the reply has no choices")
     if call.kind == "score":
         return ()
     try:
         return _completions(call, reply)
-    except Unfinished:
+    except (BadLogprobs, Unfinished):
         raise
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"the reply has an unknown form ({type(error).__name__})") from None
+
+
+def hidden_status(reply: object) -> int:
+    """The status of an error that a gateway sent with status 200; 0 without one."""
+    error = reply.get("error") if isinstance(reply, dict) and not reply.get("choices") else None
+    code = error.get("code") if isinstance(error, dict) else None
+    return code if isinstance(code, int) and 400 <= code < 600 else 0
+
+
+def lacks_logprobs(call: Call, completions: Sequence[Completion]) -> bool:
+    """Whether an answer has a text and not the log-probabilities that were requested."""
+    if call.kind == "score" or call.sampling.top_logprobs is None:
+        return False
+    return any(not c.top_logprobs and c.text for c in completions)
 
 
 def usage(reply: dict[str, Any]) -> tuple[int, int] | None:
@@ -234,26 +282,18 @@ def _completions(call: Call, reply: dict[str, Any]) -> tuple[Completion, ...]:
         choices = sorted(choices, key=lambda choice: choice.get("index") or 0)
     one = _chat_choice if call.kind == "chat" else _token_choice
     wanted = call.sampling.top_logprobs
-    return tuple(one(choice, wanted) for choice in choices[: call.sampling.n])
+    named = other_model(call.model, reply)
+    return tuple(one(choice, wanted, named) for choice in choices[: call.sampling.n])
 
 
-def _chat_choice(choice: dict[str, Any], wanted: int | None) -> Completion:
+def _chat_choice(choice: dict[str, Any], wanted: int | None, named: str | None) -> Completion:
     message = choice["message"]
     text = message.get("content")
     if isinstance(text, list):
-        text = "".join(part.get("text") or "" for part in text)
+        text = "".join(_text_of(part) for part in text)
     tops: TopLogprobs | None = None
     if wanted is not None:
-        given = (choice.get("logprobs") or {}).get("content")
-        if given:
-            tops = tuple(
-                _likeliest(
-                    [(top["token"], top["logprob"]) for top in entry.get("top_logprobs") or ()]
-                    or [(entry["token"], entry["logprob"])],
-                    wanted,
-                )
-                for entry in given
-            )
+        tops = chat_tops(choice.get("logprobs") or {}, wanted)
     # Built without validation, because thousands are read at once; every field is set here.
     text = _text(text or message.get("refusal"))
     return Completion.model_construct(
@@ -262,10 +302,11 @@ def _chat_choice(choice: dict[str, Any], wanted: int | None) -> Completion:
         token_ids=None,
         top_logprobs=tops,
         thought=thought_of(message) or None,
+        served_by=named,
     )
 
 
-def _token_choice(choice: dict[str, Any], wanted: int | None) -> Completion:
+def _token_choice(choice: dict[str, Any], wanted: int | None, named: str | None) -> Completion:
     finish = finish_of(choice, choice.get("text") or "")
     ids = choice.get("token_ids")
     if ids is not None:
@@ -277,9 +318,13 @@ def _token_choice(choice: dict[str, Any], wanted: int | None) -> Completion:
         given = (choice.get("logprobs") or {}).get("top_logprobs")
         if given:
             given = given if ids is None else given[: len(ids)]
-            tops = tuple(_likeliest(list((entry or {}).items()), wanted) for entry in given)
+            tops = tuple(likeliest((entry or {}).items(), wanted) for entry in given)
     return Completion.model_construct(
-        text=_text(choice["text"]), finish=finish, token_ids=ids, top_logprobs=tops
+        text=_text(choice["text"]),
+        finish=finish,
+        token_ids=ids,
+        top_logprobs=tops,
+        served_by=named,
     )
 
 
@@ -289,15 +334,16 @@ def _text(value: Any) -> str:
     return value or ""
 
 
-def _likeliest(pairs: list[tuple[str, Any]], wanted: int) -> tuple[tuple[str, float], ...]:
-    """Pairs, most likely first, without impossible tokens and with log-probabilities <= 0."""
-    sound = [
-        (token, min(0.0, float(value)))
-        for token, value in pairs
-        if value is not None and math.isfinite(value) and value > IMPOSSIBLE
-    ]
-    sound.sort(key=lambda pair: -pair[1])
-    return tuple(sound[:wanted])
+_ANSWER_PARTS = (None, "text", "output_text")  # other parts are thoughts, images, calls
+
+
+def _text_of(part: Any) -> str:
+    """The answer's text in a part of a content list; "" in a part of a thought."""
+    if isinstance(part, str):
+        return part
+    if part.get("type") == "refusal":
+        return _text(part.get("refusal"))
+    return _text(part.get("text")) if part.get("type") in _ANSWER_PARTS else ""
 
 
 def score(id: str, reply: dict[str, Any], answer: Sequence[int]) -> Score:
@@ -308,9 +354,13 @@ def score(id: str, reply: dict[str, Any], answer: Sequence[int]) -> Score:
         return Score(id=id, logp=None, tokens=tokens, error="the server scored no prompt tokens")
     logps = []
     for token, entry in zip(answer, given[len(given) - tokens :], strict=True):
-        value = ((entry or {}).get(str(token)) or {}).get("logprob")
-        if value is None or not math.isfinite(value):
+        given_value = ((entry or {}).get(str(token)) or {}).get("logprob")
+        try:
+            value = logprob(given_value)
+        except BadLogprobs:
+            value = None
+        if value is None:
             error = "the server gave no finite log-probability for a token of the answer"
             return Score(id=id, logp=None, tokens=tokens, error=error)
-        logps.append(min(0.0, float(value)))
+        logps.append(value)
     return Score(id=id, logp=math.fsum(logps), tokens=tokens, token_logps=tuple(logps))

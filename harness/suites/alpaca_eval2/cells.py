@@ -11,7 +11,7 @@ import numpy as np
 
 from harness.core.errors import check_planned
 from harness.core.hashing import file_digest
-from harness.core.records import Cell
+from harness.core.records import Cell, Resampled
 from harness.data import official
 from harness.data.forms import instruction_id
 from harness.engine.operations import Artifact, Context, operation
@@ -40,6 +40,7 @@ from harness.suites.scoring import (
     Tally,
     cell_maker,
     failures,
+    sample_of,
     suspicious,
     write_cells,
 )
@@ -74,7 +75,7 @@ def reference_digest(folder: str) -> str:
     return file_digest(*(path for path in paths if path.is_file()))
 
 
-@operation("score_alpaca", version=1, params=ScoreAlpacaParams)
+@operation("score_alpaca", version=2, params=ScoreAlpacaParams)
 def score_alpaca(
     context: Context,
     params: ScoreAlpacaParams,
@@ -101,7 +102,7 @@ def score_alpaca(
     judged = [row for row in rows if row.preference is not None]
     if len(judged) < 2:
         tally = Tally(len(rows), len(judged))
-        details = failures(rows)
+        details = failures(rows) | suspicious(rows)
         cells = [maker.cell(name, None, tally, details=details) for name in _METRICS]
     else:
         tables = anchors if isinstance(anchors, tuple) else (anchors,)
@@ -143,6 +144,8 @@ def _cells(
         **suspicious(rows),
     }
     tally = Tally(scores.n_expected, scores.n_scored)
+    span = None if same else (0.0, 100.0)
+    sample = sample_of(100.0 * table.preferences, range(len(rows)), span=span)
     lc_bounds = None
     if tally.failed:
         ends = [
@@ -165,6 +168,7 @@ def _cells(
             interval=scores.lc_interval,
             replicates=scores.lc_replicates,
             bounds=lc_bounds,
+            resampled=Resampled(units=sample.units, span=span),
             details=shared | _length_details(scores),
         ),
         maker.cell(
@@ -174,6 +178,7 @@ def _cells(
             interval=scores.interval,
             replicates=scores.replicates,
             bounds=scores.bounds,
+            resampled=sample,
             details=shared | _count_details(scores),
         ),
     ]

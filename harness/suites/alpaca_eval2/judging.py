@@ -50,7 +50,7 @@ PREFERENCES = JudgeOperation("alpaca_eval2", "alpaca", JudgeAlpacaParams, rules,
 
 @operation(
     "judge_alpaca",
-    version=1,
+    version=2,
     params=JudgeAlpacaParams,
     rows="generations",
     batch_size=batch_size,

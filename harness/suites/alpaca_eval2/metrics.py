@@ -62,6 +62,7 @@ class AlpacaScores:
     """All scores of one model in %, with intervals over instructions.
 
     Attributes:
+        interval, lc_interval: None for a single judged row.
         bounds: win rate if all failed rows were lost, and if all were won; None if none failed.
         n_expected: number of prompts; n_scored: number of judged rows.
         extreme_change: length control changed the win rate so much that the fit should be checked,
@@ -71,8 +72,8 @@ class AlpacaScores:
 
     raw: WinRate
     length_controlled: LengthControlResult
-    interval: Interval
-    lc_interval: Interval
+    interval: Interval | None
+    lc_interval: Interval | None
     bounds: tuple[float, float] | None
     n_expected: int
     n_scored: int
@@ -185,12 +186,18 @@ def evaluate_board(
         n = len(rows.preferences)
         failed = n - raw.n_total
         total = raw.win_rate * raw.n_total
+        # The baseline against itself is 50 by definition, without a sampling error.
+        span = None if result.strength is None else (0.0, 100.0)
         scores.append(
             AlpacaScores(
                 raw=raw,
                 length_controlled=result,
-                interval=percentile_interval(replicates, level, point=raw.win_rate),
-                lc_interval=percentile_interval(controlled, level, point=result.lc_win_rate),
+                interval=percentile_interval(
+                    replicates, level, point=raw.win_rate, units=raw.n_total, span=span
+                ),
+                lc_interval=percentile_interval(
+                    controlled, level, point=result.lc_win_rate, units=raw.n_total, span=span
+                ),
                 bounds=(total / n, (total + 100.0 * failed) / n) if failed else None,
                 n_expected=n,
                 n_scored=raw.n_total,

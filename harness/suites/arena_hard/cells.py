@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
-from harness.core.records import Cell
+from harness.core.records import Cell, Interval, Resampled
 from harness.engine.operations import Artifact, Context, operation
 from harness.judging.records import Judged, read_judged
-from harness.stats.bradley_terry import fit_style, refit_style
+from harness.stats.bootstrap import NOT_IDENTIFIED, OVER_PROMPTS
+from harness.stats.bradley_terry import fit_style
+from harness.suites.arena_hard.equal_style import equal_style
 from harness.suites.arena_hard.metrics import (
     ArenaScore,
     GamePair,
@@ -21,9 +22,10 @@ from harness.suites.arena_hard.metrics import (
     category_scores,
     leaderboard,
     prompt_counts,
+    scored_units,
     tabulate,
 )
-from harness.suites.arena_hard.style import FEATURES, style_counts, style_differences
+from harness.suites.arena_hard.style import FEATURES, style_vector
 from harness.suites.scoring import (
     CellMaker,
     CellParams,
@@ -31,13 +33,13 @@ from harness.suites.scoring import (
     cell_maker,
     failures,
     percent,
+    sample_of,
     suspicious,
     write_cells,
 )
 
-Floats = NDArray[np.float64]
 StyleFeature = Literal["length", "header", "list", "bold"]
-PRIOR = 0.1  # number of drawn games, see `_style_fits`
+OVER_CLUSTERS = "bootstrap over prompt clusters"
 
 
 class ScoreArenaParams(CellParams):
@@ -49,7 +51,7 @@ class ScoreArenaParams(CellParams):
     by_category: bool = False
 
 
-@operation("score_arena", version=1, params=ScoreArenaParams)
+@operation("score_arena", version=2, params=ScoreArenaParams)
 def score_arena(
     context: Context,
     params: ScoreArenaParams,
@@ -60,10 +62,10 @@ def score_arena(
 ) -> None:
     """Write the cells of one system on Arena-Hard.
 
-    The style-controlled win rate is that of a system judged alone: a model with one strength and
-    the slopes of the chosen features, evaluated at equal style of both answers. (The original fits
-    all systems of a folder jointly and centres the features over them, see
-    `harness.suites.arena_hard.style`.) Lengths are counted in words.
+    The style-controlled win rate is that of a system judged alone, see
+    `harness.suites.arena_hard.equal_style`. (The original fits all systems of a folder jointly and
+    evaluates at their average style, see `harness.suites.arena_hard.style`.) Lengths are counted in
+    words.
     """
     rows = read_judged(judgments.rows(), "arena")
     texts = {row.id: row.questions for row in rows}
@@ -153,11 +155,17 @@ def _scored(
     )[0]
     interval = percent(line.interval)
     if interval is not None and clusters is not None and not by_rows:
-        interval = interval.model_copy(update={"kind": "bootstrap over prompt clusters"})
+        interval = interval.model_copy(update={"kind": OVER_CLUSTERS})
+    sample = None
+    if line.score is not None and not by_rows:
+        scored = np.where(table.complete[0], 100 * table.wins[0], np.nan)
+        names = table.uids if clusters is None else [clusters[uid] for uid in table.uids]
+        sample = sample_of(scored, names, table.rows[0].astype(float), (0.0, 100.0))
     return line, partial(
         maker.cell,
         tally=Tally(line.n_expected, line.n_scored),
         interval=interval,
+        resampled=sample,
         replicates=100 * line.replicates if line.score is not None else (),
         bounds=None if line.bounds is None else (100 * line.bounds[0], 100 * line.bounds[1]),
     )
@@ -197,63 +205,32 @@ def _style_cell(
     rows: list[Judged],
     clusters: Mapping[str, str] | None,
 ) -> Cell:
-    """Win rate at equal style: the fitted strength at zero style differences."""
     by_id = {row.id: row.turns[0] for row in rows}
     turns = [by_id[uid] for uid in table.uids]
-    model = np.array([_style(turn.answer or "") for turn in turns])
-    baseline = np.array([_style(turn.baseline or "") for turn in turns])
-    columns = [FEATURES.index(name) for name in params.style_features]
-    features = style_differences(model[None], baseline)[..., columns]
-    spread = features.std(axis=(0, 1))
-    features = features / np.where(spread > 0, spread, 1.0)  # scaled, not centred
-    features = np.where(table.complete[..., None], features, 0.0)
+    counts = [
+        np.array([style_vector(text or "") for text in texts])
+        for texts in ([turn.answer for turn in turns], [turn.baseline for turn in turns])
+    ]
     drawn = prompt_counts(table, maker.prompt_set, params.rounds, clusters)
-    wins, games = table.wins, table.rows.astype(np.float64)
-    rates, slopes_found = _style_fits(features, wins, games, drawn)
-    bounds = None
-    if not table.complete.all():
-        lost = np.where(table.complete, games, 2.0 * params.weight)
-        won = np.where(table.complete, wins, lost)
-        ends = [_style_fits(features, end, lost, drawn[:1])[0][0] for end in (wins, won)]
-        bounds = (100 * min(*ends, rates[0]), 100 * max(*ends, rates[0]))
-    slopes = zip(params.style_features, slopes_found, strict=True)
+    found = equal_style(table, counts[0], counts[1], params.style_features, drawn)
+    details: dict[str, Any] = {f"slope:{name}": slope for name, slope in found.slopes.items()}
+    interval = None
+    if found.not_identified:
+        details["style:not_identified"] = ", ".join(found.not_identified)
+        interval = Interval(low=0.0, high=100.0, level=params.level, kind=NOT_IDENTIFIED)
+    bounds = found.bounds and (100 * found.bounds[0], 100 * found.bounds[1])
     return maker.cell(
         "style_controlled",
-        100 * rates[0],
+        100 * found.win_rate,
         Tally(int(table.expected.sum()), int(table.complete.sum())),
-        replicates=100 * rates[1:],
+        replicates=() if found.not_identified else 100 * found.replicates,
+        interval=interval,
         bounds=bounds,
+        resampled=Resampled(units=scored_units(table, 0, clusters), span=(0.0, 100.0)),
         primary=False,
-        kind="bootstrap over prompts" if clusters is None else "bootstrap over prompt clusters",
-        details={f"slope:{name}": float(slope) for name, slope in slopes},
+        kind=OVER_PROMPTS if clusters is None else OVER_CLUSTERS,
+        details=details,
     )
-
-
-def _style_fits(
-    features: Floats, wins: Floats, rows: Floats, drawn: NDArray[np.int32]
-) -> tuple[Floats, Floats]:
-    """Win rates at zero style difference, of all prompts and of each resample, and the slopes.
-
-    On few prompts style may separate wins from losses, so that no finite optimum exists. PRIOR
-    drawn games at one standard deviation on either side of every feature make it finite; their
-    weight is far below that of a single prompt.
-    """
-    _, n, size = features.shape
-    sides = np.concatenate([np.eye(size), -np.eye(size)])[None]
-    features = np.concatenate([features, sides], axis=1)
-    games = np.full((1, 2 * size), PRIOR)
-    rows = np.concatenate([rows, games], axis=1)
-    wins = np.concatenate([wins, games / 2], axis=1)
-    counts = np.ones((len(drawn), n + 2 * size), dtype=np.int32)
-    counts[:, :n] = drawn
-    point = fit_style(features, wins, rows)
-    again = refit_style(features, wins, rows, counts, point)
-    return np.concatenate([point.win_rates, again.win_rates[:, 0]]), point.coefficients
-
-
-def _style(answer: str) -> tuple[float, float, float, float]:
-    found = style_counts(answer, float(len(answer.split())))
-    return (found.length, found.header, found.list, found.bold)
 
 
 def _contradiction_cell(

@@ -214,7 +214,7 @@ def leaderboard(
         raise unknown("resampling unit", resample, ("prompts", "rows"))
     scores = point_scores(table)
     lines = [
-        _line(table, index, scores[model], replicates[:, index], level, resample)
+        _line(table, index, scores[model], replicates[:, index], level, resample, clusters)
         for index, model in enumerate(table.models)
     ]
     return sorted(lines, key=lambda line: (line.score is None, -(line.score or 0.0), line.model))
@@ -273,8 +273,20 @@ def _fallback(table: GameTable, rounds: int) -> Floats:
     return np.tile(np.array(list(point_scores(table).values())), (rounds, 1))
 
 
+def scored_units(table: GameTable, index: int, clusters: Mapping[str, str] | None) -> int:
+    """Number of prompts, or of their topics, that one model has a score on."""
+    scored = [uid for uid, done in zip(table.uids, table.complete[index]) if done]
+    return len(scored) if clusters is None else len({clusters[uid] for uid in scored})
+
+
 def _line(
-    table: GameTable, index: int, score: float, replicates: Floats, level: float, unit: str
+    table: GameTable,
+    index: int,
+    score: float,
+    replicates: Floats,
+    level: float,
+    unit: str,
+    clusters: Mapping[str, str] | None,
 ) -> ArenaScore:
     expected, scored = int(table.expected[index].sum()), int(table.complete[index].sum())
     rows = int(table.rows[index].sum())
@@ -287,8 +299,14 @@ def _line(
     decided = int(table.decided[index])
     interval = None
     if scored:
+        by_prompts = unit == "prompts"  # the original's rows keep its plain quantiles
         interval = percentile_interval(
-            replicates, level, point=score, kind=f"bootstrap over {unit}"
+            replicates,
+            level,
+            point=score,
+            kind=f"bootstrap over {unit}",
+            units=scored_units(table, index, clusters) if by_prompts else None,
+            span=(0.0, 1.0),
         )
     return ArenaScore(
         model=table.models[index],

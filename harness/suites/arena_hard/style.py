@@ -17,6 +17,7 @@ feature has coefficient 0. Prompts are resampled by default.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -28,12 +29,26 @@ from harness.core.hashing import seed_from
 from harness.core.records import Interval
 from harness.stats.bootstrap import percentile_interval
 from harness.stats.bradley_terry import StyleFit, fit_style, refit_cells, refit_style
-from harness.suites.arena_hard.metrics import GameTable, prompt_counts
+from harness.suites.arena_hard.metrics import GameTable, prompt_counts, scored_units
 
 Floats = NDArray[np.float64]
 
 FEATURES = ("length", "header", "list", "bold")
+CONSTANT = 1e-9  # a feature whose spread is below this share of its size is constant
 
+LETTERS_PER_WORD = 4  # of scripts of South-East Asia without blanks between words
+
+# Han (with its extensions), kana and bopomofo; then Thai, Lao, Burmese, Khmer.
+_HAN = (
+    "\u2e80-\u2fdf\u3005-\u3007\u3021-\u3029\u3041-\u3096\u30a1-\u30fa\u30fd-\u312f"
+    "\u31a0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9d"
+    "\U00020000-\U0003ffff"
+)
+_ASIAN = "\u0e01-\u0e4e\u0e81-\u0ece\u0edc-\u0edf\u1000-\u1049\u1050-\u109f\u1780-\u17d3"
+_CHARACTERS = re.compile(f"[{_HAN}]")
+_SOUTHEAST = re.compile(f"[{_ASIAN}]+")
+_UNSPACED = re.compile(f"[{_HAN}]|[{_ASIAN}]+")
+_LETTER = re.compile(r"[^\W_]")
 _CODE_BLOCK = re.compile(r"```[^`]*```")
 _HEADER = re.compile(r"^#{1,6}\s", re.MULTILINE)
 _LIST = re.compile(r"^[^\S\n]*(?:\d+\.|[-*+])\s", re.MULTILINE)
@@ -57,7 +72,8 @@ class StyleBoard:
     Attributes:
         win_rates: style-controlled win rate in [0, 1], by model.
         coefficients: coefficient of the z-scored difference, by feature.
-        intervals: interval of the win rate, by model; empty without bootstrap.
+        intervals: interval of the win rate, by model; empty without bootstrap, absent for a model
+            with a single scored prompt.
         feature_mean, feature_std: moments of the z-score over rows, in the order of `features`.
         replicates: bootstrap replicates of the win rates (R, M).
     """
@@ -85,6 +101,37 @@ def style_counts(answer: str, length: float) -> StyleCounts:
         list=len(_LIST.findall(text)),
         bold=len(_BOLD.findall(text)),
     )
+
+
+def style_vector(answer: str) -> tuple[float, float, float, float]:
+    """Counts of an answer in the order of `FEATURES`, with its length in words."""
+    found = style_counts(answer, float(word_count(answer)))
+    return (found.length, found.header, found.list, found.bold)
+
+
+def word_count(text: str) -> int:
+    """Number of words: runs without blanks; scripts that put no blanks between words are split.
+
+    A character of Chinese or Japanese counts as one word, and every four letters (begun) of Thai,
+    Lao, Khmer or Burmese, which is about the mean length of their words. Text in other scripts
+    counts exactly as many words as it has runs without blanks.
+
+    >>> word_count("it's 3.5 km"), word_count("我用Python写代码。"), word_count("สวัสดีครับ")
+    (3, 6, 2)
+    """
+    return sum(_words_of_run(run) for run in text.split())
+
+
+def _words_of_run(run: str) -> int:
+    if not _UNSPACED.search(run):
+        return 1
+    letters = len(_CHARACTERS.findall(run))
+    others = len([part for part in _UNSPACED.split(run) if _LETTER.search(part)])
+    syllabic = sum(
+        -(-sum(unicodedata.category(c)[0] != "M" for c in part) // LETTERS_PER_WORD)
+        for part in _SOUTHEAST.findall(run)
+    )
+    return max(1, letters + others + syllabic)
 
 
 def style_differences(model: Floats, baseline: Floats) -> Floats:
@@ -155,10 +202,17 @@ def style_board(
         replicates = _row_refits(table, scaled, rounds, seed, point).win_rates
     rates = {model: float(rate) for model, rate in zip(table.models, point.win_rates)}
     kind = f"bootstrap over {resample}"
-    intervals = {
-        model: percentile_interval(replicates[:, index], level, point=rates[model], kind=kind)
-        for index, model in enumerate(table.models if rounds else ())
-    }
+    intervals: dict[str, Interval] = {}
+    for index, model in enumerate(table.models if rounds else ()):
+        interval = percentile_interval(
+            replicates[:, index],
+            level,
+            point=rates[model],
+            kind=kind,
+            units=scored_units(table, index, clusters) if resample == "prompts" else None,
+        )
+        if interval is not None:
+            intervals[model] = interval
     return StyleBoard(
         models=table.models,
         features=tuple(features),
@@ -185,7 +239,8 @@ def row_moments(differences: Floats, rows: NDArray[np.int64]) -> tuple[Floats, F
     spread = (weight * (differences - mean) ** 2).sum(axis=(0, 1)) / (total - 1.0)
     std = np.sqrt(spread)
     # A constant feature has std of about 1e-17 by rounding; it must be 0.
-    return mean, np.where(std > 1e-12, std, 0.0)
+    size = np.abs(np.where(rows[:, :, None] > 0, differences, 0.0)).max(axis=(0, 1))
+    return mean, np.where(std > CONSTANT * size, std, 0.0)
 
 
 def _differences(

@@ -20,7 +20,7 @@ from pydantic import Field
 
 from harness.core.errors import BadData
 from harness.core.hashing import digest
-from harness.core.records import Cell, Interval, Record
+from harness.core.records import Cell, Interval, Record, Resampled
 from harness.engine.operations import Artifact, Context, Row, operation
 from harness.stats.bootstrap import cluster_counts, percentile_interval
 from harness.suites.lm_eval.catalogue import SHARES, UNITS
@@ -57,7 +57,7 @@ class ScoreParams(Record):
     level: float = Field(default=0.95, gt=0, lt=1)
 
 
-@operation("score_lm_eval", version=1, params=ScoreParams)
+@operation("score_lm_eval", version=2, params=ScoreParams)
 def score_lm_eval(
     context: Context, params: ScoreParams, *, results: Artifact, model: Artifact | None = None
 ) -> None:
@@ -321,6 +321,7 @@ class _Maker:
         params = self.params
         value = None if found.value is None else factor * found.value
         draws = () if found.replicates is None else tuple((factor * found.replicates).tolist())
+        sample = found.sample(factor)
         self.cells.append(
             Cell(
                 system=params.system,
@@ -328,7 +329,7 @@ class _Maker:
                 metric=metric,
                 unit=unit,
                 value=value,
-                interval=_interval(draws, value, params.level, kind),
+                interval=_interval(draws, value, params.level, kind, sample),
                 n_expected=found.expected,
                 n_scored=found.scored,
                 n_failed=found.expected - found.scored,
@@ -341,6 +342,7 @@ class _Maker:
                 prompt_set=prompt_set,
                 artifacts=self.links,
                 replicates=draws,
+                resampled=sample if draws else None,
                 higher_is_better=higher_is_better,
                 primary=primary,
                 details=details,
@@ -364,11 +366,13 @@ def _check(name: str, metric: Json, found: Measured) -> None:
 
 
 def _interval(
-    draws: tuple[float, ...], value: float | None, level: float, kind: str
+    draws: tuple[float, ...], value: float | None, level: float, kind: str, sample: Resampled
 ) -> Interval | None:
     if value is None or not draws:
         return None
-    return percentile_interval(draws, level, point=value, kind=kind)
+    return percentile_interval(
+        draws, level, point=value, kind=kind, units=sample.units, span=sample.span
+    )
 
 
 def _bounds(found: Measured, factor: float) -> tuple[float, float] | None:

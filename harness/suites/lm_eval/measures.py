@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.core.records import Resampled
 from harness.stats.bootstrap import replicate_means
+from harness.suites.scoring import sample_of
 
 Floats = NDArray[np.float64]
 
@@ -23,6 +25,9 @@ class Measured:
         replicates: the value in each resample (rounds,).
         scored, expected: number of documents with a value, and of all documents.
         span: minimum and maximum value of one document, if known.
+        values: value of each document, NaN if missing; None if the metric is not their mean.
+        units: number of resampled documents: those with a value; for an average, the mean number
+            of its members.
     """
 
     value: float | None
@@ -30,6 +35,16 @@ class Measured:
     scored: int
     expected: int
     span: tuple[float, float] | None = None
+    values: Floats | None = None
+    units: int | None = None
+
+    def sample(self, factor: float) -> Resampled:
+        """The sample for a cell whose unit is `factor` times the metric's; 100 means per cent."""
+        units = self.scored if self.units is None else self.units
+        span = (0.0, 100.0) if factor == 100.0 else None
+        if self.values is None:
+            return Resampled(units=units, span=span)
+        return sample_of(factor * self.values, range(len(self.values)), span=span)
 
 
 def measure(aggregation: str, values: Sequence[Any], counts: NDArray[np.int32]) -> Measured | None:
@@ -60,8 +75,8 @@ def _of_mean(
     mean = float(np.nansum(array) / scored)
     draws = replicate_means(array, counts)
     if link is not None:  # perplexity: exp of the mean negative log-likelihood
-        return Measured(link(-mean), np.exp(-draws), scored, len(values))
-    return Measured(mean, draws, scored, len(values), (0.0, 1.0))
+        return Measured(link(-mean), np.exp(-draws), scored, len(values), units=scored)
+    return Measured(mean, draws, scored, len(values), (0.0, 1.0), array, scored)
 
 
 def _of_ratio(
@@ -80,7 +95,8 @@ def _of_ratio(
     value = float(link(total[0] / total[1]))
     ratios = drawn[:, 0] / np.where(drawn[:, 1] > 0, drawn[:, 1], np.nan)
     draws = np.where(np.isnan(ratios), value, link(ratios))
-    return Measured(value, draws, int(valid.sum()), len(values))
+    scored = int(valid.sum())
+    return Measured(value, draws, scored, len(values), units=scored)
 
 
 def mean_of(parts: Sequence[Measured], weights: Sequence[float]) -> Measured:
@@ -95,4 +111,5 @@ def mean_of(parts: Sequence[Measured], weights: Sequence[float]) -> Measured:
     if all(part.replicates is not None for part, _ in kept):
         stacked = np.stack([part.replicates for part, _ in kept])  # type: ignore[misc]
         draws = np.array([weight for _, weight in kept]) @ stacked / total
-    return Measured(value, draws, scored, expected)
+    units = round(sum(part.units or part.scored for part, _ in kept) / len(kept))
+    return Measured(value, draws, scored, expected, units=units)

@@ -20,6 +20,7 @@ from harness.suites.scoring import (
     Tally,
     cell_maker,
     failures,
+    sample_of,
     suspicious,
     write_cells,
 )
@@ -35,7 +36,7 @@ class ScoreMTBenchParams(CellParams):
     pairwise_fingerprint: str | None = None
 
 
-@operation("score_mt_bench", version=1, params=ScoreMTBenchParams)
+@operation("score_mt_bench", version=2, params=ScoreMTBenchParams)
 def score_mt_bench(
     context: Context,
     params: ScoreMTBenchParams,
@@ -82,6 +83,7 @@ def _rating_cells(maker: CellMaker, params: ScoreMTBenchParams, rows: list[Judge
         rounds=params.rounds,
         level=params.level,
     )
+    units = [row.id for row in rows for _ in turns]
     score = maker.cell(
         "score",
         line.average,
@@ -89,6 +91,7 @@ def _rating_cells(maker: CellMaker, params: ScoreMTBenchParams, rows: list[Judge
         replicates=line.replicates,
         interval=line.interval,
         bounds=line.bounds,
+        resampled=sample_of(line.grid.reshape(-1), units, span=RATING_SCALE),
         unit=UNIT,
         details={
             "standard_error": line.standard_error,
@@ -97,7 +100,6 @@ def _rating_cells(maker: CellMaker, params: ScoreMTBenchParams, rows: list[Judge
             **suspicious(rows),
         },
     )
-    units = [row.id for row in rows for _ in turns]
     values = [graded.get((row.id, turn)) for row in rows for turn in turns]
 
     def part(metric: str, among: list[bool]) -> Cell:
@@ -130,7 +132,7 @@ def _pairwise_cells(maker: CellMaker, rows: list[Judged]) -> list[Cell]:
     found = [pair_outcome(r.g1_winner, r.g2_winner, model_first=True) for r in records]
     units = [record.question_id for record in records]
     details = {"win": line.win, "loss": line.loss, "tie": line.tie}
-    details |= failures(rows)
+    details |= failures(rows) | suspicious(rows)
     cells = []
     for metric, tie in (("win_rate", 0.0), ("win_rate_adjusted", 0.5)):
         worth = {"win": 1.0, "loss": 0.0, "tie": tie, "error": None}

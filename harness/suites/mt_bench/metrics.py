@@ -56,6 +56,7 @@ class SingleScore:
         categories: mean by category; category_turns: mean by "category/turn".
         standard_error: standard error of the average, clustered by question.
         bounds: average if every missing rating were 1, and 10; None if none is missing.
+        grid: rating by question and turn (Q, T), NaN if missing.
         replicates: average in shared resamples of the questions (rounds,).
     """
 
@@ -71,6 +72,7 @@ class SingleScore:
     n_scored: int
     n_missing: int
     bounds: tuple[float, float] | None
+    grid: NDArray[np.float64] = field(repr=False, compare=False)
     replicates: NDArray[np.float64] = field(repr=False, compare=False)
 
 
@@ -232,7 +234,14 @@ def _single(
     interval, replicates = None, np.empty(0)
     if average is not None and counts is not None:
         replicates = replicate_means(grid.reshape(-1), counts)
-        interval = percentile_interval(replicates, level, point=average, kind=OVER_QUESTIONS)
+        interval = percentile_interval(
+            replicates,
+            level,
+            point=average,
+            kind=OVER_QUESTIONS,
+            units=int(graded.any(axis=1).sum()),
+            span=RATING_SCALE,
+        )
     bounds = None
     if scored < n:
         total = float(np.nansum(grid))
@@ -261,6 +270,7 @@ def _single(
         n_scored=scored,
         n_missing=n - scored,
         bounds=bounds,
+        grid=grid,
         replicates=replicates,
     )
 

@@ -26,7 +26,7 @@ from harness.core.records import Record
 from harness.engine import costs
 from harness.engine.operations import Artifact, Context, Row, operation
 from harness.stats.bootstrap import cluster_counts
-from harness.suites.scoring import CellParams, Tally, cell_maker, write_cells
+from harness.suites.scoring import CellParams, Tally, cell_maker, sample_of, write_cells
 from harness.training.settings import Dtype
 
 OVERALL = "bits_per_byte"
@@ -124,7 +124,7 @@ class ScorePerplexityParams(CellParams):
     """Parameters of `score_perplexity`; see `CellParams`."""
 
 
-@operation("score_perplexity", version=1, params=ScorePerplexityParams)
+@operation("score_perplexity", version=2, params=ScorePerplexityParams)
 def score_perplexity(
     context: Context,
     params: ScorePerplexityParams,
@@ -158,6 +158,7 @@ def score_perplexity(
                 Tally(int(wanted.sum()), int(chosen.sum())),
                 replicates=np.where(drawn > 0, draws, value or 0.0) if total else (),
                 kind=OVER_DOCUMENTS,
+                resampled=sample_of(np.where(chosen, bits, np.nan), list(texts), size),
                 unit="bits per byte",
                 higher_is_better=False,
                 primary=metric == OVERALL,

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from harness.core.errors import BadData
 from harness.core.hashing import canonical_json
-from harness.core.records import Cell
+from harness.core.records import Cell, Resampled
 from harness.engine.operations import Artifact, Context, Row, operation
 from harness.stats.bootstrap import cluster_counts
 from harness.stats.mcnemar import OUTCOMES, pack
@@ -68,7 +68,7 @@ class Answers:
         return np.isnan(self.labels)
 
 
-@operation("score_labels", version=1, params=ScoreLabelsParams)
+@operation("score_labels", version=2, params=ScoreLabelsParams)
 def score_labels(
     context: Context,
     params: ScoreLabelsParams,
@@ -198,6 +198,7 @@ class _Scorer:
                 over(values)[0],
                 tally,
                 replicates=over(resampled),
+                resampled=self._sample(policy),
                 kind=KIND,
                 primary=False,
                 higher_is_better=name == "worst",
@@ -253,6 +254,7 @@ class _Scorer:
             Tally(n, n - failed),
             replicates=() if draws is None else 100 * draws,
             bounds=(low, high) if failed else None,
+            resampled=self._sample(policy),
             kind=KIND,
             **more,
         )
@@ -265,10 +267,15 @@ class _Scorer:
             100 * shares.mean(),
             Tally(happened.size, happened.size),
             replicates=100 * (self.counts @ shares) / len(shares),
+            resampled=self._sample("wrong"),
             kind=KIND,
             primary=False,
             higher_is_better=False,
         )
+
+    def _sample(self, policy: Policy) -> Resampled:
+        scored = policy != "drop"
+        return Resampled(units=len(self.gold), span=(0.0, 100.0), failed_scored=scored)
 
     def _trait_details(self, answers: Answers, column: int) -> dict[str, Any]:
         gold, given = self.gold[:, column], answers.labels[:, column]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +24,7 @@ from harness.distillation.fusion_loss import (
     teacher_probs,
 )
 from harness.distillation.settings import FusionSettings
+from tests.golden_vectors import vectors
 
 FILES = ["fusellm/fusion_losses.json", "fusechat/fusion_losses.json"]
 TEACHERS = {  # columns of the reference: step logits, ids, cross-entropy, collated target
@@ -112,7 +112,7 @@ def plain(case: dict[str, Any], teachers: list[str]) -> dict[str, Tensor]:
 def test_golden_losses(
     file: str, golden: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for case in json.loads(golden(file).read_text())["cases"]:
+    for case in vectors(golden(file))["cases"]:
         settings, teachers, share = settings_of(case)
         logits = torch.tensor(case["student_logits"])
         soft, average = settings.weighting == "soft", settings.fusion == "avg_ce"

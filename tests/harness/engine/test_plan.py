@@ -29,7 +29,7 @@ GOLDEN = {
 }
 
 
-def test_golden_ids() -> None:
+def test_stage_ids_are_those_of_the_table() -> None:
     made = {
         ("plain", 1): stage_id(fixed(), Params(), {}),
         ("plain", 2): stage_id(fixed(2), Params(), {}),

@@ -60,9 +60,26 @@ def test_equal_judgments_agree_completely() -> None:
         figure = found.figure(name)
         assert figure is not None
         assert figure.value == pytest.approx(100.0 if figure.unit == "%" else 1.0)
-        assert figure.interval is not None
-        assert figure.interval.low == pytest.approx(figure.value)
+    share = found.figure("agreement").interval
+    assert share.high == 100
+    assert 90 < share.low < 100  # other prompts may differ: the rule of three
+    for name in ("kappa", "pearson"):  # without any disagreement their spread is unknown
+        assert found.figure(name).interval is None
     assert found.figure("length_slope_excess").value == 0.0  # type: ignore[union-attr]
+
+
+def test_kappa_of_two_constant_judges_has_no_value() -> None:
+    """0 / 0: the judges agree, but their labels carry nothing to agree on."""
+    wins = {f"p{number}": 1.0 for number in range(20)}
+    found = compare(verdicts(wins), verdicts(wins, "other"), rounds=ROUNDS)
+    assert found.figure("agreement").value == 100
+    assert found.figure("kappa").value is None
+    assert found.figure("pearson").value is None
+
+
+def test_one_prompt_has_no_interval() -> None:
+    found = compare(verdicts({"p": 1.0}), verdicts({"p": 0.0}, "other"), rounds=ROUNDS)
+    assert {figure.interval for figure in found.figures} == {None}
 
 
 @pytest.mark.parametrize("kind", KINDS)

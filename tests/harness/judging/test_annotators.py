@@ -19,6 +19,7 @@ from harness.judging import annotators
 from harness.judging.frames import alpaca_frame, prompt_hash
 from harness.judging.judge import open_judge, protocol
 from harness.judging.verdicts import is_switched
+from tests.golden_vectors import vectors
 
 yaml = pytest.importorskip("yaml")
 DEFAULT = "weighted_alpaca_eval_gpt4_turbo"
@@ -315,8 +316,8 @@ def test_judges_of_other_prompts_are_other_judges() -> None:
 
 
 @installed
-def test_recorded_replies_give_the_published_preferences(golden: Callable[[str], Path]) -> None:
-    rows = json.loads(golden("alpaca_eval2/logprob_preferences.json").read_text("utf-8"))
+def test_golden_replies_give_the_published_preferences(golden: Callable[[str], Path]) -> None:
+    rows = vectors(golden("alpaca_eval2/logprob_preferences.json"))
     read = annotators.load(DEFAULT).read
     for row in rows:
         alternatives = {entry["token"]: entry["logprob"] for entry in row["top_logprobs"]}

@@ -17,6 +17,7 @@ from harness.core.errors import UnknownName
 from harness.judging import verdicts
 from harness.judging.labels import ARENA_LABELS, label_rows
 from harness.models.thoughts import split_thought
+from tests.golden_vectors import vectors
 
 LABEL_ROWS = label_rows()
 
@@ -44,7 +45,7 @@ TEXTS = st.one_of(
 
 
 def cases(golden: Golden, group: str) -> list[dict]:
-    return json.loads(golden("judge_parsing/cases.json").read_text())[group]
+    return vectors(golden("judge_parsing/cases.json"))[group]
 
 
 def same(found: object, expected: object) -> bool:
@@ -89,7 +90,7 @@ def test_golden_arena_labels(golden: Golden) -> None:
 
 def test_golden_logprob_preferences(golden: Golden) -> None:
     path = golden("alpaca_eval2/logprob_preferences.json")
-    for case in json.loads(path.read_text()):
+    for case in vectors(path):
         top = [(item["token"], item["logprob"]) for item in case["top_logprobs"]]
         first = verdicts.probability_from_logprobs(top)
         assert first is not None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from harness.merging.pieces import joined, stack
 from harness.merging.sce import kept, select, variance
 from harness.merging.settings import SceSettings, VarmSettings
 from harness.merging.varm import varm
+from tests.golden_vectors import vectors
 
 Golden = Callable[[str], Path]
 FEW = examples(max_examples=15)
@@ -50,7 +50,7 @@ def mask_of(base: Tensor, targets: list[Tensor], tau: float) -> Tensor:
 
 @pytest.mark.parametrize("reading", READINGS)
 def test_golden_selection_coefficients_signs_and_merges(golden: Golden, reading: str) -> None:
-    cases = json.loads(golden("fusechat/sce.json").read_text())["cases"]
+    cases = vectors(golden("fusechat/sce.json"))["cases"]
     assert cases
     for case in cases:
         base, *targets = (torch.tensor(v) for v in (case["base"], *case["targets"]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from harness.merging.sce import sce
 from harness.merging.settings import SceSettings, VarmSettings
 from harness.merging.varm import combine, element_weights, group_of, varm
 from harness.merging.varm_released import varm_released
+from tests.golden_vectors import vectors
 
 Golden = Callable[[str], Path]
 State = dict[str, Tensor]
@@ -54,7 +54,7 @@ def merge_all(
 
 
 def load(golden: Golden) -> tuple[dict[str, Any], dict[str, State]]:
-    data = json.loads(golden("fusechat/varm.json").read_text())
+    data = vectors(golden("fusechat/varm.json"))
     states = {
         model: {name: torch.tensor(value) for name, value in state.items()}
         for model, state in data["state_dicts"].items()

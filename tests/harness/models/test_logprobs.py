@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,7 @@ from harness.models import heads, logprobs
 from harness.models.heads import check_head, output_head, transform
 from harness.models.logprobs import dense_logprobs, sequence_logprobs, token_logprobs, top_logprobs
 from harness.models.tokenize import IGNORE
+from tests.golden_vectors import vectors
 
 KINDS = ["llama", "tied", "neox", "gemma2", "cohere", "granite"]
 
@@ -280,7 +280,7 @@ def test_a_frozen_head_gets_no_gradient(model_of: Any) -> None:
 
 
 def test_golden_values_of_the_released_code(golden: Callable[[str], Path]) -> None:
-    for case in json.loads(golden("wrpo/sequence_logprobs.json").read_text())["cases"]:
+    for case in vectors(golden("wrpo/sequence_logprobs.json"))["cases"]:
         logits = torch.tensor(case["logits"], dtype=torch.float64)
         labels = torch.tensor(case["labels"])
         released = dense_logprobs(logits, labels, average=True, released=True)

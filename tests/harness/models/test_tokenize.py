@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from hypothesis import strategies as st
 from harness.core.errors import BadData
 from harness.models.collate import pad, pad_id_of
 from harness.models.tokenize import IGNORE, cut, join, released_cut, tokenize_row
+from tests.golden_vectors import vectors
 
 COLUMNS = ("chosen0", "chosen1", "rejected0")
 
@@ -24,7 +24,7 @@ def toy_ids(text: str) -> list[int]:
 
 
 def test_golden_rows_with_the_released_double_end(golden: Callable[[str], Path]) -> None:
-    for case in json.loads(golden("wrpo/tokenize_row.json").read_text())["cases"]:
+    for case in vectors(golden("wrpo/tokenize_row.json"))["cases"]:
         feature, out = case["feature"], case["outputs"]
         # The toy tokenizer's texts carry no end token of their own: one is appended.
         responses = [[*toy_ids(text), 1] for text in feature["chosen"] + feature["rejected"]]

@@ -1,4 +1,4 @@
-"""Shared resamples, intervals that contain their point, paired differences, nested seeds."""
+"""Shared resamples, intervals that contain their point, paired differences, seeds."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from hypothesis.extra.numpy import arrays
 from harness.core.errors import BadData
 from harness.stats.bootstrap import (
     cluster_counts,
-    combine_seeds,
+    expanded_tail,
     paired_difference,
     percentile_interval,
     replicate_means,
     resample_counts,
+    seeds_interval,
+    student,
 )
 
 VALUES = arrays(np.float64, st.integers(2, 40), elements=st.floats(-1e3, 1e3))
@@ -117,20 +119,81 @@ def test_paired_difference_needs_shared_rounds() -> None:
         paired_difference([1.0, 2.0], [1.0], 1.0, 1.0)
 
 
-def test_seeds_share_draws_between_systems() -> None:
-    table = np.random.default_rng(2).normal(size=(3, 200))
-    assert np.array_equal(combine_seeds(table, "x") + 1, combine_seeds(table + 1, "x")) or (
-        combine_seeds(table, "x") + 1 == pytest.approx(combine_seeds(table + 1, "x"))
-    )
-    one = combine_seeds(table[:1], "x")
-    assert one == pytest.approx(table[0])
+def test_few_units_take_expanded_quantiles() -> None:
+    """Hesterberg 2015: Phi(-sqrt(n / (n - 1)) t) in place of alpha / 2."""
+    assert expanded_tail(0.95, 20) == pytest.approx(0.015881, abs=1e-6)
+    assert expanded_tail(0.95, 10**7) == pytest.approx(0.025, abs=1e-6)
+    replicates = np.random.default_rng(4).normal(size=4000)
+    plain, few = percentile_interval(replicates), percentile_interval(replicates, units=20)
+    assert few.low == pytest.approx(np.quantile(replicates, 0.015881), abs=1e-5)
+    assert few.low < plain.low < plain.high < few.high
 
 
-def test_seeds_widen_the_interval() -> None:
+def test_very_few_units_contain_the_t_interval() -> None:
+    values = np.array([1.0, 2.0, 4.0])
+    replicates = replicate_means(values, resample_counts("set", 3, 1000))
+    found = percentile_interval(replicates, units=3, point=values.mean())
+    half = student(2, 0.95) * values.std(ddof=1) / 3**0.5
+    assert found.high - values.mean() == pytest.approx(half, rel=0.05)
+
+
+def test_one_unit_has_no_interval() -> None:
+    assert percentile_interval(np.full(10, 100.0), units=1, span=(0, 100)) is None
+    found = paired_difference(np.full(10, 100.0), np.zeros(10), 100, 0, units=1)
+    assert (found.difference, found.interval, found.p_value) == (100, None, None)
+
+
+@pytest.mark.parametrize(("value", "low", "high"), [(100, 86.09, 100), (0, 0, 13.91)])
+def test_equal_units_leave_room_for_others(value: float, low: float, high: float) -> None:
+    """20 of 20 won: at most 1 - 0.05^(1/20) of such prompts are lost, the rule of three."""
+    found = percentile_interval(np.full(10, float(value)), units=20, span=(0.0, 100.0))
+    assert (found.low, found.high) == (pytest.approx(low, abs=0.01), pytest.approx(high, abs=0.01))
+
+
+def test_two_prompts_decide_nothing() -> None:
+    found = paired_difference(np.full(99, 100.0), np.zeros(99), 100, 0, units=2, span=(0, 100))
+    assert found.interval.low < 0 < found.interval.high
+    assert found.p_value == pytest.approx(0.25, abs=1e-4)
+
+
+def test_seeds_add_a_t_interval_in_quadrature() -> None:
     prompts = np.random.default_rng(3).normal(scale=0.1, size=1000)
-    runs = np.array([[-1.0], [0.0], [1.0]])
-    nested = combine_seeds(prompts + runs, "x")
-    assert nested.std() == pytest.approx((0.01 + 2 / 3 / 3) ** 0.5, rel=0.1)
+    values = np.array([-1.0, 0.0, 1.0])
+    found = seeds_interval(values, values[:, None] + prompts)
+    over_prompts = percentile_interval(prompts, point=0.0)
+    seeds = student(2, 0.95) / 3**0.5
+    assert found.high == pytest.approx(np.hypot(over_prompts.high, seeds))
+    assert found.low == pytest.approx(-np.hypot(over_prompts.low, seeds))
+    alone = seeds_interval([0.5], [prompts + 0.5])
+    assert alone == percentile_interval(prompts + 0.5, point=0.5)
+    with pytest.raises(BadData, match="seeds, rounds"):
+        seeds_interval([0.5, 1.0], [prompts])
+
+
+def test_seeds_of_a_difference() -> None:
+    """Equal seeds are paired, so that a common effect cancels; others add both systems' spread."""
+    rounds = np.zeros(100)
+    a, b = np.array([1.0, 2.0, 3.0]), np.array([0.9, 2.1, 3.0])
+    paired = paired_difference(rounds, rounds, 2.0, 2.0, seeds=(a - b,))
+    apart = paired_difference(rounds, rounds, 2.0, 2.0, seeds=(a, b))
+    assert paired.interval.high == pytest.approx(student(2, 0.95) * 0.1 / 3**0.5)
+    halves = [student(2, 0.95) * each.std(ddof=1) / 3**0.5 for each in (a, b)]
+    assert apart.interval.high == pytest.approx(np.hypot(*halves))
+
+
+@given(VALUES, st.floats(-3, 3), st.floats(0.5, 0.99), st.integers(0, 3))
+def test_the_p_value_is_the_level_at_which_the_interval_excludes_zero(
+    values: np.ndarray, shift: float, level: float, seeds: int
+) -> None:
+    counts = resample_counts("set", len(values), 40)
+    replicates, point = replicate_means(values, counts) + shift, float(values.mean()) + shift
+    groups = (np.linspace(point - 1, point + 1, seeds),) if seeds > 1 else ()
+    found = paired_difference(
+        replicates, np.zeros(40), point, 0, level=level, units=len(values), seeds=groups
+    )
+    excludes = found.interval.low > 0 or found.interval.high < 0
+    if abs(found.p_value - (1 - level)) > 1e-5 and level < 1 - 2 / 41:
+        assert excludes == (found.p_value < 1 - level)
 
 
 @pytest.mark.parametrize("replicates", [[], [1.0, float("nan")]])

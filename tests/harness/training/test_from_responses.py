@@ -9,7 +9,7 @@ import pytest
 from harness.core.errors import BadRecord, UnknownName
 from harness.core.records import parse
 from harness.engine.plan import Stage
-from harness.reproduce import prepare
+from harness.reproduce import reproduce
 from harness.training.from_responses import PreferenceTraining
 from methods.wrpo.loss import WrpoSettings
 
@@ -55,7 +55,7 @@ def test_what_no_loss_knows_is_refused_with_the_nearest_field_of_the_recipes_los
 
 
 def trainings(*overrides: str) -> dict[str, Stage]:
-    plan = prepare("wrpo", "paper", overrides=overrides).plan
+    plan = reproduce("wrpo", "paper", overrides=overrides).plan
     made = [stage for stage in plan.stages.values() if stage.operation.name == "train_preference"]
     return {stage.label: stage for stage in made}
 
@@ -70,7 +70,7 @@ def test_a_setting_of_one_loss_leaves_the_stages_of_the_others_alone() -> None:
 
 
 def test_a_plan_estimates_what_each_loss_trains() -> None:
-    made = prepare("wrpo", "paper").plan
+    made = reproduce("wrpo", "paper").plan
     estimates = made.estimates()
     tokens = {stage.label: estimates[id].tokens for id, stage in made.stages.items()}
     rows = 40_000

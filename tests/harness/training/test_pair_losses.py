@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +19,7 @@ from harness.core.records import Record
 from harness.engine.registry import table
 from harness.training.losses import get_loss
 from harness.training.pair_losses import IpoSettings, SmoothedSettings
+from tests.golden_vectors import vectors
 
 # The names under which other code knows our losses.
 TRL_09 = {"sigmoid": "dpo", "nca_pair": "nca"}
@@ -62,7 +62,7 @@ def named(case: dict[str, Any]) -> tuple[str, Record]:
 
 
 def test_golden_losses_of_the_09_era_simpo_and_ln_dpo(golden: Callable[[str], Path]) -> None:
-    for case in json.loads(golden("wrpo/preference_losses.json").read_text())["cases"]:
+    for case in vectors(golden("wrpo/preference_losses.json"))["cases"]:
         if "error" in case:  # two branches of that code fail; ours are tested below
             continue
         name, settings = named(case)
@@ -87,7 +87,7 @@ def test_golden_losses_of_the_09_era_simpo_and_ln_dpo(golden: Callable[[str], Pa
 
 
 def test_golden_losses_of_trl_116(golden: Callable[[str], Path]) -> None:
-    for case in json.loads(golden("wrpo/trl116_dpo.json").read_text())["cases"]:
+    for case in vectors(golden("wrpo/trl116_dpo.json"))["cases"]:
         inputs = case["inputs"]
         tokens = torch.tensor(inputs["per_token_logps"], dtype=torch.float64, requires_grad=True)
         frozen = torch.tensor(inputs["reference_per_token_logps"], dtype=torch.float64)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from harness.training.preference import (
     disable_dropout,
     references_of,
 )
+from tests.golden_vectors import vectors
 
 COLUMNS = ("chosen0", "chosen1", "rejected0")
 
@@ -31,7 +31,7 @@ def objective(responses: int, loss: str = "dpo", pad_id: int = 0) -> PreferenceO
 
 
 def test_golden_stacking(golden: Callable[[str], Path]) -> None:
-    for case in json.loads(golden("wrpo/concatenated_inputs.json").read_text())["cases"]:
+    for case in vectors(golden("wrpo/concatenated_inputs.json"))["cases"]:
         inputs, out = case["inputs"], case["outputs"]
         rows = range(len(inputs["prompt"]))
         examples = [

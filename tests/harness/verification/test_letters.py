@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.verification.letters import LETTERS, chosen_letter, released_letter
+from tests.golden_vectors import vectors
 
 
-def test_letters_are_read_as_by_the_original(golden: Callable[[str], Path]) -> None:
-    cases = json.loads(golden("fusechat3/mc_answer_extraction.json").read_text())["cases"]
+def test_golden_letters_are_read_as_by_the_original(golden: Callable[[str], Path]) -> None:
+    cases = vectors(golden("fusechat3/mc_answer_extraction.json"))["cases"]
     assert cases
     for case in cases:
         assert released_letter(case["text"]) == case["extracted"], case["text"]

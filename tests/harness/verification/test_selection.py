@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from harness.verification.selection import (
     select_training_rows,
     split,
 )
+from tests.golden_vectors import vectors
 
 FEW = settings(max_examples=30)
 DOMAINS = {"if": "instruction", "math": "mathematics", "code": "code"}
@@ -43,8 +43,8 @@ def candidate(source: str, sample: int, rm: float | None, **more: Any) -> Candid
     return Candidate(**{**fields, **more})
 
 
-def test_hand_made_choices(golden: Callable[[str], Path]) -> None:
-    for case in json.loads(golden("fusechat3/pair_selection.json").read_text())["cases"]:
+def test_golden_hand_made_choices(golden: Callable[[str], Path]) -> None:
+    for case in vectors(golden("fusechat3/pair_selection.json"))["cases"]:
         found = []
         for each in case["candidates"]:
             verdict: dict[str, Any] = {}

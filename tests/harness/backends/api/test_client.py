@@ -181,11 +181,11 @@ def without_logprobs(asked: Asked) -> Reply:
 
 
 @pytest.mark.parametrize("how", [ALPACA, LONG.model_copy(update={"top_logprobs": 5})])
-def test_missing_logprobs_end_the_run_after_one_call(backend: Make, how: Sampling) -> None:
+def test_missing_logprobs_end_the_run_after_two_replies(backend: Make, how: Sampling) -> None:
     with FakeServer(without_logprobs) as server:
         with pytest.raises(UserError, match=r"no log-probabilities.*annotator"):
             list(backend(server.url).generate([ask(str(n), how=how) for n in range(50)]))
-        assert len(server.asked) == 1
+        assert len(server.asked) == 2  # a single reply without them may be an accident
 
 
 def test_refused_logprobs_and_the_option_that_says_so(backend: Make) -> None:
@@ -278,7 +278,8 @@ def test_what_every_row_would_meet_ends_the_run_at_once(
             list(judge.generate([ask(f"r{n}") for n in range(30)]))
         for part in parts:
             assert part in str(caught.value)
-        assert len(server.asked) == 1
+        # At most a probe, a call and harmless ones, which tell a row's refusal from the server's.
+        assert len(server.asked) <= 4
 
 
 def test_a_fatal_error_keeps_what_has_arrived(backend: Make) -> None:

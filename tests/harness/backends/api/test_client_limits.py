@@ -54,7 +54,8 @@ def test_rate_limits_lower_the_number_in_flight(backend: Make) -> None:
 
     with FakeServer(behave) as server:
         judge = backend(server.url, concurrency=16, retries=1)
-        list(judge.generate([ask(str(n)) for n in range(40)]))
+        with pytest.raises(UserError, match="limit is used up"):
+            list(judge.generate([ask(str(n)) for n in range(40)]))
         lane = judge._client(None).lanes[0]
         assert lane.limits.window == 1
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from harness.distillation.align.tokens import Vocabulary, vocabulary
+from tests.golden_vectors import vectors
 
 Loaded = tuple[Any, Vocabulary]
 
@@ -25,7 +25,7 @@ def load(file: str, roles: tuple[tuple[str, str], ...]) -> Loaded:
 @pytest.fixture
 def tokenizers(golden: Callable[[str], Path]) -> Callable[[str], Loaded]:
     """`tokenizers("sp_bpe")`: a golden tokenizer and its vocabulary."""
-    index = json.loads(golden("fusellm/tokenizers/index.json").read_text())
+    index = vectors(golden("fusellm/tokenizers/index.json"))
 
     def find(name: str) -> Loaded:
         entry = index[name]

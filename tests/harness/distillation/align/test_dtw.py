@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from hypothesis import strategies as st
 
 from harness.core.errors import BadData
 from harness.distillation.align.dtw import Variant, accumulated, cost_table, dtw, warp
+from tests.golden_vectors import vectors
 
 Finder = Callable[[str], Path]
 
@@ -22,12 +22,12 @@ TOKENS = st.lists(st.text("ab_ ", max_size=3), min_size=1, max_size=9)
 
 
 def rows_of(golden: Finder, name: str) -> dict[tuple[str, str, int], dict]:
-    pairs = json.loads(golden(name).read_text())["pairs"]
+    pairs = vectors(golden(name))["pairs"]
     return {(p["base"], p["blending"], row["i"]): row for p in pairs for row in p["rows"]}
 
 
 def markers_of(golden: Finder, base: str, source: str) -> tuple[str, str]:
-    index = json.loads(golden("fusellm/tokenizers/index.json").read_text())
+    index = vectors(golden("fusellm/tokenizers/index.json"))
     return index[base]["marker"], index[source]["marker"]
 
 
@@ -60,7 +60,7 @@ def test_golden_fusechat_v2(golden: Finder) -> None:
 
 
 def test_golden_edges(golden: Finder) -> None:
-    for name, case in json.loads(golden("fusellm/dtw_edges.json").read_text()).items():
+    for name, case in vectors(golden("fusellm/dtw_edges.json")).items():
         if "cell_cost" in case:
             table = np.full((1, 1), case["cell_cost"])
             rows, columns = [0] * case["len_1"], [0] * case["len_2"]

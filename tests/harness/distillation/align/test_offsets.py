@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import logging
 from typing import Any
 
@@ -18,6 +17,7 @@ from harness.distillation.align.dtw import dtw
 from harness.distillation.align.offsets import RELATIONS, Alignment, Reading, align, ends_in, read
 from harness.distillation.align.report import alignment_report
 from harness.distillation.align.tokens import Vocabulary, piece_of
+from tests.golden_vectors import vectors
 from tests.tokenizers import nano
 
 NAMES = ("target", "source_a", "source_b", "encoder")
@@ -148,7 +148,7 @@ def test_byte_level_ends_are_bytes(text: str) -> None:
 
 def test_golden_ends_follow_the_last_source_piece(golden: Any, tokenizers: Any) -> None:
     """Where base ends meet source ends the last aligned source position is the right one."""
-    texts = json.loads(golden("fusellm/token_alignment.json").read_text())["texts"]
+    texts = vectors(golden("fusellm/token_alignment.json"))["texts"]
     agree = total = 0
     for text in texts:
         base, source = (read(*tokenizers(name), text) for name in ("sp_bpe", "byte_bpe"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 
 from harness.core.errors import BadData
 from harness.distillation.align.tokens import decoded, marker_of, piece_of, swap_marker, vocabulary
+from tests.golden_vectors import vectors
 from tests.tokenizers import nano
 
 Loader = Callable[[str], Any]
@@ -43,7 +43,7 @@ def test_roles_have_stand_ins() -> None:
 
 @pytest.mark.parametrize("name", ["sp_bpe", "byte_bpe", "unigram", "wordpiece"])
 def test_golden_markers(golden: Loader, tokenizers: Loader, name: str) -> None:
-    entry = json.loads(golden("fusellm/tokenizers/index.json").read_text())[name]
+    entry = vectors(golden("fusellm/tokenizers/index.json"))[name]
     found = tokenizers(name)[1]
     assert found.marker == entry["marker"]
     assert len(found) == entry["actual_vocab"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from harness.distillation.align.legacy import Stored, fusechat_steps, fusellm_st
 from harness.distillation.align.tokens import Vocabulary, decoded, swap_marker
 from harness.distillation.align.transfer import transfer
 from harness.distillation.align.vocab import nearest_tokens
+from tests.golden_vectors import vectors
 from tests.tokenizers import nano
 
 Finder = Callable[[str], Path]
@@ -44,7 +44,7 @@ def fusellm_case(case: dict, base: Vocabulary, source: Vocabulary) -> Stored:
 
 
 def test_golden_fusellm(golden: Finder, tokenizers: Any) -> None:
-    for case in json.loads(golden("fusellm/mapped_distributions.json").read_text())["cases"]:
+    for case in vectors(golden("fusellm/mapped_distributions.json"))["cases"]:
         base, source = (tokenizers(case[side])[1] for side in ("base", "blending"))
         keys = swap_marker(source.tokens, source.marker, base.marker)
         ties, _ = nearest_tokens(keys, base.tokens)
@@ -58,7 +58,7 @@ def test_golden_fusellm(golden: Finder, tokenizers: Any) -> None:
 
 def test_golden_arrays_agree_with_the_lists(golden: Finder, tokenizers: Any) -> None:
     """Given the released code's choices, the default path gives its values."""
-    for case in json.loads(golden("fusellm/mapped_distributions.json").read_text())["cases"]:
+    for case in vectors(golden("fusellm/mapped_distributions.json"))["cases"]:
         base, source = (tokenizers(case[side])[1] for side in ("base", "blending"))
         keys = swap_marker(source.tokens, source.marker, base.marker)
         known = {token: i for i, token in enumerate(base.tokens)}
@@ -90,12 +90,12 @@ def test_golden_arrays_agree_with_the_lists(golden: Finder, tokenizers: Any) -> 
 
 
 def test_golden_fusechat(golden: Finder, tokenizers: Any) -> None:
-    inputs = json.loads(golden("fusellm/mapped_distributions.json").read_text())["cases"]
+    inputs = vectors(golden("fusellm/mapped_distributions.json"))["cases"]
     by_text = {(case["base"], case["blending"], case["text"]): case for case in inputs}
-    statistics = json.loads(golden("fusechat/statistics_mapping.json").read_text())["pairs"]
+    statistics = vectors(golden("fusechat/statistics_mapping.json"))["pairs"]
     pairs = {(pair["version"], pair["base"], pair["blending"]): pair for pair in statistics}
     checked = 0
-    for case in json.loads(golden("fusechat/mapped_distributions.json").read_text())["cases"]:
+    for case in vectors(golden("fusechat/mapped_distributions.json"))["cases"]:
         if case.get("align_type") == "soft" or "raises" in case:
             continue  # cannot run as released (it reads the mapping by position, not by id)
         version, key = case["version"], (case["base"], case["blending"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from harness.distillation.align.vocab import (
     nearest_tokens,
     same_text,
 )
+from tests.golden_vectors import vectors
 from tests.tokenizers import nano
 
 Finder = Callable[[str], Path]
@@ -36,7 +36,7 @@ def made(kind: Any, marker: str, tokens: list[str], **roles: int) -> Vocabulary:
 
 
 def test_golden_nearest(golden: Finder, tokenizers: Any) -> None:
-    for pair in json.loads(golden("fusellm/vocab_mapping.json").read_text())["pairs"]:
+    for pair in vectors(golden("fusellm/vocab_mapping.json"))["pairs"]:
         base, source = (tokenizers(pair[side])[1] for side in ("base", "blending"))
         keys = swap_marker([row[0] for row in pair["rows"]], source.marker, base.marker)
         ties, distances = nearest_tokens(keys, base.tokens)
@@ -145,9 +145,9 @@ def aligned(row: dict, loaded: list[tuple[Any, Vocabulary]], variant: Any) -> tu
 
 
 def test_golden_statistics(golden: Finder, tokenizers: Any) -> None:
-    rows = json.loads(golden("fusellm/token_alignment.json").read_text())["pairs"]
+    rows = vectors(golden("fusellm/token_alignment.json"))["pairs"]
     documents = {(pair["base"], pair["blending"]): pair["rows"] for pair in rows}
-    for pair in json.loads(golden("fusechat/statistics_mapping.json").read_text())["pairs"]:
+    for pair in vectors(golden("fusechat/statistics_mapping.json"))["pairs"]:
         if "raises" in pair:
             continue  # the released code needs unk and bos tokens
         loaded = [tokenizers(pair[side]) for side in ("base", "blending")]

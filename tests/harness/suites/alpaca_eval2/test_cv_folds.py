@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,11 +14,12 @@ from harness.suites.alpaca_eval2.cv_folds import (
     legacy_folds,
     stable_folds,
 )
+from tests.golden_vectors import vectors
 
 
 def test_golden_legacy_folds(golden: Callable[[str], Path]) -> None:
-    vectors = json.loads(golden("alpaca_eval2/cv_folds.json").read_text())["legacy"]
-    for size, digits in vectors.items():
+    legacy = vectors(golden("alpaca_eval2/cv_folds.json"))["legacy"]
+    for size, digits in legacy.items():
         assert "".join(map(str, legacy_folds(int(size)))) == digits, size
 
 

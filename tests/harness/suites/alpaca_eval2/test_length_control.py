@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from harness.suites.alpaca_eval2.length_control import (
     of_baseline,
 )
 from harness.suites.alpaca_eval2.metrics import read_reference, win_rate
+from tests.golden_vectors import vectors
 
 Finder = Callable[[str], Path]
 N = 120
@@ -50,7 +50,7 @@ def anchors_of(seed: int, n: int = 2 * N) -> Anchors:
 
 @pytest.fixture
 def synthetic(golden: Finder, realdata: Finder) -> list[tuple[dict, Rows, Anchors]]:
-    models = json.loads(golden("alpaca_eval2/glm_synthetic.json").read_text())
+    models = vectors(golden("alpaca_eval2/glm_synthetic.json"))
     reference = read_reference(realdata("alpaca_eval2"))
     cases = []
     for model in models:

@@ -32,6 +32,7 @@ from harness.suites.arena_hard.style import (
     style_counts,
     style_differences,
 )
+from tests.golden_vectors import vectors
 
 LABEL_ROWS = label_rows()
 
@@ -40,12 +41,11 @@ CASES = ("tiny", "five_models", "twelve_models")
 
 
 def read(golden: Golden, case: str) -> tuple[dict, dict]:
-    expected = json.loads(golden(f"arena_hard/{case}_expected.json").read_text())
-    with gzip.open(golden(f"arena_hard/{case}_input.json.gz"), "rt") as stream:
-        return json.load(stream), expected
+    expected = vectors(golden(f"arena_hard/{case}_expected.json"))
+    return vectors(golden(f"arena_hard/{case}_input.json.gz")), expected
 
 
-def vectors(golden: Golden) -> Iterator[tuple[str, dict, dict]]:
+def all_cases(golden: Golden) -> Iterator[tuple[str, dict, dict]]:
     """The named cases and any other that lies beside them."""
     folder = golden("arena_hard")
     names = {path.name.removesuffix("_expected.json") for path in folder.glob("*_expected.json")}
@@ -65,12 +65,12 @@ def styles(data: dict) -> dict[str, dict[str, StyleCounts]]:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_named_vectors_are_there(golden: Golden, case: str) -> None:
+def test_the_named_golden_vectors_are_there(golden: Golden, case: str) -> None:
     read(golden, case)
 
 
 def test_golden_point_scores(golden: Golden) -> None:
-    for case, data, expected in vectors(golden):
+    for case, data, expected in all_cases(golden):
         table = tabulate(judgments(data), weight=data["weight"])
         assert point_scores(table) == pytest.approx(expected["point_scores"], abs=1e-9), case
         lines = leaderboard(table, case, rounds=10)
@@ -79,7 +79,7 @@ def test_golden_point_scores(golden: Golden) -> None:
 
 
 def test_golden_bradley_terry(golden: Golden) -> None:
-    for case, data, expected in vectors(golden):
+    for case, data, expected in all_cases(golden):
         scores = point_scores(tabulate(judgments(data), weight=data["weight"]))
         for model, rate in expected["v01_bt"]["win_rate_vs_baseline"].items():
             ours = scores.get(model, 0.5)
@@ -91,7 +91,7 @@ def test_golden_bradley_terry(golden: Golden) -> None:
 
 
 def test_golden_row_bootstrap(golden: Golden) -> None:
-    for case, data, expected in vectors(golden):
+    for case, data, expected in all_cases(golden):
         table = tabulate(judgments(data), weight=data["weight"])
         replicates = row_replicates(table, rounds=4000)
         for column, model in zip(replicates.T, table.models):
@@ -113,7 +113,7 @@ def test_golden_row_bootstrap(golden: Golden) -> None:
     ],
 )
 def test_golden_style_control(golden: Golden, key: str, features: tuple[str, ...]) -> None:
-    for case, data, expected in vectors(golden):
+    for case, data, expected in all_cases(golden):
         table = tabulate(judgments(data), weight=data["weight"])
         board = style_board(
             table, styles(data), data["baseline"], case, features=features, rounds=0
@@ -130,7 +130,7 @@ def test_golden_style_control(golden: Golden, key: str, features: tuple[str, ...
 
 
 def test_golden_reference_style_fit_is_near(golden: Golden) -> None:
-    for case, data, expected in vectors(golden):
+    for case, data, expected in all_cases(golden):
         if case == "tiny":
             continue  # 24 prompts: the original stops far from the optimum
         table = tabulate(judgments(data), weight=data["weight"])
@@ -141,7 +141,7 @@ def test_golden_reference_style_fit_is_near(golden: Golden) -> None:
 
 
 def test_golden_style_row_bootstrap(golden: Golden) -> None:
-    for case, data, expected in vectors(golden):
+    for case, data, expected in all_cases(golden):
         if "style_boot" not in expected:
             continue
         table = tabulate(judgments(data), weight=data["weight"])
@@ -156,8 +156,8 @@ def test_golden_style_row_bootstrap(golden: Golden) -> None:
             assert interval.high == pytest.approx(reference["q95"], abs=0.015 + 0.25 * width)
 
 
-def test_prompt_bootstrap_is_wider_than_rows(golden: Golden) -> None:
-    for case, data, _ in vectors(golden):
+def test_prompt_bootstrap_of_golden_games_is_wider_than_rows(golden: Golden) -> None:
+    for case, data, _ in all_cases(golden):
         table = tabulate(judgments(data), weight=data["weight"])
         if len(table.uids) < 100:
             continue
@@ -218,7 +218,8 @@ def test_counts_add_up_and_bounds_hold(games: list) -> None:
     line = leaderboard(one_model(games), "set", rounds=20)[0]
     assert line.n_scored + line.n_failed == line.n_expected == len(games)
     if line.score is not None:
-        assert line.interval is not None
+        assert (line.interval is None) == (line.n_scored == 1)
+    if line.interval is not None:
         assert line.interval.low <= line.score <= line.interval.high
     if line.bounds and line.score is not None:
         assert line.bounds[0] <= line.score <= line.bounds[1]

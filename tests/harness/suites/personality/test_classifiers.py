@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,7 @@ from harness.data.author_files import read_authors
 from harness.data.traits import BIG_FIVE, MBTI
 from harness.suites.personality.classifiers import Learning, Task, fit, texts_of
 from harness.suites.personality.words import FrequentWords, counts
+from tests.golden_vectors import vectors
 
 TEXTS = ["The cat, the hat.", "a cat and a dog", "Dog eat dog; hat on", "the sun a-b"]
 SETS = {"essays": ("essays_test", BIG_FIVE), "kaggle_mbti": ("kaggle_mbti_test", MBTI)}
@@ -107,7 +107,7 @@ def test_golden_baselines(
     stay is undefined in the golden recipe: other choices move single splits of TF and JP by up to
     0.06, which is three of 60 authors, so that only their means are held to 0.03.
     """
-    results = json.loads(golden("psycot/tfidf_baseline.json").read_text())["results"][name]
+    results = vectors(golden("psycot/tfidf_baseline.json"))["results"][name]
     file, traits = SETS[name]
     rows = read_authors(str(realdata("personality") / f"{file}.jsonl.gz"), traits)
     words = counts(texts_of(rows))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 from harness.data.traits import BIG_FIVE, MBTI
 from harness.suites.personality.decisions import Decision, decide, keyed, keys
 from harness.suites.personality.questionnaires import load
+from tests.golden_vectors import vectors
 
 TRAITS = {trait.name: trait for trait in (*BIG_FIVE, *MBTI)}
 LABELS = {"tie": (None, "tie"), "abstain": (None, "few"), 0: (0, "ok"), 1: (1, "ok")}
@@ -20,7 +20,7 @@ LABELS = {"tie": (None, "tie"), "abstain": (None, "few"), 0: (0, "ok"), 1: (1, "
 
 def test_golden_ratings(golden: Callable[[str], Path]) -> None:
     form = load("bfi44")
-    for case in json.loads(golden("psycot/decisions.json").read_text())["bfi"]:
+    for case in vectors(golden("psycot/decisions.json"))["bfi"]:
         trait = TRAITS[case["trait"]]
         items = form.of(trait.name)
         signs = keys(form, trait, items)
@@ -36,7 +36,7 @@ def test_golden_ratings(golden: Callable[[str], Path]) -> None:
 
 def test_golden_votes(golden: Callable[[str], Path]) -> None:
     form = load("mbti50")
-    for case in json.loads(golden("psycot/decisions.json").read_text())["mbti"]:
+    for case in vectors(golden("psycot/decisions.json"))["mbti"]:
         items = form.of(case["dimension"])
         values = [case["answers"][f"S{item.number}"] for item in items]
         found = decide(items, values, [1] * len(items))
@@ -46,7 +46,7 @@ def test_golden_votes(golden: Callable[[str], Path]) -> None:
 
 
 def test_golden_poles_of_choices(golden: Callable[[str], Path]) -> None:
-    for case in json.loads(golden("psycot/choice_to_label.json").read_text())["rows"]:
+    for case in vectors(golden("psycot/choice_to_label.json"))["rows"]:
         trait, reverse = TRAITS[case["task"]], case["rev_label"]
         assert trait.options(reverse) == (case["A_means"], case["B_means"])
         assert trait.label("A", reverse) == case["label_if_A"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ from hypothesis import strategies as st
 from harness.core.errors import BadData
 from harness.stats.bootstrap import resample_counts
 from harness.suites.personality.labels import POLICIES, Policy, label_scores
+from tests.golden_vectors import vectors
 
 LABEL = st.sampled_from([0.0, 1.0])
 PAIRS = st.lists(st.tuples(LABEL, st.one_of(LABEL, st.just(np.nan))), min_size=1, max_size=40)
@@ -26,7 +26,7 @@ def as_floats(labels: list[int | None]) -> list[float]:
 
 
 def test_golden_metrics(golden: Callable[[str], Path]) -> None:
-    cases = json.loads(golden("psycot/metrics.json").read_text())["cases"]
+    cases = vectors(golden("psycot/metrics.json"))["cases"]
     for case in cases:
         for policy in POLICIES:
             found = label_scores(case["gold"], as_floats(case["pred"]), policy)

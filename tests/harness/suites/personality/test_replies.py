@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 
 from harness.suites.personality.questionnaires import load
 from harness.suites.personality.replies import Answer, read_all, read_choice, read_score
+from tests.golden_vectors import vectors
 
 AB = {"A": "High Extraversion", "B": "Low Extraversion"}
 ABC = {"A": "Facts-based courses", "B": "Theory-based courses", "C": "Not sure"}
@@ -29,7 +29,7 @@ def check(found: Answer, expected: int | str) -> None:
 
 
 def test_golden_replies(golden: Callable[[str], Path]) -> None:
-    for case in json.loads(golden("psycot/replies.json").read_text())["cases"]:
+    for case in vectors(golden("psycot/replies.json"))["cases"]:
         kind, reply = case["kind"], case["reply"]
         found = read_score(reply) if kind == "score" else read_choice(reply, OPTIONS[kind])
         expected = (case["expected_value"], case["expected_status"])

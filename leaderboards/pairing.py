@@ -1,0 +1,195 @@
+"""Pairing of two systems' cells by prompt and by seed.
+
+Two means are compared on the prompts that both systems have a value on. Where the failed prompts of
+two cells differ, value and replicates of both are computed again from the rows that the cells hold
+(`Cell.resampled`), on the draws that made the cells' own replicates:
+
+    replicate_r = sum_i c_ri v_i / sum_i c_ri w_i    c_ri: draws of row i's prompt in round r
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.core.records import Cell, Interval, Record
+from harness.stats.bootstrap import resample_counts
+from leaderboards.intervals import units_of
+
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+
+class Difference(Record):
+    """One score minus another.
+
+    Attributes:
+        value: over the prompts that both systems have a value on, where the cells hold their rows.
+        interval, p_value: paired over prompts and seeds; None if the replicates do not allow it.
+        bounds: difference if all failed judgments of one system were lost and all of the other
+            won, and the reverse; None if none failed, or if a metric with failures has no bounds.
+        reason: why there is no value or no interval.
+        note: what a reader must know of an interval that exists.
+    """
+
+    value: float | None = None
+    interval: Interval | None = None
+    p_value: float | None = None
+    bounds: tuple[float, float] | None = None
+    reason: str = ""
+    note: str = ""
+
+    @property
+    def _ends(self) -> tuple[float, float] | None:
+        return None if self.interval is None else (self.interval.low, self.interval.high)
+
+    def side(self, margin: float = 0.0) -> int:
+        """1 or -1 if the interval lies above or below the margin and the bounds do not cross it."""
+        found = _side(self._ends, margin)
+        if self.bounds is not None and found != _side(self.bounds, margin):
+            return 0
+        return found
+
+    def remark(self, margin: float = 0.0) -> str:
+        """The note, and whether failed judgments could reverse what the interval shows."""
+        found = _side(self._ends, margin)
+        parts = [self.note] if self.note else []
+        if found and self.bounds is not None and self.side(margin) == 0:
+            low, high = self.bounds
+            sign = "sign" if margin == 0 else "verdict"
+            parts.append(
+                f"failed judgments could change the {sign}: their bounds give a difference between "
+                f"{low:+.1f} and {high:+.1f}"
+            )
+        return "; ".join(parts)
+
+    @property
+    def distinguishable(self) -> bool | None:
+        """Whether interval and bounds exclude 0; None without an interval."""
+        return None if self.interval is None else self.side() != 0
+
+
+def _side(ends: tuple[float, float] | None, margin: float) -> int:
+    if ends is None:
+        return 0
+    return 1 if ends[0] > margin else -1 if ends[1] < margin else 0
+
+
+@dataclass(frozen=True)
+class Side:
+    """Cells of one system, one per seed, on the prompts of a comparison.
+
+    Attributes:
+        values: by seed (S,); replicates: (S, rounds); units: fewest resampling units of a seed.
+    """
+
+    values: Floats
+    replicates: Floats
+    units: int
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """Two systems on common prompts.
+
+    Attributes:
+        same_seeds: the systems have the same seeds, so that values are paired by seed.
+        span: lowest and highest possible value, if both cells state it.
+        aligned: the cells hold their rows, so that both sides are on the same ones.
+        restricted: rows of a side had to be left out.
+        rows: scored rows of each side, and `common`: the first's that both have; over seeds.
+    """
+
+    first: Side
+    second: Side
+    same_seeds: bool
+    span: tuple[float, float] | None
+    aligned: bool = False
+    restricted: bool = False
+    rows: tuple[int, int] = (0, 0)
+    common: int = 0
+
+    @property
+    def seeds(self) -> tuple[Floats, ...]:
+        """Groups of per-seed values, see `harness.stats.bootstrap.paired_difference`."""
+        a, b = self.first.values, self.second.values
+        return (a - b,) if self.same_seeds else (a, b)
+
+    @property
+    def units(self) -> int:
+        return min(self.first.units, self.second.units)
+
+
+def pair(first: Sequence[Cell], second: Sequence[Cell]) -> Pairing | None:
+    """Pair cells with values and equally many replicates; None if no prompt is common.
+
+    Cells that do not hold their rows are paired as they are.
+    """
+    same = [cell.seed for cell in first] == [cell.seed for cell in second]
+    spans = {None if c.resampled is None else c.resampled.span for c in (*first, *second)}
+    span = spans.pop() if len(spans) == 1 else None
+    known = [[_scored(cell) for cell in cells] for cells in (first, second)]
+    masks = [[mask for mask in side if mask is not None] for side in known]
+    if (
+        any(mask is None for side in known for mask in side)
+        or len({mask.size for side in masks for mask in side}) > 1
+    ):
+        return Pairing(_as_is(first), _as_is(second), same, span)
+    kept = _common(masks[0], masks[1], same)
+    counts = [sum(int(mask.sum()) for mask in side) for side in (*masks, kept[0], kept[1])]
+    if counts[:2] == counts[2:]:
+        return Pairing(_as_is(first), _as_is(second), same, span, aligned=True)
+    if not all(mask.any() for side in kept for mask in side):
+        return None
+    sides = _over(first, kept[0]), _over(second, kept[1])
+    return Pairing(*sides, same, span, True, True, (counts[0], counts[1]), counts[2])
+
+
+def _scored(cell: Cell) -> Mask | None:
+    """Which rows have a value; None if the cell does not hold its rows."""
+    if cell.resampled is None or not cell.resampled.values:
+        return None
+    return np.array([value is not None for value in cell.resampled.values])
+
+
+def _common(
+    first: Sequence[Mask], second: Sequence[Mask], same_seeds: bool
+) -> tuple[list[Mask], list[Mask]]:
+    """Rows scored on both sides: per seed if both have the same seeds, else by every cell."""
+    if same_seeds:
+        both = [one & other for one, other in zip(first, second, strict=True)]
+        return both, both
+    everywhere = np.logical_and.reduce([*first, *second])
+    return [everywhere] * len(first), [everywhere] * len(second)
+
+
+def _as_is(cells: Sequence[Cell]) -> Side:
+    values = np.array([cell.value for cell in cells], dtype=np.float64)
+    replicates = np.array([cell.replicates for cell in cells], dtype=np.float64)
+    return Side(values, replicates, min(units_of(cell) for cell in cells))
+
+
+def _over(cells: Sequence[Cell], masks: Sequence[Mask]) -> Side:
+    parts = [_restricted(cell, mask) for cell, mask in zip(cells, masks, strict=True)]
+    values, replicates, units = zip(*parts, strict=True)
+    return Side(np.array(values), np.array(replicates), min(units))
+
+
+def _restricted(cell: Cell, mask: Mask) -> tuple[float, Floats, int]:
+    """Value, replicates and number of units of a cell on some of its rows."""
+    sample = cell.resampled
+    assert sample is not None
+    values = np.array([0.0 if v is None else v for v in sample.values])
+    weights = np.array(sample.weights or np.ones(len(values)), dtype=np.float64)
+    clusters = np.array(sample.clusters or range(len(values)))
+    values, weights = np.where(mask, values, 0.0), np.where(mask, weights, 0.0)
+    value = float(values.sum() / weights.sum())
+    drawn = resample_counts(cell.prompt_set, int(clusters.max()) + 1, len(cell.replicates))
+    counts = drawn[:, clusters].astype(np.float64)
+    # Centred, so that equal rows give replicates that are equal to the last bit.
+    total, weight = counts @ (values - value * weights), counts @ weights
+    shift = np.divide(total, weight, out=np.zeros_like(total), where=weight > 0)
+    return value, value + shift, len(set(clusters[mask].tolist()))
