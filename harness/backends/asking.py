@@ -151,7 +151,7 @@ def _expected(params: AskParams, rows: Estimate, model: Estimate) -> Estimate:
 
 @operation(
     "ask",
-    version=1,
+    version=2,
     params=AskParams,
     rows="rows",
     libraries=("torch", "transformers"),

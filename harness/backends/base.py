@@ -22,7 +22,7 @@ from harness.core.records import Record
 
 GREEDY_BELOW = 1e-4  # a temperature below this selects the most likely token
 
-Finish = Literal["stop", "length"]
+Finish = Literal["stop", "length", "content_filter", "refusal", "tool_calls"]
 TopLogprobs = tuple[tuple[tuple[str, float], ...], ...]  # per token (text, log-prob), best first
 
 
@@ -66,8 +66,12 @@ class Completion(Record):
     """One sampled answer.
 
     Attributes:
-        text: the answer without special tokens.
-        finish: "stop" if the model ended its turn, "length" if the answer reached its token limit.
+        text: the answer without special tokens, except markers of thoughts.
+        finish: "stop" if the model ended its turn, "length" if the answer reached its token limit,
+            "content_filter" if a provider's filter ended it, "refusal" if the model refused in the
+            provider's own field for it, "tool_calls" if the model called tools
+            and said nothing. An answer that was lost is an error of the response.
+        thought: what a server returns as the model's reasoning, apart from the text.
         token_ids: sampled ids without the one that stopped the answer; None from an API.
         top_logprobs: per token, in order, the most likely (token text, natural log-probability)
             pairs; probabilities before temperature and top-p.
@@ -78,6 +82,7 @@ class Completion(Record):
     finish: Finish
     token_ids: tuple[int, ...] | None = None
     top_logprobs: TopLogprobs | None = None
+    thought: str | None = Field(default=None, exclude_if=lambda value: value is None)
     served_by: str | None = Field(default=None, exclude_if=lambda value: value is None)
 
 

@@ -28,6 +28,7 @@ from harness.backends.base import (
     check_unique,
     count_response,
 )
+from harness.backends.saying import Said, Thoughts, begun_in_prompt, said_in
 from harness.backends.windows import in_windows
 from harness.core.hashing import canonical_json, digest
 from harness.core.records import Record
@@ -39,13 +40,19 @@ NO_ANSWER = "the backend returned no answer"
 
 
 class Turn(Record):
-    """One reply, or the error that ended its dialogue."""
+    """One reply, or the error that ended its dialogue.
+
+    Attributes:
+        thought, raw: the thought, and the whole text, of a reply that has a thought.
+    """
 
     text: str = ""
     finish: Finish = "stop"
     tokens_in: int = 0
     tokens_out: int = 0
     top_logprobs: TopLogprobs | None = Field(default=None, exclude_if=lambda value: value is None)
+    thought: str = Field(default="", exclude_if=lambda value: not value)
+    raw: str = Field(default="", exclude_if=lambda value: not value)
     served_by: str | None = Field(default=None, exclude_if=lambda value: value is None)
     error: str | None = None
 
@@ -80,6 +87,7 @@ def converse(
     *,
     log: Log | None = None,
     count: Callable[..., None] | None = None,
+    thoughts: Thoughts = "keep",
 ) -> Iterator[Ended]:
     """Yield each dialogue when it is complete, or when one of its turns has failed.
 
@@ -87,13 +95,19 @@ def converse(
         log: successful turns; a turn is taken from it when the same backend was sent the same
             request before. The caller closes it.
         count: see `harness.engine.operations.Context`.
+        thoughts: "split" makes the text of a turn its answer alone.
 
     Raises:
         BadData: two dialogues have one id; and whatever ends the backend's `generate`.
     """
     check_unique([dialogue.id for dialogue in dialogues])
     known = _TurnLog(log, backend.fingerprint) if log is not None else None
-    fresh = (_Talk(dialogue, known, count) for dialogue in dialogues)
+
+    def split(response: Response, completion: Completion) -> Said:
+        opened = begun_in_prompt(backend.tokenizer, response.prompt_ids)
+        return said_in(completion, thoughts, opened=opened)
+
+    fresh = (_Talk(dialogue, known, count, split) for dialogue in dialogues)
     under_way: dict[str, _Talk] = {}
     ended: deque[_Talk] = deque()
 
@@ -138,7 +152,7 @@ def converse_about_rows(
     """
 
     def ended(asked: Sequence[Dialogue]) -> Iterator[Ended]:
-        return converse(backend, asked, log=log, count=context.count)
+        return converse(backend, asked, log=log, count=context.count, thoughts="split")
 
     size = 1 if backend.parallel == 1 else max(WINDOW, backend.parallel)
     with closing(Log(context.scratch / "turns.jsonl")) as log, backend.keeping_prefixes():
@@ -150,12 +164,17 @@ class _Talk:
     """One dialogue and its turns so far."""
 
     def __init__(
-        self, dialogue: Dialogue, known: _TurnLog | None, count: Callable[..., None] | None
+        self,
+        dialogue: Dialogue,
+        known: _TurnLog | None,
+        count: Callable[..., None] | None,
+        split: Callable[[Response, Completion], Said],
     ) -> None:
         self.dialogue = dialogue
         self.turns: list[Turn] = []
         self._known = known
         self._count = count
+        self._split = split
         self._key = ""
 
     def next(self) -> Request | None:
@@ -182,8 +201,11 @@ class _Talk:
             self.turns.append(Turn(error=response.error or NO_ANSWER))
             return
         completion = response.completions[0]
+        said = self._split(response, completion)
         turn = Turn(
-            text=completion.text,
+            text=said.text,
+            thought=said.thought,
+            raw=said.raw if said.raw != said.text else "",
             finish=completion.finish,
             tokens_in=response.tokens_in,
             tokens_out=response.tokens_out,

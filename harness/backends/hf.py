@@ -35,6 +35,7 @@ from harness.backends.rolling import can_roll, decode_rolling
 from harness.core.errors import BadData, EnvironmentProblem
 from harness.core.hashing import digest
 from harness.models import chat
+from harness.models.spoken import decode_answers
 from harness.models.threads import is_small, map_chunks
 
 LOGIT_BYTES = 1 << 29  # maximum for the float32 logits of one scored chunk
@@ -247,11 +248,7 @@ class HFBackend(Backend):
             row[: length - int(ended)].tolist()
             for row, length, ended in zip(decoded.tokens, decoded.lengths, decoded.stopped)
         ]
-        return list(
-            self.tokenizer.batch_decode(
-                rows, skip_special_tokens=True, clean_up_tokenization_spaces=False
-            )
-        )
+        return decode_answers(self.tokenizer, rows)
 
     def _response(
         self, prompt: _Prompt, decoded: Decoded, texts: list[str], first: int

@@ -18,6 +18,7 @@ from typing import Any, cast
 
 from harness.backends.api import wire
 from harness.backends.api.client import Client
+from harness.backends.api.endings import Unfinished
 from harness.backends.api.endpoint import Endpoint
 from harness.backends.api.logprobs import BadLogprobs
 from harness.backends.api.responses import ResponseStore, Stored
@@ -314,7 +315,7 @@ def _read(call: wire.Call, row: Stored, store: ResponseStore | None) -> Outcome 
     try:
         reply: dict[str, Any] = wire.parse(row.body)
         completions = wire.read(call, reply)
-    except BadLogprobs:  # stored by a version that did not look
+    except (BadLogprobs, Unfinished):  # stored by a version that did not look
         if store is not None:
             store.drop([call.key])
         return None

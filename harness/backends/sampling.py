@@ -21,6 +21,7 @@ from harness.backends.base import (
     messages_of,
 )
 from harness.backends.opening import EngineParams, open_engine
+from harness.backends.saying import Thoughts, begun_in_prompt, said_in, thought_fields
 from harness.backends.windows import in_windows
 from harness.core.errors import BadData, MissingExtra
 from harness.core.hashing import digest
@@ -44,6 +45,8 @@ class SampleParams(EngineParams):
             free. Needs a backend with a tokenizer.
         on_error: a prompt that cannot be answered stops the stage ("stop"), or gets the error in
             its row and no responses ("record").
+        thoughts: a model's thought is kept apart from its answer ("split"), or is part of it
+            ("keep").
     """
 
     temperature: float = Field(default=0.8, ge=0)
@@ -56,6 +59,7 @@ class SampleParams(EngineParams):
     system: str = ""
     too_long: Literal["fail", "cut"] = "fail"
     on_error: Literal["stop", "record"] = "stop"
+    thoughts: Thoughts = Field(default="split", exclude_if=lambda value: value == "split")
 
     @property
     def sampling(self) -> Sampling:
@@ -71,7 +75,7 @@ class SampleParams(EngineParams):
 
 @operation(
     "sample",
-    version=1,
+    version=2,
     params=SampleParams,
     rows="prompts",
     libraries=("torch", "transformers"),
@@ -88,10 +92,12 @@ def sample(
 ) -> Iterator[list[Row]]:
     """Answer each prompt n times.
 
-    Adds to a row: `responses` (n texts), `finish` ("stop" or "length" each), `system`,
-    `tokens_in`, `tokens_out` (one number per response), from a backend with a tokenizer `rendered`
-    (the prompt as text, as the model read it) and `prompt_digest` (of its token ids), and
-    `cut_characters` if a part of the prompt was left out.
+    Adds to a row: `responses` (n texts), `finish` (see `Completion`), `system`, `tokens_in`,
+    `tokens_out` (one number per response), from a backend with a tokenizer `rendered` (the prompt
+    as text, as the model read it) and `prompt_digest` (of its token ids), `cut_characters` if a
+    part of the prompt was left out, and where a response has a thought, `thoughts` and `raw` (the
+    whole texts). A response whose thought never ends is "", with the reason in `no_answer`; with
+    "record" and n = 1 it is the row's error.
 
     Raises:
         BadData: a prompt cannot be answered (too long, refused by the template); names the row.
@@ -148,13 +154,17 @@ def _answered(
             f'{response.error} (on_error = "record" records it in the row and continues)'
         )
     count_response(context.count, response)
+    opened = begun_in_prompt(backend.tokenizer, response.prompt_ids)
+    said = [said_in(c, params.thoughts, opened=opened) for c in response.completions]
+    lost = params.on_error == "record" and len(said) == 1 and bool(said[0].lack)
     result: Row = {
         **row,
         "system": params.system,
-        "responses": [completion.text for completion in response.completions],
+        "responses": [] if lost else [part.text for part in said],
         "finish": [completion.finish for completion in response.completions],
         "tokens_in": response.tokens_in,
         "tokens_out": _written(response),
+        **thought_fields(said),
     }
     others = {c.served_by for c in response.completions if c.served_by is not None}
     if others:
@@ -163,6 +173,8 @@ def _answered(
         result["cut_characters"] = shown["cut_characters"]
     if response.error is not None:
         return {**result, "error": response.error}
+    if lost:
+        result["error"] = said[0].lack
     if backend.tokenizer is None or response.prompt_ids is None:
         return result
     return {

@@ -41,6 +41,7 @@ from harness.engine.calls import Services
 from harness.models import chat
 from harness.models.checkpoints import load_tokenizer
 from harness.models.references import model_identity, pointer_of, resolve
+from harness.models.spoken import decode_answers
 
 # Engine arguments for placement and speed, which do not change the model.
 PLACEMENT = frozenset(
@@ -233,11 +234,8 @@ class VLLMBackend(Backend):
     def _read(self, request: Request, response: Response, prompt: list[int]) -> Response:
         if response.error is not None:
             return response
-        texts = self.tokenizer.batch_decode(
-            [list(completion.token_ids or ()) for completion in response.completions],
-            skip_special_tokens=True,
-            clean_up_tokenization_spaces=False,
-        )
+        ids = [completion.token_ids or () for completion in response.completions]
+        texts = decode_answers(self.tokenizer, ids)
         completions = tuple(
             completion.model_copy(update={"text": text, "top_logprobs": self._tops(completion)})
             for completion, text in zip(response.completions, texts, strict=True)

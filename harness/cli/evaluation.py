@@ -17,6 +17,7 @@ from harness.engine.calls import Account, CallSettings
 from harness.engine.store import Store
 from harness.evaluate import Evaluation
 from harness.suites.editions import NANO
+from harness.suites.scoring import ENDINGS
 
 
 def run_evaluation(
@@ -127,6 +128,17 @@ def _show_hints(console: Console, made: Evaluation, cells: Sequence[Cell]) -> No
             "`crucible show`)",
             highlight=False,
         )
+    for suite in dict.fromkeys(cell.suite for cell in cells):
+        own = next(cell for cell in cells if cell.suite == suite)
+        counted = [
+            f"{own.details[name]} {what}" for name, what in ENDINGS.items() if own.details.get(name)
+        ]
+        if counted:
+            console.print(
+                f"{suite}: not ordinary answers: {', '.join(counted)}",
+                highlight=False,
+                soft_wrap=True,
+            )
     if any(cell.n_failed and cell.judge is not None for cell in cells):
         console.print("some judgments failed; add --retry-failed to ask for them again")
     for suite, handle in made.scores.items():

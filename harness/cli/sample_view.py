@@ -69,6 +69,7 @@ def _table(rows: list[tuple[Text, ...]]) -> Table:
 
 
 def _head(console: Console, samples: Samples) -> None:
+    from harness.suites.scoring import ENDINGS
     from leaderboards.render.samples import facts
 
     cell = samples.cell
@@ -81,8 +82,9 @@ def _head(console: Console, samples: Samples) -> None:
         title.append(f"  {cell.n_scored} of {cell.n_expected} scored, {cell.n_failed} failed")
     console.print(title, highlight=False)
     wanted = ("judge", "baseline", "judge fingerprint", "interval", "bounds")
+    endings = {name.replace("_", " ") for name in ENDINGS}
     for name, value in facts(samples):
-        if name in wanted or name.startswith("artifact:"):
+        if name in wanted or name in endings or name.startswith(("artifact:", "failed: ")):
             console.out(f"{name.removeprefix('artifact: '):<18} {plain(value)}", highlight=False)
     console.out("")
 

@@ -251,7 +251,7 @@ def _alpaca(rule: str, name: str) -> Protocol:
 
 
 def _is_cut(completion: Completion) -> bool:
-    return completion.finish == "length"
+    return completion.finish in ("length", "content_filter")
 
 
 def _read_label(mode: ParserMode, completion: Completion) -> str | None:

@@ -45,6 +45,7 @@ _TOKENS = (
         re.compile(r"Here(?:'s| is) my (?:response|answer):"),
     ),
 )
+_PROSE_END = _TOKENS[-1][1]
 _CHANNEL = re.compile(
     r"(?:<\|start\|>\s{0,4}assistant\s{0,4})?<\|channel\|>\s{0,4}(\w{1,20})[^<]{0,80}<\|message\|>"
 )
@@ -98,6 +99,8 @@ def split_thought(reply: str, *, opened: bool = False) -> Split:
         if begun is None:
             break
         end = _closing(reply, *begun)
+        if end is None and begun[1] is _PROSE_END:
+            break  # "Here is my thought process:" is also how an ordinary answer begins
         if end is None:
             return Split("\n".join([*thoughts, reply[begun[0] :].strip()]), None)
         thoughts.append(reply[begun[0] : end[0]].strip())
@@ -108,6 +111,34 @@ def split_thought(reply: str, *, opened: bool = False) -> Split:
             thoughts, place = [reply[: end[0]].strip()], end[1]
     rest = reply[place:]
     return Split("\n".join(thoughts), _ANSWER_MARKS.sub("", rest) if thoughts else rest)
+
+
+_HARMONY = frozenset(f"<|{name}|>" for name in ("start", "channel", "message", "end", "call"))
+
+
+def is_marker(token: str, *, channels: bool = False) -> bool:
+    """Whether a special token marks a thought, or a channel of harmony where the model has any.
+
+    >>> is_marker("[THINK]"), is_marker("<|END_THINKING|>"), is_marker("<|im_end|>")
+    (True, True, False)
+    """
+    patterns = (*_PAIRED, *(pattern for pair in _TOKENS for pattern in pair))
+    return (channels and token in _HARMONY) or any(pattern.fullmatch(token) for pattern in patterns)
+
+
+def opens_thought(prompt: str) -> bool:
+    """Whether a rendered prompt ends inside a thought, so that the reply begins in one.
+
+    >>> opens_thought("<|assistant|><think>\\n"), opens_thought("<think>\\n\\n</think>\\n\\n")
+    (True, False)
+    """
+    tail = prompt.rstrip()[-80:]
+    begins = [begin for begin, _ in _TOKENS[:2]]
+    for pattern in (*_PAIRED, *begins):
+        for found in pattern.finditer(tail):
+            if found.end() == len(tail):
+                return not (found.groups() and found[1])
+    return tail.endswith("<|channel|>analysis<|message|>")
 
 
 def _opening(text: str, place: int) -> tuple[int, re.Pattern[str] | None] | None:

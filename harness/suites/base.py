@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from harness.backends.base import Sampling
+from harness.backends.saying import Thoughts
 from harness.core.errors import UserError
 from harness.core.hashing import digest, seed_from
 from harness.core.records import Record
@@ -29,15 +30,28 @@ NANO = "nano:"
 
 
 class Decode(Record):
-    """Decoding settings of the evaluated system; the seed is derived from the system's."""
+    """Decoding settings of the evaluated system; the seed is derived from the system's.
+
+    Attributes:
+        thoughts: "split" keeps a model's thought apart from the answer that is judged; "keep"
+            leaves it in the answer.
+    """
 
     temperature: float = Field(default=0.0, ge=0)
     top_p: float = Field(default=1.0, gt=0, le=1)
     max_tokens: int = Field(default=4096, ge=1)
+    thoughts: Thoughts = Field(default="split", exclude_if=lambda value: value == "split")
 
     @property
     def fingerprint(self) -> str:
-        return Sampling(**self.model_dump()).fingerprint
+        own = Sampling(**self.model_dump(exclude={"thoughts"})).fingerprint
+        return self.with_rule(own)
+
+    def with_rule(self, fingerprint: str) -> str:
+        """A decode fingerprint with the rule for thoughts; splitting them is left out."""
+        if self.thoughts == "split":
+            return fingerprint
+        return digest([fingerprint, "thoughts", self.thoughts])[:16]
 
 
 @dataclass(frozen=True)
@@ -92,7 +106,7 @@ class System:
     def decode_fingerprint(self, decode: Decode) -> str:
         """Fingerprint of its decoding in a suite whose settings are `decode`."""
         if self.stored:
-            return STORED
+            return decode.with_rule(STORED)
         own = (self.decode or decode).fingerprint
         return own if self.program is None else digest([own, self.program.fingerprint])[:16]
 
@@ -248,7 +262,9 @@ def answers_of(
 ) -> Handle:
     """The stage in which the system answers; its seed is derived from the system's and `parts`."""
     # Settings do not change stored outputs, hence must not change the stage's id.
-    chosen = Decode() if system.stored else system.decode or decode
+    chosen = system.decode or decode
+    if system.stored:
+        chosen = Decode(thoughts=decode.thoughts)
     program = system.program_for("respond", str(parts[0]) if parts else "")
     if program is not None:
         seed = seed_from(system.seed, *parts) % 2**31

@@ -18,7 +18,7 @@ from pydantic import Field
 from harness.core.hashing import digest, finite
 from harness.core.records import Cell, Interval, Record, Resampled
 from harness.engine.io import write_json
-from harness.engine.operations import Artifact, Context
+from harness.engine.operations import Artifact, Context, Row
 from harness.judging.annotators import LEAST_MASS, USUAL_MASS
 from harness.judging.records import Judged
 from harness.stats.bootstrap import (
@@ -86,13 +86,13 @@ class CellMaker:
     """Makes cells with the fields that all cells of one scoring stage share.
 
     Attributes:
-        served: number of answers of each model that is not the one asked for.
+        answers: number of answers that ended otherwise than by themselves, or of another model.
     """
 
     params: CellParams
     prompt_set: str
     artifacts: dict[str, str]
-    served: dict[str, int] = field(default_factory=dict)
+    answers: Mapping[str, int] = field(default_factory=dict)
 
     def cell(
         self,
@@ -146,7 +146,7 @@ class CellMaker:
             resampled=resampled if number is not None else None,
             details={
                 key: _plain(item)
-                for key, item in ({**(details or {}), **self.served, **params.origin()}).items()
+                for key, item in {**(details or {}), **self.answers, **params.origin()}.items()
             },
             **more,
         )
@@ -224,19 +224,16 @@ def cell_maker(
     """A maker of cells on the prompt set `texts` (id -> user turns).
 
     Args:
-        links: role -> artifact that the cells refer to.
+        links: role -> artifact that the cells refer to; of `generations` the endings of answers are
+            counted.
     """
     artifacts = {role: artifact.id for role, artifact in links.items() if artifact is not None}
     prompt_set = prompt_set_hash(texts)
     if params.data:
         prompt_set = digest([prompt_set, params.data])
     answers = links.get("generations")
-    found = Counter(
-        f"answered by {row['served_by']}"
-        for row in (answers.rows() if answers is not None else ())
-        if row.get("served_by")
-    )
-    return CellMaker(params, prompt_set, artifacts, dict(found))
+    rows = answers.rows() if answers is not None else []
+    return CellMaker(params, prompt_set, artifacts, {**endings(rows), **served(rows)})
 
 
 def prompt_set_hash(texts: Mapping[str, Sequence[str]]) -> str:
@@ -259,6 +256,43 @@ def failures(rows: Iterable[Judged]) -> dict[str, int]:
         if game.verdict is None and game.failure
     ]
     return dict(Counter(reasons))
+
+
+ENDINGS = {
+    "n_unended_thoughts": "thoughts that never end",
+    "n_filtered_answers": "ended by a content filter",
+    "n_refused_answers": "refusals",
+    "n_tool_call_answers": "tool calls without an answer",
+    "n_cut_answers": "cut at the token limit",
+    "n_empty_answers": "empty",
+}
+_FINISHES = {
+    "content_filter": "n_filtered_answers",
+    "refusal": "n_refused_answers",
+    "tool_calls": "n_tool_call_answers",
+    "length": "n_cut_answers",
+}
+
+
+def endings(rows: Iterable[Row]) -> dict[str, int]:
+    """Number of answers that did not end by themselves or are empty, by reason, see ENDINGS."""
+    found: Counter[str] = Counter()
+    for row in rows:
+        finish = (row.get("finish") or ["stop"])[0]
+        said = row.get("responses") or ["-"]
+        if row.get("no_answer"):
+            found["n_unended_thoughts"] += 1
+        elif finish in _FINISHES:
+            found[_FINISHES[finish]] += 1
+        elif not said[0].strip():
+            found["n_empty_answers"] += 1
+    return {name: found[name] for name in ENDINGS if found[name]}
+
+
+def served(rows: Iterable[Row]) -> dict[str, int]:
+    """Number of answers of each model that is not the one asked for."""
+    names = (row.get("served_by") for row in rows)
+    return dict(Counter(f"answered by {name}" for name in names if name))
 
 
 def suspicious(rows: Iterable[Judged]) -> dict[str, int]:

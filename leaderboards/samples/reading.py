@@ -174,6 +174,9 @@ def _remarks(made: Row) -> dict[str, str]:
     finish = [str(reason) for reason in made.get("finish") or ()]
     if finish and set(finish) != {"stop"}:
         found["generation ended"] = ", ".join(finish)
+    thoughts = [str(thought) for thought in made.get("thoughts") or () if thought]
+    if thoughts:
+        found["thought"] = "\n\n".join(thoughts)
     if made.get("system_prompt"):
         found["system prompt"] = str(made["system_prompt"])
     return found

@@ -39,8 +39,8 @@ def outputs(tmp_path: Path) -> Path:
     return path
 
 
-def arguments(outputs: Path, url: str, *more: str) -> list[str]:
-    judge = f"openai:nano-oracle@{url}"
+def arguments(outputs: Path, url: str, *more: str, judge: str = "") -> list[str]:
+    judge = judge or f"openai:nano-oracle@{url}"
     chosen = ["--suite", "alpaca_eval2", "--data", "nano", "--limit", str(PROMPTS)]
     return ["eval", str(outputs), "--judge", judge, *chosen, *more]
 
@@ -78,7 +78,7 @@ def test_the_server_and_the_judge_in_process_agree(
 ) -> None:
     hosted = crucible(*arguments(outputs, server.url), cwd=tmp_path)
     local = crucible(
-        *arguments(outputs, server.url, "--judge", "nano:oracle?unknown=generic"), cwd=tmp_path
+        *arguments(outputs, server.url, judge="nano:oracle?unknown=generic"), cwd=tmp_path
     )
     assert local.returncode == 0, local.stderr
     assert value(hosted.stdout) == value(local.stdout)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
-from harness.core.errors import BadRecord, UnknownName, UserError
+from harness.core.errors import BadData, BadRecord, UnknownName, UserError
+from harness.nano import world
 from harness.reproduce import evaluate
 from leaderboards.files import check_board
 
@@ -37,8 +39,19 @@ def test_settings_reach_the_suite_they_name() -> None:
 
 def test_a_stored_file_is_named_after_itself(tmp_path: Path) -> None:
     path = tmp_path / "my-outputs.jsonl"
-    path.write_text('{"instruction": "?", "output": "!"}\n')
-    assert evaluate(str(path), "alpaca_eval2", limit=3).title == "my-outputs"
+    (item,) = world.items("alpaca_eval2", 1)
+    path.write_text(json.dumps({"instruction": item.turns[0], "output": "!"}))
+    made = evaluate(str(path), "alpaca_eval2", limit=3)
+    assert made.title == "my-outputs"
+    assert [(join.answered, join.prompts) for join in made.joins] == [(1, 3)]
+
+
+def test_a_file_that_answers_none_of_a_suite_stops_before_any_suite(tmp_path: Path) -> None:
+    path = tmp_path / "outputs.jsonl"
+    (item,) = world.items("alpaca_eval2", 1)
+    path.write_text(json.dumps({"instruction": item.turns[0], "output": "!"}))
+    with pytest.raises(BadData, match=r"answers none of the 3 prompts of arena_hard"):
+        evaluate(str(path), ["alpaca_eval2", "arena_hard"], limit=3)
 
 
 def test_mistakes_are_named() -> None:
@@ -48,3 +61,24 @@ def test_mistakes_are_named() -> None:
         evaluate("nano:target", "alpaca_eval2", edition="offical")
     with pytest.raises(UserError, match="none of these suites uses a judge: perplexity"):
         evaluate("nano:target", "perplexity", judge="nano:oracle")
+
+
+def test_a_thought_before_the_answer_does_not_move_a_score(tmp_path: Path) -> None:
+    items = world.items("alpaca_eval2", 12)
+    thought = "<think>\nLet me ponder " + "hm " * 400 + "\n</think>\n\n"
+
+    def scores(lead: str, **settings: str) -> list[tuple[str, float | None, str | None]]:
+        path = tmp_path / "outputs.jsonl"
+        rows = [
+            {"instruction": i.turns[0], "output": lead + world.reference_answer(i)} for i in items
+        ]
+        path.write_text("\n".join(map(json.dumps, rows)))
+        made = evaluate(str(path), "alpaca_eval2", limit=12, overrides=settings)
+        made.run(tmp_path / "store")
+        return [(cell.metric, cell.value, cell.decode_fingerprint) for cell in made.cells]
+
+    plain = scores("")
+    assert scores(thought) == plain
+    kept = scores(thought, **{"alpaca_eval2.decode.thoughts": "keep"})
+    assert kept[0][1] != plain[0][1]
+    assert kept[0][2] != plain[0][2]

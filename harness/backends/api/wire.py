@@ -16,10 +16,11 @@ from typing import Any, Literal
 
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
+from harness.backends.api.endings import Unfinished, finish_of, thought_of
 from harness.backends.api.endpoint import Endpoint
 from harness.backends.api.logprobs import BadLogprobs, chat_tops, likeliest, logprob
 from harness.backends.api.served import other_model
-from harness.backends.base import Completion, Finish, Message, Sampling, Score, TopLogprobs
+from harness.backends.base import Completion, Message, Sampling, Score, TopLogprobs
 from harness.core.hashing import canonical_json, seed_from
 
 SCHEMA = 1
@@ -244,7 +245,7 @@ def read(call: Call, reply: object) -> tuple[Completion, ...]:
         return ()
     try:
         return _completions(call, reply)
-    except BadLogprobs:
+    except (BadLogprobs, Unfinished):
         raise
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"the reply has an unknown form ({type(error).__name__})") from None
@@ -294,17 +295,19 @@ def _chat_choice(choice: dict[str, Any], wanted: int | None, named: str | None) 
     if wanted is not None:
         tops = chat_tops(choice.get("logprobs") or {}, wanted)
     # Built without validation, because thousands are read at once; every field is set here.
+    text = _text(text or message.get("refusal"))
     return Completion.model_construct(
-        text=_text(text or message.get("refusal")),
-        finish="length" if choice.get("finish_reason") == "length" else "stop",
+        text=text,
+        finish=finish_of(choice, text),
         token_ids=None,
         top_logprobs=tops,
+        thought=thought_of(message) or None,
         served_by=named,
     )
 
 
 def _token_choice(choice: dict[str, Any], wanted: int | None, named: str | None) -> Completion:
-    finish: Finish = "length" if choice.get("finish_reason") == "length" else "stop"
+    finish = finish_of(choice, choice.get("text") or "")
     ids = choice.get("token_ids")
     if ids is not None:
         # vLLM's ids include the id that stopped the answer, unless a string stopped it.

@@ -22,6 +22,9 @@ _SAMPLED = frozenset(
         "rendered",
         "prompt_digest",
         "cut_characters",
+        "thoughts",
+        "raw",
+        "no_answer",
     )
 )
 

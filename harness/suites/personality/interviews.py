@@ -46,7 +46,7 @@ def _expected(params: InterviewParams, authors: Estimate, model: Estimate) -> Es
 
 @operation(
     "interview_authors",
-    version=1,
+    version=2,
     params=InterviewParams,
     rows="authors",
     libraries=("torch", "transformers"),
