@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from harness.backends.saying import UNENDED
 from harness.core.hashing import digest, finite
 from harness.core.records import Cell, Interval, Record, Resampled
 from harness.engine.io import write_json
@@ -280,7 +281,9 @@ def endings(rows: Iterable[Row]) -> dict[str, int]:
     for row in rows:
         finish = (row.get("finish") or ["stop"])[0]
         said = row.get("responses") or ["-"]
-        if row.get("no_answer"):
+        if row.get("first_finish") and not row.get("first_error"):
+            found[_FINISHES[row["first_finish"]]] += 1
+        if row.get("no_answer") or row.get("first_error") == UNENDED:
             found["n_unended_thoughts"] += 1
         elif finish in _FINISHES:
             found[_FINISHES[finish]] += 1

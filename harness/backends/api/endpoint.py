@@ -12,15 +12,18 @@ call is sent and is part of no record.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Mapping
 from ipaddress import ip_address
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit, urlunsplit
 
+from pydantic import field_validator
+
 from harness.core.errors import BadRecord, EnvironmentProblem, UserError
-from harness.core.hashing import digest
+from harness.core.hashing import canonical_json, digest
 from harness.core.records import Record, parse
 from harness.engine.prices import PROVIDER
 
@@ -31,6 +34,14 @@ TokenField = Literal["max_tokens", "max_completion_tokens"]
 
 _URL_MARK = re.compile(r"@(?=[A-Za-z][A-Za-z0-9+.-]*://)")
 _BARE_URL = re.compile(r"@((?:localhost|[\w.-]+:\d+)(?:/\S*)?)$")
+# Fields that Crucible writes itself.
+RESERVED = frozenset(
+    (
+        "model", "messages", "prompt", "stream", "n", "seed", "temperature", "top_p", "max_tokens",
+        "max_completion_tokens", "logprobs", "top_logprobs", "prompt_logprobs",
+        "repetition_penalty", "return_token_ids", "skip_special_tokens",
+    )
+)  # fmt: skip
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -44,6 +55,8 @@ class Overrides(Record):
         n: false requests several samples of one prompt one by one.
         system: false puts a system message before the first user message, for models that refuse
             the role or whose roles must alternate.
+        extra: JSON object of fields that are added to every request, such as
+            {"reasoning_effort":"low"}; part of keys and fingerprints.
     """
 
     max_tokens_field: TokenField | None = None
@@ -52,6 +65,29 @@ class Overrides(Record):
     n: bool | None = None
     system: bool | None = None
     temperature: bool | None = None
+    extra: str | None = None
+
+    @field_validator("extra")
+    @classmethod
+    def _canonical(cls, value: str | None) -> str | None:
+        """The fields as canonical JSON, so that their order in the text does not count."""
+        if value is None:
+            return None
+        try:
+            fields = json.loads(value)
+        except ValueError:
+            fields = None
+        if not isinstance(fields, dict) or not fields:
+            raise ValueError('expected a JSON object, as in extra={"reasoning_effort":"low"}')
+        own = sorted(RESERVED & fields.keys())
+        if own:
+            raise ValueError(f"{', '.join(own)}: set by the settings of the suite or recipe")
+        return canonical_json(fields).decode()
+
+    @property
+    def extra_fields(self) -> dict[str, Any]:
+        """Fields that are added to every request."""
+        return json.loads(self.extra) if self.extra else {}
 
 
 class Options(Overrides):

@@ -145,7 +145,11 @@ def _around(endpoint: Endpoint, kind: Kind, how: Sampling) -> tuple[bytes, bytes
         "sampling": how.model_dump(),
     }
     # Options that change the body's meaning; the name of the token limit does not.
-    changed = {k: v for k, v in endpoint.overrides.items() if k in _SHAPING and v is False}
+    changed: dict[str, object] = {
+        k: v for k, v in endpoint.overrides.items() if k in _SHAPING and v is False
+    }
+    if endpoint.extra:
+        changed["extra"] = endpoint.extra_fields
     if changed:
         parts["changed"] = changed
     before, mark, after = canonical_json(parts).partition(b'"prompt":null')
@@ -171,7 +175,7 @@ def body(call: Call, endpoint: Endpoint, token_field: str) -> dict[str, Any]:
         token_field: the server's name for the limit of an answer's length.
     """
     how = call.sampling
-    asked: dict[str, Any] = {"model": endpoint.model}
+    asked: dict[str, Any] = {"model": endpoint.model, **endpoint.extra_fields}
     if call.kind == "chat":
         asked["messages"] = _messages(call.prompt, endpoint.system is not False)
         asked[token_field] = how.max_tokens

@@ -35,7 +35,7 @@ class NoParams(Record):
 
 @operation(
     "follow_up",
-    version=1,
+    version=2,
     params=NoParams,
     rows="responses",
     estimate=costs.rows_of("responses"),
@@ -46,7 +46,8 @@ def follow_up(
     """Prompt rows of the second turn: the dialogue so far, with the system's own first answer.
 
     A first turn without an answer (`error` in its row) has no second one: the row keeps its error
-    as `first_error`, and both turns count as failed judgments.
+    as `first_error`, and both turns count as failed judgments. `first_finish` is why the first
+    answer ended, where it did not end by itself.
     """
     for batch in batches:
         rows = []
@@ -61,7 +62,9 @@ def follow_up(
             ]
             kept = {key: value for key, value in row.items() if key not in _SAMPLED}
             error = {"first_error": row["error"]} if row.get("error") else {}
-            rows.append({**kept, **error, "messages": said})
+            ended = row["finish"][0] if row.get("finish") else "stop"
+            finish = {} if ended == "stop" else {"first_finish": ended}
+            rows.append({**kept, **error, **finish, "messages": said})
         yield rows
 
 

@@ -144,12 +144,14 @@ def test_answers_are_counted_by_how_they_ended() -> None:
         {"responses": [], "finish": ["length"], "no_answer": [UNENDED], "error": UNENDED},
         {"responses": [], "finish": [], "error": "status 500"},
         {"answers": ["imported"]},
+        {"responses": ["second"], "finish": ["stop"], "first_finish": "length"},
+        {"responses": ["second"], "finish": ["stop"], "first_error": UNENDED},
     ]
     assert endings(rows) == {
-        "n_unended_thoughts": 1,
+        "n_unended_thoughts": 2,
         "n_filtered_answers": 1,
         "n_tool_call_answers": 1,
-        "n_cut_answers": 1,
+        "n_cut_answers": 2,
         "n_empty_answers": 1,
     }
 

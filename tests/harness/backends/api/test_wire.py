@@ -86,10 +86,10 @@ def chat(**choice: Any) -> dict[str, Any]:
     [
         ({}, "text", "stop"),
         ({"finish_reason": "length"}, "text", "length"),
-        ({"finish_reason": "content_filter"}, "text", "stop"),
+        ({"finish_reason": "content_filter"}, "text", "content_filter"),
         ({"finish_reason": None}, "text", "stop"),
         ({"message": {"content": None}}, "", "stop"),
-        ({"message": {"content": None, "refusal": "I cannot"}}, "I cannot", "stop"),
+        ({"message": {"content": None, "refusal": "I cannot"}}, "I cannot", "refusal"),
         ({"message": {"content": "a", "reasoning_content": "thoughts"}}, "a", "stop"),
         ({"message": {"content": [{"type": "text", "text": "a"}, {"text": "b"}]}}, "ab", "stop"),
         ({"message": {"content": [{"type": "thinking", "text": "a"}, "b"]}}, "b", "stop"),

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
+from harness.core.errors import BadData
 from harness.judging.verdict_sets import read_verdicts
 
 
@@ -24,7 +27,7 @@ def test_ratings_and_their_repetitions(tmp_path: Path) -> None:
             "turn": turn,
         }
 
-    rows = [row(81, 1, 7), row(81, 2, -1), row(82, 1, 3), row(82, 1, 4)]
+    rows = [row(81, 1, 7), row(81, 2, -1), row(82, 1, -1), row(82, 1, 4)]
     found = read_verdicts(write(tmp_path / "gpt-4_single.jsonl", rows))
     assert (found.judge, found.kind, found.repeated) == ("gpt-4", "rating", 1)
     assert [(item.prompt, item.turn, item.value) for item in found.items] == [
@@ -32,6 +35,9 @@ def test_ratings_and_their_repetitions(tmp_path: Path) -> None:
         ("81", 2, None),
         ("82", 1, 4.0),
     ]
+    contradicting = write(tmp_path / "two_runs.jsonl", [*rows, row(82, 1, 3)])
+    with pytest.raises(BadData, match='rows 3 and 5 have different verdicts on m, prompt "82"'):
+        read_verdicts(contradicting)
 
 
 def test_pairs_mean_the_same_in_either_order(tmp_path: Path) -> None:
