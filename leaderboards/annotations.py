@@ -22,7 +22,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from harness.core.errors import BadData
 from harness.core.hashing import digest
-from harness.core.records import Cell
+from harness.core.records import Cell, Resampled
 from harness.suites.alpaca_eval2.annotation_files import SUITE, Annotations, read_annotations
 from harness.suites.alpaca_eval2.length_control import (
     DEFAULT_FORMULA,
@@ -50,6 +50,7 @@ from harness.suites.alpaca_eval2.metrics import (
     evaluate_board,
     read_reference,
 )
+from harness.suites.scoring import sample_of
 
 MISSING_LIMIT = 0.01
 
@@ -151,9 +152,11 @@ def published_board(
     scores = evaluate_board(
         aligned, prompt_set, anchors=reference.anchors, results=results, rounds=rounds
     )
+    bounds = _lc_bounds(aligned, results, reference)
     cells: list[Cell] = []
-    for item, coverage, score in zip(found, covered, scores):
-        cells += _cells(item, coverage, score, prompt_set, len(reference.ids))
+    for k, (item, coverage, score) in enumerate(zip(found, covered, scores)):
+        own = bounds.get(k)
+        cells += _cells(item, coverage, score, aligned[k], own, prompt_set, len(reference.ids))
     return cells
 
 
@@ -284,8 +287,36 @@ def _length_controls(
     return results
 
 
+def _lc_bounds(
+    aligned: Sequence[Rows], results: Sequence[LengthControlResult], reference: Reference
+) -> dict[int, tuple[float, float]]:
+    """Length-controlled win rate if all failed rows were lost, and if all were won, by model.
+
+    Fits are exact in every mode, and the bounds include the score itself. An absent answer has the
+    length of the baseline's.
+    """
+    failed = [k for k, rows in enumerate(aligned) if not rows.scored.all()]
+    ends = [
+        replace(aligned[k], preferences=np.where(aligned[k].scored, aligned[k].preferences, end))
+        for k in failed
+        for end in (0.0, 1.0)
+    ]
+    found = [fit.lc_win_rate for fit in fit_board(ends, anchors=reference.anchors)]
+    bounds = {}
+    for place, k in enumerate(failed):
+        values = (*found[2 * place : 2 * place + 2], results[k].lc_win_rate)
+        bounds[k] = (min(values), max(values))
+    return bounds
+
+
 def _cells(
-    item: Annotations, coverage: Coverage, score: AlpacaScores, prompt_set: str, expected: int
+    item: Annotations,
+    coverage: Coverage,
+    score: AlpacaScores,
+    rows: Rows,
+    lc_bounds: tuple[float, float] | None,
+    prompt_set: str,
+    expected: int,
 ) -> list[Cell]:
     raw, lc = score.raw, score.length_controlled
     shared: dict[str, Any] = {
@@ -329,13 +360,18 @@ def _cells(
         "lc_C": lc.strength,
         **{f"lc_weight_{name}": w for name, w in zip(lc.columns, lc.coefficients)},
         "extreme_change": score.extreme_change,
+        **({} if score.lc_identified else {"length:not_identified": True}),
     }
+    span = None if lc.strength is None else (0.0, 100.0)
+    sample = sample_of(100.0 * rows.preferences, range(len(rows.preferences)), span=span)
     return [
         Cell(
             metric="lc_win_rate",
             value=lc.lc_win_rate,
             interval=score.lc_interval,
-            replicates=tuple(score.lc_replicates.tolist()),
+            bounds=lc_bounds,
+            resampled=Resampled(units=sample.units, span=span),
+            replicates=tuple(score.lc_replicates.tolist()) if score.lc_identified else (),
             details={**official, **fitted, **notes},
             **shared,
         ),
@@ -344,6 +380,7 @@ def _cells(
             value=raw.win_rate,
             interval=score.interval,
             bounds=score.bounds,
+            resampled=sample,
             replicates=tuple(score.replicates.tolist()),
             details={**official, **notes},
             **shared,

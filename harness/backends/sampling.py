@@ -166,6 +166,9 @@ def _answered(
         "tokens_out": _written(response),
         **thought_fields(said),
     }
+    others = {c.served_by for c in response.completions if c.served_by is not None}
+    if others:
+        result["served_by"] = ", ".join(sorted(others))
     if "cut_characters" in shown:
         result["cut_characters"] = shown["cut_characters"]
     if response.error is not None:

@@ -84,12 +84,16 @@ class Tally:
 
 @dataclass(frozen=True)
 class CellMaker:
-    """Makes cells with the fields that all cells of one scoring stage share."""
+    """Makes cells with the fields that all cells of one scoring stage share.
+
+    Attributes:
+        answers: number of answers that ended otherwise than by themselves, or of another model.
+    """
 
     params: CellParams
     prompt_set: str
     artifacts: dict[str, str]
-    endings: Mapping[str, int] = field(default_factory=dict)
+    answers: Mapping[str, int] = field(default_factory=dict)
 
     def cell(
         self,
@@ -143,7 +147,7 @@ class CellMaker:
             resampled=resampled if number is not None else None,
             details={
                 key: _plain(item)
-                for key, item in {**(details or {}), **self.endings, **params.origin()}.items()
+                for key, item in {**(details or {}), **self.answers, **params.origin()}.items()
             },
             **more,
         )
@@ -228,8 +232,9 @@ def cell_maker(
     prompt_set = prompt_set_hash(texts)
     if params.data:
         prompt_set = digest([prompt_set, params.data])
-    made = links.get("generations")
-    return CellMaker(params, prompt_set, artifacts, {} if made is None else endings(made.rows()))
+    answers = links.get("generations")
+    rows = answers.rows() if answers is not None else []
+    return CellMaker(params, prompt_set, artifacts, {**endings(rows), **served(rows)})
 
 
 def prompt_set_hash(texts: Mapping[str, Sequence[str]]) -> str:
@@ -285,6 +290,12 @@ def endings(rows: Iterable[Row]) -> dict[str, int]:
         elif not said[0].strip():
             found["n_empty_answers"] += 1
     return {name: found[name] for name in ENDINGS if found[name]}
+
+
+def served(rows: Iterable[Row]) -> dict[str, int]:
+    """Number of answers of each model that is not the one asked for."""
+    names = (row.get("served_by") for row in rows)
+    return dict(Counter(f"answered by {name}" for name in names if name))
 
 
 def suspicious(rows: Iterable[Judged]) -> dict[str, int]:

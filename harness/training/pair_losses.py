@@ -16,7 +16,8 @@ chosen and r the rejected response, and sigma the logistic function:
     apo_zero   1 - sigma(beta h_c) + sigma(beta h_r)                           arXiv 2408.06266
     apo_down   sigma(beta h_c) + 1 - sigma(beta (h_c - h_r))                   arXiv 2408.06266
     aot, aot_pair, kto_pair, sft: below. They couple the rows of a batch, so that accumulation over
-    micro-batches changes them (`PreferenceLoss.batch_coupled`). This module loads without torch.
+    micro-batches would change them (`PreferenceLoss.batch_coupled`); `train_preference` refuses it.
+    This module loads without torch.
 """
 
 from __future__ import annotations

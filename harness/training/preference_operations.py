@@ -6,6 +6,7 @@ preference rows ──> reference_logps (once per SFT model) ──┐
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -149,6 +150,17 @@ class TrainPreferenceParams(RunSettings, PromptLimit, LossChoice):
             )
         return self
 
+    @model_validator(mode="after")
+    def _whole_batches(self) -> TrainPreferenceParams:
+        if get_loss(self.loss).batch_coupled and self.accumulation_steps > 1:
+            rows = self.per_device_batch_size * self.accumulation_steps
+            raise BadRecord(
+                f'loss "{self.loss}" couples the rows of a batch, so that accumulation changes it; '
+                f"found accumulation_steps {self.accumulation_steps}, expected 1: set "
+                f"accumulation_steps = 1 and per_device_batch_size = {rows}"
+            )
+        return self
+
     @property
     def columns(self) -> tuple[str, ...]:
         """The responses in the order of the loss's columns."""
@@ -184,7 +196,8 @@ def train_preference(
     response.
 
     Raises:
-        BadData: no rows, or reference rows that are missing or made with other limits.
+        BadData: no rows, reference rows that are missing or made with other limits, or several
+            processes with a loss that couples the rows of a batch.
     """
     from harness.models.collate import pad_id_of
     from harness.training import runs
@@ -192,6 +205,11 @@ def train_preference(
     from harness.training.trainer import train
 
     loss = get_loss(params.loss)
+    if loss.batch_coupled and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise BadData(
+            f'loss "{params.loss}" couples the rows of a batch; found {os.environ["WORLD_SIZE"]} '
+            "processes, which would split it, expected 1: train with one process"
+        )
     with runs.quiet():
         policy, tokenizer = runs.open_model(model.path)
         examples = _examples(tokenizer, params, loss, rows, reference)

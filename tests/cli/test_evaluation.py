@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -219,3 +223,54 @@ def test_a_hosted_model_that_is_interviewed_is_priced_and_its_key_is_missed_firs
     run = crucible(*command, cwd=tmp_path, OPENAI_API_KEY="")
     assert run.returncode == 3
     assert "OPENAI_API_KEY is not set" in run.stderr
+
+
+@pytest.fixture
+def provider() -> Iterator[str]:
+    """The shared fake provider's address; each manner is a path of it."""
+    cases = Path(os.environ.get("CRUCIBLE_CASES") or Path(__file__).parents[3] / "shared" / "cases")
+    path = cases / "judging" / "fake_provider.py"
+    if not path.is_file():
+        pytest.skip(f"needs the shared fake provider, {path} (or $CRUCIBLE_CASES)")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, str(path), str(port)]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as running:
+        yield f"http://127.0.0.1:{port}"
+        running.terminate()
+
+
+@pytest.mark.slow
+def test_refused_judgments_do_not_stop_a_run_or_its_repetition(
+    provider: str, tmp_path: Path
+) -> None:
+    rows = [
+        {"uid": item.id, "messages": [{"role": "assistant", "content": {"answer": "Yes."}}]}
+        for item in world.items("arena_hard", 20)
+    ]
+    answers = tmp_path / "answers.jsonl"
+    answers.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    command = [
+        *("eval", str(answers), "--judge", f"openai:m@{provider}/re-waf-403/v1"),
+        *("--suite", "arena_hard", "--data", "nano", "--limit", "20"),
+    ]
+    for more in ([], ["--retry-failed"]):
+        done = crucible(*command, *more, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "some judgments failed" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("manner", "scored", "failed"), [("lp-some", PROMPTS, 0), ("lp-half", 0, PROMPTS)]
+)
+def test_log_probabilities_of_a_provider(
+    outputs: Path, provider: str, tmp_path: Path, manner: str, scored: int, failed: int
+) -> None:
+    rows = json.loads(outputs.read_text())
+    outputs.write_text(json.dumps([{**row, "output": "Yes."} for row in rows]))
+    done = crucible(*arguments(outputs, f"{provider}/{manner}/v1"), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    shown = value(done.stdout).split()
+    assert shown[-2:] == [f"{scored}/{PROMPTS}", str(failed)]

@@ -290,11 +290,6 @@ class Client:
             except faults.Refused as error:
                 await self._refused(lane, call, begun, error)
                 raise faults.RowFault(error.reason) from None
-            except faults.UnknownModel as error:
-                if not self.capabilities.reached:
-                    raise await lane.with_names(error) from None
-                await self._refused(lane, call, begun, error)
-                raise faults.RowFault(exchange.fault) from None
             finally:
                 lane.assigned -= 1
             self._answered(call, exchange)
@@ -328,7 +323,7 @@ class Client:
         await self._patience.spend(begun, GIVE_UP, control, problem)
 
     async def _refused(
-        self, lane: Lane, call: wire.Call, begun: float, error: CrucibleError
+        self, lane: Lane, call: wire.Call, begun: float, error: faults.Refused
     ) -> None:
         """Count a refusal. Many in a row are looked into; so is one of a server that has answered
         nothing yet, and one whose words are about a setting.
@@ -336,10 +331,12 @@ class Client:
         Raises:
             CrucibleError: the error, because every request would meet it.
         """
-        shared = isinstance(error, faults.Refused) and error.shared
-        most = GIVE_UP if self.capabilities.reached and not shared else 1
+        most = GIVE_UP if self.capabilities.reached and not error.shared else 1
         control = partial(self._control, lane, call, wire.CONTROLS)
-        await self._patience.spend(begun, most, control, lambda: error)
+        try:
+            await self._patience.spend(begun, most, control, lambda: error)
+        except faults.UnknownModel:
+            raise await lane.with_names(error) from None
 
     async def _control(self, lane: Lane, call: wire.Call, texts: Sequence[str]) -> bool:
         """Whether the server answers one of some harmless calls with the call's settings.

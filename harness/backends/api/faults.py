@@ -47,10 +47,6 @@ class NeedsOtherField(Exception):
     """The server uses the other name for the limit of an answer's length."""
 
 
-class UnknownModel(UnknownName):
-    """The server does not know the model, or the URL is not an API's."""
-
-
 class Refused(UserError):
     """The server refuses a request, for a reason that others may share.
 
@@ -63,6 +59,10 @@ class Refused(UserError):
         super().__init__(message)
         self.reason = reason
         self.shared = shared
+
+
+class UnknownModel(Refused, UnknownName):
+    """The server does not know the model, or the URL is not an API's."""
 
 
 class Scrub:
@@ -161,7 +161,8 @@ def refused(
     if kind is Kind.MODEL:
         return UnknownModel(
             f'no model "{endpoint.model}" at {url}: the server says "{words}" {where}; check the '
-            "name, and that the URL ends where the API begins (often /v1)"
+            "name, and that the URL ends where the API begins (often /v1)",
+            reason,
         )
     if kind is Kind.LOGPROBS:
         problem = forbid_logprobs(endpoint)

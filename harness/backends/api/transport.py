@@ -25,7 +25,7 @@ from harness.backends.api.endpoint import Endpoint, is_loopback
 from harness.backends.api.limits import LONGEST_S, Limits, retry_after
 from harness.backends.api.refusals import Kind, classify, is_daily
 from harness.backends.base import Completion
-from harness.core.errors import MissingExtra, UserError, nearest
+from harness.core.errors import MissingExtra, nearest
 from harness.engine.calls import CallSettings
 
 try:
@@ -169,6 +169,11 @@ class GuardedClient(openai.DefaultAioHttpClient):  # type: ignore[misc]
             RowFault: the body is larger.
         """
         response = await super().send(request, **{**options, "stream": True})
+        length = response.headers.get("content-length", "")
+        plain = "content-encoding" not in response.headers and length.isdigit()
+        if plain and int(length) <= self._most_bytes:
+            await response.aread()
+            return response
         pieces, size = [], 0
         try:
             async for piece in response.aiter_bytes():
@@ -359,7 +364,7 @@ class Lane:
         except Exception:  # only improves a message, so that any error means no list
             return []
 
-    async def with_names(self, error: UserError) -> UserError:
+    async def with_names(self, error: faults.Refused) -> faults.Refused:
         """The error with the names of the server's models."""
         names = await self.models()
         if not names or self.model in names:
@@ -367,7 +372,7 @@ class Lane:
         guess = nearest(self.model, names)
         shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
         hint = f'; did you mean "{guess}"?' if guess else ""
-        return type(error)(f"{error}; it has {shown}{hint}")
+        return type(error)(f"{error}; it has {shown}{hint}", error.reason)
 
     async def close(self) -> None:
         await self.sdk.close()

@@ -166,7 +166,7 @@ def _cells(
             scores.length_controlled.lc_win_rate,
             tally,
             interval=scores.lc_interval,
-            replicates=scores.lc_replicates,
+            replicates=scores.lc_replicates if scores.lc_identified else (),
             bounds=lc_bounds,
             resampled=Resampled(units=sample.units, span=span),
             details=shared | _length_details(scores),
@@ -263,6 +263,7 @@ def _length_details(scores: AlpacaScores) -> dict[str, Any]:
         "lc_standard_error": result.standard_error,
         "standard_error": float(scores.lc_replicates.std(ddof=1)),
         "extreme_change": scores.extreme_change,
+        **({} if scores.lc_identified else {"length:not_identified": True}),
         **{f"weight:{name}": weight for name, weight in slopes},
     }
 

@@ -16,6 +16,8 @@ Modes: `exact` (default) solves every fit to the optimum, with the folds of rece
 and of older scikit-learn, and reproduce published figures to 1e-6. Bootstrap intervals:
 length_bootstrap.
 
+Equal length must be within reach of the data: see `length_identified`.
+
 Departure: rows whose preference is NaN (a failed judgment) are left out of the exact fit; the
 compat modes keep them in std(d) and in the mean, as the original does. If all length differences
 are equal, std(d) is 0 and the length term is set to 0 (the original crashes).
@@ -52,6 +54,7 @@ MODES: tuple[Mode, ...] = ("exact", "compat-stable", "compat-legacy")
 STRENGTHS: Floats = np.logspace(-4, 4, 10)
 ANCHOR_WEIGHT = 0.1  # lambda / 2: lambda = 0.2 is shared by two gamed models
 FOLDS = 5
+REACH = 4.0  # see `length_identified`
 BLOCK = 8  # models solved in lockstep; a larger block only takes more memory
 WEAK_FROM = 6  # index in STRENGTHS from which fits start at the optimum of the previous C
 CV_TOLERANCE = 1e-4  # size of the last step of a fold's fit; its score's error is about 1e-9
@@ -224,6 +227,18 @@ def fit_board(
         block = [rows.only(rows.scored) for rows in models[start : start + BLOCK]]
         results += _fit_exact(block, anchors, shape)
     return results
+
+
+def length_identified(rows: Rows) -> bool:
+    """Whether the scored rows can say what would happen at equal length.
+
+    Not if all length differences are the same but not 0, or so similar that 0 lies more than REACH
+    standard deviations from their mean: length and bias are then one term, and the penalty decides.
+    """
+    scored = rows.only(rows.scored)
+    gaps = scored.baseline_lengths - scored.model_lengths
+    mean, spread = float(gaps.mean()), float(gaps.std())
+    return mean == 0.0 or abs(mean) <= REACH * spread
 
 
 def design_matrix(

@@ -26,7 +26,12 @@ from harness.core.errors import BadData
 from harness.core.records import Interval
 from harness.data.forms import instruction_id
 from harness.engine.io import read_objects
-from harness.stats.bootstrap import percentile_interval, replicate_means, resample_counts
+from harness.stats.bootstrap import (
+    NOT_IDENTIFIED,
+    percentile_interval,
+    replicate_means,
+    resample_counts,
+)
 from harness.suites.alpaca_eval2.length_bootstrap import bootstrap
 from harness.suites.alpaca_eval2.length_control import (
     DEFAULT_FORMULA,
@@ -35,6 +40,7 @@ from harness.suites.alpaca_eval2.length_control import (
     Mode,
     Rows,
     fit_board,
+    length_identified,
 )
 
 Floats = NDArray[np.float64]
@@ -80,6 +86,11 @@ class AlpacaScores:
     extreme_change: bool
     replicates: Floats = field(repr=False, compare=False)
     lc_replicates: Floats = field(repr=False, compare=False)
+
+    @property
+    def lc_identified(self) -> bool:
+        """Whether the lengths can carry the length control, see `length_identified`."""
+        return self.lc_interval is None or self.lc_interval.kind != NOT_IDENTIFIED
 
 
 @dataclass(frozen=True)
@@ -188,6 +199,12 @@ def evaluate_board(
         total = raw.win_rate * raw.n_total
         # The baseline against itself is 50 by definition, without a sampling error.
         span = None if result.strength is None else (0.0, 100.0)
+        if span is None or length_identified(rows):
+            lc_interval = percentile_interval(
+                controlled, level, point=result.lc_win_rate, units=raw.n_total, span=span
+            )
+        else:
+            lc_interval = Interval(low=0.0, high=100.0, level=level, kind=NOT_IDENTIFIED)
         scores.append(
             AlpacaScores(
                 raw=raw,
@@ -195,9 +212,7 @@ def evaluate_board(
                 interval=percentile_interval(
                     replicates, level, point=raw.win_rate, units=raw.n_total, span=span
                 ),
-                lc_interval=percentile_interval(
-                    controlled, level, point=result.lc_win_rate, units=raw.n_total, span=span
-                ),
+                lc_interval=lc_interval,
                 bounds=(total / n, (total + 100.0 * failed) / n) if failed else None,
                 n_expected=n,
                 n_scored=raw.n_total,

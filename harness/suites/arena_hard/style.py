@@ -204,12 +204,17 @@ def style_board(
     kind = f"bootstrap over {resample}"
     intervals: dict[str, Interval] = {}
     for index, model in enumerate(table.models if rounds else ()):
+        draws = replicates[:, index]
+        share = float(table.wins[index].sum() / table.rows[index].sum())
+        if share in (0.0, 1.0):  # no finite strength; the penalty's value is 1.5e-8 from it
+            draws = np.full(len(draws), share)
         interval = percentile_interval(
-            replicates[:, index],
+            draws,
             level,
             point=rates[model],
             kind=kind,
             units=scored_units(table, index, clusters) if resample == "prompts" else None,
+            span=(0.0, 1.0),
         )
         if interval is not None:
             intervals[model] = interval

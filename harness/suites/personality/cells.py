@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 
 from harness.core.errors import BadData
 from harness.core.hashing import canonical_json
-from harness.core.records import Cell, Resampled
+from harness.core.records import Cell, Interval, Resampled
 from harness.engine.operations import Artifact, Context, Row, operation
-from harness.stats.bootstrap import cluster_counts
+from harness.stats.bootstrap import NOT_IDENTIFIED, cluster_counts
 from harness.stats.mcnemar import OUTCOMES, pack
 from harness.suites.personality.labels import POLICIES, Policy, label_scores
 from harness.suites.scoring import CellMaker, CellParams, Tally, cell_maker, write_cells
@@ -246,13 +246,22 @@ class _Scorer:
         n = len(labels) * len(columns)
         failed = int(silent[:, list(columns)].sum())
         low, high = (100 * float(end[0]) for end in ends if end is not None)
+        details, interval = dict(more.pop("details", {})), None
         if value is None:
-            more["details"] = {**more.get("details", {}), "reason": "a trait without any label"}
+            details["reason"] = "a trait without any label"
+        absent = [self.traits[c] for c in columns if len(set(self.gold[:, c].tolist())) < 2]
+        if absent and measure == "macro_f1":
+            # The F1 of a class that no author has is 0 / 0; by convention it counts as 0.
+            details["class without authors"] = ", ".join(absent)
+            draws = None
+            interval = Interval(low=0.0, high=100.0, level=self.params.level, kind=NOT_IDENTIFIED)
         return self.maker.cell(
             name,
             None if value is None else 100 * value[0],
             Tally(n, n - failed),
             replicates=() if draws is None else 100 * draws,
+            interval=interval,
+            details=details,
             bounds=(low, high) if failed else None,
             resampled=self._sample(policy),
             kind=KIND,

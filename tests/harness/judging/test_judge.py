@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 import pytest
 
 from harness.backends.base import Backend, Completion, Request, Response, Score, ScoreRequest
 from harness.core.errors import BadRecord, UnknownName
-from harness.judging.frames import arena_frame, rating_frame
-from harness.judging.judge import RETRIES, Judge, Question, open_judge, protocol
+from harness.judging.frames import alpaca_frame, arena_frame, rating_frame
+from harness.judging.judge import RETRIES, Judge, Judgment, Question, open_judge, protocol
 
 
 class Scripted(Backend):
@@ -163,3 +164,34 @@ def test_a_plugin_judge_receives_model_and_options(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(registry, "load", lambda group, name: opener)
     open_judge("mine:org/model?timeout_s=5", protocol("arena"))
     assert received == {"model": "org/model", "timeout_s": "5"}
+
+
+def weighed(*tops: tuple[str, float], served_by: str | None = None) -> Judgment:
+    """The judgment on one reply of a judge that is asked for m or M."""
+
+    class Weighing(Scripted):
+        def generate(self, requests: Sequence[Request]) -> Iterator[Response]:
+            for request in requests:
+                completion = Completion(
+                    text=tops[0][0], finish="stop", top_logprobs=(tops,), served_by=served_by
+                )
+                yield Response(id=request.id, completions=(completion,))
+
+    question = Question("q", alpaca_frame("i", "a", "b"))
+    return Judge(Weighing({}), protocol("alpaca")).ask([question])["q"]
+
+
+def test_the_mass_of_the_identifiers_is_recorded_and_a_small_one_is_no_verdict() -> None:
+    sure = weighed(("m", -0.1), ("M", -2.5))
+    assert sure.mass == pytest.approx(math.exp(-0.1) + math.exp(-2.5))
+    doubtful = weighed(("m", math.log(0.6)), ("The", math.log(0.4)))
+    assert (doubtful.verdict, doubtful.mass) == (1.0, pytest.approx(0.6))
+    lost = weighed(("<think>", -0.01), ("m", -6.0), ("M", -6.1))
+    assert lost.verdict is None
+    assert lost.attempts == RETRIES + 1
+    assert lost.mass == pytest.approx(0.0047, abs=1e-4)
+    assert "identifiers have less than 0.5" in (lost.failure or "")
+
+
+def test_the_model_that_replied_is_recorded() -> None:
+    assert weighed(("m", -0.1), served_by="other").served_by == "other"

@@ -86,6 +86,8 @@ def test_the_stored_forms() -> None:
         "preference": 0.75,
     }
     assert Judged.read(alpaca, "alpaca").row() == alpaca
+    game = {**alpaca["games"][0], "mass": 0.9, "served_by": "other"}
+    assert Judged.read({**alpaca, "games": [game]}, "alpaca").row()["games"] == [game]
     label = {**said, "first": "baseline", "verdict": "A>B"}
     arena: Row = {"id": "b", "system": "", "prompt": "p", **pair, "games": [label]}
     assert Judged.read(arena, "arena").row() == arena

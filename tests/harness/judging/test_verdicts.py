@@ -230,3 +230,12 @@ def test_hostile_replies_take_linear_time(attack: str) -> None:
     if "[[1" not in attack:  # a literal of 200,000 digits is the original's own SyntaxError
         verdicts.parse_rating(attack, "compat")
     assert time.process_time() - started < 5.0
+
+
+def test_the_mass_of_the_identifiers() -> None:
+    assert verdicts.identifier_mass([("m", math.log(0.6)), ("M", math.log(0.3))]) == pytest.approx(
+        0.9
+    )
+    assert verdicts.identifier_mass([(" m", -0.1), ("M", -3.0)]) == pytest.approx(math.exp(-3))
+    assert verdicts.identifier_mass([("The", -0.1)]) == 0
+    assert verdicts.identifier_mass([("m", 0.0), ("M", -9.0)]) == 1

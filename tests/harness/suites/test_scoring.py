@@ -20,3 +20,18 @@ def test_lost_games_are_counted_by_reason_and_suspicious_answers_by_prompt() -> 
     assert suspicious(rows) == {}
     odd = Judged("alpaca", "odd", "s", (), suspicious="it holds a chat mark")
     assert suspicious([*rows, odd]) == {"n_suspicious": 1}
+
+
+def test_small_masses_and_other_models_are_counted_where_there_are_some() -> None:
+    games = (
+        Game("model", 0.9, mass=0.95),
+        Game("model", 0.9, mass=0.7, served_by="other"),
+        Game("model", 0.9, mass=0.1),
+        Game("model", None, failure="no", mass=0.1, served_by="other"),
+    )
+    turn = JudgedTurn("question", "answer", "baseline", games)
+    assert suspicious([Judged("alpaca", "a", "s", (turn,))]) == {
+        "identifiers' mass 0.5 to 0.9": 1,
+        "identifiers' mass below 0.5": 1,
+        "judged by other": 2,
+    }

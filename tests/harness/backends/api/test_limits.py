@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import pytest
 
-from harness.backends.api.limits import Bucket, Limits, seconds
+from harness.backends.api.limits import LONGEST_S, Bucket, Limits, retry_after, seconds
 
 T = TypeVar("T")
 
@@ -34,10 +34,38 @@ def run(work: Callable[[], Awaitable[T]]) -> T:
         ("1h2m3.5s", 3723.5),
         ("7.66", 7.66),
         ("soon", None),
+        ("1 minute 2 seconds", 62),
+        ("PT6M0S", 360),
+        ("nan", None),
+        ("inf", None),
+        ("-5", 0),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0),
+        ("2015-10-21T07:28:00Z", 0),
     ],
 )
 def test_reset_headers(text: str, value: float | None) -> None:
     assert seconds(text) == value
+
+
+@pytest.mark.parametrize("text", ["1700000030", "1700000030000", "1700000030000000"])
+def test_reset_headers_with_a_time_since_1970(text: str) -> None:
+    assert seconds(text, now=1.7e9) == pytest.approx(30)
+
+
+@pytest.mark.parametrize(
+    ("headers", "said", "value"),
+    [
+        ({"retry-after-ms": "5", "retry-after": "9"}, "", 0.005),
+        ({"retry-after": "9"}, "try again in 3s", 9),
+        ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, "", 0),
+        ({}, "Please try again in 6m12.5s.", 372.5),
+        ({}, "limit reached, try again in 5h2m", 18120),
+        ({}, "Please retry after 43 seconds.", 43),
+        ({}, "try again later", None),
+    ],
+)
+def test_waits_after_a_refusal(headers: dict[str, str], said: str, value: float | None) -> None:
+    assert retry_after(headers, said) == value
 
 
 def test_a_bucket_without_a_rate_lets_everything_through() -> None:
@@ -95,7 +123,58 @@ def test_nonsense_in_headers_is_ignored() -> None:
     bucket = Bucket()
     bucket.observe("many", None, None)
     bucket.observe("0", "x", "1s")
+    bucket.observe("nan", "-1", "-5s")
+    bucket.observe("60", "inf", "nan")
     assert bucket.wait_s(5) == 0
+
+
+def test_a_list_of_limits_is_its_first() -> None:
+    bucket = Bucket(None, Clock())
+    bucket.observe("60, 60;w=60", "1", "59s")
+    assert bucket.wait_s(1) == 0
+    assert bucket.wait_s(1) == pytest.approx(1)
+
+
+def test_a_new_period_of_the_server_refills_the_bucket() -> None:
+    bucket = Bucket(None, Clock())
+    bucket.observe("20", "0", "30s")
+    assert bucket.wait_s(1) > 0
+    bucket.observe("20", "19", "30s", outstanding=4)
+    assert [bucket.wait_s(1) for _ in range(15)] == [0] * 15
+    assert bucket.wait_s(1) > 0
+
+
+def test_headers_never_stop_all_attempts(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = Clock()
+    limits = Limits(4, clock=clock, name="http://host")
+    limits._requests.observe("10", "0", "1000000s")
+    slept: list[float] = []
+
+    async def sleep(pause: float) -> None:
+        slept.append(pause)
+        clock.now += pause
+
+    monkeypatch.setattr("harness.backends.api.limits.asyncio.sleep", sleep)
+    run(lambda: limits.enter(1))
+    assert sum(slept) == pytest.approx(LONGEST_S)
+    assert "http://host: waiting 120 s: its headers allow no more requests now" in caplog.text
+
+
+def test_the_users_rate_is_not_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    limits = Limits(4, 1, None, clock)
+
+    async def sleep(pause: float) -> None:
+        clock.now += pause
+
+    monkeypatch.setattr("harness.backends.api.limits.asyncio.sleep", sleep)
+    run(lambda: limits.enter(1))
+    for _ in range(3):
+        before = clock.now
+        run(lambda: limits.enter(1))
+        assert clock.now - before == pytest.approx(60)
 
 
 def test_unused_tokens_come_back() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -94,3 +95,24 @@ def test_other_hosts_go_through_the_proxy_of_the_environment(
         monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{server.port}")
         (response,) = backend("http://judge.example/v1").generate([ask("a", how=TEXT)])
         assert response.error is None
+
+
+@pytest.mark.parametrize(
+    "spelled", ["sk-a/b-secret", r"sk-a\/b-secret", r"sk-a\u002Fb-\u0073ecret"]
+)
+def test_a_key_spelled_with_escapes_is_not_stored(
+    backend: Make, spelled: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JUDGE_KEY", "sk-a/b-secret")
+
+    def echo(asked: Asked) -> Reply:
+        body = json.dumps(answer(asked, "KEY")).replace("KEY", f"you sent {spelled}")
+        return Reply(body=body.encode())
+
+    with FakeServer(echo) as server:
+        judge = backend(server.url, {"key": "JUDGE_KEY"})
+        (response,) = judge.generate([ask("a")])
+        assert response.completions[0].text == "you sent ..."
+        store = judge._store()
+        assert store is not None
+        assert "secret" not in json.loads(next(iter(store.all())).body)["choices"][0]["message"]

@@ -92,6 +92,8 @@ def chat(**choice: Any) -> dict[str, Any]:
         ({"message": {"content": None, "refusal": "I cannot"}}, "I cannot", "refusal"),
         ({"message": {"content": "a", "reasoning_content": "thoughts"}}, "a", "stop"),
         ({"message": {"content": [{"type": "text", "text": "a"}, {"text": "b"}]}}, "ab", "stop"),
+        ({"message": {"content": [{"type": "thinking", "text": "a"}, "b"]}}, "b", "stop"),
+        ({"message": {"content": [{"type": "refusal", "refusal": "no"}]}}, "no", "stop"),
     ],
 )
 def test_texts_and_finish(choice: dict[str, Any], text: str, finish: str) -> None:

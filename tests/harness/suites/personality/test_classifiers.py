@@ -109,7 +109,7 @@ def test_golden_baselines(
     """
     results = vectors(golden("psycot/tfidf_baseline.json"))["results"][name]
     file, traits = SETS[name]
-    rows = read_authors(str(realdata("personality") / f"{file}.jsonl.gz"), traits)
+    rows = read_authors(realdata("personality") / f"{file}.jsonl.gz", traits)
     words = counts(texts_of(rows))
     for theirs, kind in KINDS.items():
         for trait in traits:
