@@ -9,6 +9,7 @@ import threading
 from types import FrameType
 
 import typer
+from typer.core import TyperCommand
 
 from harness.cli import agreement, boards, catalogue, doctor, nano, plugins, runs, show
 from harness.cli.once import OnceCommand
@@ -36,7 +37,8 @@ for module in (catalogue, runs, boards, show, agreement, plugins, doctor):
     module.register(app)
 app.add_typer(nano.app, name="nano")
 for command in (*app.registered_commands, *nano.app.registered_commands):
-    command.cls = OnceCommand
+    if command.cls is TyperCommand:
+        command.cls = OnceCommand
 
 
 @app.callback(invoke_without_command=True)

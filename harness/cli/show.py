@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
+from harness.cli.once import OnceCommand
 from harness.core.errors import StoreProblem, UnknownName, UserError, unknown
 from harness.core.records import parse
 from harness.core.text import line, plain
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 LISTED_CELLS = 40
 
 
-class _HtmlAlone(TyperCommand):
+class _HtmlAlone(OnceCommand):
     """Command whose option `--html` takes an optional value, which typer does not support."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
