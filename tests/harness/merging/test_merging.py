@@ -213,7 +213,7 @@ def test_a_disk_that_fills_leaves_nothing(
 
     with monkeypatch.context() as patch:
         patch.setattr("harness.merging.writing.os.pwrite", full)
-        with pytest.raises(StoreProblem, match=r"no space left for .*partial files were removed"):
+        with pytest.raises(StoreProblem, match=r"no space left for .*nothing of it was kept"):
             merge_checkpoints(base, targets, tmp_path / "out", SCE)
     assert {path.name for path in tmp_path.iterdir()} == before
     usage = type("Usage", (), {"free": 10})

@@ -528,7 +528,7 @@ def test_the_command_refuses_what_it_cannot_use(arguments: list[str], message: s
 def test_the_command_warns_of_an_open_address() -> None:
     # An address that cannot be bound, so that nothing is opened to other machines here.
     done = CliRunner().invoke(app, ["serve", "--host", "192.0.2.1"])
-    assert "warning: 192.0.2.1 can be reached by other machines; ask for a key" in done.output
+    assert "warning: 192.0.2.1 can be reached by other machines; require a key" in done.output
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
