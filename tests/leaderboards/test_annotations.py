@@ -217,10 +217,24 @@ def test_failed_judgments_are_counted_with_bounds(folder: Path) -> None:
     assert (raw.n_expected, raw.n_scored, raw.n_failed) == (N, N - 1, 1)
     assert raw.bounds is not None
     assert raw.bounds[0] < raw.value < raw.bounds[1]
+    lc = cell(cells, "lc_win_rate")
+    assert lc.bounds is not None
+    assert lc.bounds[0] <= lc.value <= lc.bounds[1]
     assert raw.details["n_unjudged"] == 1
     assert raw.details["partial"] is True  # one of 40 is more than 1 %
     with pytest.raises(BadData, match="1 of 40 instructions absent or unjudged"):
         published_board(save(folder, rows), rounds=20)
+
+
+@pytest.mark.parametrize("mode", ["exact", "compat-stable"])
+def test_absent_rows_bound_the_length_controlled_win_rate(folder: Path, mode: str) -> None:
+    cells = published_board(
+        save(folder, annotate("m")[:-1]), rounds=20, allow_partial=True, lc_mode=mode
+    )
+    lc = cell(cells, "lc_win_rate")
+    assert lc.n_failed == 1
+    assert lc.bounds is not None
+    assert lc.bounds[0] <= lc.value <= lc.bounds[1]
 
 
 @pytest.mark.parametrize("spelling", [None, -1, float("nan")])

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
+import pytest
+
 from harness.judging.records import Game, Judged, JudgedTurn
-from harness.suites.scoring import failures, prompt_set_hash, suspicious
+from harness.suites.scoring import (
+    CellMaker,
+    CellParams,
+    failures,
+    prompt_set_hash,
+    sample_of,
+    suspicious,
+)
 
 
 def test_the_prompt_set_is_ids_and_texts_whatever_their_order() -> None:
@@ -35,3 +45,22 @@ def test_small_masses_and_other_models_are_counted_where_there_are_some() -> Non
         "identifiers' mass below 0.5": 1,
         "judged by other": 2,
     }
+
+
+def test_a_sample_counts_the_units_that_have_a_value() -> None:
+    sample = sample_of(np.array([1.0, np.nan, 2.0, np.nan]), ["a", "b", "a", "c"], span=(0, 2))
+    assert (sample.units, sample.clusters) == (1, (0, 1, 0, 2))
+    assert sample.values == (1.0, None, 2.0, None)
+    assert sample_of(np.ones(3), "abc").clusters == ()
+
+
+def test_mean_cells_hold_their_rows() -> None:
+    maker = CellMaker(CellParams(suite="s", system="m", scale="nano", rounds=50), "set", {})
+    cell = maker.mean_cell("share", [1.0, None, 0.0, 0.5], list("aabc"), factor=100)
+    assert cell.resampled is not None
+    assert (cell.resampled.units, cell.resampled.span) == (3, (0.0, 100.0))
+    assert cell.resampled.values == (100.0, None, 0.0, 50.0)
+    assert cell.value == pytest.approx(50.0)
+    single = maker.mean_cell("share", [1.0], ["a"], factor=100)
+    assert single.interval is None
+    assert single.value == 100

@@ -250,6 +250,14 @@ def test_what_does_not_fit_is_said_before_training(
         train_preference(run, params(responses=["target", "rejected"]), **inputs)
 
 
+@pytest.mark.parametrize("loss", ["sft", "aot", "aot_pair", "kto_pair"])
+def test_losses_that_couple_a_batch_refuse_to_split_it(loss: str) -> None:
+    assert params(loss=loss, settings={}).accumulation_steps == 1
+    with pytest.raises(BadRecord, match=f'loss "{loss}" couples .* set accumulation_steps = 1 and'):
+        params(loss=loss, settings={}, accumulation_steps=2)
+    assert params(accumulation_steps=2).accumulation_steps == 2
+
+
 def test_parameters_are_checked_when_the_plan_is_made() -> None:
     with pytest.raises(UnknownName, match='did you mean "wrpo"'):
         params(loss="wrp")

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from harness.core.errors import BadData
+from harness.core.records import Cell
 from harness.data.forms import instruction_id
 from harness.engine.operations import Artifact, Row
 from harness.suites.alpaca_eval2.cells import reference_digest
@@ -85,3 +86,56 @@ def test_cells_are_plain_json_without_nan(
         (6, 1, 5),
         (6, 1, 5),
     ]
+
+
+def judged_rows(lengths: list[int], preferences: list[float | None]) -> list[Row]:
+    return [
+        {
+            "id": f"p{n}",
+            "prompt": f"prompt {n}",
+            "answers": {"model": "x" * length, "baseline": "y" * 40},
+            "games": [],
+            "preference": preference,
+        }
+        for n, (length, preference) in enumerate(zip(lengths, preferences, strict=True))
+    ]
+
+
+def cells_of(run_operation: Run, rows: Artifact) -> dict[str, Cell]:
+    made = run_operation("score_alpaca", CELL, judgments=rows).read_json("cells.json")
+    return {cell["metric"]: Cell.model_validate(cell) for cell in made}
+
+
+def test_lengths_that_never_vary_identify_no_length_control(
+    run_operation: Run, rows_artifact: Make
+) -> None:
+    generator = random.Random(1)
+    preferences: list[float | None] = [generator.random() ** 0.5 for _ in range(60)]
+    far = cells_of(run_operation, rows_artifact(judged_rows([80] * 60, preferences)))
+    lc = far["lc_win_rate"]
+    assert lc.details["length:not_identified"] is True
+    assert (lc.interval.low, lc.interval.high) == (0, 100)
+    assert (lc.interval.kind, lc.replicates) == ("not identified", ())
+    assert far["win_rate"].interval.high < 100
+    varied = [generator.randint(30, 80) for _ in range(60)]
+    for lengths in ([40] * 60, varied):
+        found = cells_of(run_operation, rows_artifact(judged_rows(lengths, preferences)))
+        assert "length:not_identified" not in found["lc_win_rate"].details
+        assert found["lc_win_rate"].interval.high < 100
+
+
+def test_a_system_that_won_everything_has_room_below(
+    run_operation: Run, rows_artifact: Make
+) -> None:
+    rows = judged_rows([30 + n for n in range(20)], [1.0] * 20)
+    found = cells_of(run_operation, rows_artifact(rows))["win_rate"]
+    assert found.value == 100
+    assert found.interval.low == pytest.approx(86.09, abs=0.01)
+
+
+def test_failed_rows_are_no_values(run_operation: Run, rows_artifact: Make) -> None:
+    rows = judged_rows([30 + n for n in range(20)], [None, 0.25] + [1.0] * 18)
+    found = cells_of(run_operation, rows_artifact(rows))
+    assert found["win_rate"].resampled.values[:3] == (None, 25.0, 100.0)
+    assert found["win_rate"].resampled.units == found["lc_win_rate"].resampled.units == 19
+    assert found["lc_win_rate"].bounds is not None

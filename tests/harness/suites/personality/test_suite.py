@@ -283,3 +283,23 @@ def test_always_one_on_the_real_essays(
     assert cells["accuracy:ext"].value == pytest.approx(54.656, abs=5e-4)
     assert cells["macro_f1:ext"].value == pytest.approx(35.340, abs=5e-4)
     assert cells["macro_f1"].details["data"].startswith("official:essays_test@")
+
+
+def test_a_trait_with_one_class_of_authors_has_no_interval(
+    evaluate: Evaluate, tmp_path: Path, users: list[dict[str, Any]]
+) -> None:
+    """The F1 of a class without authors is 0 / 0, so that macro-F1 says nothing about it."""
+    same = write(tmp_path / "same.jsonl", [u for u in users if u["type"].startswith("I")])
+    found = evaluate("mbti", "gold", authors=same)
+    for metric in ("macro_f1", "macro_f1:ei"):
+        assert found[metric].details["class without authors"] == "ei"
+        assert found[metric].interval.kind == "not identified"
+        assert found[metric].replicates == ()
+    assert found["macro_f1:tf"].interval.kind == "bootstrap over authors"
+    assert found["accuracy:ei"].value == 100
+
+
+def test_too_few_rows_for_mcnemar_are_said(evaluate: Evaluate, file: str) -> None:
+    cells = [c for kind in ("gold", "ones") for c in evaluate("mbti", kind, authors=file).values()]
+    lines = {line.metric: line for line in compare_systems(cells, "gold", "ones").lines}
+    assert "McNemar: only 5 rows differ, too few for p below 0.05" in lines["accuracy:ei"].note
