@@ -22,6 +22,7 @@ class Capabilities:
         self._store = store
         self._name = "capabilities:" + endpoint.fingerprint("chat")
         known = store.note(self._name) if store is not None else None
+        self._others: set[str] = set()  # models that answered in place of the one asked for
         self.reached = False
         self._noted = known
         self._field = known.get("max_tokens_field") if known else None
@@ -67,6 +68,10 @@ class Capabilities:
     def answered(self, call: wire.Call, completions: tuple[Completion, ...]) -> None:
         """Learn from an answer."""
         self.reached = True
+        for other in {completion.served_by for completion in completions}:
+            if other is not None and other not in self._others:
+                self._others.add(other)
+                _LOG.warning("asked for %s, and %s answered", self._endpoint.model, other)
         if call.kind != "chat":
             return
         self._field = self._field or self.token_field

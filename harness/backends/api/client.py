@@ -35,7 +35,7 @@ from harness.backends.api.patience import GIVE_UP, Patience
 from harness.backends.api.responses import ResponseStore, Stored
 from harness.backends.api.wire import Outcome
 from harness.backends.base import Completion
-from harness.core.errors import CrucibleError, UserError
+from harness.core.errors import CrucibleError
 from harness.engine.calls import Account, CallSettings
 from harness.engine.prices import Price
 
@@ -90,7 +90,6 @@ class Client:
         self._arrivals = Arrivals(store)
         self._budget = Budget(account, endpoint.model)
         self._patience = Patience()
-        self._other_models: set[str] = set()
         self._probing = asyncio.Lock()
         self._probed = False  # in vain: the calls find out for themselves
         self._background = Background(f"calls to {endpoint.model}")
@@ -292,20 +291,15 @@ class Client:
                 raise faults.RowFault(error.reason) from None
             finally:
                 lane.assigned -= 1
-            self._answered(call, exchange)
+            self._patience.answered()
+            self.capabilities.answered(call, exchange.completions)
             return exchange
-        raise UserError(
+        message = (
             f"{self.endpoint.model} at {lane.url} takes neither max_tokens nor "
             f"max_completion_tokens (row {call.id})"
         )
-
-    def _answered(self, call: wire.Call, exchange: Exchange) -> None:
-        self._patience.answered()
-        self.capabilities.answered(call, exchange.completions)
-        for other in {completion.served_by for completion in exchange.completions}:
-            if other is not None and other not in self._other_models:
-                self._other_models.add(other)
-                _LOG.warning("asked for %s, and %s answered", self.endpoint.model, other)
+        await self._refused(lane, call, begun, faults.Refused(message, exchange.fault, True))
+        raise faults.RowFault(exchange.fault)
 
     async def _failed(self, lane: Lane, exchange: Exchange, begun: float, said: str) -> None:
         """Count a failure that may pass; no connection, or many in a row, ends the run."""
@@ -325,8 +319,8 @@ class Client:
     async def _refused(
         self, lane: Lane, call: wire.Call, begun: float, error: faults.Refused
     ) -> None:
-        """Count a refusal. Many in a row are looked into; so is one of a server that has answered
-        nothing yet, and one whose words are about a setting.
+        """Look into many refusals in a row, into one of a server that has answered nothing yet, and
+        into one whose words are about a setting.
 
         Raises:
             CrucibleError: the error, because every request would meet it.

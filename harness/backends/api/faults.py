@@ -154,10 +154,12 @@ def refused(
     if kind is Kind.TEMPORARY:
         return RowFault(f"status {status}: {words}", temporary=True)
     if kind is Kind.QUOTA:
-        return UserError(
+        message = (
             f'{url} says "{words}" {where}: the account has no quota left; received answers are '
             "stored: add funds and run the same command again"
         )
+        sure = status in (402, 429)
+        return UserError(message) if sure else Refused(message, reason, shared=True)
     if kind is Kind.MODEL:
         return UnknownModel(
             f'no model "{endpoint.model}" at {url}: the server says "{words}" {where}; check the '
@@ -165,19 +167,20 @@ def refused(
             reason,
         )
     if kind is Kind.LOGPROBS:
-        problem = forbid_logprobs(endpoint)
-        return Refused(f'{problem}; the server says "{words}" {where}', reason, shared=True)
+        unable = forbid_logprobs(endpoint)
+        return Refused(f'{unable}; the server says "{words}" {where}', reason, shared=True)
     if kind in (Kind.PLACE, Kind.ACCESS):
-        return UserError(
+        message = (
             f'{url} says "{words}" (status {status}) {where}: {kind.value} ({endpoint.model}); '
             "received answers are stored: run the same command again once it does, or choose "
             "another model or server"
         )
-    if kind is Kind.KEY:
-        return _unauthorised(endpoint, url, status, words, where)
-    if kind is Kind.OTHER and status == 403:
-        message = str(_unauthorised(endpoint, url, status, words, where))
-        return Refused(message, reason)
+        return Refused(message, reason, shared=True)
+    if kind is Kind.KEY or (kind is Kind.OTHER and status == 403):
+        problem = _unauthorised(endpoint, url, status, words, where)
+        if status == 401:
+            return problem
+        return Refused(str(problem), reason, shared=kind is Kind.KEY)
     hint = f"; add ?{option} to the reference" if option else ""
     hint += _LIMIT_HINT if kind is Kind.LIMIT else ""
     message = f'{endpoint.model} at {url} refused row {row} ({status}): "{words}"{hint}'

@@ -108,7 +108,7 @@ _ROLES = _rule(
     r"[^.]{0,40}(?:not|invalid|unsupported|allowed)|developer instruction is not enabled",
 )
 _KEY = _rule(
-    r"\b(?:api[ _-]?key|access token|bearer|credential|authorization header|token)s?\b[^.]{0,50}"
+    r"\b(?:api[ _-]?key|(?:access|auth|bearer) token|credential|authorization header)s?\b[^.]{0,50}"
     r"(?:invalid|not valid|incorrect|expired|revoked|missing|wrong|malformed|not provided"
     r"|not found)",
     r"(?:invalid|incorrect|expired|revoked|missing|wrong|no)[^.]{0,30}\b(?:api[ _-]?key"
@@ -116,9 +116,10 @@ _KEY = _rule(
     r"invalid_api_key|API_KEY_INVALID|unauthenticated|authentication_error|invalid authentication",
 )
 _PLACE = _rule(
-    r"\b(?:country|countries|region|territory|territories|location)\b[^.]{0,60}(?:not|un|block"
-    r"|restrict)",
-    r"unsupported_country|not available in your (?:country|region)|geo",
+    r"\b(?:country|countries|region|territory|territories|location)\b[^.]{0,60}(?:not (?:supported"
+    r"|available|allowed|permitted)|unsupported|unavailable|blocked|restricted)",
+    r"unsupported_country|not available in your (?:country|region)",
+    r"geo[- ]?(?:block|restrict|fenc)",
 )
 _ACCESS = _rule(
     r"(?:access to|allowed to use|permission[^.]{0,30}|authori[sz]ed to[^.]{0,20}"
