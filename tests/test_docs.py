@@ -158,7 +158,7 @@ SUITES = [path for path in (ROOT / "harness/suites").iterdir() if (path / "suite
 @pytest.mark.parametrize("folder", SUITES, ids=lambda folder: folder.name)
 def test_the_readme_of_a_suite_is_short_and_names_every_file(folder: Path) -> None:
     text = (folder / "README.md").read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= 40
+    assert len(text.splitlines()) <= 50
     names = {path.name for path in folder.glob("*.py")} - {"__init__.py"}
     assert names <= set(re.findall(r"`(\w+\.py)`", text))
 
