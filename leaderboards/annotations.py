@@ -22,7 +22,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,7 @@ from harness.suites.alpaca_eval2.metrics import (
     Reference,
     average_length,
     evaluate_board,
+    lc_bounds,
     read_reference,
 )
 from harness.suites.scoring import sample_of
@@ -152,11 +153,11 @@ def published_board(
     scores = evaluate_board(
         aligned, prompt_set, anchors=reference.anchors, results=results, rounds=rounds
     )
-    bounds = _lc_bounds(aligned, results, reference)
+    # Exact in every mode. An absent answer has the length of the baseline's.
+    bounds = lc_bounds(aligned, results, anchors=reference.anchors)
     cells: list[Cell] = []
-    for k, (item, coverage, score) in enumerate(zip(found, covered, scores)):
-        own = bounds.get(k)
-        cells += _cells(item, coverage, score, aligned[k], own, prompt_set, len(reference.ids))
+    for item, coverage, rows, score, own in zip(found, covered, aligned, scores, bounds):
+        cells += _cells(item, coverage, score, rows, own, prompt_set, len(reference.ids))
     return cells
 
 
@@ -287,34 +288,12 @@ def _length_controls(
     return results
 
 
-def _lc_bounds(
-    aligned: Sequence[Rows], results: Sequence[LengthControlResult], reference: Reference
-) -> dict[int, tuple[float, float]]:
-    """Length-controlled win rate if all failed rows were lost, and if all were won, by model.
-
-    Fits are exact in every mode, and the bounds include the score itself. An absent answer has the
-    length of the baseline's.
-    """
-    failed = [k for k, rows in enumerate(aligned) if not rows.scored.all()]
-    ends = [
-        replace(aligned[k], preferences=np.where(aligned[k].scored, aligned[k].preferences, end))
-        for k in failed
-        for end in (0.0, 1.0)
-    ]
-    found = [fit.lc_win_rate for fit in fit_board(ends, anchors=reference.anchors)]
-    bounds = {}
-    for place, k in enumerate(failed):
-        values = (*found[2 * place : 2 * place + 2], results[k].lc_win_rate)
-        bounds[k] = (min(values), max(values))
-    return bounds
-
-
 def _cells(
     item: Annotations,
     coverage: Coverage,
     score: AlpacaScores,
     rows: Rows,
-    lc_bounds: tuple[float, float] | None,
+    bounds: tuple[float, float] | None,
     prompt_set: str,
     expected: int,
 ) -> list[Cell]:
@@ -369,7 +348,7 @@ def _cells(
             metric="lc_win_rate",
             value=lc.lc_win_rate,
             interval=score.lc_interval,
-            bounds=lc_bounds,
+            bounds=bounds,
             resampled=Resampled(units=sample.units, span=span),
             replicates=tuple(score.lc_replicates.tolist()) if score.lc_identified else (),
             details={**official, **fitted, **notes},

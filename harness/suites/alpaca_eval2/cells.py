@@ -20,7 +20,6 @@ from harness.suites.alpaca_eval2.length_control import (
     Anchors,
     Mode,
     Rows,
-    fit,
     of_baseline,
 )
 from harness.suites.alpaca_eval2.metrics import (
@@ -31,6 +30,7 @@ from harness.suites.alpaca_eval2.metrics import (
     Reference,
     average_length,
     evaluate_board,
+    lc_bounds,
     read_reference,
     reference_of,
 )
@@ -146,20 +146,13 @@ def _cells(
     tally = Tally(scores.n_expected, scores.n_scored)
     span = None if same else (0.0, 100.0)
     sample = sample_of(100.0 * table.preferences, range(len(rows)), span=span)
-    lc_bounds = None
-    if tally.failed:
-        ends = [
-            fit(
-                _table(rows, difficulty, missing=end),
-                anchors=anchor_rows,
-                mode=params.lc_mode,
-                formula=formula,
-            ).lc_win_rate
-            for end in (0.0, 1.0)
-        ]
-        # The penalised fit may be discontinuous: the bounds always include the score itself.
-        ends.append(scores.length_controlled.lc_win_rate)
-        lc_bounds = (min(ends), max(ends))
+    (bounds,) = lc_bounds(
+        [table],
+        [scores.length_controlled],
+        anchors=anchor_rows,
+        mode=params.lc_mode,
+        formula=formula,
+    )
     return [
         maker.cell(
             "lc_win_rate",
@@ -167,7 +160,7 @@ def _cells(
             tally,
             interval=scores.lc_interval,
             replicates=scores.lc_replicates if scores.lc_identified else (),
-            bounds=lc_bounds,
+            bounds=bounds,
             resampled=Resampled(units=sample.units, span=span),
             details=shared | _length_details(scores),
         ),
@@ -215,16 +208,12 @@ def difficulty_of(row: Judged) -> float | None:
     return None if level is None else float(level) - MIDDLE
 
 
-def _table(
-    rows: Sequence[Judged],
-    difficulty: Mapping[str, float | None] | None,
-    missing: float = math.nan,
-) -> Rows:
-    """Judged rows as arrays; `missing` is the preference where the judgment failed."""
+def _table(rows: Sequence[Judged], difficulty: Mapping[str, float | None] | None) -> Rows:
+    """Judged rows as arrays."""
     found = [row.preference for row in rows]
     pairs = [_answers(row) for row in rows]
     return Rows(
-        preferences=np.array([missing if p is None else p for p in found]),
+        preferences=np.array([math.nan if p is None else p for p in found]),
         model_lengths=np.array([len(model or "") for model, _ in pairs], dtype=float),
         baseline_lengths=np.array([len(baseline) for _, baseline in pairs], dtype=float),
         difficulty=None

@@ -16,7 +16,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -222,6 +222,36 @@ def evaluate_board(
             )
         )
     return scores
+
+
+def lc_bounds(
+    models: Sequence[Rows],
+    results: Sequence[LengthControlResult],
+    *,
+    anchors: Anchors | None = None,
+    mode: Mode = "exact",
+    formula: str = DEFAULT_FORMULA,
+) -> list[tuple[float, float] | None]:
+    """Length-controlled win rate if all failed rows were lost, and if all were won, by model.
+
+    None for a model without failed rows. The penalised fit may be discontinuous: the bounds always
+    include the score itself.
+    """
+    failed = [place for place, rows in enumerate(models) if not rows.scored.all()]
+    ends = [
+        replace(
+            models[place],
+            preferences=np.where(models[place].scored, models[place].preferences, end),
+        )
+        for place in failed
+        for end in (0.0, 1.0)
+    ]
+    fits = iter(fit_board(ends, anchors=anchors, mode=mode, formula=formula))
+    bounds: list[tuple[float, float] | None] = [None] * len(models)
+    for place in failed:
+        values = [found.lc_win_rate for found in (next(fits), next(fits), results[place])]
+        bounds[place] = (min(values), max(values))
+    return bounds
 
 
 def read_reference(folder: Path) -> Reference:
