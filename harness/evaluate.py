@@ -21,7 +21,7 @@ from harness.core.records import Cell
 from harness.engine import registry
 from harness.engine.plan import Handle
 from harness.engine.recipe import Overrides, overridden, set_key
-from harness.models.references import model_identity, split_engine
+from harness.models.references import model_identity, split_engine, split_template
 from harness.planned import PlannedRun, checked
 from harness.suites.base import Suite, System
 from harness.suites.editions import NANO, OFFICIAL, default_edition, resolve_settings, scale_of
@@ -108,7 +108,9 @@ def evaluate(
     if edition not in EDITIONS:
         raise unknown("data edition", edition, EDITIONS, "crucible eval --help")
     settings = _settings_by_suite(names, judge, overrides, limit)
-    stored = split_engine(model)[0] == "stored"
+    engine, rest = split_engine(model)
+    stored = engine == "stored"
+    template = split_template(rest)[1] if engine in ("hf", "vllm") else ""
     own = Path(model).name.partition(".json")[0] if stored else model
     made = Evaluation(name or own)
     stage = made.plan.stage
@@ -124,6 +126,7 @@ def evaluate(
             scale=scale_of(resolved, scale),
             seed=seed,
             stored=stored,
+            template=template,
         )
         cells = loaded.plan(system, resolved, stage)
         made.scores[suite_name] = checked(cells, f'suite "{suite_name}"')

@@ -13,7 +13,9 @@ them. Training passes `fresh=True`.
 from __future__ import annotations
 
 import gc
+import json
 from collections import OrderedDict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -135,9 +137,13 @@ def load_tokenizer(path: str | Path, part: str = "") -> PreTrainedTokenizerBase:
 
 def _load_tokenizer(source: Resolved) -> Any:
     try:
-        return _transformers().AutoTokenizer.from_pretrained(source.location, **_options(source))
+        found = _transformers().AutoTokenizer.from_pretrained(source.location, **_options(source))
     except (OSError, ValueError) as error:
         raise _explain(source, error) from error
+    if source.template:
+        arguments = json.loads(source.template)
+        found.apply_chat_template = partial(found.apply_chat_template, **arguments)
+    return found
 
 
 def _options(source: Resolved) -> dict[str, Any]:
@@ -168,6 +174,7 @@ def _load(
         device,
         wanted,
         source.trust_remote_code,
+        source.template,
     )
     if not fresh and key in _LOADED:
         _LOADED.move_to_end(key)

@@ -10,6 +10,9 @@ A model reference is one of
     openai:<model>[@<url>][?key=<VAR>]    a hosted model, or any family of `crucible.judges`
     <file>                                stored outputs, .json or .jsonl (.gz)
 
+A model with weights may be followed by arguments of its chat template, a JSON object:
+"org/model?template={\"enable_thinking\":false}". They are part of its identity.
+
 A model artifact is a folder: a checkpoint, several, or a `model.json` that points to a reference.
 `harness.models.checkpoints` loads checkpoints. A catalogue adds a scheme of shipped checkpoints in
 its table `CHECKPOINTS`: scheme -> "module:attribute" of a `Shipped`.
@@ -17,6 +20,7 @@ its table `CHECKPOINTS`: scheme -> "module:attribute" of a `Shipped`.
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -24,8 +28,10 @@ from pathlib import Path
 from typing import Literal, Protocol
 from urllib.parse import parse_qsl
 
+from pydantic import Field
+
 from harness.core.errors import BadRecord, UserError, check_planned, unknown
-from harness.core.hashing import digest, file_digest
+from harness.core.hashing import canonical_json, digest, file_digest
 from harness.core.records import Record, parse
 from harness.engine import registry
 from harness.engine.calls import Services
@@ -35,6 +41,13 @@ from harness.engine.operations import Context, operation
 Dtype = Literal["float32", "bfloat16", "float16"]
 
 _HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
+_TEMPLATE_MARK = "?template="
+# What `harness.models.chat` passes to a chat template itself.
+_RENDERING = {
+    "conversation", "messages", "tokenize", "add_generation_prompt", "date_string", "strftime_now",
+    "chat_template", "continue_final_message", "return_tensors", "return_dict", "padding",
+    "truncation", "max_length", "tokenizer_kwargs", "return_assistant_tokens_mask",
+}  # fmt: skip
 _MODEL_FILES = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "*.py")
 _DEPTH = 3  # levels of subfolders in which checkpoints are found
 _NOT_MODEL = {
@@ -64,6 +77,7 @@ class Resolved:
     revision: str | None = None
     dtype: str | None = None
     trust_remote_code: bool = False
+    template: str = ""  # arguments of the chat template, see `split_template`
 
 
 class Pointer(Record):
@@ -73,6 +87,7 @@ class Pointer(Record):
         engine: "hf", "vllm", "stored", or a family of hosted models.
         ref: reference without the engine; a local path is absolute.
         identity: see `model_identity`.
+        template: arguments of the chat template, see `split_template`.
     """
 
     ref: str
@@ -81,6 +96,7 @@ class Pointer(Record):
     dtype: Dtype | None = None
     trust_remote_code: bool = False
     identity: str = ""
+    template: str = Field(default="", exclude_if=lambda value: not value)
 
 
 class ImportModelParams(Record):
@@ -110,6 +126,9 @@ def import_model(context: Context, params: ImportModelParams) -> None:
     found = model_identity(params.ref, params.revision)
     check_planned(f"model {params.ref}", found, params.digest)
     engine, ref = split_engine(params.ref)
+    template = ""
+    if engine in ("hf", "vllm"):
+        ref, template = split_template(ref)
     local = shipped(ref) is None and engine in ("hf", "vllm") and not resolve(ref).hub
     if local or engine == "stored":
         ref = str(Path(ref).expanduser().resolve())
@@ -120,6 +139,7 @@ def import_model(context: Context, params: ImportModelParams) -> None:
         dtype=params.dtype,
         trust_remote_code=params.trust_remote_code,
         identity=found,
+        template=template,
     )
     write_json(context.directory / "model.json", pointer.model_dump())
 
@@ -137,6 +157,34 @@ def split_engine(ref: str) -> tuple[str, str]:
     if path.is_file() or ref.removesuffix(".gz").endswith((".json", ".jsonl")):
         return "stored", ref
     return "hf", ref
+
+
+def split_template(ref: str) -> tuple[str, str]:
+    """A reference without the arguments of its chat template, and those as canonical JSON or "".
+
+    >>> split_template('org/model?template={"enable_thinking": false}')
+    ('org/model', '{"enable_thinking":false}')
+
+    Raises:
+        BadRecord: the arguments are no JSON object, or have a name that rendering sets itself.
+    """
+    plain, mark, given = ref.partition(_TEMPLATE_MARK)
+    if not mark:
+        return ref, ""
+    try:
+        arguments = json.loads(given)
+    except ValueError:
+        arguments = None
+    if not isinstance(arguments, dict) or not arguments:
+        raise BadRecord(
+            f"template arguments of {plain}: found {given[:60]}; expected a JSON object, as in "
+            f'{plain}{_TEMPLATE_MARK}{{"enable_thinking":false}}'
+        )
+    if taken := sorted(_RENDERING & arguments.keys()):
+        raise BadRecord(
+            f"template arguments of {plain}: {', '.join(taken)} cannot be given, rendering sets it"
+        )
+    return plain, canonical_json(arguments).decode()
 
 
 def _hosted() -> set[str]:
@@ -191,6 +239,9 @@ def resolve(ref: str | Path, revision: str | None = None) -> Resolved:
     if engine not in ("hf", "vllm"):
         what = "stored outputs" if engine == "stored" else "a hosted model"
         raise UserError(f"{ref} is {what} and has no weights; this step needs a checkpoint")
+    text, template = split_template(text)
+    if template:
+        return replace(resolve(text, revision), template=template)
     if (found := shipped(text)) is not None:
         return Resolved(str(found[0].path(found[1])), hub=False)
     folder = Path(text).expanduser()
@@ -212,7 +263,12 @@ def _resolve_folder(folder: Path) -> Resolved:
         if pointer.engine not in ("hf", "vllm"):
             resolve(f"{pointer.engine}:{pointer.ref}")  # raises: it has no weights
         target = resolve(pointer.ref, pointer.revision)
-        return replace(target, dtype=pointer.dtype, trust_remote_code=pointer.trust_remote_code)
+        return replace(
+            target,
+            dtype=pointer.dtype,
+            trust_remote_code=pointer.trust_remote_code,
+            template=pointer.template,
+        )
     if checkpoint_names(folder):
         return Resolved(str(folder.resolve()), hub=False)
     raise UserError(
@@ -279,6 +335,9 @@ def model_identity(ref: str | Path, revision: str | None = None) -> str:
     if engine not in ("hf", "vllm"):
         name, options = parse_hosted(str(ref))
         return f"{engine}:{registry.load('judges', name)(options, Services()).fingerprint}"
+    rest, template = split_template(rest)
+    if template:
+        return digest([model_identity(rest, revision), template])
     if (found := shipped(rest)) is not None:
         return found[0].digest(found[1])
     source = resolve(rest, revision)

@@ -85,6 +85,7 @@ class System:
         seed: seed of the run that made the model; decoding seeds are derived from it.
         decode: decoding settings that replace the suite's.
         stored: the model is a file of stored outputs; recorded on its cells.
+        template: arguments of its chat template; part of the decode fingerprint.
         program: procedure that answers in place of the model alone.
     """
 
@@ -95,6 +96,7 @@ class System:
     decode: Decode | None = None
     stored: bool = False
     program: Program | None = None
+    template: str = ""
 
     @classmethod
     def of(cls, name: str, made: Handle | Program, **more: Any) -> System:
@@ -108,6 +110,8 @@ class System:
         if self.stored:
             return decode.with_rule(STORED)
         own = (self.decode or decode).fingerprint
+        if self.template:
+            own = digest([own, self.template])[:16]
         return own if self.program is None else digest([own, self.program.fingerprint])[:16]
 
     def links(self) -> dict[str, Handle]:

@@ -82,3 +82,17 @@ def test_a_thought_before_the_answer_does_not_move_a_score(tmp_path: Path) -> No
     kept = scores(thought, **{"alpaca_eval2.decode.thoughts": "keep"})
     assert kept[0][1] != plain[0][1]
     assert kept[0][2] != plain[0][2]
+
+
+def test_arguments_of_a_chat_template_change_the_decode_fingerprint() -> None:
+    plain, quiet = (
+        evaluate(f"nano:target{how}", "alpaca_eval2", limit=2)
+        for how in ("", '?template={"enable_thinking":false}')
+    )
+    found = [
+        stage.params.decode_fingerprint
+        for made in (plain, quiet)
+        for stage in made.plan.stages.values()
+        if stage.operation.name == "score_alpaca"
+    ]
+    assert len(set(found)) == len(found) == 2

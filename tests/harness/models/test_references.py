@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 import torch
 
-from harness.core.errors import BadData, UnknownName, UserError
+from harness.core.errors import BadData, BadRecord, UnknownName, UserError
 from harness.core.hashing import digest, file_digest
 from harness.engine import registry
-from harness.models import checkpoints
-from harness.models.checkpoints import load_causal_lm
+from harness.models import chat, checkpoints
+from harness.models.checkpoints import load_causal_lm, load_tokenizer
 from harness.models.references import (
     ImportModelParams,
     checkpoint_names,
@@ -27,6 +27,7 @@ from harness.models.references import (
     resolve,
     resolve_one,
     shipped,
+    split_template,
 )
 
 
@@ -189,3 +190,58 @@ def test_shipped_checkpoints_are_found_by_their_scheme(
     assert resolve(artifact).location == str(llama_folder)
     with pytest.raises(UserError, match="expected nano:<name>, acme:<name>, a folder"):
         resolve("nowhere")
+
+
+THINKING = (
+    "{{ bos_token }}{% for m in messages %}{{ m['content'] }}{% endfor %}"
+    "{% if enable_thinking is defined and not enable_thinking %} no thinking{% endif %}"
+    "{% if effort is defined %} {{ effort }}{% endif %}"
+)
+QUIET = '?template={"enable_thinking": false, "effort": "low"}'
+ASKED = [{"role": "user", "content": "Hi"}]
+
+
+@pytest.fixture
+def thinking_folder(llama_folder: Path, tmp_path: Path) -> Path:
+    """A checkpoint whose chat template has arguments."""
+    folder = tmp_path / "thinking"
+    shutil.copytree(llama_folder, folder)
+    (folder / "chat_template.jinja").write_text(THINKING)
+    return folder
+
+
+def test_arguments_of_a_chat_template_reach_every_prompt(
+    thinking_folder: Path, tmp_path: Path
+) -> None:
+    plain = imported(tmp_path / "plain", ref=str(thinking_folder))
+    quiet = imported(tmp_path / "quiet", ref=str(thinking_folder) + QUIET)
+    texts = [chat.render(load_tokenizer(model), ASKED) for model in (plain, quiet)]
+    assert texts[0].endswith("Hi")
+    assert texts[1].endswith("Hi no thinking low")
+    # The cache of loaded models tells the two apart.
+    for model, text in zip((quiet, plain), reversed(texts), strict=True):
+        assert chat.render(load_causal_lm(model)[1], ASKED) == text
+    assert "template" not in json.loads((plain / "model.json").read_text())
+
+
+def test_arguments_of_a_chat_template_are_part_of_the_identity(thinking_folder: Path) -> None:
+    ref = str(thinking_folder)
+    assert model_identity(ref + QUIET) != model_identity(ref)
+    spelt = ref + '?template={"effort":"low","enable_thinking":false}'
+    assert model_identity(ref + QUIET) == model_identity(spelt)
+    assert model_identity("nano:target" + QUIET) != model_identity("nano:target")
+    assert resolve("vllm:" + ref + QUIET).template == resolve(spelt).template
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("enable_thinking=false", "expected a JSON object"),
+        ("{}", "expected a JSON object"),
+        ("[1]", "expected a JSON object"),
+        ('{"tokenize": true}', "tokenize cannot be given"),
+    ],
+)
+def test_arguments_of_another_form_are_refused(given: str, said: str) -> None:
+    with pytest.raises(BadRecord, match=said):
+        split_template(f"org/model?template={given}")
