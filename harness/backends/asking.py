@@ -17,6 +17,7 @@ from pydantic import Field, model_validator
 
 from harness.backends.base import Message, Request, Sampling, Score, ScoreRequest, messages_of
 from harness.backends.conversing import Turn, converse_about_rows
+from harness.backends.limits import notes_on_limits
 from harness.backends.opening import EngineParams, open_engine
 from harness.backends.prompting import Build, Read, Unreadable, code_of, function
 from harness.backends.windows import in_windows
@@ -149,6 +150,14 @@ def _expected(params: AskParams, rows: Estimate, model: Estimate) -> Estimate:
     return costs.asking(rows.rows, 1, costs.PROMPT_TOKENS, written, model)
 
 
+def _unread(params: AskParams, rows: Iterable[Row]) -> Iterator[str]:
+    """A note on replies that could not be read because they were cut; others may be short."""
+    found = (row[params.into] for row in rows)
+    return notes_on_limits(
+        (reply["finish"] if reply["failure"] else "read" for reply in found), params.max_tokens
+    )
+
+
 @operation(
     "ask",
     version=2,
@@ -157,6 +166,7 @@ def _expected(params: AskParams, rows: Estimate, model: Estimate) -> Estimate:
     libraries=("torch", "transformers"),
     batch_size=lambda params: params.batch_size,
     estimate=_expected,
+    notes=_unread,
 )
 def ask(
     context: Context,

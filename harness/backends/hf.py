@@ -144,8 +144,9 @@ class HFBackend(Backend):
         pairs: list[tuple[str, list[int], list[int]]] = []
         for request in requests:
             try:
-                prompt = chat.prompt_ids(self.tokenizer, plain_messages(request.messages))
-                answer = chat.response_ids(self.tokenizer, request.response)
+                messages = plain_messages(request.messages)
+                given = chat.answered(self.tokenizer, messages, request.response)
+                prompt, answer = given.prompt, given.answer
                 self._check_fits(len(prompt) + len(answer), "prompt and answer have")
             except BadData as error:
                 yield Score(id=request.id, logp=None, tokens=0, error=str(error))

@@ -20,6 +20,7 @@ from harness.backends.base import (
     count_response,
     messages_of,
 )
+from harness.backends.limits import notes_on_limits
 from harness.backends.opening import EngineParams, open_engine
 from harness.backends.saying import Thoughts, begun_in_prompt, said_in, thought_fields
 from harness.backends.windows import in_windows
@@ -31,6 +32,7 @@ from harness.engine.operations import Artifact, Context, Row, operation
 from harness.models import chat
 from harness.models.checkpoints import load_reward_model
 from harness.models.references import Dtype
+from harness.models.tokenize import known_digest
 
 
 class SampleParams(EngineParams):
@@ -47,6 +49,9 @@ class SampleParams(EngineParams):
             its row and no responses ("record").
         thoughts: a model's thought is kept apart from its answer ("split"), or is part of it
             ("keep").
+        keep_ids: rows also hold `response_ids`: per response the sampled ids without the one that
+            ended it, or None where the response is not the whole of what was sampled; and the
+            digest of their `tokenizer`. Needs a backend with a tokenizer.
     """
 
     temperature: float = Field(default=0.8, ge=0)
@@ -60,6 +65,7 @@ class SampleParams(EngineParams):
     too_long: Literal["fail", "cut"] = "fail"
     on_error: Literal["stop", "record"] = "stop"
     thoughts: Thoughts = Field(default="split", exclude_if=lambda value: value == "split")
+    keep_ids: bool = Field(default=False, exclude_if=lambda value: not value)
 
     @property
     def sampling(self) -> Sampling:
@@ -81,6 +87,7 @@ class SampleParams(EngineParams):
     libraries=("torch", "transformers"),
     batch_size=lambda params: params.batch_size,
     estimate=costs.sampling,
+    notes=lambda params, rows: notes_on_limits((row["finish"] for row in rows), params.max_tokens),
 )
 def sample(
     context: Context,
@@ -177,6 +184,13 @@ def _answered(
         result["error"] = said[0].lack
     if backend.tokenizer is None or response.prompt_ids is None:
         return result
+    if params.keep_ids:
+        pairs = zip(response.completions, said)
+        result["response_ids"] = [
+            None if c.token_ids is None or part.text != part.raw else list(c.token_ids)
+            for c, part in pairs
+        ]
+        result["tokenizer"] = known_digest(backend.tokenizer)
     return {
         **result,
         "rendered": chat.render(backend.tokenizer, shown["messages"]),

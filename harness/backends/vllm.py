@@ -208,8 +208,9 @@ class VLLMBackend(Backend):
         return ids
 
     def _prompt_and_answer(self, request: ScoreRequest) -> tuple[list[int], list[int]]:
-        prompt = chat.prompt_ids(self.tokenizer, plain_messages(request.messages))
-        answer = chat.response_ids(self.tokenizer, request.response)
+        messages = plain_messages(request.messages)
+        given = chat.answered(self.tokenizer, messages, request.response)
+        prompt, answer = given.prompt, given.answer
         # vLLM scores a prompt by answering it with at least one token.
         self._check_fits(len(prompt) + len(answer) + 1, "prompt, answer and one more token have")
         return prompt, answer

@@ -27,7 +27,7 @@ from harness.data.sources import Kind, Source, file_identity, hub_identity
 from harness.engine import costs
 from harness.engine.io import iterate_objects, write_rows
 from harness.engine.operations import Artifact, Context, Row, operation
-from harness.models.chat import ROLES
+from harness.models.rendering import ROLES
 
 DOMAIN = "all"
 _ROLES: dict[Any, str] = {"human": "user", "gpt": "assistant"}

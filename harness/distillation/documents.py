@@ -11,17 +11,15 @@ encoded by `encode_chat`.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 from typing import Any, Literal
 
 from harness.core.errors import BadData
-from harness.core.hashing import canonical_json, digest
+from harness.core.hashing import canonical_json
 from harness.engine.operations import Row
-from harness.models import chat
-from harness.models.tokenize import IGNORE, TokenSequence, join
+from harness.models import answers
+from harness.models.tokenize import IGNORE, TokenSequence
 
 WIDEST = 32  # characters per token that are examined; texts with longer tokens are cut earlier
 
@@ -131,36 +129,27 @@ def encode_chat(tokenizer: Any, row: Row) -> Document:
     """Token ids of a row's messages and response; every answer of the assistant is scored.
 
     Raises:
-        BadData: the template changes an earlier answer, or omits its end of turn.
+        BadData: the template does not repeat an earlier answer.
     """
-    messages = row["messages"]
-    prompt = chat.prompt_ids(tokenizer, messages)
-    tokens = join(prompt, chat.response_ids(tokenizer, row["response"]))
-    earlier = [place for place, m in enumerate(messages) if m["role"] == "assistant"]
-    text = chat.render(tokenizer, messages) if earlier else ""
-    for place in earlier:
-        # Start where the conversation differs from this answer's prompt: the end of the template's
-        # assistant header may form one token with the first letters of the answer.
-        before = zip(chat.prompt_ids(tokenizer, messages[:place]), prompt)
-        start = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], before))
-        end = chat.end_of_turn_id(tokenizer)
-        if messages[place]["content"].strip() not in text or end not in prompt[start:]:
-            raise BadData(
-                f'conversation "{row["id"]}": the chat template of {tokenizer.name_or_path} does '
-                f"not repeat message {place + 1} with an end of turn, so that it cannot be scored; "
-                "keep one exchange of each conversation (exchanges = 1)"
-            )
-        stop = prompt.index(end, start) + 1
-        tokens.labels[start:stop] = prompt[start:stop]
-    return Document(row["id"], tokens)
+    try:
+        ids, places = answers.dialogue(tokenizer, row["messages"], row["response"])
+    except BadData as error:
+        raise BadData(
+            f'conversation "{row["id"]}": {error}; exchanges = 1 keeps one exchange of each '
+            "conversation"
+        ) from None
+    labels = [IGNORE] * len(ids)
+    for start, stop in places:
+        labels[start:stop] = ids[start:stop]
+    return Document(row["id"], TokenSequence(ids, labels))
 
 
 def scored_texts(row: Row) -> list[str]:
     """The scored texts of a row: the whole text, or every answer of a conversation."""
     if "messages" not in row:
         return [row["text"]]
-    answers = [m["content"] for m in row["messages"] if m["role"] == "assistant"]
-    return [*answers, row["response"]]
+    earlier = [m["content"] for m in row["messages"] if m["role"] == "assistant"]
+    return [*earlier, row["response"]]
 
 
 def scored_spans(labels: Sequence[int]) -> list[tuple[int, int]]:
@@ -228,18 +217,6 @@ def corpus_digest(rows: Iterable[Row]) -> str:
         read = {name: row[name] for name in ("id", "text", "messages", "response") if name in row}
         state.update(canonical_json(read) + b"\n")
     return state.hexdigest()
-
-
-def tokenizer_digest(tokenizer: Any) -> str:
-    """Digest of a tokenizer: vocabulary, rules and special tokens."""
-    inner = getattr(tokenizer, "backend_tokenizer", None)
-    rules: Any = None
-    if inner is not None:
-        rules = json.loads(inner.to_str())
-        for state in ("truncation", "padding"):  # left over from the last call
-            rules.pop(state, None)
-    special = {name: str(token) for name, token in tokenizer.special_tokens_map.items()}
-    return digest([sorted(tokenizer.get_vocab().items()), rules, special])
 
 
 def vocabulary_size(tokenizer: Any) -> int:

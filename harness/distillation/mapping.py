@@ -43,7 +43,6 @@ from harness.distillation.documents import (
     corpus_digest,
     scored_spans,
     scored_texts,
-    tokenizer_digest,
     vocabulary_size,
 )
 from harness.distillation.produce import Progress
@@ -58,7 +57,7 @@ from harness.distillation.shards import (
 )
 from harness.engine.operations import Row
 from harness.models import chat
-from harness.models.tokenize import IGNORE
+from harness.models.tokenize import IGNORE, tokenizer_digest
 
 
 @dataclass(frozen=True, eq=False)

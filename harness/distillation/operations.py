@@ -21,6 +21,7 @@ from harness.distillation.settings import FusionSettings, MappingSettings
 from harness.engine import costs
 from harness.engine.operations import Artifact, Context, operation
 from harness.models.references import model_identity, pointer_of
+from harness.models.tokenize import tokenizer_digest
 from harness.training.settings import Dtype, RunSettings
 
 VLLM_LOGPROBS = 20  # limit of vLLM's server by default
@@ -92,7 +93,7 @@ def make_teacher(
     manifest = shards.Manifest(
         k=params.k,
         vocabulary=read.vocabulary,
-        tokenizer=documents.tokenizer_digest(tokenizer),
+        tokenizer=tokenizer_digest(tokenizer),
         corpus=documents.corpus_digest(rows),
         model=model_identity(model.path),
         shard_documents=params.shard_documents,
@@ -176,7 +177,7 @@ def map_teacher(
     )
     opened = shards.Teacher(
         teacher.path,
-        tokenizer=documents.tokenizer_digest(other.tokenizer),
+        tokenizer=tokenizer_digest(other.tokenizer),
         corpus=documents.corpus_digest(rows),
     )
     folder = context.scratch / "teacher"
@@ -233,7 +234,7 @@ def train_fusion(
     Raises:
         BadData: no rows, or teachers of another tokenizer, corpus or tokenisation.
     """
-    from harness.distillation.documents import corpus_digest, tokenizer_digest
+    from harness.distillation.documents import corpus_digest
     from harness.distillation.fusion_data import Blocks, FusionExample, fusion_example, plan_blocks
     from harness.distillation.fusion_objective import FusionObjective
     from harness.distillation.shards import Teacher

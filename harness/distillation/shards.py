@@ -51,7 +51,7 @@ class Manifest(Record):
         format: version of the file format.
         k: entries per row.
         vocabulary: upper bound of the ids, exclusive.
-        tokenizer: digest of the tokenizer of the ids (`documents.tokenizer_digest`).
+        tokenizer: digest of the tokenizer of the ids (`harness.models.tokenize.tokenizer_digest`).
         corpus: digest of the documents (`documents.corpus_digest`).
         model: digest of the model, see `harness.models.references.model_identity`.
         shard_documents: documents per shard.

@@ -12,7 +12,7 @@ cuts its input into fixed batches, stores each finished batch and recomputes onl
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from importlib import metadata
@@ -108,6 +108,7 @@ class Operation(Generic[P]):
     libraries: tuple[str, ...] = ()
     batch_size: Callable[[Any], int] | None = None
     estimate: Callable[..., Estimate] | None = None
+    notes: Callable[[Any, Iterable[Row]], Iterable[str]] | None = None
 
     def library_versions(self) -> dict[str, str]:
         """major.minor version of the libraries that the result depends on."""
@@ -135,6 +136,7 @@ def operation(
     libraries: tuple[str, ...] = (),
     batch_size: Callable[[P], int] | None = None,
     estimate: Callable[..., Estimate] | None = None,
+    notes: Callable[[P, Iterable[Row]], Iterable[str]] | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a function as an operation.
 
@@ -145,6 +147,7 @@ def operation(
         libraries: distributions whose major.minor version is part of the stage id.
         batch_size: (params) -> rows per batch (default: 1).
         estimate: (params, estimates of the inputs by name) -> Estimate.
+        notes: of a row operation, (params, all rows) -> sentences for `Context.note`.
     """
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -155,7 +158,7 @@ def operation(
                 f"{function.__module__} must choose another name"
             )
         OPERATIONS[name] = Operation(
-            name, version, params, function, rows, libraries, batch_size, estimate
+            name, version, params, function, rows, libraries, batch_size, estimate, notes
         )
         return function
 

@@ -224,8 +224,10 @@ def _run_rows(stage: Stage, store: Store, context: StageContext, inputs: dict[st
                 f'operation "{operation.name}" returned {len(journal.batches)} of '
                 f"{len(batches)} batches"
             )
-        made = (row for number in range(len(batches)) for row in journal.batches[number])
-        write_rows(context.directory / "rows.jsonl", made)
+        written = [row for number in range(len(batches)) for row in journal.batches[number]]
+        write_rows(context.directory / "rows.jsonl", written)
+        for text in operation.notes(stage.params, written) if operation.notes else ():
+            context.note(text)
     finally:
         journal.close()
 

@@ -53,6 +53,7 @@ _DEPTH = 3  # levels of subfolders in which checkpoints are found
 _NOT_MODEL = {
     "manifest.json",
     "merge.json",
+    "summary.json",
     "training_log.json",
     "trainer_state.json",
     "all_results.json",

@@ -50,6 +50,7 @@ _CHANNEL = re.compile(
     r"(?:<\|start\|>\s{0,4}assistant\s{0,4})?<\|channel\|>\s{0,4}(\w{1,20})[^<]{0,80}<\|message\|>"
 )
 _CHANNEL_END = re.compile(r"<\|(?:end|return|call)\|>")
+CHANNEL = "<|channel|>"
 _SKIPPED_CHANNELS = re.compile(r"analysis(?=\S)")
 _SKIPPED_FINAL = "assistantfinal"
 # Wrappers of the answer that follows a thought.
@@ -139,6 +140,64 @@ def opens_thought(prompt: str) -> bool:
             if found.end() == len(tail):
                 return not (found.groups() and found[1])
     return tail.endswith("<|channel|>analysis<|message|>")
+
+
+def without_opening(reply: str) -> str:
+    """A reply without the marker that begins its thought, if any.
+
+    >>> without_opening("<think>Is it 4?</think>It is 4."), without_opening("It is 4.")
+    ('Is it 4?</think>It is 4.', 'It is 4.')
+    """
+    found = _opening(reply, 0)
+    return reply if found is None or found[1] is _PROSE_END else reply[found[0] :]
+
+
+def closing_marker(prompt: str) -> str:
+    """What closes the thought that a rendered prompt opens, with white space around it.
+
+    >>> closing_marker("<|assistant|><think>\\n")
+    '\\n</think>\\n\\n'
+    """
+    text = prompt.rstrip()
+    if text.endswith("<|channel|>analysis<|message|>"):
+        return "<|end|><|start|>assistant<|channel|>final<|message|>"
+    opening = text[max(text.rfind(mark) for mark in "<[◁") :]
+    closing = re.sub(r"(?:START|BEGIN)(?=[_▁])", "END", opening)
+    closing = re.sub(r"begin(?=[_▁])", "end", closing)
+    if closing == opening:
+        closing = re.sub(r"^([<\[◁][|｜]?)", r"\1/", opening)
+    return ("\n" if prompt.endswith("\n") else "\n\n") + closing + "\n\n"
+
+
+def marker_spans(reply: str, *, opened: bool = False) -> list[tuple[int, int]]:
+    """Places of the markers that shape a reply: of the thoughts that begin it, or of its channels.
+
+    Args:
+        opened: the prompt ends inside a thought.
+
+    >>> marker_spans("<think>4?</think>Not <think>.")
+    [(0, 7), (9, 17)]
+    """
+    if CHANNEL in reply and _channels(reply) is not None:
+        marks = [mark.span() for mark in _CHANNEL.finditer(reply)]
+        found = (_CHANNEL_END.search(reply, stop) for _, stop in marks)
+        return sorted([*marks, *{end.span() for end in found if end is not None}])
+    spans: list[tuple[int, int]] = []
+    place = 0
+    while True:
+        begun = _opening(reply, place)
+        if begun is not None:
+            lead = _LEAD.match(reply, place)
+            spans.append((lead.end() if lead else place, begun[0]))
+        elif opened and not spans:
+            begun = (place, None)
+        end = None if begun is None else _closing(reply, *begun)
+        if end is None:
+            break
+        spans.append(end)
+        place = end[1]
+    headless = None if spans else _headless(reply)
+    return [headless] if headless else spans
 
 
 def _opening(text: str, place: int) -> tuple[int, re.Pattern[str] | None] | None:

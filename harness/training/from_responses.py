@@ -175,9 +175,20 @@ def part(recipe: FusionRecipe, stage: Any, name: str) -> Any:
 
 
 def responses_of(
-    recipe: ResponsesRecipe, stage: Any, *, of: Any, on: Any, decoding: Decoding, name: str
+    recipe: ResponsesRecipe,
+    stage: Any,
+    *,
+    of: Any,
+    on: Any,
+    decoding: Decoding,
+    name: str,
+    keep_ids: bool = False,
 ) -> Any:
-    """Responses of one model to prompts."""
+    """Responses of one model to prompts.
+
+    Args:
+        keep_ids: rows hold the sampled ids, for a training of this model.
+    """
     return stage(
         "sample",
         prompts=on,
@@ -185,6 +196,7 @@ def responses_of(
         system=name,
         seed=recipe.seed,
         label=f"sample {name}",
+        keep_ids=keep_ids,
         **decoding.model_dump(),
     )
 
@@ -252,6 +264,7 @@ def preference_rows(recipe: FusionRecipe, stage: Any) -> Any:
         on=part(recipe, stage, "preference"),
         decoding=recipe.target_sampling,
         name="target-sft",
+        keep_ids=True,
     )
     best = best_source_responses(recipe, stage, "preference")
     return stage(
@@ -291,6 +304,7 @@ def trained_on(
             max_length=recipe.train.max_length,
             max_prompt_length=recipe.train.max_prompt_length,
             released=recipe.train.released,
+            cut_answers="end" if recipe.train.cut_answers == "end" else "no_end",
             label="reference log-probs",
         )
     name = f"{loss} ({' > '.join(responses)})" if responses else loss

@@ -49,7 +49,7 @@ class BestResponsesParams(Record):
 
 @operation(
     "best_responses",
-    version=1,
+    version=2,
     params=BestResponsesParams,
     estimate=costs.rows_of("prompts"),
 )
@@ -63,8 +63,8 @@ def best_responses(
     """y_ws: for each prompt the response with the highest reward over all sources and samples.
 
     Ties go to the source named first, then to the earlier sample. Rows: the prompt with
-    `response`, `reward`, `source_model`, and `sample` (its number). summary.json contains the
-    number of wins and the mean reward of each source.
+    `response`, `reward`, `source_model`, `sample` (its number), and `finish`, where known.
+    summary.json contains the number of wins and the mean reward of each source.
     """
     tables = [{row["id"]: row for row in source.rows()} for source in scored]
     rows, wins = [], Counter[str]()
@@ -83,6 +83,7 @@ def best_responses(
                 "reward": best["rewards"][sample],
                 "source_model": best["system"],
                 "sample": sample,
+                **({"finish": best["finish"][sample]} if best.get("finish") else {}),
             }
         )
     means = {t[next(iter(t))]["system"]: _mean_reward(list(t.values())) for t in tables if t}
@@ -101,7 +102,7 @@ class PreferencePairsParams(Record):
 
 @operation(
     "preference_pairs",
-    version=1,
+    version=2,
     params=PreferencePairsParams,
     estimate=costs.rows_of("own", responses=3),
 )
@@ -111,7 +112,8 @@ def preference_pairs(
     """(x, y_ws, y_wt, y_l): the best source response, the best and the worst own response.
 
     y_wt is the first of the highest rewards among the target's samples, y_l the first of the
-    lowest (WRPO, data construction).
+    lowest (WRPO, data construction). Rows also have the `finish` of each response, where known,
+    and the `response_ids` of the own ones with the digest of their `tokenizer`, where kept.
 
     Raises:
         BadData: no pair is left.
@@ -137,23 +139,24 @@ def preference_pairs(
 
 def _pair(own: Row, source: Row) -> Row:
     rewards = own["rewards"]
-    high, low = rewards.index(max(rewards)), rewards.index(min(rewards))
-    responses = own["responses"]
-    return {
+    places = {"target": rewards.index(max(rewards)), "rejected": rewards.index(min(rewards))}
+
+    def table(column: str, of_source: object) -> Row:
+        found = {name: own[column][place] for name, place in places.items()}
+        return found if of_source is None else {"source": of_source, **found}
+
+    row = {
         "id": own["id"],
         "messages": own["messages"],
-        "responses": {
-            "source": source["response"],
-            "target": responses[high],
-            "rejected": responses[low],
-        },
-        "rewards": {
-            "source": source["reward"],
-            "target": rewards[high],
-            "rejected": rewards[low],
-        },
+        "responses": table("responses", source["response"]),
+        "rewards": table("rewards", source["reward"]),
         "source_model": source["source_model"],
     }
+    if own.get("finish"):
+        row["finish"] = table("finish", source.get("finish"))
+    if own.get("response_ids"):
+        row |= {"response_ids": table("response_ids", None), "tokenizer": own["tokenizer"]}
+    return row
 
 
 def _mean_reward(rows: Sequence[Row]) -> float:

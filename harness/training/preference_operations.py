@@ -16,6 +16,7 @@ from harness.core.errors import BadData, BadRecord
 from harness.core.records import Record
 from harness.engine import costs
 from harness.engine.operations import Artifact, Context, Row, operation
+from harness.training.answer_counts import AnswerCounts
 from harness.training.losses import LossChoice, PreferenceLoss, get_loss, loss_settings
 from harness.training.settings import Dtype, PromptLimit, RunSettings
 
@@ -37,7 +38,7 @@ class ReferenceLogpsParams(PromptLimit):
 
 @operation(
     "reference_logps",
-    version=1,
+    version=2,
     params=ReferenceLogpsParams,
     rows="rows",
     libraries=("torch", "transformers"),
@@ -80,6 +81,7 @@ def reference_logps(
                 max_length=params.max_length,
                 max_prompt_length=params.max_prompt_length,
                 released=params.released,
+                cut_answers=params.cut_answers,
             )
             for row in batch
         ]
@@ -173,7 +175,7 @@ class TrainPreferenceParams(RunSettings, PromptLimit, LossChoice):
 
 @operation(
     "train_preference",
-    version=1,
+    version=2,
     params=TrainPreferenceParams,
     libraries=("torch", "transformers"),
     estimate=costs.training,
@@ -193,7 +195,7 @@ def train_preference(
 
     Writes a checkpoint with its tokenizer, and training_log.json: for each update the loss, its
     scheduled weights, margins, accuracy, and the mean reward, log-probability and length of each
-    response.
+    response; and summary.json: rows, rows left out, and cut answers.
 
     Raises:
         BadData: no rows, reference rows that are missing or made with other limits, or several
@@ -212,7 +214,8 @@ def train_preference(
         )
     with runs.quiet():
         policy, tokenizer = runs.open_model(model.path)
-        examples = _examples(tokenizer, params, loss, rows, reference)
+        examples, answers = _examples(tokenizer, params, loss, rows, reference)
+        answers.report(context)
         tokens = sum(len(s.input_ids) for example in examples for s in example.sequences)
         context.count(tokens_in=tokens)
         objective = PreferenceObjective(loss, params.settings, params.columns, pad_id_of(tokenizer))
@@ -225,8 +228,8 @@ def _examples(
     loss: PreferenceLoss,
     rows: Artifact,
     reference: Artifact | None,
-) -> list[PreferenceExample]:
-    from harness.models.tokenize import tokenize_row
+) -> tuple[list[PreferenceExample], AnswerCounts]:
+    from harness.models.tokenize import is_cut, tokenize_row
     from harness.training.preference import PreferenceExample, references_of
 
     columns = params.columns
@@ -238,16 +241,22 @@ def _examples(
                 "reference_logps stage as reference"
             )
         frozen = {row["id"]: row for row in reference.rows()}
-    examples = []
+    examples, counts = [], AnswerCounts(params.cut_answers)
     for row in rows.rows():
         tokens = tokenize_row(
             tokenizer,
             row,
-            columns,
+            # All responses, as for the reference: the longest decides how much of a prompt is cut.
+            list(dict.fromkeys([*columns, *(row.get("responses") or {})])),
             max_length=params.max_length,
             max_prompt_length=params.max_prompt_length,
             released=params.released,
+            cut_answers=params.cut_answers,
         )
+        finish = row.get("finish") or {}
+        cut = {name: is_cut(finish.get(name)) for name in columns}
+        if not counts.keep(cut, empty=any(not tokens[name].length for name in columns)):
+            continue
         values = None
         if frozen is not None:
             if row["id"] not in frozen:
@@ -255,5 +264,5 @@ def _examples(
             values = references_of(frozen[row["id"]], columns, tokens)
         examples.append(PreferenceExample(tuple(tokens[name] for name in columns), values))
     if not examples:
-        raise BadData("there are no preference rows to train on")
-    return examples
+        raise BadData(counts.nothing("preference rows"))
+    return examples, counts

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from harness.core.records import Record
+from harness.models.tokenize import CutAnswers
 
 Dtype = Literal["float32", "bfloat16"]
 
@@ -43,7 +44,18 @@ class RunSettings(Record):
         return 1
 
 
-class PromptLimit(Record):
+class AnswerEnds(Record):
+    """What answers teach that reached their token limit (by their `finish`).
+
+    Attributes:
+        cut_answers: such an answer has no end-of-turn id ("no_end"), its row is not trained
+            ("leave_out"), or it teaches to stop where it was cut ("end", as released codes do).
+    """
+
+    cut_answers: CutAnswers = Field(default="no_end", exclude_if=lambda value: value == "no_end")
+
+
+class PromptLimit(AnswerEnds):
     """Limits of a row in tokens; `harness.models.tokenize` describes how rows are cut.
 
     Attributes:

@@ -8,14 +8,15 @@ from pydantic import Field, model_validator
 
 from harness.core.errors import BadData
 from harness.engine import costs
-from harness.engine.operations import Artifact, Context, operation
-from harness.training.settings import RunSettings
+from harness.engine.operations import Artifact, Context, Row, operation
+from harness.training.answer_counts import AnswerCounts
+from harness.training.settings import AnswerEnds, RunSettings
 
 if TYPE_CHECKING:
     from harness.models.tokenize import TokenSequence
 
 
-class SftParams(RunSettings):
+class SftParams(RunSettings, AnswerEnds):
     """One supervised training.
 
     Attributes:
@@ -51,7 +52,7 @@ class SftParams(RunSettings):
 
 @operation(
     "train_sft",
-    version=1,
+    version=2,
     params=SftParams,
     libraries=("torch", "transformers", "trl"),
     estimate=costs.training,
@@ -59,8 +60,10 @@ class SftParams(RunSettings):
 def train_sft(context: Context, params: SftParams, *, rows: Artifact, model: Artifact) -> None:
     """Fine-tune a model on the answers of rows {"id", "messages", <field>: text}.
 
-    Writes a checkpoint with its tokenizer, and training_log.json: per update the loss per trained
-    token, token accuracy and learning rate.
+    A row may also have the answer's `finish`, and `response_ids`, the ids that a model wrote, with
+    the digest of their `tokenizer`. Writes a checkpoint with its tokenizer; training_log.json: per
+    update the loss per trained token, token accuracy and learning rate; and summary.json: rows,
+    rows left out, and cut answers.
 
     Raises:
         BadData: no rows, or a row without an answer.
@@ -71,7 +74,9 @@ def train_sft(context: Context, params: SftParams, *, rows: Artifact, model: Art
 
     with runs.quiet():
         policy, tokenizer = runs.open_model(model.path)
-        sequences = _sequences(tokenizer, params, rows)
+        answers = AnswerCounts(params.cut_answers)
+        sequences = _sequences(tokenizer, params, rows, answers)
+        answers.report(context)
         context.count(tokens_in=sum(len(sequence.input_ids) for sequence in sequences))
         pack_to = params.max_length if params.packing else None
         trainer = sft_trainer(policy, tokenizer, sequences, params, context, pack_to=pack_to)
@@ -79,21 +84,31 @@ def train_sft(context: Context, params: SftParams, *, rows: Artifact, model: Art
         runs.save(trainer, tokenizer, params, context)
 
 
-def _sequences(tokenizer: Any, params: SftParams, rows: Artifact) -> list[TokenSequence]:
-    from harness.models import chat
-    from harness.models.tokenize import TokenSequence, cut, join
+def _sequences(
+    tokenizer: Any, params: SftParams, rows: Artifact, counts: AnswerCounts
+) -> list[TokenSequence]:
+    from harness.models.tokenize import TokenSequence, answer_ids, cut, is_cut, join
 
     found = []
     for row in rows.rows():
-        answer = row.get(params.field)
-        answer = answer[0] if isinstance(answer, list) and answer else answer
+        answer = _first(row.get(params.field))
         if not isinstance(answer, str):
             raise BadData(
                 f'row "{row["id"]}" has no text in the field "{params.field}"; it has '
                 f"{', '.join(sorted(row))}"
             )
-        prompt = chat.prompt_ids(tokenizer, row["messages"])
-        response = chat.response_ids(tokenizer, answer)
+        ended = not is_cut(_first(row.get("finish")))
+        given = answer_ids(
+            tokenizer,
+            row["messages"],
+            answer,
+            ids=_own_ids(row),
+            written_by=row.get("tokenizer"),
+            ended=ended or params.cut_answers == "end",
+        )
+        if not counts.keep({"answer": not ended}, empty=not given.answer):
+            continue
+        prompt, response = given.prompt, given.answer
         if not params.packing:
             prompt, (response,) = cut(
                 prompt, [response], params.max_length, params.prompt_limit, tokenizer.bos_token_id
@@ -103,5 +118,16 @@ def _sequences(tokenizer: Any, params: SftParams, rows: Artifact) -> list[TokenS
             sequence = TokenSequence(sequence.input_ids, list(sequence.input_ids))
         found.append(sequence)
     if not found:
-        raise BadData("there are no rows to train on")
+        raise BadData(counts.nothing())
     return found
+
+
+def _first(value: Any) -> Any:
+    """The first item of a list, or a value that is none."""
+    return value[0] if isinstance(value, list) and value else value
+
+
+def _own_ids(row: Row) -> Any:
+    """The ids that the model wrote: of the only answer, or of the first of several."""
+    ids = row.get("response_ids")
+    return ids[0] if ids and not isinstance(ids[0], int) else ids

@@ -233,7 +233,7 @@ class SelectParams(Record):
     seed: int
 
 
-@operation("select_training_rows", version=1, params=SelectParams)
+@operation("select_training_rows", version=2, params=SelectParams)
 def select_training_rows(
     context: Context, params: SelectParams, *, candidates: tuple[Artifact, ...]
 ) -> None:
@@ -270,7 +270,14 @@ def select_training_rows(
 def _rows(part: str, rule: Rule, id: str, choice: Choice) -> list[Row]:
     if part == "sft":
         assert choice.sft is not None
-        return [{"id": id, **_origin(choice.sft), "response": choice.sft.response}]
+        return [
+            {
+                "id": id,
+                **_origin(choice.sft),
+                "response": choice.sft.response,
+                "finish": choice.sft.finish,
+            }
+        ]
     pairs = choice.kept(rule)
     return [
         {
@@ -278,6 +285,7 @@ def _rows(part: str, rule: Rule, id: str, choice: Choice) -> list[Row]:
             **_origin(pair.chosen),
             "responses": {"chosen": pair.chosen.response, "rejected": pair.rejected.response},
             "rewards": {"chosen": pair.chosen.rm_score, "rejected": pair.rejected.rm_score},
+            "finish": {"chosen": pair.chosen.finish, "rejected": pair.rejected.finish},
         }
         for pair in pairs
     ]

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 from harness.core.errors import MissingExtra, UserError
 from harness.engine.io import write_json, write_rows
 from harness.engine.operations import Artifact, Context, operation
-from harness.models.chat import DATE
 from harness.models.checkpoints import load_causal_lm
 from harness.models.references import pointer_of
+from harness.models.rendering import DATE
 from harness.suites.lm_eval.settings import RunParams, TaskSettings
 
 if TYPE_CHECKING:

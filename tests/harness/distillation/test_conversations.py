@@ -57,7 +57,7 @@ def test_an_answer_that_the_template_rewrites_is_refused() -> None:
         tokenizer.chat_template = template.replace("content']", "content'] | upper")
     assert tokenizer.chat_template != template
     try:
-        with pytest.raises(BadData, match=r'conversation "d": .* does not repeat message 2 with'):
+        with pytest.raises(BadData, match=r'conversation "d": .* does not repeat message 2;'):
             encode_chat(tokenizer, ROW)
     finally:
         tokenizer.chat_template = template

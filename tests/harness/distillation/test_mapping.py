@@ -16,7 +16,6 @@ from harness.distillation.documents import (
     corpus_digest,
     encode_chat,
     encode_text,
-    tokenizer_digest,
     vocabulary_size,
 )
 from harness.distillation.mapping import Side, map_teacher
@@ -24,6 +23,7 @@ from harness.distillation.produce import make_teacher, teacher_document
 from harness.distillation.settings import MappingSettings
 from harness.distillation.shards import Manifest, Teacher, tail_mass
 from harness.engine.operations import Row
+from harness.models.tokenize import tokenizer_digest
 from tests.tokenizers import nano
 
 TEXTS = [

@@ -20,7 +20,6 @@ from harness.distillation.documents import (
     encode_chat,
     encode_text,
     fit_documents,
-    tokenizer_digest,
     vocabulary_size,
 )
 from harness.distillation.produce import TopK, make_teacher
@@ -30,7 +29,7 @@ from harness.engine.plan import Plan
 from harness.engine.run import InlineExecutor
 from harness.engine.store import Store
 from harness.models.references import model_identity
-from harness.models.tokenize import TokenSequence
+from harness.models.tokenize import TokenSequence, tokenizer_digest
 
 Make = Callable[..., Any]
 TEXTS = ["one two three", "a", "The sum of 12 and 30 is 42.", "red green blue " * 6, "colours"]

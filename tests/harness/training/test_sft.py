@@ -15,9 +15,15 @@ from harness.core.hashing import folder_digest
 from harness.core.records import parse
 from harness.engine.operations import Artifact
 from harness.models.tokenize import IGNORE
-from harness.training.sft import SftParams, _sequences, train_sft
+from harness.training.answer_counts import AnswerCounts
+from harness.training.sft import SftParams, train_sft
+from harness.training.sft import _sequences as counted_sequences
 
 Make = Callable[..., Any]
+
+
+def _sequences(tokenizer: Any, settings: SftParams, rows: Artifact) -> Any:
+    return counted_sequences(tokenizer, settings, rows, AnswerCounts(settings.cut_answers))
 
 
 def params(**changes: Any) -> SftParams:
