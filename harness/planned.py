@@ -113,7 +113,27 @@ class PlannedRun(ABC):
         Raises:
             UserError: before `run`.
         """
-        return build_board(self.board_spec(), self.cells)
+        return build_board(self._spec(), self.cells)
+
+    def _spec(self, command: str = "") -> BoardSpec:
+        """The board's specification with what its stages noted."""
+        return self.board_spec(command).model_copy(update={"stage_notes": self.stage_notes})
+
+    @property
+    def stage_notes(self) -> tuple[str, ...]:
+        """What the stages of the plan said at their end, each with the label of its stage.
+
+        Raises:
+            UserError: before `run`.
+        """
+        store = self._done()
+        stored = (s for s in self.plan.needed(self.targets, []) if store.has(s.id))
+        notes = [
+            f"{stage.label}: {note}"
+            for stage in stored
+            for note in store.manifest(stage.id).get("notes", ())
+        ]
+        return tuple(dict.fromkeys(notes))
 
     def render(self, format: str = "terminal") -> str:
         """The board as text, in one of the formats of `leaderboards.render.render`."""
@@ -126,7 +146,7 @@ class PlannedRun(ABC):
             folder: default: boards/<name of the board> in the store.
             command: command that makes the board again, for its provenance.
         """
-        spec, cells = self.board_spec(command), self.cells
+        spec, cells = self._spec(command), self.cells
         folder = folder or self._done().root / "boards" / spec.name
         with disk_errors(folder):
             write_board(folder, spec, cells)

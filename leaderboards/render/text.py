@@ -18,6 +18,7 @@ from leaderboards.spec import ColumnSpec
 
 MISSING = "—"
 NAME_LIMIT = 200
+STAGE_NOTES = 20  # shown below a table; the board's specification has all
 
 SCALES = {
     "nano": "nano: an offline miniature, not comparable with published figures",
@@ -231,7 +232,14 @@ def reference_text(board: Board, system: str, index: int) -> str:
 
 
 def notes(board: Board) -> list[str]:
-    """Notes below the table: spread, intervals, marks, seeds, mixtures, failures."""
+    """Notes below the table: spread, intervals, marks, seeds, mixtures, failures, stages."""
     lines = [spread_note(board), interval_note(board), standing_note(board), seeds_note(board)]
     lines += [f"Mixed: {visible(warning, 600)}" for warning in board.warnings]
-    return [line for line in lines + failure_notes(board) if line]
+    return [line for line in lines + failure_notes(board) + stage_notes(board) if line]
+
+
+def stage_notes(board: Board) -> list[str]:
+    """What the stages noted, at most STAGE_NOTES lines."""
+    found = [f"Stage {visible(note, 600)}" for note in board.spec.stage_notes]
+    more = len(found) - STAGE_NOTES
+    return [*found[:STAGE_NOTES], *([f"... and {more} more notes of stages"] if more > 0 else [])]
