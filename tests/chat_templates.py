@@ -233,8 +233,10 @@ FAMILIES: dict[str, Family] = {
     "command r": Family(
         _roles(
             "{{ '<|START_OF_TURN_TOKEN|><|USER_TOKEN|>' + m.content + '<|END_OF_TURN_TOKEN|>' }}",
-            "{{ "'<|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|>' + m.content + "
-            "'<|END_OF_TURN_TOKEN|>' }}",
+            (
+                "{{ '<|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|>' + m.content + "
+                "'<|END_OF_TURN_TOKEN|>' }}"
+            ),
             before="{{ bos_token }}",
             generation="{{ '<|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|>' }}",
         ),

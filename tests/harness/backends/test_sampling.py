@@ -195,3 +195,38 @@ def test_a_row_without_responses_gets_no_rewards(tmp_path: Path, reward_folder: 
     rows = [{**ROWS[0], "responses": []}, ANSWERED[1]]
     found = run_rewards(tmp_path, reward_folder, rows)
     assert [len(row["rewards"]) for row in found] == [0, 3]
+
+
+def test_sampled_ids_are_kept_on_request(tmp_path: Path, llama_folder: Path) -> None:
+    from harness.models.checkpoints import load_tokenizer
+    from harness.models.tokenize import tokenizer_digest
+
+    plain, _ = run_sample(tmp_path, llama_folder, ROWS, PARAMS)
+    assert "response_ids" not in plain[0]
+    kept, _ = run_sample(tmp_path, llama_folder, ROWS, PARAMS.model_copy(update={"keep_ids": True}))
+    tokenizer = load_tokenizer(llama_folder)
+    for row, before in zip(kept, plain, strict=True):
+        assert row["tokenizer"] == tokenizer_digest(tokenizer)
+        assert row["responses"] == before["responses"]
+        assert [len(ids) for ids in row["response_ids"]] == [
+            tokens - (finish == "stop") for tokens, finish in zip(row["tokens_out"], row["finish"])
+        ]
+        for ids, text in zip(row["response_ids"], row["responses"], strict=True):
+            assert tokenizer.decode(ids, skip_special_tokens=True) == text
+
+
+@pytest.mark.parametrize(("cut", "said"), [(3, True), (2, False), (0, False)])
+def test_a_stage_whose_answers_are_mostly_cut_says_so(cut: int, said: bool) -> None:
+    from harness.engine.operations import OPERATIONS
+
+    ends = ["length"] * cut + ["stop"] * (4 - cut)
+    rows = [{"finish": ends[:2]}, {"finish": ends[2:]}]
+    found = list(OPERATIONS["sample"].notes(PARAMS, rows))
+    assert found == (
+        [
+            "3 of 4 answers (75%) were cut at the limit of 10 tokens: "
+            "a higher max_tokens lets them end"
+        ]
+        if said
+        else []
+    )

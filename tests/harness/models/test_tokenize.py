@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 
 from harness.core.errors import BadData
 from harness.models.collate import pad, pad_id_of
-from harness.models.tokenize import IGNORE, cut, join, released_cut, tokenize_row
+from harness.models.tokenize import (
+    IGNORE,
+    cut,
+    cut_together,
+    join,
+    released_cut,
+    tokenize_row,
+    tokenizer_digest,
+)
 from tests.golden_vectors import vectors
 
 COLUMNS = ("chosen0", "chosen1", "rejected0")
@@ -135,3 +143,35 @@ def test_sequences_are_padded_on_the_right() -> None:
     assert batch["input_ids"].tolist() == [[1, 2, 3], [4, 5, 9]]
     assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 1, 0]]
     assert batch["labels"].tolist() == [[IGNORE, IGNORE, 3], [IGNORE, 5, IGNORE]]
+
+
+def test_a_cut_response_has_no_end_token(tokenizer: Any) -> None:
+    options = {"max_length": 50, "max_prompt_length": 20}
+    cut = {**row(a="cd", b="cd"), "finish": {"a": "length", "b": "stop"}}
+    found = tokenize_row(tokenizer, cut, ["a", "b"], **options)
+    assert [*found["a"].input_ids, tokenizer.eos_token_id] == found["b"].input_ids
+    assert (found["a"].length, found["b"].length) == (2, 3)
+    for taught in ({"cut_answers": "end"}, {"released": True}):
+        same = tokenize_row(tokenizer, cut, ["a", "b"], **options, **taught)
+        assert same["a"] == same["b"]
+
+
+def test_the_ids_that_a_model_wrote_are_kept(tokenizer: Any) -> None:
+    options = {"max_length": 50, "max_prompt_length": 20}
+    plain = tokenize_row(tokenizer, row(a="cd", b="cd"), ["a", "b"], **options)["a"]
+    own = [7, 5, 7]
+    written = {**row(a="cd", b="cd"), "response_ids": {"a": own, "b": None}}
+    for digest, expected in ((tokenizer_digest(tokenizer), own), ("another", None)):
+        found = tokenize_row(tokenizer, {**written, "tokenizer": digest}, ["a", "b"], **options)
+        scored = [label for label in found["a"].labels if label != IGNORE]
+        assert scored == ([*own, tokenizer.eos_token_id] if expected else plain.labels[-3:])
+        assert found["b"] == plain
+    with_both = {**written, "tokenizer": tokenizer_digest(tokenizer), "finish": {"a": "length"}}
+    found = tokenize_row(tokenizer, with_both, ["a"], **options)
+    assert [label for label in found["a"].labels if label != IGNORE] == own
+
+
+def test_prompts_that_differ_at_their_end_are_cut_alike() -> None:
+    prompts, answers = cut_together([[1, 2, 3, 4], [1, 2, 3]], [[7, 8], [4, 9]], 5, 2, bos=1)
+    assert prompts == [[1, 3, 4], [1, 3]]
+    assert answers == [[7, 8], [4, 9]]

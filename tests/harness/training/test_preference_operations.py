@@ -329,3 +329,53 @@ def test_a_diverging_run_stops_with_its_step(inputs: Any, context: Make) -> None
     settings = params(loss="ipo", settings={}, per_device_batch_size=12, max_steps=2)
     with pytest.raises(CrucibleError, match="diverged: the loss at update 1 of 2"):
         train_preference(context("run"), settings, **{**inputs, "reference": reference})
+
+
+def test_cut_answers_are_counted_and_can_be_left_out(
+    inputs: Any, context: Make, rows_artifact: Make, preference_rows: list[Row]
+) -> None:
+    columns = ["source", "target", "rejected"]
+    rows = [
+        {**row, "finish": dict.fromkeys(columns, "length" if n < 2 else "stop")}
+        for n, row in enumerate(preference_rows)
+    ]
+    changed = {**inputs, "rows": rows_artifact(rows, "cut")}
+    changed["reference"] = references(
+        context("cut-reference"), changed["rows"], inputs["model"], rows_artifact
+    )
+    run = context("no-end")
+    train_preference(run, params(), **changed)
+    summary = json.loads((run.directory / "summary.json").read_text())
+    count = len(rows)
+    assert summary["rows"], summary["left_out"] == (count, 0)
+    assert summary["cut"] == dict.fromkeys(columns, 2)
+    assert summary["answers"] == dict.fromkeys(columns, count)
+    assert "6 of" in run.notes[0]
+    assert "without an end of turn" in run.notes[0]
+    run = context("left-out")
+    train_preference(run, params(cut_answers="leave_out"), **changed)
+    summary = json.loads((run.directory / "summary.json").read_text())
+    assert (summary["rows"], summary["left_out"]) == (count - 2, 2)
+    with pytest.raises(BadData, match="use the same tokenizer"):  # other ids than the reference's
+        train_preference(context("end"), params(cut_answers="end"), **changed)
+    every = [{**row, "finish": dict.fromkeys(columns, "length")} for row in rows]
+    changed["rows"] = rows_artifact(every, "every")
+    with pytest.raises(BadData, match="left out: their answers reached the token limit"):
+        train_preference(context("none"), params(cut_answers="leave_out"), **changed)
+
+
+def test_a_prompt_is_cut_alike_for_reference_and_training(
+    inputs: Any, context: Make, rows_artifact: Make, preference_rows: list[Row]
+) -> None:
+    """The longest response decides, also where the loss does not compare it."""
+    rows = [
+        {**row, "responses": {**row["responses"], "source": "a long answer " * 3}}
+        for row in preference_rows
+    ]
+    written = rows_artifact(rows, "long")
+    model = inputs["model"]
+    reference = references(context("long-reference"), written, model, rows_artifact)
+    run = context("dpo")
+    settings = params(loss="dpo", settings={"beta": 0.1}, learning_rate=1e-9, max_steps=1)
+    train_preference(run, settings, rows=written, model=model, reference=reference)
+    assert log_of(run)[0]["margins"] == pytest.approx(0, abs=1e-5)
