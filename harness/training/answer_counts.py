@@ -53,8 +53,8 @@ class AnswerCounts:
         if not self.left_out:
             return f"there are no {what} to train on"
         return (
-            f"all {self.left_out} {what} are left out: their answers reached the token limit or are "
-            'empty; sample with a higher max_tokens, or set cut_answers = "no_end"'
+            f"all {self.left_out} {what} are left out: their answers reached the token limit or "
+            'are empty; sample with a higher max_tokens, or set cut_answers = "no_end"'
         )
 
     def report(self, context: Context) -> None:
