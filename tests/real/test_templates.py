@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import AutoTokenizer
 
 from harness.backends.base import Request, Sampling, messages_of
 from harness.backends.hf import HFBackend
 from harness.models import chat
 from harness.models.answers import dialogue
-from harness.models.checkpoints import load_causal_lm, load_tokenizer
+from harness.models.checkpoints import load_causal_lm
 from harness.models.tokenize import tokenize_row, tokenizer_digest
 
 pytestmark = pytest.mark.real
@@ -38,7 +39,7 @@ NAMES = ["smollm2", "tok_llama2", "tok_mistral", "tok_llama3"]
 def test_trained_ids_are_the_rendered_ids(
     real_folder: Path, name: str, answer: str, messages: list[dict[str, str]]
 ) -> None:
-    tokenizer: Any = load_tokenizer(real_folder / name)
+    tokenizer: Any = AutoTokenizer.from_pretrained(real_folder / name)
     found = chat.answered(tokenizer, messages, answer)
     ids = [*found.prompt, *found.answer]
     if "</s>" in answer and name in ("tok_llama2", "tok_mistral"):  # spelled, so not a token
@@ -48,7 +49,10 @@ def test_trained_ids_are_the_rendered_ids(
     expected = list(tokenizer.apply_chat_template(whole, return_dict=False))
     assert ids == expected[: len(ids)]
     assert not tokenizer.decode(expected[len(ids) :]).strip()
-    assert found.prompt == chat.prompt_ids(tokenizer, messages)
+    prompt = chat.prompt_ids(tokenizer, messages)
+    if not answer.startswith("\n"):  # one token may cover line breaks of prompt and answer
+        assert found.prompt == prompt
+    assert found.prompt == prompt[: len(found.prompt)]
     both, places = dialogue(tokenizer, messages, answer)
     assert both == ids
     assert all(both[stop - 1] == chat.end_of_turn_id(tokenizer) for _, stop in places)
@@ -56,7 +60,7 @@ def test_trained_ids_are_the_rendered_ids(
 
 
 def test_llama_2_keeps_its_spaces(real_folder: Path) -> None:
-    tokenizer: Any = load_tokenizer(real_folder / "tok_llama2")
+    tokenizer: Any = AutoTokenizer.from_pretrained(real_folder / "tok_llama2")
     answer = chat.answered(tokenizer, USER, "Four.").answer
     assert tokenizer.convert_ids_to_tokens(answer) == ["▁Four", ".", "▁", "</s>"]
 
@@ -92,4 +96,6 @@ def test_own_answers_keep_their_ids(real_folder: Path, capsys: pytest.CaptureFix
             again = tokenize_row(tokenizer, {**row, "response_ids": None}, ["own"], **limits)["own"]
             changed, total = changed + (again != kept), total + 1
     with capsys.disabled():
-        print(f"\n{changed} of {total} own answers would change if they were tokenised again")
+        print(  # noqa: T201
+            f"\n{changed} of {total} own answers would change if they were tokenised again"
+        )
