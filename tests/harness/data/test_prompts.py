@@ -76,7 +76,7 @@ def test_files(tmp_path: Path, name: str) -> None:
         ('{"prompt": "a"}\n{"prompt": \n', "in.jsonl, line 2: not JSON"),
         (
             '{"text": "a"}\n',
-            "row 1: no messages or prompt or instruction or question or turns; found text",
+            "row 1: no messages or prompt or .* or turns or conversations; found text",
         ),
         ('{"prompt": 3}\n', "row 1: prompt: expected text or messages"),
         ('{"prompt": " "}\n', "row 1: prompt: the prompt is empty"),
