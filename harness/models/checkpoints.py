@@ -17,9 +17,11 @@ import json
 from collections import OrderedDict
 from functools import partial
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 from harness.core.errors import BadData, EnvironmentProblem, MissingExtra, UserError
+from harness.models.not_models import has_tokenizer
 from harness.models.references import Resolved, model_files, resolve_one
 
 if TYPE_CHECKING:
@@ -226,12 +228,19 @@ def _load_now(
             **_options(source),
             **head,
         )
-    except (OSError, ValueError) as error:
+    except _load_errors() as error:
         raise _explain(source, error) from error
     tokenizer = _load_tokenizer(source)
     if not several:
         model.to(device)
     return model.eval(), tokenizer
+
+
+def _load_errors() -> tuple[type[Exception], ...]:
+    """What libraries raise for files that are damaged or of another kind."""
+    from safetensors import SafetensorError
+
+    return (OSError, ValueError, KeyError, UnpicklingError, SafetensorError)
 
 
 def _class_for(kind: str, config: Any, source: Resolved) -> str:
@@ -275,11 +284,18 @@ def _explain(source: Resolved, error: Exception) -> Exception:
     while (cause := chain[-1].__cause__ or chain[-1].__context__) and cause not in chain:
         chain.append(cause)
     names = {type(link).__name__ for link in chain}
-    first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    first_line = str(error).strip().splitlines()[0] if str(error).strip() else ""
+    if not first_line or isinstance(error, KeyError):
+        first_line = f"{type(error).__name__} {first_line}".strip()
     if "trust_remote_code" in str(error):
         return UserError(
             f"{source.location} needs Python code from its folder; read that code, then set "
             "trust_remote_code = true for this model in the recipe"
+        )
+    if not source.hub and not has_tokenizer(Path(source.location)):
+        return BadData(
+            f"{source.location} has no tokenizer; expected tokenizer.json or tokenizer.model "
+            "beside the weights: copy the files of the model that it was made from"
         )
     if not source.hub:
         return BadData(f"{source.location}: cannot be loaded as a model: {first_line}")
