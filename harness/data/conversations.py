@@ -97,9 +97,10 @@ def _message(item: object, where: str) -> Message:
         raise _unreadable(item, where)
     said = item[keys[0]].strip().lower()
     if said in _TOOLS or item.get("tool_calls") or item.get("function_call"):
+        what = "a message of a tool" if said in _TOOLS else "a call of a tool"
         raise BadData(
-            f'{where}: found a message of a tool (role "{item[keys[0]]}"); expected system, user '
-            "and assistant: conversations with tools cannot be used, remove such rows"
+            f'{where}: found {what} (role "{item[keys[0]]}"); expected text of system, user and '
+            "assistant: conversations with tools cannot be used, remove such rows"
         )
     role = SPEAKERS.get(said)
     if role is None:

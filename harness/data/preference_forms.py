@@ -186,35 +186,53 @@ def _pair(
     for name, other in zip(names, reversed(names)):
         if item.get(name) in (None, []):
             raise BadData(f"{where}: {other} without {name}; expected both, of the same prompt")
+    settings = item.get("input")
+    for tools in (item.get("tools"), settings.get("tools") if isinstance(settings, dict) else None):
+        if isinstance(tools, list) and tools:
+            raise BadData(f"{where}: found tools; conversations with tools cannot be used")
     chosen, rejected = (_side(item[name], f"{where}: {name}") for name in names)
     prompt = _prompt(item, names, where)
     if not prompt and not chosen.whole and not rejected.whole:
         prompt, chosen, rejected = _split_texts(item, names, where)
-    if chosen.whole or rejected.whole:
-        _check_prompt(item, chosen if chosen.whole else rejected, where)
-        prompt = [] if chosen.whole and rejected.whole else prompt
-    starts = [side.before if side.whole else prompt + side.before for side in (chosen, rejected)]
-    if starts[0] != starts[1] and chosen.whole != rejected.whole:
-        starts = [max(starts, key=len)] * 2  # one side is the whole conversation, one the answer
-    if starts[0] != starts[1]:
-        raise BadData(
-            f"{where}: {names[0]} and {names[1]} have different prompts: "
-            f"{_difference(*starts)}; expected the same messages before the last"
-        )
     if isinstance(item.get("prompt"), str) and transcript(item["prompt"]):
         chosen, rejected = chosen.stripped(), rejected.stripped()
-    system = next((item[key] for key in SYSTEMS if isinstance(item.get(key), str)), "")
-    messages = starts[0]
-    if system.strip() and messages and messages[0]["role"] != "system":
-        messages = [{"role": "system", "content": system}, *messages]
     if len(rejected.answers) > 1 or len(chosen.answers) > 2:
         raise BadData(
             f"{where}: found {len(chosen.answers)} chosen and {len(rejected.answers)} rejected "
             "answers; expected one of each, or two chosen (of a source, then of the target) and "
             "one rejected"
         )
+    messages = _shared(item, names, (chosen, rejected), prompt, where)
     responses = dict(zip(PAIR, (chosen.answers[-1], rejected.answers[0])))
     return messages, {"source": chosen.answers[0]} | responses if chosen.answers[1:] else responses
+
+
+def _shared(
+    item: Mapping[str, Any],
+    names: tuple[str, str],
+    sides: tuple[_Side, _Side],
+    prompt: list[Message],
+    where: str,
+) -> list[Message]:
+    """The messages before the answers, which both sides must have, with the column of the system.
+
+    Args:
+        prompt: that of the row's own column, for sides that are no whole conversations.
+    """
+    whole = next((side for side in sides if side.whole), None)
+    if whole is not None:
+        _check_prompt(item, whole, where)
+        prompt = whole.before
+    one, other = (side.before if side.whole else prompt + side.before for side in sides)
+    if one != other:
+        raise BadData(
+            f"{where}: {names[0]} and {names[1]} have different prompts: "
+            f"{_difference(one, other)}; expected the same messages before the last"
+        )
+    system = next((item[key] for key in SYSTEMS if isinstance(item.get(key), str)), "")
+    if system.strip() and one and one[0]["role"] != "system":
+        return [{"role": "system", "content": system}, *one]
+    return one
 
 
 def _side(value: object, where: str) -> _Side:

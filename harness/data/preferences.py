@@ -63,15 +63,55 @@ class Imported:
         repeated: rows without an id, with the prompt and responses of an earlier one.
         scored_lower: rows whose preferred response has the lower score; they are kept.
         bad: rows that cannot be used, with `bad_rows` = "drop"; `first_bad` says why.
+        unique_ids: whether two rows with one id are refused; else the second gets another id.
     """
 
+    unique_ids: bool = True
     rows: list[Row] = field(default_factory=list)
-    read: int = 0
     identical: int = 0
     repeated: int = 0
     scored_lower: int = 0
     bad: int = 0
     first_bad: str = ""
+    _places: dict[str, str] = field(default_factory=dict, repr=False)  # id -> file and row
+    _contents: set[str] = field(default_factory=set, repr=False)
+
+    @property
+    def read(self) -> int:
+        """Number of rows of the data set that were read."""
+        return len(self.rows) + self.identical + self.repeated + self.bad
+
+    def add(self, row: Row | None, where: str) -> None:
+        """Keep or count a row; None is one whose responses do not differ.
+
+        Raises:
+            BadData: its id is that of another row, or it has other responses than the rows before.
+        """
+        if row is None:
+            self.identical += 1
+            return
+        content = digest([row["messages"], row["responses"]])
+        own = self.unique_ids and row["id"] != content
+        if content in self._contents and not own:
+            self.repeated += 1
+            return
+        if row["id"] in self._places:
+            if own:
+                raise BadData(
+                    f'{where}: the id "{row["id"]}" is that of {self._places[row["id"]]}, too; '
+                    "expected unique ids"
+                )
+            row["id"] = content
+        if self.rows and tuple(row["responses"]) != self.responses:
+            raise BadData(
+                f"{where}: found the responses {', '.join(row['responses'])}; expected "
+                f"{', '.join(self.responses)}, as in the rows before"
+            )
+        self._places[row["id"]] = where
+        self._contents.add(content)
+        scores = row.get("rewards")
+        self.scored_lower += bool(scores and scores["target"] < scores["rejected"])
+        self.rows.append(row)
 
     @property
     def responses(self) -> tuple[str, ...]:
@@ -117,43 +157,17 @@ def import_preferences(context: Context, params: ImportPreferencesParams) -> Non
 
 def read_preferences(params: ImportPreferencesParams) -> Imported:
     """The rows that `import_preferences` writes; see there for errors."""
-    made = Imported()
-    seen: dict[str, str] = {}
-    unique = PREFERENCES.source(params.ref) is not PREFERENCES.hub
-    for where, item in PREFERENCES.source(params.ref).rows(params):
+    source = PREFERENCES.source(params.ref)
+    made = Imported(unique_ids=source is not PREFERENCES.hub)
+    for where, item in source.rows(params):
         if params.limit is not None and len(made.rows) == params.limit:
             break
-        made.read += 1
         try:
-            row = preference_row(item, where)
-            if row is None:
-                made.identical += 1
-                continue
-            content = digest([row["messages"], row["responses"]])
-            if row["id"] in seen and row["id"] != content:
-                if unique:
-                    raise BadData(
-                        f'{where}: the id "{row["id"]}" is that of {seen[row["id"]]}, too; '
-                        "expected unique ids"
-                    )
-                row["id"] = content  # a data set of the hub has several pairs for one prompt
-            if row["id"] in seen:
-                made.repeated += 1
-                continue
-            if made.rows and tuple(row["responses"]) != made.responses:
-                raise BadData(
-                    f"{where}: found the responses {', '.join(row['responses'])}; expected "
-                    f"{', '.join(made.responses)}, as in the rows before"
-                )
+            made.add(preference_row(item, where), where)
         except BadData as problem:
             if params.bad_rows == "refuse":
                 raise _with_remedy(problem) from None
             made.bad, made.first_bad = made.bad + 1, made.first_bad or str(problem)
-            continue
-        seen[row["id"]] = where
-        scores = row.get("rewards")
-        made.scored_lower += bool(scores and scores["target"] < scores["rejected"])
-        made.rows.append(row)
     if not made.rows:
         raise BadData(_nothing_left(params.ref, made))
     return made

@@ -66,6 +66,9 @@ class PromptSet(Record):
     prompts: Annotated[str, Refers("prompts")]
     split: Annotated[str, Refers("layout"), About("prompts")] = "train"
     field: Annotated[str | None, Refers("layout"), About("prompts")] = None
+    turn: Annotated[Literal["last", "first"], Refers("layout")] = Field(
+        default="last", exclude_if=lambda value: value == "last"
+    )
     categories: Annotated[tuple[str, ...], Refers("categories")] = ()
     carry: Annotated[dict[str, str], Refers("columns")] = {}
     written_by: str = ""
@@ -148,7 +151,7 @@ def candidates(recipe: FuseChat3Recipe, stage: Any, given: PromptSet) -> Any:
     domain = recipe.domains[given.domain]
     data = recipe.data
     rows = data.limit or given.limit or (given.published and given.published[0])
-    fields = {"split", "field", "categories", "carry", "written_by"}
+    fields = {"split", "field", "turn", "categories", "carry", "written_by"}
     prompts = stage(
         "import_prompts",
         ref=given.prompts,
