@@ -17,10 +17,9 @@ import json
 from collections import OrderedDict
 from functools import partial
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
-from harness.core.errors import BadData, EnvironmentProblem, MissingExtra, UserError
+from harness.core.errors import BadData, CrucibleError, EnvironmentProblem, MissingExtra, UserError
 from harness.models.not_models import has_tokenizer
 from harness.models.references import Resolved, model_files, resolve_one
 
@@ -228,19 +227,17 @@ def _load_now(
             **_options(source),
             **head,
         )
-    except _load_errors() as error:
+    except (CrucibleError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        # About damaged files libraries raise anything; those of the hub are checked on arrival.
+        if source.hub and not isinstance(error, (OSError, ValueError)):
+            raise
         raise _explain(source, error) from error
     tokenizer = _load_tokenizer(source)
     if not several:
         model.to(device)
     return model.eval(), tokenizer
-
-
-def _load_errors() -> tuple[type[Exception], ...]:
-    """What libraries raise for files that are damaged or of another kind."""
-    from safetensors import SafetensorError
-
-    return (OSError, ValueError, KeyError, UnpicklingError, SafetensorError)
 
 
 def _class_for(kind: str, config: Any, source: Resolved) -> str:
@@ -285,7 +282,7 @@ def _explain(source: Resolved, error: Exception) -> Exception:
         chain.append(cause)
     names = {type(link).__name__ for link in chain}
     first_line = str(error).strip().splitlines()[0] if str(error).strip() else ""
-    if not first_line or isinstance(error, KeyError):
+    if not isinstance(error, (OSError, ValueError)):
         first_line = f"{type(error).__name__} {first_line}".strip()
     if "trust_remote_code" in str(error):
         return UserError(

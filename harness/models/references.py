@@ -243,8 +243,9 @@ def resolve(ref: str | Path, revision: str | None = None) -> Resolved:
         UnknownName: no shipped model has this name.
     """
     engine, text = split_engine(str(ref))
-    if engine == "stored" and Path(text).expanduser().is_file():
+    if Path(text).expanduser().is_file():
         check_file(Path(text).expanduser())
+        engine = "stored"
     if engine not in ("hf", "vllm"):
         what = "stored outputs" if engine == "stored" else "a hosted model"
         raise UserError(f"{ref} is {what} and has no weights; this step needs a checkpoint")
