@@ -12,7 +12,7 @@ The rows are those of the operation `preference_pairs`, so that any preference t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -51,6 +51,7 @@ class ImportPreferencesParams(Record):
     bad_rows: Literal["refuse", "drop"] = "refuse"
 
 
+PROGRESS = 1000  # rows between two reports
 Items = Iterable[tuple[str, dict[str, Any]]]  # file and row of each row of a data set
 
 
@@ -149,19 +150,28 @@ def import_preferences(context: Context, params: ImportPreferencesParams) -> Non
     """
     found = preferences_identity(params.ref, params.revision)
     check_planned(f"preferences {params.ref}", found, params.digest)
-    made = read_preferences(params)
+    made = read_preferences(params, context.progress)
     write_rows(context.directory / "rows.jsonl", made.rows)
     write_json(context.directory / "summary.json", made.summary(), end="")
     context.progress(len(made.rows), len(made.rows))
 
 
-def read_preferences(params: ImportPreferencesParams) -> Imported:
-    """The rows that `import_preferences` writes; see there for errors."""
+def read_preferences(
+    params: ImportPreferencesParams, progress: Callable[[int, int], None] = lambda done, total: None
+) -> Imported:
+    """The rows that `import_preferences` writes; see there for errors.
+
+    Args:
+        progress: callback for the number of rows that are kept, and of those expected at most.
+    """
     source = PREFERENCES.source(params.ref)
+    known = [number for number in (source.count(params), params.limit) if number is not None]
     made = Imported(unique_ids=source is not PREFERENCES.hub)
     for where, item in source.rows(params):
         if params.limit is not None and len(made.rows) == params.limit:
             break
+        if made.read % PROGRESS == 0 and known:
+            progress(len(made.rows), min(known))
         try:
             made.add(preference_row(item, where), where)
         except BadData as problem:
