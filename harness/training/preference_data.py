@@ -172,6 +172,9 @@ def preferred_responses(
     """SFT rows of preference rows: {"id", "messages", "response"} with the most preferred response.
 
     The code released with WRPO trains on the first of the chosen responses as well, the source's.
+
+    Raises:
+        BadData: no rows.
     """
     found = [
         {
@@ -181,6 +184,10 @@ def preferred_responses(
         }
         for row in rows.rows()
     ]
+    if not found:
+        raise BadData(
+            "no preferences are left for SFT; give more of them, or set data.sft_fraction = 0"
+        )
     _write(context, found, {"rows": len(found)})
 
 

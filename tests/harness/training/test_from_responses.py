@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,14 @@ import pytest
 
 from harness.core.errors import BadData, BadRecord, UnknownName
 from harness.core.records import parse
+from harness.engine.operations import Artifact, Context
 from harness.engine.plan import Stage
 from harness.engine.run import InlineExecutor
 from harness.engine.store import Store
 from harness.nano.rehearsal import Rehearsal
 from harness.reproduce import Reproduction, reproduce
 from harness.training.from_responses import FusionRecipe, Preferences, PreferenceTraining
+from harness.training.preference_data import PreferredResponsesParams, preferred_responses
 from methods.wrpo.loss import WrpoSettings
 
 
@@ -207,3 +210,10 @@ def test_dpo_on_given_pairs_trains_on_the_rows_of_the_file(tmp_path: Path) -> No
     assert ids == {row["id"] for row in preferred} | {row["id"] for row in trained}
     step = store.artifact(handle.id).read_json("training_log.json")["log"][0]
     assert abs(step["loss"] - math.log(2)) < 1e-6
+
+
+def test_too_few_preferences_for_sft_say_what_to_set(
+    context: Callable[[str], Context], rows_artifact: Callable[..., Artifact]
+) -> None:
+    with pytest.raises(BadData, match=r"set data.sft_fraction = 0"):
+        preferred_responses(context("none"), PreferredResponsesParams(), rows=rows_artifact([]))
