@@ -4,9 +4,9 @@
     "questions.jsonl"                   a file
     "org/name"                          a data set of the hub
 
-Prompts, answers, authors and documents are kinds. A kind has its own sources for files, the hub and
-some schemes. Other rooms and packages add schemes in their catalogue, where a table maps a scheme
-to "module:attribute" of a mapping from the name of a kind to a `Source`:
+Prompts, answers, authors, preferences and documents are kinds. A kind has its own sources for
+files, folders, the hub and some schemes. Other rooms and packages add schemes in their catalogue,
+where a table maps a scheme to "module:attribute" of a mapping from the name of a kind to a `Source`:
 
     SOURCES = {"nano": "harness.nano.sources:SOURCES"}
 """

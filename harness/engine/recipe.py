@@ -255,7 +255,7 @@ def without_stale(
             for key, value in new.items()
             if key not in facts
             or ".".join((*path, key)) in kept
-            or old.get(facts[key]) == new.get(facts[key])
+            or old.get(facts[key]) in (None, new.get(facts[key]))
         }
 
     return dict(walked(before, after, ()))

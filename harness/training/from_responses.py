@@ -21,20 +21,21 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, create_model, model_validator
+from pydantic import Field, create_model, model_validator
 
-from harness.core.errors import BadData, BadRecord
+from harness.core.errors import BadRecord
 from harness.core.records import Record
-from harness.data.preferences import (
-    ImportPreferencesParams,
-    preferences_identity,
-    responses_in,
-)
 from harness.data.prompts import prompts_identity
 from harness.engine.operations import Estimate
 from harness.engine.recipe import About, ModelSpec, Recipe, Refers
 from harness.engine.registry import table
 from harness.models.references import model_identity
+from harness.training.given_preferences import (
+    GivenPreferences,
+    check_responses,
+    given_rows,
+    part_of,
+)
 from harness.training.losses import LossChoice, get_loss, loss_settings
 from harness.training.settings import PromptLimit, RunSettings
 from harness.training.sft import SftParams
@@ -59,34 +60,6 @@ class Models(Record):
         if not self.sources or self.reward is None:
             lacking = "models.reward" if self.sources else "models.sources"
             raise ValueError(f"{lacking}, or preferences that exist: data.preferences")
-
-
-class Preferences(Record):
-    """Preference data that exist; a text is the `ref` alone.
-
-    Attributes:
-        ref: file, folder, data set of the hub or nano:<split>, see `harness.data.preferences`.
-        revision: of a data set of the hub.
-        bad_rows: whether rows that cannot be used stop the run, or are left out and counted.
-    """
-
-    ref: Annotated[str, Refers("preferences")]
-    split: Annotated[str, Refers("layout"), About("ref")] = "train"
-    revision: Annotated[str | None, Refers("layout"), About("ref")] = None
-    bad_rows: Literal["refuse", "drop"] = "refuse"
-
-    def params(self, limit: int | None) -> ImportPreferencesParams:
-        """Parameters of the operation that imports them."""
-        found = preferences_identity(self.ref, self.revision)
-        return ImportPreferencesParams(**self.model_dump(), limit=limit, digest=found)
-
-
-def _by_reference(value: object) -> object:
-    return {"ref": value} if isinstance(value, str) else value
-
-
-# Type of the field `data.preferences`; a recipe without it has the id that it had before.
-GivenPreferences = Annotated[Preferences | None, BeforeValidator(_by_reference)]
 
 
 class Data(Record):
@@ -241,18 +214,6 @@ def part(recipe: FusionRecipe, stage: Any, name: str) -> Any:
     return part_of(recipe, stage, every, name, recipe.data.sft_fraction, f"{name} prompts")
 
 
-def part_of(recipe: Recipe, stage: Any, rows: Any, name: str, fraction: float, label: str) -> Any:
-    """The rows of one of the two parts, of which "sft" has the given share."""
-    return stage(
-        "split_prompts",
-        prompts=rows,
-        part=name,
-        fraction=fraction,
-        seed=recipe.seed,
-        label=label,
-    )
-
-
 def responses_of(
     recipe: ResponsesRecipe, stage: Any, *, of: Any, on: Any, decoding: Decoding, name: str
 ) -> Any:
@@ -309,54 +270,12 @@ def best_source_responses(recipe: FusionRecipe, stage: Any, name: str) -> Any:
     )
 
 
-def given_rows(
-    recipe: ResponsesRecipe, stage: Any, given: Preferences, limit: int | None, fraction: float
-) -> dict[str, Any]:
-    """Preferences that exist, in two parts: "sft", the preferred responses, and "preference".
-
-    Args:
-        limit: number of rows to keep.
-        fraction: share of the rows whose preferred response is used for SFT; 0 makes no part "sft".
-    """
-    every = stage(
-        "import_preferences",
-        label=f"preferences {given.ref}",
-        **given.params(limit).model_dump(),
-    )
-    if not fraction:
-        return {"preference": every}
-    sft, rest = (
-        part_of(recipe, stage, every, name, fraction, f"{name} rows")
-        for name in ("sft", "preference")
-    )
-    return {
-        "sft": stage("preferred_responses", rows=sft, label="preferred responses"),
-        "preference": rest,
-    }
-
-
 def given_of(recipe: FusionRecipe, stage: Any) -> dict[str, Any] | None:
     """The parts of the recipe's given preferences; None if responses are sampled."""
     data = recipe.data
     if data.preferences is None:
         return None
     return given_rows(recipe, stage, data.preferences, data.limit, data.sft_fraction)
-
-
-def check_responses(given: Preferences, loss: str, responses: tuple[str, ...] | None) -> None:
-    """Refuse a loss on responses that given preferences do not have, where that can be known.
-
-    Raises:
-        BadData: with the responses of both.
-    """
-    wanted = responses or get_loss(loss).responses
-    found = responses_in(given.params(None))
-    if found is not None and not set(wanted) <= set(found):
-        raise BadData(
-            f'{given.ref} has the responses {", ".join(found)}; loss "{loss}" compares '
-            f"{', '.join(wanted)}: give quadruples (chosen: two answers, of a source and of the "
-            "target), or train on pairs, e.g. crucible reproduce dpo"
-        )
 
 
 def sft_model(recipe: FusionRecipe, stage: Any) -> Any:

@@ -27,7 +27,8 @@ from harness.data.prompts import prompts_identity
 from harness.engine.operations import Estimate
 from harness.engine.recipe import About, Method, Refers, Rehearsed
 from harness.training import from_responses
-from harness.training.from_responses import Decoding, GivenPreferences, ResponsesRecipe
+from harness.training.from_responses import Decoding, ResponsesRecipe
+from harness.training.given_preferences import GivenPreferences, check_responses, given_rows
 from harness.verification.selection import Rule
 
 RECIPE = Path(__file__).with_name("recipe.toml")
@@ -194,9 +195,7 @@ def rows(recipe: FuseChat3Recipe, stage: Any, part: str) -> Any:
     """SFT rows or preference pairs of all prompt sets, or of preferences that exist."""
     data = recipe.data
     if data.preferences is not None:
-        given = from_responses.given_rows(
-            recipe, stage, data.preferences, data.limit, data.sft_fraction
-        )
+        given = given_rows(recipe, stage, data.preferences, data.limit, data.sft_fraction)
         return given[part]
     sets = recipe.sets()
     rules = {given.key: recipe.domains[given.domain].rule for given in sets}
@@ -232,7 +231,7 @@ def fusechat3(recipe: FuseChat3Recipe, stage: Any) -> Any:
     """The SFT model after (length-normalised) DPO on pairs of one source."""
     given = recipe.data.preferences
     if given is not None:
-        from_responses.check_responses(given, recipe.train.loss, None)
+        check_responses(given, recipe.train.loss, None)
     return from_responses.trained_on(
         recipe,
         stage,

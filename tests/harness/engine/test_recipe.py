@@ -165,6 +165,13 @@ def test_facts_about_a_model_go_with_it(study: Path) -> None:
     assert system.target.parameters_b == 8
 
 
+def test_what_the_base_says_about_any_model_stays(study: Path) -> None:
+    study.write_text(STUDY.replace('ref = "org/old"\n', "").replace("revision", "# revision"))
+    assert load_recipe(Study, study, "other").target == ModelSpec(
+        ref="org/profile", name="Old", dtype="float16", parameters_b=8, trust_remote_code=True
+    )
+
+
 def test_a_text_for_a_table_is_its_reference(study: Path) -> None:
     for order in permutations(["target=org/new", "target.dtype=float32"]):
         made = load_recipe(Study, study, "same", order).target

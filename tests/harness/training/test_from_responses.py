@@ -19,7 +19,8 @@ from harness.engine.run import InlineExecutor
 from harness.engine.store import Store
 from harness.nano.rehearsal import Rehearsal
 from harness.reproduce import Reproduction, reproduce
-from harness.training.from_responses import FusionRecipe, Preferences, PreferenceTraining
+from harness.training.from_responses import FusionRecipe, PreferenceTraining
+from harness.training.given_preferences import Preferences
 from harness.training.preference_data import PreferredResponsesParams, preferred_responses
 from methods.wrpo.loss import WrpoSettings
 
