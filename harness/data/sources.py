@@ -6,7 +6,7 @@
 
 Prompts, answers, authors, preferences and documents are kinds. A kind has its own sources for
 files, folders, the hub and some schemes. Other rooms and packages add schemes in their catalogue,
-where a table maps a scheme to "module:attribute" of a mapping from the name of a kind to a `Source`:
+where a table maps a scheme to "module:attribute" of a mapping from names of kinds to `Source`s:
 
     SOURCES = {"nano": "harness.nano.sources:SOURCES"}
 """
