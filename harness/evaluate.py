@@ -155,7 +155,8 @@ def _settings_by_suite(
             values["limit"] = limit
     if judge and not any("judge" in values for values in found.values()):
         raise UserError(f"none of these suites uses a judge: {', '.join(found)}; omit --judge")
-    for key, value, text in overridden(overrides):
+    # Tables before what is inside them, whatever the order of the options.
+    for key, value, text in sorted(overridden(overrides), key=lambda given: given[0].count(".")):
         suite = next((name for name in found if key.startswith(name + ".")), None)
         if suite is None:
             raise BadRecord(

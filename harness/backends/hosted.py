@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from harness.backends.base import Backend
-from harness.core.errors import EnvironmentProblem
+from harness.core.errors import EnvironmentProblem, UserError, unknown
 from harness.engine import registry
 from harness.engine.calls import Services
-from harness.models.references import parse_hosted
+from harness.models.not_models import check_file, check_name
+from harness.models.references import HUB_ID, parse_hosted, resolve
 
 
 def open_backend(ref: str, services: Services) -> Backend:
@@ -27,6 +29,8 @@ def open_backend(ref: str, services: Services) -> Backend:
         EnvironmentProblem: a plugin's entry returned something else than a `Backend`.
     """
     name, options = parse_hosted(ref)
+    if name not in registry.entries("judges"):
+        raise _no_judge(ref, name)
     opener: Callable[[Mapping[str, str], Services], Any] = registry.load("judges", name)
     found = opener(options, services)
     if not isinstance(found, Backend):
@@ -36,3 +40,21 @@ def open_backend(ref: str, services: Services) -> Backend:
             "harness.backends.base.Backend: class MyBackend(Backend)"
         )
     return found
+
+
+def _no_judge(ref: str, name: str) -> UserError:
+    """The error for a reference that is no entry: often a model without its engine."""
+    path = Path(name).expanduser()
+    try:
+        if path.is_file():
+            check_file(path)
+        check_name(name)
+        local = path.is_dir() and resolve(name) is not None
+    except UserError as problem:
+        return problem
+    if local or HUB_ID.fullmatch(name):
+        return UserError(
+            f'"{ref}" is a model without a server, and a judge needs one; expected vllm:{name} '
+            "(vLLM runs it) or openai:<model>@<url> of your server (crucible judges)"
+        )
+    return unknown("judge", name, registry.entries("judges"), "crucible judges")

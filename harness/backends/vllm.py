@@ -314,6 +314,8 @@ def open_judge(options: Mapping[str, str], services: Services) -> VLLMBackend:
         raise BadRecord("vllm: names no model; expected vllm:<folder>, vllm:<org>/<name>")
     own = {name: given.pop(name) for name in ("max_model_len", "dtype", "device") if name in given}
     given.pop("model")
+    if given.pop("template", None) is not None:  # a part of the reference of a model
+        model = f"{model}?template={options['template']}"
     return VLLMBackend(model, services, engine_args=given, **own)
 
 

@@ -6,7 +6,7 @@ that names file, key, what was found and what was expected.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from pydantic import (
@@ -66,15 +66,21 @@ def _first_problem(model: type[BaseModel], error: ValidationError) -> str:
 
 
 def field_names(model: type[BaseModel], path: list[str]) -> list[str]:
-    """Names of the fields of the record found at `path` inside `model` (list indexes skipped)."""
+    """Names of the fields of the record found at `path` inside `model`, see `record_at`."""
+    found = record_at(model, path)
+    return list(found.model_fields) if found else []
+
+
+def record_at(model: type[BaseModel], path: Sequence[str]) -> type[BaseModel] | None:
+    """The record at `path` inside `model`, None if there is none; list indexes are skipped."""
     current: type[BaseModel] | None = model
     for part in path:
         if current is None:
-            return []
+            return None
         field = current.model_fields.get(part)
         if field is not None:
             current = _record_inside(field.annotation)
-    return list(current.model_fields) if current else []
+    return current
 
 
 def _record_inside(annotation: object) -> type[BaseModel] | None:

@@ -2,21 +2,22 @@
 
     nano:<split>     prompts of the nano world
     official:<set>   a published question set (`harness.data.official`)
-    <file>           .jsonl (one object per line) or .json (a list of objects), also .gz
+    <file>           .jsonl (one object per line) or .json (a list of objects), also .gz; .parquet
     <org>/<name>     a data set of the hub; its prompts are made unique and sorted by text, so that
                      their order does not depend on the order of the data set
 
-A row of a file contains `messages`, its prompt as text under `field`, or the `turns` of a dialogue.
+A row of a file contains `messages`, its prompt as text under `field`, the `turns` of a dialogue, or
+the `conversations` of ShareGPT, of which the prompt is everything up to the user's last turn.
 Its id is its `id`, `prompt_id`, `uid` or `question_id`, or else a digest of its messages. Other
 fields are kept.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
@@ -24,16 +25,17 @@ from harness.core.errors import BadData, UserError, check_planned, unknown
 from harness.core.hashing import digest
 from harness.core.records import Record
 from harness.data import official
+from harness.data.conversations import messages_of
 from harness.data.files import load_dataset
 from harness.data.sources import Kind, Source, file_identity, hub_identity
-from harness.engine.io import read_objects, write_rows
+from harness.data.tables import FILES, read_table
+from harness.engine.io import write_rows
 from harness.engine.operations import Context, Estimate, Row, operation
 
 FIELDS = ("prompt", "instruction", "question")  # fields that may contain a prompt's text, in order
 IDS = ("id", "prompt_id", "uid", "question_id")
-FILES = (".json", ".jsonl", ".json.gz", ".jsonl.gz")
+CONVERSATION = "conversations"  # of ShareGPT
 _HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
-_ROLES = ("system", "user", "assistant")
 
 
 class ImportPromptsParams(Record):
@@ -41,7 +43,9 @@ class ImportPromptsParams(Record):
 
     Attributes:
         split, revision: of a data set of the hub.
-        field: column of the prompt; None tries messages, prompt, instruction, question and turns.
+        field: column of the prompt; None tries messages, prompt, instruction, question, turns and
+            conversations.
+        turn: the user's turn that ends the prompt of a conversation.
         categories: keep only rows of these categories; () keeps all.
         limit, offset: window of the rows, applied last.
         digest: `prompts_identity` at planning time; makes the content part of the stage id.
@@ -61,6 +65,7 @@ class ImportPromptsParams(Record):
     categories: tuple[str, ...] = ()
     carry: dict[str, str] = Field(default={}, exclude_if=lambda value: not value)
     written_by: str = Field(default="", exclude_if=lambda value: not value)
+    turn: Literal["last", "first"] = Field(default="last", exclude_if=lambda value: value == "last")
 
 
 def _expected(params: ImportPromptsParams) -> Estimate:
@@ -150,10 +155,7 @@ def is_hub(ref: str) -> bool:
 
 def _from_file(params: ImportPromptsParams) -> list[Row]:
     path = Path(params.ref).expanduser()
-    if not path.name.endswith(FILES):
-        raise BadData(f"{path}: expected a .jsonl or .json file, also with .gz")
-    objects = read_objects(path)
-    rows = [_row(item, params.field, f"{path}, row {n}") for n, item in enumerate(objects, 1)]
+    rows = [_row(item, params, f"{path}, row {n}") for n, item in enumerate(read_table(path), 1)]
     seen: dict[str, int] = {}
     for number, row in enumerate(rows, 1):
         if row["id"] in seen:
@@ -165,16 +167,16 @@ def _from_file(params: ImportPromptsParams) -> list[Row]:
     return rows
 
 
-def _row(item: Row, field: str | None, where: str) -> Row:
+def _row(item: Row, params: ImportPromptsParams, where: str) -> Row:
     """Prompt row of one object."""
-    names = (field,) if field else ("messages", *FIELDS, "turns")
+    names = (params.field,) if params.field else ("messages", *FIELDS, "turns", CONVERSATION)
     name = next((name for name in names if name in item), None)
     if name is None:
         raise BadData(
             f"{where}: no {' or '.join(names)}; found {', '.join(sorted(item)) or 'none'}"
         )
     turns = _turns(item[name])
-    messages = _messages(turns[0] if turns else item[name], f"{where}: {name}")
+    messages = _prompt(turns[0] if turns else item[name], params.turn, f"{where}: {name}")
     rest = {key: value for key, value in item.items() if key not in {name, "id", "prompt_id"}}
     id = next((item[key] for key in IDS if item.get(key) is not None), None)
     row = {**rest, "id": str(digest(messages) if id is None else id), "messages": messages}
@@ -188,34 +190,34 @@ def _turns(value: object) -> list[str] | None:
     return None
 
 
-def _messages(value: object, where: str) -> list[dict[str, str]]:
-    """Messages from a text, a message, or a list of messages; answers at the end are dropped."""
+def _prompt(value: object, turn: str, where: str) -> list[dict[str, str]]:
+    """Messages up to a turn of the user; an answer before the first turn is dropped as well."""
     if isinstance(value, str):
         value = [{"role": "user", "content": value}]
-    elif isinstance(value, dict):
-        value = [value]
-    messages = []
-    for message in value if isinstance(value, list) else [value]:
-        role = message.get("role") if isinstance(message, dict) else None
-        content = message.get("content") if isinstance(message, dict) else None
-        if role not in _ROLES or not isinstance(content, str):
-            raise BadData(
-                f"{where}: expected text or messages with role and content, found "
-                f"{json.dumps(message, ensure_ascii=False, default=str)[:60]}"
-            )
-        messages.append({"role": role, "content": content})
+    messages = messages_of(value, where)
+    if _shares(value):  # some conversations of ShareGPT begin in the middle
+        while messages and messages[0]["role"] == "assistant":
+            messages.pop(0)
     while messages and messages[-1]["role"] == "assistant":
         messages.pop()
+    if turn == "first":
+        asked = [number for number, message in enumerate(messages, 1) if message["role"] == "user"]
+        messages = messages[: asked[0]] if asked else []
     if not messages or not messages[-1]["content"].strip():
         raise BadData(f"{where}: the prompt is empty")
     return messages
+
+
+def _shares(value: object) -> bool:
+    """Whether these are messages in the form of ShareGPT."""
+    return isinstance(value, list) and any("from" in m for m in value if isinstance(m, Mapping))
 
 
 def _from_hub(params: ImportPromptsParams) -> list[Row]:
     """Unique prompts of a data set of the hub, sorted by text."""
     unique: dict[str, Row] = {}
     for number, item in enumerate(load_dataset(params.ref, params.split, params.revision), 1):
-        row = _row(dict(item), params.field, f"{params.ref} ({params.split}), row {number}")
+        row = _row(dict(item), params, f"{params.ref} ({params.split}), row {number}")
         key = "\n".join(message["content"] for message in row["messages"])
         carried = {column: row.get(column) for column in params.carry.values()}
         written = params.carry.get("responses", "")
@@ -241,7 +243,7 @@ PROMPTS = Kind(
         )
     },
     file=Source(
-        "a .jsonl or .json file (.gz)",
+        "a .jsonl or .json file (.gz) or a .parquet file",
         file_identity,
         _from_file,
         at_hand=True,

@@ -4,9 +4,9 @@
     "questions.jsonl"                   a file
     "org/name"                          a data set of the hub
 
-Prompts, answers, authors and documents are kinds. A kind has its own sources for files, the hub and
-some schemes. Other rooms and packages add schemes in their catalogue, where a table maps a scheme
-to "module:attribute" of a mapping from the name of a kind to a `Source`:
+Prompts, answers, authors, preferences and documents are kinds. A kind has its own sources for
+files, folders, the hub and some schemes. Other rooms and packages add schemes in their catalogue,
+where a table maps a scheme to "module:attribute" of a mapping from names of kinds to `Source`s:
 
     SOURCES = {"nano": "harness.nano.sources:SOURCES"}
 """
@@ -51,6 +51,7 @@ class Kind(Generic[P, R]):
 
     Attributes:
         name: plural noun for messages, and the key in the mapping of a registered scheme.
+        folder: of data sets on disk; None if the kind has no such form.
         is_hub: whether a reference that is no file looks like a data set of the hub.
     """
 
@@ -58,6 +59,7 @@ class Kind(Generic[P, R]):
     file: Source[P, R]
     schemes: Mapping[str, Source[P, R]] = field(default_factory=dict)
     hub: Source[P, R] | None = None
+    folder: Source[P, R] | None = None
     is_hub: Callable[[str], bool] = lambda ref: False
 
     def source(self, ref: str) -> Source[P, R]:
@@ -70,6 +72,8 @@ class Kind(Generic[P, R]):
         found = self.schemes.get(scheme) or registered(self.name, scheme) if colon else None
         if found is None and Path(ref).expanduser().is_file():
             found = self.file
+        if found is None and Path(ref).expanduser().is_dir():
+            found = self.folder
         if found is None and self.is_hub(ref):
             found = self.hub
         if found is None:
@@ -86,7 +90,7 @@ class Kind(Generic[P, R]):
 
     def _forms(self) -> str:
         others = (registered(self.name, scheme) for scheme in registry.table("SOURCES"))
-        found = [*others, *self.schemes.values(), self.file, self.hub]
+        found = [*others, *self.schemes.values(), self.file, self.folder, self.hub]
         *first, last = [source.form for source in found if source is not None]
         return f"{', '.join(first)} or {last}"
 

@@ -20,7 +20,7 @@ from harness.distillation.corpus import documents_identity
 from harness.distillation.operations import MakeTeacherParams, TrainFusionParams
 from harness.distillation.settings import MappingSettings
 from harness.engine.operations import Estimate
-from harness.engine.recipe import ModelSpec, Recipe, Refers, Rehearsed
+from harness.engine.recipe import About, ModelSpec, Recipe, Refers, Rehearsed
 from harness.training.from_responses import model
 
 
@@ -41,14 +41,14 @@ class Data(Record):
     """
 
     documents: Annotated[str, Refers("documents")]
-    split: Annotated[str, Refers("layout")] = "train"
-    field: Annotated[str, Refers("layout")] = "text"
-    form: Literal["chat", "text"] = "chat"
+    split: Annotated[str, Refers("layout"), About("documents")] = "train"
+    field: Annotated[str, Refers("layout"), About("documents")] = "text"
+    form: Annotated[Literal["chat", "text"], About("documents")] = "chat"
     limit: int | None = Field(default=None, ge=1)
-    expected_rows: int | None = None
+    expected_rows: Annotated[int | None, About("documents")] = None
     max_tokens: Annotated[int, Rehearsed(lambda most: min(most, 200))] = Field(default=2000, ge=1)
     long: Literal["cut", "split", "refuse"] = "split"
-    domains: Annotated[tuple[str, ...], Refers("domains")] = ()
+    domains: Annotated[tuple[str, ...], Refers("domains"), About("documents")] = ()
     exchanges: int | None = Field(default=None, ge=1)
 
 

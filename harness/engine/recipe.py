@@ -6,20 +6,24 @@
     [profile.nano.train]              # one inheritance step: the profile over the base
     beta = 0.1
 
-`load_recipe` resolves base, profile and `--set a.b=c` into the method's frozen recipe record.
+`load_recipe` resolves base, profile and `--set a.b=c` into the method's frozen recipe record. Facts
+about a model or data set are dropped where a profile, an override or the settings of a system put
+another one in its place, see `About`.
 """
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel
 
 from harness.core.errors import BadRecord, UserError, unknown
 from harness.core.hashing import digest
-from harness.core.records import Record, parse
+from harness.core.records import Record, parse, record_at
 
 Reference = Literal[
     "language_model",  # a ModelSpec without metadata is one
@@ -27,6 +31,7 @@ Reference = Literal[
     "encoder",
     "reader",  # a chat model that is asked about long texts
     "prompts",
+    "preferences",
     "documents",
     "authors",
     "answers",
@@ -63,6 +68,18 @@ class Rehearsed:
     value: Callable[[Any], Any]
 
 
+@dataclass(frozen=True)
+class About:
+    """Field metadata: a fact about what another field of the record refers to.
+
+        revision: Annotated[str | None, About("ref")] = None
+
+    Where an override replaces that field and does not set this one, this one takes its default.
+    """
+
+    field: str
+
+
 class ModelSpec(Record):
     """A model: `nano:<name>`, a folder, or a hub id with an optional revision.
 
@@ -73,11 +90,11 @@ class ModelSpec(Record):
     """
 
     ref: str
-    name: str | None = None
-    revision: str | None = None
-    dtype: str = "auto"
-    parameters_b: float | None = None
-    trust_remote_code: bool = False
+    name: Annotated[str | None, About("ref")] = None
+    revision: Annotated[str | None, About("ref")] = None
+    dtype: Annotated[str, About("ref")] = "auto"
+    parameters_b: Annotated[float | None, About("ref")] = None
+    trust_remote_code: Annotated[bool, About("ref")] = False
 
     def display_name(self) -> str:
         """Name on boards and in rows.
@@ -173,17 +190,94 @@ def load_recipe(
     data.pop("profile", None)
     if profile not in known:
         raise unknown("profile", profile, known, f"see {path.name}")
-    data = merge(data, known[profile])
+    base = data
+    data = without_stale(model, base, merge(base, known[profile]), _keys(known[profile]))
     if "profile" in data:
         raise BadRecord(f'{path}: key "profile.{profile}.profile" is set by the table\'s name')
     data["profile"] = profile
-    parse(model, data, str(path))
-    for key, value, text in overridden(overrides):
-        data = set_key(data, key, value)
-        parse(model, data, f"--set {text}")
+    given = list(overridden(overrides))
+    changed = with_overrides(model, data, {key: value for key, value, _ in given})
     if seed is not None:
-        data["seed"] = seed
-    return parse(model, data, str(path))
+        changed["seed"] = seed
+    try:
+        return parse(model, changed, " ".join(f"--set {text}" for _, _, text in given) or str(path))
+    except BadRecord:
+        parse(model, data, str(path))  # the fault may be the file's
+        raise
+
+
+def with_overrides(
+    model: type[Record], data: Mapping[str, Any], values: Mapping[str, Any]
+) -> dict[str, Any]:
+    """`data` with dotted keys set, whatever their order: tables before what is inside them.
+
+    A text for a table of which other keys set fields is the table's `ref`.
+
+    Raises:
+        BadRecord: a key leads through something that is no table.
+    """
+    opened = {
+        f"{key}.ref" if _is_short(key, values) else key: value for key, value in values.items()
+    }
+    changed = dict(data)
+    for key in sorted(opened, key=lambda key: key.count(".")):
+        changed = set_key(changed, key, opened[key])
+    return without_stale(model, data, changed, opened)
+
+
+def _is_short(key: str, values: Mapping[str, Any]) -> bool:
+    return isinstance(values[key], str) and any(other.startswith(f"{key}.") for other in values)
+
+
+def without_stale(
+    model: type[Record], before: Mapping[str, Any], after: Mapping[str, Any], given: Iterable[str]
+) -> dict[str, Any]:
+    """`after` without facts about something that it replaced, see `About`.
+
+    Args:
+        model: record of both tables.
+        given: dotted keys that were set between the two; their values stay.
+    """
+    kept = set(given)
+
+    def walked(old: Any, new: Any, path: tuple[str, ...]) -> Any:
+        if ".".join(path) in kept:
+            return new
+        if isinstance(old, Sequence) and isinstance(new, Sequence) and not isinstance(new, str):
+            same = [*old, *[None] * len(new)]
+            return [walked(a, b, (*path, str(n))) for n, (a, b) in enumerate(zip(same, new))]
+        if not isinstance(old, Mapping) or not isinstance(new, Mapping):
+            return new
+        found = record_at(model, path)
+        facts = _facts(found) if found is not None else {}
+        return {
+            key: walked(old.get(key), value, (*path, key))
+            for key, value in new.items()
+            if key not in facts
+            or ".".join((*path, key)) in kept
+            or old.get(facts[key]) in (None, new.get(facts[key]))
+        }
+
+    return dict(walked(before, after, ()))
+
+
+def _facts(record: type[BaseModel]) -> dict[str, str]:
+    """Fields of a record that are facts -> the fields that they are about."""
+    return {
+        name: item.field
+        for name, field in record.model_fields.items()
+        for item in field.metadata
+        if isinstance(item, About)
+    }
+
+
+def _keys(table: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Dotted keys of the values of a table that are no tables."""
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            yield from _keys(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -249,30 +343,33 @@ def parse_override(text: str) -> tuple[str, Any]:
 
 
 def set_key(data: Mapping[str, Any], dotted: str, value: object) -> dict[str, Any]:
-    """A copy of `data` with the dotted key set; numbers index lists."""
-    head, _, rest = dotted.partition(".")
-    copied = dict(data)
-    if not rest:
-        copied[head] = value
-        return copied
-    inner = copied.get(head, {})
-    if isinstance(inner, list):
-        index, _, tail = rest.partition(".")
-        if not index.isdigit() or int(index) >= len(inner):
-            raise BadRecord(f'--set {dotted}: "{head}" is a list of {len(inner)}; found "{index}"')
+    """A copy of `data` with the dotted key set; numbers index lists.
+
+    Raises:
+        BadRecord: the key leads through something that is no table, or beyond the end of a list.
+    """
+    return dict(_with(data, dotted.split("."), value, []))
+
+
+def _with(inner: Any, parts: Sequence[str], value: object, path: Sequence[str]) -> Any:
+    """A copy of a table or list at `path` with the value at the key `parts` inside it."""
+    if not parts:
+        return value
+    head, *rest = parts
+    key, here = ".".join([*path, *parts]), ".".join(path)
+    if inner is None:
+        inner = {}  # an optional table
+    if isinstance(inner, (list, tuple)):
+        if not head.isdigit() or int(head) >= len(inner):
+            raise BadRecord(f'--set {key}: "{here}" is a list of {len(inner)}; found "{head}"')
         items = list(inner)
-        items[int(index)] = set_key(items[int(index)], tail, value) if tail else value
-        copied[head] = items
-    elif isinstance(inner, dict):
-        copied[head] = set_key(inner, rest, value)
-    else:
-        raise BadRecord(f'--set {dotted}: "{head}" is {inner!r}, not a table')
-    return copied
+        items[int(head)] = _with(items[int(head)], rest, value, [*path, head])
+        return items
+    if not isinstance(inner, Mapping):
+        raise BadRecord(f'--set {key}: "{here}" is {inner!r}, not a table')
+    return {**inner, head: _with(inner.get(head, {}), rest, value, [*path, head])}
 
 
 def with_settings(recipe: T, settings: Mapping[str, Any], where: str) -> T:
-    """The recipe with dotted settings applied, validated."""
-    data = recipe.model_dump()
-    for key, value in settings.items():
-        data = set_key(data, key, value)
-    return parse(type(recipe), data, where)
+    """The recipe with dotted settings applied, validated together."""
+    return parse(type(recipe), with_overrides(type(recipe), recipe.model_dump(), settings), where)

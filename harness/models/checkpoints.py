@@ -19,7 +19,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.core.errors import BadData, EnvironmentProblem, MissingExtra, UserError
+from harness.core.errors import BadData, CrucibleError, EnvironmentProblem, MissingExtra, UserError
+from harness.models.not_models import has_tokenizer
 from harness.models.references import Resolved, model_files, resolve_one
 
 if TYPE_CHECKING:
@@ -226,7 +227,12 @@ def _load_now(
             **_options(source),
             **head,
         )
-    except (OSError, ValueError) as error:
+    except (CrucibleError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        # About damaged files libraries raise anything; those of the hub are checked on arrival.
+        if source.hub and not isinstance(error, (OSError, ValueError)):
+            raise
         raise _explain(source, error) from error
     tokenizer = _load_tokenizer(source)
     if not several:
@@ -275,11 +281,18 @@ def _explain(source: Resolved, error: Exception) -> Exception:
     while (cause := chain[-1].__cause__ or chain[-1].__context__) and cause not in chain:
         chain.append(cause)
     names = {type(link).__name__ for link in chain}
-    first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    first_line = str(error).strip().splitlines()[0] if str(error).strip() else ""
+    if not isinstance(error, (OSError, ValueError)):
+        first_line = f"{type(error).__name__} {first_line}".strip()
     if "trust_remote_code" in str(error):
         return UserError(
             f"{source.location} needs Python code from its folder; read that code, then set "
             "trust_remote_code = true for this model in the recipe"
+        )
+    if not source.hub and not has_tokenizer(Path(source.location)):
+        return BadData(
+            f"{source.location} has no tokenizer; expected tokenizer.json or tokenizer.model "
+            "beside the weights: copy the files of the model that it was made from"
         )
     if not source.hub:
         return BadData(f"{source.location}: cannot be loaded as a model: {first_line}")

@@ -37,10 +37,17 @@ from harness.engine import registry
 from harness.engine.calls import Services
 from harness.engine.io import read_json, write_json
 from harness.engine.operations import Context, operation
+from harness.models.not_models import (
+    WEIGHTS,
+    check_file,
+    check_name,
+    check_weights,
+    no_checkpoint,
+)
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 
-_HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
+HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
 _TEMPLATE_MARK = "?template="
 # What `harness.models.chat` passes to a chat template itself.
 _RENDERING = {
@@ -48,7 +55,7 @@ _RENDERING = {
     "chat_template", "continue_final_message", "return_tensors", "return_dict", "padding",
     "truncation", "max_length", "tokenizer_kwargs", "return_assistant_tokens_mask",
 }  # fmt: skip
-_MODEL_FILES = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "*.py")
+_MODEL_FILES = (*WEIGHTS, "*.json", "*.jinja", "*.model", "*.txt", "*.py")
 _DEPTH = 3  # levels of subfolders in which checkpoints are found
 _NOT_MODEL = {
     "manifest.json",
@@ -237,6 +244,9 @@ def resolve(ref: str | Path, revision: str | None = None) -> Resolved:
         UnknownName: no shipped model has this name.
     """
     engine, text = split_engine(str(ref))
+    if Path(text).expanduser().is_file():
+        check_file(Path(text).expanduser())
+        engine = "stored"
     if engine not in ("hf", "vllm"):
         what = "stored outputs" if engine == "stored" else "a hosted model"
         raise UserError(f"{ref} is {what} and has no weights; this step needs a checkpoint")
@@ -248,7 +258,8 @@ def resolve(ref: str | Path, revision: str | None = None) -> Resolved:
     folder = Path(text).expanduser()
     if folder.is_dir():
         return _resolve_folder(folder)
-    if _HUB_ID.fullmatch(text):
+    check_name(text)
+    if HUB_ID.fullmatch(text):
         return Resolved(text, hub=True, revision=revision)
     schemes = "".join(f"{scheme}:<name>, " for scheme in registry.table("CHECKPOINTS"))
     raise UserError(
@@ -272,10 +283,7 @@ def _resolve_folder(folder: Path) -> Resolved:
         )
     if checkpoint_names(folder):
         return Resolved(str(folder.resolve()), hub=False)
-    raise UserError(
-        f"{folder} contains no model; expected a config.json or a model.json, or subfolders with a "
-        "config.json each"
-    )
+    raise no_checkpoint(folder)
 
 
 def resolve_one(ref: str | Path, part: str = "") -> Resolved:
@@ -332,6 +340,7 @@ def model_identity(ref: str | Path, revision: str | None = None) -> str:
         path = Path(rest).expanduser()
         if not path.is_file():
             raise UserError(f'no stored outputs "{rest}"; expected a .json or .jsonl file (.gz)')
+        check_file(path)
         return "stored:" + file_digest(path)
     if engine not in ("hf", "vllm"):
         name, options = parse_hosted(str(ref))
@@ -345,6 +354,8 @@ def model_identity(ref: str | Path, revision: str | None = None) -> str:
     if source.hub:
         return f"hub:{source.location}@{source.revision or 'main'}"
     parts, folder = [], Path(source.location)
+    for name in checkpoint_names(folder):
+        check_weights(folder / name)
     for path in model_files(folder):
         name, status = path.relative_to(folder).as_posix(), path.stat()
         parts.append([name, _file_digest(path, status.st_size, status.st_mtime_ns)])

@@ -8,7 +8,7 @@ The records of the recipe are walked; methods contribute declarations only. A fi
 
     language_model                   target, source_a, source_b, source_c in order of appearance
     reward_model, encoder, reader    the nano model of that kind
-    prompts, documents               the nano training split
+    prompts, preferences, documents  the nano training split
     layout                           the default of the field
     columns                          the nano answer, for every column
     categories                       one nano category per prompt set, so that sets stay distinct
@@ -129,7 +129,7 @@ class Rehearsal:
 
     def _referred(self, kind: str, record: Record, field: FieldInfo, value: Any) -> Any:
         match kind:
-            case "prompts" | "documents":
+            case "prompts" | "preferences" | "documents":
                 return SPLIT if value and not value.startswith("nano:") else value
             case "layout":
                 return (

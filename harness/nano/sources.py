@@ -1,6 +1,6 @@
 """Data of the nano world under the scheme `nano:`, for each kind of data.
 
-nano:<split>                            prompts, and documents with their correct answers
+nano:<split>                            prompts, documents with their correct answers, preferences
 nano:plain, verbose, concise            baseline answers
 nano:reference                          reference answers of prompts graded beside one
 nano:essays, nano:posts (also /train)   authors, see `harness.nano.authors`
@@ -9,12 +9,14 @@ crucible_nano_<task>                    questions for lm-eval, see `harness.nano
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 
 from harness.core.errors import unknown
-from harness.core.hashing import digest
+from harness.core.hashing import digest, seed_from
 from harness.data.answers import Find, ImportAnswersParams, turns_of
 from harness.data.authors import ImportAuthorsParams
+from harness.data.preferences import ImportPreferencesParams, Items
 from harness.data.prompts import ImportPromptsParams
 from harness.data.sources import Source
 from harness.distillation.corpus import DocumentsParams
@@ -48,6 +50,28 @@ def _prompts(params: ImportPromptsParams) -> list[Row]:
         }
         for item in _items(params.ref)
     ]
+
+
+def _preferences(params: ImportPreferencesParams) -> Items:
+    """Quadruples: an excellent answer of a source, a good and a bad one of the target."""
+    for item in _items(params.ref):
+        rng = random.Random(seed_from("preferences", 0, item.id))
+        bad = rng.choice(("wrong", "evasive", "padded"))
+        texts = {
+            "source": world.reference_answer(item),
+            "target": world.render(item, 0, "good", rng),
+            "rejected": world.render(item, 0, bad, rng),
+        }
+        graded = {name: world.grade(item, text).total for name, text in texts.items()}
+        yield (
+            params.ref,
+            {
+                "id": item.id,
+                "messages": [{"role": "user", "content": item.turns[0]}],
+                "responses": texts,
+                "rewards": graded,
+            },
+        )
 
 
 def _documents(params: DocumentsParams) -> list[Row]:
@@ -91,6 +115,13 @@ def _at_version(ref: str, revision: str | None) -> str:
 SOURCES = {
     "prompts": Source("nano:<split>", _at_version, _prompts, at_hand=True),
     "documents": Source("nano:<split>", _at_version, _documents, at_hand=True),
+    "preferences": Source(
+        "nano:<split>",
+        _at_version,
+        _preferences,
+        count=lambda params: len(_items(params.ref)),
+        at_hand=True,
+    ),
     "answers": Source(
         "nano:<flavour>",
         lambda ref, revision: f"world@{world.VERSION}",

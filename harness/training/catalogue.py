@@ -7,6 +7,7 @@ OPERATIONS = {
     "split_prompts": "harness.training.preference_data",
     "best_responses": "harness.training.preference_data",
     "preference_pairs": "harness.training.preference_data",
+    "preferred_responses": "harness.training.preference_data",
     "reference_logps": "harness.training.preference_operations",
     "train_preference": "harness.training.preference_operations",
     "train_sft": "harness.training.sft",

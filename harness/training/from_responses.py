@@ -6,6 +6,11 @@
                                                     └───────┬─────────┘
                                               preference rows (y_ws, y_wt, y_l)
 
+Preferences that exist (`data.preferences`) replace sampling and rewards:
+
+    preferences ──┬──> preferred responses of a part ──> SFT
+                  └──> preference rows of the rest
+
 Each function adds stages to a plan and returns the handle of the last one. Stages with the same
 parameters are one stage, so that methods share them.
 """
@@ -16,42 +21,74 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, create_model
+from pydantic import Field, create_model, model_validator
 
+from harness.core.errors import BadRecord
 from harness.core.records import Record
 from harness.data.prompts import prompts_identity
 from harness.engine.operations import Estimate
-from harness.engine.recipe import ModelSpec, Recipe, Refers
+from harness.engine.recipe import About, ModelSpec, Recipe, Refers
 from harness.engine.registry import table
 from harness.models.references import model_identity
+from harness.training.given_preferences import (
+    GivenPreferences,
+    check_responses,
+    given_rows,
+    part_of,
+)
 from harness.training.losses import LossChoice, get_loss, loss_settings
 from harness.training.settings import PromptLimit, RunSettings
 from harness.training.sft import SftParams
 
 
 class Models(Record):
-    """Models: the target, the sources it learns from, and the reward model that ranks responses."""
+    """Models: the target, the sources it learns from, and the reward model that ranks responses.
+
+    Sources and reward model are unnecessary with preferences that exist.
+    """
 
     target: ModelSpec
-    sources: tuple[ModelSpec, ...] = Field(min_length=1)
-    reward: Annotated[ModelSpec, Refers("reward_model")]
+    sources: tuple[ModelSpec, ...] = ()
+    reward: Annotated[ModelSpec | None, Refers("reward_model")] = None
+
+    def check_sampled(self) -> None:
+        """Refuse a table without the models whose responses are sampled and ranked.
+
+        Raises:
+            ValueError: there is no source or no reward model.
+        """
+        if not self.sources or self.reward is None:
+            lacking = "models.reward" if self.sources else "models.sources"
+            raise ValueError(f"{lacking}, or preferences that exist: data.preferences")
 
 
 class Data(Record):
-    """Training prompts.
+    """Training prompts, or preferences that exist.
 
     Attributes:
+        revision: of prompts from the hub.
+        turn: user's turn that ends the prompt of a conversation.
+        preferences: replace prompts, sources, sampling and rewards.
+        limit: largest number of prompts, or of preferences.
         expected_rows: size of the whole set, for the estimates of a plan.
-        sft_fraction: share of the prompts used for SFT (one third in the paper).
+        sft_fraction: share of the prompts used for SFT (one third in the paper); 0 starts
+            preference training from the target itself.
         ties: whether prompts whose own responses all have the same reward are dropped.
     """
 
-    prompts: Annotated[str, Refers("prompts")]
-    split: Annotated[str | None, Refers("layout")] = None
-    field: Annotated[str | None, Refers("layout")] = None
+    prompts: Annotated[str, Refers("prompts")] = ""
+    split: Annotated[str | None, Refers("layout"), About("prompts")] = None
+    field: Annotated[str | None, Refers("layout"), About("prompts")] = None
+    revision: Annotated[str | None, Refers("layout"), About("prompts")] = Field(
+        default=None, exclude_if=lambda value: value is None
+    )
+    turn: Annotated[Literal["last", "first"], Refers("layout")] = Field(
+        default="last", exclude_if=lambda value: value == "last"
+    )
+    preferences: GivenPreferences = Field(default=None, exclude_if=lambda value: value is None)
     limit: int | None = Field(default=None, ge=2)
-    expected_rows: int | None = None
-    sft_fraction: float = Field(default=1 / 3, gt=0, lt=1)
+    expected_rows: Annotated[int | None, About("prompts")] = None
+    sft_fraction: float = Field(default=1 / 3, ge=0, lt=1)
     ties: Literal["drop", "keep"] = "drop"
 
 
@@ -119,7 +156,7 @@ class ResponsesRecipe(Recipe):
     """
 
     models: Models
-    sampling: Decoding
+    sampling: Decoding = Decoding()
     rewards: Rewards = Rewards()
     sft: SftParams
     train: PreferenceTraining
@@ -130,7 +167,15 @@ class FusionRecipe(ResponsesRecipe):
     """Settings of WRPO and its baselines."""
 
     data: Data
-    target_sampling: Decoding
+    target_sampling: Decoding = Decoding()
+
+    @model_validator(mode="after")
+    def _rows_come_from_somewhere(self) -> FusionRecipe:
+        if self.data.preferences is None:
+            self.models.check_sampled()
+            if not self.data.prompts:
+                raise ValueError("data.prompts, or preferences that exist: data.preferences")
+        return self
 
 
 def model(spec: ModelSpec, stage: Any) -> Any:
@@ -149,13 +194,14 @@ def model(spec: ModelSpec, stage: Any) -> Any:
 
 def prompts(recipe: FusionRecipe, stage: Any) -> Any:
     data = recipe.data
-    settings = {key: getattr(data, key) for key in ("split", "field") if getattr(data, key)}
+    named = data.model_dump(include={"split", "field", "revision", "turn"})
+    settings = {key: value for key, value in named.items() if value}
     rows = data.limit or data.expected_rows
     return stage(
         "import_prompts",
         ref=data.prompts,
         limit=data.limit,
-        digest=prompts_identity(data.prompts),
+        digest=prompts_identity(data.prompts, data.revision),
         label="prompts",
         hint=Estimate(rows=rows),
         **settings,
@@ -164,14 +210,8 @@ def prompts(recipe: FusionRecipe, stage: Any) -> Any:
 
 def part(recipe: FusionRecipe, stage: Any, name: str) -> Any:
     """The prompts of one of the two parts, "sft" or "preference"."""
-    return stage(
-        "split_prompts",
-        prompts=prompts(recipe, stage),
-        part=name,
-        fraction=recipe.data.sft_fraction,
-        seed=recipe.seed,
-        label=f"{name} prompts",
-    )
+    every = prompts(recipe, stage)
+    return part_of(recipe, stage, every, name, recipe.data.sft_fraction, f"{name} prompts")
 
 
 def responses_of(
@@ -203,10 +243,13 @@ def responses_of(
 
 def scored(recipe: ResponsesRecipe, stage: Any, responses: Any, name: str) -> Any:
     """Responses with their rewards."""
+    reward = recipe.models.reward
+    if reward is None:
+        raise BadRecord("models.reward is missing; expected the model that ranks responses")
     return stage(
         "score_rewards",
         responses=responses,
-        model=model(recipe.models.reward, stage),
+        model=model(reward, stage),
         label=f"reward {name}",
         **recipe.rewards.model_dump(exclude_none=True),
     )
@@ -239,24 +282,45 @@ def best_source_responses(recipe: FusionRecipe, stage: Any, name: str) -> Any:
     )
 
 
+def given_of(recipe: FusionRecipe, stage: Any) -> dict[str, Any] | None:
+    """The parts of the recipe's given preferences; None if responses are sampled."""
+    data = recipe.data
+    if data.preferences is None:
+        return None
+    return given_rows(recipe, stage, data.preferences, data.limit, data.sft_fraction)
+
+
 def sft_model(recipe: FusionRecipe, stage: Any) -> Any:
-    """The target after SFT on the best source responses of the SFT part."""
+    """The target after SFT on the best source responses of the SFT part; without one, the target.
+
+    Of preferences that exist, the preferred responses take their place.
+    """
+    if not recipe.data.sft_fraction:
+        return model(recipe.models.target, stage)
+    given = given_of(recipe, stage)
+    if given is not None:
+        return sft_on(recipe, stage, given["sft"], "SFT on preferred responses")
     return sft_on(recipe, stage, best_source_responses(recipe, stage, "sft"))
 
 
-def sft_on(recipe: ResponsesRecipe, stage: Any, rows: Any) -> Any:
+def sft_on(
+    recipe: ResponsesRecipe, stage: Any, rows: Any, label: str = "SFT on best source responses"
+) -> Any:
     """The target after SFT on the given rows."""
     return stage(
         "train_sft",
         rows=rows,
         model=model(recipe.models.target, stage),
-        label="SFT on best source responses",
+        label=label,
         **{**recipe.sft.model_dump(), "seed": recipe.seed},
     )
 
 
 def preference_rows(recipe: FusionRecipe, stage: Any) -> Any:
     """(x, y_ws, y_wt, y_l) on the preference part; y_wt and y_l come from the SFT model."""
+    given = given_of(recipe, stage)
+    if given is not None:
+        return given["preference"]
     own = sampled(
         recipe,
         stage,
@@ -272,10 +336,19 @@ def preference_rows(recipe: FusionRecipe, stage: Any) -> Any:
     )
 
 
-def preference_model(recipe: FusionRecipe, stage: Any, **how: Any) -> Any:
+def preference_model(
+    recipe: FusionRecipe,
+    stage: Any,
+    *,
+    loss: str,
+    responses: tuple[str, ...] | None = None,
+    **how: Any,
+) -> Any:
     """The SFT model after preference training with a registered loss, see `trained_on`."""
+    if recipe.data.preferences is not None:
+        check_responses(recipe.data.preferences, loss, responses)
     rows, start = preference_rows(recipe, stage), sft_model(recipe, stage)
-    return trained_on(recipe, stage, rows, start, **how)
+    return trained_on(recipe, stage, rows, start, loss=loss, responses=responses, **how)
 
 
 def trained_on(

@@ -159,6 +159,41 @@ def _pair(own: Row, source: Row) -> Row:
     return row
 
 
+class PreferredResponsesParams(Record):
+    """No settings: the response of the source where there is one, else that of the target."""
+
+
+@operation(
+    "preferred_responses",
+    version=1,
+    params=PreferredResponsesParams,
+    estimate=costs.rows_of("rows"),
+)
+def preferred_responses(
+    context: Context, params: PreferredResponsesParams, *, rows: Artifact
+) -> None:
+    """SFT rows of preference rows: {"id", "messages", "response"} with the most preferred response.
+
+    The code released with WRPO trains on the first of the chosen responses as well, the source's.
+
+    Raises:
+        BadData: no rows.
+    """
+    found = [
+        {
+            "id": row["id"],
+            "messages": row["messages"],
+            "response": row["responses"].get("source", row["responses"].get("target")),
+        }
+        for row in rows.rows()
+    ]
+    if not found:
+        raise BadData(
+            "no preferences are left for SFT; give more of them, or set data.sft_fraction = 0"
+        )
+    _write(context, found, {"rows": len(found)})
+
+
 def _mean_reward(rows: Sequence[Row]) -> float:
     rewards = [reward for row in rows for reward in row["rewards"]]
     return sum(rewards) / len(rewards)

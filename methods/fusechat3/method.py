@@ -4,6 +4,8 @@
          ──> one table of candidates per prompt set ──> rules ──┬──> best responses ──> SFT
                                                                 └──> pairs of one source ──> DPO
 
+Preferences that exist (`data.preferences`) replace everything up to the rules.
+
 With y_w and y_l the chosen and rejected response, pi the policy, pi0 the target after SFT and |y|
 the number of tokens of y,
 
@@ -23,9 +25,10 @@ from pydantic import Field, model_validator
 from harness.core.records import Record
 from harness.data.prompts import prompts_identity
 from harness.engine.operations import Estimate
-from harness.engine.recipe import Method, Refers, Rehearsed
+from harness.engine.recipe import About, Method, Refers, Rehearsed
 from harness.training import from_responses
 from harness.training.from_responses import Decoding, ResponsesRecipe
+from harness.training.given_preferences import GivenPreferences, check_responses, given_rows
 from harness.verification.selection import Rule
 
 RECIPE = Path(__file__).with_name("recipe.toml")
@@ -62,13 +65,16 @@ class PromptSet(Record):
     domain: str
     name: str = ""
     prompts: Annotated[str, Refers("prompts")]
-    split: Annotated[str, Refers("layout")] = "train"
-    field: Annotated[str | None, Refers("layout")] = None
+    split: Annotated[str, Refers("layout"), About("prompts")] = "train"
+    field: Annotated[str | None, Refers("layout"), About("prompts")] = None
+    turn: Annotated[Literal["last", "first"], Refers("layout")] = Field(
+        default="last", exclude_if=lambda value: value == "last"
+    )
     categories: Annotated[tuple[str, ...], Refers("categories")] = ()
     carry: Annotated[dict[str, str], Refers("columns")] = {}
     written_by: str = ""
     limit: int | None = Field(default=None, ge=2)
-    published: tuple[int, int, int] | None = None
+    published: Annotated[tuple[int, int, int] | None, About("prompts")] = None
 
     @property
     def key(self) -> str:
@@ -82,12 +88,17 @@ class Data(Record):
         domains: domains in use; () is all.
         limit: maximal number of prompts of each set.
         verify: whether answers are checked as the domains say; otherwise rewards alone decide.
+        preferences: preferences that exist; they replace sets, domains, sources and rewards.
+        sft_fraction: share of these preferences used for SFT (4:6 in the paper); 0 starts
+            preference training from the target itself.
     """
 
-    sets: tuple[PromptSet, ...] = Field(min_length=1)
+    sets: tuple[PromptSet, ...] = ()
     domains: tuple[str, ...] = ()
     limit: int | None = Field(default=None, ge=2)
     verify: bool = True
+    preferences: GivenPreferences = Field(default=None, exclude_if=lambda value: value is None)
+    sft_fraction: float = Field(default=0.4, ge=0, lt=1, exclude_if=lambda value: value == 0.4)
 
 
 class SourceSampling(Record):
@@ -103,11 +114,15 @@ class FuseChat3Recipe(ResponsesRecipe):
     """Settings of FuseChat-3.0."""
 
     data: Data
-    domains: dict[str, Domain]
+    domains: dict[str, Domain] = {}
     source_sampling: tuple[SourceSampling, ...] = ()
 
     @model_validator(mode="after")
     def _names_are_known(self) -> FuseChat3Recipe:
+        if self.data.preferences is None:
+            self.models.check_sampled()
+            if not self.data.sets:
+                raise ValueError("data.sets, or preferences that exist: data.preferences")
         sources = {spec.display_name() for spec in self.models.sources}
         named = {name for domain in self.domains.values() for name in domain.sources}
         named |= {name for own in self.source_sampling for name in own.sources}
@@ -137,7 +152,7 @@ def candidates(recipe: FuseChat3Recipe, stage: Any, given: PromptSet) -> Any:
     domain = recipe.domains[given.domain]
     data = recipe.data
     rows = data.limit or given.limit or (given.published and given.published[0])
-    fields = {"split", "field", "categories", "carry", "written_by"}
+    fields = {"split", "field", "turn", "categories", "carry", "written_by"}
     prompts = stage(
         "import_prompts",
         ref=given.prompts,
@@ -177,7 +192,11 @@ def candidates(recipe: FuseChat3Recipe, stage: Any, given: PromptSet) -> Any:
 
 
 def rows(recipe: FuseChat3Recipe, stage: Any, part: str) -> Any:
-    """SFT rows or preference pairs of all prompt sets."""
+    """SFT rows or preference pairs of all prompt sets, or of preferences that exist."""
+    data = recipe.data
+    if data.preferences is not None:
+        given = given_rows(recipe, stage, data.preferences, data.limit, data.sft_fraction)
+        return given[part]
     sets = recipe.sets()
     rules = {given.key: recipe.domains[given.domain].rule for given in sets}
     if not recipe.data.verify:
@@ -200,18 +219,26 @@ def rows(recipe: FuseChat3Recipe, stage: Any, part: str) -> Any:
 
 def sft(recipe: FuseChat3Recipe, stage: Any) -> Any:
     """The target after SFT on the best responses."""
-    return from_responses.sft_on(recipe, stage, rows(recipe, stage, "sft"))
+    if recipe.data.preferences is None:
+        return from_responses.sft_on(recipe, stage, rows(recipe, stage, "sft"))
+    if not recipe.data.sft_fraction:
+        return from_responses.model(recipe.models.target, stage)
+    preferred = rows(recipe, stage, "sft")
+    return from_responses.sft_on(recipe, stage, preferred, "SFT on preferred responses")
 
 
 def fusechat3(recipe: FuseChat3Recipe, stage: Any) -> Any:
     """The SFT model after (length-normalised) DPO on pairs of one source."""
+    given = recipe.data.preferences
+    if given is not None:
+        check_responses(given, recipe.train.loss, None)
     return from_responses.trained_on(
         recipe,
         stage,
         rows(recipe, stage, "preference"),
         sft(recipe, stage),
         loss=recipe.train.loss,
-        responses=("chosen", "rejected"),
+        responses=("chosen", "rejected") if given is None else None,
     )
 
 

@@ -248,3 +248,26 @@ def test_a_rehearsal_has_one_scale() -> None:
     made = reproduce("fusechat3", "paper", rehearse=True)
     scales = {made.plan.stages[run.cells.id].params.scale for run in made.runs}  # type: ignore[attr-defined]
     assert scales == {"rehearsal"}
+
+
+def test_preferences_that_exist_replace_everything_up_to_the_rules(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"prompt": "Hi", "chosen": "A", "rejected": "B"}\n')
+    given = recipe("paper", f"data.preferences={path}", "data.sets=[]", "models.sources=[]",
+                   "domains={}", "source_sampling=[]")  # fmt: skip
+    plan = planned(given)
+    names = [stage.operation.name for stage in plan.stages.values()]
+    assert names == [
+        "import_preferences", "split_prompts", "split_prompts", "preferred_responses",
+        "import_model", "train_sft", "reference_logps", "train_preference",
+    ]  # fmt: skip
+    (trained,) = stages(plan, "train_preference")
+    assert trained.params.columns == ("target", "rejected")
+    (sft_part, _) = stages(plan, "split_prompts")
+    assert sft_part.params.fraction == 0.4
+    straight = planned(given.model_copy(update={
+        "data": given.data.model_copy(update={"sft_fraction": 0.0})
+    }))  # fmt: skip
+    assert not stages(straight, "train_sft")
+    with pytest.raises(BadRecord, match=r"expected data.sets, or preferences that exist"):
+        recipe("paper", "data.sets=[]")

@@ -128,6 +128,8 @@ class Endpoint(Overrides):
         """
         if options and "api-version" in options:
             raise _versioned(f"openai:{_shown(ref)}", _split(ref)[1])
+        if options and "template" in options:
+            raise _templated(ref, options["template"])
         given = parse(Options, dict(options or {}), f"openai:{_shown(ref)}")
         model, typed = _split(ref)
         urls = tuple(_base_url(url, ref) for url in typed)
@@ -248,6 +250,16 @@ def _versioned(where: str, urls: list[str]) -> BadRecord:
     return BadRecord(
         f"{where}: found Azure's api-version in the URL; expected Azure's v1 API, which has no "
         f"version: openai:DEPLOYMENT@https://{host}/openai/v1?key=AZURE_OPENAI_API_KEY"
+    )
+
+
+def _templated(ref: str, given: str) -> BadRecord:
+    """For arguments of a chat template, which the server renders."""
+    arguments = given if given.lstrip().startswith("{") else '{"enable_thinking":false}'
+    return BadRecord(
+        f"openai:{_shown(ref)}: found template=..., but a server renders its chat template itself; "
+        "expected the option extra, whose fields are added to every request: "
+        f'openai:{_shown(ref)}?extra={{"chat_template_kwargs":{arguments}}}'
     )
 
 

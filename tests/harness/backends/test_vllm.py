@@ -323,6 +323,14 @@ def test_arguments_with_settings_of_their_own_are_refused(tmp_path: Path) -> Non
         command("python", settings, 1, tmp_path, on_cpu=True)
 
 
+def test_a_judges_template_arguments_are_part_of_its_model(services: Services) -> None:
+    plain = open_judge({"model": "nano:target"}, services)
+    quiet = open_judge({"model": "nano:target", "template": '{"enable_thinking":false}'}, services)
+    assert plain.fingerprint != quiet.fingerprint
+    spelt = VLLMBackend('nano:target?template={"enable_thinking": false}', services)
+    assert spelt.fingerprint == quiet.fingerprint
+
+
 def test_gpus_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
     assert gpu_shares([], 2, {}) == [None, None]
     assert gpu_shares(["0", "1"], 2, {}) == [["0"], ["1"]]

@@ -76,7 +76,7 @@ def test_files(tmp_path: Path, name: str) -> None:
         ('{"prompt": "a"}\n{"prompt": \n', "in.jsonl, line 2: not JSON"),
         (
             '{"text": "a"}\n',
-            "row 1: no messages or prompt or instruction or question or turns; found text",
+            "row 1: no messages or prompt or .* or turns or conversations; found text",
         ),
         ('{"prompt": 3}\n', "row 1: prompt: expected text or messages"),
         ('{"prompt": " "}\n', "row 1: prompt: the prompt is empty"),
@@ -224,3 +224,48 @@ def test_plain_files_of_published_questions(
     rows = imported(tmp_path, realdata("arena_hard") / "v2.0_question.jsonl.gz")
     assert len({row["id"] for row in rows}) == 750
     assert len(imported(tmp_path, realdata("alpaca_eval2") / "instructions.jsonl.gz")) == 805
+
+
+CONVERSATIONS = [
+    [("human", "one"), ("gpt", "a"), ("human", "two"), ("gpt", "b")],
+    [("system", "S"), ("user", "one"), ("chatgpt", "a")],
+    [("bing", "before"), ("human", "one"), ("bard", "a"), ("user", "two")],
+]
+
+
+@pytest.mark.parametrize(
+    ("turn", "expected"),
+    [
+        ("last", [["one", "a", "two"], ["S", "one"], ["one", "a", "two"]]),
+        ("first", [["one"], ["S", "one"], ["one"]]),
+    ],
+)
+def test_conversations_of_sharegpt(tmp_path: Path, turn: str, expected: list[list[str]]) -> None:
+    rows = [
+        {"id": str(n), "conversations": [{"from": who, "value": text} for who, text in said]}
+        for n, said in enumerate(CONVERSATIONS)
+    ]
+    found = imported(tmp_path, written(tmp_path, rows), turn=turn)
+    assert [[m["content"] for m in row["messages"]] for row in found] == expected
+    assert all(row["messages"][-1]["role"] == "user" for row in found)
+    assert "conversations" not in found[0]
+    assert "turn" not in ImportPromptsParams(ref="a").model_dump()
+
+
+def test_a_conversation_without_a_question_is_refused(tmp_path: Path) -> None:
+    only = [{"conversations": [{"from": "gpt", "value": "x"}]}]
+    with pytest.raises(BadData, match=r"row 1: conversations: the prompt is empty"):
+        imported(tmp_path, written(tmp_path, only))
+    tools = [{"conversations": [{"from": "function_call", "value": "x"}]}]
+    with pytest.raises(BadData, match=r'a message of a tool .role "function_call"'):
+        imported(tmp_path, written(tmp_path, tools))
+
+
+def test_text_parts_and_parquet(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    parts = [{"role": "user", "content": [{"type": "text", "text": "one"}]}]
+    parquet.write_table(pyarrow.Table.from_pylist([{"messages": parts}]), tmp_path / "a.parquet")
+    (row,) = imported(tmp_path, tmp_path / "a.parquet")
+    assert row["messages"] == [{"role": "user", "content": "one"}]

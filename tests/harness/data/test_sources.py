@@ -14,6 +14,7 @@ from harness.core.errors import BadData, UserError, check_planned
 from harness.core.hashing import digest, file_digest
 from harness.data.answers import ANSWERS, answers_identity
 from harness.data.authors import AUTHORS, authors_identity
+from harness.data.preferences import PREFERENCES
 from harness.data.prompts import PROMPTS, prompts_identity
 from harness.data.sources import Kind, Source, file_identity, hub_identity, registered
 from harness.distillation.corpus import DOCUMENTS, documents_identity
@@ -21,7 +22,7 @@ from harness.engine import registry
 from harness.engine.operations import Artifact
 from harness.nano import authors, world
 
-KINDS: tuple[Kind[Any, Any], ...] = (PROMPTS, ANSWERS, AUTHORS, DOCUMENTS)
+KINDS: tuple[Kind[Any, Any], ...] = (PROMPTS, ANSWERS, AUTHORS, PREFERENCES, DOCUMENTS)
 
 
 def test_identities_are_those_in_stage_ids(tmp_path: Path) -> None:
@@ -49,7 +50,7 @@ def test_identities_are_those_in_stage_ids(tmp_path: Path) -> None:
 def test_references_that_lead_nowhere_say_what_is_expected(kind: Kind[Any, Any]) -> None:
     with pytest.raises(UserError, match=f'no {kind.name} "nowhere.json"; expected nano:') as found:
         kind.identity("nowhere.json")
-    for source in (*kind.schemes.values(), kind.file, kind.hub):
+    for source in (*kind.schemes.values(), kind.file, kind.folder, kind.hub):
         assert source is None or source.form in str(found.value)
     with pytest.raises(UserError, match=f"no {kind.name}"):
         kind.identity("nanu:train")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import permutations
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import model_validator
 
 from harness.core.errors import BadRecord, UnknownName, UserError
 from harness.core.records import Record
-from harness.engine.recipe import Recipe, load_recipe, merge, set_key
+from harness.engine.recipe import ModelSpec, Recipe, load_recipe, merge, set_key, with_settings
 
 TEXT = """
 method = "m"
@@ -63,6 +65,132 @@ def test_overrides_are_typed_and_validated(file: Path) -> None:
         load_recipe(Toy, file, "nano", ["systems.4.name=b"])
     with pytest.raises(BadRecord, match="not a table"):
         load_recipe(Toy, file, "nano", ["method.x=b"])
+
+
+class Pair(Record):
+    low: int = 1
+    high: int = 2
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Pair:
+        if self.low >= self.high:
+            raise ValueError(f"low below high ({self.high})")
+        return self
+
+
+class Study(Recipe):
+    """A recipe with models, data and two settings that depend on each other."""
+
+    target: ModelSpec
+    sources: tuple[ModelSpec, ...] = ()
+    pair: Pair = Pair()
+
+
+STUDY = """
+method = "m"
+systems = []
+suites = []
+[target]
+ref = "org/old"
+name = "Old"
+revision = "abc"
+dtype = "bfloat16"
+parameters_b = 8
+trust_remote_code = true
+[[sources]]
+ref = "org/a"
+parameters_b = 1
+[[sources]]
+ref = "org/b"
+parameters_b = 2
+[profile.same]
+[profile.other.target]
+ref = "org/profile"
+dtype = "float16"
+"""
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    path = tmp_path / "study.toml"
+    path.write_text(STUDY)
+    return path
+
+
+@pytest.mark.parametrize("order", permutations(["pair.low=5", "pair.high=9"]))
+def test_overrides_that_are_valid_only_together_may_come_in_any_order(
+    study: Path, order: tuple[str, ...]
+) -> None:
+    made = load_recipe(Study, study, "same", order)
+    assert (made.pair.low, made.pair.high) == (5, 9)
+    with pytest.raises(BadRecord, match=r"^--set pair.low=5 --set seed=1: key .pair.*low below"):
+        load_recipe(Study, study, "same", ["pair.low=5", "seed=1"])
+
+
+@pytest.mark.parametrize(
+    "order", permutations(["target={ref='org/new'}", "target.parameters_b=3", "target.name=N"])
+)
+def test_a_table_and_a_field_of_it_may_come_in_any_order(
+    study: Path, order: tuple[str, ...]
+) -> None:
+    made = load_recipe(Study, study, "same", order).target
+    assert made == ModelSpec(ref="org/new", parameters_b=3, name="N")
+
+
+def test_an_override_may_complete_a_file_and_faults_of_the_file_name_the_file(study: Path) -> None:
+    study.write_text(STUDY.replace('ref = "org/old"\n', ""))
+    assert load_recipe(Study, study, "same", ["target.ref=org/x"]).target.ref == "org/x"
+    with pytest.raises(BadRecord, match=r"study.toml: key .target.ref. is missing"):
+        load_recipe(Study, study, "same", ["seed=3"])
+
+
+def test_facts_about_a_model_go_with_it(study: Path) -> None:
+    assert load_recipe(Study, study, "same", ["target.ref=org/new"]).target == ModelSpec(
+        ref="org/new"
+    )
+    kept = load_recipe(Study, study, "same", ["target.parameters_b=3", "target.ref=org/new"])
+    assert kept.target == ModelSpec(ref="org/new", parameters_b=3)
+    same = load_recipe(Study, study, "same", ["target.ref=org/old"]).target
+    assert same == load_recipe(Study, study, "same").target
+    assert same.parameters_b == 8
+    assert load_recipe(Study, study, "other").target == ModelSpec(
+        ref="org/profile", dtype="float16"
+    )
+    sources = load_recipe(Study, study, "same", ["sources.1.ref=org/c"]).sources
+    assert sources == (ModelSpec(ref="org/a", parameters_b=1), ModelSpec(ref="org/c"))
+    system = with_settings(
+        load_recipe(Study, study, "same"), {"sources.0.ref": "org/d", "seed": 1}, "system"
+    )
+    assert system.sources[0] == ModelSpec(ref="org/d")
+    assert system.target.parameters_b == 8
+
+
+def test_what_the_base_says_about_any_model_stays(study: Path) -> None:
+    study.write_text(STUDY.replace('ref = "org/old"\n', "").replace("revision", "# revision"))
+    assert load_recipe(Study, study, "other").target == ModelSpec(
+        ref="org/profile", name="Old", dtype="float16", parameters_b=8, trust_remote_code=True
+    )
+
+
+def test_a_text_for_a_table_is_its_reference(study: Path) -> None:
+    for order in permutations(["target=org/new", "target.dtype=float32"]):
+        made = load_recipe(Study, study, "same", order).target
+        assert made == ModelSpec(ref="org/new", dtype="float32")
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("target.ref.x=1", '--set target.ref.x: "target.ref" is .org/old., not a table'),
+        ("sources.0.ref.x=1", '"sources.0.ref" is .org/a., not a table'),
+        ("sources.7.ref=x", '--set sources.7.ref: "sources" is a list of 2; found "7"'),
+    ],
+)
+def test_a_key_that_leads_through_no_table_is_named_whole(
+    study: Path, override: str, said: str
+) -> None:
+    with pytest.raises(BadRecord, match=said):
+        load_recipe(Study, study, "same", [override])
 
 
 def test_an_unknown_profile_names_the_known_ones(file: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from harness.backends.api.endpoint import Endpoint, is_loopback
@@ -119,3 +121,13 @@ def test_loopback() -> None:
     assert all(map(is_loopback, ("http://localhost:1", "http://[::1]:1", "http://127.9.9.9")))
     assert not any(map(is_loopback, ("http://10.0.0.1", "http://example.org", "http://[::2]")))
     assert issubclass(BadRecord, UserError)
+
+
+def test_template_arguments_lead_to_the_extra_fields() -> None:
+    given = {"template": '{"enable_thinking":false}'}
+    with pytest.raises(BadRecord, match="a server renders its chat template itself") as found:
+        Endpoint.parse("m@http://127.0.0.1:8000/v1", given)
+    told = str(found.value).rpartition("?extra=")[2]
+    extra = json.loads(told)
+    assert extra == {"chat_template_kwargs": {"enable_thinking": False}}
+    Endpoint.parse("m@http://127.0.0.1:8000/v1", {"extra": told})
