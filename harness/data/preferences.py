@@ -119,6 +119,17 @@ class Imported:
         """Names of the responses, which all rows have."""
         return tuple(self.rows[0]["responses"]) if self.rows else ()
 
+    def notes(self) -> Iterator[str]:
+        """What a user should know of the data: rows left out, and odd scores."""
+        for number, what in (
+            (self.identical, "were left out: their responses do not differ"),
+            (self.repeated, "were left out: they repeat an earlier row"),
+            (self.bad, f"were left out as unusable; the first: {self.first_bad}"),
+            (self.scored_lower, "were kept whose preferred response has the lower score"),
+        ):
+            if number:
+                yield f"{number} of {self.read} rows {what}"
+
     def summary(self) -> dict[str, Any]:
         counts = {
             "rows": len(self.rows),
@@ -154,6 +165,8 @@ def import_preferences(context: Context, params: ImportPreferencesParams) -> Non
     write_rows(context.directory / "rows.jsonl", made.rows)
     write_json(context.directory / "summary.json", made.summary(), end="")
     context.progress(len(made.rows), len(made.rows))
+    for note in made.notes():
+        context.note(note)
 
 
 def read_preferences(
