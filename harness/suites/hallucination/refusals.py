@@ -1,8 +1,8 @@
 """Refusals: answers that say that the model does not know, found by rule.
 
-    exact        the answer contains the fixed sentence of the released code (case-sensitive)
-    normalised   the answer, or its beginning, is that sentence, whatever its case, quotes and blanks
-    patterns     its first sentence is one of a short list of phrases, and nothing substantive follows
+    exact        the answer contains the released code's fixed sentence (case-sensitive)
+    normalised   the answer, or its beginning, is that sentence in any case, quotes and blanks
+    patterns     its first sentence is one of a short list of phrases, without content after it
 
 "partial" is a refusal that goes on with content; it is judged as an answer. A quoted refusal inside
 an answer is none, except at the level `exact`, which reproduces the released rule.
@@ -69,10 +69,10 @@ def refusal(answer: str, level: Level = "patterns") -> Refused:
     found = _REFUSAL.match(text)
     if level == "normalised" or found is None:
         return "answered"
-    first, *rest = _SENTENCE_END.split(whole, maxsplit=1)
+    first, *more = _SENTENCE_END.split(whole.strip(_EDGES), maxsplit=1)
     # "I don't know when, but it is old": what follows "but" counts like another sentence.
     clauses = _BUT.split(" ".join(first.split())[found.end() :], maxsplit=1)[1:]
-    return "refused" if all(map(_is_courtesy, (*clauses, *rest))) else "partial"
+    return "refused" if all(map(_is_courtesy, (*clauses, *more))) else "partial"
 
 
 def normal(text: str) -> str:
