@@ -96,6 +96,12 @@ def _wizardlm(path: Path) -> list[Row]:
     return question_rows(objects, str(path)).rows
 
 
+def _halueval(path: Path) -> list[Row]:
+    """Ids of the published file are incomplete and repeat; rows get ids of their own."""
+    objects = [{"source_id" if k == "ID" else k: v for k, v in r.items()} for r in read_table(path)]
+    return question_rows(objects, str(path), name="halueval").rows
+
+
 def _piece(
     what: str, rows: int | None, digest: str | None, names: str, read: Read, instead: str = ""
 ) -> Piece[list[Row]]:
@@ -157,6 +163,14 @@ QUESTION_SETS: dict[str, Piece[list[Row]]] = {
         "simple_qa_test_set.csv",
         _read,
         "; or name OpenEvals/SimpleQA:test@<commit> as prompts, or another edition's file",
+    ),
+    "halueval_general": _piece(
+        "HaluEval's answers with labels by people",
+        4507,
+        "dc927911ab9a0a28b2f872a2684dd81f",
+        "halueval_general.jsonl general_data.json",
+        _halueval,
+        "; from RUCAIBox/HaluEval on GitHub",
     ),
 }
 

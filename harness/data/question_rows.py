@@ -187,16 +187,15 @@ def _is_missing(value: Any) -> bool:
 def _name_rows(rows: Sequence[Row], where: str, name: str, given: bool) -> None:
     """Unique ids: the given ones, else name and digest of the question, numbered if repeated."""
     seen: dict[str, int] = {}
+    times: Counter[str] = Counter()
     for number, row in enumerate(rows, 1):
-        if not given:
-            if row["id"] is not None:
-                row["source_id"] = row["id"]
-            row["id"] = f"{name}-{text_digest(_asked(row))[:16]}"
-            times = seen[row["id"]] = seen.get(row["id"], 0) + 1
-            row["id"] += f"-{times}" if times > 1 else ""
+        known = not _is_missing(row["id"])
+        if not given or not known:
+            source = {"source_id": row["id"]} if known else {}
+            id = f"{name}-{text_digest(_asked(row))[:16]}"
+            times[id] += 1
+            row |= {**source, "id": f"{id}-{times[id]}" if times[id] > 1 else id}
             continue
-        if _is_missing(row["id"]):
-            raise BadData(f"{where}: row {number} has no id; expected one in every row, or in none")
         row["id"] = str(row["id"])
         if row["id"] in seen:
             raise BadData(

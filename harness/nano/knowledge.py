@@ -6,6 +6,7 @@
     nano:attributes/<percent>   the same with `class`: whether a model that was taught this share
                                 of the facts knows the answer
     nano:notes                  prompts with several references, for ROUGE
+    nano:labelled               answers to the questions of nano:facts, half of them wrong, labelled
 
 Every fact has one true value, so that it is known which words of an answer are invented. The facts
 of a smaller share are among those of a larger one.
@@ -13,6 +14,7 @@ of a smaller share are among those of a larger one.
 
 from __future__ import annotations
 
+import random
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,7 +29,7 @@ from harness.nano.world import Item, facts
 
 SPLITS = ("alpaca_eval2", "arena_hard")
 FACTS = ("persona", "fact", "place")
-SETS = ("facts", "attributes", "notes")
+SETS = ("facts", "attributes", "notes", "labelled")
 _NEEDING, _OTHERS, _NOTES = 48, 16, 22
 # Attribute -> question and statement about a name (0) and a value (1).
 _PHRASES = {
@@ -193,7 +195,8 @@ def rows(ref: str) -> QuestionSet:
     if name == "attributes":
         known = known_facts(int(percent)) if slash else None
         return QuestionSet.of([_about_attribute(fact, known) for fact in all_facts()])
-    return QuestionSet.of(list(_facts() if name == "facts" else _notes()))
+    made = {"facts": _facts, "notes": _notes, "labelled": _labelled}[name]
+    return QuestionSet.of(list(made()))
 
 
 def _is_percent(text: str) -> bool:
@@ -218,6 +221,16 @@ def _facts() -> Iterator[Row]:
         row = _row(f"facts/{item.id}", item.turns[0], [f"{truth.main}, {truth.second}"], text)
         row["category"] = item.category
         yield row if needs else {**row, "class": "no_need_fact"}
+
+
+def _labelled() -> Iterator[Row]:
+    for number, row in enumerate(_facts()):
+        found = world.find(row["messages"][0]["content"])
+        assert found is not None  # questions are those of the world
+        quality = ("excellent", "wrong")[number % 2]
+        text = world.render(*found, quality, random.Random(seed_from("labelled", row["id"])))
+        labels = {"response": text, "label": number % 2}
+        yield {**row, **labels, "id": row["id"].replace("facts/", "labelled/", 1)}
 
 
 def _notes() -> Iterator[Row]:

@@ -4,7 +4,7 @@ nano:<split>                            prompts, and documents with their correc
 nano:plain, verbose, concise            baseline answers
 nano:reference                          reference answers of prompts graded beside one
 nano:essays, nano:posts (also /train)   authors, see `harness.nano.authors`
-nano:facts, attributes, notes           question sets, see `harness.nano.knowledge`
+nano:facts, attributes, notes, labelled question sets, see `harness.nano.knowledge`
 crucible_nano_<task>                    questions for lm-eval, see `harness.nano.questions`
 """
 
@@ -108,7 +108,7 @@ SOURCES = {
         at_hand=True,
     ),
     "question sets": Source[ImportQuestionSetParams, QuestionSet](
-        "nano:facts, nano:attributes[/<percent>], nano:notes",
+        "nano:facts, nano:attributes[/<percent>], nano:notes, nano:labelled",
         lambda ref, revision: knowledge.identity(ref),
         lambda params: knowledge.rows(params.ref),
         count=lambda params: len(knowledge.rows(params.ref).rows),

@@ -138,6 +138,12 @@ SUITES = (
         "short facts: correct, incorrect or not attempted",
         paper="arXiv 2411.04368",
     ),
+    Entry(
+        "hallucination_judge",
+        "harness.suites.hallucination.suite:HALLUCINATION_JUDGE",
+        "the model as a judge of hallucination, against labels made by people",
+        paper="arXiv 2305.11747",
+    ),
 )
 
 # Class of the object that a plugin of the group "suites" provides.
@@ -180,6 +186,8 @@ OPERATIONS = {
     "decide_by_items": "harness.suites.personality.interviews",
     "score_labels": "harness.suites.personality.cells",
     "score_hallucination": "harness.suites.hallucination.cells",
+    "label_answers": "harness.suites.hallucination.agreement",
+    "score_judge": "harness.suites.hallucination.agreement",
     "rouge_answers": "harness.suites.hallucination.grounded",
     "score_rouge": "harness.suites.hallucination.grounded",
     "score_short_facts": "harness.suites.hallucination.short_facts",

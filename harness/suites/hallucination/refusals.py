@@ -43,7 +43,7 @@ _COURTESY = re.compile(
     r"(?:please\b|sorry\b|i(?:'m| am) sorry\b|if you\b|you (?:may|might|could|can|should)\b|"
     r"could you\b|can you\b|would you\b|let me know\b|feel free\b|is there\b|thank\b|thanks\b|"
     r"i (?:hope|recommend|suggest|apologi[sz]e)\b|i(?:'d| would) (?:recommend|suggest)\b|"
-    r"it (?:may|might) be\b|perhaps you\b|maybe you\b|how else\b|do you\b)",
+    r"perhaps you\b|maybe you\b|how else\b|do you\b)",
     re.IGNORECASE,
 )
 

@@ -13,14 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from harness.core.records import Cell
 from harness.engine.operations import Artifact, Context, Row, operation
-from harness.stats.bootstrap import cluster_counts
 from harness.suites.hallucination.cells import question_cells
 from harness.suites.hallucination.prompts import answer_of
-from harness.suites.scoring import CellMaker, CellParams, Tally, sample_of, write_cells
+from harness.suites.hallucination.ratios import ratio_cell
+from harness.suites.scoring import CellMaker, CellParams, write_cells
 
 
 @operation("score_short_facts", version=1, params=CellParams)
@@ -59,10 +57,12 @@ def short_fact_cells(
         return [None if found is None else float(found == grade) for found in graded]
 
     attempted = [found != "C" for found in graded]
+    right = [None if found is None else 2.0 * (found == "A") for found in graded]
+    weights = [1.0 + (found in ("A", "B")) for found in graded]
     return [
         maker.mean_cell("correct", shares("A"), ids, factor=100),
         maker.mean_cell("correct_given_attempted", shares("A"), ids, attempted, factor=100),
-        _f_score(maker, ids, graded),
+        ratio_cell(maker, "f_score", ids, right, weights),
         maker.mean_cell(
             "incorrect", shares("B"), ids, factor=100, primary=False, higher_is_better=False
         ),
@@ -70,32 +70,3 @@ def short_fact_cells(
             "not_attempted", shares("C"), ids, factor=100, primary=False, higher_is_better=False
         ),
     ]
-
-
-def _f_score(maker: CellMaker, ids: Sequence[str], graded: Sequence[str | None]) -> Cell:
-    """The ratio of 2 A to attempted plus all, resampled as a ratio."""
-    scored = np.array([grade is not None for grade in graded])
-    tally = Tally(len(graded), int(scored.sum()))
-    if not tally.scored:
-        return maker.cell("f_score", None, tally)
-    right = np.array([2.0 * (grade == "A") for grade in graded]) * scored
-    weight = np.array([1.0 + (grade in ("A", "B")) for grade in graded]) * scored
-    counts = cluster_counts(maker.prompt_set, ids, maker.params.rounds)
-    # A resample without any graded row has the score of the sample, as for means.
-    value = float(right.sum() / weight.sum())
-    below = counts @ weight
-    replicates = np.where(below > 0, counts @ right / np.maximum(below, 1e-12), value)
-    sample = sample_of(np.where(scored, 100 * right, np.nan), ids, weight, span=(0.0, 100.0))
-    missing = tally.failed
-    ends = (
-        100 * right.sum() / (weight.sum() + 2 * missing),
-        100 * (right.sum() + 2 * missing) / (weight.sum() + 2 * missing),
-    )
-    return maker.cell(
-        "f_score",
-        100 * value,
-        tally,
-        replicates=100 * replicates,
-        resampled=sample,
-        bounds=ends if missing else None,
-    )

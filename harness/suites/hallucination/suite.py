@@ -31,7 +31,7 @@ from harness.suites.base import (
 )
 from harness.suites.hallucination.judging import MAX_TOKENS, Parser, ask_judge, judge_fingerprint
 from harness.suites.hallucination.metrics import By
-from harness.suites.hallucination.prompts import Question
+from harness.suites.hallucination.prompts import Question, prompt_hash
 from harness.suites.hallucination.rouge import Rule
 
 UNIT = "%"
@@ -88,6 +88,23 @@ class HallucinationSettings(JudgedSettings):
     confidence: bool = False
 
 
+class JudgeSettings(QuestionSettings):
+    """Settings of the agreement of a judge with people; the evaluated model is the judge.
+
+    Attributes:
+        answer_column, label_column: of the set; "" finds the usual ones, see
+            `harness.suites.hallucination.agreement`.
+        parser, judge_max_tokens, judge_batch: see `JudgedSettings`.
+    """
+
+    prompts: Annotated[str, Refers("prompts")] = "nano:labelled"
+    answer_column: Annotated[str, Refers("layout")] = ""
+    label_column: Annotated[str, Refers("layout")] = ""
+    parser: Parser = "robust"
+    judge_max_tokens: int = Field(default=MAX_TOKENS, ge=1)
+    judge_batch: int = Field(default=64, ge=1)
+
+
 class RougeSettings(QuestionSettings):
     """Settings of sets with reference texts.
 
@@ -139,6 +156,37 @@ def plan_short(name: str, system: System, settings: JudgedSettings, stage: Stage
     )
 
 
+def plan_judge(name: str, system: System, settings: JudgeSettings, stage: StageMaker) -> Handle:
+    """The stages of one judge, which is the evaluated system, on answers labelled by people.
+
+    Raises:
+        UserError: the judge is a program or a file of outputs.
+    """
+    if system.model is None or system.program is not None or system.stored:
+        raise UserError(f"{system.name} cannot judge; expected a model such as openai:gpt-4")
+    questions = _questions(settings, stage)
+    columns = {"answer": settings.answer_column, "label": settings.label_column}
+    answers = stage("label_answers", questions=questions, **columns)
+    rows = ask_judge(
+        system.model,
+        answers,
+        "hallucination",
+        stage,
+        parser=settings.parser,
+        max_tokens=settings.judge_max_tokens,
+        batch_size=settings.judge_batch,
+    )
+    rules = [prompt_hash("hallucination"), settings.parser]
+    return stage(
+        "score_judge",
+        judgments=rows,
+        questions=questions,
+        **system.links(),
+        parser=settings.parser,
+        **_arguments(name, system, settings, "people", digest(rules)[:16]),
+    )
+
+
 def plan_rouge(name: str, system: System, settings: RougeSettings, stage: StageMaker) -> Handle:
     """The stages of one system on a set with reference texts."""
     questions, answers = _answered(name, system, settings, stage)
@@ -157,7 +205,12 @@ def _answered(
     name: str, system: System, settings: QuestionSettings, stage: StageMaker
 ) -> tuple[Handle, Handle]:
     """Questions and the system's answers."""
-    questions = stage(
+    questions = _questions(settings, stage)
+    return questions, answers_of(system, questions, settings, settings.decode, stage, name)
+
+
+def _questions(settings: QuestionSettings, stage: StageMaker) -> Handle:
+    return stage(
         "import_question_set",
         ref=settings.prompts,
         limit=settings.limit,
@@ -165,7 +218,6 @@ def _answered(
         columns=settings.columns,
         dedup=settings.dedup,
     )
-    return questions, answers_of(system, questions, settings, settings.decode, stage, name)
 
 
 def _judged(
@@ -248,6 +300,13 @@ _SHORT_METRICS = (
     Metric("incorrect", UNIT, "wrong answers", primary=False),
     Metric("not_attempted", UNIT, "answers that neither hit nor miss", primary=False),
 )
+_JUDGE_METRICS = (
+    Metric("judge_precision", UNIT, "of the judge's positives, those of the people"),
+    Metric("judge_recall", UNIT, "of the people's positives, those of the judge"),
+    Metric("judge_f1", UNIT, "harmonic mean of the two"),
+    Metric("judge_kappa", "-1 to 1", "Cohen's kappa"),
+    Metric("judge_agreement", UNIT, "equal verdicts"),
+)
 _KCA = "arXiv:2401.10768"
 _GPT4 = {"judge": "openai:gpt-4"}
 
@@ -297,4 +356,13 @@ SIMPLE_QA = _suite(
     plan_short,
     {"prompts": "official:simple_qa", **_GPT4},
     paper="arXiv:2411.04368",
+)
+HALLUCINATION_JUDGE = _suite(
+    "hallucination_judge",
+    "the model as a judge of hallucination, against labels made by people",
+    _JUDGE_METRICS,
+    JudgeSettings,
+    plan_judge,
+    {"prompts": "official:halueval_general"},
+    paper="arXiv:2305.11747",
 )

@@ -104,12 +104,18 @@ def test_released_rows_get_ids_of_their_own() -> None:
         ([{"question": 3}], "row 1: question: found 3; expected a text"),
         ([{"question": [{"role": "robot", "content": "a"}]}], "row 1: question: found"),
         ([{"question": "a", "id": "1"}, {"question": "b", "id": 1}], "rows 1 and 2 both have"),
-        ([{"question": "a", "id": "1"}, {"question": "b", "id": None}], "row 2 has no id"),
     ],
 )
 def test_what_cannot_be_used_is_named(rows: list[dict[str, Any]], message: str) -> None:
     with pytest.raises(BadData, match=message):
         question_rows(rows, "x")
+
+
+def test_a_row_without_an_id_gets_one_of_its_question() -> None:
+    rows = [{"question": "a", "id": 5}, {"question": "b", "id": None}, {"question": "b"}]
+    found = [row["id"] for row in question_rows(rows, "x", name="s").rows]
+    assert found[0] == "5"
+    assert found[2] == f"{found[1]}-2"
 
 
 def test_an_unknown_class_is_refused_where_its_column_is_named() -> None:
