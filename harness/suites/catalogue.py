@@ -162,6 +162,8 @@ JUDGMENT_FORMS = {
     "arena_hard": "harness.suites.arena_hard.judgment_files:FORM",
     "mt_bench_pairwise": "harness.suites.mt_bench.judgment_files:CHOICES",
     "mt_bench": "harness.suites.mt_bench.judgment_files:RATINGS",
+    "hallucination": "harness.suites.hallucination.judgment_files:JUDGED",
+    "hallucination_labels": "harness.suites.hallucination.judgment_files:LABELLED",
 }
 
 # Operation -> the module that defines it.

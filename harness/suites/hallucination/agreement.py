@@ -22,6 +22,7 @@ import numpy as np
 
 from harness.core.errors import BadData
 from harness.core.records import Cell, Record, Resampled
+from harness.engine import costs
 from harness.engine.operations import Artifact, Context, Row, operation
 from harness.stats import agreement as stats
 from harness.stats.bootstrap import cluster_counts
@@ -49,6 +50,7 @@ class LabelAnswersParams(Record):
     params=LabelAnswersParams,
     rows="questions",
     batch_size=lambda _: 256,
+    estimate=costs.rows_of("questions", responses=1),
 )
 def label_answers(
     context: Context,
@@ -63,10 +65,11 @@ def label_answers(
         BadData: a row without answer, or with a label other than yes and no, 1 and 0.
     """
     for batch in batches:
-        yield [_labelled(row, params) for row in batch]
+        yield [labelled(row, params) for row in batch]
 
 
-def _labelled(row: Row, params: LabelAnswersParams) -> Row:
+def labelled(row: Row, params: LabelAnswersParams = LabelAnswersParams()) -> Row:  # noqa: B008
+    """The answer row of one labelled row; raises as `label_answers`."""
     names: dict[str, tuple[str, ...]] = {
         "answer": (params.answer,) if params.answer else ANSWERS,
         "label": (params.label,) if params.label else LABELS,

@@ -14,6 +14,7 @@ import logging
 from collections.abc import Iterable, Iterator
 
 from harness.core.records import Record
+from harness.engine import costs
 from harness.engine.operations import Artifact, Context, Row, operation
 from harness.suites.hallucination.cells import question_cells
 from harness.suites.hallucination.prompts import answer_of
@@ -37,7 +38,12 @@ class RougeParams(Record):
 
 
 @operation(
-    "rouge_answers", version=1, params=RougeParams, rows="answers", batch_size=lambda _: BATCH
+    "rouge_answers",
+    version=1,
+    params=RougeParams,
+    rows="answers",
+    batch_size=lambda _: BATCH,
+    estimate=costs.rows_of("answers"),
 )
 def rouge_answers(
     context: Context, params: RougeParams, batches: Iterable[list[Row]], *, answers: Artifact
