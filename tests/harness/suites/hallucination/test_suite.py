@@ -32,6 +32,7 @@ ALL = {
     "rouge_ms_marco": suites.MS_MARCO,
     "rouge_aci_bench": suites.ACI_BENCH,
     "simple_qa": suites.SIMPLE_QA,
+    "hallucination_judge": suites.HALLUCINATION_JUDGE,
 }
 REPLIES = (
     "right", "wrong", "refused", "partial", "empty", "failed",
