@@ -11,7 +11,8 @@ Source: Wei et al. 2024, Measuring short-form factuality in large language model
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from harness.core.records import Cell
 from harness.engine.operations import Artifact, Context, Row, operation
@@ -35,7 +36,10 @@ def score_short_facts(
     rows = sorted(judgments.rows(), key=lambda row: str(row["id"]))
     links = {"judgments": judgments, "generations": generations, "checkpoint": model}
     maker = question_cells(params, rows, questions, **links)
-    write_cells(context, short_fact_cells(maker, [row["id"] for row in rows], grades(rows)))
+    lacking = sum(not row.get("references") for row in rows)
+    details = {"n_without_reference": lacking} if lacking else {}
+    ids = [row["id"] for row in rows]
+    write_cells(context, short_fact_cells(maker, ids, grades(rows), details))
 
 
 def grades(rows: Sequence[Row]) -> list[str | None]:
@@ -49,7 +53,10 @@ def grades(rows: Sequence[Row]) -> list[str | None]:
 
 
 def short_fact_cells(
-    maker: CellMaker, ids: Sequence[str], graded: Sequence[str | None]
+    maker: CellMaker,
+    ids: Sequence[str],
+    graded: Sequence[str | None],
+    details: Mapping[str, int],
 ) -> list[Cell]:
     """Cells from grades A, B, C or None, one per id."""
 
@@ -59,14 +66,12 @@ def short_fact_cells(
     attempted = [found != "C" for found in graded]
     right = [None if found is None else 2.0 * (found == "A") for found in graded]
     weights = [1.0 + (found in ("A", "B")) for found in graded]
+    more: dict[str, Any] = {"factor": 100, "details": details}
+    lower: dict[str, Any] = {**more, "primary": False, "higher_is_better": False}
     return [
-        maker.mean_cell("correct", shares("A"), ids, factor=100),
-        maker.mean_cell("correct_given_attempted", shares("A"), ids, attempted, factor=100),
-        ratio_cell(maker, "f_score", ids, right, weights),
-        maker.mean_cell(
-            "incorrect", shares("B"), ids, factor=100, primary=False, higher_is_better=False
-        ),
-        maker.mean_cell(
-            "not_attempted", shares("C"), ids, factor=100, primary=False, higher_is_better=False
-        ),
+        maker.mean_cell("correct", shares("A"), ids, **more),
+        maker.mean_cell("correct_given_attempted", shares("A"), ids, attempted, **more),
+        ratio_cell(maker, "f_score", ids, right, weights, details=details),
+        maker.mean_cell("incorrect", shares("B"), ids, **lower),
+        maker.mean_cell("not_attempted", shares("C"), ids, **lower),
     ]

@@ -22,6 +22,7 @@ from harness.suites.editions import resolve_settings
 from harness.suites.hallucination import suite as suites
 from harness.suites.hallucination.refusals import SENTENCE
 from harness.testing import check_suite
+from leaderboards.compare import compare_systems
 
 ALL = {
     "hallucination": suites.SUITE,
@@ -34,6 +35,7 @@ ALL = {
     "simple_qa": suites.SIMPLE_QA,
     "hallucination_judge": suites.HALLUCINATION_JUDGE,
 }
+OUTSIDE = " In another world?"
 REPLIES = (
     "right", "wrong", "refused", "partial", "empty", "failed",
 )  # fmt: skip
@@ -60,7 +62,8 @@ def written_facts(
 
 
 def _written(row: Row, kind: str) -> Row:
-    fact = next(f for f in knowledge.all_facts() if f.question == row["messages"][0]["content"])
+    asked = row["messages"][0]["content"].removesuffix(OUTSIDE)
+    fact = next(f for f in knowledge.all_facts() if f.question == asked)
     wrong = next(value for value in fact.pool if value != fact.value)
     text = {
         "right": fact.statement,
@@ -154,16 +157,61 @@ def test_refusals_by_rule_and_by_judge_agree_here(run: Run) -> None:
     assert cells["refusal_rate:judge"].value == cells["refusal_rate:patterns"].value
 
 
-def test_unparsed_verdicts_are_counted_and_bounded(run: Run, tmp_path: Path) -> None:
-    """A judge without an answer: the oracle refuses questions outside its world."""
-    path = tmp_path / "q.jsonl"
-    rows = [{"id": str(n), "question": f.question} for n, f in enumerate(knowledge.all_facts()[:4])]
+def questions(path: Path, *rows: dict[str, Any]) -> str:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    judge = "nano:oracle?judge_error=0"
-    cells = run(suites.SUITE, ("right", "wrong"), prompts=str(path), judge=judge)
-    assert cells["hallucination_rate"].value == 50
-    assert cells["hallucination_rate:without_knowledge"].n_expected == 4
+    return str(path)
+
+
+def test_failed_verdicts_are_counted_and_bounded(run: Run, tmp_path: Path) -> None:
+    """The oracle fails on questions outside its world."""
+    asked = [fact.question for fact in knowledge.all_facts()[:8]]
+    rows = [{"question": q + OUTSIDE * (n > 5)} for n, q in enumerate(asked)]
+    path = questions(tmp_path / "q.jsonl", *rows, {"question": ""}, rows[0])
+    cells = run(suites.SUITE, ("right", "wrong"), prompts=path)
+    rate = cells["hallucination_rate"]
+    assert (rate.n_expected, rate.n_scored, rate.n_failed) == (9, 7, 2)
+    assert rate.value == pytest.approx(100 * 3 / 7)
+    assert rate.bounds == pytest.approx((100 * 3 / 9, 100 * 5 / 9))
+    assert rate.details["n_empty"] == 2
+    assert rate.details["left out: no question"] == 1
+    assert rate.details["repeated questions"] == 1
+    assert rate.details["data"].startswith("file@")  # type: ignore[union-attr]
+    assert cells["hallucination_rate:without_knowledge"].n_expected == 9
     assert "hallucination_rate:with_knowledge" not in cells
+    released = run(suites.SUITE, ("right", "wrong"), prompts=path, parser="released")
+    assert released["hallucination_rate"].n_failed == 2  # without text they are skipped
+    prints = {found["hallucination_rate"].judge_fingerprint for found in (cells, released)}
+    assert len(prints) == 2
+
+
+def test_systems_are_compared_by_question(run: Run) -> None:
+    good = run(suites.SUITE, ("right", "right", "wrong"), helpfulness=False)
+    bad = run(suites.SUITE, ("wrong", "right", "wrong"), helpfulness=False)
+    cells = [
+        *good.values(),
+        *(cell.model_copy(update={"system": "bad"}) for cell in bad.values()),
+    ]
+    found = compare_systems(cells, "written", "bad")
+    line = next(line for line in found.lines if line.metric == "hallucination_rate")
+    assert line.ahead == "first"
+    assert line.difference == pytest.approx(-100 / 3)
+    assert line.interval is not None
+    assert line.interval.high < 0
+    assert line.mcnemar is not None
+    assert (line.mcnemar.b, line.mcnemar.c) == (20, 0)
+
+
+def test_a_question_without_a_reference_fails(run: Run, tmp_path: Path) -> None:
+    fact = knowledge.all_facts()[0]
+    rows = [{"question": fact.question, "answer": fact.value}, {"question": fact.question}]
+    path = questions(tmp_path / "q.jsonl", *rows)
+    cells = run(suites.SIMPLE_QA, ("right",), prompts=path)
+    assert (cells["correct"].value, cells["correct"].n_failed) == (100, 1)
+    assert cells["correct"].details["n_without_reference"] == 1
+    pytest.importorskip("rouge_score")
+    cells = run(suites.ACI_BENCH, ("right",), prompts=path)
+    assert (cells["rouge1"].n_scored, cells["rouge1"].n_failed) == (1, 1)
+    assert cells["rouge1"].details["n_without_reference"] == 1
 
 
 def test_a_judge_that_errs_shows_in_the_rate(run: Run) -> None:
