@@ -31,6 +31,7 @@ from harness.suites.lm_eval.settings import (
     folders_apart,
     questions,
 )
+from harness.suites.lm_eval.truthfulqa import mend
 
 logger = logging.getLogger(__name__)
 
@@ -248,6 +249,8 @@ def _load_one(name: str, settings: TaskSettings, manager: TaskManager, loaded: L
         logger.debug("task %s", name, exc_info=True)
         loaded.unavailable[name] = explain(error)
         return
+    for leaf, task in found["tasks"].items():
+        mend(leaf, task)
     loaded.tasks.update(found["tasks"])
     loaded.groups.update(found.get("groups", {}))
     loaded.members[name] = tuple(found["tasks"])
