@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,8 @@ from harness.suites.hallucination.metrics import (
     risk_coverage,
 )
 from harness.suites.hallucination.refusals import SENTENCE
+from harness.suites.hallucination.replies import Task
+from tests.golden_vectors import vectors
 
 
 def row(text: str, score: float | None = None, **more: Any) -> dict[str, Any]:
@@ -106,3 +110,29 @@ def test_the_most_confident_answers() -> None:
     ]
     assert most_confident(answers, 0.34) == [True, True, False, False]
     assert most_confident(answers, 1.0) == [True, True, False, True]
+
+
+def test_counts_and_means_match_the_vectors(golden: Callable[[str], Path]) -> None:
+    """There every score but -100 counts; the allowed set is applied by the parser."""
+    tasks: dict[str, Task] = {
+        "hallucination_judge": "hallucination",
+        "effectiveness_judge": "helpfulness",
+    }
+    for case in vectors(golden("kca/judge_aggregation.json")):
+        task, rows = tasks[case["type"]], []
+        for number, given_row in enumerate(case["rows"]):
+            score = given_row["judge_score"]
+            value = None if score == -100 else {"score": score}
+            outcome = {"value": value, "reply": given_row["judge_result"], "attempts": 1}
+            rows.append({"id": str(number), "responses": ["x"], task: outcome})
+        answers = [read_answer(r) for r in rows]
+        found = [a.judged if task == "hallucination" else a.helpfulness for a in answers]
+        parsed = [score for score in found if score is not None]
+        mean = sum(parsed) / len(parsed) if parsed else None
+        expected, counts = case["expected"], judge_counts(rows, task)
+        assert mean == (None if not parsed else pytest.approx(expected["mean_over_parsed"]))
+        assert len(rows) == expected["n"]
+        unread = counts.get("n_unparsed", 0) + counts.get("n_out_of_set", 0)
+        assert (counts.get("n_parsed", 0), unread, counts.get("n_empty", 0)) == (
+            expected["n_parsed"], expected["n_unparsed"], expected["n_empty"],
+        )  # fmt: skip

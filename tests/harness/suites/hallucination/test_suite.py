@@ -17,6 +17,7 @@ from harness.engine.plan import Handle, Plan
 from harness.engine.run import InlineExecutor
 from harness.engine.store import Store
 from harness.nano import knowledge
+from harness.reproduce import evaluate
 from harness.suites.base import Suite, System
 from harness.suites.editions import resolve_settings
 from harness.suites.hallucination import suite as suites
@@ -264,6 +265,26 @@ def test_a_set_that_is_not_at_hand_stops_the_plan(monkeypatch: pytest.MonkeyPatc
     model = plan.stage("import_model", ref="nano:target")
     with pytest.raises(EnvironmentProblem, match="accept its terms"):
         suites.LIMA.plan(System("s", model), settings, plan.stage)
+
+
+def test_a_nano_model_with_confidence() -> None:
+    pytest.importorskip("transformers")
+    made = evaluate(
+        "nano:target", "hallucination", limit=6,
+        overrides={"hallucination.confidence": True, "hallucination.decode.max_tokens": 48},
+    )  # fmt: skip
+    made.run()
+    cells = {cell.metric: cell for cell in made.cells}
+    assert cells["hallucination_rate"].n_scored == 6
+    area = cells["risk_coverage_area"]
+    assert area.n_scored == cells["hallucination_rate:answered"].n_expected
+    assert area.value is not None
+    assert cells["hallucination_rate:coverage_50"].n_expected == 3
+    curve = made.store.artifact(made.scores["hallucination"].id).read_json("curve.json")
+    assert [point["coverage"] for point in curve] == pytest.approx([n / 6 for n in range(1, 7)])
+    confidences = [point["confidence"] for point in curve]
+    assert confidences == sorted(confidences, reverse=True)
+    assert 0 < confidences[-1] <= confidences[0] <= 1
 
 
 def test_confidence_needs_weights() -> None:

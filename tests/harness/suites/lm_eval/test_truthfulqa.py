@@ -45,6 +45,13 @@ def test_generation_is_delegated_to_the_formulas_of_the_vectors(
         )
 
 
+def test_bleu_is_delegated_to_the_formula_of_the_vectors(golden: Callable[[str], Path]) -> None:
+    utils = pytest.importorskip("lm_eval.tasks.truthfulqa.utils")
+    for pair in vectors(golden("kca/metrics.json"))["pairs"]:
+        found = utils.bleu([[pair["reference"]]], [pair["prediction"]])
+        assert found == pytest.approx(pair["sacrebleu_sentence_intl_exp"], abs=1e-9)
+
+
 @given(LOGPS, st.floats(-500, 500))
 def test_shifting_all_changes_nothing(choices: list[tuple[float, int]], shift: float) -> None:
     logps, labels = [c[0] for c in choices], [c[1] for c in choices]
