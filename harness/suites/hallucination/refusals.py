@@ -23,17 +23,21 @@ VERSION = 1  # of the rules; part of the scoring rule's fingerprint
 _QUOTES = str.maketrans("‘’‚‛`´“”„‟«»", "''''''\"\"\"\"\"\"")
 _EDGES = " \t\n\"'*_.!"
 _APOLOGY = r"(?:(?:i(?:'m| am) )?(?:very |so |truly |terribly )?(?:sorry|afraid)\W+|"
-_APOLOGY += r"unfortunately\W+|apologies\W+|i apologi[sz]e\W+|as an ai[\w ]*\W+|well\W+|"
+_APOLOGY += (
+    r"(?:unfortunately|regrettably)\W+|apologies\W+|i apologi[sz]e\W+|as an ai[\w ]*\W+|well\W+|"
+)
 _APOLOGY += r"my apologies\W+|(?:but|however|that|and|to be honest|honestly)\W+)*"
 _CANNOT = (
-    r"(?:i(?:'m| am) (?:not able|unable|not (?:sure|certain|aware|familiar))"
+    r"(?:i(?:'m| am) (?:not able|unable|unsure|uncertain|not (?:sure|certain|aware|familiar))"
     r"|i (?:can(?:no|')t|can not|could(?: not|n't)|won't|will not|am not able to)"
     r"(?: \w+){0,3} (?:answer|help|assist|provide|say|tell|find|give|verify|confirm|comply|respond)"
     r"|i (?:do not|don't|simply don't|really don't|honestly don't) (?:know|have|recall|remember)"
+    r"|i lack (?:the )?(?:\w+ )?(?:information|knowledge|data|facts)"
     r"|i have no (?:idea|information|knowledge|comment|answer|data|way)"
     r"|(?:it is|it's|this is|that is|that's) (?:unknown|not known|hard to say)"
     r"|no (?:idea|comment)|(?:the )?answer is (?:unknown|not known)"
-    r"|i would rather not (?:answer|say)|please ask someone else|it depends on many things)"
+    r"|there is no information|i(?:'d| would) rather not (?:answer|say)"
+    r"|please ask someone else|it depends on many things)"
 )
 _REFUSAL = re.compile(_APOLOGY + _CANNOT, re.IGNORECASE)
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
