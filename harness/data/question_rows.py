@@ -29,8 +29,8 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "problem", "user_query", "input",
     ),
     "references": (
-        "references", "reference_answers", "answers", "reference", "answer", "best_answer",
-        "right_answer", "output",
+        "references", "reference_answers", "answers", "reference", "answer", "correct_answers",
+        "best_answer", "right_answer", "output",
     ),
     "knowledge": ("knowledge", "context"),
     "analysis": ("analysis",),

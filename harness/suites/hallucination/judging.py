@@ -22,7 +22,7 @@ from harness.suites.hallucination.prompts import REPAIR, Question, prompt_hash
 from harness.suites.hallucination.replies import Task, parse_reply
 from harness.suites.hallucination.replies_released import parse_released
 
-Parser = Literal["robust", "released"]
+Parser = Literal["robust", "half", "released"]
 Grade = Literal["A", "B", "C"]
 MAX_TOKENS = 1024
 RETRIES = 1
@@ -39,7 +39,8 @@ _WORDS: dict[str, Grade] = {"correct": "A", "incorrect": "B", "not attempted": "
 def read_score(turn: Turn, row: Row, *, task: Task, parser: Parser = "robust") -> dict[str, Any]:
     """Reader of `ask` for hallucination and helpfulness: score, spans, explanation.
 
-    With `released`, whatever the released parser makes of the reply, including -100.
+    `half` also reads a hallucination score of 0.5, as the published rates imply. With `released`, the
+    score is whatever the released parser makes of the reply, including -100.
     """
     if parser == "released":
         try:
@@ -49,7 +50,7 @@ def read_score(turn: Turn, row: Row, *, task: Task, parser: Parser = "robust") -
         if old.score != old.score or abs(old.score) == float("inf"):
             raise Unreadable("the released parser reads nan or infinity")
         return {"score": old.score}
-    found = parse_reply(turn.text, task)
+    found = parse_reply(turn.text, task, half=parser == "half")
     if found.score is None:
         raise Unreadable(f"{found.status}: expected {_EXPECTED[task]} on the first line")
     value: dict[str, Any] = {"score": found.score, "explanation": found.explanation}
@@ -136,8 +137,8 @@ def ask_judge(
         reader=_READERS[question],
         reader_settings=settings,
         into=question,
-        retries=RETRIES if parser == "robust" else 0,
-        repair=REPAIR[question] if parser == "robust" else "",
+        retries=0 if parser == "released" else RETRIES,
+        repair="" if parser == "released" else REPAIR[question],
         max_tokens=max_tokens,
         batch_size=batch_size,
     )
@@ -147,14 +148,14 @@ def judge_fingerprint(
     judge: str, questions: Sequence[Question], parser: Parser, max_tokens: int
 ) -> str:
     """Digest of the judge's model, prompts, parsers, decoding, and of the rules for refusals."""
-    released = parser == "released"
+    versions = {"half": f"{replies.PARSER}, half", "released": replies_released.PARSER}
     return digest(
         {
             "model": model_identity(judge),
             "prompts": {name: prompt_hash(name) for name in questions},
-            "parser": replies_released.PARSER if released else replies.PARSER,
+            "parser": versions.get(parser, replies.PARSER),
             "decode": Sampling(max_tokens=max_tokens).fingerprint,
-            "retries": 0 if released else RETRIES,
+            "retries": 0 if parser == "released" else RETRIES,
             "refusals": refusals.VERSION,
         }
     )[:16]

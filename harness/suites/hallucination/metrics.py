@@ -97,7 +97,7 @@ def read_answer(row: Row, by: By = "patterns", parser: Parser = "robust") -> Ans
         id=str(row["id"]),
         kinds=kinds,
         judged=_score(row, "hallucination", parser),
-        helpfulness=WORST_HELP if empty and parser == "robust" else helpful,
+        helpfulness=WORST_HELP if empty and parser != "released" else helpful,
         has_knowledge=bool(str(row.get("knowledge") or "").strip()),
         by=by,
         parser=parser,
@@ -110,7 +110,7 @@ def _score(row: Row, task: Task, parser: Parser) -> float | None:
     outcome = row.get(task) or {}
     value = outcome.get("value")
     score = None if value is None else float(value["score"])
-    if parser == "robust":
+    if parser != "released":
         return score
     if score is None or score == FAILED:
         blank = not str(outcome.get("reply") or "").strip()

@@ -58,7 +58,7 @@ class JudgedSettings(QuestionSettings):
 
     Attributes:
         judge: any model reference: openai:<model>[@<url>], nano:oracle, a checkpoint.
-        parser: "robust", or "released" for the reading of replies as published, without a
+        parser: "robust"; "half" also reads 0.5; "released" reads replies as published, without a
             second request.
         judge_max_tokens: limit of its replies.
         judge_batch: rows judged together.

@@ -6,9 +6,13 @@ from typing import Any
 
 import pytest
 
+from harness.backends.asking import AskParams, Query
 from harness.backends.conversing import Turn
 from harness.backends.prompting import Unreadable
+from harness.core.records import parse
+from harness.engine.plan import Plan
 from harness.judging.frames import parse_frame
+from harness.suites.base import System
 from harness.suites.hallucination import prompts
 from harness.suites.hallucination.judging import (
     judge_fingerprint,
@@ -18,6 +22,8 @@ from harness.suites.hallucination.judging import (
     read_score,
     released_grade,
 )
+from harness.suites.hallucination.prompts import REPAIR
+from harness.suites.hallucination.suite import SUITE, HallucinationSettings
 
 ROW: dict[str, Any] = {
     "id": "a",
@@ -61,6 +67,7 @@ def test_scores_are_read_or_refused_with_a_reason() -> None:
     assert read_score(Turn(text="7\n[]\nx"), {}, task="hallucination", parser="released") == {
         "score": 7.0
     }
+    assert read_score(Turn(text="0.5\n[]"), {}, task="hallucination", parser="half")["score"] == 0.5
     for text in ("Score: 1\n[]\nx", "nan\n[]\nx"):
         with pytest.raises(Unreadable, match="released parser"):
             read_score(Turn(text=text), {}, task="hallucination", parser="released")
@@ -107,3 +114,30 @@ def test_the_fingerprint_covers_judge_questions_and_parser() -> None:
         judge_fingerprint("nano:oracle", ["hallucination"], "robust", 65),
     }
     assert len(others | {base}) == 5
+
+
+def test_an_unreadable_reply_is_asked_for_once_more() -> None:
+    """By the same stage as the first request; the released code asks once."""
+    for parser, retries in (("robust", 1), ("half", 1), ("released", 0)):
+        plan = Plan()
+        settings = parse(HallucinationSettings, {"parser": parser}, "test")
+        model = plan.stage("import_model", ref="nano:target")
+        SUITE.plan(System("s", model), settings, plan.stage)
+        asked = [stage.params for stage in plan.stages.values() if stage.operation.name == "ask"]
+        assert len(asked) == 2
+        for params in asked:
+            assert isinstance(params, AskParams)
+            assert params.retries == retries
+            assert bool(params.repair) == bool(retries)
+            query = Query("a", (), params.sampling, read_nothing, params.retries,
+                          params.repair)  # fmt: skip
+            turns = [Turn(text="no idea")]
+            again = query.ask(turns)
+            assert (again is not None) == bool(retries)
+            if again is not None:
+                assert again.messages[-1].content == REPAIR[params.into]  # type: ignore[index]
+                assert query.ask([*turns, Turn(text="still none")]) is None
+
+
+def read_nothing(turn: Turn) -> None:
+    raise Unreadable("nothing")
