@@ -39,8 +39,8 @@ _WORDS: dict[str, Grade] = {"correct": "A", "incorrect": "B", "not attempted": "
 def read_score(turn: Turn, row: Row, *, task: Task, parser: Parser = "robust") -> dict[str, Any]:
     """Reader of `ask` for hallucination and helpfulness: score, spans, explanation.
 
-    `half` also reads a hallucination score of 0.5, as the published rates imply. With `released`, the
-    score is whatever the released parser makes of the reply, including -100.
+    `half` also reads a hallucination score of 0.5, as the published rates imply. With `released`,
+    the score is whatever the released parser makes of the reply, including -100.
     """
     if parser == "released":
         try:
