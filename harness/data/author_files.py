@@ -28,7 +28,7 @@ from harness.data.forms import Row
 from harness.data.official import PREFIX, load_piece, piece_identity
 from harness.data.pickles import NAMES
 from harness.data.sets import Piece
-from harness.data.tables import FILES, read_table
+from harness.data.table_files import FILES, read_table
 from harness.data.traits import MBTI, Trait, scheme
 
 _LOG = logging.getLogger(__name__)

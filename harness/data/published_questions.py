@@ -15,7 +15,7 @@ from harness.data.forms import Row
 from harness.data.official import PREFIX, load_piece, piece_identity
 from harness.data.question_rows import QuestionSet, question_rows
 from harness.data.sets import Piece
-from harness.data.tables import read_table
+from harness.data.table_files import read_table
 
 FOLDER = "hallucination"
 Read = Callable[[Path], list[Row]]

@@ -28,7 +28,7 @@ from harness.data.published_questions import (
 )
 from harness.data.question_rows import QuestionSet, question_rows
 from harness.data.sources import Kind, Source, file_identity
-from harness.data.tables import FILES, read_table
+from harness.data.table_files import FILES, read_table
 from harness.engine.io import write_json, write_rows
 from harness.engine.operations import Context, Estimate, Row, operation
 
