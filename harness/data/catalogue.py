@@ -8,4 +8,5 @@ OPERATIONS = {
     "import_answers": "harness.data.answers",
     "import_authors": "harness.data.authors",
     "import_preferences": "harness.data.preferences",
+    "import_question_set": "harness.data.question_sets",
 }

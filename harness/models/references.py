@@ -8,6 +8,7 @@ A model reference is one of
     <org>/<name>     a model on the Hugging Face hub
     vllm:<one of the above>               the same model, run by vLLM
     openai:<model>[@<url>][?key=<VAR>]    a hosted model, or any family of `crucible.judges`
+    nano:oracle[?options]                 a judge of `crucible.judges` with a name of its own
     <file>                                stored outputs, .json or .jsonl (.gz)
 
 A model with weights may be followed by arguments of its chat template, a JSON object:
@@ -159,6 +160,8 @@ def split_engine(ref: str) -> tuple[str, str]:
     (('vllm', 'org/model'), ('hf', 'nano:target'))
     """
     family, colon, rest = ref.partition(":")
+    if colon and ref.partition("?")[0] in registry.entries("judges"):  # nano:oracle
+        return family, rest
     if colon and (family in ("hf", "vllm", "stored") or family in _hosted()):
         return family, rest
     path = Path(ref).expanduser()

@@ -4,6 +4,7 @@ nano:<split>                            prompts, documents with their correct an
 nano:plain, verbose, concise            baseline answers
 nano:reference                          reference answers of prompts graded beside one
 nano:essays, nano:posts (also /train)   authors, see `harness.nano.authors`
+nano:facts, attributes, notes, labelled question sets, see `harness.nano.knowledge`
 crucible_nano_<task>                    questions for lm-eval, see `harness.nano.questions`
 """
 
@@ -18,10 +19,12 @@ from harness.data.answers import Find, ImportAnswersParams, turns_of
 from harness.data.authors import ImportAuthorsParams
 from harness.data.preferences import ImportPreferencesParams, Items
 from harness.data.prompts import ImportPromptsParams
+from harness.data.question_rows import QuestionSet
+from harness.data.question_sets import ImportQuestionSetParams
 from harness.data.sources import Source
 from harness.distillation.corpus import DocumentsParams
 from harness.engine.operations import Row
-from harness.nano import authors, questions, world
+from harness.nano import authors, knowledge, questions, world
 
 SCHEME = "nano:"
 REFERENCE = "reference"
@@ -133,6 +136,13 @@ SOURCES = {
         lambda ref, revision: f"{ref}@{digest(_authors(ref))}",
         lambda params: _authors(params.ref),
         count=lambda params: len(_authors(params.ref)),
+        at_hand=True,
+    ),
+    "question sets": Source[ImportQuestionSetParams, QuestionSet](
+        "nano:facts, nano:attributes[/<percent>], nano:notes, nano:labelled",
+        lambda ref, revision: knowledge.identity(ref),
+        lambda params: knowledge.rows(params.ref),
+        count=lambda params: len(knowledge.rows(params.ref).rows),
         at_hand=True,
     ),
     "questions": Source(

@@ -31,6 +31,19 @@ def labels_of(row: Mapping[str, Any], names: Iterable[str] = _LABELS) -> dict[st
     return {name: str(row[name]) for name in names if row.get(name) is not None}
 
 
+def outcomes_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What was read from the replies of `ask`, by the name of the question; None where nothing was.
+
+    An outcome that is a table counts by its score.
+    """
+    found = {}
+    for name, outcome in row.items():
+        if isinstance(outcome, dict) and {"value", "attempts"} <= outcome.keys():
+            value = outcome["value"]
+            found[name] = value.get("score") if isinstance(value, dict) else value
+    return found
+
+
 def samples_of_rows(artifact: Artifact, rows: Sequence[Row], metric: str) -> list[Sample]:
     """The rows behind a metric, or all of them."""
     name, _, rest = metric.partition(":")
@@ -63,6 +76,7 @@ def _sample(row: Row, number: int, measures: Iterable[str]) -> Sample:
     answered, answer = _text_of(row, _ANSWERS)
     if question is None and isinstance(row.get("messages"), list) and row["messages"]:
         asked, question = "messages", prompt_text(row["messages"])
+    judged = outcomes_of(row)
     value = _result(row, measures)
     outcome = UNKNOWN if value is None else {1.0: "right", 0.0: "wrong"}.get(value, UNKNOWN)
     rendered = row.get("rendered")
@@ -72,9 +86,10 @@ def _sample(row: Row, number: int, measures: Iterable[str]) -> Sample:
     return Sample(
         id=id,
         outcome=FAILED if row.get("error") else outcome,
-        value=value,
+        value=_result(judged, measures) if value is None else value,
         turns=() if question is None else (JudgedTurn(question, answer),),
-        labels=labels_of(row, (*_TASK_LABELS, *_LABELS)),
+        labels=labels_of(row, (*_TASK_LABELS, *_LABELS))
+        | {name: UNKNOWN if said is None else _label(said) for name, said in judged.items()},
         rendered=rendered if isinstance(rendered, str) else "",
         fields={str(name): _shown(item) for name, item in row.items() if name not in told},
     )
@@ -91,7 +106,7 @@ def _text_of(row: Row, names: Iterable[str]) -> tuple[str, str | None]:
     return "", None
 
 
-def _result(row: Row, measures: Iterable[str]) -> float | None:
+def _result(row: Mapping[str, Any], measures: Iterable[str]) -> float | None:
     places: list[Mapping[str, Any]] = [row]
     if isinstance(row.get("metrics"), dict):
         places.insert(0, row["metrics"])
@@ -101,6 +116,10 @@ def _result(row: Row, measures: Iterable[str]) -> float | None:
             if isinstance(value, bool | int | float):
                 return float(value)
     return None
+
+
+def _label(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else _shown(value)
 
 
 def _shown(value: object) -> str:

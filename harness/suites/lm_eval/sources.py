@@ -23,7 +23,15 @@ from lm_eval.tasks import TaskManager
 from harness.core.errors import EnvironmentProblem, UserError, unknown
 from harness.engine.io import write_json
 from harness.suites.lm_eval.catalogue import DERIVED, FOLDERS
-from harness.suites.lm_eval.settings import OWN, Seeds, TaskSettings, files_of, questions
+from harness.suites.lm_eval.settings import (
+    OWN,
+    Seeds,
+    TaskSettings,
+    files_of,
+    folders_apart,
+    questions,
+)
+from harness.suites.lm_eval.truthfulqa import mend
 
 logger = logging.getLogger(__name__)
 
@@ -69,8 +77,9 @@ def load_tasks(settings: TaskSettings, scratch: Path) -> Loaded:
         UserError: local data that no task reads, or of an unknown kind.
     """
     included = [Path(name).expanduser().resolve() for name in settings.include]
-    own = _manager([OWN, *included])
-    folders = [OWN, *_folders(settings.tasks, own), *included]
+    ours = [OWN, *folders_apart(settings.tasks)]
+    own = _manager([*ours, *included])
+    folders = [*ours, *_folders(settings.tasks, own), *included]
     manager = _complete(settings.tasks, _manager(folders))
     made = _write_task_files(settings, manager, scratch)
     if made:
@@ -240,6 +249,8 @@ def _load_one(name: str, settings: TaskSettings, manager: TaskManager, loaded: L
         logger.debug("task %s", name, exc_info=True)
         loaded.unavailable[name] = explain(error)
         return
+    for leaf, task in found["tasks"].items():
+        mend(leaf, task)
     loaded.tasks.update(found["tasks"])
     loaded.groups.update(found.get("groups", {}))
     loaded.members[name] = tuple(found["tasks"])

@@ -27,6 +27,7 @@ from harness.models.references import (
     resolve,
     resolve_one,
     shipped,
+    split_engine,
     split_template,
 )
 
@@ -245,3 +246,14 @@ def test_arguments_of_a_chat_template_are_part_of_the_identity(thinking_folder: 
 def test_arguments_of_another_form_are_refused(given: str, said: str) -> None:
     with pytest.raises(BadRecord, match=said):
         split_template(f"org/model?template={given}")
+
+
+def test_a_judge_with_a_name_of_its_own_is_a_model_without_weights(tmp_path: Path) -> None:
+    for ref in ("nano:oracle", "nano:oracle?noise=0"):
+        artifact = imported(tmp_path / ref[-1], ref=ref, digest=model_identity(ref))
+        data = json.loads((artifact / "model.json").read_text())
+        assert f"{data['engine']}:{data['ref']}" == ref
+        with pytest.raises(UserError, match="has no weights"):
+            resolve(artifact)
+    assert model_identity("nano:oracle") != model_identity("nano:oracle?noise=0")
+    assert split_engine("nano:target") == ("hf", "nano:target")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from harness.core.errors import BadData, UserError
@@ -206,3 +208,20 @@ def test_a_cell_of_tasks_gets_the_rows_of_its_task_and_filter(hand_made: HandMad
     assert len(found["average"]) == len(rows)
     assert found["easy:acc_norm"][0].turns[0].answer is None
     assert "responses" in found["easy:acc_norm"][0].fields
+
+
+def test_outcomes_of_questions_to_a_judge_are_labels(hand_made: HandMade) -> None:
+    def outcome(value: Any) -> dict[str, Any]:
+        return {"value": value, "reply": "?", "attempts": 1, "failure": None}
+
+    rows = [
+        {"id": "a", "prompt": "q", "response": "r", "rude": outcome({"score": 1.0}),
+         "helpfulness": outcome({"score": 7.5}), "grade": outcome("B")},
+        {"id": "b", "prompt": "q", "response": "r", "rude": outcome(None)},
+    ]  # fmt: skip
+    id = hand_made.put("ask", rows)
+    cell = hand_made.cell(metric="helpfulness", artifacts={"judgments": id})
+    first, second = samples_of_cell(hand_made.store, cell).samples
+    assert first.labels == {"rude": "1", "helpfulness": "7.5", "grade": "B"}
+    assert second.labels == {"rude": "unknown"}
+    assert (first.value, first.outcome) == (7.5, "unknown")
