@@ -28,7 +28,7 @@ from harness.data.forms import Row
 from harness.data.official import PREFIX, load_piece, piece_identity
 from harness.data.pickles import NAMES
 from harness.data.sets import Piece
-from harness.data.table_files import FILES, read_table
+from harness.data.tables import FILES, read_table
 from harness.data.traits import MBTI, Trait, scheme
 
 _LOG = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ def read_authors(
         BadData: with file, row and what was expected; for anything that contains a pickle.
     """
     # A file may have any name: its content decides whether it is refused.
-    return author_rows(read_table(path), str(path), traits, columns, separator)
+    return author_rows(list(read_table(path)), str(path), traits, columns, separator)
 
 
 def author_rows(

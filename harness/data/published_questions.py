@@ -15,7 +15,7 @@ from harness.data.forms import Row
 from harness.data.official import PREFIX, load_piece, piece_identity
 from harness.data.question_rows import QuestionSet, question_rows
 from harness.data.sets import Piece
-from harness.data.table_files import read_table
+from harness.data.tables import read_table
 
 FOLDER = "hallucination"
 Read = Callable[[Path], list[Row]]
@@ -29,7 +29,7 @@ PASSAGES = "Answer the question from the passages below, in one or two sentences
 
 
 def _read(path: Path) -> list[Row]:
-    return question_rows(read_table(path), str(path), name=path.name.partition(".")[0]).rows
+    return question_rows(list(read_table(path)), str(path), name=path.name.partition(".")[0]).rows
 
 
 def _truthfulqa(path: Path) -> list[Row]:
@@ -72,7 +72,7 @@ def _aci_bench(path: Path) -> list[Row]:
 
 def _ms_marco(path: Path) -> list[Row]:
     """KCA's form (Instruction, Reference_Answers), or Microsoft's (query, passages, answers)."""
-    objects = read_table(path)
+    objects = list(read_table(path))
     if objects and "query" in objects[0]:
         objects = [_with_passages(item) for item in objects]
     return question_rows(objects, str(path), name="ms_marco").rows
@@ -98,7 +98,9 @@ def _wizardlm(path: Path) -> list[Row]:
 
 def _halueval(path: Path) -> list[Row]:
     """Ids of the published file are incomplete and repeat; rows get ids of their own."""
-    objects = [{"source_id" if k == "ID" else k: v for k, v in r.items()} for r in read_table(path)]
+    objects = [
+        {"source_id" if k == "ID" else k: v for k, v in r.items()} for r in list(read_table(path))
+    ]
     return question_rows(objects, str(path), name="halueval").rows
 
 

@@ -28,7 +28,7 @@ from harness.data.published_questions import (
 )
 from harness.data.question_rows import QuestionSet, question_rows
 from harness.data.sources import Kind, Source, file_identity
-from harness.data.table_files import FILES, read_table
+from harness.data.tables import FILES, read_table
 from harness.engine.io import write_json, write_rows
 from harness.engine.operations import Context, Estimate, Row, operation
 
@@ -115,7 +115,7 @@ def is_hub(ref: str) -> bool:
 def _from_file(params: ImportQuestionSetParams) -> QuestionSet:
     path = Path(params.ref).expanduser()
     name = path.name.partition(".")[0]
-    return question_rows(read_table(path), str(path), params.columns, name)
+    return question_rows(list(read_table(path)), str(path), params.columns, name)
 
 
 def _hub_identity(ref: str, revision: str | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import pickle
 from pathlib import Path
 
 import pytest
@@ -32,10 +33,11 @@ def test_every_kind_of_file_gives_the_same_rows(tmp_path: Path, name: str) -> No
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_text("not a table")
-    with pytest.raises(BadData, match=r"a.parquet: not a parquet file"):
+    with pytest.raises(BadData, match=r"a.parquet: not a Parquet file"):
         list(read_table(tmp_path / "a.parquet"))
-    with pytest.raises(BadData, match=r"a.csv: expected a .jsonl, .json"):
-        read_table(tmp_path / "a.csv")
+    (tmp_path / "a.txt").write_text("a")
+    with pytest.raises(BadData, match=r"a.txt: expected one of .json, .jsonl"):
+        read_table(tmp_path / "a.txt")
 
 
 def test_folders_of_datasets(tmp_path: Path) -> None:
@@ -53,3 +55,28 @@ def test_folders_of_datasets(tmp_path: Path) -> None:
     before = folder_identity(str(tmp_path / "one"))
     (tmp_path / "one" / "more.txt").write_text("x")
     assert folder_identity(str(tmp_path / "one")) != before
+
+
+def test_cells_of_csv_are_texts_with_their_line_ends(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(b'\xef\xbb\xbfa,b\r\n1,"x\r\ny"\r\n')
+    assert list(read_table(path)) == [{"a": "1", "b": "x\r\ny"}]
+    packed = tmp_path / "a.csv.gz"
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    assert list(read_table(packed)) == list(read_table(path))
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("a.csv", b"a,b\n1,2,3\n", "row 1: more cells than the 2 columns"),
+        ("a.txt", b"a", "expected one of .json"),
+        ("a.parquet", b"PAR1 broken", "not a Parquet file"),
+        ("a.jsonl", pickle.dumps({"a": 1}), "pickle"),
+    ],
+)
+def test_what_is_no_table_is_refused(tmp_path: Path, name: str, data: bytes, message: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(data)
+    with pytest.raises(BadData, match=message):
+        list(read_table(path))
