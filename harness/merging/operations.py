@@ -21,9 +21,8 @@ def merge_models(
     from harness.merging.merge import merge_checkpoints
 
     folders = [checkpoint_folder(target.path) for target in targets]
-    merge_checkpoints(
-        checkpoint_folder(base.path), folders, context.directory, params, context.progress
-    )
+    start = checkpoint_folder(base.path)
+    merge_checkpoints(start, folders, context.directory, params, context.progress, context.note)
 
 
 @operation(
@@ -41,4 +40,4 @@ def merge_by_mergekit(
     from harness.merging.with_mergekit import run_mergekit
 
     folders = [checkpoint_folder(target.path) for target in targets]
-    run_mergekit(checkpoint_folder(base.path), folders, context.directory, params)
+    run_mergekit(checkpoint_folder(base.path), folders, context.directory, params, context.note)

@@ -28,6 +28,14 @@ def fit(base: Path, target: Path, **params: Any) -> list[str]:
         return fit_together(one, [two], MergeParams(rule=SceSettings(), **params))
 
 
+def aligned(name: str, base: Path, target: Path, **params: Any) -> torch.Tensor:
+    """A target's tensor as it is merged, with the rows of the base."""
+    with open_checkpoint(base) as one, open_checkpoint(target) as two:
+        fit_together(one, [two], MergeParams(rule=SceSettings(), **params))
+        rows = torch.cat([*stacked(name, one, [two]).pieces()], dim=1)
+        return rows[1].reshape(one.tensors[name].shape)
+
+
 def test_a_tensor_is_read_where_it_lies(write: Write, tensors: Callable[..., Any]) -> None:
     values = tensors(0)
     for shards in (1, 3):
@@ -136,24 +144,19 @@ def test_tied_embeddings_may_be_saved_once_or_twice(
         fit(untied, one)
 
 
-def test_further_vocabulary_rows_are_cut_only_on_request(
+def test_tokens_that_only_a_target_has_are_cut_only_on_request(
     write: Write, tensors: Callable[..., Any]
 ) -> None:
-    base = write("base", tensors(0))
-    wide = tensors(1, rows=8)
-    target = write("wide", wide, vocab_size=8)
-    with pytest.raises(BadData, match=r'expected \[6, 4\] \(embedding_rows = "cut" drops'):
+    base, wide = write("base", tensors(0)), tensors(1, rows=8)
+    target = write("wide", wide, vocab_size=8, added=("<x>", "<y>"))
+    with pytest.raises(BadData, match=r"has 2 tokens '<x>' \(6\), '<y>' \(7\) that the base lacks"):
         fit(base, target)
-    notes = fit(base, target, embedding_rows="cut")
-    assert notes == [f"wide: {name} cut from 8 rows" for name in (HEAD, EMBED)]
-    with open_checkpoint(base) as one, open_checkpoint(target) as two:
-        rows = torch.cat([*stacked(EMBED, one, [two]).pieces()], dim=1)
-    assert torch.equal(rows[1], wide[EMBED][:6].flatten())
-    with pytest.raises(BadData, match="has shape"):
+    for setting in ({"embedding_rows": "cut"}, {"align_vocabularies": True}):
+        notes = fit(base, target, **setting)
+        assert notes == ["wide: 2 tokens '<x>' (6), '<y>' (7) left out, the base lacks them"]
+    assert torch.equal(aligned(EMBED, base, target, embedding_rows="cut"), wide[EMBED][:6])
+    with pytest.raises(BadData, match=r"it lacks 2 tokens '<x>' \(6\), '<y>' \(7\) of the base"):
         fit(target, base, embedding_rows="cut")
-    unsaid = write("unsaid", wide, vocab_size=6)
-    with pytest.raises(BadData, match=r"has shape \[8, 4\]; expected \[6, 4\]$"):
-        fit(base, unsaid, embedding_rows="cut")
 
 
 def test_what_is_not_a_float_must_be_equal(write: Write, tensors: Callable[..., Any]) -> None:
@@ -164,12 +167,6 @@ def test_what_is_not_a_float_must_be_equal(write: Write, tensors: Callable[..., 
         BadData, match='"ids" differs from the base, and dtype I64 cannot be merged'
     ):
         fit(base, write("other", {**values, "ids": torch.arange(9) + 1}))
-
-
-def test_other_settings_that_differ_are_noted(write: Write, tensors: Callable[..., Any]) -> None:
-    base = write("base", tensors(0), rope_theta=1e4, torch_dtype="float32")
-    target = write("target", tensors(1), rope_theta=1e6)
-    assert fit(base, target) == ["target: config differs in rope_theta"]
 
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
