@@ -195,7 +195,7 @@ def fit_together(base: Checkpoint, targets: Sequence[Checkpoint], params: MergeP
     """
     notes: list[str] = []
     for each in (base, *targets):
-        buffers = [name for name, stored in each.tensors.items() if is_buffer(name, stored.shape)]
+        buffers = sorted(name for name, held in each.tensors.items() if is_buffer(name, held.shape))
         if buffers:
             notes.append(f"{each.folder.name}: {buffer_note(buffers)}")
         for name in buffers:

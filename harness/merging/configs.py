@@ -129,7 +129,7 @@ def load_config(folder: Path) -> Any:
 def _normal(config: Mapping[str, Any]) -> dict[str, Any]:
     """A config with old spellings of rotary settings and implied values written out."""
     made = dict(config)
-    rope = {"rope_type": "default"} if "rope_theta" in made else {}
+    rope: dict[str, Any] = {}
     for key in ("rope_scaling", "rope_parameters"):
         rope |= made.pop(key, None) or {}
     made = {key: _normal(v) if isinstance(v, dict) else v for key, v in made.items()}
@@ -137,9 +137,10 @@ def _normal(config: Mapping[str, Any]) -> dict[str, Any]:
         if made.get(key) is not None:
             rope.setdefault(key, made.pop(key))
     made.pop("partial_rotary_factor", None)
-    kind = rope.pop("type", None)
-    if rope:
-        made["rope_parameters"] = {**rope, **({"rope_type": kind} if kind else {})}
+    if rope and not any(isinstance(value, dict) for value in rope.values()):  # not by layer type
+        rope.setdefault("rope_type", rope.pop("type", "default"))
+        rope.pop("type", None)
+    made["rope_parameters"] = rope
     heads = made.get("num_attention_heads")
     if heads and made.get("num_key_value_heads") is None:
         made["num_key_value_heads"] = heads
@@ -166,10 +167,10 @@ def _is_ignored(path: str, key: str, ours: Flat, theirs: Flat) -> bool:
         return True
     if key not in _DERIVE_LAYERS | _WINDOWS:
         return False
-    layers = [each.get(f"{path.removesuffix(key)}layer_types") for each in (ours, theirs)]
-    if None in layers:
+    layers = [each.get(f"{path.removesuffix(key)}layer_types") or () for each in (ours, theirs)]
+    if not all(layers):
         return False
-    windows = any("sliding" in kind or "chunked" in kind for kind in [*layers[0], *layers[1]])
+    windows = any("sliding" in kind or "chunked" in kind for each in layers for kind in each)
     return key in _DERIVE_LAYERS or not windows
 
 

@@ -7,9 +7,8 @@ taken to have the tokens of the others.
 
 from __future__ import annotations
 
-import copy
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
@@ -243,12 +242,7 @@ def vocabulary_tensors(
     Raises:
         BadData: the vocabulary is not the first dimension above 1.
     """
-    found = {}
-    probed = _probed(folder)
-    for name, shape in shapes.items():
-        dimension = next((d for known, d in probed.items() if _alike(name, known)), None)
-        if dimension is not None and dimension < len(shape):
-            found[name] = dimension
+    found = _structural(folder, shapes)
     size = vocabulary_size(config)
     if size is not None and size not in set(_other_numbers(config)):
         for name, shape in shapes.items():
@@ -294,29 +288,47 @@ def _other_numbers(config: Mapping[str, Any]) -> Iterator[int]:
             yield value
 
 
-def _probed(folder: Path) -> dict[str, int]:
-    """Parameters whose shape changes with `vocab_size`, and the dimension; {} if unknown."""
+def _structural(folder: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
+    """Tensors that have their vocabulary in a dimension, by the architecture; {} if unknown.
+
+    A parameter that current transformers calls otherwise than the file is found by its shape among
+    the tensors that no parameter is called like.
+    """
+    small, large = _built(folder, 0), _built(folder, 1)
+    found = {}
+    for known, shape in small.items():
+        changed = [d for d, size in enumerate(large.get(known, shape)) if size != shape[d]]
+        if not changed:
+            continue
+        d = changed[0]
+        names = [name for name in shapes if _alike(name, known)]
+        for name in names or _uncalled(shapes, small):
+            own = shapes[name]
+            same = own[:d] + own[d + 1 :] == shape[:d] + shape[d + 1 :]
+            if len(own) == len(shape) and (names or same):
+                found[name] = d
+    return found
+
+
+def _uncalled(names: Iterable[str], known: Iterable[str]) -> list[str]:
+    return [name for name in names if not any(_alike(name, other) for other in known)]
+
+
+def _built(folder: Path, more: int) -> dict[str, tuple[int, ...]]:
+    """Shapes of a checkpoint's architecture, without storage, with so many more tokens."""
     import transformers
 
     config = load_config(folder)
     names = (config.architectures or []) if config is not None else []
     if not names or not hasattr(transformers, names[0]):
         return {}
-    made = []
     try:
-        for more in (0, 1):
-            changed = copy.deepcopy(config)
-            _grow(changed, more)
-            with torch.device("meta"):
-                built = getattr(transformers, names[0])(changed)
-            made.append({name: tuple(value.shape) for name, value in built.state_dict().items()})
-    except Exception:  # an incomplete config; shapes decide alone
+        _grow(config, more)
+        with torch.device("meta"):
+            built = getattr(transformers, names[0])(config)
+    except Exception:  # a config that is not complete; shapes decide alone
         return {}
-    return {
-        name: next(d for d, (a, b) in enumerate(zip(shape, made[1][name])) if a != b)
-        for name, shape in made[0].items()
-        if made[1].get(name, shape) != shape
-    }
+    return {name: tuple(value.shape) for name, value in built.state_dict().items()}
 
 
 def _grow(config: Any, more: int) -> None:
