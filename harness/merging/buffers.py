@@ -13,7 +13,7 @@ _ROTARY = re.compile(r"(^|\.)(rotary(_pos)?_emb(edding)?s?|rope)\.(?!.*\b(weight
 _NAMES = re.compile(
     r"(^|\.)(\w*inv_freq|(cos|sin)_cached|masked_bias|causal_mask|position_ids|token_type_ids)$"
 )
-_MASK = re.compile(r"(^|\.)\w*(attn|attention)\.(bias|mask)$")
+_MASK = re.compile(r"(^|\.)(self_)?(attn|attention)\.(bias|mask)$")
 
 
 def is_buffer(name: str, shape: Sequence[int]) -> bool:
