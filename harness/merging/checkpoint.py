@@ -261,10 +261,13 @@ def _fit_vocabularies(
         notes.append(f"{padding:,} of {rows:,} vocabulary rows have no token: the base's are kept")
     for target, vocabulary in zip(targets, read[1:]):
         held = {name: _rows(target, name, shapes[name]) for name in tensors}
-        found = compare(read[0], vocabulary, rows, max(held.values()))
+        most = max(held.values())
+        found = compare(read[0], vocabulary, rows, most)
         cut = params.embedding_rows == "cut"
         align = params.align_vocabularies
         notes += check_agreement(read[0], vocabulary, found, align=align, cut=cut)
+        if most != rows:
+            notes.append(f"{target.folder.name}: {most:,} vocabulary rows; the result has {rows:,}")
         for name, count in tensors.items():
             if (map := rows_of(found, count, held[name])) is not None:
                 target.rows[name] = map

@@ -24,7 +24,7 @@ from harness.models.checkpoints import load_tokenizer
 NO_ROW = -1
 _FILES = ("tokenizer.json", "*.model", "vocab*", "merges.txt", "*.tiktoken", "tekken.json")
 _CONFIGS = ("tokenizer_config.json", "added_tokens.json", "special_tokens_map.json")
-_SPLITTING = ("model", "normalizer", "pre_tokenizer")  # parts of tokenizer.json that cut texts
+_SPLITTING = ("normalizer", "pre_tokenizer")  # parts of tokenizer.json that cut texts
 _SHOWN = 3
 
 
@@ -100,8 +100,9 @@ def _read(folder: Path) -> Vocabulary:
     parts: dict[str, str] = {}
     if tokenizer.is_fast:
         whole = json.loads(tokenizer.backend_tokenizer.to_str())
-        whole["model"] = {key: v for key, v in whole["model"].items() if key != "vocab"}
-        parts = {name: json.dumps(whole.get(name), sort_keys=True) for name in _SPLITTING}
+        named = {f"model.{key}": v for key, v in whole["model"].items() if key != "vocab"}
+        named |= {name: whole.get(name) for name in _SPLITTING}
+        parts = {name: json.dumps(value, sort_keys=True) for name, value in named.items()}
     return Vocabulary(folder, tuple(tokens), splitting=parts)
 
 
@@ -203,12 +204,12 @@ def reading_notes(base: Vocabulary, targets: Sequence[Vocabulary]) -> list[str]:
         parts = [
             name
             for name, ours in base.splitting.items()
-            if each.splitting and each.splitting[name] != ours
+            if each.splitting and each.splitting.get(name) != ours
         ]
         if parts:
             notes.append(
-                f"{each.folder.name}: its tokenizer has the same tokens and cuts texts in another "
-                f"way ({', '.join(parts)}); the base's is kept"
+                f"{each.folder.name}: its tokenizer cuts texts in another way "
+                f"({', '.join(parts)}); the base's is kept"
             )
     return notes
 

@@ -154,7 +154,10 @@ def test_tokens_that_only_a_target_has_are_cut_only_on_request(
         fit(base, target)
     for setting in ({"embedding_rows": "cut"}, {"align_vocabularies": True}):
         notes = fit(base, target, **setting)
-        assert notes == ["wide: 2 tokens '<x>' (6), '<y>' (7) left out, the base lacks them"]
+        assert notes == [
+            "wide: 2 tokens '<x>' (6), '<y>' (7) left out, the base lacks them",
+            "wide: 8 vocabulary rows; the result has 6",
+        ]
     assert torch.equal(aligned(EMBED, base, target, embedding_rows="cut"), wide[EMBED][:6])
     with pytest.raises(BadData, match=r"it lacks 2 tokens '<x>' \(6\), '<y>' \(7\) of the base"):
         fit(target, base, embedding_rows="cut")
@@ -274,15 +277,17 @@ def test_padding_rows_are_the_bases(
         found = aligned(name, base, target)
         assert torch.equal(found[:6], theirs[name])
         assert torch.equal(found[6:], ours[name][6:])
-    expected = ["2 of 8 vocabulary rows have no token: the base's are kept"]
-    assert fit(base, target) == (expected if base_rows == 8 else [])
+    expected = ["2 of 8 vocabulary rows have no token: the base's are kept"] * (base_rows == 8)
+    if base_rows != rows:
+        expected.append(f"target: {rows} vocabulary rows; the result has {base_rows}")
+    assert fit(base, target) == expected
 
 
 def test_the_config_gets_the_rows_of_the_base(write: Write, tensors: Callable[..., Any]) -> None:
     base, target = write("base", tensors(0, rows=8)), write("target", tensors(1))
     with open_checkpoint(base) as one, open_checkpoint(target) as two:
         notes = fit_together(one, [two], MergeParams(rule=SceSettings()))
-        assert notes[1:] == ["config: vocab_size was 6; set to 8, the rows of the base"]
+        assert notes[2:] == ["config: vocab_size was 6; set to 8, the rows of the base"]
         assert one.config["vocab_size"] == 8
 
 
@@ -293,7 +298,7 @@ def test_without_tokenizers_rows_beyond_those_of_the_base_are_tokens(
     target = write("wide", tensors(1, rows=8), vocab_size=8, tokens=None)
     with pytest.raises(BadData, match=r"it has 2 tokens '\(id 6\)' \(6\), '\(id 7\)' \(7\) that"):
         fit(base, target)
-    assert len(fit(base, target, embedding_rows="cut")) == 2
+    assert len(fit(base, target, embedding_rows="cut")) == 3
     named = write("named", tensors(0))
     note = "none: no tokenizer; its ids are taken to be the others'"
     assert fit(named, write("none", tensors(1), tokens=None)) == [note]
