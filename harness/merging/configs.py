@@ -131,7 +131,8 @@ def _normal(config: Mapping[str, Any]) -> dict[str, Any]:
     made = dict(config)
     rope: dict[str, Any] = {}
     for key in ("rope_scaling", "rope_parameters"):
-        rope |= made.pop(key, None) or {}
+        given = made.pop(key, None)
+        rope |= given if isinstance(given, dict) else {}
     made = {key: _normal(v) if isinstance(v, dict) else v for key, v in made.items()}
     for key in ("rope_theta", "partial_rotary_factor"):
         if made.get(key) is not None:
@@ -170,7 +171,7 @@ def _is_ignored(path: str, key: str, ours: Flat, theirs: Flat) -> bool:
     layers = [each.get(f"{path.removesuffix(key)}layer_types") or () for each in (ours, theirs)]
     if not all(layers):
         return False
-    windows = any("sliding" in kind or "chunked" in kind for each in layers for kind in each)
+    windows = any(name in str(layers) for name in ("sliding", "chunked"))
     return key in _DERIVE_LAYERS or not windows
 
 

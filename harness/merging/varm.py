@@ -114,8 +114,13 @@ def linear(
     for name, stack in tensors.items():
         weights = torch.tensor(settings.weights or [1.0] * stack.targets, dtype=torch.float64)
         weights /= weights.sum()
-        pieces = (combine(rows[1:], weights) for rows in stack.pieces())
+        pieces = (mean(rows[1:], weights) for rows in stack.pieces())
         yield name, weights.tolist(), pieces
+
+
+def mean(targets: Tensor, weights: Tensor) -> Tensor:
+    """Weighted mean (n,) of targets (K, n) with weights (K,), rounded to float32 once."""
+    return (weights.double()[:, None] * targets.double()).sum(0).float()
 
 
 def combine(targets: Tensor, weights: Tensor) -> Tensor:

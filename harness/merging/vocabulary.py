@@ -270,7 +270,7 @@ def rows_of(found: Agreement, rows: int, target_rows: int) -> Tensor | None:
 
 def vocabulary_size(config: Mapping[str, Any]) -> int | None:
     """`vocab_size` of a config or of its text model."""
-    found = config.get("vocab_size", config.get("text_config", {}).get("vocab_size"))
+    found = config.get("vocab_size", (config.get("text_config") or {}).get("vocab_size"))
     return found if isinstance(found, int) else None
 
 
