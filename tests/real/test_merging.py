@@ -154,7 +154,7 @@ def test_a_merge_equals_plain_torch_in_float64(
     targets: list[Path],
     tmp_path: Path,
 ) -> None:
-    """`share`: largest share of entries selected otherwise, where rounding decides close spreads."""
+    """`share`: most entries selected otherwise, where rounding decides between close spreads."""
     folder, notes = merged(base, targets, tmp_path, rule=rule, dtype="float32")
     assert notes == []
     found, start = load_file(folder / "model.safetensors"), load_file(base / "model.safetensors")
