@@ -12,7 +12,7 @@ def _size(params: Record, base: Estimate, targets: tuple[Estimate, ...]) -> Esti
     return Estimate(parameters_b=base.parameters_b)
 
 
-@operation("merge_models", version=1, params=MergeParams, libraries=("torch",), estimate=_size)
+@operation("merge_models", version=2, params=MergeParams, libraries=("torch",), estimate=_size)
 def merge_models(
     context: Context, params: MergeParams, *, base: Artifact, targets: tuple[Artifact, ...]
 ) -> None:
@@ -27,7 +27,7 @@ def merge_models(
 
 @operation(
     "merge_by_mergekit",
-    version=1,
+    version=2,
     params=MergekitParams,
     libraries=("torch", "mergekit"),
     estimate=_size,
