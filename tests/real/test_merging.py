@@ -85,14 +85,12 @@ def varm(base: Tensor, targets: Tensor) -> Tensor:
 
 def sce(base: Tensor, targets: Tensor, share: float) -> Tensor:
     deltas = (targets - base).flatten(1)
-    spread = deltas.var(0, correction=0)
     if share < 1:
+        spread = (deltas - deltas.mean(0)).square().mean(0)
         order = spread.sort(descending=True, stable=True).indices
         mask = torch.zeros_like(spread)
         mask[order[: int(share * spread.count_nonzero())]] = 1
         deltas = deltas * mask
-    else:
-        deltas = deltas * (spread > 0)
     eta = deltas.square().sum(1) / deltas.square().sum()
     kept = deltas * torch.where(deltas.sum(0) >= 0, 1.0, -1.0) > 0
     weights = eta[:, None] * kept
