@@ -22,15 +22,25 @@ from torch import Tensor
 from harness.core.errors import BadData, EnvironmentProblem
 from harness.engine.io import read_json
 from harness.merging import pieces
+from harness.merging.buffers import buffer_note, is_buffer
+from harness.merging.configs import check_configs
 from harness.merging.pieces import Stack
 from harness.merging.settings import MergeParams
+from harness.merging.vocabulary import (
+    check_agreement,
+    compare,
+    read_vocabularies,
+    reading_notes,
+    rows_of,
+    vocabulary_size,
+    vocabulary_tensors,
+    with_vocabulary_size,
+)
 from harness.models.references import resolve_one
 
 DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
 INDEX = "model.safetensors.index.json"
 _FILES = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "*.py"]
-# Config keys that affect neither the meaning of weights nor of token ids.
-_FREE = {"_name_or_path", "transformers_version", "torch_dtype", "dtype", "use_cache", "vocab_size"}
 
 
 @dataclass(frozen=True)
@@ -50,11 +60,17 @@ class Stored:
 
 @dataclass
 class Checkpoint:
-    """A checkpoint folder; as a context manager it opens and closes the weight files."""
+    """A checkpoint folder; as a context manager it opens and closes the weight files.
+
+    Attributes:
+        rows: of a target, for tensors whose rows are not those of the base: this checkpoint's row
+            for each row of the base, `NO_ROW` for the base's own row.
+    """
 
     folder: Path
     config: dict[str, Any]
     tensors: dict[str, Stored]
+    rows: dict[str, Tensor] = field(default_factory=dict, repr=False)
     _files: dict[Path, int] = field(default_factory=dict, repr=False)
 
     def __enter__(self) -> Checkpoint:
@@ -171,42 +187,122 @@ def _header(file: Path) -> dict[str, Stored]:
 def fit_together(base: Checkpoint, targets: Sequence[Checkpoint], params: MergeParams) -> list[str]:
     """Check that open checkpoints can be merged, and return notes on tolerated differences.
 
-    Tied embeddings may be saved once or twice. A target's extra tensor that copies another is
-    dropped; a target's missing tensor is read from the one that it copies in the base.
+    Known buffers are dropped. Tied embeddings may be saved once or twice: a target's extra tensor
+    that copies another is dropped; a missing one is read from the one that it copies in the base.
 
     Raises:
-        BadData: any other difference; the message names target and tensor.
+        BadData: any other difference, of config, vocabulary or tensors; the message names it.
     """
     notes: list[str] = []
+    for each in (base, *targets):
+        buffers = sorted(name for name, held in each.tensors.items() if is_buffer(name, held.shape))
+        if buffers:
+            notes.append(f"{each.folder.name}: {buffer_note(buffers)}")
+        for name in buffers:
+            del each.tensors[name]
     for target in targets:
-        where, short = f"{target.folder} does not fit the base {base.folder}", target.folder.name
         for key in ("model_type", "architectures"):
             if base.config.get(key) != target.config.get(key):
                 raise BadData(
-                    f"{where}: {key} is {target.config.get(key)}; expected {base.config.get(key)}"
+                    f"{target.folder} does not fit the base {base.folder}: {key} is "
+                    f"{target.config.get(key)}; expected {base.config.get(key)}"
                 )
-        keys = (base.config.keys() | target.config.keys()) - _FREE
-        if differ := sorted(k for k in keys if base.config.get(k) != target.config.get(k)):
-            notes.append(f"{short}: config differs in {', '.join(differ)}")
-        for name in sorted(target.tensors.keys() - base.tensors.keys()):
-            if (twin := target.twin(name)) is None:
-                raise BadData(f'{where}: tensor "{name}" is not in the base')
-            notes.append(f"{short}: {name} left out, a copy of {twin}")
-        for name in sorted(base.tensors.keys() - target.tensors.keys()):
-            twin = base.twin(name)
-            if twin is None or twin not in target.tensors:
-                raise BadData(f'{where}: tensor "{name}" is missing')
-            target.tensors[name] = target.tensors[twin]
-            notes.append(f"{short}: {name} taken from {twin}, to which it is tied")
+        both = (base.config, target.config)
+        notes += check_configs(base.folder, target.folder, both, params.allow_config)
+        notes += _fit_names(base, target)
+    notes += _fit_vocabularies(base, targets, params)
+    for target in targets:
         for name in base.tensors:
-            if problem := _problem(name, base, target, params, notes):
+            if problem := _problem(name, base, target, params):
+                where = f"{target.folder} does not fit the base {base.folder}"
                 raise BadData(f'{where}: tensor "{name}" {problem}')
     return notes
 
 
-def _problem(
-    name: str, base: Checkpoint, target: Checkpoint, params: MergeParams, notes: list[str]
-) -> str:
+def _fit_names(base: Checkpoint, target: Checkpoint) -> list[str]:
+    """Give a target the tensors of the base, where copies of tied ones allow it; notes on them."""
+    where, short = f"{target.folder} does not fit the base {base.folder}", target.folder.name
+    notes = []
+    for name in sorted(target.tensors.keys() - base.tensors.keys()):
+        if (twin := target.twin(name)) is None:
+            raise BadData(f'{where}: tensor "{name}" is not in the base')
+        notes.append(f"{short}: {name} left out, a copy of {twin}")
+    for name in sorted(base.tensors.keys() - target.tensors.keys()):
+        twin = base.twin(name)
+        if twin is None or twin not in target.tensors:
+            raise BadData(f'{where}: tensor "{name}" is missing')
+        target.tensors[name] = target.tensors[twin]
+        notes.append(f"{short}: {name} taken from {twin}, to which it is tied")
+    return notes
+
+
+def _fit_vocabularies(
+    base: Checkpoint, targets: Sequence[Checkpoint], params: MergeParams
+) -> list[str]:
+    """Compare vocabularies and set `rows` of the targets; notes on tolerated differences."""
+    sizes = [vocabulary_size(each.config) for each in (base, *targets)]
+    read = read_vocabularies([each.folder for each in (base, *targets)], sizes)
+    notes = reading_notes(read[0], read[1:])
+    if _same_rows(base, targets, [each.tokens for each in read]):
+        return notes
+    shapes = {name: stored.shape for name, stored in base.tensors.items()}
+    tensors = vocabulary_tensors(base.folder, base.config, shapes)
+    if not tensors:
+        if all(each.tokens == read[0].tokens for each in read):
+            return notes
+        raise BadData(
+            f"{base.folder}: vocabularies differ, and the tensors with one row per token cannot be "
+            f"told: transformers cannot read config.json, and vocab_size ({sizes[0]}) is also "
+            "another number in it; give all models the base's tokenizer and rows"
+        )
+    rows = max(tensors.values())
+    padding = rows - sum(token is not None for token in read[0].tokens[:rows])
+    if padding:
+        notes.append(f"{padding:,} of {rows:,} vocabulary rows have no token: the base's are kept")
+    for target, vocabulary in zip(targets, read[1:]):
+        held = {name: _rows(target, name, shapes[name]) for name in tensors}
+        most = max(held.values())
+        found = compare(read[0], vocabulary, rows, most)
+        cut = params.embedding_rows == "cut"
+        align = params.align_vocabularies
+        notes += check_agreement(read[0], vocabulary, found, align=align, cut=cut)
+        if most != rows:
+            notes.append(f"{target.folder.name}: {most:,} vocabulary rows; the result has {rows:,}")
+        for name, count in tensors.items():
+            if (map := rows_of(found, count, held[name])) is not None:
+                target.rows[name] = map
+    if set(tensors.values()) == {rows} and rows != sizes[0]:
+        notes.append(f"config: vocab_size was {sizes[0]}; set to {rows}, the rows of the base")
+        base.config = with_vocabulary_size(base.config, rows)
+    return notes
+
+
+def _rows(target: Checkpoint, name: str, shape: tuple[int, ...]) -> int:
+    """Vocabulary rows of a target's tensor: the first dimension above 1 of the base's shape."""
+    found = target.tensors[name].shape
+    place = next((d for d, size in enumerate(shape) if size != 1), 0)
+    return found[place] if len(found) == len(shape) else 0
+
+
+def _same_rows(
+    base: Checkpoint, targets: Sequence[Checkpoint], tokens: Sequence[tuple[str | None, ...]]
+) -> bool:
+    """Whether all have the same token in every row, by a quick test that may fail to see it."""
+    size = vocabulary_size(base.config)
+    return (
+        all(each == tokens[0] for each in tokens)
+        and len(tokens[0]) == size
+        and None not in tokens[0]
+        and any(size in stored.shape for stored in base.tensors.values())
+        and all(
+            target.tensors[name].shape == stored.shape
+            for target in targets
+            for name, stored in base.tensors.items()
+        )
+    )
+
+
+def _problem(name: str, base: Checkpoint, target: Checkpoint, params: MergeParams) -> str:
     """Why a tensor cannot be merged, or ""."""
     ours, theirs = base.tensors[name], target.tensors[name]
     floats = {ours.dtype, theirs.dtype} <= DTYPES.keys()
@@ -216,25 +312,16 @@ def _problem(
             "floats"
         )
     if ours.shape != theirs.shape:
-        problem = f"has shape {list(theirs.shape)}; expected {list(ours.shape)}"
-        wanted = [(_vocabulary(each), *ours.shape[1:]) for each in (base, target)]
-        if wanted != [ours.shape, theirs.shape] or theirs.nbytes < ours.nbytes:
-            return problem
-        if params.embedding_rows == "refuse":
-            return f'{problem} (embedding_rows = "cut" drops the extra vocabulary rows)'
-        notes.append(f"{target.folder.name}: {name} cut from {theirs.shape[0]} rows")
+        differ = [d for d, (a, b) in enumerate(zip(ours.shape, theirs.shape)) if a != b]
+        if len(ours.shape) != len(theirs.shape) or len(differ) > 1 or name not in target.rows:
+            return f"has shape {list(theirs.shape)}; expected {list(ours.shape)}"
     if not floats and not _same(base, name, target, name):
         return f"differs from the base, and dtype {ours.dtype} cannot be merged"
     return ""
 
 
-def _vocabulary(checkpoint: Checkpoint) -> int | None:
-    config = checkpoint.config
-    return config.get("vocab_size", config.get("text_config", {}).get("vocab_size"))
-
-
 def stacked(name: str, base: Checkpoint, targets: Sequence[Checkpoint]) -> Stack:
-    """One tensor of all checkpoints; a target's extra embedding rows are not read.
+    """One tensor of all checkpoints, with the base's rows; see `Checkpoint.rows`.
 
     The returned stack raises BadData on reading NaN or Inf.
     """
@@ -243,13 +330,35 @@ def stacked(name: str, base: Checkpoint, targets: Sequence[Checkpoint]) -> Stack
     def read(start: int, stop: int) -> Tensor:
         rows = torch.empty(len(models), stop - start)
         for row, checkpoint in zip(rows, models):
-            row.copy_(checkpoint.read(name, start, stop))
+            if name in checkpoint.rows:
+                row.copy_(rows[0])
+                _read_rows(row, name, checkpoint, base.tensors[name], start)
+            else:
+                row.copy_(checkpoint.read(name, start, stop))
         if not rows.sum().isfinite():  # one cheap test for all rows
             for row, checkpoint in zip(rows, models):
                 check_finite(name, row, checkpoint)
         return rows
 
     return Stack(base.tensors[name].shape, len(targets), read)
+
+
+def _read_rows(piece: Tensor, name: str, target: Checkpoint, base: Stored, start: int) -> None:
+    """Read a target's rows, where it has them, into a piece that begins at entry `start`."""
+    rows, stop = target.rows[name], start + len(piece)
+    width = max(1, prod(base.shape) // max(1, len(rows)))
+    first = start // width
+    wanted = rows[first : -(-stop // width)].tolist()
+    begin = 0
+    for end in range(1, len(wanted) + 1):  # runs of rows that follow one another in the target
+        if end < len(wanted) and wanted[begin] >= 0 and wanted[end] == wanted[end - 1] + 1:
+            continue
+        if wanted[begin] >= 0:
+            low = max(start, (first + begin) * width)
+            high = min(stop, (first + end) * width)
+            shift = (wanted[begin] - first - begin) * width
+            piece[low - start : high - start] = target.read(name, low + shift, high + shift)
+        begin = end
 
 
 def check_finite(name: str, piece: Tensor, checkpoint: Checkpoint) -> None:

@@ -58,6 +58,7 @@ def merge_checkpoints(
     out: Path,
     params: MergeParams,
     progress: Callable[[int, int, str], None] = lambda done, total, unit: None,
+    note: Callable[[str], None] = lambda text: None,
 ) -> None:
     """Merge target checkpoints over their base into the folder `out` (absent or empty).
 
@@ -66,6 +67,7 @@ def merge_checkpoints(
 
     Args:
         progress: called with (tensors done, tensors in all, "tensors").
+        note: called at the end with each difference that was tolerated.
 
     Raises:
         BadData: models that cannot be merged, damaged files, NaN; the message names the tensor.
@@ -102,6 +104,8 @@ def merge_checkpoints(
         found = [future.result() for future in identities]
         ordered = {name: used[name] for name in stored}
         finish(folder, opened, found, params, ordered, notes)
+    for text in notes:
+        note(text)
 
 
 def _as_written(stored: Stored, dtype: str) -> Stored:

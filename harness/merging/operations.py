@@ -12,7 +12,7 @@ def _size(params: Record, base: Estimate, targets: tuple[Estimate, ...]) -> Esti
     return Estimate(parameters_b=base.parameters_b)
 
 
-@operation("merge_models", version=1, params=MergeParams, libraries=("torch",), estimate=_size)
+@operation("merge_models", version=2, params=MergeParams, libraries=("torch",), estimate=_size)
 def merge_models(
     context: Context, params: MergeParams, *, base: Artifact, targets: tuple[Artifact, ...]
 ) -> None:
@@ -21,14 +21,13 @@ def merge_models(
     from harness.merging.merge import merge_checkpoints
 
     folders = [checkpoint_folder(target.path) for target in targets]
-    merge_checkpoints(
-        checkpoint_folder(base.path), folders, context.directory, params, context.progress
-    )
+    start = checkpoint_folder(base.path)
+    merge_checkpoints(start, folders, context.directory, params, context.progress, context.note)
 
 
 @operation(
     "merge_by_mergekit",
-    version=1,
+    version=2,
     params=MergekitParams,
     libraries=("torch", "mergekit"),
     estimate=_size,
@@ -41,4 +40,4 @@ def merge_by_mergekit(
     from harness.merging.with_mergekit import run_mergekit
 
     folders = [checkpoint_folder(target.path) for target in targets]
-    run_mergekit(checkpoint_folder(base.path), folders, context.directory, params)
+    run_mergekit(checkpoint_folder(base.path), folders, context.directory, params, context.note)

@@ -112,7 +112,10 @@ class MergeParams(Record):
     Attributes:
         rule: the merging method and its settings.
         dtype: dtype of the merged checkpoint; "base" keeps the base's dtype of each tensor.
-        embedding_rows: refuse a target with more vocabulary rows than the base, or cut them.
+        embedding_rows: refuse a target with tokens that the base lacks, or cut their rows.
+        align_vocabularies: merge vocabulary rows by token instead of refusing other ids; for tokens
+            that a target lacks the base's rows stand in, and those that only it has are left out.
+        allow_config: keys of config.json that may differ though they change what weights mean.
         mixed_dtypes: accept targets stored in another dtype than the base.
         shard_gb: maximum file size in 10^9 bytes; a larger tensor is stored in a separate file.
     """
@@ -122,6 +125,8 @@ class MergeParams(Record):
     embedding_rows: Literal["refuse", "cut"] = "refuse"
     mixed_dtypes: bool = False
     shard_gb: float = Field(default=5.0, gt=0)
+    align_vocabularies: bool = Field(default=False, exclude_if=lambda value: not value)
+    allow_config: tuple[str, ...] = Field(default=(), exclude_if=lambda value: not value)
 
 
 class MergekitParams(Record):
@@ -135,6 +140,7 @@ class MergekitParams(Record):
         mixed_dtypes: accept targets stored in another dtype than the base.
         shard_gb: maximum file size in 10^9 bytes.
         seed: seed of DARE's random masks.
+        align_vocabularies, allow_config: as in `MergeParams`.
     """
 
     method: Literal["linear", "task_arithmetic", "ties", "dare_ties", "dare_linear", "slerp", "sce"]
@@ -144,3 +150,5 @@ class MergekitParams(Record):
     mixed_dtypes: bool = False
     shard_gb: float = Field(default=5.0, gt=0)
     seed: int = 0
+    align_vocabularies: bool = Field(default=False, exclude_if=lambda value: not value)
+    allow_config: tuple[str, ...] = Field(default=(), exclude_if=lambda value: not value)

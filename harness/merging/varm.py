@@ -113,9 +113,18 @@ def linear(
     """Merge by the weighted mean of the targets; yields the same triples as `varm`."""
     for name, stack in tensors.items():
         weights = torch.tensor(settings.weights or [1.0] * stack.targets, dtype=torch.float64)
-        weights /= weights.sum()
-        pieces = (combine(rows[1:], weights) for rows in stack.pieces())
-        yield name, weights.tolist(), pieces
+        pieces = (mean(rows[1:], weights) for rows in stack.pieces())
+        yield name, (weights / weights.sum()).tolist(), pieces
+
+
+def mean(targets: Tensor, weights: Tensor) -> Tensor:
+    """Weighted mean (n,) of targets (K, n) in float64, rounded to float32 once.
+
+    Args:
+        weights: (K,) float64, with any sum above 0: equal ones give the exact sum, divided by K.
+    """
+    total = (weights[:, None] * targets.double()).sum(0)
+    return (total / weights.sum()).float()
 
 
 def combine(targets: Tensor, weights: Tensor) -> Tensor:

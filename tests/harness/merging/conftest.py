@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,18 @@ from harness.merging import pieces
 Write = Callable[..., Path]
 
 CONFIG = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "vocab_size": 6}
+TOKENS = ("<s>", "</s>", "a", "b", "c", "d")
+
+
+def write_tokenizer(folder: Path, tokens: Sequence[str | None], added: Sequence[str] = ()) -> None:
+    """A tokenizer with these tokens by id (None: no token), and added tokens behind them."""
+    from tokenizers import AddedToken, Tokenizer, models
+
+    words = {token: id for id, token in enumerate(tokens) if token is not None}
+    made = Tokenizer(models.WordLevel(words, unk_token=tokens[0]))
+    made.add_special_tokens([AddedToken(token) for token in added])
+    made.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "PreTrainedTokenizerFast"}')
 
 
 @pytest.fixture(autouse=True, scope="package")
@@ -58,7 +70,8 @@ def tensors() -> Callable[..., dict[str, Tensor]]:
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    """Write a checkpoint folder, in so many files; `half` names a tensor to be float16."""
+    """Write a checkpoint folder, in so many files; `half` names a tensor to be float16, `tokens`
+    are those of its tokenizer (None: no tokenizer), in the order of their ids."""
 
     def make(
         name: str,
@@ -67,12 +80,15 @@ def write(tmp_path: Path) -> Write:
         dtype: torch.dtype = torch.float32,
         shards: int = 1,
         half: str | None = None,
+        tokens: Sequence[str | None] | None = TOKENS,
+        added: Sequence[str] = (),
         **config: Any,
     ) -> Path:
         folder = tmp_path / name
         folder.mkdir()
         (folder / "config.json").write_text(json.dumps({**CONFIG, **config}))
-        (folder / "tokenizer.json").write_text('{"the": "tokenizer"}')
+        if tokens is not None:
+            write_tokenizer(folder, tokens, added)
         (folder / "chat_template.jinja").write_text("{{ messages }}")
         cast = {
             key: value.to(torch.float16 if key == half else dtype)

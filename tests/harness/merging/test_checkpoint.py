@@ -14,6 +14,7 @@ import torch
 from harness.core.errors import BadData, EnvironmentProblem
 from harness.merging.checkpoint import checkpoint_folder, fit_together, open_checkpoint, stacked
 from harness.merging.settings import MergeParams, SceSettings
+from tests.harness.merging.conftest import TOKENS
 
 Write = Callable[..., Path]
 HEAD, EMBED, K0 = (
@@ -26,6 +27,14 @@ HEAD, EMBED, K0 = (
 def fit(base: Path, target: Path, **params: Any) -> list[str]:
     with open_checkpoint(base) as one, open_checkpoint(target) as two:
         return fit_together(one, [two], MergeParams(rule=SceSettings(), **params))
+
+
+def aligned(name: str, base: Path, target: Path, **params: Any) -> torch.Tensor:
+    """A target's tensor as it is merged, with the rows of the base."""
+    with open_checkpoint(base) as one, open_checkpoint(target) as two:
+        fit_together(one, [two], MergeParams(rule=SceSettings(), **params))
+        rows = torch.cat([*stacked(name, one, [two]).pieces()], dim=1)
+        return rows[1].reshape(one.tensors[name].shape)
 
 
 def test_a_tensor_is_read_where_it_lies(write: Write, tensors: Callable[..., Any]) -> None:
@@ -136,24 +145,22 @@ def test_tied_embeddings_may_be_saved_once_or_twice(
         fit(untied, one)
 
 
-def test_further_vocabulary_rows_are_cut_only_on_request(
+def test_tokens_that_only_a_target_has_are_cut_only_on_request(
     write: Write, tensors: Callable[..., Any]
 ) -> None:
-    base = write("base", tensors(0))
-    wide = tensors(1, rows=8)
-    target = write("wide", wide, vocab_size=8)
-    with pytest.raises(BadData, match=r'expected \[6, 4\] \(embedding_rows = "cut" drops'):
+    base, wide = write("base", tensors(0)), tensors(1, rows=8)
+    target = write("wide", wide, vocab_size=8, added=("<x>", "<y>"))
+    with pytest.raises(BadData, match=r"has 2 tokens '<x>' \(6\), '<y>' \(7\) that the base lacks"):
         fit(base, target)
-    notes = fit(base, target, embedding_rows="cut")
-    assert notes == [f"wide: {name} cut from 8 rows" for name in (HEAD, EMBED)]
-    with open_checkpoint(base) as one, open_checkpoint(target) as two:
-        rows = torch.cat([*stacked(EMBED, one, [two]).pieces()], dim=1)
-    assert torch.equal(rows[1], wide[EMBED][:6].flatten())
-    with pytest.raises(BadData, match="has shape"):
+    for setting in ({"embedding_rows": "cut"}, {"align_vocabularies": True}):
+        notes = fit(base, target, **setting)
+        assert notes == [
+            "wide: 2 tokens '<x>' (6), '<y>' (7) left out, the base lacks them",
+            "wide: 8 vocabulary rows; the result has 6",
+        ]
+    assert torch.equal(aligned(EMBED, base, target, embedding_rows="cut"), wide[EMBED][:6])
+    with pytest.raises(BadData, match=r"it lacks 2 tokens '<x>' \(6\), '<y>' \(7\) of the base"):
         fit(target, base, embedding_rows="cut")
-    unsaid = write("unsaid", wide, vocab_size=6)
-    with pytest.raises(BadData, match=r"has shape \[8, 4\]; expected \[6, 4\]$"):
-        fit(base, unsaid, embedding_rows="cut")
 
 
 def test_what_is_not_a_float_must_be_equal(write: Write, tensors: Callable[..., Any]) -> None:
@@ -164,12 +171,6 @@ def test_what_is_not_a_float_must_be_equal(write: Write, tensors: Callable[..., 
         BadData, match='"ids" differs from the base, and dtype I64 cannot be merged'
     ):
         fit(base, write("other", {**values, "ids": torch.arange(9) + 1}))
-
-
-def test_other_settings_that_differ_are_noted(write: Write, tensors: Callable[..., Any]) -> None:
-    base = write("base", tensors(0), rope_theta=1e4, torch_dtype="float32")
-    target = write("target", tensors(1), rope_theta=1e6)
-    assert fit(base, target) == ["target: config differs in rope_theta"]
 
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
@@ -204,3 +205,111 @@ def test_a_model_is_followed_to_its_folder(
     (pointing / "model.json").write_text(json.dumps({"ref": "nobody/nothing"}))
     with pytest.raises(EnvironmentProblem, match="nobody/nothing cannot be downloaded"):
         checkpoint_folder(pointing)
+
+
+ROTARY = "model.layers.0.self_attn.rotary_emb.inv_freq"
+
+
+def test_known_buffers_are_left_out_wherever_they_are(
+    write: Write, tensors: Callable[..., Any]
+) -> None:
+    base = tensors(0)
+    mask = {
+        "h.0.attn.bias": torch.ones(1, 1, 4, 4, dtype=torch.bool),
+        "position_ids": torch.ones(3),
+    }
+    one = write("one", {**base, ROTARY: torch.full((2,), torch.nan)})
+    two = write("two", {**tensors(1, base), **mask})
+    plain = write("plain", tensors(2, base))
+    rotary = f"known buffers are not merged and left out: 1 x {ROTARY.replace('.0.', '.*.')}"
+    masks = "known buffers are not merged and left out: 1 x h.*.attn.bias, 1 x position_ids"
+    assert fit(plain, one) == [f"one: {rotary}"]
+    assert fit(one, two) == [f"one: {rotary}", f"two: {masks}"]
+    with open_checkpoint(one) as first, open_checkpoint(plain) as second:
+        fit_together(first, [second], MergeParams(rule=SceSettings()))
+        assert first.tensors.keys() == second.tensors.keys() == base.keys()
+    bias = {"h.0.attn.bias": torch.ones(4), "h.0.attn.c_attn.bias": torch.ones(1, 1, 4, 4)}
+    for name, value in bias.items():  # no masks
+        with pytest.raises(BadData, match=f'tensor "{name}" is not in the base'):
+            fit(plain, write(name, {**base, name: value}))
+
+
+def test_rows_are_merged_by_token(write: Write, tensors: Callable[..., Any]) -> None:
+    values = tensors(1)
+    order = [0, 1, 5, 2, 4, 3]
+    moved = {k: v[order] if len(v) == 6 else v for k, v in values.items()}
+    base = write("base", tensors(0))
+    target = write("moved", moved, tokens=[TOKENS[id] for id in order])
+    with pytest.raises(
+        BadData, match=r"3 of 6 token ids have another token: 2 is 'd', expected 'a'"
+    ):
+        fit(base, target)
+    for name in (EMBED, HEAD, K0):
+        assert torch.equal(aligned(name, base, target, align_vocabularies=True), values[name])
+    ours, theirs = (
+        write(f"strange{place}", each, model_type="strange", hidden_size=6, tokens=tokens)
+        for place, (each, tokens) in enumerate([(values, TOKENS), (moved, TOKENS[::-1])])
+    )
+    with pytest.raises(BadData, match="vocabularies differ, and the tensors"):
+        fit(ours, theirs, align_vocabularies=True)
+
+
+def padded(values: dict[str, Any], rows: int) -> dict[str, Any]:
+    """Rows without a token, which no training has touched, or ruined."""
+    grown = {}
+    for name, value in values.items():
+        grown[name] = value
+        if name in (EMBED, HEAD):
+            grown[name] = torch.full((rows, 4), torch.nan)
+            grown[name][: len(value)] = value
+    return grown
+
+
+@pytest.mark.parametrize(("base_rows", "rows"), [(6, 8), (8, 6), (8, 8), (8, 64)])
+@pytest.mark.parametrize("told", [True, False])
+def test_padding_rows_are_the_bases(
+    write: Write, tensors: Callable[..., Any], base_rows: int, rows: int, told: bool
+) -> None:
+    ours, theirs = tensors(0, rows=base_rows), tensors(1)
+    base = write("base", ours, vocab_size=base_rows)
+    target = write("target", padded(theirs, rows), vocab_size=rows if told else 6)
+    for name in (EMBED, HEAD):
+        found = aligned(name, base, target)
+        assert torch.equal(found[:6], theirs[name])
+        assert torch.equal(found[6:], ours[name][6:])
+    expected = ["2 of 8 vocabulary rows have no token: the base's are kept"] * (base_rows == 8)
+    if base_rows != rows:
+        expected.append(f"target: {rows} vocabulary rows; the result has {base_rows}")
+    assert fit(base, target) == expected
+
+
+def test_the_config_gets_the_rows_of_the_base(write: Write, tensors: Callable[..., Any]) -> None:
+    base, target = write("base", tensors(0, rows=8)), write("target", tensors(1))
+    with open_checkpoint(base) as one, open_checkpoint(target) as two:
+        notes = fit_together(one, [two], MergeParams(rule=SceSettings()))
+        assert notes[2:] == ["config: vocab_size was 6; set to 8, the rows of the base"]
+        assert one.config["vocab_size"] == 8
+
+
+def test_without_tokenizers_rows_beyond_those_of_the_base_are_tokens(
+    write: Write, tensors: Callable[..., Any]
+) -> None:
+    base = write("base", tensors(0), tokens=None)
+    target = write("wide", tensors(1, rows=8), vocab_size=8, tokens=None)
+    with pytest.raises(BadData, match=r"it has 2 tokens '\(id 6\)' \(6\), '\(id 7\)' \(7\) that"):
+        fit(base, target)
+    assert len(fit(base, target, embedding_rows="cut")) == 3
+    named = write("named", tensors(0))
+    note = "none: no tokenizer; its ids are taken to be the others'"
+    assert fit(named, write("none", tensors(1), tokens=None)) == [note]
+
+
+def test_a_config_that_gives_weights_another_meaning_is_refused(
+    write: Write, tensors: Callable[..., Any]
+) -> None:
+    base = write("base", tensors(0), rope_theta=1e4, torch_dtype="float32")
+    target = write("target", tensors(1), rope_theta=1e6)
+    with pytest.raises(BadData, match=r'allow_config = \["rope_theta"\]'):
+        fit(base, target)
+    (note,) = fit(base, target, allow_config=("rope_theta",))
+    assert "rope_parameters.rope_theta is 1000000.0; expected 10000.0 (allowed" in note

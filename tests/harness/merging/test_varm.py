@@ -18,7 +18,7 @@ from harness.core.records import parse
 from harness.merging.pieces import joined, stack
 from harness.merging.sce import sce
 from harness.merging.settings import SceSettings, VarmSettings
-from harness.merging.varm import combine, element_weights, group_of, varm
+from harness.merging.varm import combine, element_weights, group_of, mean, varm
 from harness.merging.varm_released import varm_released
 from tests.golden_vectors import vectors
 
@@ -277,3 +277,12 @@ def test_empty_tensors_and_single_weights() -> None:
     assert joined(pieces, (0, 4)).shape == (0, 4)
     targets = torch.tensor([[1.0, 2.0], [3.0, 6.0]])
     assert combine(targets, torch.tensor([0.5, 0.5])).tolist() == [2.0, 4.0]
+
+
+def test_the_mean_is_rounded_once() -> None:
+    generator = torch.Generator().manual_seed(0)
+    targets = torch.randn(3, 999, generator=generator).bfloat16().float()
+    found = mean(targets, torch.ones(3, dtype=torch.float64))
+    assert torch.equal(found, targets.double().mean(0).float())
+    same = mean(targets[:1].repeat(3, 1), torch.tensor([0.1, 0.2, 0.4], dtype=torch.float64))
+    assert torch.equal(same, targets[0])
