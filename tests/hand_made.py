@@ -52,6 +52,7 @@ class HandMade:
         cells: list[Cell] | None = None,
         params: dict[str, Any] | None = None,
         inputs: dict[str, str] | None = None,
+        notes: list[str] | None = None,
     ) -> str:
         id = digest([operation, rows, [str(c) for c in cells or ()], params, inputs])
         folder = self.store.fresh_output(id)
@@ -68,6 +69,7 @@ class HandMade:
             "version": 1,
             "params": params or {},
             "inputs": inputs or {},
+            **({"notes": notes} if notes else {}),
         }
         self.store.commit(id, manifest)
         return id

@@ -29,6 +29,8 @@ class FakeContext:
     def count(self, *, requests: int = 0, **more: object) -> None:
         self.requests += requests
 
+    def note(self, text: str) -> None: ...
+
 
 @pytest.fixture
 def rows_artifact(tmp_path: Path) -> Callable[[list[Row]], Artifact]:

@@ -38,6 +38,8 @@ class FakeContext:
     def count(self, *, tokens_in: int = 0, tokens_out: int = 0, requests: int = 0) -> None:
         self.tokens += tokens_in
 
+    def note(self, text: str) -> None: ...
+
 
 @pytest.fixture(autouse=True)
 def one_thread() -> None:

@@ -248,6 +248,8 @@ def _show_artifact(console: Console, store: Store, id: str, row: str, limit: int
     console.print(bold(f"{manifest['label']}  {id}"), highlight=False)
     for key in ("operation", "version", "params", "libraries", "ledger", "finished", "revision"):
         console.out(f"{key:<10} {plain(manifest.get(key))}", highlight=False)
+    for text in manifest.get("notes", ()):
+        console.out(f"note       {plain(text)}", highlight=False)
     for name, value in manifest["inputs"].items():
         for other in value if isinstance(value, list) else [value]:
             label = store.manifest(other)["label"] if store.has(other) else "(deleted)"

@@ -49,6 +49,9 @@ class Context(Protocol):
     ) -> None:
         """Add to the ledger of the stage; `cached` counts answers from stored responses."""
 
+    def note(self, text: str) -> None:
+        """Say a sentence at the end of the stage; it is stored with the artifact."""
+
 
 @dataclass(frozen=True)
 class Artifact:

@@ -27,6 +27,7 @@ class Reporter(Protocol):
 
     def begin(self, stage: Stage, number: int, total: int) -> None: ...
     def progress(self, stage: Stage, done: int, total: int, unit: str) -> None: ...
+    def note(self, stage: Stage, text: str) -> None: ...
     def end(self, stage: Stage, seconds: float) -> None: ...
 
 
@@ -35,6 +36,7 @@ class Silent:
 
     def begin(self, stage: Stage, number: int, total: int) -> None: ...
     def progress(self, stage: Stage, done: int, total: int, unit: str) -> None: ...
+    def note(self, stage: Stage, text: str) -> None: ...
     def end(self, stage: Stage, seconds: float) -> None: ...
 
 
@@ -99,6 +101,7 @@ class StageContext:
     reporter: Reporter
     services: Services = field(default_factory=Services)
     resumed_batches: int | None = None
+    notes: list[str] = field(default_factory=list)
     _device: str | None = field(default=None, repr=False)
 
     @property
@@ -132,6 +135,10 @@ class StageContext:
             cost_usd=cost_usd,
         )
 
+    def note(self, text: str) -> None:
+        if text not in self.notes:
+            self.notes.append(text)
+
 
 def _torch_device() -> str:
     import torch
@@ -159,6 +166,8 @@ def run_stage(
             else:
                 _run_rows(stage, store, context, inputs)
         store.commit(stage.id, _manifest(stage, context))
+        for text in context.notes:
+            reporter.note(stage, text)
         return True
 
 
@@ -182,6 +191,7 @@ def _manifest(stage: Stage, context: StageContext) -> dict[str, Any]:
         "libraries": stage.operation.library_versions(),
         "resumed_batches": context.resumed_batches,
         "ledger": context.ledger.entry(context.device_used).model_dump(),
+        **({"notes": context.notes} if context.notes else {}),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         **provenance(),
     }

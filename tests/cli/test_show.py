@@ -45,6 +45,13 @@ def test_a_mapped_teacher_shows_how_its_tokens_were_aligned(show, hand_made: Han
     assert "split      ab | a b" in said
 
 
+def test_the_notes_of_a_stage_are_shown(show, hand_made: HandMade) -> None:
+    id = hand_made.put("merge_models", notes=["one \x1b[31m", "two"])
+    said = show(id[:12])
+    assert "note       one <U+001B>[31m\n" in said
+    assert "note       two\n" in said
+
+
 def test_a_cell_lists_its_samples(show) -> None:
     said = show(CELL)
     assert "target / arena_hard / score  50.00 %" in said

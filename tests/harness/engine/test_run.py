@@ -21,7 +21,7 @@ from harness.core.errors import BadData, CrucibleError, StoreProblem
 from harness.core.records import Record
 from harness.engine.operations import OPERATIONS, Artifact, Context, Row, operation
 from harness.engine.plan import Plan
-from harness.engine.run import InlineExecutor
+from harness.engine.run import InlineExecutor, Silent
 from harness.engine.store import Journal, Store
 
 
@@ -227,7 +227,7 @@ import json, os, sys, time
 from harness.engine.operations import operation
 from harness.engine.plan import Plan
 from harness.core.records import Record
-from harness.engine.run import InlineExecutor
+from harness.engine.run import InlineExecutor, Silent
 from harness.engine.store import Store
 
 class P(Record):
@@ -277,3 +277,34 @@ def test_kill_nine_loses_at_most_the_batch_under_way(tmp_path: Path) -> None:
     # Each kill may cost the one batch whose result was not yet written, never more.
     assert kills
     assert 40 <= len(log.read_text().splitlines()) <= 40 + 2 * kills
+
+
+class NotingParams(Record):
+    notes: tuple[str, ...] = ()
+
+
+@operation("test_noting", version=1, params=NotingParams)
+def noting(context: Context, params: NotingParams) -> None:
+    for text in params.notes:
+        context.note(text)
+
+
+class Heard(Silent):
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def note(self, stage: object, text: str) -> None:
+        self.said.append(text)
+
+    def end(self, stage: object, seconds: float) -> None:
+        self.said.append("end")
+
+
+def test_notes_are_said_at_the_end_of_a_stage_and_kept(tmp_path: Path) -> None:
+    store, plan, heard = Store(tmp_path), Plan(), Heard()
+    noted = plan.stage("test_noting", notes=("one", "two", "one"))
+    silent = plan.stage("test_noting")
+    InlineExecutor().execute(plan, [noted, silent], store, heard)
+    assert heard.said == ["one", "two", "end", "end"]
+    assert store.manifest(noted.id)["notes"] == ["one", "two"]
+    assert "notes" not in store.manifest(silent.id)

@@ -300,8 +300,12 @@ def test_transformers_loads_the_result(
 class Reports:
     def __init__(self) -> None:
         self.seen: list[tuple[int, int, str]] = []
+        self.notes: list[str] = []
 
     def begin(self, *_: Any) -> None: ...
+    def note(self, stage: Any, text: str) -> None:
+        self.notes.append(text)
+
     def end(self, *_: Any) -> None: ...
     def progress(self, stage: Any, done: int, total: int, unit: str) -> None:
         self.seen.append((done, total, unit))
