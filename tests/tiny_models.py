@@ -31,14 +31,16 @@ class FakeContext:
     device: str = "cpu"
     reports: list[tuple[int, int, str]] = field(default_factory=list)
     tokens: int = 0
+    notes: list[str] = field(default_factory=list)
 
     def progress(self, done: int, total: int, unit: str = "rows") -> None:
         self.reports.append((done, total, unit))
 
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
     def count(self, *, tokens_in: int = 0, tokens_out: int = 0, requests: int = 0) -> None:
         self.tokens += tokens_in
-
-    def note(self, text: str) -> None: ...
 
 
 @pytest.fixture(autouse=True)

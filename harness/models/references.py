@@ -271,6 +271,12 @@ def _resolve_folder(folder: Path) -> Resolved:
         )
     if checkpoint_names(folder):
         return Resolved(str(folder.resolve()), hub=False)
+    if (folder / "adapter_config.json").is_file():
+        base = read_json(folder / "adapter_config.json").get("base_model_name_or_path")
+        raise UserError(
+            f"{folder} is an adapter of {base} without a model of its own; merge it into that "
+            "model (peft: merge_and_unload, save_pretrained) and give the folder of the result"
+        )
     raise UserError(
         f"{folder} contains no model; expected a config.json or a model.json, or subfolders with a "
         "config.json each"
