@@ -36,6 +36,8 @@ from harness.training.settings import RunSettings
 WEIGHTS, LOG = "weights.safetensors", "training_log.json"
 COPIES = 2  # of the weights: kept, and in the checkpoint
 STATE = 3  # weights and both moments of Adam in a checkpoint to resume from
+LINE = 1024  # bytes at most of an entry of the log, and of a tensor in a file's header
+SLACK = 1 << 16  # bytes that files take in whole blocks
 KEPT_CHECKPOINTS = 3  # two, and the one being written
 MOSTLY = 0.9  # share of the embedding's rows that a model's own tokenizer uses at least
 
@@ -92,9 +94,11 @@ class Saver:
                 f"{self.model.name_or_path}: this model could not be saved after training, so "
                 f"nothing was trained: {_one_line(error)}"
             ) from error
+        else:
+            beside = sum(path.stat().st_size for path in trial.rglob("*")) + LINE * updates
         finally:
             shutil.rmtree(trial, ignore_errors=True)
-        self._hold_space(updates)
+        self._hold_space(updates, beside)
 
     def keep(self, trainer: Trainer, log: Mapping[str, Any]) -> None:
         """Write the trained weights and the log alone, on disk before this returns."""
@@ -204,15 +208,18 @@ class Saver:
             folder / "generation_config.json", use_diff=True, keys_to_pop=["compile_config"]
         )
 
-    def _hold_space(self, updates: int) -> None:
-        """Hold the disk space of the trained weights, and check that of checkpoints.
+    def _hold_space(self, updates: int, beside: int) -> None:
+        """Hold the disk space of the trained model, and check that of checkpoints.
+
+        Args:
+            beside: bytes of what is saved beside the weights.
 
         Raises:
             StoreProblem: there is less, or files may not be as large.
         """
         folder = self.context.scratch
         numbers = [p.numel() for p in self.model.state_dict().values()]
-        size = sum(numbers) * self.dtype.itemsize
+        size = sum(numbers) * self.dtype.itemsize + beside + LINE * len(numbers) + SLACK
         saves = 0 if self.params.save_steps is None else updates // self.params.save_steps
         resumable = min(saves, KEPT_CHECKPOINTS) * STATE * sum(numbers) * torch.float32.itemsize
         for number in range(COPIES):

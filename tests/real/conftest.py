@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from harness.engine.calls import Services
 from harness.engine.operations import Artifact, Row
@@ -56,6 +57,20 @@ def real_folder() -> Path:
     if not (folder / "smollm2" / "config.json").is_file():
         pytest.skip(f"no real checkpoints in {folder} (tox run -e real; or set CRUCIBLE_REAL)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def other(real_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of SmolLM2 with noise in its weights."""
+    folder, made = real_folder / "smollm2", tmp_path_factory.mktemp("models") / "other"
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight += 0.03 * weight.std() * torch.randn_like(weight)
+    model.save_pretrained(made)
+    AutoTokenizer.from_pretrained(folder).save_pretrained(made)
+    return made
 
 
 @pytest.fixture(scope="session", autouse=True)

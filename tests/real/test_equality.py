@@ -75,20 +75,6 @@ def plain_model(folder: Path) -> Any:
     return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
 
 
-@pytest.fixture(scope="module")
-def other(folder: Path, tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the model with noise in its weights."""
-    made = tmp_path_factory.mktemp("other")
-    model = AutoModelForCausalLM.from_pretrained(folder)
-    torch.manual_seed(0)
-    with torch.no_grad():
-        for weight in model.parameters():
-            weight += 0.03 * weight.std() * torch.randn_like(weight)
-    model.save_pretrained(made)
-    tokenizer.save_pretrained(made)
-    return made
-
-
 def conversations() -> list[list[dict[str, str]]]:
     found = [[{"role": "user", "content": question}] for question in QUESTIONS]
     system = {"role": "system", "content": "You are a pirate."}

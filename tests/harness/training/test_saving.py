@@ -175,7 +175,7 @@ def test_space_is_held_until_the_weights_are_written(context: Make) -> None:
     held = [path.stat().st_blocks * 512 for path in made.scratch.glob("reserved-*")]
     size = sum(value.nbytes for value in model.state_dict().values())
     assert len(held) == 2
-    assert min(held) >= size
+    assert min(held) >= size + 1000  # of the files beside
     run(made)
     assert not list(made.scratch.glob("reserved-*"))
 
