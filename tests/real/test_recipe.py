@@ -50,9 +50,8 @@ def test_the_small_recipe_of_wrpo_runs_by_one_command(
     prompts.write_text("".join(json.dumps(row) + "\n" for row in rows))
     texts, guide = tmp_path / "texts.jsonl", ROOT / "CONTRIBUTING.md"
     kept = [part for part in guide.read_text().split("\n\n") if 200 < len(part) < 500]
-    texts.write_text(
-        "".join(json.dumps({"id": part[:9], "text": part}) + "\n" for part in kept[:6])
-    )
+    lines = [json.dumps({"id": str(n), "text": part}) for n, part in enumerate(kept[:6])]
+    texts.write_text("\n".join(lines) + "\n")
     command = [
         *(sys.executable, "-c", "from harness.cli import main; main()"),
         *("reproduce", "wrpo", "--scale", "small", "--limit", "8", "--suite", "perplexity"),
