@@ -239,6 +239,7 @@ def train_fusion(
     from harness.distillation.fusion_objective import FusionObjective
     from harness.distillation.shards import Teacher
     from harness.models.collate import pad_id_of
+    from harness.models.rows import embedding_rows
     from harness.training import runs
     from harness.training.trainer import train
 
@@ -259,6 +260,7 @@ def train_fusion(
         context.count(tokens_in=sum(lengths))
         plan = plan_blocks(lengths, params.block_size, params.packing)
         blocks = Blocks(load, plan, params.packing, params.level)
-        objective = FusionObjective(params.loss, params.packing, pad_id_of(tokenizer))
+        pad_id = pad_id_of(tokenizer, embedding_rows(student))
+        objective = FusionObjective(params.loss, params.packing, pad_id)
         beta2 = params.adam_beta2
         train(student, tokenizer, blocks, objective, params, context, adam_beta2=beta2)

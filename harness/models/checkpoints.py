@@ -19,9 +19,18 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.core.errors import BadData, CrucibleError, EnvironmentProblem, MissingExtra, UserError
+from harness.core.errors import (
+    BadData,
+    CrucibleError,
+    EnvironmentProblem,
+    MissingExtra,
+    UserError,
+)
+from harness.engine.io import read_json
+from harness.models.completeness import check_loaded, check_stored
 from harness.models.not_models import has_tokenizer
 from harness.models.references import Resolved, model_files, resolve_one
+from harness.models.rows import embedding_rows, guard_rows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -76,7 +85,8 @@ def load_causal_lm(
 
     Raises:
         UserError: no such model, or a folder of several without `part`.
-        BadData: a checkpoint of another kind, or one that cannot be loaded.
+        BadData: a checkpoint of another kind, one that cannot be loaded, or whose weights,
+            configuration and tokenizer do not fit together.
         EnvironmentProblem: a hub model is not on this machine and the hub cannot be reached.
     """
     return _load(CAUSAL, path, device, dtype, part, fresh)
@@ -125,10 +135,20 @@ def load_encoder(
     report.set_verbosity_error()  # it would warn that heads are new, or left out
     try:
         if labels is None:
-            return _load(ENCODER, path, device, "float32", part, fresh)
-        return _load_now(ENCODER, resolve_one(path, part), device, "float32", labels)
+            model, tokenizer = _load(ENCODER, path, device, "float32", part, fresh)
+        else:
+            model, tokenizer = _load_now(
+                ENCODER, resolve_one(path, part), device, "float32", labels
+            )
     finally:
         report.set_verbosity(before)
+    from harness.models.collate import pad_id_of
+
+    # Batches are padded by the tokenizer, whose pad token may have no embedding row.
+    pad = pad_id_of(tokenizer, embedding_rows(model))
+    if pad != tokenizer.pad_token_id:
+        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(pad)
+    return model, tokenizer
 
 
 def load_tokenizer(path: str | Path, part: str = "") -> PreTrainedTokenizerBase:
@@ -139,8 +159,8 @@ def load_tokenizer(path: str | Path, part: str = "") -> PreTrainedTokenizerBase:
 def _load_tokenizer(source: Resolved) -> Any:
     try:
         found = _transformers().AutoTokenizer.from_pretrained(source.location, **_options(source))
-    except (OSError, ValueError) as error:
-        raise _explain(source, error) from error
+    except Exception as error:  # whatever a damaged file leads to
+        raise _explain(source, error, "as a tokenizer") from error
     if source.template:
         arguments = json.loads(source.template)
         found.apply_chat_template = partial(found.apply_chat_template, **arguments)
@@ -214,16 +234,19 @@ def _load_now(
     head: dict[str, Any] = {}
     if labels is not None:
         head = {"num_labels": labels, "problem_type": "multi_label_classification"}
-        head["ignore_mismatched_sizes"] = True
     try:
         config = transformers.AutoConfig.from_pretrained(source.location, **_options(source))
         loader = _class_for(kind, config, source)
         if labels is not None:
             loader = _CLASSES[CLASSIFIER]
-        model = getattr(transformers, loader).from_pretrained(
+        if not source.hub:
+            check_stored(Path(source.location), config)
+        model, found = getattr(transformers, loader).from_pretrained(
             source.location,
             dtype=getattr(torch, dtype),
             device_map="auto" if several else None,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # check_loaded names them
             **_options(source),
             **head,
         )
@@ -234,7 +257,10 @@ def _load_now(
         if source.hub and not isinstance(error, (OSError, ValueError)):
             raise
         raise _explain(source, error) from error
+    check_loaded(source.location, model, found, new_head=labels is not None)
+    _check_generation(source, model)
     tokenizer = _load_tokenizer(source)
+    guard_rows(model, tokenizer)
     if not several:
         model.to(device)
     return model.eval(), tokenizer
@@ -275,15 +301,31 @@ def _transformers() -> Any:
     return transformers
 
 
-def _explain(source: Resolved, error: Exception) -> Exception:
+def _check_generation(source: Resolved, model: Any) -> None:
+    """Refuse a generation_config.json that transformers passed over, or with odd end tokens."""
+    if not model.can_generate():
+        return
+    path = Path(source.location) / "generation_config.json"
+    if not source.hub and path.is_file():
+        read_json(path)
+    ends = model.generation_config.eos_token_id
+    for end in ends if isinstance(ends, list | tuple) else [ends]:
+        if end is not None and not isinstance(end, int):
+            raise BadData(
+                f"{source.location}: eos_token_id in its generation_config.json is {end!r}; "
+                "expected a token id, or a list of them"
+            )
+
+
+def _explain(source: Resolved, error: Exception, what: str = "as a model") -> Exception:
     """Error to show for a checkpoint that transformers could not load."""
     chain: list[BaseException] = [error]
     while (cause := chain[-1].__cause__ or chain[-1].__context__) and cause not in chain:
         chain.append(cause)
     names = {type(link).__name__ for link in chain}
-    first_line = str(error).strip().splitlines()[0] if str(error).strip() else ""
-    if not isinstance(error, (OSError, ValueError)):
-        first_line = f"{type(error).__name__} {first_line}".strip()
+    first_line = " ".join(str(error).split())[:400] or type(error).__name__
+    if not isinstance(error, OSError | ValueError):
+        first_line = f"{type(error).__name__}: {first_line}"
     if "trust_remote_code" in str(error):
         return UserError(
             f"{source.location} needs Python code from its folder; read that code, then set "
@@ -295,7 +337,9 @@ def _explain(source: Resolved, error: Exception) -> Exception:
             "beside the weights: copy the files of the model that it was made from"
         )
     if not source.hub:
-        return BadData(f"{source.location}: cannot be loaded as a model: {first_line}")
+        if (problem := _generation_problem(source)) is not None:
+            return BadData(f"{source.location}: its generation_config.json is invalid: {problem}")
+        return BadData(f"{source.location}: cannot be loaded {what}: {first_line}")
     if "GatedRepoError" in names:
         return EnvironmentProblem(
             f"hub model {source.location} is gated: accept its terms on the hub and set HF_TOKEN, "
@@ -309,3 +353,14 @@ def _explain(source: Resolved, error: Exception) -> Exception:
         "the path of a local copy instead, or unset HF_HUB_OFFLINE and check the network "
         f"({first_line})"
     )
+
+
+def _generation_problem(source: Resolved) -> str | None:
+    """What is wrong with a checkpoint's generation_config.json, in one line; None if nothing is."""
+    if not (Path(source.location) / "generation_config.json").is_file():
+        return None
+    try:
+        _transformers().GenerationConfig.from_pretrained(source.location)
+    except Exception as error:
+        return " ".join(str(error).split())[:300] or type(error).__name__
+    return None

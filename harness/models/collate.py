@@ -23,9 +23,17 @@ def pad(sequences: Sequence[TokenSequence], pad_id: int) -> dict[str, Tensor]:
     return {name: torch.tensor(values) for name, values in rows.items()}
 
 
-def pad_id_of(tokenizer: Any) -> int:
-    """The id to pad with. Any id works: padding is masked and never scored."""
+def pad_id_of(tokenizer: Any, rows: int | None = None) -> int:
+    """The id to pad with: the first of pad and end token that has an embedding row, else 0.
+
+    Any id with a row works: padding is masked and never scored.
+
+    Args:
+        rows: rows of the model's embedding; a pad token that was added to the tokenizer alone has
+            none. None does not check.
+    """
     for name in ("pad_token_id", "eos_token_id"):
-        if getattr(tokenizer, name, None) is not None:
-            return int(getattr(tokenizer, name))
+        found = getattr(tokenizer, name, None)
+        if found is not None and (rows is None or 0 <= found < rows):
+            return int(found)
     return 0

@@ -67,6 +67,7 @@ def reference_logps(
     from harness.models.collate import pad, pad_id_of
     from harness.models.heads import check_head
     from harness.models.logprobs import sequence_logprobs
+    from harness.models.rows import embedding_rows
     from harness.models.threads import one_core
     from harness.models.tokenize import tokenize_row
 
@@ -88,7 +89,8 @@ def reference_logps(
         flat = [sequence for responses in tokens for sequence in responses.values()]
         if not flat:
             raise BadData(f'preference row "{batch[0]["id"]}" has no responses')
-        tensors = {k: v.to(policy.device) for k, v in pad(flat, pad_id_of(tokenizer)).items()}
+        batched = pad(flat, pad_id_of(tokenizer, embedding_rows(policy)))
+        tensors = {name: tensor.to(policy.device) for name, tensor in batched.items()}
         with one_core(policy), torch.no_grad():
             sums = iter(sequence_logprobs(policy, tensors)[0].tolist())
         context.count(tokens_in=sum(len(sequence.input_ids) for sequence in flat))
@@ -202,6 +204,7 @@ def train_preference(
             processes with a loss that couples the rows of a batch.
     """
     from harness.models.collate import pad_id_of
+    from harness.models.rows import embedding_rows
     from harness.training import runs
     from harness.training.preference import PreferenceObjective
     from harness.training.trainer import train
@@ -218,7 +221,8 @@ def train_preference(
         answers.report(context)
         tokens = sum(len(s.input_ids) for example in examples for s in example.sequences)
         context.count(tokens_in=tokens)
-        objective = PreferenceObjective(loss, params.settings, params.columns, pad_id_of(tokenizer))
+        pad_id = pad_id_of(tokenizer, embedding_rows(policy))
+        objective = PreferenceObjective(loss, params.settings, params.columns, pad_id)
         train(policy, tokenizer, examples, objective, params, context)
 
 

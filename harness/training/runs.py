@@ -1,8 +1,8 @@
-"""Common parts of training runs: arguments, progress, resumption, saving.
+"""Common parts of training runs: arguments, progress, resumption.
 
 A run writes checkpoints only on request (`save_steps`), into the scratch folder of the stage; a
-killed stage resumes from the newest complete one. Nothing is reported to any service, no model card
-is made, and no telemetry leaves the machine.
+killed stage resumes from the newest complete one, or from the end (`harness.training.saving`).
+Nothing is reported to any service, no model card is made, and no telemetry leaves the machine.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import ceil
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,9 +20,9 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from harness.core.errors import CrucibleError, EnvironmentProblem
 from harness.core.hashing import finite
-from harness.engine.io import write_json
 from harness.engine.operations import Context
 from harness.models.threads import one_core
+from harness.training.saving import Saver, step_log
 from harness.training.settings import RunSettings
 
 COMPLETE = "complete"  # marker file in a checkpoint that was written completely
@@ -109,40 +110,48 @@ def run(trainer: Trainer, context: Context) -> None:
 
 
 def open_model(path: Path) -> tuple[Any, Any]:
-    """A model to train, in float32 on the CPU (the trainer moves it), and its tokenizer."""
+    """A model to train, in float32 on the CPU (the trainer moves it), and its tokenizer.
+
+    Raises:
+        BadData: as `load_causal_lm`; quantised weights, or weights that are not finite.
+    """
     from harness.models.checkpoints import load_causal_lm
+    from harness.models.completeness import check_trainable
 
-    return load_causal_lm(path, "cpu", "float32", fresh=True)
+    model, tokenizer = load_causal_lm(path, "cpu", "float32", fresh=True)
+    check_trainable(model.name_or_path, model)
+    return model, tokenizer
 
 
-def save(trainer: Trainer, tokenizer: Any, params: RunSettings, context: Context) -> None:
-    """Write checkpoint, tokenizer and training_log.json into the folder of the stage."""
-    model = trainer.accelerator.unwrap_model(trainer.model)
-    state = None
-    if trainer.accelerator.num_processes > 1:
-        state = trainer.accelerator.get_state_dict(trainer.model_wrapped)
-    if not trainer.is_world_process_zero():
-        return
-    dtype = getattr(torch, params.dtype)
-    if state is None:
-        model.to(dtype)
+def run_and_save(trainer: Trainer, tokenizer: Any, params: RunSettings, context: Context) -> None:
+    """Check what saving needs, train, and write checkpoint, tokenizer and training_log.json.
+
+    An attempt that trained to the end and then failed to save, or was killed, is not trained again.
+
+    Raises:
+        BadData: the model or tokenizer cannot be saved.
+        StoreProblem: too little disk space, or a folder that cannot be written.
+    """
+    saver = Saver(trainer.accelerator.unwrap_model(trainer.model), tokenizer, params, context)
+    saver.check(_updates(trainer), main=trainer.is_world_process_zero())
+    if saver.finished:
+        saver.load_kept()
+        log = saver.kept_log()
     else:
-        state = {name: value.to(dtype) for name, value in state.items()}
-    model.config.dtype = dtype
-    model.config.use_cache = True  # gradient checkpointing and TRL turn it off
-    model.save_pretrained(context.directory, state_dict=state)
-    tokenizer.save_pretrained(context.directory)
-    log = {"updates": trainer.state.global_step, "log": step_log(trainer.state.log_history)}
-    write_json(context.directory / "training_log.json", log)
+        run(trainer, context)
+        log = {"updates": trainer.state.global_step, "log": step_log(trainer.state.log_history)}
+        saver.keep(trainer, log)
+    saver.save(trainer, log)
 
 
-def step_log(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The log entries of updates, without those that contain run times."""
-    return [
-        {key: finite(value) if isinstance(value, float) else value for key, value in entry.items()}
-        for entry in history
-        if "loss" in entry
-    ]
+def _updates(trainer: Trainer) -> int:
+    """Updates of a whole run."""
+    arguments = trainer.args
+    rows = arguments.train_batch_size * arguments.gradient_accumulation_steps * arguments.world_size
+    each = -(-len(trainer.train_dataset) // rows)
+    return (
+        arguments.max_steps if arguments.max_steps > 0 else ceil(arguments.num_train_epochs * each)
+    )
 
 
 @contextmanager

@@ -80,8 +80,7 @@ def train_sft(context: Context, params: SftParams, *, rows: Artifact, model: Art
         context.count(tokens_in=sum(len(sequence.input_ids) for sequence in sequences))
         pack_to = params.max_length if params.packing else None
         trainer = sft_trainer(policy, tokenizer, sequences, params, context, pack_to=pack_to)
-        runs.run(trainer, context)
-        runs.save(trainer, tokenizer, params, context)
+        runs.run_and_save(trainer, tokenizer, params, context)
 
 
 def _sequences(

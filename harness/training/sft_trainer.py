@@ -11,6 +11,7 @@ from torch import Tensor
 from harness.core.errors import MissingExtra
 from harness.engine.operations import Context
 from harness.models.collate import pad, pad_id_of
+from harness.models.rows import check_ids, embedding_rows
 from harness.models.tokenize import TokenSequence
 from harness.training.runs import training_arguments
 from harness.training.settings import RunSettings
@@ -46,7 +47,11 @@ def sft_trainer(
     Args:
         pack_to: concatenate the shuffled sequences and cut them into pieces of this length; None
             trains on each sequence as it is.
+
+    Raises:
+        BadData: a sequence has a token without an embedding row.
     """
+    check_ids(tokenizer, embedding_rows(model), (sequence.input_ids for sequence in sequences))
     packing = pack_to is not None
     arguments = training_arguments(
         SFTConfig,
@@ -59,7 +64,7 @@ def sft_trainer(
     )
     disable_progress_bars()  # the stage has its own
     table = [{"input_ids": s.input_ids, "labels": s.labels} for s in sequences]
-    pad_id = pad_id_of(tokenizer)
+    pad_id = pad_id_of(tokenizer, embedding_rows(model))
 
     def collate(examples: list[dict[str, list[int]]]) -> dict[str, Tensor]:
         return pad([TokenSequence(e["input_ids"], e["labels"]) for e in examples], pad_id)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from transformers import Trainer, TrainingArguments
 
 from harness.engine.operations import Context
+from harness.models.rows import check_ids, embedding_rows, tokenizer_ids
 from harness.training import runs
 from harness.training.objective import Objective
 from harness.training.settings import RunSettings
@@ -41,13 +42,19 @@ def train(
 
     Args:
         arguments: further transformers.TrainingArguments.
+
+    Raises:
+        BadData: an example has a token without an embedding row; or as `runs.run_and_save`.
     """
+    rows = embedding_rows(model)
+    if tokenizer_ids(tokenizer) > rows:
+        batches = (objective.collate([examples[place]]) for place in range(len(examples)))
+        check_ids(tokenizer, rows, (batch["input_ids"].flatten().tolist() for batch in batches))
     settings = runs.training_arguments(
         TrainingArguments, params, context, remove_unused_columns=False, **arguments
     )
     trainer = ObjectiveTrainer(model, settings, examples, objective)
-    runs.run(trainer, context)
-    runs.save(trainer, tokenizer, params, context)
+    runs.run_and_save(trainer, tokenizer, params, context)
 
 
 class ObjectiveTrainer(Trainer):

@@ -22,6 +22,7 @@ from harness.models.tokenize import (
     tokenizer_digest,
 )
 from tests.golden_vectors import vectors
+from tests.tiny_models import make_tokenizer
 
 COLUMNS = ("chosen0", "chosen1", "rejected0")
 
@@ -136,6 +137,17 @@ def test_any_tokenizer_has_an_id_to_pad_with(tokenizer: Any) -> None:
     tokenizer.pad_token = None
     assert pad_id_of(tokenizer) == tokenizer.eos_token_id
     assert pad_id_of(object()) == 0
+
+
+def test_padding_has_an_embedding_row() -> None:
+    tokenizer = make_tokenizer()
+    pad, end = tokenizer.pad_token_id, tokenizer.eos_token_id
+    assert pad_id_of(tokenizer, pad + 1) == pad
+    tokenizer.add_special_tokens({"pad_token": "<new>"})
+    assert tokenizer.pad_token_id > end
+    assert pad_id_of(tokenizer, tokenizer.pad_token_id + 1) == tokenizer.pad_token_id
+    assert pad_id_of(tokenizer, tokenizer.pad_token_id) == end
+    assert pad_id_of(tokenizer, end) == 0
 
 
 def test_sequences_are_padded_on_the_right() -> None:
