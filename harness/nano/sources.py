@@ -4,6 +4,7 @@ nano:<split>                            prompts, and documents with their correc
 nano:plain, verbose, concise            baseline answers
 nano:reference                          reference answers of prompts graded beside one
 nano:essays, nano:posts (also /train)   authors, see `harness.nano.authors`
+nano:dialogues, nano:distinct_dialogues (also /train, /valid), see `harness.nano.dialogues`
 crucible_nano_<task>                    questions for lm-eval, see `harness.nano.questions`
 """
 
@@ -15,11 +16,12 @@ from harness.core.errors import unknown
 from harness.core.hashing import digest
 from harness.data.answers import Find, ImportAnswersParams, turns_of
 from harness.data.authors import ImportAuthorsParams
+from harness.data.dialogues import DialogueSet, ImportDialoguesParams
 from harness.data.prompts import ImportPromptsParams
 from harness.data.sources import Source
 from harness.distillation.corpus import DocumentsParams
 from harness.engine.operations import Row
-from harness.nano import authors, questions, world
+from harness.nano import authors, dialogues, questions, world
 
 SCHEME = "nano:"
 REFERENCE = "reference"
@@ -84,6 +86,15 @@ def _authors(ref: str) -> list[Row]:
     return authors.rows(ref.removeprefix(SCHEME))
 
 
+def _dialogues(ref: str) -> DialogueSet:
+    return dialogues.dialogues(ref.removeprefix(SCHEME))
+
+
+def _dialogues_identity(ref: str, revision: str | None) -> str:
+    found = _dialogues(ref)
+    return f"{ref}@{digest([found.turns, list(found.records or ())])}"
+
+
 def _at_version(ref: str, revision: str | None) -> str:
     return f"{ref}@{world.VERSION}"
 
@@ -102,6 +113,13 @@ SOURCES = {
         lambda ref, revision: f"{ref}@{digest(_authors(ref))}",
         lambda params: _authors(params.ref),
         count=lambda params: len(_authors(params.ref)),
+        at_hand=True,
+    ),
+    "dialogues": Source[ImportDialoguesParams, DialogueSet](
+        "nano:dialogues, nano:distinct_dialogues",
+        _dialogues_identity,
+        lambda params: _dialogues(params.ref),
+        count=lambda params: len(_dialogues(params.ref).turns),
         at_hand=True,
     ),
     "questions": Source(

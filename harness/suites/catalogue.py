@@ -88,6 +88,30 @@ SUITES = (
         "four dimensions of types from forum posts; macro-F1",
         paper="arXiv 2310.20256",
     ),
+    Entry(
+        "dialogue",
+        "harness.suites.dialogue.suite:SUITE",
+        "task-oriented replies that need one record among look-alikes; nano or your dialogues",
+        paper="arXiv 2310.08877",
+    ),
+    Entry(
+        "dialogue_camrest",
+        "harness.suites.dialogue.suite:CAMREST_SUITE",
+        "CamRest676: restaurants; BLEU, Entity F1, Recall@K",
+        paper="arXiv 2310.08877",
+    ),
+    Entry(
+        "dialogue_multiwoz",
+        "harness.suites.dialogue.suite:MULTIWOZ_SUITE",
+        "MultiWOZ 2.1, single domains; BLEU, Entity F1, Recall@K",
+        paper="arXiv 2310.08877",
+    ),
+    Entry(
+        "dialogue_smd",
+        "harness.suites.dialogue.suite:SMD_SUITE",
+        "SMD (KVRET): an in-car assistant; BLEU, Entity F1",
+        paper="arXiv 2310.08877",
+    ),
 )
 
 # Class of the object that a plugin of the group "suites" provides.
@@ -130,4 +154,20 @@ OPERATIONS = {
     "decide_by_items": "harness.suites.personality.interviews",
     "score_labels": "harness.suites.personality.cells",
     "score_prompts": "harness.suites.per_prompt",
+    "retrieve_records": "harness.suites.dialogue.answering",
+    "respond_by": "harness.suites.dialogue.answering",
+    "score_dialogue": "harness.suites.dialogue.cells",
+}
+
+# Prompt builders, see `harness.backends.prompting`.
+PROMPTS = {
+    "dialogue_reply": "harness.suites.dialogue.prompts:dialogue_reply",
+    "dialogue_reply_short": "harness.suites.dialogue.prompts:dialogue_reply_short",
+}
+
+# Retrievers of records, see `harness.suites.dialogue.retrievers`.
+RETRIEVERS = {
+    "value_frequency": "harness.suites.dialogue.retrievers:value_frequency",
+    "bm25": "harness.suites.dialogue.retrievers:bm25",
+    "dense": "harness.suites.dialogue.retrievers:dense",
 }

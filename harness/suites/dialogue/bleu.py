@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from importlib.util import find_spec
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -48,7 +48,7 @@ def bleu(counts: ArrayLike) -> Floats:
     matches, totals = sums[..., : len(ORDERS)], sums[..., len(ORDERS) : -2]
     said, wanted = sums[..., -2], sums[..., -1]
     scored = (matches > 0).all(axis=-1)
-    safe = scored[..., None]
+    safe = np.asarray(scored)[..., None]
     precisions = np.where(safe, matches, 1.0) / np.where(safe, totals, 1.0)
     geometric = np.exp(np.log(precisions).mean(axis=-1))
     longer = np.where(said > 0, said, 1.0)
@@ -71,10 +71,12 @@ def has_sacrebleu() -> bool:
 
 def sacrebleu_counts(hypotheses: Sequence[str], references: Sequence[str]) -> SacreBLEU:
     """Counts of sacreBLEU's defaults, in lower case: tokenizer 13a, exponential smoothing."""
-    metric = _sacrebleu()
+    from sacrebleu.metrics import BLEU
+
+    metric, of_sentences = BLEU(lowercase=True), BLEU(lowercase=True, effective_order=True)
     rows = []
     for said, wanted in zip(hypotheses, references, strict=True):
-        score = metric.sentence_score(said, [wanted])
+        score = of_sentences.sentence_score(said, [wanted])  # its counts alone are used
         rows.append([*score.counts, *score.totals, score.sys_len, score.ref_len])
     if hypotheses:
         metric.corpus_score(list(hypotheses), [list(references)])  # the signature knows the data
@@ -92,9 +94,3 @@ def sacrebleu(counts: ArrayLike) -> Floats:
         for row in sums.reshape(-1, FIELDS).tolist()
     ]
     return np.array(flat, dtype=np.float64).reshape(sums.shape[:-1])
-
-
-def _sacrebleu() -> Any:
-    from sacrebleu.metrics import BLEU
-
-    return BLEU(lowercase=True)

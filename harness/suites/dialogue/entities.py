@@ -18,14 +18,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, get_args
 
 from harness.core.errors import BadData, unknown
+from harness.data.dialogues import Rules
 from harness.engine.io import read_json
 from harness.suites.dialogue.text import surface
-
-Rules = Literal["plain", "smd", "multiwoz"]
-RULES: tuple[Rules, ...] = ("plain", "smd", "multiwoz")
 
 CHOICE = "choice"
 # Values that KVRET's entity file lacks; " hr " replaces a bare "hr", which is in "three".
@@ -96,8 +94,8 @@ def entity_list(slots: Mapping[str, Any], rules: Rules, where: str = "entities")
     >>> [entity.value for entity in entity_list({"area": ["North", "east_side"]}, "plain").entities]
     ['east side', 'north']
     """
-    if rules not in RULES:
-        raise unknown("rules of entity extraction", rules, RULES)
+    if rules not in get_args(Rules):
+        raise unknown("rules of entity extraction", rules, get_args(Rules))
     found: set[Entity] = set()
     for slot, values in slots.items():
         if not isinstance(values, list):

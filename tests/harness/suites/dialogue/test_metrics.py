@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.core.errors import BadData
+from harness.data.dialogues import Rules
 from harness.suites.dialogue import metrics_released as released
 from harness.suites.dialogue.bleu import (
     bleu,
@@ -20,7 +21,7 @@ from harness.suites.dialogue.bleu import (
     sacrebleu,
     sacrebleu_counts,
 )
-from harness.suites.dialogue.entities import EntityList, Rules, entity_list, extract
+from harness.suites.dialogue.entities import EntityList, entity_list, extract
 from harness.suites.dialogue.entity_f1 import gold_counts, scores, surface_counts
 from harness.suites.dialogue.recall import first_mentions, recalled
 from harness.suites.dialogue.search import top_k

@@ -1,0 +1,162 @@
+"""Counts of each turn: what its reply and its retrieved records contribute to every metric."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from harness.core.errors import BadData
+from harness.engine.operations import Row
+from harness.suites.dialogue import metrics_released as compat
+from harness.suites.dialogue.bleu import bleu_counts
+from harness.suites.dialogue.entities import EntityList, extract
+from harness.suites.dialogue.entity_f1 import Counts, gold_counts, surface_counts
+from harness.suites.dialogue.recall import NAME, Mention, first_mentions, recalled
+from harness.suites.dialogue.records import Record
+from harness.suites.dialogue.text import (
+    Run,
+    normalised,
+    surface,
+    value_runs,
+    with_joined_values,
+)
+
+Where = Literal["asked", "responses", "reply"]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a system answered to one turn.
+
+    Attributes:
+        text: None if it gave none; see `failed`.
+        records: retrieved, best first; None if the system retrieves nothing.
+        failed: why the turn could not be answered.
+    """
+
+    text: str | None
+    records: tuple[Record, ...] | None
+    failed: str = ""
+
+    @property
+    def silent(self) -> bool:
+        """Whether the system only retrieves."""
+        return self.text is None and not self.failed
+
+
+def read_answer(row: Row, where: Where, bases: Mapping[str, Record]) -> Answer:
+    """The answer in a row of a stage.
+
+    Args:
+        where: field with the text: of `ask`, of `sample`, or of a program.
+        bases: id -> record, of all records that the turn may use.
+
+    Raises:
+        BadData: an id of no such record: the index was made of another knowledge base.
+    """
+    failed, text = str(row.get("error") or ""), None
+    if where == "asked":
+        asked = row.get("asked")
+        text = None if asked is None else asked["value"]
+        failed = failed or ("" if asked is None else str(asked["failure"] or ""))
+        # A model that answers with nothing has answered: its reply scores as empty text.
+        if asked is not None and asked["finish"] is not None and not asked["reply"].strip():
+            text, failed = "", ""
+    elif where == "responses":
+        text = next(iter(row["responses"]), None)
+        failed = failed if text is None else ""
+    else:
+        text = row.get("reply")
+    retrieved = row.get("retrieved")
+    if retrieved is None or (failed and not retrieved):
+        return Answer(text, None, failed)
+    strange = next((id for id in retrieved if id not in bases), None)
+    if strange is not None:
+        raise BadData(
+            f'turn "{row["id"]}": retrieved record {strange} is not in the knowledge base of '
+            f"{len(bases)} records; the retriever or its index is of other records"
+        )
+    return Answer(text, tuple(bases[id] for id in retrieved), failed)
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """Scoring of single turns.
+
+    Attributes:
+        released: only predictions are normalised; see `metrics_released` for the rest.
+    """
+
+    entities: EntityList
+    released: bool = False
+
+    @classmethod
+    def of(cls, entities: EntityList, released: bool) -> Scorer:
+        return cls(compat.released_order(entities) if released else entities, released)
+
+    def prediction(self, text: str) -> str:
+        """A reply as it is scored."""
+        return normalised(surface(text))
+
+    def reference(self, text: str) -> str:
+        """A reference as it is scored."""
+        shown = surface(text)
+        return compat.reference_text(shown) if self.released else normalised(shown)
+
+    def entity_counts(self, said: str, wanted: str) -> tuple[Counts, Counts]:
+        """Surface counts and strict counts of scored texts."""
+        predicted, reference = extract(said, self.entities), extract(wanted, self.entities)
+        return (
+            surface_counts(predicted, reference),
+            surface_counts(predicted, reference, strict=True),
+        )
+
+
+@dataclass(frozen=True)
+class TextCounts:
+    """Counts of one reply; the tables of `harness.suites.dialogue.cells` stack them."""
+
+    bleu: list[int]
+    surface: Counts
+    strict: Counts
+    gold: Counts
+
+
+def text_counts(scorer: Scorer, turn: Row, text: str, runs: Mapping[Run, str]) -> TextCounts:
+    """Counts of a reply to a turn.
+
+    Args:
+        runs: values of the entity list, see `value_runs`.
+    """
+    said, wanted = scorer.prediction(text), scorer.reference(turn["response"])
+    surface_, strict = scorer.entity_counts(said, wanted)
+    session = value_runs(str(v) for record in turn["kb"] for v in record.values())
+    gold = ["_".join(surface(value).lower().split()) for value in turn["gold"]]
+    own = {**runs, **session, **value_runs(turn["gold"])}
+    tokens = with_joined_values(text, own)
+    known = {*runs.values(), *session.values()}
+    return TextCounts(bleu_counts(said, wanted), surface_, strict, gold_counts(tokens, gold, known))
+
+
+def mentions(turns: Sequence[Row]) -> list[Mention]:
+    """Scope of recall of each turn, in file order."""
+    return first_mentions(
+        [turn["dialogue"] for turn in turns],
+        [turn["gold"] for turn in turns],
+        [[record[NAME] for record in turn["kb"] if NAME in record] for turn in turns],
+    )
+
+
+def recall_counts(
+    turn: Row, mention: Mention, records: Sequence[Any], released: bool
+) -> tuple[tuple[float, float], ...]:
+    """Numerator and denominator of the readings turn, value and name, see `recall`."""
+    if released:
+        records = compat.with_session_facts(records, turn["kb"])
+    found = recalled(turn["gold"], records, mention.name)
+    return (
+        (float(found.whole), 1.0),
+        (float(found.found), float(found.values)),
+        (float(found.named), 1.0),
+    )
