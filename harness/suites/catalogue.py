@@ -170,4 +170,6 @@ RETRIEVERS = {
     "value_frequency": "harness.suites.dialogue.retrievers:value_frequency",
     "bm25": "harness.suites.dialogue.retrievers:bm25",
     "dense": "harness.suites.dialogue.retrievers:dense",
+    "slot_matching": "harness.suites.dialogue.slots:slot_matching",
+    "hybrid": "harness.suites.dialogue.slots:hybrid",
 }

@@ -70,7 +70,10 @@ def bm25(
         import bm25s
     except ImportError:
         raise MissingExtra("bm25s", "dialogue") from None
-    documents = [plain_tokens(record_text(record)) for record in knowledge.records]
+    documents = [
+        [token for name, run in values_in(record) for token in (name.lower(), *run)]
+        for record in knowledge.records
+    ]
     index = bm25s.BM25(k1=k1, b=b)
     if documents:
         index.index(documents, show_progress=False)
