@@ -1,4 +1,4 @@
-"""A lexical retriever that follows how a user narrows a search, and its combination with an encoder.
+"""A lexical retriever that follows how a user narrows a search; its combination with an encoder.
 
 The utterances are scanned for the values of the base, longest value first, after light stemming
 ("moderately", "guesthouses") and joining ("guest house"). A record then gets, per attribute,
@@ -25,8 +25,8 @@ from harness.suites.dialogue.retrievers import Encode, Rank, dense, value_freque
 from harness.suites.dialogue.text import Run, surface
 
 Floats = NDArray[np.float64]
-ENDINGS = ("ly", "er", "s")
-SPELLINGS = {"center": "centre", "theater": "theatre"}
+ENDINGS = ("ly", "ern", "er", "s")
+OTHER_WORDS = {"center": "centre", "theater": "theatre", "inexpensive": "cheap"}
 APART = 1 / 3  # share of the records from which on the number of values tells records apart
 _WORD = re.compile(r"[^\W_]+(?:'\w+)?")
 
@@ -37,7 +37,7 @@ def stemmed_tokens(text: str) -> list[str]:
     >>> stemmed_tokens("two moderately priced guesthouses in the center")
     ['two', 'moderate', 'priced', 'guesthouse', 'in', 'the', 'centre']
     """
-    return [_stem(SPELLINGS.get(token, token)) for token in _WORD.findall(surface(text).lower())]
+    return [_stem(OTHER_WORDS.get(token, token)) for token in _WORD.findall(surface(text).lower())]
 
 
 def _stem(token: str) -> str:
