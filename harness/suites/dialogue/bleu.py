@@ -73,7 +73,9 @@ def sacrebleu_counts(hypotheses: Sequence[str], references: Sequence[str]) -> Sa
     """Counts of sacreBLEU's defaults, in lower case: tokenizer 13a, exponential smoothing."""
     from sacrebleu.metrics import BLEU
 
-    metric, of_sentences = BLEU(lowercase=True), BLEU(lowercase=True, effective_order=True)
+    # Texts are tokenised already, of which sacreBLEU would warn.
+    metric = BLEU(lowercase=True, force=True)
+    of_sentences = BLEU(lowercase=True, force=True, effective_order=True)
     rows = []
     for said, wanted in zip(hypotheses, references, strict=True):
         score = of_sentences.sentence_score(said, [wanted])  # its counts alone are used

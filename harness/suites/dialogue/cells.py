@@ -15,7 +15,7 @@ reference. A ceiling is the score of the references themselves, or of the whole 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -40,6 +40,7 @@ from harness.suites.dialogue.turns import (
     Answer,
     Scorer,
     TextCounts,
+    Wanted,
     Where,
     mentions,
     read_answer,
@@ -185,10 +186,14 @@ class _Cells:
     def text_cells(self) -> list[Cell]:
         """BLEU, Entity F1 and their ceilings."""
         runs = value_runs(self.scorer.entities.values)
-        pairs = list(zip(self.turns, self.answers, strict=True))
-        said = [text_counts(self.scorer, turn, answer.text or "", runs) for turn, answer in pairs]
-        empty = [text_counts(self.scorer, turn, "", runs) for turn in self.turns]
-        right = [text_counts(self.scorer, turn, turn["response"], runs) for turn in self.turns]
+        wanted = [Wanted.of(self.scorer, turn, runs) for turn in self.turns]
+
+        def counted(texts: Iterable[str]) -> list[TextCounts]:
+            return [text_counts(self.scorer, w, t) for w, t in zip(wanted, texts, strict=True)]
+
+        said = counted(answer.text or "" for answer in self.answers)
+        empty = counted("" for _ in self.turns)
+        right = counted(turn["response"] for turn in self.turns)
         scored = np.array([answer.text is not None for answer in self.answers])
 
         def table(pick: Callable[[TextCounts], Sequence[float]], among: Any) -> _Table:
@@ -219,7 +224,8 @@ class _Cells:
         wanted = [self.scorer.prediction(turn["response"]) for turn in self.turns]
         found = sacrebleu_counts(said, wanted)
         right = sacrebleu_counts(wanted, wanted).counts.astype(float)
-        empty = sacrebleu_counts([""] * n, wanted).counts.astype(float)
+        empty = np.zeros_like(right)
+        empty[:, -1] = right[:, -1]  # an empty reply has nothing but a reference's length
         table = _Table(found.counts.astype(float), empty, right, scored, np.ones(n, bool))
         signature = {"signature": found.signature}
         return self._cell(name, table, sacrebleu, primary=False, details=signature)

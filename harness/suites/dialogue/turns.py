@@ -104,14 +104,6 @@ class Scorer:
         shown = surface(text)
         return compat.reference_text(shown) if self.released else normalised(shown)
 
-    def entity_counts(self, said: str, wanted: str) -> tuple[Counts, Counts]:
-        """Surface counts and strict counts of scored texts."""
-        predicted, reference = extract(said, self.entities), extract(wanted, self.entities)
-        return (
-            surface_counts(predicted, reference),
-            surface_counts(predicted, reference, strict=True),
-        )
-
 
 @dataclass(frozen=True)
 class TextCounts:
@@ -123,20 +115,46 @@ class TextCounts:
     gold: Counts
 
 
-def text_counts(scorer: Scorer, turn: Row, text: str, runs: Mapping[Run, str]) -> TextCounts:
-    """Counts of a reply to a turn.
+@dataclass(frozen=True)
+class Wanted:
+    """The reference of a turn, prepared for scoring replies.
 
-    Args:
-        runs: values of the entity list, see `value_runs`.
+    Attributes:
+        text: as it is scored; entities: extracted from it.
+        gold: annotated values as tokens; runs: all values that become tokens of a reply.
+        known: values that can be false positives of the annotated variants.
     """
-    said, wanted = scorer.prediction(text), scorer.reference(turn["response"])
-    surface_, strict = scorer.entity_counts(said, wanted)
-    session = value_runs(str(v) for record in turn["kb"] for v in record.values())
-    gold = ["_".join(surface(value).lower().split()) for value in turn["gold"]]
-    own = {**runs, **session, **value_runs(turn["gold"])}
-    tokens = with_joined_values(text, own)
-    known = {*runs.values(), *session.values()}
-    return TextCounts(bleu_counts(said, wanted), surface_, strict, gold_counts(tokens, gold, known))
+
+    text: str
+    entities: list[str]
+    gold: list[str]
+    runs: Mapping[Run, str]
+    known: frozenset[str]
+
+    @classmethod
+    def of(cls, scorer: Scorer, turn: Row, runs: Mapping[Run, str]) -> Wanted:
+        """Args: runs: values of the entity list, see `value_runs`."""
+        text = scorer.reference(turn["response"])
+        session = value_runs(str(v) for record in turn["kb"] for v in record.values())
+        return cls(
+            text,
+            extract(text, scorer.entities),
+            ["_".join(surface(value).lower().split()) for value in turn["gold"]],
+            {**runs, **session, **value_runs(turn["gold"])},
+            frozenset(runs.values()) | frozenset(session.values()),
+        )
+
+
+def text_counts(scorer: Scorer, wanted: Wanted, text: str) -> TextCounts:
+    """Counts of a reply to a turn."""
+    said = scorer.prediction(text)
+    found = extract(said, scorer.entities)
+    return TextCounts(
+        bleu_counts(said, wanted.text),
+        surface_counts(found, wanted.entities),
+        surface_counts(found, wanted.entities, strict=True),
+        gold_counts(with_joined_values(text, wanted.runs), wanted.gold, wanted.known),
+    )
 
 
 def mentions(turns: Sequence[Row]) -> list[Mention]:
