@@ -240,12 +240,12 @@ class _Cells:
         shared = self.params.knowledge == "shared"
 
         def counted(records: Sequence[Sequence[Any]]) -> Floats:
-            """Numerators and denominators (turns, readings, 2)."""
-            found = [
-                recall_counts(turn, mention, own, self.params.released)
-                for turn, mention, own in zip(self.turns, scope, records, strict=True)
-            ]
-            return np.array(found, float)
+            """Numerators and denominators (turns, readings, 2) of the turns in scope, else 0."""
+            found = np.zeros((len(scope), len(READINGS), 2))
+            for place in np.flatnonzero(among):
+                turn, mention = self.turns[place], scope[place]
+                found[place] = recall_counts(turn, mention, records[place], self.params.released)
+            return found
 
         none = counted([() for _ in self.turns])
         reach = counted([base.records if shared else turn["kb"] for turn in self.turns])
