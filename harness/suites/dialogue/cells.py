@@ -242,7 +242,7 @@ class _Cells:
         def counted(records: Sequence[Sequence[Any]]) -> Floats:
             """Numerators and denominators (turns, readings, 2) of the turns in scope, else 0."""
             found = np.zeros((len(scope), len(READINGS), 2))
-            for place in np.flatnonzero(among):
+            for place in np.flatnonzero(among).tolist():
                 turn, mention = self.turns[place], scope[place]
                 found[place] = recall_counts(turn, mention, records[place], self.params.released)
             return found

@@ -74,6 +74,7 @@ def bm25(
         [token for name, run in values_in(record) for token in (name.lower(), *run)]
         for record in knowledge.records
     ]
+    vocabulary = {token for document in documents for token in document}
     index = bm25s.BM25(k1=k1, b=b)
     if documents:
         index.index(documents, show_progress=False)
@@ -81,7 +82,7 @@ def bm25(
     def rank(dialogues: Sequence[Dialogue]) -> Floats:
         table = np.zeros((len(dialogues), len(documents)))
         for row, dialogue in enumerate(dialogues):
-            known = [token for token in tokens_of(dialogue) if token in index.vocab_dict]
+            known = [token for token in tokens_of(dialogue) if token in vocabulary]
             if known:
                 table[row] = index.get_scores(known)
         return table

@@ -30,15 +30,15 @@ def top_k(scores: ArrayLike, k: int) -> list[list[int]]:
         k: a larger number than that of the records returns all of them.
 
     Raises:
-        BadData: k is below 1, or a score is not a number.
+        BadData: k is below 0, or a score is not a number.
 
     >>> top_k([0.5, 0.9, 0.9], 2)
     [[1, 2]]
     """
     table = np.atleast_2d(np.asarray(scores))
-    if k < 1:
-        raise BadData(f"k is {k}; expected at least 1 record")
-    if table.shape[1] == 0:
+    if k < 0:
+        raise BadData(f"k is {k}; expected a number of records")
+    if k == 0 or table.shape[1] == 0:
         return [[] for _ in table]
     if np.isnan(table).any():
         raise BadData("a score is not a number; expected finite scores of records")

@@ -27,7 +27,8 @@ from harness.suites.dialogue.text import Run, surface
 Floats = NDArray[np.float64]
 ENDINGS = ("ly", "ern", "er", "s")
 OTHER_WORDS = {"center": "centre", "theater": "theatre", "inexpensive": "cheap"}
-APART = 1 / 3  # share of the records from which on the number of values tells records apart
+APART = 1 / 3  # values per record above which an attribute tells records apart, like the name
+FEW = 10  # an attribute with at most so many values does not
 _WORD = re.compile(r"[^\W_]+(?:'\w+)?")
 
 
@@ -74,7 +75,8 @@ class SlotTable:
             for name, run in rows[-1].items():
                 attributes.setdefault(run, set()).add(name)
                 values.setdefault(name, set()).add(run)
-        apart = {name for name, runs in values.items() if len(runs) > APART * len(rows)}
+        least = max(FEW, APART * len(rows))
+        apart = {NAME, *(name for name, runs in values.items() if len(runs) > least)}
         joined = {"".join(run): run for run in attributes}
         return cls(tuple(rows), attributes, joined, frozenset(apart))
 
