@@ -151,13 +151,13 @@ def _multiwoz(text: str, entities: EntityList) -> list[str]:
     for entity in entities.entities:
         value = entity.value
         # Every rule needs the value in the text; nearly all values fail this one fast test.
-        if value in text and _counts(entity, text):
+        if value in text and counts_as_entity(entity, text):
             found.append(value)
             text = text.replace(value, " ")
     return found
 
 
-def _counts(entity: Entity, text: str) -> bool:
+def counts_as_entity(entity: Entity, text: str) -> bool:
     """Whether a value that is in the text is meant as an entity of MultiWOZ."""
     match entity.counts_matches, entity.value:
         case True, "many":
