@@ -102,7 +102,7 @@ def dialogue_of(row: Row) -> Dialogue:
     version=1,
     params=RetrieveParams,
     rows="dialogues",
-    libraries=("torch", "transformers"),
+    libraries=("bm25s", "torch", "transformers"),
     batch_size=lambda params: BATCH,
     estimate=costs.rows_of("dialogues"),
 )

@@ -71,7 +71,7 @@ class ScoreDialogueParams(CellParams):
     released: bool = Field(default=False, exclude_if=lambda value: not value)
 
 
-@operation("score_dialogue", version=1, params=ScoreDialogueParams)
+@operation("score_dialogue", version=1, params=ScoreDialogueParams, libraries=("sacrebleu",))
 def score_dialogue(
     context: Context,
     params: ScoreDialogueParams,
