@@ -122,7 +122,7 @@ def retrieval_figures() -> None:
     from harness.engine.store import Store
     from harness.stats.bootstrap import paired_difference
     from harness.suites.base import System
-    from harness.suites.dialogue.suite import retrieving
+    from harness.suites.dialogue.programs import retrieving
     from harness.suites.editions import resolve_settings
 
     rules = ("value_frequency", "slot_matching")

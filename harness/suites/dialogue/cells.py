@@ -65,7 +65,7 @@ class ScoreDialogueParams(CellParams):
         released: score as the released code does, see `metrics_released`.
     """
 
-    replies_field: Where
+    replies_field: Where = "reply"
     knowledge: Base = "shared"
     recall_at: tuple[int, ...] = (1, 5, 7)
     released: bool = Field(default=False, exclude_if=lambda value: not value)

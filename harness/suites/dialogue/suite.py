@@ -9,12 +9,11 @@ belief states, no acts. Protocol:
 3. score: corpus BLEU, Entity F1, and Recall@K over turns that mention a place first.
 
 A chat model is asked once per turn with the first k records of a retriever. A program answers the
-task `reply`; see `replying_by` and `retrieving`.
+task `reply`; see `harness.suites.dialogue.programs`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -26,11 +25,10 @@ from harness.core.records import Record
 from harness.data.dialogues import Rules, dialogues_identity
 from harness.engine.plan import Handle, StageMaker
 from harness.engine.recipe import Refers
-from harness.models.references import model_identity
 from harness.suites.base import NANO, Decode, Metric, Program, Suite, System
 from harness.suites.dialogue.answering import Base
+from harness.suites.dialogue.programs import TASK, asking, retrieving
 
-TASK = "reply"
 UNIT = "%"
 SCORING = 1  # version of normaliser, extraction and metrics
 
@@ -80,12 +78,6 @@ class DialogueSettings(Record):
         """Number of records that a retriever keeps per turn."""
         return max(self.k, *self.recall_at)
 
-    @property
-    def asking(self) -> dict[str, Any]:
-        """What the prompts of a chat model depend on, beside data and decoding."""
-        names = {"retriever", "retriever_settings", "encoder", "k", "prompt"}
-        return self.model_dump(include=names)
-
 
 def plan(name: str, system: System, settings: DialogueSettings, stage: StageMaker) -> Handle:
     """Stages of one system.
@@ -98,25 +90,24 @@ def plan(name: str, system: System, settings: DialogueSettings, stage: StageMake
     program = system.program_for(TASK, name)
     identity = dialogues_identity(settings.dialogues, settings.base, settings.entities)
     dialogues = imported(settings, settings.dialogues, stage, digest=identity, limit=settings.limit)
-    chosen = system.decode or settings.decode
-    seed = seed_from(system.seed, name) % 2**31
-    fingerprint, where = system.decode_fingerprint(settings.decode), "reply"
-    if program is not None:
+    fingerprint = system.decode_fingerprint(settings.decode)
+    if system.stored:
+        where, replies = "responses", _stored(system, dialogues, stage)
+    else:
+        if program is None:
+            program = _asking(system, settings)
+            fingerprint = digest([fingerprint, program.fingerprint])[:16]
+        where = "reply"
         replies = program.answer(
             dialogues,
             stage,
             knowledge=settings.knowledge,
             keep=settings.keep,
-            decode=chosen,
-            seed=seed,
+            decode=system.decode or settings.decode,
+            seed=seed_from(system.seed, name) % 2**31,
             batch_size=settings.batch_size,
             train=_train(settings, dialogues, stage),
         )
-    elif system.stored:
-        where, replies = "responses", _stored(system, dialogues, stage)
-    else:
-        where, replies = "asked", _asked(system, settings, dialogues, chosen, seed, stage)
-        fingerprint = digest([fingerprint, settings.asking])[:16]
     return stage(
         "score_dialogue",
         dialogues=dialogues,
@@ -167,77 +158,11 @@ def _stored(system: System, dialogues: Handle, stage: StageMaker) -> Handle:
     )
 
 
-def _asked(
-    system: System,
-    settings: DialogueSettings,
-    dialogues: Handle,
-    decode: Decode,
-    seed: int,
-    stage: StageMaker,
-) -> Handle:
+def _asking(system: System, settings: DialogueSettings) -> Program:
     assert system.model is not None  # a system has a model or a program
-    retrieve = retrieving(settings.retriever, settings.retriever_settings, settings.encoder)
-    rows = retrieve.answer(dialogues, stage, knowledge=settings.knowledge, keep=settings.keep)
-    return stage(
-        "ask",
-        rows=rows,
-        model=system.model,
-        prompt=settings.prompt,
-        prompt_settings={"k": settings.k},
-        retries=0,
-        seed=seed,
-        batch_size=settings.batch_size,
-        **decode.model_dump(exclude={"thoughts"}),
-    )
-
-
-def retrieving(retriever: str, settings: Mapping[str, Any] = {}, encoder: str = "") -> Program:
-    """Program that retrieves records and writes no text.
-
-    Args:
-        retriever: see `harness.suites.dialogue.retrievers`.
-        encoder: reference of the model of a dense retriever.
-    """
-
-    def answer(
-        dialogues: Handle, stage: StageMaker, *, knowledge: Base, keep: int, **how: Any
-    ) -> Handle:
-        more: dict[str, Any] = {}
-        if encoder:
-            digest_ = model_identity(encoder)
-            more["encoder"] = stage("import_model", ref=encoder, digest=digest_)
-        return stage(
-            "retrieve_records",
-            dialogues=dialogues,
-            retriever=retriever,
-            retriever_settings=dict(settings),
-            knowledge=knowledge,
-            keep=keep,
-            label=f"retrieve ({retriever})",
-            **more,
-        )
-
-    return Program(TASK, answer, fingerprint=digest([retriever, dict(settings), encoder])[:16])
-
-
-def replying_by(respond: str, settings: Mapping[str, Any] = {}) -> Program:
-    """Program that answers by a Python function.
-
-    Args:
-        respond: "package.module:function" of (dialogue, knowledge, **settings) -> Reply, see
-            `harness.suites.dialogue.records`.
-    """
-
-    def answer(dialogues: Handle, stage: StageMaker, *, knowledge: Base, **how: Any) -> Handle:
-        return stage(
-            "respond_by",
-            dialogues=dialogues,
-            respond=respond,
-            respond_settings=dict(settings),
-            knowledge=knowledge,
-        )
-
-    return Program(TASK, answer, fingerprint=digest([respond, dict(settings)])[:16])
+    how = settings.retriever_settings
+    retriever = retrieving(settings.retriever, how, settings.encoder)
+    return asking(system.model, retriever, settings.k, settings.prompt)
 
 
 _METRICS = (

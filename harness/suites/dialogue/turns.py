@@ -22,7 +22,7 @@ from harness.suites.dialogue.text import (
     with_joined_values,
 )
 
-Where = Literal["asked", "responses", "reply"]
+Where = Literal["responses", "reply"]
 
 
 @dataclass(frozen=True)
@@ -49,23 +49,21 @@ def read_answer(row: Row, where: Where, bases: Mapping[str, Record]) -> Answer:
     """The answer in a row of a stage.
 
     Args:
-        where: field with the text: of `ask`, of `sample`, or of a program.
+        where: field with the text: "responses" of `sample`, or "reply" of a program.
         bases: id -> record, of all records that the turn may use.
 
     Raises:
         BadData: an id of no such record: the index was made of another knowledge base.
     """
     failed, text = str(row.get("error") or ""), None
-    if where == "asked":
-        asked = row.get("asked")
-        text = None if asked is None else asked["value"]
-        failed = failed or ("" if asked is None else str(asked["failure"] or ""))
-        # A model that answers with nothing has answered: its reply scores as empty text.
-        if asked is not None and asked["finish"] is not None and not asked["reply"].strip():
-            text, failed = "", ""
-    elif where == "responses":
+    if where == "responses":
         text = next(iter(row["responses"]), None)
         failed = failed if text is None else ""
+    elif isinstance(row.get("reply"), dict):
+        asked = row["reply"]
+        text, failed = asked["value"], str(asked["failure"] or "")
+        if asked["finish"] is not None and not asked["reply"].strip():
+            text, failed = "", ""  # the model answered with nothing, which scores as empty text
     else:
         text = row.get("reply")
     retrieved = row.get("retrieved")

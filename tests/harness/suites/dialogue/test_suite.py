@@ -18,14 +18,13 @@ from harness.engine.store import Store
 from harness.evaluate import evaluate
 from harness.suites.base import Program, System
 from harness.suites.conformance import check_suite
+from harness.suites.dialogue.programs import replying_by, retrieving
 from harness.suites.dialogue.suite import (
     CAMREST_SUITE,
     MULTIWOZ_SUITE,
     SMD_SUITE,
     SUITE,
     DialogueSettings,
-    replying_by,
-    retrieving,
 )
 from harness.suites.editions import resolve_settings, scale_of
 
@@ -198,7 +197,7 @@ def test_a_chat_model_is_asked_with_the_records(tmp_path: Path) -> None:
     (handle,) = made.scores.values()
     ask = next(s for s in made.plan.stages.values() if s.operation.name == "ask")
     rows = store.artifact(ask.id).rows()
-    assert all(len(row["records"]) == 5 and row["asked"]["failure"] is None for row in rows)
+    assert all(len(row["records"]) == 5 and row["reply"]["failure"] is None for row in rows)
     cells = store.artifact(handle.id).read_json("cells.json")
     assert {cell["scale"] for cell in cells} == {"nano"}
     assert {cell["metric"] for cell in cells} >= {"bleu", "recall_turn:1"}
