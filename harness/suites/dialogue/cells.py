@@ -92,11 +92,16 @@ def score_dialogue(
     answers = _answers(params, turns, dialogues, replies)
     rules = entity_list(dialogues.read_json("entities.json"), about["rules"])
     scorer = _Cells(maker, params, turns, answers, Scorer.of(rules, params.released), about)
-    cells = []
-    if not all(answer.silent for answer in answers):
-        cells += scorer.text_cells()
-    if any(answer.records is not None for answer in answers):
-        cells += scorer.recall_cells(Knowledge.of(dialogues.read_json("records.json")))
+    texts_given = not all(answer.silent for answer in answers)
+    records_given = any(answer.records is not None for answer in answers)
+    base = Knowledge.of(dialogues.read_json("records.json"))
+    cells = scorer.text_cells() if texts_given else scorer.absent(TEXT, "it only retrieves")
+    recalls = [f"recall_turn:{k}" for k in ends(params.recall_at)]
+    cells += (
+        scorer.recall_cells(base)
+        if records_given
+        else scorer.absent(recalls, "it retrieves nothing")
+    )
     write_cells(context, cells)
 
 
@@ -120,6 +125,11 @@ def _answers(
             known = dict(zip(own.ids, own.records, strict=True))
         found.append(read_answer(rows[turn["id"]], params.replies_field, known))
     return found
+
+
+def ends(recall_at: Sequence[int]) -> list[int]:
+    """The smallest and the largest K, whose turn reading is primary."""
+    return sorted({min(recall_at), max(recall_at)})
 
 
 Statistic = Callable[[Floats], Floats]  # summed counts (..., c) -> values (...), NaN undefined
@@ -249,7 +259,7 @@ class _Cells:
 
         none = counted([() for _ in self.turns])
         reach = counted([base.records if shared else turn["kb"] for turn in self.turns])
-        ends = (min(self.params.recall_at), max(self.params.recall_at))
+        shown = ends(self.params.recall_at)
         cells = []
         for k in self.params.recall_at:
             found = counted([(answer.records or ())[:k] for answer in self.answers])
@@ -257,13 +267,18 @@ class _Cells:
                 own, low, high = (part[:, place] for part in (found, none, reach))
                 table = _Table(own, low, high, scored, among, ratio=True)
                 name = f"recall_{reading}"
-                primary = place == 0 and k in ends
+                primary = place == 0 and k in shown
                 cells.append(self._cell(f"{name}:{k}", table, _share, primary=primary))
-                if k == ends[1]:
+                if k == shown[-1]:
                     cells.append(self._ceiling(name, table, _share, primary=place == 0))
         return cells
 
     # --- One cell
+
+    def absent(self, names: Sequence[str], reason: str) -> list[Cell]:
+        """Cells without a value, for metrics of what the system does not give."""
+        details = self.details | {"reason": reason}
+        return [self.maker.cell(name, None, Tally(0, 0), details=details) for name in names]
 
     def _ceiling(self, name: str, table: _Table, value: Statistic, primary: bool) -> Cell:
         """Score of the best possible answers; a column of its own only where it is below 100."""
@@ -294,11 +309,11 @@ class _Cells:
         draws = value(self.counts[:, table.chosen] @ table.rows[table.chosen])
         bounds = None
         if tally.failed:
-            ends = [
+            found = [
                 _value(value, table.failed_as(other), table.among)
                 for other in (table.empty, table.right)
             ]
-            known = [point, *(end for end in ends if end is not None)]
+            known = [point, *(end for end in found if end is not None)]
             bounds = (min(known), max(known))
         return self.maker.cell(
             name,
@@ -350,6 +365,7 @@ def _macro(counts: TextCounts) -> tuple[float, float]:
 
 
 SURFACE = "entity_f1_surface_micro"
+TEXT = ("bleu", SURFACE)  # primary metrics of texts
 # Name, counts of a turn, statistic of their sums, whether it is primary.
 _TEXT_METRICS: tuple[tuple[str, Callable[[TextCounts], Sequence[float]], Statistic, bool], ...] = (
     ("bleu", lambda counts: counts.bleu, bleu, True),
