@@ -102,7 +102,7 @@ def extraction_figures(rounds: int) -> None:
 
     found = dialogue_set(ImportDialoguesParams(ref="official:mwoz_test"))
     known = entity_list(found.entities or {}, "multiwoz")
-    replies = [normalised(surface(turn["response"])) for turn in found.turns]
+    replies = [normalised(surface(turn["reference"])) for turn in found.turns]
     own = [extract(reply, known) for reply in replies]
     assert own == [
         plain_extract(reply, list(known.entities), counts_as_entity) for reply in replies

@@ -12,7 +12,7 @@ from harness.suites.dialogue.records import Dialogue, Knowledge, Reply, record_i
 def references() -> dict[str, tuple[str, str]]:
     """Id of a turn -> its reference and the name that it needs."""
     return {
-        turn["id"]: (turn["response"], turn["gold"][0]) for turn in dialogues("dialogues").turns
+        turn["id"]: (turn["reference"], turn["gold"][0]) for turn in dialogues("dialogues").turns
     }
 
 

@@ -27,7 +27,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "turn": ("turn",),
     "domain": ("domain", "type"),
     "context": ("context",),
-    "response": ("response", "output", "output_used"),
+    "reference": ("response", "output", "output_used"),
     "kb": ("kb",),
     "gold": ("gold", "gold_entities"),
 }
@@ -43,9 +43,9 @@ def turn_rows(
     columns: Mapping[str, str] | None = None,
     released: bool = False,
 ) -> list[Row]:
-    """Turn rows {"id", "dialogue", "turn", "domain", "context", "response", "kb", "facts", "gold"}.
+    """Turn rows: the fields of FIELDS, `id`, `facts`, and the context as a prompt, `messages`.
 
-    `messages` is the context as one prompt, in surface form.
+    The context of the prompt is in surface form; `reference` is the reply of the file.
 
     Args:
         where: path or name of the data set, for messages.
@@ -74,7 +74,7 @@ def turn_rows(
             )
         if released:
             found.append({**row, "facts": {}})
-        elif not row["response"].startswith(API_CALL):
+        elif not row["reference"].startswith(API_CALL):
             found.append(_sound(row))
     if not found:
         raise BadData(f"{where}: every reply is an {API_CALL}; expected replies to users")
@@ -108,12 +108,12 @@ def _row(item: Row, where: str, columns: Mapping[str, str]) -> Row:
                 f"{where}: no {' or '.join(known)}; found {', '.join(sorted(item)) or 'nothing'}"
             )
         values[field] = None if name is None else item[name]
-    context, response = values["context"], values["response"]
+    context, reply = values["context"], values["reference"]
     if not _texts(context) or not context:
         raise BadData(f"{where}: context is {context!r:.60}; expected a list of utterances")
-    if not isinstance(response, str) or not response.strip():
+    if not isinstance(reply, str) or not reply.strip():
         raise BadData(
-            f"{where}: the turn has no reply ({response!r:.20}); expected the reference text"
+            f"{where}: the turn has no reply ({reply!r:.20}); expected the reference text"
         )
     if not _texts(values["gold"]):
         raise BadData(f"{where}: gold is {values['gold']!r:.60}; expected a list of values")
@@ -216,4 +216,4 @@ def _conversations(turns: Sequence[Row]) -> dict[str, str]:
         known = longest.setdefault(turn["dialogue"], turn)
         if len(turn["context"]) >= len(known["context"]):
             longest[turn["dialogue"]] = turn
-    return {name: digest([turn["context"], turn["response"]]) for name, turn in longest.items()}
+    return {name: digest([turn["context"], turn["reference"]]) for name, turn in longest.items()}

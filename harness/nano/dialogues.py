@@ -222,7 +222,7 @@ class _Talk:
                 "turn": number,
                 "domain": self.kind,
                 "context": [*self.said, user],
-                "response": reply,
+                "reference": reply,
                 "kb": [],
                 "facts": {},
                 "gold": gold,

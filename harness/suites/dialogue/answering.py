@@ -1,7 +1,7 @@
 """Row operations that answer the turns of dialogues.
 
     retrieve_records   turns                       -> turns with `retrieved`, `scores`, `records`
-    respond_by         turns, a Python function    -> turns with `reply`, `retrieved`, `scores`
+    respond_by         turns, a Python function    -> turns with `responses`, `retrieved`, `scores`
 
 Both take the records of the turn's session, or the shared base of the set. Ids of records are
 digests of their content, and `base` is the digest of the whole base that was searched.
@@ -218,10 +218,11 @@ def respond_by(
                     "Reply with one score per retrieved record, or none"
                 )
             more: Row = {"error": reply.error} if reply.error else {}
+            if reply.text is not None:
+                more["responses"] = [reply.text]
             rows.append(
                 {
                     **row,
-                    "reply": reply.text,
                     "retrieved": list(reply.retrieved),
                     "scores": [float(score) for score in reply.scores],
                     "base": base.digest,

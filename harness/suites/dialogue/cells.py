@@ -41,13 +41,20 @@ from harness.suites.dialogue.turns import (
     Scorer,
     TextCounts,
     Wanted,
-    Where,
     mentions,
     read_answer,
     recall_counts,
     text_counts,
 )
-from harness.suites.scoring import CellMaker, CellParams, Tally, cell_maker, sample_of, write_cells
+from harness.suites.scoring import (
+    CellMaker,
+    CellParams,
+    Tally,
+    cell_maker,
+    endings,
+    sample_of,
+    write_cells,
+)
 
 Floats = NDArray[np.float64]
 KIND = "bootstrap over dialogues"
@@ -59,13 +66,11 @@ class ScoreDialogueParams(CellParams):
     """Parameters of `score_dialogue`; see `CellParams` for the rest.
 
     Attributes:
-        replies_field: field of the rows with the text, see `read_answer`.
         knowledge: see `harness.suites.dialogue.answering.KnowledgeParams`.
         recall_at: values of K; a K above the number of kept records is refused.
         released: score as the released code does, see `metrics_released`.
     """
 
-    replies_field: Where = "reply"
     knowledge: Base = "shared"
     recall_at: tuple[int, ...] = (1, 5, 7)
     released: bool = Field(default=False, exclude_if=lambda value: not value)
@@ -87,7 +92,7 @@ def score_dialogue(
     """
     turns = dialogues.rows()
     about = dialogues.read_json("set.json")
-    texts = {row["id"]: [row["messages"][0]["content"], row["response"]] for row in turns}
+    texts = {row["id"]: [row["messages"][0]["content"], row["reference"]] for row in turns}
     maker = cell_maker(params, texts, checkpoint=model, generations=replies, dialogues=dialogues)
     answers = _answers(params, turns, dialogues, replies)
     rules = entity_list(dialogues.read_json("entities.json"), about["rules"])
@@ -123,7 +128,7 @@ def _answers(
         if params.knowledge == "session":
             own = Knowledge.of(turn["kb"])
             known = dict(zip(own.ids, own.records, strict=True))
-        found.append(read_answer(rows[turn["id"]], params.replies_field, known))
+        found.append(read_answer(rows[turn["id"]], known))
     return found
 
 
@@ -188,6 +193,8 @@ class _Cells:
             found["names with several records"] = self.about["names_with_several_records"]
         if self.params.released:
             found["handling"] = "released"
+        ended = [a for a in self.answers if a.finish is not None]
+        found |= endings({"finish": [a.finish], "responses": [a.text or ""]} for a in ended)
         reasons = Counter(answer.failed[:SHOWN] for answer in self.answers if answer.failed)
         return found | {f"failed: {reason}": n for reason, n in sorted(reasons.items())}
 
@@ -203,7 +210,7 @@ class _Cells:
 
         said = counted(answer.text or "" for answer in self.answers)
         empty = counted("" for _ in self.turns)
-        right = counted(turn["response"] for turn in self.turns)
+        right = counted(turn["reference"] for turn in self.turns)
         scored = np.array([answer.text is not None for answer in self.answers])
 
         def table(pick: Callable[[TextCounts], Sequence[float]], among: Any) -> _Table:
@@ -231,7 +238,7 @@ class _Cells:
             reason = "sacrebleu is not installed (extra dialogue)"
             return self.maker.cell(name, None, tally, primary=False, details={"reason": reason})
         said = [self.scorer.prediction(answer.text or "") for answer in self.answers]
-        wanted = [self.scorer.prediction(turn["response"]) for turn in self.turns]
+        wanted = [self.scorer.prediction(turn["reference"]) for turn in self.turns]
         found = sacrebleu_counts(said, wanted)
         right = sacrebleu_counts(wanted, wanted).counts.astype(float)
         empty = np.zeros_like(right)
@@ -302,7 +309,7 @@ class _Cells:
         ceiling = _value(value, table.right, table.among)
         own = self.details | {"ceiling": ceiling} | (details or {})
         if point is None:
-            own["reason"] = "no turn to score"
+            own["reason"] = "no turn was answered" if tally.expected else "no turn to score"
             return self.maker.cell(name, None, tally, primary=primary, details=own)
         if name == "bleu" and self.params.released:
             point = compat.rounded(point)

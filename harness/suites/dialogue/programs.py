@@ -1,9 +1,9 @@
 """Programs that answer dialogues, for methods and plugins: the task `reply`.
 
 A program's `answer(dialogues, stage, *, knowledge, keep, decode, seed, batch_size, train)` returns
-turn rows with `reply` (a text, an outcome of `ask`, or null if it only retrieves) and, if it
-retrieves, `retrieved`, `scores` and `base`, see `harness.suites.dialogue.answering`. `train` are
-the training dialogues, or None.
+turn rows with `responses` (one text) or `reply` (an outcome of `ask`), without either if it only
+retrieves, and `retrieved`, `scores` and `base` if it retrieves, see
+`harness.suites.dialogue.answering`. `train` are the training dialogues, or None.
 """
 
 from __future__ import annotations

@@ -92,12 +92,11 @@ def plan(name: str, system: System, settings: DialogueSettings, stage: StageMake
     dialogues = imported(settings, settings.dialogues, stage, digest=identity, limit=settings.limit)
     fingerprint = system.decode_fingerprint(settings.decode)
     if system.stored:
-        where, replies = "responses", _stored(system, dialogues, stage)
+        replies = _stored(system, dialogues, stage)
     else:
         if program is None:
             program = _asking(system, settings)
             fingerprint = digest([fingerprint, program.fingerprint])[:16]
-        where = "reply"
         replies = program.answer(
             dialogues,
             stage,
@@ -113,7 +112,6 @@ def plan(name: str, system: System, settings: DialogueSettings, stage: StageMake
         dialogues=dialogues,
         replies=replies,
         **system.links(),
-        replies_field=where,
         knowledge=settings.knowledge,
         recall_at=settings.recall_at,
         released=settings.released,

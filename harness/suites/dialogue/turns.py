@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from harness.core.errors import BadData
 from harness.engine.operations import Row
@@ -22,8 +22,6 @@ from harness.suites.dialogue.text import (
     with_joined_values,
 )
 
-Where = Literal["responses", "reply"]
-
 
 @dataclass(frozen=True)
 class Answer:
@@ -33,11 +31,13 @@ class Answer:
         text: None if it gave none; see `failed`.
         records: retrieved, best first; None if the system retrieves nothing.
         failed: why the turn could not be answered.
+        finish: how the reply of a model that was asked ended.
     """
 
     text: str | None
     records: tuple[Record, ...] | None
     failed: str = ""
+    finish: str | None = None
 
     @property
     def silent(self) -> bool:
@@ -45,37 +45,33 @@ class Answer:
         return self.text is None and not self.failed
 
 
-def read_answer(row: Row, where: Where, bases: Mapping[str, Record]) -> Answer:
-    """The answer in a row of a stage.
+def read_answer(row: Row, bases: Mapping[str, Record]) -> Answer:
+    """The answer in a row: its `reply`, the outcome of `ask`, or the first of its `responses`.
 
     Args:
-        where: field with the text: "responses" of `sample`, or "reply" of a program.
         bases: id -> record, of all records that the turn may use.
 
     Raises:
         BadData: an id of no such record: the index was made of another knowledge base.
     """
-    failed, text = str(row.get("error") or ""), None
-    if where == "responses":
-        text = next(iter(row["responses"]), None)
-        failed = failed if text is None else ""
-    elif isinstance(row.get("reply"), dict):
+    failed, text, finish = str(row.get("error") or ""), None, None
+    if "reply" in row:
         asked = row["reply"]
-        text, failed = asked["value"], str(asked["failure"] or "")
-        if asked["finish"] is not None and not asked["reply"].strip():
+        text, failed, finish = asked["value"], str(asked["failure"] or ""), asked["finish"]
+        if finish is not None and not asked["reply"].strip():
             text, failed = "", ""  # the model answered with nothing, which scores as empty text
-    else:
-        text = row.get("reply")
+    elif "responses" in row:
+        text = next(iter(row["responses"]), None)
     retrieved = row.get("retrieved")
     if retrieved is None or (failed and not retrieved):
-        return Answer(text, None, failed)
+        return Answer(text, None, failed, finish)
     strange = next((id for id in retrieved if id not in bases), None)
     if strange is not None:
         raise BadData(
             f'turn "{row["id"]}": retrieved record {strange} is not in the knowledge base of '
             f"{len(bases)} records; the retriever or its index is of other records"
         )
-    return Answer(text, tuple(bases[id] for id in retrieved), failed)
+    return Answer(text, tuple(bases[id] for id in retrieved), failed, finish)
 
 
 @dataclass(frozen=True)
@@ -132,7 +128,7 @@ class Wanted:
     @classmethod
     def of(cls, scorer: Scorer, turn: Row, runs: Mapping[Run, str]) -> Wanted:
         """Args: runs: values of the entity list, see `value_runs`."""
-        text = scorer.reference(turn["response"])
+        text = scorer.reference(turn["reference"])
         session = value_runs(str(v) for record in turn["kb"] for v in record.values())
         return cls(
             text,

@@ -79,9 +79,9 @@ def test_api_turns_are_neither_replies_nor_context() -> None:
 def test_names_of_other_releases_and_of_the_user() -> None:
     other = {"dialogue_id": 5, "context": ["hi"], "output": "hello", "kb": [], "gold_entities": []}
     (row,) = turn_rows([other], "here")
-    assert (row["id"], row["response"], row["domain"]) == ("5/1", "hello", "")
+    assert (row["id"], row["reference"], row["domain"]) == ("5/1", "hello", "")
     mine = {**other, "answer": "good day"}
-    assert turn_rows([mine], "here", {"response": "answer"})[0]["response"] == "good day"
+    assert turn_rows([mine], "here", {"reference": "answer"})[0]["reference"] == "good day"
 
 
 def test_records_of_equal_content_are_one_and_versions_of_a_name_stay() -> None:

@@ -40,7 +40,7 @@ def test_every_reply_needs_a_record_of_its_session() -> None:
     for turn in dialogues("dialogues").turns:
         values = {value for record in turn["kb"] for value in record.values()}
         assert set(turn["gold"]) <= values
-        assert all(value in turn["response"] for value in turn["gold"])
+        assert all(value in turn["reference"] for value in turn["gold"])
         assert len({record["name"] for record in turn["kb"]}) > 1
 
 

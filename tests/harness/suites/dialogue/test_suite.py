@@ -202,6 +202,8 @@ def test_a_chat_model_is_asked_with_the_records(tmp_path: Path) -> None:
     cells = store.artifact(handle.id).read_json("cells.json")
     assert {cell["scale"] for cell in cells} == {"nano"}
     assert {cell["metric"] for cell in cells} >= {"bleu", "recall_turn:1"}
+    cut = sum(row["reply"]["finish"] == "length" for row in rows)
+    assert cells[0]["details"].get("n_cut_answers", 0) == cut > 0
 
 
 def test_stored_outputs_are_joined_by_turn(tmp_path: Path) -> None:
