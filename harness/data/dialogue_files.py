@@ -117,6 +117,8 @@ def _row(item: Row, where: str, columns: Mapping[str, str]) -> Row:
         )
     if not _texts(values["gold"]):
         raise BadData(f"{where}: gold is {values['gold']!r:.60}; expected a list of values")
+    if not isinstance(values["dialogue"], str | int) or isinstance(values["dialogue"], bool):
+        raise BadData(f"{where}: dialogue is {values['dialogue']!r:.20}; expected an id")
     turn = values["turn"]
     if turn is not None and (not isinstance(turn, int) or isinstance(turn, bool)):
         raise BadData(f"{where}: turn is {turn!r:.20}; expected a number")
@@ -125,6 +127,7 @@ def _row(item: Row, where: str, columns: Mapping[str, str]) -> Row:
         "dialogue": str(values["dialogue"]),
         "domain": str(values["domain"] or ""),
         "kb": record_rows(values["kb"], where),
+        "gold": [value for value in values["gold"] if value.strip(" _")],
     }
 
 
@@ -169,6 +172,11 @@ def without_facts(record: Mapping[str, str]) -> dict[str, str]:
 def distinct(records: Iterable[Row]) -> list[Row]:
     """The records without repetitions of equal content, in order."""
     return list({canonical_json(record): record for record in records if record}.values())
+
+
+def shared_records(records: Iterable[Row]) -> tuple[Row, ...]:
+    """The records of a base that is given as a file: distinct, without facts of sessions."""
+    return tuple(distinct(without_facts(record) for record in records))
 
 
 def union(turns: Iterable[Row]) -> list[Row]:

@@ -26,6 +26,7 @@ from harness.data.dialogue_files import (
     check_apart,
     entity_values,
     record_rows,
+    shared_records,
     turn_rows,
     union,
 )
@@ -133,7 +134,7 @@ def dialogue_set(params: ImportDialoguesParams) -> DialogueSet:
     records, entities = found.records, found.entities
     if params.base:
         path = _file(params.base, "base")
-        records = tuple(record_rows(list(read_objects(path)), str(path)))
+        records = shared_records(record_rows(list(read_objects(path)), str(path)))
     if params.entities:
         entities = read_json(_file(params.entities, "entities"))
         _check_release(entities, found.turns, params)
@@ -240,7 +241,7 @@ def _official(params: ImportDialoguesParams) -> DialogueSet:
     turns, table, *base = (load_piece(params.ref, piece, None) for piece in pieces)
     return DialogueSet(
         turn_rows(turns, params.ref, params.columns, params.released),
-        tuple(record_rows(base[0] if base else [], params.ref)),
+        shared_records(record_rows(base[0] if base else [], params.ref)),
         table[0],
         TABLES[_family(params.ref)][1],
     )

@@ -105,6 +105,10 @@ def test_numbers_become_text_and_absent_values_leave() -> None:
     assert entity_values([{"kb": [{"name": "b"}]}], [{"name": "a"}]) == {"name": ["a", "b"]}
 
 
+def test_empty_values_are_no_gold() -> None:
+    assert turn_rows([turn(gold=["", "_", "cheap"])], "here")[0]["gold"] == ["cheap"]
+
+
 def test_a_transcript_ends_with_the_user() -> None:
     assert transcript(["hello", "good_day"]) == "system: hello\nuser: good day"
 
@@ -121,6 +125,8 @@ def test_a_transcript_ends_with_the_user() -> None:
         ([turn(context=[1])], "row 1: context is"),
         ([turn(gold=None)], "row 1: gold is None"),
         ([turn(number="one")], "row 1: turn is 'one'"),
+        ([turn(dialogue=None)], "row 1: dialogue is None"),
+        ([turn(dialogue=[1])], "row 1: dialogue is"),
         ([turn(kb=["curry"])], "record 1 is 'curry'"),
         ([turn(kb={"name": ["a"]})], "record 1 is"),
         ([{"dialogue": 1, "context": ["a"]}], "no response or output"),
@@ -170,7 +176,8 @@ def test_a_changed_file_and_a_shared_dialogue_stop_the_operation(
 
 def test_files_of_records_and_entities(tmp_path: Path) -> None:
     ref = file_of(tmp_path, [turn(1)])
-    base = file_of(tmp_path, [{"name": "zed"}], "kb.jsonl")
+    twice = [{"name": "zed", "ref": "leak"}, {"name": "zed"}]
+    base = file_of(tmp_path, twice, "kb.jsonl")
     table = tmp_path / "entities.json"
     table.write_text(json.dumps({"name": ["Curry Garden"], "price": ["CHEAP"]}))
     params = ImportDialoguesParams(ref=ref, base=base, entities=str(table), rules="multiwoz")

@@ -76,6 +76,13 @@ def test_the_references_reach_the_ceiling(run: Run) -> None:
     assert "tok:13a" in str(cells["sacrebleu"].details["signature"])
 
 
+def test_without_sacrebleu_its_cell_says_so(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.suites.dialogue.cells.has_sacrebleu", lambda: False)
+    cell = run(replying_by(f"{SYSTEMS}right"))["sacrebleu"]
+    assert cell.value is None
+    assert "not installed (extra dialogue)" in str(cell.details["reason"])
+
+
 def test_empty_replies_score_nothing_and_stop_nothing(run: Run) -> None:
     cells = run(replying_by(f"{SYSTEMS}empty"))
     assert cells["bleu"].value == cells["entity_f1_surface_micro"].value == 0
