@@ -199,7 +199,8 @@ class _Talk:
         third, price = self.word(place[self.domain.attribute]), self.word(place["price"])
         what = self.domain.phrase.format(price=price, value=third)
         opener, wish = self.rng.choice(OPENERS), self.rng.choice(WISHES)
-        user = f"{opener}{wish} a {what} in the {self.word(place['area'])} ."
+        article = "an" if what[0] in "aeio" else "a"
+        user = f"{opener}{wish} {article} {what} in the {self.word(place['area'])} ."
         area = place["area"]
         self._turn(user, f"{place['name']} is in the {area} .", [place["name"], area])
 
