@@ -21,6 +21,7 @@ from harness.data.dialogue_files import (
 )
 from harness.data.dialogues import (
     BASES,
+    DIALOGUES,
     TURNS,
     ImportDialoguesParams,
     dialogue_set,
@@ -230,6 +231,9 @@ def test_published_sets(realdata: Callable[[str], Path], monkeypatch: pytest.Mon
         "camrest_train": 1692, "camrest_val": 543, "camrest_test": 509, "mwoz_val": 576,
         "mwoz_test": 711, "smd_val": 777, "smd_test": 807,
     }  # fmt: skip
+    for name, found in sets.items():
+        params = ImportDialoguesParams(ref=f"official:{name}")
+        assert DIALOGUES.source(params.ref).count(params) == len(found.turns)
     for family in BASES:  # the published base is the union of all sessions
         turns = [t for name, found in sets.items() if name.startswith(family) for t in found.turns]
         assert tuple(union(turns)) == sets[f"{family}_test"].records
