@@ -40,6 +40,7 @@ from harness.engine.operations import Artifact, Context, Estimate, operation
 
 FOLDER = "tod"
 Rules = Literal["plain", "smd", "multiwoz"]  # of extraction of entities
+ChosenRules = Literal["", "plain", "smd", "multiwoz"]  # "" takes those of the set
 LEAST_KNOWN = 0.9  # share of gold values that an entity table of the same release contains
 
 
@@ -64,7 +65,7 @@ class ImportDialoguesParams(Record):
     digest: str | None = None
     base: str = ""
     entities: str = ""
-    rules: Rules | Literal[""] = ""
+    rules: ChosenRules = ""
     columns: dict[str, str] = {}
     released: bool = False
 

@@ -15,14 +15,14 @@ task `reply`; see `harness.suites.dialogue.programs`.
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from harness.core.errors import BadRecord
 from harness.core.hashing import digest, seed_from
 from harness.core.records import Record
-from harness.data.dialogues import Rules, dialogues_identity
+from harness.data.dialogues import ChosenRules, dialogues_identity
 from harness.engine.plan import Handle, StageMaker
 from harness.engine.recipe import Refers
 from harness.suites.base import NANO, Decode, Metric, Program, Suite, System
@@ -58,7 +58,7 @@ class DialogueSettings(Record):
     train: Annotated[str, Refers("dialogues")] = ""
     base: Annotated[str, Refers("dialogues")] = ""
     entities: Annotated[str, Refers("dialogues")] = ""
-    rules: Annotated[Rules | Literal[""], Refers("layout")] = ""
+    rules: Annotated[ChosenRules, Refers("layout")] = ""
     columns: Annotated[dict[str, str], Refers("layout")] = {}
     limit: int | None = Field(default=None, ge=1)
     knowledge: Base = "shared"
