@@ -30,7 +30,11 @@ from harness.suites.conformance import check_suite
 __all__ = ["check_backend", "check_judge", "check_method", "check_suite"]
 
 # Task of a program -> a suite with that task, used to plan its answers.
-ASKING = {"respond": "alpaca_eval2", "label_authors": "personality_essays"}
+ASKING = {
+    "respond": "alpaca_eval2",
+    "label_authors": "personality_essays",
+    "reply": "dialogue",
+}
 
 
 def check_method(method: Method, recipe: Recipe | None = None) -> None:

@@ -13,6 +13,8 @@ _FUSECHAT = "arXiv 2408.07990"
 _FUSION = "implicit fusion"
 _EXPLICIT = "explicit fusion"
 _ASKING = "asking about authors"
+_MKTOD = "arXiv 2310.08877"
+_DIALOGUE = "dialogue"
 _BASELINE = "baseline"
 
 
@@ -160,6 +162,34 @@ METHODS = (
         "encoder", _BASELINE, "classifiers.method:ENCODER", "", "psycot",
         "a pretrained encoder, fine-tuned or frozen (models.encoder)", ("classic", "train"),
     ),
+    _entry(
+        "mktod_chat", _DIALOGUE, "mktod.method:MKTOD_CHAT", f"{_MKTOD}; wording ours", "mktod_chat",
+        "a chat model with retrieved records and their rank, confidence and co-occurrence", (),
+    ),
+    _entry(
+        "records_chat", _DIALOGUE, "mktod.method:RECORDS_CHAT", _MKTOD, "mktod_chat",
+        "a chat model with the records of a retriever", (),
+    ),
+    _entry(
+        "value_frequency", _DIALOGUE, "mktod.method:VALUE_FREQUENCY", _MKTOD, "mktod_chat",
+        "retriever: number of a record's values in the dialogue", (),
+    ),
+    _entry(
+        "bm25", _DIALOGUE, "mktod.method:BM25", _MKTOD, "mktod_chat",
+        "retriever: BM25 of dialogue and record", ("dialogue",),
+    ),
+    _entry(
+        "dense_zero_shot", _DIALOGUE, "mktod.method:DENSE_ZERO_SHOT", "", "mktod_chat",
+        "retriever: cosine of an encoder that was not trained for the task",
+    ),
+    _entry(
+        "slot_matching", _DIALOGUE, "mktod.method:SLOT_MATCHING", "definition ours", "mktod_chat",
+        "retriever: last mention of each attribute, with stemming and joined words", (),
+    ),
+    _entry(
+        "slot_hybrid", _DIALOGUE, "mktod.method:SLOT_HYBRID", "definition ours", "mktod_chat",
+        "retriever: slot matching, and an encoder where nothing matches",
+    ),
 )  # fmt: skip
 
 # Preference loss -> where it is defined.
@@ -172,3 +202,9 @@ LOSSES = {
 
 # What a plugin of the group "methods" must provide.
 CONTRACTS = {"methods": "harness.engine.recipe:Method"}
+
+# Prompt builders, see `harness.backends.prompting`.
+PROMPTS = {
+    "mktod_reply": "methods.mktod.prompting:mktod_reply",
+    "mktod_reply_prefix": "methods.mktod.prompting:mktod_reply_prefix",
+}

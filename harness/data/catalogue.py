@@ -9,4 +9,5 @@ OPERATIONS = {
     "import_authors": "harness.data.authors",
     "import_preferences": "harness.data.preferences",
     "import_question_set": "harness.data.question_sets",
+    "import_dialogues": "harness.data.dialogues",
 }

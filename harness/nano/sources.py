@@ -5,6 +5,7 @@ nano:plain, verbose, concise            baseline answers
 nano:reference                          reference answers of prompts graded beside one
 nano:essays, nano:posts (also /train)   authors, see `harness.nano.authors`
 nano:facts, attributes, notes, labelled question sets, see `harness.nano.knowledge`
+nano:dialogues, nano:distinct_dialogues (also /train, /valid), see `harness.nano.dialogues`
 crucible_nano_<task>                    questions for lm-eval, see `harness.nano.questions`
 """
 
@@ -17,6 +18,7 @@ from harness.core.errors import unknown
 from harness.core.hashing import digest, seed_from
 from harness.data.answers import Find, ImportAnswersParams, turns_of
 from harness.data.authors import ImportAuthorsParams
+from harness.data.dialogues import DialogueSet, ImportDialoguesParams
 from harness.data.preferences import ImportPreferencesParams, Items
 from harness.data.prompts import ImportPromptsParams
 from harness.data.question_rows import QuestionSet
@@ -24,7 +26,7 @@ from harness.data.question_sets import ImportQuestionSetParams
 from harness.data.sources import Source
 from harness.distillation.corpus import DocumentsParams
 from harness.engine.operations import Row
-from harness.nano import authors, knowledge, questions, world
+from harness.nano import authors, dialogues, knowledge, questions, world
 
 SCHEME = "nano:"
 REFERENCE = "reference"
@@ -111,6 +113,15 @@ def _authors(ref: str) -> list[Row]:
     return authors.rows(ref.removeprefix(SCHEME))
 
 
+def _dialogues(ref: str) -> DialogueSet:
+    return dialogues.dialogues(ref.removeprefix(SCHEME))
+
+
+def _dialogues_identity(ref: str, revision: str | None) -> str:
+    found = _dialogues(ref)
+    return f"{ref}@{digest([found.turns, list(found.records or ())])}"
+
+
 def _at_version(ref: str, revision: str | None) -> str:
     return f"{ref}@{world.VERSION}"
 
@@ -143,6 +154,13 @@ SOURCES = {
         lambda ref, revision: knowledge.identity(ref),
         lambda params: knowledge.rows(params.ref),
         count=lambda params: len(knowledge.rows(params.ref).rows),
+        at_hand=True,
+    ),
+    "dialogues": Source[ImportDialoguesParams, DialogueSet](
+        "nano:dialogues, nano:distinct_dialogues",
+        _dialogues_identity,
+        lambda params: _dialogues(params.ref),
+        count=lambda params: len(_dialogues(params.ref).turns),
         at_hand=True,
     ),
     "questions": Source(

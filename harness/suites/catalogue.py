@@ -144,6 +144,30 @@ SUITES = (
         "the model as a judge of hallucination, against labels made by people",
         paper="arXiv 2305.11747",
     ),
+    Entry(
+        "dialogue",
+        "harness.suites.dialogue.suite:SUITE",
+        "task-oriented replies that need one record among look-alikes; nano or your dialogues",
+        paper="arXiv 2310.08877",
+    ),
+    Entry(
+        "dialogue_camrest",
+        "harness.suites.dialogue.suite:CAMREST_SUITE",
+        "CamRest676: restaurants; BLEU, Entity F1, Recall@K",
+        paper="arXiv 2310.08877",
+    ),
+    Entry(
+        "dialogue_multiwoz",
+        "harness.suites.dialogue.suite:MULTIWOZ_SUITE",
+        "MultiWOZ 2.1, single domains; BLEU, Entity F1, Recall@K",
+        paper="arXiv 2310.08877",
+    ),
+    Entry(
+        "dialogue_smd",
+        "harness.suites.dialogue.suite:SMD_SUITE",
+        "SMD (KVRET): an in-car assistant; BLEU, Entity F1",
+        paper="arXiv 2310.08877",
+    ),
 )
 
 # Class of the object that a plugin of the group "suites" provides.
@@ -194,17 +218,32 @@ OPERATIONS = {
     "score_rouge": "harness.suites.hallucination.grounded",
     "score_short_facts": "harness.suites.hallucination.short_facts",
     "score_prompts": "harness.suites.per_prompt",
+    "retrieve_records": "harness.suites.dialogue.answering",
+    "respond_by": "harness.suites.dialogue.answering",
+    "score_dialogue": "harness.suites.dialogue.cells",
 }
 
 # Prompt builders and reply parsers of the operation `ask`.
 PROMPTS = {
+    "dialogue_reply": "harness.suites.dialogue.prompts:dialogue_reply",
+    "dialogue_reply_short": "harness.suites.dialogue.prompts:dialogue_reply_short",
     "judge_hallucination": "harness.suites.hallucination.prompts:hallucination",
     "judge_helpfulness": "harness.suites.hallucination.prompts:helpfulness",
     "judge_refusal": "harness.suites.hallucination.prompts:refusal",
     "judge_grade": "harness.suites.hallucination.prompts:grade",
 }
+
 READERS = {
     "judge_score": "harness.suites.hallucination.judging:read_score",
     "judge_refusal": "harness.suites.hallucination.judging:read_refusal",
     "judge_grade": "harness.suites.hallucination.judging:read_grade",
+}
+
+# Retrievers of records, see `harness.suites.dialogue.retrievers`.
+RETRIEVERS = {
+    "value_frequency": "harness.suites.dialogue.retrievers:value_frequency",
+    "bm25": "harness.suites.dialogue.retrievers:bm25",
+    "dense": "harness.suites.dialogue.retrievers:dense",
+    "slot_matching": "harness.suites.dialogue.slots:slot_matching",
+    "hybrid": "harness.suites.dialogue.slots:hybrid",
 }

@@ -11,7 +11,13 @@ from harness.engine.recipe import merge
 from harness.suites.base import Suite
 
 NANO, OFFICIAL = "nano", "official"
-SOURCES = ("prompts", "authors", "documents", "judge")  # settings that may name a nano source
+SOURCES = (
+    "prompts",
+    "authors",
+    "documents",
+    "dialogues",
+    "judge",
+)  # settings that may name a nano source
 
 
 def resolve_settings(suite: Suite, edition: str, changes: Mapping[str, Any]) -> Record:
