@@ -1,24 +1,28 @@
 """What the code released with ADPA (gaoshiping/ADPA) does differently, each behind its own switch.
 
-    clamped               log-ratios clamped to [1e-8, 1 - 1e-8]      advantage_clip
-    compressed            probabilities by an fp16 softmax            (comparison only)
-    released_margins      missing reference entries floored           (comparison only)
-    without_end           the end token is not distilled              end_token = "released"
-    floored_kl            student probabilities floored at 1e-7       (comparison only)
-    micro_batch_mean      means of micro-batches averaged             (comparison only)
+    clamped            log-ratios clamped to [1e-8, 1 - 1e-8]   loss.advantage_clip
+    without_end        the end token is not distilled           loss.end_token
+    half_log_probs     teachers' softmax in fp16                teachers.lists = "released"
+    floored_reference  missing reference entries floored        teachers.lists = "released"
+    compressed, released_margins, released_expectation          the released lists, for comparison
+    floored_kl         student probabilities floored at 1e-7    for comparison
+    micro_batch_mean   means of micro-batches averaged          for comparison
 
-Two further ones are settings of the recipe: `reference = "student_init"` (the README computes the
-reference's margins with the student) and `importance_sampling` and `kl_penalty`, off there too,
-are not implemented.
+Another is a setting of the recipe: the README computes the reference's margins with the student
+(`reference = "student_init"`). The importance weights and the KL penalty of that code, off by
+default there, are not implemented.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from harness.models.tokenize import IGNORE
 
 FLOOR = 1e-8
 MISSING = 1e-7
@@ -85,3 +89,28 @@ def floored_kl(logps: Tensor, teacher: Tensor) -> Tensor:
 def micro_batch_mean(sums: Sequence[Tensor], counts: Sequence[Tensor]) -> Tensor:
     """The mean of the means of micro-batches, whose tokens then count differently."""
     return torch.stack([s / c for s, c in zip(sums, counts, strict=True)]).mean()
+
+
+def without_end(weights: Tensor, labels: Tensor) -> Tensor:
+    """Weights (B, T) with 0 at the last counted position of each row."""
+    counted = labels != IGNORE
+    place = torch.arange(labels.shape[-1], device=labels.device)
+    last = torch.where(counted, place, -1).amax(-1, keepdim=True)
+    return weights.masked_fill(place == last, 0.0)
+
+
+def half_log_probs(logits: Tensor) -> Tensor:
+    """Logarithms of an fp16 softmax: entries below 6e-8 are -inf, the sum is off by up to 5e-4."""
+    return logits.half().softmax(-1).to(logits.dtype).log()
+
+
+def floored_reference(teacher: Tensor, reference: Tensor, smallest: Tensor) -> Tensor:
+    """Reference log-probabilities (M, k) at the teacher's ids, as the released lists have them.
+
+    Args:
+        teacher: (M, k) of the teacher at its ids.
+        smallest: (M,) smallest log-probability in the reference's own list; entries below it are
+            missing and get the smallest of the teacher's.
+    """
+    floor = teacher.amin(-1, keepdim=True).clamp(min=math.log(MISSING))
+    return torch.where(reference >= smallest[:, None], reference, floor.expand_as(reference))

@@ -26,6 +26,8 @@ class PairLoss(Record):
         advantage_clip: bound of the absolute log-ratio before the factor beta; None keeps it exact;
             "reference_compat" clamps it to [1e-8, 1 - 1e-8] as in the released code, which erases
             what the teacher advises against.
+        end_token: "released" leaves the last token of an answer out of KL and advantage but counts
+            it, as the released code does: the student is not taught where to stop.
         reduction: "token" averages over all tokens of an update, "sequence" over its rows of the
             means of each row.
     """
@@ -35,6 +37,7 @@ class PairLoss(Record):
     kl_chosen: float = Field(default=0.0, ge=0)
     kl_response: float = Field(default=0.0, ge=0)
     gamma: float = Field(default=0.0, ge=0)
+    end_token: Literal["distilled", "released"] = "distilled"
     beta: float = Field(default=1.0, gt=0)
     advantage_clip: Clip = None
     reduction: Reduction = "token"
