@@ -8,4 +8,7 @@ OPERATIONS = {
     "make_teacher": "harness.distillation.operations",
     "map_teacher": "harness.distillation.operations",
     "train_fusion": "harness.distillation.operations",
+    "answer_pairs": "harness.distillation.advantage.pairs",
+    "cache_teachers": "harness.distillation.advantage.operations",
+    "train_on_pairs": "harness.distillation.advantage.operations",
 }

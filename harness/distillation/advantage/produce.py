@@ -45,8 +45,8 @@ class ListReport:
 
     Attributes:
         q_tail, p_tail: mass of teacher and student outside the lists.
-        bound: bound of the error per position: that of KL is q_tail KL(q in tail || p in tail), that
-            of E_p[A] p_tail max_tail |A - A_tail|. Known only with a student.
+        bound: bound of the error per position: of KL q_tail KL(q in tail || p in tail), of E_p[A]
+            p_tail max_tail |A - A_tail|. Known only with a student.
     """
 
     positions: int = 0
@@ -105,8 +105,8 @@ def list_rows(
     teacher = source.teacher if isinstance(source, Ratio) else source
     if how.k > teacher.vocabulary or how.student_k > how.k:
         raise BadData(
-            f"lists of k = {how.k} ids, {how.student_k} of them the student's; expected at most the "
-            f"vocabulary of {teacher.vocabulary}, and student_k at most k"
+            f"lists of k = {how.k} ids, {how.student_k} of them the student's; expected at most "
+            f"the vocabulary of {teacher.vocabulary}, and student_k at most k"
         )
     parts = [
         _rows(source, teacher, how, student, part, report or ListReport())

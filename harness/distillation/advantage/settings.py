@@ -7,6 +7,9 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from harness.core.records import Record
+from harness.training.settings import Dtype, PromptLimit, RunSettings
+
+CHOSEN, ANSWER = "chosen", "answer"  # names of answers in rows of pairs
 
 Reduction = Literal["token", "sequence"]
 Clip = float | Literal["reference_compat"] | None
@@ -50,3 +53,63 @@ class PairLoss(Record):
                 "(gamma = 0 switches the term off)"
             )
         return self
+
+
+class CacheTeachersParams(PromptLimit):
+    """One cache.
+
+    Attributes:
+        sides: answers that are read, by their names in `responses`; at most the preferred one and
+            one other.
+        anchor: name of the preferred answer.
+        values: "logps" for a KL (one teacher), "ratios" for advantages (with a reference, or the
+            uniform distribution).
+        form: "hidden" states of the models, or "lists" of k ids, see `produce.list_rows`.
+        uniform: the reference is the uniform distribution.
+    """
+
+    sides: tuple[str, ...] = Field(min_length=1)
+    anchor: str = CHOSEN
+    values: Literal["logps", "ratios"]
+    form: Literal["hidden", "lists"]
+    k: int = Field(default=50, ge=1)
+    student_k: int = Field(default=0, ge=0)
+    lists: Literal["full", "released"] = "full"
+    uniform: bool = False
+    batch_tokens: int = Field(default=4096, ge=1)
+    shard_rows: int = Field(default=256, ge=1)
+    dtype: Dtype | None = None
+
+
+class TrainOnPairsParams(RunSettings, PromptLimit):
+    """One training run on pairs.
+
+    Attributes:
+        loss: weights of the terms.
+        anchor: name of the preferred answer in `responses`.
+        response: name of the other answer, such as "rejected" or "answer"; None trains on the
+            preferred answer alone.
+        uniform: advantages are those against the uniform distribution.
+        teacher_dtype: numeric type of live teachers and of heads.
+    """
+
+    loss: PairLoss
+    anchor: str = CHOSEN
+    response: str | None = None
+    uniform: bool = False
+    teacher_dtype: Dtype | None = None
+
+    @model_validator(mode="after")
+    def _an_answer_to_distil_on(self) -> TrainOnPairsParams:
+        if self.response is None and (self.loss.gamma or self.loss.kl_response):
+            raise ValueError(
+                'response = "rejected" or "answer" for a loss with gamma or kl_response: these '
+                "terms are taken on it"
+            )
+        if self.loss.gamma and self.loss.kl_response:
+            raise ValueError("gamma or kl_response above 0, not both: the second answer has one")
+        return self
+
+    @property
+    def sequences_per_row(self) -> int:
+        return 2
