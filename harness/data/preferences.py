@@ -140,7 +140,9 @@ def _messages(value: list[Any], where: str) -> list[dict[str, str]]:
         role = message.get("role") if isinstance(message, dict) else None
         content = message.get("content") if isinstance(message, dict) else None
         if role not in ROLES or not isinstance(content, str):
-            raise BadData(f"{where}: expected messages with role and content, found {message!r:.60}")
+            raise BadData(
+                f"{where}: expected messages with role and content, found {message!r:.60}"
+            )
         found.append({"role": role, "content": content})
     return found
 

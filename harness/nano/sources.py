@@ -10,7 +10,7 @@ crucible_nano_<task>                    questions for lm-eval, see `harness.nano
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from harness.core.errors import unknown
 from harness.core.hashing import digest, seed_from
@@ -28,7 +28,8 @@ REFERENCE = "reference"
 # Frequencies of qualities of written answers: two of each prompt make a pair, a third one is a
 # neutral example of the same mixture, which prefers nothing.
 WRITTEN = {
-    "excellent": 30, "good": 10, "sloppy": 10, "plain": 12, "padded": 12, "wrong": 12, "evasive": 14,
+    "excellent": 30, "good": 10, "sloppy": 10, "plain": 12, "padded": 12, "wrong": 12,
+    "evasive": 14,
 }  # fmt: skip
 
 
@@ -69,10 +70,9 @@ def _documents(params: DocumentsParams) -> list[Row]:
     ]
 
 
-def _pairs(params: ImportPairsParams) -> list[Row]:
+def _pairs(params: ImportPairsParams) -> Iterator[Row]:
     """Two written answers of different grades to each prompt, the better one chosen; `neutral` and
     `response` are a third one, drawn independently."""
-    rows = []
     for item in _items(params.ref):
         rng = random.Random(seed_from("pairs", item.turns[0]))
         texts = [_written(item, rng) for _ in range(3)]
@@ -83,10 +83,7 @@ def _pairs(params: ImportPairsParams) -> list[Row]:
         chosen, rejected = texts[:2] if grades[0] > grades[1] else texts[1::-1]
         responses = {"chosen": chosen, "rejected": rejected, "neutral": texts[2]}
         messages = [{"role": "user", "content": item.turns[0]}]
-        rows.append(
-            {"id": item.id, "messages": messages, "response": texts[2], "responses": responses}
-        )
-    return rows
+        yield {"id": item.id, "messages": messages, "response": texts[2], "responses": responses}
 
 
 def _written(item: world.Item, rng: random.Random) -> str:
