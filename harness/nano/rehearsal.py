@@ -31,7 +31,7 @@ from harness.core.records import Record, parse
 from harness.engine import registry
 from harness.engine.recipe import ModelSpec, Recipe, Refers, Rehearsed, SuiteSpec
 from harness.nano.world.types import CATEGORY, SKILLS
-from harness.suites.base import Suite
+from harness.suites.base import SYSTEM, Suite
 from harness.suites.editions import NANO, resolve_settings
 from harness.suites.lm_eval.catalogue import NANO as NANO_TASKS
 
@@ -158,7 +158,11 @@ class Rehearsal:
     def _suite(self, spec: SuiteSpec) -> SuiteSpec:
         """The suite on its nano questions with its nano judge; its other settings stay."""
         suite: Suite = registry.load("suites", spec.name)
-        given = {k: v for k, v in spec.settings.items() if not refers_to(suite.settings, k)}
+        given = {
+            k: v
+            for k, v in spec.settings.items()
+            if not refers_to(suite.settings, k) or str(v).startswith(SYSTEM)
+        }
         resolved = resolve_settings(suite, NANO if NANO in suite.editions else "", given)
         small = {
             name: NANO_TASKS.tasks if kind == "tasks" else self._field(resolved, name, field)

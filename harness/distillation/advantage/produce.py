@@ -193,6 +193,11 @@ def state_rows(teacher: Distribution, reference: Distribution | None = None) -> 
 
 
 def _narrow(states: Tensor) -> Tensor:
+    if not bool(states.isfinite().all()):
+        raise BadData(
+            "a teacher gives hidden states that are not finite; load it in a wider dtype, or omit "
+            "the row"
+        )
     if states.dtype in (torch.bfloat16, torch.float16):
         return states.cpu()
     narrow = states.half().cpu()
