@@ -141,7 +141,8 @@ def distilled(
     sides = [train.anchor] * bool(loss.get("kl_chosen")) + [response] * (response is not None)
     chosen = access(recipe, 1 if uniform else len(models), len(sides))
     given = {"uniform": True} if uniform else {}
-    if models and chosen.form != "live":
+    read = {"teacher", "reference"} & models.keys()
+    if read and chosen.form != "live":
         own = recipe.teachers
         student = {"student": start} if chosen.form == "lists" and own.student_k else {}
         lists = {"k": own.k, "student_k": own.student_k, "lists": own.lists}
@@ -163,7 +164,7 @@ def distilled(
         models = {"cache": cache, **({} if chosen.form == "lists" else models)}
     shared = {"sft": train.sft, "reduction": train.reduction, "end_token": train.end_token}
     settings = train.model_dump(include=set(RunSettings.model_fields) | limits)
-    how = f"teachers {chosen.form}, {chosen.reason}" if models else "no teacher"
+    how = f"teachers {chosen.form}, {chosen.reason}" if read else "no teacher beside it"
     return stage(
         "train_on_pairs",
         rows=rows,
@@ -209,8 +210,10 @@ def advised(recipe: AdpaRecipe, stage: Any, start: Any, name: str) -> Any:
         r = start
     uniform = own.reference == "none"
     models = {"teacher": q} if uniform else {"teacher": q, "reference": r}
+    if not own.gamma:  # the likelihood of the chosen answers alone
+        models, uniform = {}, False
     level = "span" if own.align == "spans" and own.level == "token" else own.level
-    if level != "token":
+    if level != "token" and models:
         weights = stage(
             "span_advantages",
             rows=rows,

@@ -98,12 +98,12 @@ def pair_sequences(
         max_prompt_length=limits.max_prompt_length,
         released=limits.released,
     )
-    if empty:
+    own = found.get(ANSWER)
+    if own is not None and row.get("cut") and len(own.input_ids) < limits.max_length:
+        found[ANSWER] = TokenSequence(own.input_ids[:-1], own.labels[:-1])
+    if empty or not found[str(second)].length:
         return found[anchor], None
-    answer = found[str(second)]
-    if second == ANSWER and row.get("cut") and len(answer.input_ids) < limits.max_length:
-        answer = TokenSequence(answer.input_ids[:-1], answer.labels[:-1])
-    return found[anchor], answer if answer.length else None
+    return found[anchor], found[str(second)]
 
 
 def scored_ids(sequence: TokenSequence) -> list[int]:

@@ -211,7 +211,7 @@ def test_models_of_other_tokenizers_are_refused_with_alternatives(
 ) -> None:
     other = models("other", 1, extra="zz")
     given = rows_artifact(rows())
-    with pytest.raises(BadData, match='"zz".*align = "spans"'):
+    with pytest.raises(BadData, match=r'"zz".*align = "spans"'):
         train_on_pairs(context("a"), params(), rows=given, **{**trio, "teacher": other})
     with pytest.raises(BadData, match="different tokenizers"):
         cache_teachers(
@@ -232,7 +232,7 @@ def test_a_stale_partial_or_damaged_cache_is_refused(
         train_on_pairs(context(name), changes.pop("params", params()), **used)
 
     changed = [{**row, "responses": {**row["responses"], "answer": "new"}} for row in rows()]
-    with pytest.raises(BadData, match="cache was made with answers .* stale"):
+    with pytest.raises(BadData, match=r"cache was made with answers .* stale"):
         trained("rows", rows=rows_artifact(changed, "changed"))
     with pytest.raises(BadData, match="cache was made with models"):
         trained("models", teacher=models("newer", 3))
@@ -283,7 +283,7 @@ def test_what_a_loss_needs_and_lacks_is_named(
     trio: dict[str, Artifact], rows_artifact: Make, context: Make
 ) -> None:
     given = rows_artifact(rows())
-    with pytest.raises(BadData, match="teacher and reference; reference missing"):
+    with pytest.raises(BadData, match=r"teacher and reference; reference missing"):
         train_on_pairs(
             context("a"), params(), rows=given, model=trio["model"], teacher=trio["teacher"]
         )
