@@ -158,10 +158,11 @@ class Rehearsal:
     def _suite(self, spec: SuiteSpec) -> SuiteSpec:
         """The suite on its nano questions with its nano judge; its other settings stay."""
         suite: Suite = registry.load("suites", spec.name)
+        required = {k for k, f in suite.settings.model_fields.items() if f.is_required()}
         given = {
             k: v
             for k, v in spec.settings.items()
-            if not refers_to(suite.settings, k) or str(v).startswith(SYSTEM)
+            if k in required or not refers_to(suite.settings, k) or str(v).startswith(SYSTEM)
         }
         resolved = resolve_settings(suite, NANO if NANO in suite.editions else "", given)
         small = {
