@@ -171,13 +171,19 @@ class Reproduction(PlannedRun):
         return base.model_copy(
             update={
                 "name": name,
-                "scale": self.scale,
+                "scale": self._scale(),
                 "systems": systems,
                 "columns": tuple(columns),
                 "claims": tuple(claims),
                 "provenance": provenance,
             }
         )
+
+    def _scale(self) -> str:
+        """Scale of the board: that of its cells, since a profile of any name may be of the nano
+        world; before a run, that of the profile."""
+        found = {cell.scale for cell in self.cells} if self.store is not None else set()
+        return found.pop() if len(found) == 1 else self.scale
 
 
 def reproduce(
