@@ -99,10 +99,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         torch.set_num_threads(options.threads)
     student, teachers, batch = make(options)
     step, batch = stepper(options.child, student, teachers, batch, options)
-    small = {key: value.clone() for key, value in batch.items()}
-    small["labels"][:, options.prompt + 8 :] = -100
-    if not any("/" in key for key in small):  # warm-up on eight positions
-        step(small)
+    step(of_few(batch, options))  # warm-up on eight positions per answer
     if options.device == "cuda":
         step(batch)  # select kernels, fill caches
     loss, taken = measured(
@@ -119,6 +116,16 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "loss": loss,
         "gradient": float(gradient.norm()),
     }
+
+
+def of_few(batch: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """The batch with eight scored tokens per answer, and their rows of a cache."""
+    small = {key: value.clone() for key, value in batch.items()}
+    small["labels"][:, options.prompt + 8 :] = -100
+    for key, value in batch.items():
+        if "/" in key:
+            small[key] = value.unflatten(0, (options.pairs, -1))[:, :8].flatten(0, 1)
+    return small
 
 
 def make(options: argparse.Namespace) -> tuple[Any, list[Any], dict[str, Any]]:
@@ -197,6 +204,7 @@ def cached(name: str, teachers: list[Any], batch: Any, options: Any) -> dict[str
     both = [live_distribution(t, rows, kept, options.vocabulary) for t in teachers]
     with torch.no_grad():
         found = state_rows(*both) if name == "hidden" else list_rows(Ratio(*both), ListSettings(K))
+    found = {c: value.long() if c == "ids" else value for c, value in found.items()}
     return {f"response/{column}": value.to(options.device) for column, value in found.items()}
 
 

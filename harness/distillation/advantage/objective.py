@@ -121,7 +121,8 @@ class PairObjective(Objective):
         for side in SIDES:
             found = [example.rows[side] for example in examples if side in example.rows]
             for column in found[0] if found else ():
-                batch[f"{side}/{column}"] = torch.cat([rows[column] for rows in found])
+                whole = torch.cat([rows[column] for rows in found])
+                batch[f"{side}/{column}"] = whole.long() if column == "ids" else whole
         return batch
 
     def counts(self, batch: Batch) -> Counts:
@@ -210,7 +211,7 @@ class PairObjective(Objective):
 
 def _lists(side: str, batch: Batch) -> Lists:
     ids, values, tail = (batch[f"{side}/{name}"] for name in ("ids", "values", "tail"))
-    return Lists(ids.long(), values, tail)
+    return Lists(ids, values, tail)
 
 
 @torch.no_grad()
