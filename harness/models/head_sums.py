@@ -47,10 +47,11 @@ def function_sum(
 
     Args:
         hidden: (M, H), the positions; M may be 0.
-        measure: called once per chunk with logits in float32 (float64 for float64 models).
+        measure: called once per chunk with logits in float32 (float64 for float64 models); without
+            positions once with none, so that it logs the same names for every batch.
 
     Returns:
-        scalar sum; logged sums by name, empty without positions.
+        scalar sum; logged sums by name.
     """
     logged: dict[str, Tensor] = {}
     total = _FunctionSum.apply(
@@ -110,7 +111,7 @@ class _FunctionSum(torch.autograd.Function):
             part = weight if mixed_product(hidden) else weight.to(wide)
             sink = HeadGradients(rows, weight, bias, wanted)
             total = torch.zeros((), dtype=wide, device=hidden.device)
-            for start in range(0, len(rows), height):
+            for start in range(0, max(1, len(rows)), height):
                 span = slice(start, min(start + height, len(rows)))
                 logits = _logits(rows[span], part, bias, transformation)
                 steepness = slope(logits, *transformation) if any(wanted) else None

@@ -36,6 +36,7 @@ from harness.training.objective import Batch, Counts, Objective, Sums
 from harness.training.preference import disable_dropout
 
 SIDES = ("chosen", "response")
+Rows = Mapping[str, Mapping[str, Tensor]]  # side -> column -> rows of a cache
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,16 @@ class PairExample:
 
     chosen: TokenSequence
     response: TokenSequence | None
-    rows: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+    rows: Rows = field(default_factory=dict)
+
+
+def empty_rows(examples: Sequence[PairExample]) -> Rows:
+    """Rows (0, ...) of each side's columns, as the examples have them."""
+    found: dict[str, dict[str, Tensor]] = {}
+    for example in examples:
+        for side, columns in example.rows.items():
+            found.setdefault(side, {name: value[:0] for name, value in columns.items()})
+    return found
 
 
 @dataclass(frozen=True)
@@ -91,15 +101,22 @@ class PairObjective(Objective):
 
     Args:
         vocabulary: number of ids that student and teachers have in common, from 0.
+        empty: side -> column -> rows (0, ...) of a cache, for batches in which no answer has any.
     """
 
     def __init__(
-        self, settings: PairLoss, teachers: Teachers, pad_id: int, vocabulary: int
+        self,
+        settings: PairLoss,
+        teachers: Teachers,
+        pad_id: int,
+        vocabulary: int,
+        empty: Rows | None = None,
     ) -> None:
         self.settings = settings
         self.teachers = teachers
         self.pad_id = pad_id
         self.vocabulary = vocabulary
+        self.empty = empty or {}
 
     def prepare(self, model: nn.Module) -> None:
         super().prepare(model)
@@ -120,6 +137,8 @@ class PairObjective(Objective):
         batch = pad([*(example.chosen for example in examples), *others], self.pad_id)
         for side in SIDES:
             found = [example.rows[side] for example in examples if side in example.rows]
+            if not found and side in self.empty:
+                found = [self.empty[side]]
             for column in found[0] if found else ():
                 whole = torch.cat([rows[column] for rows in found])
                 batch[f"{side}/{column}"] = whole.long() if column == "ids" else whole

@@ -10,7 +10,13 @@ from torch import Tensor
 
 from harness.core.errors import BadData
 from harness.distillation.advantage.checks import answers_digest, check_tokenizers, identity_of
-from harness.distillation.advantage.objective import SIDES, PairExample, PairObjective, Teachers
+from harness.distillation.advantage.objective import (
+    SIDES,
+    PairExample,
+    PairObjective,
+    Teachers,
+    empty_rows,
+)
 from harness.distillation.advantage.pairs import pair_sequences, scored_ids
 from harness.distillation.advantage.settings import TrainOnPairsParams
 from harness.distillation.caches import Cache
@@ -68,7 +74,10 @@ class PairRun:
         counted = (len(e.chosen.input_ids) for e in examples)
         others = (len(e.response.input_ids) for e in examples if e.response)
         self.context.count(tokens_in=sum(counted) + sum(others))
-        objective = PairObjective(self.params.loss, teachers, pad_id_of(tokenizer), vocabulary)
+        pad_id = pad_id_of(tokenizer)
+        objective = PairObjective(
+            self.params.loss, teachers, pad_id, vocabulary, empty_rows(examples)
+        )
         train(student, tokenizer, examples, objective, self.params, self.context)
 
     def _check_sources(self) -> None:

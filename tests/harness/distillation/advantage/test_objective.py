@@ -20,6 +20,7 @@ from harness.distillation.advantage.objective import (
     PairExample,
     PairObjective,
     Teachers,
+    empty_rows,
     live_distribution,
 )
 from harness.distillation.advantage.produce import (
@@ -193,6 +194,33 @@ def test_cached_teachers_equal_live_ones(settings: PairLoss, form: str) -> None:
     assert loss == pytest.approx(expected, rel=2**-8)
     apart = torch.stack([(a - b).norm() for a, b in zip(gradients, wanted, strict=True)]).norm()
     assert apart <= 2**-8 * torch.stack([b.norm() for b in wanted]).norm()
+
+
+@pytest.mark.parametrize("form", ["live", "hidden", "lists"])
+def test_a_batch_without_any_other_answer_has_the_same_terms(form: str) -> None:
+    student, objective = live(ADPA, dtype=torch.float32)
+    q, r = objective.teachers.teacher, objective.teachers.reference
+    rows = examples()
+
+    def read(side: str, tokens: TokenSequence) -> dict[str, Tensor] | None:
+        ratio = Ratio(distribution(q, tokens), distribution(r, tokens))
+        if side == "chosen" or form == "live":
+            return None
+        if form == "hidden":
+            return state_rows(ratio.teacher, ratio.reference)
+        return list_rows(ratio, ListSettings(5))
+
+    if form != "live":
+        rows = with_rows(rows, read)
+        heads = tuple(output_head(m) for m in (q, r)) if form == "hidden" else ()
+        empty = empty_rows(rows)
+        objective = PairObjective(ADPA, Teachers(heads=heads), 0, VOCABULARY, empty)
+    both = [objective.sums(student, objective.collate([rows[n]]), {}) for n in (2, 3)]
+    assert rows[2].response is None
+    for one, other in zip(*both, strict=True):
+        assert one.keys() == other.keys()
+    terms, logged = both[0]
+    assert terms["response"][0] == logged["advantage"][0] == 0
 
 
 def test_lists_are_within_their_bound() -> None:
