@@ -23,7 +23,7 @@ from harness.distillation.advantage.choice import Choice, choose
 from harness.distillation.advantage.settings import ANSWER, CHOSEN
 from harness.distillation.corpus import documents_identity
 from harness.engine.operations import Estimate
-from harness.engine.recipe import Method, ModelSpec
+from harness.engine.recipe import Method
 from harness.training.from_responses import model
 from harness.training.settings import PromptLimit, RunSettings
 from methods.adpa.settings import Adpa, AdpaRecipe
@@ -109,19 +109,10 @@ def answered(recipe: AdpaRecipe, stage: Any, of: Any, name: str) -> Any:
 
 def access(recipe: AdpaRecipe, models: int, sides: int) -> Choice:
     """How teachers are read; see `harness.distillation.advantage.choice`."""
-    return choose(
-        recipe.teachers,
-        models=models,
-        sides=sides,
-        rows=recipe.data.limit or recipe.data.pairs_rows,
-        epochs=recipe.train.epochs,
-        teacher_b=_size(recipe.models.teacher),
-        student_b=_size(recipe.models.student),
-    )
-
-
-def _size(spec: ModelSpec) -> float | None:
-    return 0.0 if spec.ref.startswith("nano:") else spec.parameters_b
+    data, epochs = recipe.data, recipe.train.epochs
+    # The whole set, whatever the limit: a rehearsal on a few rows must make the same choice.
+    rows = data.pairs_rows or data.limit
+    return choose(recipe.teachers, models=models, sides=sides, rows=rows, epochs=epochs)
 
 
 def distilled(

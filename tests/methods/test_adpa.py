@@ -10,7 +10,7 @@ from harness.core.errors import BadRecord, UnknownName
 from harness.distillation.advantage.choice import TeacherAccess, choose, list_bytes
 from harness.reproduce import Reproduction, reproduce
 
-LARGE: dict[str, Any] = {"teacher_b": 8.0, "student_b": 1.2, "rows": 6750, "sides": 1, "models": 2}
+LARGE: dict[str, Any] = {"epochs": 3.0, "rows": 6750, "sides": 1, "models": 2}
 
 
 def stages(made: Reproduction, operation: str) -> list[Any]:
@@ -122,8 +122,8 @@ def test_another_reference_or_alignment_is_a_setting() -> None:
     ("access", "more", "form", "reason"),
     [
         ({"form": "lists"}, {}, "lists", "set in the recipe"),
-        ({}, {"teacher_b": 0.001}, "live", "tiny"),
-        ({}, {"teacher_b": None}, "live", "sizes unknown"),
+        ({"teacher_b": 0.001}, {}, "live", "tiny"),
+        ({"teacher_b": None}, {}, "live", "sizes unknown"),
         ({"gpu_gib": 80}, {"epochs": 1}, "live", "read once"),
         ({"gpu_gib": 24, "hidden": 4096}, {"epochs": 1}, "hidden", "exceed gpu_gib"),
         ({"hidden": 4096}, {}, "hidden", "16384 B/token"),
@@ -136,7 +136,8 @@ def test_another_reference_or_alignment_is_a_setting() -> None:
 def test_the_rule_for_reading_teachers(
     access: dict[str, Any], more: dict[str, Any], form: str, reason: str
 ) -> None:
-    found = choose(TeacherAccess(**access), **{"epochs": 3.0, **LARGE, **more})
+    sizes = {"teacher_b": 8.0, "student_b": 1.2}
+    found = choose(TeacherAccess(**{**sizes, **access}), **{**LARGE, **more})
     assert found.form == form
     assert reason in found.reason
 
@@ -185,5 +186,20 @@ def test_every_judge_suite_takes_a_system_as_its_baseline(
 def test_the_rehearsal_of_the_paper_recipe_keeps_its_stages() -> None:
     made = reproduce("adpa", "paper", rehearse=True)
     whole = reproduce("adpa", "paper")
-    count = [len(stages(m, "train_on_pairs")) for m in (made, whole)]
-    assert count[0] == count[1]
+    for name in ("train_on_pairs", "cache_teachers", "span_advantages"):
+        assert len(stages(made, name)) == len(stages(whole, name)) > 0
+
+
+def test_live_teachers_count_in_the_estimate() -> None:
+    found = []
+    for form in ("live", "hidden"):
+        given = {"teachers.form": form}
+        made = reproduce("adpa", "paper", overrides=given, suites=["alpaca_eval2"])
+        found.append(made.plan.estimates()[model_of(made, "adpa").id])
+    live, hidden = found
+    assert live.gpu_gib is not None
+    assert hidden.gpu_gib is not None
+    assert live.gpu_gib > hidden.gpu_gib + 2 * 2 * 8
+    assert live.gpu_seconds is not None
+    assert hidden.gpu_seconds is not None
+    assert live.gpu_seconds > hidden.gpu_seconds

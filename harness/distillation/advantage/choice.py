@@ -33,7 +33,9 @@ class TeacherAccess(Record):
         k: ids per list.
         student_k: how many of them are the student's most likely ids.
         lists: "released" makes lists as the released code does, see `advantage_released`.
-        hidden: hidden size of the teachers, for the choice; None if unknown.
+        teacher_b, student_b: billions of parameters of the models, for the choice alone, so that a
+            rehearsal on other models chooses the same; None if unknown.
+        hidden: hidden size of the teachers, for the choice.
         vocabulary: size of the vocabulary, for the choice.
         tokens_per_answer: expected length of an answer, for the choice.
         disk_gib, gpu_gib: what a cache and the models may take; None is no limit.
@@ -46,6 +48,8 @@ class TeacherAccess(Record):
     k: int = Field(default=50, ge=1)
     student_k: int = Field(default=0, ge=0)
     lists: Literal["full", "released"] = "full"
+    teacher_b: float | None = Field(default=None, ge=0)
+    student_b: float | None = Field(default=None, ge=0)
     hidden: int | None = Field(default=None, ge=1)
     vocabulary: int | None = Field(default=None, ge=1)
     tokens_per_answer: int = Field(default=450, ge=1)
@@ -80,8 +84,6 @@ def choose(
     sides: int,
     rows: int | None,
     epochs: float,
-    teacher_b: float | None,
-    student_b: float | None,
 ) -> Choice:
     """The form in which teachers are read.
 
@@ -93,13 +95,15 @@ def choose(
         models: teachers read per token: 1 for KL, 2 with a reference.
         sides: answers per row on which they are read.
         rows: training rows; None if unknown.
-        teacher_b, student_b: billions of parameters; None if unknown.
     """
     if access.form != "auto":
         return Choice(access.form, "set in the recipe")
+    teacher_b = access.teacher_b
     if teacher_b is None or teacher_b < TINY_B:
         return Choice("live", "teachers are tiny" if teacher_b is not None else "sizes unknown")
-    need = 2.4 * teacher_b * models + 19.2 * (student_b or 0)  # GB: weights, and training with Adam
+    need = 2.4 * teacher_b * models + 19.2 * (
+        access.student_b or 0
+    )  # GB: weights, and training with Adam
     fits = access.gpu_gib is None or need * 1e9 / GIB <= access.gpu_gib
     if epochs <= 1 and fits:
         return Choice("live", "one epoch: a cache would be read once")

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
 
 from harness.distillation.advantage.settings import CacheTeachersParams, TrainOnPairsParams
 from harness.engine import costs
@@ -66,9 +67,34 @@ def cache_teachers(
 
 
 def _training_cost(
-    params: TrainOnPairsParams, rows: Estimate, model: Estimate, **others: Any
+    params: TrainOnPairsParams,
+    rows: Estimate,
+    model: Estimate,
+    teacher: Estimate | None = None,
+    reference: Estimate | None = None,
+    cache: Estimate | None = None,
+    weights: Estimate | None = None,
 ) -> Estimate:
-    return costs.training(params, rows, model)
+    """The student's training, and every epoch a forward pass of each live teacher."""
+    own = costs.training(params, rows, model)
+    live = [each for each in (teacher, reference) if each is not None and cache is None]
+    passes = [costs.reference(params, rows, each) for each in live]
+    return replace(
+        own,
+        gpu_gib=_sum([own.gpu_gib, *(each.gpu_gib for each in passes)]),
+        gpu_seconds=_sum(
+            [own.gpu_seconds, *(_times(params.epochs, each.gpu_seconds) for each in passes)]
+        ),
+    )
+
+
+def _sum(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if len(known) == len(values) else None
+
+
+def _times(factor: float, value: float | None) -> float | None:
+    return None if value is None else factor * value
 
 
 @operation(

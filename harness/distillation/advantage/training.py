@@ -119,8 +119,10 @@ class PairRun:
         states = self.cache is not None and "ids" not in self.cache.manifest.columns
         if self.weights is not None or (self.cache is not None and not states):
             return Teachers(uniform=self.params.uniform), check_tokenizers(names)
+        # Only heads of cached states are needed: private copies on the CPU are freed at once.
+        device = "cpu" if states else self.context.device
         loaded = {
-            name: load_causal_lm(model.path, self.context.device, self.params.teacher_dtype)
+            name: load_causal_lm(model.path, device, self.params.teacher_dtype, fresh=states)
             for name, model in self.artifacts.items()
         }
         found = {f"the {name}": tokenizer for name, (_, tokenizer) in loaded.items()}
