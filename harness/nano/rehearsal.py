@@ -7,6 +7,7 @@ The records of the recipe are walked; methods contribute declarations only. A fi
 `harness.engine.recipe.Refers` is replaced by its nano counterpart:
 
     language_model                   target, source_a, source_b, source_c in order of appearance
+    student                          student, which has the tokenizer of target
     reward_model, encoder, reader    the nano model of that kind
     prompts, documents               the nano training split
     layout                           the default of the field
@@ -37,6 +38,7 @@ from harness.suites.lm_eval.catalogue import NANO as NANO_TASKS
 
 MODELS = {
     "language_model": ("nano:target", "nano:source_a", "nano:source_b", "nano:source_c"),
+    "student": ("nano:student",),
     "reward_model": ("nano:reward",),
     "encoder": ("nano:encoder",),
     "reader": ("nano:reader",),

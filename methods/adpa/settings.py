@@ -19,7 +19,7 @@ class Models(Record):
     """The teacher and the student before any training."""
 
     teacher: ModelSpec
-    student: ModelSpec
+    student: Annotated[ModelSpec, Refers("student")]
 
 
 class Data(Record):

@@ -203,3 +203,8 @@ def test_live_teachers_count_in_the_estimate() -> None:
     assert live.gpu_seconds is not None
     assert hidden.gpu_seconds is not None
     assert live.gpu_seconds > hidden.gpu_seconds
+
+
+def test_teacher_and_student_of_a_rehearsal_share_a_tokenizer() -> None:
+    recipe: Any = reproduce("adpa", "paper", rehearse=True).recipe
+    assert (recipe.models.teacher.ref, recipe.models.student.ref) == ("nano:target", "nano:student")
