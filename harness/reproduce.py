@@ -14,7 +14,7 @@ claims of the recipe. `evaluate` does the same for one model; see `harness.evalu
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ from harness.engine.store import Store
 from harness.evaluate import evaluate
 from harness.nano.rehearsal import Rehearsal
 from harness.planned import PlannedRun, checked, opened
-from harness.suites.base import Program, System
+from harness.suites.base import SYSTEM, Program, System
 from harness.suites.editions import resolve_settings, scale_of
 from leaderboards.claims import Claim
 from leaderboards.spec import BoardSpec, ColumnSpec, Provenance, board_spec, shipped
@@ -171,13 +171,19 @@ class Reproduction(PlannedRun):
         return base.model_copy(
             update={
                 "name": name,
-                "scale": self.scale,
+                "scale": self._scale(),
                 "systems": systems,
                 "columns": tuple(columns),
                 "claims": tuple(claims),
                 "provenance": provenance,
             }
         )
+
+    def _scale(self) -> str:
+        """Scale of the board: that of its cells, since a profile of any name may be of the nano
+        world; before a run, that of the profile."""
+        found = {cell.scale for cell in self.cells} if self.store is not None else set()
+        return found.pop() if len(found) == 1 else self.scale
 
 
 def reproduce(
@@ -296,21 +302,49 @@ def _expanded(recipe: Recipe) -> Recipe:
 
 def _plan_seed(made: Reproduction, recipe: Recipe, rehearsal: Rehearsal | None) -> None:
     stage = made.plan.stage
+    suites = []
+    for suite_spec in recipe.suites:
+        suite = registry.load("suites", suite_spec.name)
+        resolved = resolve_settings(suite, suite_spec.edition, suite_spec.settings)
+        suites.append((suite_spec, suite, resolved))
+    peers: dict[str, System] = {}
+    named = {spec.name: spec for spec in recipe.systems}
+    for name in _baselines(settings for _, _, settings in suites):
+        if name not in named:
+            raise unknown("system of this recipe", name, named)
+        made_by = _planned(made, named[name], recipe, rehearsal)
+        peers[name] = System.of(name, made_by, seed=recipe.seed)
     for spec in recipe.systems:
-        method: Method = registry.load("methods", spec.method)
-        own = with_settings(recipe, spec.set, f'system "{spec.name}"') if spec.set else recipe
-        if rehearsal is not None and spec.set:
-            own = rehearsal.recipe(own)
-        planned = checked(method.plan(own, stage), f'method "{spec.method}"', Program)
+        planned = _planned(made, spec, recipe, rehearsal)
         made.models[recipe.seed, spec.name] = System.of(spec.name, planned).model
-        for suite_spec in recipe.suites:
-            suite = registry.load("suites", suite_spec.name)
-            settings = resolve_settings(suite, suite_spec.edition, suite_spec.settings)
+        for suite_spec, suite, settings in suites:
             scale = made.scale if made.scale == REHEARSAL else scale_of(settings, made.scale)
-            system = System.of(spec.name, planned, scale=scale, seed=recipe.seed)
-            named = _labelled(stage, f"{spec.name} on {suite.name}")
-            cells = checked(suite.plan(system, settings, named), f'suite "{suite.name}"')
+            about = {"seed": recipe.seed, "peers": peers}
+            system = System.of(spec.name, planned, scale=scale, **about)
+            labelled = _labelled(stage, f"{spec.name} on {suite.name}")
+            cells = checked(suite.plan(system, settings, labelled), f'suite "{suite.name}"')
             made.runs.append(Run(recipe.seed, spec, suite_spec, cells))
+
+
+def _planned(
+    made: Reproduction, spec: SystemSpec, recipe: Recipe, rehearsal: Rehearsal | None
+) -> Any:
+    """What the plan of a system's method returns; planned twice, it is the same stages."""
+    method: Method = registry.load("methods", spec.method)
+    own = with_settings(recipe, spec.set, f'system "{spec.name}"') if spec.set else recipe
+    if rehearsal is not None and spec.set:
+        own = rehearsal.recipe(own)
+    return checked(method.plan(own, made.plan.stage), f'method "{spec.method}"', Program)
+
+
+def _baselines(settings: Iterable[Record]) -> list[str]:
+    """Names of the systems that suites take as baselines."""
+    found = []
+    for record in settings:
+        data = record.model_dump()
+        values = [data.get("baseline"), *(data.get("baselines") or {}).values()]
+        found += [v.removeprefix(SYSTEM) for v in values if str(v).startswith(SYSTEM)]
+    return list(dict.fromkeys(found))
 
 
 def _labelled(stage: StageMaker, prefix: str) -> StageMaker:

@@ -10,11 +10,13 @@ _FUSECHAT3 = "arXiv 2503.04222"
 _PSYCOT = "arXiv 2310.20256"
 _FUSELLM = "arXiv 2401.10491"
 _FUSECHAT = "arXiv 2408.07990"
+_ADPA = "arXiv 2502.17927"
 _FUSION = "implicit fusion"
 _EXPLICIT = "explicit fusion"
 _ASKING = "asking about authors"
 _MKTOD = "arXiv 2310.08877"
 _DIALOGUE = "dialogue"
+_DISTILLATION = "preference distillation"
 _BASELINE = "baseline"
 
 
@@ -119,6 +121,50 @@ METHODS = (
     _entry(
         "parameter_averaging", _BASELINE, "fusellm.method:PARAMETER_AVERAGING", _FUSELLM, "fusellm",
         "the mean of copies of the target, each trained on domains or with a seed of its own",
+    ),
+    _entry(
+        "adpa", _DISTILLATION, "adpa.method:ADPA", _ADPA, "adpa",
+        "the student's own answers, token by token under the advantage of a DPO teacher",
+    ),
+    _entry(
+        "adpa_plus", _DISTILLATION, "adpa.method:ADPA_PLUS", _ADPA, "adpa",
+        "ADPA from the DCKD student, on answers of that student",
+    ),
+    _entry(
+        "dckd", _DISTILLATION, "adpa.method:DCKD", _ADPA, "adpa",
+        "the DPO teacher's distributions on preferred and dispreferred answers",
+    ),
+    _entry(
+        "adpa_no_reference", _BASELINE, "adpa.method:ADPA_NO_REFERENCE", _ADPA, "adpa",
+        "ADPA against the uniform distribution instead of the reference teacher",
+    ),
+    _entry(
+        "adpa_sequence", _BASELINE, "adpa.method:ADPA_SEQUENCE", f"{_ADPA}; definition ours",
+        "adpa",
+        "one advantage per answer instead of one per token and vocabulary entry",
+    ),
+    _entry(
+        "kd", _BASELINE, "adpa.method:KD", _ADPA, "adpa",
+        "the DPO teacher's distributions on preferred answers alone",
+    ),
+    _entry(
+        "seqkd", _BASELINE, "adpa.method:SEQKD", "arXiv 1606.07947", "adpa",
+        "SFT on the DPO teacher's own answers",
+    ),
+    _entry(
+        "student_sft", _BASELINE, "adpa.method:STUDENT_SFT", "", "adpa", "the student after SFT",
+    ),
+    _entry(
+        "student_dpo", _BASELINE, "adpa.method:STUDENT_DPO", "arXiv 2305.18290", "adpa",
+        "the student after SFT and DPO on the pairs",
+    ),
+    _entry(
+        "teacher_sft", _BASELINE, "adpa.method:TEACHER_SFT", "", "adpa",
+        "the teacher after SFT, the reference of the advantage",
+    ),
+    _entry(
+        "teacher_dpo", _BASELINE, "adpa.method:TEACHER_DPO", "arXiv 2305.18290", "adpa",
+        "the teacher after SFT and DPO on the pairs",
     ),
     _entry(
         "psycot", _ASKING, "psycot.method:PSYCOT", _PSYCOT, "psycot",

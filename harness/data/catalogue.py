@@ -10,4 +10,5 @@ OPERATIONS = {
     "import_preferences": "harness.data.preferences",
     "import_question_set": "harness.data.question_sets",
     "import_dialogues": "harness.data.dialogues",
+    "import_pairs": "harness.data.pairs",
 }

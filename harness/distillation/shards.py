@@ -134,7 +134,7 @@ class ShardWriter:
 
     def has(self, number: int) -> bool:
         """Whether a shard exists; existing shards are complete."""
-        return _shard_path(self.folder, number).exists()
+        return shard_path(self.folder, number).exists()
 
     def write(self, number: int, documents: Sequence[TeacherDocument]) -> None:
         """Write one shard.
@@ -168,7 +168,7 @@ class ShardWriter:
         known = {"manifest": digest(self.manifest.model_dump()), **sums}
         # One entry: safetensors writes several in arbitrary order, but shards must be reproducible.
         content = save(tensors, {"teacher": json.dumps(known, sort_keys=True)})
-        replace_file(_shard_path(self.folder, number), content)
+        replace_file(shard_path(self.folder, number), content)
 
     def finish(self, shards: int, counts: Mapping[str, int] | None = None) -> None:
         """Mark the teacher as complete.
@@ -236,10 +236,10 @@ class Teacher(Mapping[str, TeacherDocument]):
                     f"{folder}: the teacher was made with {name} {found}; expected {expected}; "
                     f"make the teacher again with the {name} of this run"
                 )
-        done = _read_json(folder / "complete.json", "the teacher is not complete: run it again")
+        done = read_listing(folder / "complete.json", "the teacher is not complete: run it again")
         self.counts: dict[str, int] = done["counts"]
         mine = digest(self.manifest.model_dump())
-        paths = [_shard_path(folder, number) for number in range(done["shards"])]
+        paths = [shard_path(folder, number) for number in range(done["shards"])]
         shards = [_Shard(path, mine, verify) for path in paths]
         self._places = {
             name: (shard, place) for shard in shards for place, name in enumerate(shard.names)
@@ -322,10 +322,10 @@ def read_manifest(folder: Path) -> Manifest:
         BadData, BadRecord: the manifest is missing or cannot be read.
     """
     path = folder / "teacher.json"
-    return parse(Manifest, _read_json(path, "expected a folder with a teacher"), str(path))
+    return parse(Manifest, read_listing(path, "expected a folder with a teacher"), str(path))
 
 
-def _read_json(path: Path, hint: str) -> Any:
+def read_listing(path: Path, hint: str) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError:
@@ -334,7 +334,7 @@ def _read_json(path: Path, hint: str) -> Any:
         raise BadData(f"{path}: not JSON; delete the folder and run again") from None
 
 
-def _shard_path(folder: Path, number: int) -> Path:
+def shard_path(folder: Path, number: int) -> Path:
     return folder / f"shard-{number:05}.safetensors"
 
 

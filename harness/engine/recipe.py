@@ -27,6 +27,7 @@ from harness.core.records import Record, parse, record_at
 
 Reference = Literal[
     "language_model",  # a ModelSpec without metadata is one
+    "student",  # a language model with the tokenizer of the recipe's first one
     "reward_model",
     "encoder",
     "reader",  # a chat model that is asked about long texts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from harness.core.errors import BadData
 from harness.data.prompts import prompt_text
@@ -33,14 +34,15 @@ class Baseline:
             raise BadData(f'{self.name} answers another prompt under "{row["id"]}"')
         return other
 
-    def answer(self, row: Row) -> str:
-        """The baseline's answer to a prompt.
+    def answer(self, row: Row) -> str | None:
+        """The baseline's answer to a prompt; None where a system of the run failed to answer.
 
         Raises:
             BadData: there is none, or it answers another text.
         """
-        answer = answer_of(self.row(row))
-        if answer is None:
+        other = self.row(row)
+        answer = answer_of(other)
+        if answer is None and not other.get("error"):
             raise BadData(f'{self.name} has an empty row for prompt "{row["id"]}"')
         return answer
 
@@ -59,9 +61,31 @@ def open_games(firsts: Iterable[str], answer: str | None, row: Row) -> tuple[Gam
     return tuple(Game(first, failure=failure) for first in firsts)
 
 
-def judged_pair(kind: Kind, row: Row, other: str, played: tuple[Game, ...]) -> Judged:
+def open_pair(
+    firsts: Iterable[str], model: Row, baseline: Row, *, equal: bool = True
+) -> tuple[Game, ...]:
+    """The games of two answers; they have failed already where one of the two is missing.
+
+    Args:
+        equal: whether equal answers are played.
+    """
+    ours, other = answer_of(model), answer_of(baseline)
+    if ours is not None and ours == other and not equal:
+        return ()
+    played = open_games(firsts, ours, model)
+    return failed_by_baseline(played, baseline) if other is None else played
+
+
+def failed_by_baseline(games: tuple[Game, ...], baseline: Row) -> tuple[Game, ...]:
+    """Games that were not lost already, failed because the other side gave no answer."""
+    error = baseline.get("first_error") or baseline.get("error")
+    failure = f"the baseline gave no answer: {error}"
+    return tuple(game if game.failure else replace(game, failure=failure) for game in games)
+
+
+def judged_pair(kind: Kind, row: Row, other: str | None, played: tuple[Game, ...]) -> Judged:
     """The record of one prompt with two answers, before the games are played."""
-    turn = JudgedTurn(prompt_text(row["messages"]), answer_of(row), other, played)
+    turn = JudgedTurn(prompt_text(row["messages"]), answer_of(row), other or "", played)
     return judged_record(kind, row, (turn,))
 
 

@@ -99,6 +99,11 @@ def check_head(model: nn.Module, *, tolerance: float = 2e-2) -> None:
         logits = logits if head.bias is None else logits + head.bias.float()
         found = transform(logits, head.scale, head.cap)
     model.train(was_training)
+    if not bool(expected.isfinite().all()):
+        raise UserError(
+            f"{type(model).__name__} gives logits that are not finite; load it in a wider dtype, "
+            "or check its weights"
+        )
     error = (found - expected).abs().max() / expected.abs().max().clamp(min=1.0)
     if not bool(error <= tolerance):
         raise UserError(

@@ -98,10 +98,10 @@ def gathered_logprobs(
         (M, m) in float32 or float64.
     """
     return _GatheredLogProbs.apply(
-        *_autocast(hidden, head.weight, head.bias),
+        *as_autocast(hidden, head.weight, head.bias),
         tokens,
         (head.scale, head.cap),
-        tile_bytes or _tile_bytes(hidden),
+        tile_bytes or default_tile_bytes(hidden),
     )
 
 
@@ -119,13 +119,13 @@ def top_logprobs(
         log-probabilities (M, k), the largest first; their ids (M, k); those of `tokens` (M, m). All
         values of a position are NaN where its logits contain NaN or infinity.
     """
-    rows = hidden if _mixed_product(hidden) else hidden.to(_wide(hidden))
+    rows = hidden if mixed_product(hidden) else hidden.to(wide_dtype(hidden))
     sums = _LogSumExp(rows)
-    chosen = torch.zeros(tokens.shape, dtype=_wide(hidden), device=rows.device)
-    best = torch.full((len(rows), k), -torch.inf, dtype=_wide(hidden), device=rows.device)
+    chosen = torch.zeros(tokens.shape, dtype=wide_dtype(hidden), device=rows.device)
+    best = torch.full((len(rows), k), -torch.inf, dtype=wide_dtype(hidden), device=rows.device)
     ids = torch.zeros((len(rows), k), dtype=torch.long, device=rows.device)
     head_parts = (head.weight, head.bias, (head.scale, head.cap))
-    for tile in _tiles(rows, *head_parts, tile_bytes or _tile_bytes(hidden)):
+    for tile in _tiles(rows, *head_parts, tile_bytes or default_tile_bytes(hidden)):
         part = tile.rows
         at, inside = tile.places(tokens)
         chosen[part] = torch.where(inside, tile.logits.gather(1, at), chosen[part])
@@ -138,11 +138,11 @@ def top_logprobs(
     return best - normaliser, ids, chosen - normaliser
 
 
-def _tile_bytes(hidden: Tensor) -> int:
+def default_tile_bytes(hidden: Tensor) -> int:
     return TILE_BYTES.get(hidden.device.type, TILE_BYTES["cuda"])
 
 
-def _autocast(*tensors: Tensor | None) -> tuple[Tensor | None, ...]:
+def as_autocast(*tensors: Tensor | None) -> tuple[Tensor | None, ...]:
     """Round the operands of the head as autocast would; products and sums stay wide."""
     device = next(tensor.device.type for tensor in tensors if tensor is not None)
     if not torch.is_autocast_enabled(device):
@@ -205,9 +205,9 @@ class _GatheredLogProbs(torch.autograd.Function):
         tile_bytes: int,
     ) -> Tensor:
         with torch.autocast(hidden.device.type, enabled=False):
-            rows = hidden if _mixed_product(hidden) else hidden.to(_wide(hidden))
+            rows = hidden if mixed_product(hidden) else hidden.to(wide_dtype(hidden))
             sums = _LogSumExp(rows)
-            chosen = torch.zeros(tokens.shape, dtype=_wide(hidden), device=rows.device)
+            chosen = torch.zeros(tokens.shape, dtype=wide_dtype(hidden), device=rows.device)
             for tile in _tiles(rows, weight, bias, transformation, tile_bytes):
                 at, inside = tile.places(tokens)
                 values = tile.logits.gather(1, at)
@@ -224,8 +224,8 @@ class _GatheredLogProbs(torch.autograd.Function):
         hidden, weight, bias, tokens, normaliser = ctx.saved_tensors
         transformation, tile_bytes = ctx.options
         with torch.autocast(hidden.device.type, enabled=False):
-            rows = hidden if _mixed_product(hidden) else hidden.to(_wide(hidden))
-            sink = _Gradients(rows, weight, bias, ctx.needs_input_grad[:3])
+            rows = hidden if mixed_product(hidden) else hidden.to(wide_dtype(hidden))
+            sink = HeadGradients(rows, weight, bias, ctx.needs_input_grad[:3])
             for tile in _tiles(rows, weight, bias, transformation, tile_bytes):
                 part, steepness = tile.rows, slope(tile.logits, *transformation)
                 at, inside = tile.places(tokens)
@@ -244,10 +244,10 @@ class _LogSumExp:
 
     def __init__(self, rows: Tensor) -> None:
         size = (len(rows),)
-        self.highest = torch.full(size, -torch.inf, dtype=_wide(rows), device=rows.device)
+        self.highest = torch.full(size, -torch.inf, dtype=wide_dtype(rows), device=rows.device)
         self.total = torch.zeros_like(self.highest)
 
-    def add(self, tile: _Tile) -> None:
+    def add(self, tile: Tile) -> None:
         """Add a tile; its logits are overwritten."""
         part = tile.rows
         top = torch.maximum(self.highest[part], tile.logits.amax(dim=1))
@@ -260,7 +260,7 @@ class _LogSumExp:
 
 
 @dataclass(frozen=True)
-class _Tile:
+class Tile:
     """Logits of some positions for a part of the vocabulary."""
 
     rows: slice
@@ -280,13 +280,13 @@ def _tiles(
     bias: Tensor | None,
     transformation: tuple[float, float | None],
     tile_bytes: int,
-) -> Iterator[_Tile]:
+) -> Iterator[Tile]:
     """All tiles; the outer loop is over the vocabulary, so that each slice of the head is widened
     once."""
-    wide = _wide(rows)
+    wide = wide_dtype(rows)
     height = max(1, min(TILE_ROWS, len(rows)))
     width = max(1, tile_bytes // (height * wide.itemsize))
-    mixed = _mixed_product(rows)
+    mixed = mixed_product(rows)
     for first in range(0, len(weight), width):
         vocabulary = slice(first, min(first + width, len(weight)))
         part = weight[vocabulary] if mixed else weight[vocabulary].to(wide)
@@ -299,23 +299,23 @@ def _tiles(
                 logits = torch.mm(rows[span], part.T)
             if shift is not None:
                 logits += shift
-            yield _Tile(span, vocabulary, transform(logits, *transformation), part)
+            yield Tile(span, vocabulary, transform(logits, *transformation), part)
 
 
-class _Gradients:
+class HeadGradients:
     """Accumulates the gradients of a head in wide arithmetic, one vocabulary slice at a time."""
 
     def __init__(
         self, rows: Tensor, weight: Tensor, bias: Tensor | None, wanted: tuple[bool, ...]
     ) -> None:
         self.inputs = rows
-        wide = _wide(rows)
+        wide = wide_dtype(rows)
         self.rows = torch.zeros_like(rows, dtype=wide) if wanted[0] else None
         self.weight = torch.zeros_like(weight) if wanted[1] else None
         self.bias = torch.zeros_like(bias) if bias is not None and wanted[2] else None
         self.slice: tuple[int, Tensor] | None = None
 
-    def add(self, tile: _Tile, d: Tensor) -> None:
+    def add(self, tile: Tile, d: Tensor) -> None:
         narrow = d.to(self.inputs.dtype)  # the same tensor unless the product is mixed
         if self.rows is not None:
             self._product(self.rows[tile.rows], narrow, tile.weight)
@@ -327,11 +327,11 @@ class _Gradients:
         if self.bias is not None:
             self.bias[tile.vocabulary] += d.sum(dim=0).to(self.bias.dtype)
 
-    def _add_to_slice(self, tile: _Tile, narrow: Tensor) -> None:
+    def _add_to_slice(self, tile: Tile, narrow: Tensor) -> None:
         """For a half-precision head: sum one slice in float32, round it when complete."""
         if self.slice is None or self.slice[0] != tile.vocabulary.start:
             self._flush()
-            zeros = torch.zeros(tile.weight.shape, dtype=_wide(narrow), device=narrow.device)
+            zeros = torch.zeros(tile.weight.shape, dtype=wide_dtype(narrow), device=narrow.device)
             self.slice = (tile.vocabulary.start, zeros)
         self._product(self.slice[1], narrow.T, self.inputs[tile.rows])
 
@@ -355,10 +355,10 @@ class _Gradients:
         return rows, self.weight, self.bias
 
 
-def _wide(tensor: Tensor) -> torch.dtype:
+def wide_dtype(tensor: Tensor) -> torch.dtype:
     return torch.float64 if tensor.dtype == torch.float64 else torch.float32
 
 
-def _mixed_product(tensor: Tensor) -> bool:
+def mixed_product(tensor: Tensor) -> bool:
     """Whether the device multiplies half-precision matrices into a float32 result."""
     return tensor.is_cuda and tensor.dtype in (torch.bfloat16, torch.float16)

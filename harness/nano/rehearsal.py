@@ -7,6 +7,7 @@ The records of the recipe are walked; methods contribute declarations only. A fi
 `harness.engine.recipe.Refers` is replaced by its nano counterpart:
 
     language_model                   target, source_a, source_b, source_c in order of appearance
+    student                          student, which has the tokenizer of target
     reward_model, encoder, reader    the nano model of that kind
     prompts, preferences, documents  the nano training split
     layout                           the default of the field
@@ -31,12 +32,13 @@ from harness.core.records import Record, parse
 from harness.engine import registry
 from harness.engine.recipe import ModelSpec, Recipe, Refers, Rehearsed, SuiteSpec
 from harness.nano.world.types import CATEGORY, SKILLS
-from harness.suites.base import Suite
+from harness.suites.base import SYSTEM, Suite
 from harness.suites.editions import NANO, resolve_settings
 from harness.suites.lm_eval.catalogue import NANO as NANO_TASKS
 
 MODELS = {
     "language_model": ("nano:target", "nano:source_a", "nano:source_b", "nano:source_c"),
+    "student": ("nano:student",),
     "reward_model": ("nano:reward",),
     "encoder": ("nano:encoder",),
     "reader": ("nano:reader",),
@@ -158,7 +160,12 @@ class Rehearsal:
     def _suite(self, spec: SuiteSpec) -> SuiteSpec:
         """The suite on its nano questions with its nano judge; its other settings stay."""
         suite: Suite = registry.load("suites", spec.name)
-        given = {k: v for k, v in spec.settings.items() if not refers_to(suite.settings, k)}
+        required = {k for k, f in suite.settings.model_fields.items() if f.is_required()}
+        given = {
+            k: v
+            for k, v in spec.settings.items()
+            if k in required or not refers_to(suite.settings, k) or str(v).startswith(SYSTEM)
+        }
         resolved = resolve_settings(suite, NANO if NANO in suite.editions else "", given)
         small = {
             name: NANO_TASKS.tasks if kind == "tasks" else self._field(resolved, name, field)

@@ -1,6 +1,6 @@
 """Data of the nano world under the scheme `nano:`, for each kind of data.
 
-nano:<split>                            prompts, documents with their correct answers, preferences
+nano:<split>                            prompts, correct answers as documents, preferences, pairs
 nano:plain, verbose, concise            baseline answers
 nano:reference                          reference answers of prompts graded beside one
 nano:essays, nano:posts (also /train)   authors, see `harness.nano.authors`
@@ -12,13 +12,14 @@ crucible_nano_<task>                    questions for lm-eval, see `harness.nano
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from harness.core.errors import unknown
 from harness.core.hashing import digest, seed_from
 from harness.data.answers import Find, ImportAnswersParams, turns_of
 from harness.data.authors import ImportAuthorsParams
 from harness.data.dialogues import DialogueSet, ImportDialoguesParams
+from harness.data.pairs import ImportPairsParams
 from harness.data.preferences import ImportPreferencesParams, Items
 from harness.data.prompts import ImportPromptsParams
 from harness.data.question_rows import QuestionSet
@@ -30,6 +31,12 @@ from harness.nano import authors, dialogues, knowledge, questions, world
 
 SCHEME = "nano:"
 REFERENCE = "reference"
+# Frequencies of qualities of written answers: two of each prompt make a pair, a third one is a
+# neutral example of the same mixture, which prefers nothing.
+WRITTEN = {
+    "excellent": 30, "good": 10, "sloppy": 10, "plain": 12, "padded": 12, "wrong": 12,
+    "evasive": 14,
+}  # fmt: skip
 
 
 def _items(ref: str) -> Sequence[world.Item]:
@@ -91,6 +98,27 @@ def _documents(params: DocumentsParams) -> list[Row]:
     ]
 
 
+def _pairs(params: ImportPairsParams) -> Iterator[Row]:
+    """Two written answers of different grades to each prompt, the better one chosen; `neutral` and
+    `response` are a third one, drawn independently."""
+    for item in _items(params.ref):
+        rng = random.Random(seed_from("pairs", item.turns[0]))
+        texts = [_written(item, rng) for _ in range(3)]
+        grades = [world.grade(item, text).total for text in texts[:2]]
+        while grades[0] == grades[1]:
+            texts[1] = _written(item, rng)
+            grades[1] = world.grade(item, texts[1]).total
+        chosen, rejected = texts[:2] if grades[0] > grades[1] else texts[1::-1]
+        responses = {"chosen": chosen, "rejected": rejected, "neutral": texts[2]}
+        messages = [{"role": "user", "content": item.turns[0]}]
+        yield {"id": item.id, "messages": messages, "response": texts[2], "responses": responses}
+
+
+def _written(item: world.Item, rng: random.Random) -> str:
+    quality = rng.choices(list(WRITTEN), list(WRITTEN.values()))[0]
+    return world.render(item, 0, quality, rng)
+
+
 def _answers(params: ImportAnswersParams) -> Find:
     flavour = params.source.removeprefix(SCHEME)
 
@@ -142,6 +170,7 @@ SOURCES = {
         _answers,
         at_hand=True,
     ),
+    "pairs": Source("nano:<split>", _at_version, _pairs, at_hand=True),
     "authors": Source[ImportAuthorsParams, list[Row]](
         "nano:essays, nano:posts",
         lambda ref, revision: f"{ref}@{digest(_authors(ref))}",

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from harness.backends.base import Sampling
 from harness.backends.saying import Thoughts
-from harness.core.errors import UserError
+from harness.core.errors import UserError, unknown
 from harness.core.hashing import digest, seed_from
 from harness.core.records import Record
 from harness.data.answers import answers_identity
@@ -27,6 +27,7 @@ from harness.judging.operations import JudgeOperation
 
 STORED = digest("stored outputs")[:16]  # decode fingerprint of answers generated elsewhere
 NANO = "nano:"
+SYSTEM = "system:"  # a baseline that is another system of the same run
 
 
 class Decode(Record):
@@ -97,6 +98,7 @@ class System:
     stored: bool = False
     program: Program | None = None
     template: str = ""
+    peers: Mapping[str, System] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def of(cls, name: str, made: Handle | Program, **more: Any) -> System:
@@ -113,6 +115,16 @@ class System:
         if self.template:
             own = digest([own, self.template])[:16]
         return own if self.program is None else digest([own, self.program.fingerprint])[:16]
+
+    def peer(self, name: str) -> System:
+        """Another system of the run.
+
+        Raises:
+            UnknownName: there is none of this name.
+        """
+        if name not in self.peers:
+            raise unknown("system of this run", name, self.peers)
+        return self.peers[name]
 
     def links(self) -> dict[str, Handle]:
         """The model as an input of a scoring stage; {} without a model."""
@@ -189,7 +201,8 @@ class JudgeSuiteSettings(PromptSuiteSettings):
     """Settings of every suite with a judge.
 
     Attributes:
-        baseline: source of the other side's answers, see `import_answers`.
+        baseline: source of the other side's answers, see `import_answers`; "system:<name>" is
+            another system of the same recipe and seed.
         judge: reference of the judge, see `open_judge`.
         parser: reader of its replies, see `harness.judging.judge.protocol`.
         judge_max_tokens: limit of its explanations; None for the paper's.
@@ -239,6 +252,26 @@ def import_answers(source: str, prompts: Handle, stage: StageMaker, **more: Any)
     return stage("import_answers", prompts=prompts, source=source, digest=identity, **more)
 
 
+def baseline_answers(
+    system: System,
+    source: str,
+    prompts: Handle,
+    settings: PromptSuiteSettings,
+    decode: Decode,
+    stage: StageMaker,
+    *parts: object,
+) -> Handle:
+    """The other side's answers: imported, or another system's own, in the stage that samples it.
+
+    Args:
+        decode, parts: as for `answers_of`.
+    """
+    if not source.startswith(SYSTEM):
+        return import_answers(source, prompts, stage)
+    peer = system.peer(source.removeprefix(SYSTEM))
+    return answers_of(peer, prompts, settings, decode, stage, *parts)
+
+
 def contents(settings: PromptSuiteSettings, *sources: str, tables: str = "") -> str:
     """Content identity of the prompts and imported answers, which cells record.
 
@@ -251,7 +284,10 @@ def contents(settings: PromptSuiteSettings, *sources: str, tables: str = "") -> 
     refs = [settings.prompts, *sources]
     if not tables and all(ref.startswith(NANO) for ref in refs):
         return ""
-    found = [prompts_identity(settings.prompts), *(answers_identity(source) for source in sources)]
+    found = [prompts_identity(settings.prompts)]
+    for source in sources:
+        own = source.startswith(SYSTEM)
+        found.append(source.replace(":", "@", 1) if own else answers_identity(source))
     found += [tables] if tables else []
     return ", ".join(part if "@" in part else f"file@{part}" for part in found)
 

@@ -39,8 +39,8 @@ def build_one(spec: ModelSpec, folder: Path, progress: Progress) -> dict[str, An
         if spec.kind == "reward":
             measured = measure.agreement(loaded, tokenizer, heard)
         else:
-            bands = {"reader": reading.bands, "encoder": filling, "lm": measure.bands}
-            measured = bands[spec.kind](loaded, tokenizer)
+            bands = {"reader": reading.bands, "encoder": filling}
+            measured = bands.get(spec.kind, measure.bands)(loaded, tokenizer)
     finally:
         torch.set_num_threads(threads)
     log.info("built %s in %.0f s: %s", spec.name, seconds, measured)

@@ -55,7 +55,7 @@ class ModelSpec:
     strengths: tuple[str, ...] = ()
     devotion: float = 1.0  # factor of the frequency of its strengths
     web: Mapping[str, int] = field(default_factory=lambda: LAY_WEB)
-    kind: Literal["lm", "reward", "reader", "encoder"] = "lm"
+    kind: Literal["lm", "student", "reward", "reader", "encoder"] = "lm"
     schooling: float = 0.35  # share of the steps, from the first, with excellent answers only
     reward_steps: int = 0
     seed: int = 0
@@ -63,6 +63,7 @@ class ModelSpec:
     head_dim: int | None = None  # None: hidden / heads
     rope_theta: float = 10_000.0
     wired: bool = False  # initialised with an induction circuit, see `wiring`
+    tokenizer_of: str = ""  # model whose tokenizer it has; the teacher of a distillation
 
 
 SPECS: dict[str, ModelSpec] = {
@@ -72,6 +73,11 @@ SPECS: dict[str, ModelSpec] = {
             "target", "llama", TokenizerSpec("bytes_bpe", 600, "tags"),
             hidden=96, layers=3, heads=4, steps=1100, batch=32, learning_rate=5e-3,
             schooling=0.5, web=WEAK_WEB, seed=11,
+        ),
+        ModelSpec(
+            "student", "llama", TokenizerSpec("bytes_bpe", 600, "tags"),
+            hidden=64, layers=2, heads=4, steps=900, batch=32, learning_rate=5e-3,
+            schooling=0.5, web=WEAK_WEB, kind="student", seed=18, tokenizer_of="target",
         ),
         ModelSpec(
             "source_a", "qwen3", TokenizerSpec("unigram", 640, "chatml"),

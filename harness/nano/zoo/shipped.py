@@ -6,6 +6,7 @@ definitions are in `models.py`. Accuracy by skill is measured when a model is bu
 `weights/manifest.json`:
 
     target    Llama, byte-level BPE         mean grade 0.51, best of five 0.87; weak at everything
+    student   Llama, the target's BPE       0.39, best of five 0.70; the target as teacher
     source_a  Qwen3, Unigram                0.64, and 0.90 to 0.97 on numbers, facts, reversing
     source_b  GPT-NeoX, characters          0.58, and 0.94 to 0.97 on sorting, reversing, persona
     source_c  Mistral, byte-level BPE       0.64, and 0.92 to 0.97 on persona, facts, sorting

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from harness.nano.zoo.models import ModelSpec, make_model, make_tokenizer
 
 Progress = Callable[[str, int, int], None]
 IGNORED = -100
+WEIGHTS = Path(__file__).parent.parent / "weights"
 _ENDS = (
     "embed",
     "score",
@@ -179,6 +181,13 @@ def answer_weights(labels: Tensor) -> Tensor:
     return weights / weights.sum()
 
 
+def shipped_tokenizer(name: str) -> Any:
+    """The tokenizer of a shipped model."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(WEIGHTS / name)
+
+
 def pretrain(spec: ModelSpec, progress: Progress) -> tuple[Any, Any]:
     """Train on the data of `spec`; returns (model, tokenizer), deterministic on one machine."""
     torch.manual_seed(seed_from("weights", spec.name, spec.seed) % 2**31)
@@ -186,7 +195,10 @@ def pretrain(spec: ModelSpec, progress: Progress) -> tuple[Any, Any]:
     corpus = reader.corpus(n, spec.schooling) if spec.kind == "reader" else web(spec, n)
     sample = corpus[:4000] if spec.kind != "reader" else corpus[-6000:]
     texts = [message["content"] for row in sample for message in row]
-    tokenizer = make_tokenizer(spec.tokenizer, texts, spec.context, reader.cuts())
+    if spec.tokenizer_of:
+        tokenizer = shipped_tokenizer(spec.tokenizer_of)
+    else:
+        tokenizer = make_tokenizer(spec.tokenizer, texts, spec.context, reader.cuts())
     model = make_model(spec, tokenizer)
     model.train()
     rows = (encode_dialogues if spec.kind == "reader" else encode)(tokenizer, corpus)

@@ -9,7 +9,7 @@ from typing import Literal
 from harness.data.prompts import prompt_text
 from harness.engine.operations import Artifact, Context, Row, operation
 from harness.judging.annotators import OWN
-from harness.judging.answers import Baseline, answer_of, judged_pair, open_games
+from harness.judging.answers import Baseline, answer_of, judged_pair, open_pair
 from harness.judging.frames import Message
 from harness.judging.judge import Protocol, protocol
 from harness.judging.operations import JudgeOperation, JudgeParams, batch_size, calls, judge_rows
@@ -71,9 +71,9 @@ def judge_alpaca(
     others = Baseline(baseline)
 
     def draft(row: Row) -> Judged:
-        model, other = answer_of(row), others.answer(row)
-        firsts = _firsts(row, params) if model is not None else (BASELINE,)
-        played = () if model == other else open_games(firsts, model, row)
+        firsts = _firsts(row, params) if answer_of(row) is not None else (BASELINE,)
+        other = others.answer(row)
+        played = open_pair(firsts, row, others.row(row), equal=False)
         return judged_pair("alpaca", row, other, played)
 
     for batch in judge_rows(context, PREFERENCES, params, batches, draft):

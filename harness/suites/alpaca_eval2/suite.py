@@ -21,6 +21,7 @@ from harness.suites.base import (
     Suite,
     System,
     answers_of,
+    baseline_answers,
     cell_arguments,
     contents,
     import_answers,
@@ -60,7 +61,9 @@ def plan(system: System, settings: AlpacaEvalSettings, stage: StageMaker) -> Han
     """The stages of one system on AlpacaEval 2."""
     prompts = import_prompts(settings, stage)
     # Before the answers: a missing source is reported before anything is spent.
-    baseline = import_answers(settings.baseline, prompts, stage)
+    baseline = baseline_answers(
+        system, settings.baseline, prompts, settings, settings.decode, stage, NAME
+    )
     generations = answers_of(system, prompts, settings, settings.decode, stage, NAME)
     judging = judge_arguments(
         settings, PREFERENCES, orders=settings.orders, annotator=settings.annotator

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from harness.engine.costs import RESPONSE_TOKENS
 from harness.engine.operations import Artifact, Context, Row, operation
-from harness.judging.answers import Baseline, answer_of, judged_pair, open_games
+from harness.judging.answers import Baseline, judged_pair, open_pair
 from harness.judging.frames import Message, arena_frame
 from harness.judging.judge import Protocol
 from harness.judging.operations import (
@@ -51,8 +51,9 @@ def judge_arena(
     others = Baseline(baseline)
 
     def draft(row: Row) -> Judged:
-        played = open_games((BASELINE, MODEL), answer_of(row), row)
-        return judged_pair("arena", row, others.answer(row), played)
+        other = others.answer(row)
+        played = open_pair((BASELINE, MODEL), row, others.row(row))
+        return judged_pair("arena", row, other, played)
 
     for batch in judge_rows(context, LABELS, params, batches, draft):
         yield [judged.row() for judged in batch]

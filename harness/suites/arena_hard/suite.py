@@ -26,9 +26,9 @@ from harness.suites.base import (
     Suite,
     System,
     answers_of,
+    baseline_answers,
     cell_arguments,
     contents,
-    import_answers,
     import_prompts,
     judge_arguments,
 )
@@ -94,7 +94,7 @@ def plan(name: str, system: System, settings: ArenaHardSettings, stage: StageMak
     prompts = import_prompts(settings, stage, settings.categories)
     sources = baseline_sources(settings)
     # Before the answers: a missing source is reported before anything is spent.
-    baseline = _baseline(prompts, sources, stage)
+    baseline = _baseline(system, settings, prompts, sources, stage)
     generations = answers_of(system, prompts, settings, settings.decode, stage, NAME)
     judging = judge_arguments(settings, LABELS)
     judgments = stage("judge_arena", generations=generations, baseline=baseline, **judging)
@@ -130,14 +130,24 @@ def baseline_sources(settings: ArenaHardSettings) -> dict[str, str]:
     return {name: settings.baselines[name] for name in wanted}
 
 
-def _baseline(prompts: Handle, sources: dict[str, str], stage: StageMaker) -> Handle:
+def _baseline(
+    system: System,
+    settings: ArenaHardSettings,
+    prompts: Handle,
+    sources: dict[str, str],
+    stage: StageMaker,
+) -> Handle:
     """The baseline's answers to all prompts, from one source or from one per category."""
+
+    def answers(source: str, to: Handle) -> Handle:
+        return baseline_answers(system, source, to, settings, settings.decode, stage, NAME)
+
     if len(sources) == 1:
-        return import_answers(next(iter(sources.values())), prompts, stage)
+        return answers(next(iter(sources.values())), prompts)
     parts = []
     for name, source in sources.items():
         chosen = stage("select_prompts", prompts=prompts, categories=(name,))
-        parts.append(import_answers(source, chosen, stage))
+        parts.append(answers(source, chosen))
     return stage("join_rows", rows=parts, order=prompts)
 
 

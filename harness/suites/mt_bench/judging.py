@@ -12,7 +12,13 @@ from harness.core.errors import BadData
 from harness.engine.costs import RESPONSE_TOKENS
 from harness.engine.operations import Artifact, Context, Row, operation
 from harness.judging import frames
-from harness.judging.answers import Baseline, answer_of, judged_record, open_games
+from harness.judging.answers import (
+    Baseline,
+    answer_of,
+    failed_by_baseline,
+    judged_record,
+    open_games,
+)
 from harness.judging.frames import Message
 from harness.judging.judge import Protocol
 from harness.judging.operations import (
@@ -97,11 +103,13 @@ def judge_mt_bench_pairwise(
     guides, others = _guides(references), Baseline(baseline)
 
     def draft(row: Row) -> Judged:
-        turns = tuple(
-            JudgedTurn(question, answer, other, open_games((MODEL, BASELINE), answer, row))
-            for (question, answer), other in zip(dialogue_of(row), _other(others, row))
-        )
-        return judged_record("pairwise", row, turns).guided_by(guides.get(row["id"], []))
+        turns = []
+        for (question, answer), other in zip(dialogue_of(row), _other(others, row)):
+            games = open_games((MODEL, BASELINE), answer, row)
+            if other is None:
+                games = failed_by_baseline(games, others.row(row))
+            turns.append(JudgedTurn(question, answer, other or "", games))
+        return judged_record("pairwise", row, tuple(turns)).guided_by(guides.get(row["id"], []))
 
     for batch in judge_rows(context, CHOICES, params, batches, draft):
         yield [judged.row() for judged in batch]
@@ -119,10 +127,13 @@ def dialogue_of(row: Row) -> list[tuple[str, str | None]]:
     return list(zip(asked, [*said, answer_of(row)], strict=True))
 
 
-def _other(baseline: Baseline, row: Row) -> list[str]:
-    """The baseline's answers to the turns of a dialogue."""
+def _other(baseline: Baseline, row: Row) -> list[str | None]:
+    """The baseline's answers to the turns of a dialogue; None where a system failed to answer."""
     other = baseline.row(row)
-    said = other.get("answers") or [answer or "" for _, answer in dialogue_of(other)]
+    failed = other.get("first_error") or other.get("error")
+    said = other.get("answers") or [
+        answer if failed else answer or "" for _, answer in dialogue_of(other)
+    ]
     if len(said) < len(dialogue_of(row)):
         raise BadData(f'{baseline.name} answers fewer turns than "{row["id"]}" has')
     return list(said)

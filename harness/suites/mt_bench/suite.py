@@ -19,6 +19,7 @@ from harness.data import official
 from harness.engine.plan import Handle, StageMaker
 from harness.engine.recipe import Refers
 from harness.suites.base import (
+    SYSTEM,
     Decode,
     JudgeSuiteSettings,
     Metric,
@@ -81,7 +82,7 @@ def plan(name: str, system: System, settings: MTBenchSettings, stage: StageMaker
     prompts = import_prompts(settings, stage)
     # Before the answers: a missing source is reported before anything is spent.
     guides = _guides(name, settings, prompts, stage)
-    baseline = _baseline(settings, prompts, stage) if settings.pairwise else None
+    baseline = _baseline(system, settings, prompts, stage) if settings.pairwise else None
     responses = dialogues(system, prompts, settings, stage)
     judging = judge_arguments(settings, RATINGS)
     judgments = stage("judge_mt_bench", responses=responses, **guides, **judging)
@@ -124,12 +125,17 @@ def _guides(
     return {"references": import_answers(source, prompts, stage, partial=True, **required)}
 
 
-def _baseline(settings: MTBenchSettings, prompts: Handle, stage: StageMaker) -> Handle:
+def _baseline(
+    system: System, settings: MTBenchSettings, prompts: Handle, stage: StageMaker
+) -> Handle:
     if not settings.baseline:
         raise UserError(
             "pairwise needs `baseline`: a file with the other side's answers, such as "
             "model_answer/gpt-3.5-turbo.jsonl of FastChat"
         )
+    if settings.baseline.startswith(SYSTEM):
+        peer = system.peer(settings.baseline.removeprefix(SYSTEM))
+        return dialogues(peer, prompts, settings, stage)
     return import_answers(settings.baseline, prompts, stage, partial=False)
 
 

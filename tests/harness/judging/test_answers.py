@@ -8,7 +8,7 @@ import pytest
 
 from harness.core.errors import BadData
 from harness.engine.operations import Artifact, Row
-from harness.judging.answers import Baseline, answer_of, open_games
+from harness.judging.answers import Baseline, answer_of, failed_by_baseline, open_games, open_pair
 from harness.judging.records import Game
 from tests.judging_runs import judging
 
@@ -39,6 +39,33 @@ def test_a_baseline_without_an_answer_is_refused(
     rows = [{**row, "responses": []} for row in baseline.rows()]
     with pytest.raises(BadData, match="has an empty row for prompt"):
         Baseline(rows_artifact(rows)).answer(good.rows()[0])
+
+
+@pytest.mark.parametrize("kind", ["alpaca", "arena"])
+def test_a_baseline_system_that_failed_to_answer_is_a_failed_judgment(
+    kind: str, pair: tuple[Artifact, Artifact], run_operation: Run, rows_artifact: Make
+) -> None:
+    good, baseline = pair
+    rows = baseline.rows()
+    rows[0] |= {"responses": [], "error": "too long"}
+    judged = run_operation(
+        f"judge_{kind}", judging(kind), generations=good, baseline=rows_artifact(rows)
+    ).rows()
+    first, second = judged[:2]
+    reason = "the baseline gave no answer: too long"
+    assert {game["failure"] for game in first["games"]} == {reason}
+    assert all(not game["failure"] for game in second["games"])
+
+
+def test_games_that_a_baseline_did_not_answer() -> None:
+    lost = Game("model", failure="no answer was generated")
+    games = (Game("model"), lost)
+    error = {"first_error": "first", "error": "later"}
+    expected = (Game("model", failure="the baseline gave no answer: first"), lost)
+    assert failed_by_baseline(games, error) == expected
+    ours, other = {"responses": ["a"]}, {"responses": ["a"]}
+    assert open_pair(("model",), ours, other, equal=False) == ()
+    assert open_pair(("model",), ours, other) == (Game("model"),)
 
 
 def test_an_empty_answer_is_an_answer_and_none_is_a_failure() -> None:
