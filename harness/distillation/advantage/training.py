@@ -25,8 +25,9 @@ from harness.engine.operations import Artifact, Context, Row
 from harness.models.checkpoints import load_causal_lm
 from harness.models.collate import pad_id_of
 from harness.models.heads import Head, output_head
-from harness.models.tokenize import TokenSequence, tokenizer_digest
+from harness.models.tokenize import TokenSequence, is_cut, tokenizer_digest
 from harness.training import runs
+from harness.training.answer_counts import AnswerCounts
 from harness.training.trainer import train
 
 
@@ -63,8 +64,7 @@ class PairRun:
         teachers, vocabulary = self._teachers(tokenizer)
         if self.cache is not None:
             self._check_cache(tokenizer)
-        examples = [self._example(tokenizer, row) for row in self.rows.rows()]
-        examples = [e for e in examples if e.chosen.length or e.response is not None]
+        examples = self._examples(tokenizer)
         if not examples:
             raise BadData(
                 "no row has a scored token: every answer is empty, or prompts fill max_length "
@@ -78,6 +78,19 @@ class PairRun:
             self.params.loss, teachers, pad_id, vocabulary, empty_rows(examples)
         )
         train(student, tokenizer, examples, objective, self.params, self.context)
+
+    def _examples(self, tokenizer: Any) -> list[PairExample]:
+        """The rows with a scored token; cut answers are counted."""
+        counts, found = AnswerCounts(self.params.cut_answers), []
+        names = [name for name in (self.params.anchor, self.params.response) if name]
+        for row in self.rows.rows():
+            example = self._example(tokenizer, row)
+            finish = row.get("finish") or {}
+            cut = {name: is_cut(finish.get(name)) for name in names}
+            if counts.keep(cut, empty=not example.chosen.length and example.response is None):
+                found.append(example)
+        counts.report(self.context)
+        return found
 
     def _check_sources(self) -> None:
         loss, given = self.params.loss, self.artifacts
