@@ -4,6 +4,8 @@ nano:<split>                            prompts, and documents with their correc
 nano:plain, verbose, concise            baseline answers
 nano:reference                          reference answers of prompts graded beside one
 nano:essays, nano:posts (also /train)   authors, see `harness.nano.authors`
+nano:symbols/<split>                    prompts of the world of symbols, see `harness.nano.symbols`
+nano:symbols/costly, nano:symbols/free  rated answers to its prompts
 crucible_nano_<task>                    questions for lm-eval, see `harness.nano.questions`
 """
 
@@ -16,10 +18,11 @@ from harness.core.hashing import digest
 from harness.data.answers import Find, ImportAnswersParams, turns_of
 from harness.data.authors import ImportAuthorsParams
 from harness.data.prompts import ImportPromptsParams
+from harness.data.rated import ImportRatedParams
 from harness.data.sources import Source
 from harness.distillation.corpus import DocumentsParams
 from harness.engine.operations import Row
-from harness.nano import authors, questions, world
+from harness.nano import authors, questions, symbols, world
 
 SCHEME = "nano:"
 REFERENCE = "reference"
@@ -32,8 +35,16 @@ def _items(ref: str) -> Sequence[world.Item]:
     return world.items(split)
 
 
+def _of_symbols(ref: str) -> str:
+    """Name of a set of the world of symbols; "" for other sets."""
+    name = ref.removeprefix(SCHEME)
+    return name.removeprefix(symbols.PREFIX) if name.startswith(symbols.PREFIX) else ""
+
+
 def _prompts(params: ImportPromptsParams) -> list[Row]:
     """Prompt rows; `answer` only if it is carried, so that other artifacts stay as they were."""
+    if split := _of_symbols(params.ref):
+        return symbols.prompts_of(split)
     answers = "answer" in params.carry.values()
     return [
         {
@@ -84,8 +95,12 @@ def _authors(ref: str) -> list[Row]:
     return authors.rows(ref.removeprefix(SCHEME))
 
 
+def _rated(params: ImportRatedParams) -> list[Row]:
+    return list(symbols.pairs(_of_symbols(params.ref) or params.ref.removeprefix(SCHEME)))
+
+
 def _at_version(ref: str, revision: str | None) -> str:
-    return f"{ref}@{world.VERSION}"
+    return f"{ref}@{symbols.VERSION if _of_symbols(ref) else world.VERSION}"
 
 
 SOURCES = {
@@ -103,6 +118,9 @@ SOURCES = {
         lambda params: _authors(params.ref),
         count=lambda params: len(_authors(params.ref)),
         at_hand=True,
+    ),
+    "rated answers": Source[ImportRatedParams, list[Row]](
+        "nano:symbols/<pairs>", _at_version, _rated, at_hand=True
     ),
     "questions": Source(
         ", ".join(questions.TASKS),
