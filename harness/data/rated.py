@@ -61,7 +61,7 @@ class ImportRatedParams(Record):
     estimate=lambda params: Estimate(rows=params.limit),
 )
 def import_rated(context: Context, params: ImportRatedParams) -> None:
-    """Write rows.jsonl of the form in the module docstring, with unique ids.
+    """Write rows.jsonl of the form in the module docstring, with unique ids; repeated rows once.
 
     Raises:
         BadData: with the number of the row, for anything that is not a prompt with rated answers.
@@ -74,11 +74,14 @@ def import_rated(context: Context, params: ImportRatedParams) -> None:
     items = source.rows(params)[params.offset : end]
     if not items:
         raise UserError(f"{params.ref} has no rated answers from offset {params.offset} on")
-    rows = [rated_row(item, f"{params.ref}, row {n}") for n, item in enumerate(items, 1)]
-    twice = len(rows) - len({row["id"] for row in rows})
-    if twice:
-        raise BadData(f"{params.ref}: {twice} rows have the id of another; expected unique ids")
-    write_rows(context.directory / "rows.jsonl", rows)
+    rows: dict[str, Row] = {}
+    for number, item in enumerate(items, 1):
+        row = rated_row(item, f"{params.ref}, row {number}")
+        if rows.setdefault(row["id"], row) != row:
+            raise BadData(
+                f'{params.ref}, row {number}: another row has the id "{row["id"]}"; expected unique ids'
+            )
+    write_rows(context.directory / "rows.jsonl", rows.values())
 
 
 def rated_row(item: Row, where: str) -> Row:
@@ -105,7 +108,9 @@ def rated_row(item: Row, where: str) -> Row:
         )
     messages = _messages(item, where)
     id = next((item[key] for key in IDS if item.get(key) is not None), None)
-    row = {"id": str(digest(messages) if id is None else id), "messages": messages, **found}
+    # Data sets repeat prompts, with other answers.
+    id = digest([messages, found["responses"]]) if id is None else id
+    row = {"id": str(id), "messages": messages, **found}
     _check(row, where)
     return row
 
@@ -161,7 +166,9 @@ def _messages(item: Row, where: str) -> list[dict[str, str]]:
             value = value[:-1]
     texts = isinstance(value, list) and all(isinstance(m["content"], str) for m in value)
     if not texts or not value or value[-1]["role"] != "user" or not value[-1]["content"].strip():
-        raise BadData(f"{where}: the prompt is {value!r:.60}; expected text that ends with a user's")
+        raise BadData(
+            f"{where}: the prompt is {value!r:.60}; expected text that ends with a user's"
+        )
     return list(value)
 
 
@@ -212,17 +219,15 @@ def _finite(value: Any, where: str) -> float:
 def _check_ranks(ranks: Sequence[Any], where: str) -> None:
     """Ranks from 1 without gaps; ties either repeat a rank (1, 1, 2) or skip as many (1, 1, 3)."""
     whole = all(
-        isinstance(rank, int | float) and not isinstance(rank, bool) and rank == int(rank)
+        (isinstance(rank, int) and not isinstance(rank, bool))
+        or (isinstance(rank, float) and rank.is_integer())
         for rank in ranks
-        if isinstance(rank, int | float) and math.isfinite(rank)
-    ) and all(isinstance(rank, int | float) and math.isfinite(rank) for rank in ranks)
+    )
     ordered = sorted(ranks) if whole else []
     dense = [sorted(set(ordered)).index(rank) + 1 for rank in ordered]
     skipping = [ordered.index(rank) + 1 for rank in ordered]
     if not whole or ordered not in (dense, skipping):
-        raise BadData(
-            f"{where}: ranks {list(ranks)}; expected 1 for the best and no gaps below it"
-        )
+        raise BadData(f"{where}: ranks {list(ranks)}; expected 1 for the best and no gaps below it")
 
 
 def _from_file(params: ImportRatedParams) -> list[Row]:

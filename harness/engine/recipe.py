@@ -30,6 +30,7 @@ Reference = Literal[
     "documents",
     "authors",
     "answers",
+    "rated",  # answers with scores or ranks
     "tables",
     "tasks",
     "judge",

@@ -206,7 +206,8 @@ def test_a_higher_threshold_copies_no_more_answers(
 ) -> None:
     found = [label_probabilities(row) for row in rows]
     low, high = (
-        sum(decide(p, theta) == "no_revise" for p in found) for theta in (min(one, two), max(one, two))
+        sum(decide(p, theta) == "no_revise" for p in found)
+        for theta in (min(one, two), max(one, two))
     )
     assert low >= high
     assert all(decide(p, 0.0) == "no_revise" for p in found)  # the identity reviser
