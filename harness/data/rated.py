@@ -1,6 +1,7 @@
 """Rated answers: several answers to one prompt with scores or ranks, as rows.
 
-    import_rated   a data set ──> rows {"id", "messages", "responses", "scores" or "ranks", "systems"}
+    data set ──> import_rated ──> rows {"id", "messages", "responses", "systems",
+                                        "scores" or "ranks"}
 
 Shapes are recognised by their fields:
 
@@ -79,7 +80,8 @@ def import_rated(context: Context, params: ImportRatedParams) -> None:
         row = rated_row(item, f"{params.ref}, row {number}")
         if rows.setdefault(row["id"], row) != row:
             raise BadData(
-                f'{params.ref}, row {number}: another row has the id "{row["id"]}"; expected unique ids'
+                f'{params.ref}, row {number}: another row has the id "{row["id"]}"; expected '
+                "unique ids"
             )
     write_rows(context.directory / "rows.jsonl", rows.values())
 

@@ -13,8 +13,9 @@ two ways: fewer wrong symbols (`content`) and more good forms (`good`).
     nano:symbols/free        the same; a rewritten answer has no mistakes
 
 In the pairs a draft with few defects (symbols that are not good) is chosen itself, one with some is
-mended, and one with many is rewritten as a whole. The writer of "costly" makes mistakes, so that
-rewriting damages what was good; that of "free" makes none.
+mended, and one with many is rewritten as a whole. The writer of "costly" does not know two of the
+twelve symbols, so that rewriting damages one symbol of six on average, however good the draft was;
+that of "free" knows all. (Random mistakes are no cost: labels by score gap select the lucky texts.)
 """
 
 from __future__ import annotations
@@ -43,22 +44,34 @@ PREFIX = "symbols/"
 
 @dataclass(frozen=True)
 class Writer:
-    """Shares of symbols that a writer writes wrongly and, of the others, in good form."""
+    """How a writer writes.
+
+    Attributes:
+        wrong: share of symbols written wrongly.
+        good: share of the others written in good form.
+        unknown: symbols that are always written as the next symbol of the alphabet.
+    """
 
     wrong: float
     good: float
+    unknown: str = ""
 
     def write(self, prompt: str, rng: random.Random) -> str:
         return "".join(self._form(symbol, rng) for symbol in prompt)
 
     def _form(self, symbol: str, rng: random.Random) -> str:
+        if symbol in self.unknown:
+            return GOOD[SYMBOLS[(SYMBOLS.index(symbol) + 1) % len(SYMBOLS)]]
         if rng.random() < self.wrong:
             return rng.choice([form for form in FORMS if form not in forms_of(symbol)])
         return GOOD[symbol] if rng.random() < self.good else PLAIN[symbol]
 
 
 DRAFT = Writer(wrong=0.1, good=0.5)
-REWRITERS = {"costly": Writer(wrong=0.06, good=0.96), "free": Writer(wrong=0.0, good=1.0)}
+REWRITERS = {
+    "costly": Writer(wrong=0.0, good=1.0, unknown="bk"),
+    "free": Writer(wrong=0.0, good=1.0),
+}
 
 
 def forms_of(symbol: str) -> tuple[str, str]:

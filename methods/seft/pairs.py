@@ -1,6 +1,6 @@
 """Training pairs of the reviser: mined from rated answers, and labelled.
 
-    rated answers ──> mine_pairs ──> pairs (source, target) ──> label_pairs ──> the same with `label`
+    rated answers ──> mine_pairs ──> pairs (source, target) ──> label_pairs ──> with `label`
                                          └─ rule "likelihood": scored twice in between
 
 Both operations write what they dropped, their thresholds and the label mix into summary.json.
@@ -55,8 +55,8 @@ def mine_pairs(context: Context, params: MinePairsParams, *, rated: Artifact) ->
     """Pairs {"id", "messages", "source", "target", and scores or ranks of both} of rated answers.
 
     A target is never worse than its source. Pairs of two different answers with equal scores or
-    ranks teach nothing and are dropped, as are prompts whose answers are all tied (their best answer
-    is not known to be good) and empty answers; all are counted.
+    ranks teach nothing and are dropped, as are prompts whose answers are all tied (their best
+    answer is not known to be good) and empty answers; all are counted.
 
     Raises:
         BadData: no pair is left.
@@ -261,7 +261,11 @@ def _by_likelihood(
     scored = all("source_score" in row for row in kept)
     gaps = [r["target_score"] - r["source_score"] for r in kept] if scored else None
     found = label_by_likelihood(information, gaps, t_no=params.t_no or 0.0)
-    used = {"q1": found.q1, "q2": found.q2, "failed": float(len(rows) - len(kept))}
+    used: dict[str, float | None] = {
+        "q1": found.q1,
+        "q2": found.q2,
+        "failed": float(len(rows) - len(kept)),
+    }
     return kept, list(found.labels), used
 
 
@@ -303,7 +307,7 @@ class TargetScoringParams(Record):
 
 @operation("target_scoring", version=1, params=TargetScoringParams, estimate=costs.rows_of("pairs"))
 def target_scoring(context: Context, params: TargetScoringParams, *, pairs: Artifact) -> None:
-    """Rows for `score_texts`: `given` the prompt with the source, or alone, and `texts`, the target.
+    """Rows for `score_texts`: prompts with or without the source, and the target as `texts`.
 
     The alone rows are those of a wording without {answer}.
     """

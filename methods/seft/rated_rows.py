@@ -24,7 +24,7 @@ def quality(row: Row) -> Sequence[float]:
     "rated_targets", version=1, params=RatedRowsParams, estimate=costs.rows_of("rated", responses=1)
 )
 def rated_targets(context: Context, params: RatedRowsParams, *, rated: Artifact) -> None:
-    """SFT rows {"id", "messages", "response"}: the best answer of each prompt, the first of equals."""
+    """SFT rows {"id", "messages", "response"}: the best answer of each prompt."""
     rows = []
     for row in rated.rows():
         values = quality(row)

@@ -1,10 +1,13 @@
 """Training of the reviser: a verdict, then the improved answer, with weights for their tokens.
 
-A pair becomes the conversation of `methods.seft.wording`: label tokens (the verdict with its end of
-turn) and text tokens (the improved answer with its end). A no_revise pair ends with its verdict, so
-that copying costs no text and is exact.
+A pair becomes the conversation of `methods.seft.wording`: label tokens (the verdict) and text tokens
+(the improved answer with its end). A no_revise pair ends with its verdict, so that copying costs no
+text and is exact.
 
     L = sum_t w_t (-log R(u_t | x, y, u_<t)) / sum_t w_t,   w_t = label_weight or text_weight
+
+The end of the verdict's turn has the label's weight, for `score_texts` includes it; the accuracy of
+labels leaves it out.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from methods.seft.wording import Wording
 if TYPE_CHECKING:
     from harness.training.weighted_tokens import WeightedSequence
 
-LABEL, TEXT = 1, 2  # groups of tokens
+LABEL, TEXT, END = 1, 2, 3  # groups of tokens; END closes the turn of a verdict
 
 
 class ReviserTraining(RunSettings, PromptLimit):
@@ -74,7 +77,8 @@ def train_reviser(
             raise BadData("there are no labelled pairs to train a reviser on")
         read = sum(len(each.tokens.input_ids) for example in examples for each in example)
         context.count(tokens_in=read)
-        weights = {"label": params.label_weight, "text": params.text_weight}
+        label, text = params.label_weight, params.text_weight
+        weights = {"label": label, "text": text, "end": label}
         objective = WeightedTokens(weights, pad_id_of(tokenizer), accuracy_of=("label",))
         train(reviser, tokenizer, examples, objective, params, context)
 
@@ -103,7 +107,7 @@ def sequences_of(
     prompt = chat.prompt_ids(tokenizer, asked)
     verdict = chat.response_ids(tokenizer, params.wording.label(label))
     short, (told,) = cut(prompt, [verdict], *limits, tokenizer.bos_token_id)
-    first = WeightedSequence(join(short, told), [0] * len(short) + [LABEL] * len(told))
+    first = WeightedSequence(join(short, told), [0] * len(short) + _verdict_groups(told, verdict))
     if label == NO:
         return (first,)
     after = chat.prompt_ids(
@@ -114,9 +118,14 @@ def sequences_of(
     if after[:known] == prompt + verdict and len(after) + len(text) <= params.max_length:
         whole = join(after, text)
         whole.labels[len(prompt) : known] = verdict
-        groups = [0] * len(prompt) + [LABEL] * len(verdict)
+        groups = [0] * len(prompt) + _verdict_groups(verdict, verdict)
         groups += [0] * (len(after) - known) + [TEXT] * len(text)
         return (WeightedSequence(whole, groups),)
     short, (told,) = cut(after, [text], *limits, tokenizer.bos_token_id)
     second = WeightedSequence(join(short, told), [0] * len(short) + [TEXT] * len(told))
     return first, second
+
+
+def _verdict_groups(told: list[int], verdict: list[int]) -> list[int]:
+    """Groups of a verdict's tokens, of which the last may have been cut."""
+    return ([LABEL] * (len(verdict) - 1) + [END])[: len(told)]

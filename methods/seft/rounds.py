@@ -1,6 +1,7 @@
-"""What happened in each round: records kept with the checkpoint, their table, and a suite for them.
+"""What happened in each round: records kept with the checkpoint, their table, and a suite.
 
-    rounds of accept_revisions + checkpoint ──> record_rounds ──> checkpoint, rounds.jsonl, rounds.svg
+    rounds of accept_revisions, checkpoint ──> record_rounds ──> the same checkpoint with
+                                                                 rounds.jsonl and rounds.svg
     checkpoint with rounds.jsonl ──> suite `seft_rounds` ──> cells no_revise:1, source_score:1, ...
 
 A checkpoint without rounds has no such cells.
@@ -123,8 +124,10 @@ def record_rounds(
     """
     from methods.seft.plot import rounds_svg
 
-    shutil.copytree(model.path, context.directory, copy_function=_link, dirs_exist_ok=True,
-                    ignore=shutil.ignore_patterns("manifest.json", "training_log.json"))  # fmt: skip
+    hidden = shutil.ignore_patterns("manifest.json", "training_log.json")
+    shutil.copytree(
+        model.path, context.directory, copy_function=_link, dirs_exist_ok=True, ignore=hidden
+    )
     rows = [
         {**row, "round": number}
         for number, made in enumerate(rounds, start=1)

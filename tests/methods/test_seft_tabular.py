@@ -114,7 +114,7 @@ def test_the_policy_reaches_the_absorbing_answers_at_the_stated_speed(seed: int)
 
 @given(seeds, st.floats(0, 1))
 def test_a_gate_makes_any_reviser_improving(seed: int, gain: float) -> None:
-    policy, kernel, rewards = world(seed, improving=False)
+    _, kernel, rewards = world(seed, improving=False)
     for drop in (False, True):
         gated = accepted_kernel(kernel, rewards, gain, drop=drop)
         np.testing.assert_allclose(gated.sum(axis=1), 1, atol=1e-9)
