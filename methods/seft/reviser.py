@@ -1,8 +1,8 @@
 """Training of the reviser: a verdict, then the improved answer, with weights for their tokens.
 
-A pair becomes the conversation of `methods.seft.wording`: label tokens (the verdict) and text tokens
-(the improved answer with its end). A no_revise pair ends with its verdict, so that copying costs no
-text and is exact.
+A pair becomes the conversation of `methods.seft.wording`: label tokens (the verdict) and text
+tokens (the improved answer with its end). A no_revise pair ends with its verdict, so that copying
+costs no text and is exact.
 
     L = sum_t w_t (-log R(u_t | x, y, u_<t)) / sum_t w_t,   w_t = label_weight or text_weight
 

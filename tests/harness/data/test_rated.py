@@ -73,7 +73,7 @@ def changed(item: dict[str, Any], **fields: Any) -> dict[str, Any]:
     [[1, 3], [2, 3], [0, 1], [1, None], [1, "2"], [1.5, 2], [True, 2], [math.nan, 1]],
 )
 def test_ranks_with_gaps_are_refused(ranks: list[Any]) -> None:
-    with pytest.raises(BadData, match="row 7: ranks .*expected 1 for the best and no gaps"):
+    with pytest.raises(BadData, match=r"row 7: ranks .*expected 1 for the best and no gaps"):
         rated_row(changed(NECTAR, rank=ranks), "row 7")
 
 
@@ -86,7 +86,7 @@ def test_ties_may_repeat_or_skip_ranks() -> None:
 
 @pytest.mark.parametrize("score", [math.nan, math.inf, None, "7", True])
 def test_scores_that_are_no_finite_numbers_are_refused(score: Any) -> None:
-    with pytest.raises(BadData, match="row 2: a score is .*expected a finite number"):
+    with pytest.raises(BadData, match=r"row 2: a score is .*expected a finite number"):
         rated_row({"messages": SAID, "responses": ["a", "b"], "scores": [1.0, score]}, "row 2")
 
 
