@@ -29,12 +29,14 @@ def policy(recipe: SeftRecipe, stage: Any) -> Any:
 
 def evolved(recipe: SeftRecipe, stage: Any) -> Any:
     """The policy after all rounds, with their records."""
-    current, rounds = policy(recipe, stage), []
+    current, shards, rounds = policy(recipe, stage), [], []
     for number in range(recipe.rounds.count):
         accepted = revised(recipe, stage, current, number)
+        shards.append(_shard(recipe, stage, number))
         rounds.append(accepted)
         current = _updated(recipe, stage, current, accepted, number)
-    return stage("record_rounds", model=current, rounds=tuple(rounds), label="rounds")
+    told = {"prompts": tuple(shards), "rounds": tuple(rounds)}
+    return stage("record_rounds", model=current, label="rounds", **told)
 
 
 def revised(recipe: SeftRecipe, stage: Any, current: Any, number: int) -> Any:

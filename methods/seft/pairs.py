@@ -201,16 +201,21 @@ def label_mix(rows: Sequence[Row]) -> dict[str, int]:
 def score_thresholds(rows: Sequence[Row], params: LabelPairsParams) -> ScoreThresholds:
     """The thresholds of the score gap, as given or from the pairs.
 
+    Where the quantiles are equal, the lower one becomes the next smaller gap, or 0.
+
     Raises:
-        BadData: no pair has a positive gap, or the quantiles do not separate labels.
+        BadData: no pair has a positive gap, or given thresholds do not separate labels.
     """
     gaps = [row["target_score"] - row["source_score"] for row in rows]
     positive = [gap for gap in gaps if gap > 0]
     if not positive:
         raise BadData(f"all {len(rows)} pairs have equal scores; expected targets that are better")
     low, high = (float(np.quantile(positive, share)) for share in (1 / 3, 2 / 3))
-    t_no = low if params.t_no is None else params.t_no
     t_major = high if params.t_major is None else params.t_major
+    if params.t_no is not None:
+        t_no = params.t_no
+    else:
+        t_no = low if low < t_major else max((g for g in positive if g < t_major), default=0.0)
     if t_no >= t_major:
         raise BadData(
             f"the thresholds of the score gap are {t_no} and {t_major}, so that no pair is a minor "

@@ -70,7 +70,7 @@ class Rounds(Record):
         update: the policy is fine-tuned on the targets ("sft"), or by DPO on (revised, source).
     """
 
-    count: Annotated[int, Rehearsed(lambda count: min(count, 2))] = Field(default=3, ge=1)
+    count: int = Field(default=3, ge=1)
     limit: int = Field(default=10_000, ge=1)
     schedule: Literal["anneal", "internal", "external"] = "anneal"
     update: Literal["sft", "dpo"] = "sft"

@@ -72,6 +72,8 @@ NONE: Part = (0.0, 0.0)
 
 def parts(row: Row) -> dict[str, Part]:
     """Numerator and denominator of one prompt for every measure; NONE where it does not count."""
+    if not is_scored(row):
+        return {measure.name: NONE for measure in MEASURES}
     revised = row["label"] != NO
     scored = row["source_score"] is not None
     known = row["source_logp"] is not None and row["source_logp_tokens"]
@@ -91,8 +93,16 @@ def parts(row: Row) -> dict[str, Part]:
     return found
 
 
+def is_scored(row: Row) -> bool:
+    """Whether a prompt has an answer that was put to a reviser."""
+    return "label" in row
+
+
 def round_table(rows: Sequence[Row]) -> list[dict[str, float | None]]:
-    """One row per round: its number, its prompts, and every measure (None where undefined)."""
+    """One row per round: its number, its prompts, and every measure (None where undefined).
+
+    Prompts without a usable answer are among the prompts and count in no measure.
+    """
     table = []
     for number in sorted({row["round"] for row in rows}):
         own = [parts(row) for row in rows if row["round"] == number]
@@ -112,15 +122,20 @@ class RecordRoundsParams(Record):
     "record_rounds",
     version=1,
     params=RecordRoundsParams,
-    estimate=lambda params, model, rounds: model,
+    estimate=lambda params, model, **inputs: model,
 )
 def record_rounds(
-    context: Context, params: RecordRoundsParams, *, model: Artifact, rounds: tuple[Artifact, ...]
+    context: Context,
+    params: RecordRoundsParams,
+    *,
+    model: Artifact,
+    prompts: tuple[Artifact, ...],
+    rounds: tuple[Artifact, ...],
 ) -> None:
     """The checkpoint (hard links), with rounds.jsonl and rounds.svg.
 
     Args:
-        rounds: artifacts of `accept_revisions`, in order.
+        prompts, rounds: prompts of each round and its artifact of `accept_revisions`, in order.
     """
     from methods.seft.plot import rounds_svg
 
@@ -128,11 +143,12 @@ def record_rounds(
     shutil.copytree(
         model.path, context.directory, copy_function=_link, dirs_exist_ok=True, ignore=hidden
     )
-    rows = [
-        {**row, "round": number}
-        for number, made in enumerate(rounds, start=1)
-        for row in read_objects(made.path / ROUND)
-    ]
+    rows: list[Row] = []
+    for number, (asked, made) in enumerate(zip(prompts, rounds, strict=True), start=1):
+        known = {row["id"]: row for row in read_objects(made.path / ROUND)}
+        for prompt in asked.rows():
+            bare = {"id": prompt["id"], "messages": prompt["messages"]}
+            rows.append({**known.get(prompt["id"], bare), "round": number})
     write_rows(context.directory / ROUNDS, rows)
     (context.directory / PLOT).write_text(rounds_svg(round_table(rows)), encoding="utf-8")
 
@@ -167,6 +183,7 @@ def _cells(
     maker = cell_maker(params, texts, checkpoint=model)
     counts = cluster_counts(maker.prompt_set, list(texts), params.rounds).astype(float)
     table = [parts(row) for row in rows]
+    missing = sum(not is_scored(row) for row in rows)
     for measure in MEASURES:
         top, bottom = (
             np.array([part[measure.name][side] for part in table], float) for side in (0, 1)
@@ -179,7 +196,7 @@ def _cells(
         yield maker.cell(
             f"{measure.name}:{number}",
             value,
-            Tally(int(counted.sum()), int(counted.sum())),
+            Tally(int(counted.sum()) + missing, int(counted.sum())),
             replicates=draws if total else (),
             resampled=sample_of(np.where(counted, top, np.nan), list(texts), bottom),
             unit=measure.unit,

@@ -122,9 +122,17 @@ def test_a_label_that_no_pair_has_is_warned_about(
     assert "2 major_revise" in caplog.text
 
 
-def test_equal_gaps_cannot_separate_labels(rows_artifact: Any, run_operation: Any) -> None:
+@pytest.mark.parametrize(
+    ("gaps", "t_no", "t_major"), [((2, 2, 2), 0.0, 2.0), ((1, 2, 2, 2, 2), 1.0, 2.0)]
+)
+def test_equal_quantiles_use_the_next_smaller_gap(
+    rows_artifact: Any, run_operation: Any, gaps: tuple[int, ...], t_no: float, t_major: float
+) -> None:
+    made = label(run_operation, rows_artifact, scored(*gaps))
+    thresholds = made.read_json("summary.json")["thresholds"]
+    assert (thresholds["t_no"], thresholds["t_major"]) == (t_no, t_major)
     with pytest.raises(BadData, match=r"set labels\.t_no and labels\.t_major"):
-        label(run_operation, rows_artifact, scored(2, 2, 2))
+        label(run_operation, rows_artifact, scored(*gaps), t_no=2.0)
 
 
 def test_a_rule_without_its_ratings_names_the_other(rows_artifact: Any, run_operation: Any) -> None:
