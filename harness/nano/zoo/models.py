@@ -112,8 +112,8 @@ SPECS: dict[str, ModelSpec] = {
         ),
         ModelSpec(
             "symbols_large", "llama", TokenizerSpec("characters", 260, "short"),
-            hidden=96, layers=2, heads=4, steps=700, batch=64, learning_rate=5e-3,
-            kind="symbols", seed=19, context=64,
+            hidden=96, layers=2, heads=4, steps=1200, batch=64, learning_rate=5e-3,
+            strengths=("count",), kind="symbols", seed=19, context=64,
         ),
     )
 }  # fmt: skip

@@ -182,7 +182,11 @@ def answer_weights(labels: Tensor) -> Tensor:
 def _corpus(spec: ModelSpec, n: int) -> list[Conversation]:
     if spec.kind == "reader":
         return reader.corpus(n, spec.schooling)
-    return symbols.corpus(spec.name, n) if spec.kind == "symbols" else web(spec, n)
+    return (
+        symbols.corpus(spec.name, n, counts="count" in spec.strengths)
+        if spec.kind == "symbols"
+        else web(spec, n)
+    )
 
 
 def pretrain(spec: ModelSpec, progress: Progress) -> tuple[Any, Any]:

@@ -96,16 +96,23 @@ def test_the_shipped_models_write_drafts(name: str) -> None:
     measured, written = bands(*load(zoo.path(name)), n=100), zoo.manifest()[name]["bands"]
     assert measured["content"] == pytest.approx(0.9, abs=0.05)
     for metric, value in written.items():
-        assert measured[metric] == pytest.approx(value, abs=0.06)
+        assert measured[metric] == pytest.approx(value, abs=0.08)
+    assert (measured["counted"] > 0.3) == ("count" in zoo.manifest()[name]["strengths"])
 
 
 def test_training_data_have_no_prompt_of_a_split() -> None:
-    from harness.nano.zoo.symbols import ECHOES, MARK, corpus
+    from harness.nano.zoo.symbols import ASK, COUNTS, ECHOES, MARK, corpus
 
-    rows = corpus("any", 2000)
-    assert rows == corpus("any", 2000)
+    rows = corpus("any", 2000, counts=True)
+    assert rows == corpus("any", 2000, counts=True)
     asked = [row[0]["content"] for row in rows]
     assert not any(symbols.is_reserved(text[:6]) for text in asked)
     echoes = [row for row in rows if MARK in row[0]["content"]]
     assert len(echoes) / 2000 == pytest.approx(ECHOES, abs=0.04)
     assert all(row[0]["content"].endswith(row[1]["content"]) for row in echoes)
+    counted = [row for row in rows if ASK in row[0]["content"]]
+    assert len(counted) / 2000 == pytest.approx(COUNTS, abs=0.04)
+    for question, reply in counted:
+        found = symbols.count(*question["content"].split(ASK))
+        assert reply["content"] == f"{found.plain}{found.wrong}"
+    assert not any(ASK in row[0]["content"] for row in corpus("any", 500))
