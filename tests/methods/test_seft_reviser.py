@@ -12,6 +12,7 @@ from harness.engine.recipe import with_settings
 from harness.models import chat
 from harness.models.tokenize import IGNORE
 from harness.reproduce import reproduce
+from methods.seft.method import RECIPE
 from methods.seft.recipe import SeftRecipe
 from methods.seft.reviser import END, LABEL, TEXT, TrainReviserParams, sequences_of
 from tests.tiny_models import make_tokenizer
@@ -158,3 +159,19 @@ def test_the_chain_runs_from_an_empty_store_and_then_from_its_cache() -> None:
     assert ("policy", "no_revise:1") not in cells
     assert made.todo(made.store) == []
     assert "Never revise" in made.render("md")
+
+
+@pytest.mark.parametrize("profile", ["nano", "small", "paper"])
+def test_claims_compare_systems_and_suites_of_their_profile(profile: str) -> None:
+    made: SeftRecipe = reproduce("seft", profile).recipe  # type: ignore[assignment]
+    systems = {system.name for system in made.systems}
+    suites = {suite.name for suite in made.suites}
+    assert made.claims
+    for claim in made.claims:
+        assert {claim["better"], claim["worse"]} <= systems, claim["id"]
+        assert claim["suite"] in suites, claim["id"]
+        assert not any(key.startswith("paper_") for key in claim), "no figure could be verified"
+    title = made.title
+    assert "independent reconstruction" in title
+    table = (RECIPE.with_name("expected.csv")).read_text(encoding="utf-8").splitlines()
+    assert len(table) == 1

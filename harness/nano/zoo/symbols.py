@@ -2,8 +2,8 @@
 
 Most rows are drafts: prompt and answer. In one of four the prompt is followed by an answer which is
 repeated, so that a model can read an answer that it is shown. A model with the strength "count" has
-also seen the numbers of plain and of wrong symbols of answers that it is shown; without, 600 steps of
-a reviser's training did not take its verdicts above chance.
+also seen the numbers of plain and of wrong symbols of such answers; without, 600 steps of a
+reviser's training did not take its verdicts above chance.
 """
 
 from __future__ import annotations
