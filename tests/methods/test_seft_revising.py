@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import xml.etree.ElementTree as ElementTree
 from typing import Any
 
 import pytest
@@ -235,7 +236,7 @@ def test_the_table_of_rounds(rows_artifact: Any, run_operation: Any) -> None:
     assert line["decoded"] == pytest.approx((3 + 4) / 3)
     assert line["decoded_without"] == pytest.approx((3 + 3 + 4) / 3)
     picture = rounds_svg([line, {**line, "round": 2, "worse": None}])
-    assert picture.startswith("<svg")
+    assert ElementTree.fromstring(picture).tag.endswith("svg")
     assert picture.count("<polyline") == sum(len(names) for _, names in PANELS)
     shown_names = {name for _, names in PANELS for name in names}
     assert shown_names <= {measure.name for measure in MEASURES}
