@@ -235,6 +235,7 @@ OPERATIONS = {
     "rate_answers": "methods.seft.rating",
     "rated_targets": "methods.seft.rated_rows",
     "rated_preferences": "methods.seft.rated_rows",
+    "fresh_prompts": "methods.seft.rated_rows",
     "record_rounds": "methods.seft.rounds",
     "score_seft_rounds": "methods.seft.rounds",
 }

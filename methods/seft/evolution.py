@@ -85,6 +85,23 @@ def revised(recipe: SeftRecipe, stage: Any, current: Any, number: int) -> Any:
 def _shard(recipe: SeftRecipe, stage: Any, number: int) -> Any:
     """The prompts of a round; no two rounds share one."""
     data, size = recipe.data, recipe.rounds.limit
+    if data.exclude_rated:
+        pool = stage(
+            "import_prompts",
+            ref=data.prompts,
+            split=data.prompts_split,
+            field=data.prompts_field,
+            digest=prompts_identity(data.prompts),
+            label="pool of prompts",
+        )
+        return stage(
+            "fresh_prompts",
+            pool=pool,
+            rated=rated(recipe, stage),
+            offset=number * size,
+            limit=size,
+            label=f"round {number + 1}: prompts",
+        )
     return stage(
         "import_prompts",
         ref=data.prompts,
@@ -176,9 +193,10 @@ def trained_reviser(recipe: SeftRecipe, stage: Any, name: str) -> Any:
 
 def _labelled(recipe: SeftRecipe, stage: Any, pairs: Any, name: str) -> Any:
     own = recipe.models.internal if name == INTERNAL else recipe.models.external
-    settings = {**recipe.labels.model_dump(), "seed": recipe.seed}
+    chosen = recipe.own_labels if name == INTERNAL else recipe.labels
+    settings = {**chosen.model_dump(), "seed": recipe.seed}
     more = {}
-    if recipe.labels.rule == "likelihood":
+    if chosen.rule == "likelihood":
         for into, wording in (("alone", "{prompt}"), ("given", recipe.wording.verdict)):
             rows = stage("target_scoring", pairs=pairs, wording=wording)
             base = model(own or recipe.models.policy, stage)

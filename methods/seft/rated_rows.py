@@ -1,14 +1,16 @@
-"""Training rows of the baselines, made from rated answers without a reviser."""
+"""Rows made from rated answers without a reviser: baselines' training sets, and what to exclude."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pydantic import Field
+
 from harness.core.errors import BadData
 from harness.core.records import Record
 from harness.engine import costs
-from harness.engine.io import write_rows
-from harness.engine.operations import Artifact, Context, Row, operation
+from harness.engine.io import write_json, write_rows
+from harness.engine.operations import Artifact, Context, Estimate, Row, operation
 
 
 class RatedRowsParams(Record):
@@ -56,3 +58,42 @@ def rated_preferences(context: Context, params: RatedRowsParams, *, rated: Artif
     if not rows:
         raise BadData("all rated answers are tied; expected a better and a worse one")
     write_rows(context.directory / "rows.jsonl", rows)
+
+
+class FreshPromptsParams(Record):
+    """Window of the prompts that are left."""
+
+    offset: int = Field(ge=0)
+    limit: int = Field(ge=1)
+
+
+@operation(
+    "fresh_prompts",
+    version=1,
+    params=FreshPromptsParams,
+    estimate=lambda params, pool, rated: Estimate(rows=params.limit),
+)
+def fresh_prompts(
+    context: Context, params: FreshPromptsParams, *, pool: Artifact, rated: Artifact
+) -> None:
+    """Prompts of a pool that no reviser was trained on, compared without case and white space.
+
+    Raises:
+        BadData: fewer prompts are left than the window needs.
+    """
+    known = {_key(row) for row in rated.rows()}
+    rows = pool.rows()
+    fresh = [row for row in rows if _key(row) not in known]
+    end = params.offset + params.limit
+    if len(fresh) < end:
+        raise BadData(
+            f"{len(fresh)} of the pool's {len(rows)} prompts are not among the rated ones; the "
+            f"rounds up to this one need {end}: lower rounds.limit or data.limit"
+        )
+    write_rows(context.directory / "rows.jsonl", fresh[params.offset : end])
+    summary = {"pool": len(rows), "excluded": len(rows) - len(fresh)}
+    write_json(context.directory / "summary.json", summary, end="")
+
+
+def _key(row: Row) -> str:
+    return " ".join(row["messages"][-1]["content"].casefold().split())

@@ -40,7 +40,9 @@ class Data(Record):
     Attributes:
         rated, split, revision: see `harness.data.rated`.
         limit: number of prompts with rated answers.
-        prompts, prompts_split, prompts_field: of the rounds; must be disjoint from the rated ones.
+        prompts, prompts_split, prompts_field: of the rounds.
+        exclude_rated: leave out prompts of the rounds that are among the rated ones; not needed
+            where the two sets are disjoint by construction.
     """
 
     rated: Annotated[str, Refers("rated")]
@@ -50,6 +52,7 @@ class Data(Record):
     prompts: Annotated[str, Refers("prompts")]
     prompts_split: Annotated[str, Refers("layout")] = "train"
     prompts_field: Annotated[str | None, Refers("layout")] = None
+    exclude_rated: bool = True
 
 
 class Scorer(Record):
@@ -92,6 +95,8 @@ class SeftRecipe(Recipe):
     """Settings of SEFT and its baselines.
 
     Attributes:
+        labels, own_labels: labels of pairs of rated answers, and of the policy's own answers, which
+            always have scores.
         internal: how the policy answers the rated prompts, for the reviser of internal evolution.
         sampling: how the policy answers the prompts of a round.
         policy: fine-tuning of the policy in each round.
@@ -105,6 +110,7 @@ class SeftRecipe(Recipe):
     rewards: Rewards = Rewards()
     pairs: MinePairsParams = MinePairsParams()
     labels: LabelPairsParams = LabelPairsParams()
+    own_labels: LabelPairsParams = LabelPairsParams()
     wording: Wording = Wording()
     reviser: ReviserTraining
     internal: Decoding

@@ -199,3 +199,19 @@ def test_rows_of_the_baselines(rows_artifact: Any, run_operation: Any) -> None:
     assert [row["responses"] for row in pairs] == [{"target": "b", "rejected": "c"}]
     with pytest.raises(BadData, match="all rated answers are tied"):
         run_operation("rated_preferences", {}, rated=rows_artifact(rows[1:]))
+
+
+def test_prompts_of_rounds_are_not_among_the_rated_ones(
+    rows_artifact: Any, run_operation: Any
+) -> None:
+    def asked(*texts: str) -> Any:
+        return rows_artifact(
+            [{"id": text, "messages": [{"role": "user", "content": text}]} for text in texts]
+        )
+
+    inputs = {"pool": asked("A  b", "c", "d", "e"), "rated": asked("a B", "e ")}
+    made = run_operation("fresh_prompts", {"offset": 1, "limit": 1}, **inputs)
+    assert [row["id"] for row in made.rows()] == ["d"]
+    assert made.read_json("summary.json") == {"pool": 4, "excluded": 2}
+    with pytest.raises(BadData, match=r"2 of the pool's 4 prompts.*need 3"):
+        run_operation("fresh_prompts", {"offset": 2, "limit": 1}, **inputs)

@@ -123,7 +123,7 @@ def test_systems_share_revisers_and_rounds_use_no_prompt_twice() -> None:
     made = reproduce("seft")
     stages = list(made.plan.stages.values())
     revisers = [stage for stage in stages if stage.operation.name == "train_reviser"]
-    assert len(revisers) == 2
+    assert len(revisers) == 2 * 2, "an internal and an external one for each set of rated answers"
     size = made.recipe.rounds.limit
     shards = {
         (stage.params.offset, stage.params.limit)
