@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
@@ -22,6 +22,7 @@ from harness.core.records import Record
 from harness.engine import costs
 from harness.engine.io import write_json, write_rows
 from harness.engine.operations import Artifact, Context, Row, operation
+from harness.engine.recipe import Rehearsed
 from methods.seft.labels import (
     LABELS,
     NO,
@@ -122,6 +123,14 @@ def _pairs_of(
                 }
 
 
+Rule = Literal["score_gap", "rank_gap", "likelihood"]
+
+
+def _with_scores(rule: Rule) -> Rule:
+    """The rule for the rated answers of a rehearsal, which have scores and no ranks."""
+    return "score_gap" if rule == "rank_gap" else rule
+
+
 class LabelPairsParams(Record):
     """How pairs are labelled; see `methods.seft.labels`.
 
@@ -135,7 +144,7 @@ class LabelPairsParams(Record):
         balance: keep as many pairs of each label as the rarest has.
     """
 
-    rule: Literal["score_gap", "rank_gap", "likelihood"] = "score_gap"
+    rule: Annotated[Rule, Rehearsed(_with_scores)] = "score_gap"
     t_no: float | None = Field(default=None, ge=0)
     t_major: float | None = None
     ceiling_quantile: float | None = Field(default=0.9, ge=0, le=1)
