@@ -138,6 +138,8 @@ class Method:
             method's recipe.
         variants: recipe -> systems that one entry of the recipe expands to, for methods such as
             `source` that are several systems.
+        fidelity: "reconstruction" for a method whose paper's settings and code are not public;
+            shown on boards and recorded in cells.
     """
 
     name: str
@@ -145,6 +147,7 @@ class Method:
     plan: Callable[..., Any]
     recipe_file: Path | None = None
     variants: Callable[[Any], tuple[SystemSpec, ...]] | None = field(default=None, kw_only=True)
+    fidelity: Literal["", "reconstruction"] = field(default="", kw_only=True)
 
 
 T = TypeVar("T", bound=Recipe)

@@ -50,15 +50,20 @@ def preference(loss: str) -> Callable[[SeftRecipe, Any], Any]:
     return plan
 
 
-SEFT = Method("seft", SeftRecipe, seft, RECIPE)
+def reconstruction(name: str, plan: Callable[[SeftRecipe, Any], Any]) -> Method:
+    """A variant of SEFT."""
+    return Method(name, SeftRecipe, plan, fidelity="reconstruction")
+
+
+SEFT = Method("seft", SeftRecipe, seft, RECIPE, fidelity="reconstruction")
+INTERNAL = reconstruction("seft_internal", variant(rounds__schedule="internal"))
+EXTERNAL = reconstruction("seft_external", variant(rounds__schedule="external"))
+GATED = reconstruction("seft_gated", variant(gate__min_gain=0.0, gate__max_length_ratio=2.0))
+BY_DPO = reconstruction("seft_by_dpo", variant(rounds__update="dpo"))
+ALWAYS = reconstruction("seft_always_revise", variant(revision__decide="always"))
+NEVER = reconstruction("seft_never_revise", variant(revision__decide="never"))
+ORACLE = reconstruction("seft_oracle_label", variant(revision__decide="oracle"))
 POLICY = Method("seft_policy", SeftRecipe, evolution.policy)
 SFT_BEST = Method("seft_sft_best", SeftRecipe, evolution.fine_tuned)
 DPO = Method("seft_dpo", SeftRecipe, preference("dpo"))
 ORPO = Method("seft_orpo", SeftRecipe, preference("orpo"))
-ALWAYS = Method("seft_always_revise", SeftRecipe, variant(revision__decide="always"))
-NEVER = Method("seft_never_revise", SeftRecipe, variant(revision__decide="never"))
-ORACLE = Method("seft_oracle_label", SeftRecipe, variant(revision__decide="oracle"))
-GATED = Method("seft_gated", SeftRecipe, variant(gate__min_gain=0.0, gate__max_length_ratio=2.0))
-INTERNAL = Method("seft_internal", SeftRecipe, variant(rounds__schedule="internal"))
-EXTERNAL = Method("seft_external", SeftRecipe, variant(rounds__schedule="external"))
-BY_DPO = Method("seft_by_dpo", SeftRecipe, variant(rounds__update="dpo"))

@@ -37,6 +37,7 @@ class Measure(Record):
     Attributes:
         name: of the metric.
         share: whether it is a share, shown in %.
+        of_revisions: whether it counts revisions only, so that other prompts are not expected.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Measure(Record):
     summary: str
     higher_is_better: bool = True
     share: bool = False
+    of_revisions: bool = False
 
 
 MEASURES = (
@@ -51,9 +53,10 @@ MEASURES = (
         Measure(name=label, unit="%", summary=f"answers with the label {label}", share=True)
         for label in LABELS
     ),
-    Measure(name="accepted", unit="%", summary="accepted revisions, of all revisions", share=True),
+    Measure(name="accepted", unit="%", summary="accepted revisions, of all revisions", share=True,
+            of_revisions=True),
     Measure(name="worse", unit="%", summary="revisions that score below their source, of all "
-            "revisions", higher_is_better=False, share=True),
+            "revisions", higher_is_better=False, share=True, of_revisions=True),
     Measure(name="source_score", unit="score", summary="score of the policy's answers"),
     Measure(name="target_score", unit="score", summary="score of the training targets"),
     Measure(name="source_tokens", unit="tokens", summary="length of the policy's answers"),
@@ -189,6 +192,7 @@ def _cells(
             np.array([part[measure.name][side] for part in table], float) for side in (0, 1)
         )
         counted, total = bottom > 0, float(bottom.sum())
+        lost = 0 if measure.of_revisions else missing
         top *= 100 if measure.share else 1
         value = float(top.sum()) / total if total else None
         drawn = counts @ bottom
@@ -196,7 +200,7 @@ def _cells(
         yield maker.cell(
             f"{measure.name}:{number}",
             value,
-            Tally(int(counted.sum()) + missing, int(counted.sum())),
+            Tally(int(counted.sum()) + lost, int(counted.sum())),
             replicates=draws if total else (),
             resampled=sample_of(np.where(counted, top, np.nan), list(texts), bottom),
             unit=measure.unit,

@@ -157,8 +157,10 @@ def test_the_chain_runs_from_an_empty_store_and_then_from_its_cache() -> None:
     scores = [cells["never_revise", f"{side}_score:1"] for side in ("source", "target")]
     assert scores[0] == scores[1]
     assert ("policy", "no_revise:1") not in cells
+    told = {(c.system, c.details.get("fidelity")) for c in made.cells}
+    assert told == {("policy", None), ("never_revise", "reconstruction")}
     assert made.todo(made.store) == []
-    assert "Never revise" in made.render("md")
+    assert "Never revise (reconstruction" in made.render("md")
 
 
 @pytest.mark.parametrize("profile", ["nano", "small", "paper"])
