@@ -19,7 +19,7 @@ from pydantic import Field
 from harness.core.hashing import digest
 from harness.core.records import Cell, Record
 from harness.engine.io import read_objects, write_rows
-from harness.engine.operations import Artifact, Context, Row, operation
+from harness.engine.operations import Artifact, Context, Estimate, Row, operation
 from harness.engine.plan import Handle, StageMaker
 from harness.stats.bootstrap import cluster_counts
 from harness.suites.base import Metric, Suite, System
@@ -125,7 +125,7 @@ class RecordRoundsParams(Record):
     "record_rounds",
     version=1,
     params=RecordRoundsParams,
-    estimate=lambda params, model, **inputs: model,
+    estimate=lambda params, model, **inputs: Estimate(parameters_b=model.parameters_b),
 )
 def record_rounds(
     context: Context,
