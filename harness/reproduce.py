@@ -86,14 +86,17 @@ class Reproduction(PlannedRun):
 
     @property
     def cells(self) -> list[Cell]:
-        """The scores of all runs, each with the checkpoint that it belongs to."""
+        """The scores of all runs, each with the checkpoint and the fidelity of its system."""
         found = []
         for run in self.runs:
+            fidelity = _fidelity(run.system)
+            more = {"fidelity": fidelity} if fidelity else {}
             model = self.models[run.seed, run.system.name]
             checkpoint = {} if model is None else {"checkpoint": model.id}
             for cell in self._cells_of(run.cells):
                 links = {**checkpoint, **cell.artifacts, "cells": run.cells.id}
-                found.append(cell.model_copy(update={"artifacts": links}))
+                details = {**cell.details, **more}
+                found.append(cell.model_copy(update={"artifacts": links, "details": details}))
         return found
 
     def run(
@@ -148,9 +151,10 @@ class Reproduction(PlannedRun):
         rows = {row.name: row for row in base.systems}
         systems = tuple(
             rows.get(spec.name, Row(name=spec.name)).model_copy(
-                update={"notes": (spec.note,)} if spec.note else {}
+                update={"notes": notes} if notes else {}
             )
             for spec in recipe.systems
+            for notes in [tuple(filter(None, (_fidelity(spec), spec.note)))]
         )
         columns = [c for c in base.columns if c.suite in {suite.name for suite in recipe.suites}]
         for suite in recipe.suites:
@@ -345,6 +349,11 @@ def _baselines(settings: Iterable[Record]) -> list[str]:
         values = [data.get("baseline"), *(data.get("baselines") or {}).values()]
         found += [v.removeprefix(SYSTEM) for v in values if str(v).startswith(SYSTEM)]
     return list(dict.fromkeys(found))
+
+
+def _fidelity(system: SystemSpec) -> str:
+    method: Method = registry.load("methods", system.method)
+    return method.fidelity
 
 
 def _labelled(stage: StageMaker, prefix: str) -> StageMaker:

@@ -17,6 +17,8 @@ _ASKING = "asking about authors"
 _MKTOD = "arXiv 2310.08877"
 _DIALOGUE = "dialogue"
 _DISTILLATION = "preference distillation"
+_SEFT = "arXiv 2406.10813; reconstruction"
+_EVOLUTION = "self-evolution"
 _BASELINE = "baseline"
 
 
@@ -236,7 +238,83 @@ METHODS = (
         "slot_hybrid", _DIALOGUE, "mktod.method:SLOT_HYBRID", "definition ours", "mktod_chat",
         "retriever: slot matching, and an encoder where nothing matches",
     ),
+    _entry(
+        "seft", _EVOLUTION, "seft.method:SEFT", _SEFT, "seft",
+        "SFT on own answers that a reviser improves where it must (independent reconstruction)",
+    ),
+    _entry(
+        "seft_internal", _EVOLUTION, "seft.method:INTERNAL", _SEFT, "seft",
+        "SEFT with the reviser of the policy's own best answers only",
+    ),
+    _entry(
+        "seft_external", _EVOLUTION, "seft.method:EXTERNAL", _SEFT, "seft",
+        "SEFT with the reviser of stronger models' answers only",
+    ),
+    _entry(
+        "seft_gated", _EVOLUTION, "seft.method:GATED", _SEFT, "seft",
+        "SEFT that accepts a revision only if it scores no lower and is not too long",
+    ),
+    _entry(
+        "seft_by_dpo", _EVOLUTION, "seft.method:BY_DPO", _SEFT, "seft",
+        "SEFT whose policy learns by DPO on (revised, source)",
+    ),
+    _entry(
+        "seft_always_revise", _BASELINE, "seft.method:ALWAYS", _SEFT, "seft",
+        "SEFT that rewrites every answer",
+    ),
+    _entry(
+        "seft_never_revise", _BASELINE, "seft.method:NEVER", _SEFT, "seft",
+        "SEFT that copies every answer: the identity control",
+    ),
+    _entry(
+        "seft_oracle_label", _BASELINE, "seft.method:ORACLE", _SEFT, "seft",
+        "SEFT that keeps what scores highest of source, minor and major revision",
+    ),
+    _entry(
+        "seft_policy", _BASELINE, "seft.method:POLICY", "", "seft",
+        "the policy before self-evolution",
+    ),
+    _entry(
+        "seft_sft_best", _BASELINE, "seft.method:SFT_BEST", "", "seft",
+        "SFT on the best rated answer of each prompt",
+    ),
+    _entry(
+        "seft_dpo", _BASELINE, "seft.method:DPO", "arXiv 2305.18290", "seft",
+        "DPO on the best and the worst rated answer of each prompt",
+    ),
+    _entry(
+        "seft_orpo", _BASELINE, "seft.method:ORPO", "arXiv 2403.07691", "seft",
+        "ORPO on the best and the worst rated answer of each prompt",
+    ),
 )  # fmt: skip
+
+SUITES = (
+    Entry(
+        "seft_rounds", "methods.seft.rounds:SUITE",
+        "rounds of self-evolution: labels, acceptance, scores, lengths, entropy",
+        paper=_SEFT,
+    ),
+)  # fmt: skip
+
+# Operation -> the module that defines it.
+OPERATIONS = {
+    "mine_pairs": "methods.seft.pairs",
+    "label_pairs": "methods.seft.pairs",
+    "target_scoring": "methods.seft.pairs",
+    "train_reviser": "methods.seft.reviser",
+    "revision_requests": "methods.seft.revising",
+    "decide_revisions": "methods.seft.revising",
+    "revision_prompts": "methods.seft.revising",
+    "join_revisions": "methods.seft.revising",
+    "accept_revisions": "methods.seft.revising",
+    "revision_preferences": "methods.seft.revising",
+    "rate_answers": "methods.seft.rating",
+    "rated_targets": "methods.seft.rated_rows",
+    "rated_preferences": "methods.seft.rated_rows",
+    "fresh_prompts": "methods.seft.rated_rows",
+    "record_rounds": "methods.seft.rounds",
+    "score_seft_rounds": "methods.seft.rounds",
+}
 
 # Preference loss -> where it is defined.
 LOSSES = {

@@ -11,4 +11,5 @@ OPERATIONS = {
     "import_question_set": "harness.data.question_sets",
     "import_dialogues": "harness.data.dialogues",
     "import_pairs": "harness.data.pairs",
+    "import_rated": "harness.data.rated",
 }

@@ -36,6 +36,7 @@ Reference = Literal[
     "documents",
     "authors",
     "answers",
+    "rated",  # answers with scores or ranks
     "tables",
     "tasks",
     "judge",
@@ -155,6 +156,8 @@ class Method:
             method's recipe.
         variants: recipe -> systems that one entry of the recipe expands to, for methods such as
             `source` that are several systems.
+        fidelity: "reconstruction" for a method whose paper's settings and code are not public;
+            shown on boards and recorded in cells.
     """
 
     name: str
@@ -162,6 +165,7 @@ class Method:
     plan: Callable[..., Any]
     recipe_file: Path | None = None
     variants: Callable[[Any], tuple[SystemSpec, ...]] | None = field(default=None, kw_only=True)
+    fidelity: Literal["", "reconstruction"] = field(default="", kw_only=True)
 
 
 T = TypeVar("T", bound=Recipe)

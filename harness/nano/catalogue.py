@@ -16,6 +16,18 @@ JUDGES = (
     ),
 )
 
+SUITES = (
+    Entry(
+        "symbols",
+        "harness.nano.symbols_suite:SUITE",
+        "the nano world of symbols: points, right symbols and good forms of an answer",
+        needs=("train",),
+    ),
+)
+
+# Name -> function (prompt row, answer) -> score, in place of a reward model.
+SCORERS = {"symbols": "harness.nano.symbols:noisy_net"}
+
 # Scheme of model references -> module with `names`, `path` and `digest` of shipped checkpoints.
 CHECKPOINTS = {"nano": "harness.nano.zoo:shipped"}
 

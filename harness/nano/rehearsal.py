@@ -10,6 +10,7 @@ The records of the recipe are walked; methods contribute declarations only. A fi
     student                          student, which has the tokenizer of target
     reward_model, encoder, reader    the nano model of that kind
     prompts, preferences, documents  the nano training split
+    rated                            rated answers of the nano world of symbols
     layout                           the default of the field
     columns                          the nano answer, for every column
     categories                       one nano category per prompt set, so that sets stay distinct
@@ -46,6 +47,7 @@ MODELS = {
 # Two models replaced by the same nano model differ in dtype, hence have separate stages.
 DTYPES = ("float32", "auto", "bfloat16")
 SPLIT = "nano:train"
+RATED = "nano:symbols/costly"
 CATEGORIES = tuple(category for category in CATEGORY.values() if category != "math")
 # Field -> its largest value. It also replaces a `limit` of None; other fields keep None.
 SIZES = {
@@ -133,6 +135,8 @@ class Rehearsal:
         match kind:
             case "prompts" | "preferences" | "documents":
                 return SPLIT if value and not value.startswith("nano:") else value
+            case "rated":
+                return RATED if value and not value.startswith("nano:") else value
             case "layout":
                 return (
                     value if field.is_required() else field.get_default(call_default_factory=True)

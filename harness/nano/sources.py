@@ -6,6 +6,8 @@ nano:reference                          reference answers of prompts graded besi
 nano:essays, nano:posts (also /train)   authors, see `harness.nano.authors`
 nano:facts, attributes, notes, labelled question sets, see `harness.nano.knowledge`
 nano:dialogues, nano:distinct_dialogues (also /train, /valid), see `harness.nano.dialogues`
+nano:symbols/<split>                    prompts of the world of symbols, see `harness.nano.symbols`
+nano:symbols/costly, nano:symbols/free  rated answers to its prompts
 crucible_nano_<task>                    questions for lm-eval, see `harness.nano.questions`
 """
 
@@ -24,10 +26,11 @@ from harness.data.preferences import ImportPreferencesParams, Items
 from harness.data.prompts import ImportPromptsParams
 from harness.data.question_rows import QuestionSet
 from harness.data.question_sets import ImportQuestionSetParams
+from harness.data.rated import ImportRatedParams
 from harness.data.sources import Source
 from harness.distillation.corpus import DocumentsParams
 from harness.engine.operations import Row
-from harness.nano import authors, dialogues, knowledge, questions, world
+from harness.nano import authors, dialogues, knowledge, questions, symbols, world
 
 SCHEME = "nano:"
 REFERENCE = "reference"
@@ -46,8 +49,16 @@ def _items(ref: str) -> Sequence[world.Item]:
     return world.items(split)
 
 
+def _of_symbols(ref: str) -> str:
+    """Name of a set of the world of symbols; "" for other sets."""
+    name = ref.removeprefix(SCHEME)
+    return name.removeprefix(symbols.PREFIX) if name.startswith(symbols.PREFIX) else ""
+
+
 def _prompts(params: ImportPromptsParams) -> list[Row]:
     """Prompt rows; `answer` only if it is carried, so that other artifacts stay as they were."""
+    if split := _of_symbols(params.ref):
+        return symbols.prompts_of(split)
     answers = "answer" in params.carry.values()
     return [
         {
@@ -150,8 +161,12 @@ def _dialogues_identity(ref: str, revision: str | None) -> str:
     return f"{ref}@{digest([found.turns, list(found.records or ())])}"
 
 
+def _rated(params: ImportRatedParams) -> list[Row]:
+    return list(symbols.pairs(_of_symbols(params.ref) or params.ref.removeprefix(SCHEME)))
+
+
 def _at_version(ref: str, revision: str | None) -> str:
-    return f"{ref}@{world.VERSION}"
+    return f"{ref}@{symbols.VERSION if _of_symbols(ref) else world.VERSION}"
 
 
 SOURCES = {
@@ -191,6 +206,9 @@ SOURCES = {
         lambda params: _dialogues(params.ref),
         count=lambda params: len(_dialogues(params.ref).turns),
         at_hand=True,
+    ),
+    "rated answers": Source[ImportRatedParams, list[Row]](
+        "nano:symbols/<pairs>", _at_version, _rated, at_hand=True
     ),
     "questions": Source(
         ", ".join(questions.TASKS),

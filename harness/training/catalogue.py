@@ -23,6 +23,7 @@ LOSSES = {
     "ipo": "harness.training.pair_losses:ipo",
     "simpo": "harness.training.pair_losses:simpo",
     "simpo_hinge": "harness.training.pair_losses:simpo_hinge",
+    "orpo": "harness.training.pair_losses:orpo",
     "nca": "harness.training.pair_losses:nca",
     "bco": "harness.training.pair_losses:bco",
     "sppo_hard": "harness.training.pair_losses:sppo_hard",

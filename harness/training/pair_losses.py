@@ -15,6 +15,8 @@ chosen and r the rejected response, and sigma the logistic function:
     sppo_hard  (h_c - 1 / (2 beta))^2 + (h_r + 1 / (2 beta))^2                 arXiv 2405.00675
     apo_zero   1 - sigma(beta h_c) + sigma(beta h_r)                           arXiv 2408.06266
     apo_down   sigma(beta h_c) + 1 - sigma(beta (h_c - h_r))                   arXiv 2408.06266
+    orpo       -l_c - beta log sigma(log odds_c - log odds_r), l average log pi,
+               log odds = l - log(1 - e^l)                                     arXiv 2403.07691
     aot, aot_pair, kto_pair, sft: below. They couple the rows of a batch, so that accumulation over
     micro-batches would change them (`PreferenceLoss.batch_coupled`); `train_preference` refuses it.
     This module loads without torch.
@@ -199,6 +201,22 @@ def simpo(chosen: Tensor, rejected: Tensor, settings: SimpoSettings) -> Tensor:
 @pairwise(MarginSettings, "mean", needs_reference=False)
 def simpo_hinge(chosen: Tensor, rejected: Tensor, settings: MarginSettings) -> Tensor:
     return (1 - settings.beta * (chosen - settings.gamma_over_beta - rejected)).relu()
+
+
+@pairwise(PairSettings, "mean", needs_reference=False)
+def orpo(chosen: Tensor, rejected: Tensor, settings: PairSettings) -> Tensor:
+    """beta is the paper's lambda. The likelihood term is the mean per row, so that micro-batches
+    give the loss of their batch; TRL averages it over the tokens of the batch."""
+    return -chosen - settings.beta * log_sigmoid(log_odds(chosen) - log_odds(rejected))
+
+
+def log_odds(logps: Tensor) -> Tensor:
+    """log p / (1 - p) from log p <= 0, finite at p = 1 (1 - p is at least the rounding of 1)."""
+    from torch import finfo
+
+    least = -finfo(logps.dtype).eps
+    clamped = logps.clamp(max=least)
+    return clamped - (-clamped.expm1()).log()
 
 
 @pairwise(PairSettings)

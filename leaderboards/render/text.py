@@ -19,6 +19,7 @@ from leaderboards.spec import ColumnSpec
 MISSING = "—"
 NAME_LIMIT = 200
 STAGE_NOTES = 20  # shown below a table; the board's specification has all
+FEW = 4  # columns of one heading that have notes of their own
 
 SCALES = {
     "nano": "nano: an offline miniature, not comparable with published figures",
@@ -124,16 +125,26 @@ def seeds_note(board: Board) -> str:
 
 
 def failure_notes(board: Board) -> list[str]:
-    """One line per entry of the table with failed judgments or without a value."""
-    notes = []
+    """One line per entry of the table with failed judgments or without a value.
+
+    More than `FEW` columns of one heading with the same note have one line.
+    """
+    notes: list[str] = []
     for row in board.rows:
         name = visible(row.system.title, NAME_LIMIT)
+        found: dict[tuple[str, str], list[str]] = {}  # heading and note -> names of columns
         for column, entry in zip(board.columns, row.entries, strict=True):
-            where = f"{name}, {column_name(column)}"
+            said = []
             if entry.value is None or entry.reason:
-                notes.append(f"{where}: {visible(entry.reason, 300) or 'missing'}")
+                said.append(visible(entry.reason, 300) or "missing")
             if entry.failed:
-                notes.append(f"{where}: † {entry.failed}")
+                said.append(f"† {entry.failed}")
+            for note in said:
+                found.setdefault((column.heading, note), []).append(column_name(column))
+        for (heading, note), columns in found.items():
+            if len(columns) > FEW:
+                columns = [f"{visible(heading, NAME_LIMIT)} ({len(columns)} columns)"]
+            notes += [f"{name}, {column}: {note}" for column in columns]
     return list(dict.fromkeys(notes))
 
 

@@ -391,3 +391,15 @@ def test_visible_text_is_one_line_and_stable(said):
 @pytest.mark.parametrize("value", ["=1", "+1", "-1", "@a", " =1", "'=1", "\t=1"])
 def test_formulas_are_quoted(value):
     assert not re.match(r"[=+\-@\t\r]", csv_render.safe(value))
+
+
+@pytest.mark.parametrize(("number", "lines"), [(text.FEW, text.FEW), (text.FEW + 1, 1)])
+def test_many_columns_of_one_heading_without_a_value_have_one_note(number: int, lines: int) -> None:
+    columns = tuple(
+        ColumnSpec(suite="rounds", metric=f"m{n}", group="Round 1") for n in range(number)
+    )
+    spec = BoardSpec(name="b", title="b", systems=(SystemSpec(name="a"),), columns=columns)
+    notes = text.failure_notes(build_board(spec, []))
+    assert len(notes) == lines
+    assert all("not run" in note for note in notes)
+    assert lines > 1 or notes == [f"a, Round 1 ({number} columns): not run"]

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from harness.core.hashing import folder_digest
-from harness.nano.zoo import measure, reading
+from harness.nano.zoo import measure, reading, symbols
 from harness.nano.zoo.encoder import filling, train_encoder
 from harness.nano.zoo.models import SPECS, ModelSpec
 from harness.nano.zoo.reward import train_reward
@@ -39,8 +39,14 @@ def build_one(spec: ModelSpec, folder: Path, progress: Progress) -> dict[str, An
         if spec.kind == "reward":
             measured = measure.agreement(loaded, tokenizer, heard)
         else:
-            bands = {"reader": reading.bands, "encoder": filling}
-            measured = bands.get(spec.kind, measure.bands)(loaded, tokenizer)
+            bands = {
+                "reader": reading.bands,
+                "encoder": filling,
+                "lm": measure.bands,
+                "student": measure.bands,
+                "symbols": symbols.bands,
+            }
+            measured = bands[spec.kind](loaded, tokenizer)
     finally:
         torch.set_num_threads(threads)
     log.info("built %s in %.0f s: %s", spec.name, seconds, measured)

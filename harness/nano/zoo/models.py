@@ -55,7 +55,7 @@ class ModelSpec:
     strengths: tuple[str, ...] = ()
     devotion: float = 1.0  # factor of the frequency of its strengths
     web: Mapping[str, int] = field(default_factory=lambda: LAY_WEB)
-    kind: Literal["lm", "student", "reward", "reader", "encoder"] = "lm"
+    kind: Literal["lm", "student", "reward", "reader", "encoder", "symbols"] = "lm"
     schooling: float = 0.35  # share of the steps, from the first, with excellent answers only
     reward_steps: int = 0
     seed: int = 0
@@ -110,6 +110,16 @@ SPECS: dict[str, ModelSpec] = {
             "encoder", "bert", TokenizerSpec("wordpiece", 1200, "tags"),
             hidden=80, layers=2, heads=4, steps=400, batch=32, learning_rate=3e-3,
             kind="encoder", seed=17,
+        ),
+        ModelSpec(
+            "symbols", "llama", TokenizerSpec("characters", 260, "short"),
+            hidden=48, layers=2, heads=4, steps=700, batch=64, learning_rate=5e-3,
+            kind="symbols", seed=18, context=64,
+        ),
+        ModelSpec(
+            "symbols_large", "llama", TokenizerSpec("characters", 260, "short"),
+            hidden=96, layers=2, heads=4, steps=1200, batch=64, learning_rate=5e-3,
+            strengths=("count",), kind="symbols", seed=19, context=64,
         ),
     )
 }  # fmt: skip

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from harness.core.hashing import seed_from
-from harness.nano.zoo import reader
+from harness.nano.zoo import reader, symbols
 from harness.nano.zoo.corpus import Conversation, web
 from harness.nano.zoo.models import ModelSpec, make_model, make_tokenizer
 
@@ -188,11 +188,21 @@ def shipped_tokenizer(name: str) -> Any:
     return AutoTokenizer.from_pretrained(WEIGHTS / name)
 
 
+def _corpus(spec: ModelSpec, n: int) -> list[Conversation]:
+    if spec.kind == "reader":
+        return reader.corpus(n, spec.schooling)
+    return (
+        symbols.corpus(spec.name, n, counts="count" in spec.strengths)
+        if spec.kind == "symbols"
+        else web(spec, n)
+    )
+
+
 def pretrain(spec: ModelSpec, progress: Progress) -> tuple[Any, Any]:
     """Train on the data of `spec`; returns (model, tokenizer), deterministic on one machine."""
     torch.manual_seed(seed_from("weights", spec.name, spec.seed) % 2**31)
     n = spec.steps * spec.batch
-    corpus = reader.corpus(n, spec.schooling) if spec.kind == "reader" else web(spec, n)
+    corpus = _corpus(spec, n)
     sample = corpus[:4000] if spec.kind != "reader" else corpus[-6000:]
     texts = [message["content"] for row in sample for message in row]
     if spec.tokenizer_of:

@@ -230,3 +230,28 @@ def test_exo_is_a_divergence() -> None:
 def test_ipo_aims_at_half_the_inverse_of_tau() -> None:
     assert IpoSettings(beta=0.25).target == 2
     assert IpoSettings(beta=0.25, tau=0.5).target == 1
+
+
+@given(st.integers(0, 200))
+def test_orpo_is_the_papers_formula(seed: int) -> None:
+    """L = NLL - lambda log sigma(log odds_w - log odds_l), arXiv 2403.07691, equations 6 to 8."""
+    draws = torch.Generator().manual_seed(seed)
+    lengths = torch.randint(1, 9, (4, 2), generator=draws)
+    logps = -5 * torch.rand(4, 2, generator=draws, dtype=torch.float64) * lengths
+    settings = settings_of("orpo", beta=0.3)
+    losses, metrics = get_loss("orpo")(logps, None, lengths, settings=settings)
+    p = (logps / lengths).exp()
+    odds = p / (1 - p)
+    ratio = (odds[:, 0] / odds[:, 1]).log()
+    expected = -p[:, 0].log() - 0.3 * torch.sigmoid(ratio).log()
+    torch.testing.assert_close(losses, expected, rtol=1e-9, atol=1e-9)
+    assert metrics["rewards"].shape == (4, 2)
+
+
+def test_orpo_of_certain_answers_is_finite() -> None:
+    logps = torch.tensor([[0.0, 0.0], [-1e-12, -40.0], [-700.0, 0.0]], requires_grad=True)
+    losses, _ = get_loss("orpo")(logps, None, torch.ones(3, 2), settings=settings_of("orpo"))
+    losses.sum().backward()
+    assert torch.isfinite(losses).all()
+    assert logps.grad is not None
+    assert torch.isfinite(logps.grad).all()
