@@ -28,6 +28,7 @@ from harness.backends.base import (
     check_unique,
     plain_messages,
 )
+from harness.backends.continuations import ContinuationScorer
 from harness.backends.decoding import Decoded, decode, uniforms
 from harness.backends.prefixes import Prefixes, Reading, sample_states
 from harness.backends.reading import accepts, forward_options, left_padded, read_prompts
@@ -35,6 +36,7 @@ from harness.backends.rolling import can_roll, decode_rolling
 from harness.core.errors import BadData, EnvironmentProblem
 from harness.core.hashing import digest
 from harness.models import chat
+from harness.models.passages import Continuation, continuation_ids
 from harness.models.spoken import decode_answers
 from harness.models.threads import is_small, map_chunks
 
@@ -84,6 +86,7 @@ class HFBackend(Backend):
         self.max_rows = max_rows
         self._prefix_bytes = _prefix_bytes(model) if prefix_bytes is None else prefix_bytes
         self._prefixes: Prefixes | None = None
+        self._scorer: ContinuationScorer | None = None
         dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
         self._fingerprint = digest(["hf", identity, dtype, str(tokenizer.chat_template)])[:16]
         self._stop = sorted({*chat.stop_ids(tokenizer), *_generation_ends(model)})
@@ -135,15 +138,22 @@ class HFBackend(Backend):
             yield from responses
 
     def score(self, requests: Sequence[ScoreRequest]) -> Iterator[Score]:
-        """Log-probabilities of answers, including their end-of-turn token.
+        """Log-probabilities of answers, including their end-of-turn token, or of plain texts.
 
         Raises:
             BadData, UserError, EnvironmentProblem: as for `generate`.
         """
         check_unique([request.id for request in requests])
         pairs: list[tuple[str, list[int], list[int]]] = []
+        texts: dict[str, Continuation] = {}
         for request in requests:
             try:
+                if request.form == "text":
+                    said = plain_messages(request.messages)
+                    texts[request.id] = continuation_ids(
+                        self.tokenizer, said, request.response, self.context
+                    )
+                    continue
                 prompt = chat.prompt_ids(self.tokenizer, plain_messages(request.messages))
                 answer = chat.response_ids(self.tokenizer, request.response)
                 self._check_fits(len(prompt) + len(answer), "prompt and answer have")
@@ -154,6 +164,14 @@ class HFBackend(Backend):
         pairs.sort(key=lambda pair: (len(pair[2]), len(pair[1]), pair[0]))
         for scores in map_chunks(self._score_chunk, list(self._score_chunks(pairs)), self.model):
             yield from scores
+        if texts:
+            yield from self._texts_scorer().score(texts)
+
+    def _texts_scorer(self) -> ContinuationScorer:
+        if self._scorer is None:
+            sample = sample_states(self.model) if _keeps_states(self.model) else None
+            self._scorer = ContinuationScorer(self.model, sample, self.max_rows)
+        return self._scorer
 
     def _prompt(self, request: Request) -> _Prompt:
         ids = chat.prompt_ids(self.tokenizer, plain_messages(request.messages))

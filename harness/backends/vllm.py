@@ -40,6 +40,7 @@ from harness.core.hashing import digest, seed_from
 from harness.engine.calls import Services
 from harness.models import chat
 from harness.models.checkpoints import load_tokenizer
+from harness.models.passages import continuation_ids
 from harness.models.references import model_identity, pointer_of, resolve
 from harness.models.spoken import decode_answers
 
@@ -208,6 +209,10 @@ class VLLMBackend(Backend):
         return ids
 
     def _prompt_and_answer(self, request: ScoreRequest) -> tuple[list[int], list[int]]:
+        if request.form == "text":
+            said = plain_messages(request.messages)
+            found = continuation_ids(self.tokenizer, said, request.response, self.context - 1)
+            return list(found.prompt), list(found.answer)
         prompt = chat.prompt_ids(self.tokenizer, plain_messages(request.messages))
         answer = chat.response_ids(self.tokenizer, request.response)
         # vLLM scores a prompt by answering it with at least one token.

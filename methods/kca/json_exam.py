@@ -57,7 +57,9 @@ def _options(found: Any) -> list[tuple[str, str]]:
         return split_options(_text(found))
     texts = [_text(text) for text in found]
     labelled = [split_options(text) for text in texts]
-    if texts and all(len(one) == 1 and text[:1] in "([ABCDabcd" for one, text in zip(labelled, texts)):
+    if texts and all(
+        len(one) == 1 and text[:1] in "([ABCDabcd" for one, text in zip(labelled, texts)
+    ):
         return [one[0] for one in labelled]
     return [(chr(ord("A") + place % 26), text) for place, text in enumerate(texts)]
 

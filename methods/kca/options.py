@@ -56,7 +56,8 @@ def _following(
     text: str, match: re.Match[str], letter: str, stop: int, started: set[str]
 ) -> list[tuple[re.Match[str], str]]:
     """Labels of the same form that continue the sequence on the line of a label."""
-    bracketed, labels = match[1] is not None, []
+    bracketed = match[1] is not None
+    labels: list[tuple[re.Match[str], str]] = []
     place = match.end()
     while True:
         wanted = chr(ord(letter) + 1)
@@ -152,5 +153,3 @@ def shifted(options: Sequence[str], answer: str, by: int) -> tuple[list[str], st
     size = len(options)
     place = (ord(answer) - ord("A") + by) % size
     return [options[(n - by) % size] for n in range(size)], chr(ord("A") + place)
-
-

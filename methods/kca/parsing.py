@@ -15,8 +15,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import Field
-
 from harness.core.records import Record
 from methods.kca.json_exam import json_blocks
 from methods.kca.options import answer_letter, folded, split_options
@@ -105,8 +103,8 @@ def parse_requirement(text: str) -> Requirement | Literal["no_prediction", "bad_
     Headers are line-start tokens in any case, with optional markup. The last prediction counts, and
     a further demonstration that the helper invents (a line "#Command:") is cut off.
 
-    >>> parse_requirement("It asks for a date.\\n**Prediction:** Need\\n#Search Query: fall of Rome")
-    Requirement(need=True, analysis='It asks for a date.', queries='fall of Rome')
+    >>> parse_requirement("A date.\\n**Prediction:** Need\\n#Search Query: fall of Rome")
+    Requirement(need=True, analysis='A date.', queries='fall of Rome')
     """
     text = _unix(text)
     if (invented := _NEXT_COMMAND.search(text)) is not None:

@@ -63,5 +63,3 @@ def conversations(instances: Sequence[Instance], strategy: Strategy) -> list[Row
         }
         for row in made
     ]
-
-
