@@ -10,8 +10,10 @@ _FUSECHAT3 = "arXiv 2503.04222"
 _PSYCOT = "arXiv 2310.20256"
 _FUSELLM = "arXiv 2401.10491"
 _FUSECHAT = "arXiv 2408.07990"
+_KCA = "arXiv 2401.10768"
 _FUSION = "implicit fusion"
 _EXPLICIT = "explicit fusion"
+_KNOWLEDGE = "knowledge before tuning"
 _ASKING = "asking about authors"
 _BASELINE = "baseline"
 
@@ -160,7 +162,64 @@ METHODS = (
         "encoder", _BASELINE, "classifiers.method:ENCODER", "", "psycot",
         "a pretrained encoder, fine-tuned or frozen (models.encoder)", ("classic", "train"),
     ),
+    _entry(
+        "kca", _KNOWLEDGE, "kca.method:KCA", _KCA, "kca",
+        "an exam finds the facts a base model lacks; SFT then withholds, adds or refuses them",
+    ),
+    _entry(
+        "kca_open_book", _KNOWLEDGE, "kca.method:OPEN_BOOK", _KCA, "kca",
+        "KCA with the knowledge before instructions that need unknown facts",
+    ),
+    _entry(
+        "kca_discard", _KNOWLEDGE, "kca.method:DISCARD", _KCA, "kca",
+        "KCA without the instructions that need unknown facts",
+    ),
+    _entry(
+        "kca_refusal", _KNOWLEDGE, "kca.method:REFUSAL", _KCA, "kca",
+        "KCA with refusals as responses to instructions that need unknown facts",
+    ),
+    _entry(
+        "kca_standard", _BASELINE, "kca.method:STANDARD", _KCA, "kca",
+        "SFT of a base model on all instructions",
+    ),
+    _entry(
+        "kca_same_ids", _BASELINE, "kca.method:SAME_IDS", _KCA, "kca",
+        "SFT of a base model on the instructions that KCA decides about",
+    ),
+    _entry(
+        "kca_base", _BASELINE, "kca.method:BASE", "", "kca",
+        "the base model before tuning",
+    ),
 )  # fmt: skip
+
+# Operation -> the module that defines it.
+OPERATIONS = {
+    "import_instructions": "methods.kca.instructions",
+    "import_kca_replies": "methods.kca.replies_released",
+    "kca_questions": "methods.kca.operations",
+    "kca_outcomes": "methods.kca.operations",
+    "kca_rows": "methods.kca.operations",
+}
+
+# Prompt builders and reply parsers, see `harness.backends.prompting`.
+PROMPTS = {
+    "kca_requirement": "methods.kca.prompts:requirement",
+    "kca_knowledge": "methods.kca.prompts:knowledge",
+    "kca_exam": "methods.kca.prompts:exam",
+    "kca_question": "methods.kca.examination:question_prompt",
+}
+READERS = {
+    "kca_requirement": "methods.kca.prompts:read_requirement",
+    "kca_exam": "methods.kca.prompts:read_exam",
+}
+
+JUDGES = (
+    Entry(
+        "nano:helper",
+        "methods.kca.nano_helper:open_helper",
+        "KCA's helper model in the nano world, with a switchable error rate",
+    ),
+)
 
 # Preference loss -> where it is defined.
 LOSSES = {

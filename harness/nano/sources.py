@@ -1,6 +1,8 @@
 """Data of the nano world under the scheme `nano:`, for each kind of data.
 
 nano:<split>                            prompts, and documents with their correct answers
+nano:planted/train, /test               instructions, and questions with their knowledge, see
+                                        `harness.nano.planted`
 nano:plain, verbose, concise            baseline answers
 nano:reference                          reference answers of prompts graded beside one
 nano:essays, nano:posts (also /train)   authors, see `harness.nano.authors`
@@ -19,9 +21,10 @@ from harness.data.prompts import ImportPromptsParams
 from harness.data.sources import Source
 from harness.distillation.corpus import DocumentsParams
 from harness.engine.operations import Row
-from harness.nano import authors, questions, world
+from harness.nano import authors, planted, questions, world
 
 SCHEME = "nano:"
+PLANTED = "nano:planted/"
 REFERENCE = "reference"
 
 
@@ -34,6 +37,8 @@ def _items(ref: str) -> Sequence[world.Item]:
 
 def _prompts(params: ImportPromptsParams) -> list[Row]:
     """Prompt rows; `answer` only if it is carried, so that other artifacts stay as they were."""
+    if params.ref.startswith(PLANTED):
+        return planted.questions(params.ref.removeprefix(PLANTED))
     answers = "answer" in params.carry.values()
     return [
         {
@@ -51,6 +56,8 @@ def _prompts(params: ImportPromptsParams) -> list[Row]:
 
 
 def _documents(params: DocumentsParams) -> list[Row]:
+    if params.ref.startswith(PLANTED):
+        return planted.instructions(params.ref.removeprefix(PLANTED))
     return [
         {
             "id": item.id,
@@ -85,6 +92,9 @@ def _authors(ref: str) -> list[Row]:
 
 
 def _at_version(ref: str, revision: str | None) -> str:
+    if ref.startswith(PLANTED):
+        name = ref.removeprefix(PLANTED)
+        return f"{ref}@{digest([planted.instructions(name), planted.questions(name)])[:16]}"
     return f"{ref}@{world.VERSION}"
 
 

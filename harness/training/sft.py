@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from harness.core.errors import BadData
 from harness.engine import costs
 from harness.engine.operations import Artifact, Context, operation
+from harness.models.templates import TEMPLATES, TemplateName
 from harness.training.settings import RunSettings
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ class SftParams(RunSettings):
         max_length: longer conversations lose the front of the prompt down to
             `max_prompt_length` tokens, then the end of the answer; not used for packing.
         max_prompt_length: None is three quarters of `max_length`.
+        chat_template: template of `harness.models.templates` for a base model, saved with the
+            checkpoint; "" keeps the tokenizer's own.
     """
 
     field: str = "response"
@@ -35,6 +38,7 @@ class SftParams(RunSettings):
     packing: bool = False
     max_length: int = Field(default=2048, ge=2)
     max_prompt_length: int | None = Field(default=None, ge=1)
+    chat_template: TemplateName = Field(default="", exclude_if=lambda value: not value)
 
     @model_validator(mode="after")
     def _room_for_an_answer(self) -> SftParams:
@@ -71,6 +75,8 @@ def train_sft(context: Context, params: SftParams, *, rows: Artifact, model: Art
 
     with runs.quiet():
         policy, tokenizer = runs.open_model(model.path)
+        if params.chat_template:
+            tokenizer.chat_template = TEMPLATES[params.chat_template]
         sequences = _sequences(tokenizer, params, rows)
         context.count(tokens_in=sum(len(sequence.input_ids) for sequence in sequences))
         pack_to = params.max_length if params.packing else None
