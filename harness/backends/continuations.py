@@ -14,10 +14,11 @@ from typing import Any
 
 import torch
 
-from harness.backends.base import Score
+from harness.backends.base import Message, Score, ScoreRequest, plain_messages
 from harness.backends.prefixes import AHEAD, Beginning, Reading
 from harness.backends.reading import accepts, read_columns
-from harness.models.passages import Continuation
+from harness.core.errors import BadData
+from harness.models.passages import Continuation, continuation_ids
 from harness.models.threads import map_chunks
 
 KEPT = 4  # beginnings whose states are kept
@@ -46,18 +47,42 @@ class ContinuationScorer:
     """Scores continuations with one model; keeps the states of common beginnings.
 
     Args:
+        model, tokenizer: as `harness.models.checkpoints.load_causal_lm` returns them.
         sample: states of one token, see `prefixes.sample_states`; None shares nothing.
         max_rows: maximum number of rows per forward pass.
     """
 
-    def __init__(self, model: Any, sample: torch.Tensor | None, max_rows: int) -> None:
+    def __init__(
+        self, model: Any, tokenizer: Any, sample: torch.Tensor | None, max_rows: int
+    ) -> None:
         self.model = model
+        self.tokenizer = tokenizer
         self.max_rows = max_rows
         self._sample = sample
         self._kept: OrderedDict[tuple[int, ...], Beginning] = OrderedDict()
 
-    def score(self, asked: Mapping[str, Continuation]) -> Iterator[Score]:
-        """One score per continuation, by id."""
+    def score(self, requests: Sequence[ScoreRequest], context: int) -> Iterator[Score]:
+        """One score per request, by id; requests are of the form "text".
+
+        Args:
+            context: maximum number of tokens of prompt and text.
+        """
+        prompts: dict[tuple[Message, ...], list[ScoreRequest]] = {}
+        for request in requests:
+            prompts.setdefault(request.messages, []).append(request)
+        asked: dict[str, Continuation] = {}
+        for messages, same in prompts.items():
+            texts = [request.response for request in same]
+            try:
+                found = continuation_ids(self.tokenizer, plain_messages(messages), texts, context)
+            except BadData as error:
+                for request in same:
+                    yield Score(id=request.id, logp=None, tokens=0, error=str(error))
+            else:
+                asked.update(zip((request.id for request in same), found))
+        yield from self._score(asked)
+
+    def _score(self, asked: Mapping[str, Continuation]) -> Iterator[Score]:
         rows: dict[tuple[int, ...], _Row] = {}
         for name, one in asked.items():
             ids = (*one.prompt, *one.answer[:-1])

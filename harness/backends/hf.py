@@ -36,7 +36,6 @@ from harness.backends.rolling import can_roll, decode_rolling
 from harness.core.errors import BadData, EnvironmentProblem
 from harness.core.hashing import digest
 from harness.models import chat
-from harness.models.passages import Continuation, continuation_ids
 from harness.models.spoken import decode_answers
 from harness.models.threads import is_small, map_chunks
 
@@ -145,15 +144,10 @@ class HFBackend(Backend):
         """
         check_unique([request.id for request in requests])
         pairs: list[tuple[str, list[int], list[int]]] = []
-        texts: dict[str, Continuation] = {}
         for request in requests:
+            if request.form == "text":
+                continue
             try:
-                if request.form == "text":
-                    said = plain_messages(request.messages)
-                    texts[request.id] = continuation_ids(
-                        self.tokenizer, said, request.response, self.context
-                    )
-                    continue
                 prompt = chat.prompt_ids(self.tokenizer, plain_messages(request.messages))
                 answer = chat.response_ids(self.tokenizer, request.response)
                 self._check_fits(len(prompt) + len(answer), "prompt and answer have")
@@ -164,14 +158,12 @@ class HFBackend(Backend):
         pairs.sort(key=lambda pair: (len(pair[2]), len(pair[1]), pair[0]))
         for scores in map_chunks(self._score_chunk, list(self._score_chunks(pairs)), self.model):
             yield from scores
-        if texts:
-            yield from self._texts_scorer().score(texts)
-
-    def _texts_scorer(self) -> ContinuationScorer:
-        if self._scorer is None:
+        plain = [request for request in requests if request.form == "text"]
+        if plain and self._scorer is None:
             sample = sample_states(self.model) if _keeps_states(self.model) else None
-            self._scorer = ContinuationScorer(self.model, sample, self.max_rows)
-        return self._scorer
+            self._scorer = ContinuationScorer(self.model, self.tokenizer, sample, self.max_rows)
+        if plain and self._scorer is not None:
+            yield from self._scorer.score(plain, self.context)
 
     def _prompt(self, request: Request) -> _Prompt:
         ids = chat.prompt_ids(self.tokenizer, plain_messages(request.messages))

@@ -211,7 +211,8 @@ class VLLMBackend(Backend):
     def _prompt_and_answer(self, request: ScoreRequest) -> tuple[list[int], list[int]]:
         if request.form == "text":
             said = plain_messages(request.messages)
-            found = continuation_ids(self.tokenizer, said, request.response, self.context - 1)
+            texts = [request.response]
+            (found,) = continuation_ids(self.tokenizer, said, texts, self.context - 1)
             return list(found.prompt), list(found.answer)
         prompt = chat.prompt_ids(self.tokenizer, plain_messages(request.messages))
         answer = chat.response_ids(self.tokenizer, request.response)

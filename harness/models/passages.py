@@ -29,36 +29,35 @@ class Continuation:
 
 
 def continuation_ids(
-    tokenizer: Any, messages: Sequence[Mapping[str, str]], text: str, limit: int
-) -> Continuation:
-    """Ids of the messages' contents as one text, and of the text that follows.
+    tokenizer: Any, messages: Sequence[Mapping[str, str]], texts: Sequence[str], limit: int
+) -> list[Continuation]:
+    """Ids of the messages' contents as one text, and of each text that may follow.
 
-    If both have more than `limit` tokens, messages before the last are left out, from the last of
-    them; a system message at the beginning stays.
+    If the longest has more than `limit` tokens, messages before the last are left out, from the
+    last of them, for all texts; a system message at the beginning stays.
 
     Raises:
-        BadData: no messages, a continuation without tokens, or too many tokens even so.
+        BadData: no messages, a text without tokens, or too many tokens even so.
     """
     passages = [message["content"] for message in messages]
     if not passages:
         raise BadData("the prompt has no messages")
-    kept = 1 if messages[0]["role"] == "system" and len(passages) > 1 else 0
+    least = 1 if messages[0]["role"] == "system" and len(passages) > 1 else 0
     lead = _lead(tokenizer)
     while True:
-        shared, whole = "".join(passages[:-1]), "".join(passages)
+        whole = "".join(passages)
         prompt = _ids(tokenizer, whole)
-        answer = _following(tokenizer, whole, prompt, text)
-        tokens = len(lead) + len(prompt) + len(answer)
+        answers = [_following(tokenizer, whole, prompt, text) for text in texts]
+        tokens = len(lead) + len(prompt) + max(map(len, answers), default=0)
         if tokens <= limit:
             break
-        if len(passages) - 1 <= kept:
+        if len(passages) - 1 <= least:
             raise BadData(f"prompt and text have {tokens} tokens; the model reads at most {limit}")
         del passages[-2]
-    if not answer or not lead + prompt:
-        raise BadData(f"the text {text[:40]!r} after its prompt has no tokens to score")
-    return Continuation(
-        shared=(*lead, *_ids(tokenizer, shared)), prompt=(*lead, *prompt), answer=tuple(answer)
-    )
+    if not all(answers) or not lead + prompt:
+        raise BadData("there are no tokens to score, in the prompt or in a text after it")
+    shared = (*lead, *_ids(tokenizer, "".join(passages[:-1])))
+    return [Continuation(shared, (*lead, *prompt), tuple(answer)) for answer in answers]
 
 
 def _following(tokenizer: Any, before: str, before_ids: list[int], text: str) -> list[int]:
