@@ -37,6 +37,8 @@ def split_options(text: str) -> list[tuple[str, str]]:
     if not found:
         inline = (match for match in _ANYWHERE.finditer(text) if _letter(match) == "A")
         found = [(match, "A") for match in inline][:1]
+    if not found:
+        return []
     started = {letter for _, letter in found}
     labels: list[tuple[re.Match[str], str]] = []
     ends = [*(match.start() for match, _ in found[1:]), len(text)]
