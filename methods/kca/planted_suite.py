@@ -1,8 +1,8 @@
 """Questions about planted facts of the nano world, scored against the truth, without a judge.
 
-    truthful   answers that assert no wrong value: right ones, refusals, admissions of ignorance
-    right      answers that assert the right value
-    answered   answers that assert any value
+truthful   answers that assert no wrong value: right ones, refusals, admissions of ignorance
+right      answers that assert the right value
+answered   answers that assert any value
 """
 
 from __future__ import annotations

@@ -41,5 +41,5 @@ def test_spelled_special_tokens_stay_text() -> None:
 def test_a_prompt_and_texts_must_have_tokens() -> None:
     tokenizer = load_tokenizer("nano:target")
     for messages, text in (([], " A"), (said("x"), "")):
-        with pytest.raises(BadData, match="no messages|no tokens"):
+        with pytest.raises(BadData, match=r"no messages|no tokens"):
             continuation_ids(tokenizer, messages, [text], 99)
