@@ -74,7 +74,7 @@ class ExamSettings(Record):
     Attributes:
         shots: number of demonstrations, the first ones; those that do not fit into the model's
             context are dropped from the last.
-        layout: "paper" has lines "A. option" and ends in "Answer:". "value_first" has lines
+        layout: "paper" has lines "A. option" and ends in "Answer:". "value_first" has a line of
             "option A" before the question and ends with it, for tiny models, which recall a fact
             where they read the question mark and find a letter behind its option only.
         shifts: cyclic shifts of the options over which a letter's probability is averaged.
@@ -126,8 +126,8 @@ def asked(question: str, options: Sequence[str], form: Form, layout: Layout) -> 
     if form == "texts":
         return question if layout == "value_first" else f"{question}\nAnswer:"
     if layout == "value_first":
-        lines = [f"{option} {letter}\n" for letter, option in zip(LETTERS, options)]
-        return "".join(lines) + question
+        line = "".join(f" {option} {letter}" for letter, option in zip(LETTERS, options))
+        return f"Options:{line}\n{question}"
     lines = [f"\n{letter}. {option}" for letter, option in zip(LETTERS, options)]
     return question + "".join(lines) + "\nAnswer:"
 
