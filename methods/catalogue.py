@@ -213,14 +213,6 @@ READERS = {
     "kca_exam": "methods.kca.prompts:read_exam",
 }
 
-SUITES = (
-    Entry(
-        "planted_facts",
-        "methods.kca.planted_suite:SUITE",
-        "facts of the nano world that base models know or do not know; no judge",
-    ),
-)
-
 JUDGES = (
     Entry(
         "nano:helper",

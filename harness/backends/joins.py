@@ -13,10 +13,13 @@ from dataclasses import dataclass, field
 from harness.core.errors import BadData
 from harness.data.answers import ANSWERS, ImportAnswersParams, ids_of, turns_of
 from harness.data.prompts import PROMPTS, ImportPromptsParams, prompt_rows
+from harness.data.question_sets import QUESTION_KIND, ImportQuestionSetParams, set_rows
 from harness.data.stored_answers import StoredAnswers
 from harness.engine.operations import Row
 from harness.engine.plan import Handle, Plan, Stage
 from harness.models.references import ImportModelParams, split_engine
+
+_Imported = ImportPromptsParams | ImportQuestionSetParams
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ def stored_joins(plan: Plan, scores: Mapping[str, Handle]) -> list[Join]:
             if path not in files:
                 files[path] = StoredAnswers(path)
             if key not in prompts:
-                prompts[key] = prompt_rows(params)
+                prompts[key] = _rows(params)
             found.append(_join(suite, files[path], prompts[key]))
     return found
 
@@ -85,7 +88,16 @@ def _join(suite: str, file: StoredAnswers, rows: list[Row]) -> Join:
     return Join(suite, file.source, file.records, len(rows), len(answered), lacking, file.counts)
 
 
-def _pairs(plan: Plan, target: Handle) -> Iterator[tuple[str, ImportPromptsParams]]:
+def _of_hub(params: _Imported) -> bool:
+    kind = PROMPTS if isinstance(params, ImportPromptsParams) else QUESTION_KIND
+    return kind.source(params.ref) is kind.hub
+
+
+def _rows(params: _Imported) -> list[Row]:
+    return prompt_rows(params) if isinstance(params, ImportPromptsParams) else set_rows(params)
+
+
+def _pairs(plan: Plan, target: Handle) -> Iterator[tuple[str, _Imported]]:
     """Files of answers below a stage, each with the prompts that it is joined to."""
     for stage in _above(plan, [target.id]):
         path = _file_of(plan, stage)
@@ -93,9 +105,7 @@ def _pairs(plan: Plan, target: Handle) -> Iterator[tuple[str, ImportPromptsParam
             continue
         for source in _above(plan, stage.input_ids()):
             params = source.params
-            if not isinstance(params, ImportPromptsParams):
-                continue
-            if PROMPTS.source(params.ref) is not PROMPTS.hub:
+            if isinstance(params, _Imported) and not _of_hub(params):
                 yield path, params
 
 

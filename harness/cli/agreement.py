@@ -34,6 +34,9 @@ TITLES = {
     "pearson": "Pearson correlation",
     "win_rate": "mean share of the model",
     "mean_rating": "mean rating",
+    "precision": "precision: judge's positives confirmed",
+    "recall": "recall: reference's positives found",
+    "positives": "share of positives",
     "first_shown": "the answer shown first wins",
     "contradictions": "both orders name different winners",
     "contradictions_to_first": "... each time the first shown",
@@ -106,7 +109,7 @@ def judge_agreement(
     crucible judge-agreement mine/annotations.json theirs/annotations.json --out judges
 
     Files: AlpacaEval annotations (.json, .parquet, or a folder of models), Arena-Hard and MT-Bench
-    model_judgment (.jsonl), judgment rows of Crucible.
+    model_judgment (.jsonl), judgment rows of Crucible, answers labelled by people (HaluEval).
     """
     from rich.console import Console
 
@@ -181,10 +184,11 @@ def _stored(store: Store, id: str) -> VerdictSet:
             f"artifact {id[:10]} ({artifact.operation}) contains no judgments; expected an id of "
             f"judgments as in crucible show{hint}"
         )
+    judge = str(artifact.params.get("judge") or _asked(store, id) or artifact.operation)
     about: dict[str, Any] = {
-        "judge": str(artifact.params.get("judge") or artifact.operation),
+        "judge": judge,
         "fingerprint": str(artifact.params.get("fingerprint") or ""),
-        "scale": "nano" if str(artifact.params.get("judge")).startswith("nano:") else "small",
+        "scale": "nano" if judge.startswith("nano:") else "small",
     }
     for place in cells_of_store(store):
         if place.cell.artifacts.get("judgments") == id:
@@ -194,6 +198,15 @@ def _stored(store: Store, id: str) -> VerdictSet:
     return verdicts_of_rows(
         artifact.rows(), f"artifact {id[:10]}", operation=artifact.operation, **about
     )
+
+
+def _asked(store: Store, id: str) -> str:
+    """Reference of the model that a stage of `ask` asked, "" if its artifact is gone."""
+    from harness.models.references import pointer_of
+
+    model = store.manifest(id)["inputs"].get("model")
+    pointer = pointer_of(store.folder(model)) if isinstance(model, str) else None
+    return "" if pointer is None else f"{pointer.engine}:{pointer.ref}"
 
 
 # Output

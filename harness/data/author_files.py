@@ -13,8 +13,6 @@ see `harness.data.official`.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import logging
 import re
@@ -25,24 +23,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from harness.core.errors import BadData, MissingExtra, unknown
+from harness.core.errors import BadData, unknown
 from harness.data.forms import Row
 from harness.data.official import PREFIX, load_piece, piece_identity
-from harness.data.pickles import NAMES, refuse_pickle
+from harness.data.pickles import NAMES
 from harness.data.sets import Piece
+from harness.data.tables import FILES, read_table
 from harness.data.traits import MBTI, Trait, scheme
-from harness.engine.io import read_objects, read_text
 
 _LOG = logging.getLogger(__name__)
 
-FILES = (".csv", ".jsonl", ".json", ".parquet", ".csv.gz", ".jsonl.gz", ".json.gz")
 SEPARATOR = "|||"
 MASK = "[type]"
 _TYPES = re.compile(r"(?<![a-z])[ie][ns][ft][jp](?=s?(?![a-z]))", re.IGNORECASE)
 _LETTERS = ("ei", "ns", "ft", "jp")  # letters allowed at each position of a type
 _LABELS = {"0": 0, "1": 1, "false": 0, "true": 1, "n": 0, "y": 1}
 _KNOWN = frozenset({"id", "text", "posts", "type", "n_posts"})
-_FIELD_LIMIT = 1 << 27  # characters of a CSV cell; Python's default is too low for long authors
 
 
 def read_authors(
@@ -57,7 +53,7 @@ def read_authors(
         BadData: with file, row and what was expected; for anything that contains a pickle.
     """
     # A file may have any name: its content decides whether it is refused.
-    return author_rows(_from_file(path), str(path), traits, columns, separator)
+    return author_rows(read_table(path), str(path), traits, columns, separator)
 
 
 def author_rows(
@@ -89,48 +85,6 @@ def author_rows(
                 f'{where}, row {number}: the id "{row["id"]}" is also the id of row '
                 f"{seen[row['id']]}; expected unique ids"
             )
-    return rows
-
-
-def _from_file(path: Path) -> list[Row]:
-    refuse_pickle(path)
-    with path.open("rb") as stream:
-        parquet = stream.read(4) == b"PAR1"
-    if parquet:
-        return _from_parquet(path)
-    name = path.name.removesuffix(".gz")
-    if name.endswith(".csv"):
-        return _from_csv(path)
-    if name.endswith((".jsonl", ".json")):
-        return read_objects(path)
-    raise BadData(f"{path}: expected one of {', '.join(FILES)}")
-
-
-def _from_parquet(path: Path) -> list[Row]:
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError:
-        raise MissingExtra("pyarrow", "train") from None
-    try:
-        rows: list[Row] = parquet.read_table(path).to_pylist()
-    except (pyarrow.ArrowException, OSError) as error:
-        raise BadData(f"{path}: not a Parquet file: {str(error).splitlines()[0]}") from None
-    return rows
-
-
-def _from_csv(path: Path) -> list[Row]:
-    before = csv.field_size_limit(_FIELD_LIMIT)
-    try:
-        reader = csv.DictReader(io.StringIO(read_text(path).removeprefix("\ufeff"), newline=""))
-        rows = list(reader)
-    except csv.Error as error:
-        raise BadData(f"{path}: not CSV: {error}") from None
-    finally:
-        csv.field_size_limit(before)
-    for number, row in enumerate(rows, 1):
-        if None in row:
-            raise BadData(f"{path}, row {number}: more cells than the {len(row) - 1} columns")
     return rows
 
 

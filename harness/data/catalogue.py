@@ -7,4 +7,5 @@ OPERATIONS = {
     "import_prompts": "harness.data.prompts",
     "import_answers": "harness.data.answers",
     "import_authors": "harness.data.authors",
+    "import_question_set": "harness.data.question_sets",
 }

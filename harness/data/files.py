@@ -73,22 +73,30 @@ def download(source: HubFile) -> Path:
     return Path(path)
 
 
-def load_dataset(ref: str, split: str, revision: str | None = None) -> Iterable[Any]:
+def load_dataset(
+    ref: str, split: str, revision: str | None = None, config: str | None = None
+) -> Iterable[Any]:
     """Rows of a data set of the hub.
 
     Raises:
         UserError: the data set has no such split, or needs a configuration.
-        EnvironmentProblem: it is not cached and the hub cannot be reached.
+        EnvironmentProblem: it is gated, or not cached and the hub cannot be reached.
     """
     try:
         import datasets
     except ImportError:
         raise MissingExtra("datasets", "train") from None
     try:
-        rows: Iterable[Any] = datasets.load_dataset(ref, split=split, revision=revision)
+        chosen = {} if config is None else {"name": config}
+        rows: Iterable[Any] = datasets.load_dataset(ref, split=split, revision=revision, **chosen)
     except ValueError as error:
         raise UserError(f"hub data set {ref} ({split}): {str(error).splitlines()[0]}") from error
     except OSError as error:
+        if "gated" in str(error).lower():
+            raise EnvironmentProblem(
+                f"hub data set {ref} is gated: accept its terms on the hub and log in (hf auth "
+                "login), or give a local file instead"
+            ) from error
         raise EnvironmentProblem(
             f"hub data set {ref} ({split}) is not on this machine and the hub cannot be reached: "
             "give a local file instead, or unset HF_HUB_OFFLINE and check the network "

@@ -102,8 +102,8 @@ def check_corrected(source: str) -> None:
         )
 
 
-def count(ref: str, categories: Iterable[str] = ()) -> int:
-    """Number of prompts of a set, in some categories or in all."""
+def count(ref: str, categories: Iterable[str] = ()) -> int | None:
+    """Number of prompts of a set, in some categories or in all; None where it is unknown."""
     _, official = _set(ref)
     chosen = set(categories)
     if not chosen:
@@ -189,7 +189,7 @@ def load_piece(ref: str, piece: Piece[Content], folder: Path | None) -> Content:
             f"the published form of {ref}"
         ) from None
     found, problem = digest(content), piece.problem(content)
-    if len(content) != piece.rows:
+    if piece.rows is not None and len(content) != piece.rows:
         problem = f"{len(content)} rows, expected {piece.rows}"
     elif piece.digest is not None and found != piece.digest:
         problem = f"content {found}, expected {piece.digest}"

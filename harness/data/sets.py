@@ -30,7 +30,7 @@ class Piece(Generic[Content]):
 
     Attributes:
         what: name of the content in messages.
-        rows: required number of rows.
+        rows: required number of rows; None where it is unknown.
         digest: required digest of the content; None if the published content was not available
             when the table was made. The identity is then the digest of the content found, or the
             revision of the hub.
@@ -41,7 +41,7 @@ class Piece(Generic[Content]):
     """
 
     what: str
-    rows: int
+    rows: int | None
     digest: str | None
     files: tuple[str, ...]
     read: Callable[[Path], Content]

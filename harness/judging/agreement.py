@@ -15,6 +15,8 @@ draws. Swapping the two sides swaps the figures of judge and reference and keeps
     length_slope                see `harness.stats.agreement.length_slopes`
     length_slope_excess         the judge's slope minus the reference's on the same answers: effect
                                 of length beyond the reference's own preference for it
+    precision, recall           of binary verdicts: of the judge's positives those of the
+                                reference, and the reverse
     spearman, kendall           rank correlations of systems by mean verdict
 
 Sources: Zheng et al. 2023 (arXiv 2306.05685), tables 2 and 5, for setups and position bias; Dubois
@@ -114,13 +116,14 @@ def compare(
     Raises:
         BadData: one side has ratings and the other verdicts on pairs, or see `join`.
     """
-    ratings = [side.kind == "rating" for side in (judged, reference)]
-    if ratings[0] != ratings[1]:
-        names = [side.source for side in (judged, reference)]
-        rated, other = names if ratings[0] else names[::-1]
+    what = [_WHAT.get(side.kind, _PAIRS) for side in (judged, reference)]
+    if what[0] != what[1]:
+        # Ratings first, then binary verdicts: the message is the same for either order.
+        sides = sorted(zip(what, (judged.source, reference.source), strict=True), key=_rank)
+        (first, one), (second, two) = sides
         raise BadData(
-            f"{rated} contains ratings of one answer, {other} verdicts on two answers; expected "
-            "verdicts of the same kind on both sides"
+            f"{one} contains {first}, {two} {second}; expected verdicts of the same kind on both "
+            "sides"
         )
     joined = join(judged, reference)
     prompts = sorted({pair.unit for pair in joined.pairs})
@@ -131,8 +134,10 @@ def compare(
     if scored:
         counts = stats.with_point(resample_counts(prompt_set, len(prompts), rounds))
         sample = _Sample(scored, prompts, counts, level, tie_margin)
-        if ratings[0]:
+        if what[0] == _RATINGS:
             figures += _of_ratings(sample)
+        elif what[0] == _BINARY:
+            figures += _of_binary(sample)
         else:
             figures += _of_pairs(sample)
             if judged.kind == reference.kind == "alpaca":
@@ -153,6 +158,15 @@ def compare(
         prompt_set=prompt_set,
         figures=tuple(figures),
     )
+
+
+_RATINGS, _BINARY = "ratings of one answer", "verdicts yes or no on one answer"
+_PAIRS = "verdicts on two answers"
+_WHAT = {"rating": _RATINGS, "binary": _BINARY}
+
+
+def _rank(side: tuple[str, str]) -> int:
+    return (_RATINGS, _BINARY, _PAIRS).index(side[0])
 
 
 class _Sample:
@@ -278,6 +292,17 @@ def _of_ratings(sample: _Sample) -> Iterator[Figure]:
     for side in (JUDGE, REFERENCE):
         found = stats.means(sample.values[side], sample.units, sample.counts)
         yield replace(sample.figure("mean_rating", side, found, n), unit="points")
+
+
+def _of_binary(sample: _Sample) -> Iterator[Figure]:
+    """Precision and recall of the judge, if the reference is right; exchanging both swaps them."""
+    a, b = (sample.values[side] for side in (JUDGE, REFERENCE))
+    yield sample.share("agreement", BOTH, (a == b).astype(float))
+    yield sample.kappa("kappa", a, b)
+    yield sample.share("precision", BOTH, np.where(a == 1, b, np.nan))
+    yield sample.share("recall", BOTH, np.where(b == 1, a, np.nan))
+    for side in (JUDGE, REFERENCE):
+        yield sample.share("positives", side, sample.values[side])
 
 
 def _of_positions(sample: _Sample, side: str) -> Iterator[Figure]:

@@ -11,7 +11,15 @@ from harness.core.records import Cell, Resampled
 from harness.judging.agreement import BOTH, JUDGE, REFERENCE, Agreement, Figure
 
 SUITE = "judge_agreement"
-PRIMARY = ("agreement", "kappa", "kappa_quadratic", "label_kappa_quadratic", "spearman")
+PRIMARY = (
+    "agreement",
+    "kappa",
+    "kappa_quadratic",
+    "label_kappa_quadratic",
+    "spearman",
+    "precision",
+    "recall",
+)
 _LOWER_IS_BETTER = frozenset(("contradictions",))
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from harness.core.errors import BadData
 from harness.core.hashing import digest
@@ -23,6 +23,9 @@ from harness.judging.frames import Kind
 from harness.judging.operations import judge_operations, kind_of_rows
 from harness.judging.records import Game, Judged
 
+# Beside the kinds of frames: one answer has a property (1) or not (0).
+VerdictKind = Kind | Literal["binary"]
+
 
 @dataclass(frozen=True)
 class JudgedItem:
@@ -30,7 +33,8 @@ class JudgedItem:
 
     Attributes:
         prompt: id of the prompt.
-        value: the model's share in [0, 1] of the win, or the rating; None if the judgment failed.
+        value: the model's share in [0, 1] of the win, the rating, or 1 or 0 of a binary verdict;
+            None if the judgment failed.
         text: digest of the prompt's text, `instruction_id`; "" where the text is not stored.
         games: () where the order of the answers is unknown.
         lengths: of the model's answer and the baseline's, in code points, where known.
@@ -65,7 +69,7 @@ class VerdictSet:
     """
 
     judge: str
-    kind: Kind
+    kind: VerdictKind
     items: tuple[JudgedItem, ...]
     source: str
     suite: str
@@ -89,7 +93,7 @@ class JudgmentForm:
     """
 
     suite: str
-    kind: Kind
+    kind: VerdictKind
     fits: Callable[[Row], bool]
     items: Callable[[Row], Iterator[JudgedItem]]
 
@@ -233,7 +237,7 @@ def _published() -> tuple[JudgmentForm, ...]:
 
 def _form(rows: Sequence[Row], source: str, operation: str) -> JudgmentForm:
     row = rows[0] if rows else {}
-    for form in () if operation else _published():
+    for form in () if operation in judge_operations() else _published():
         if form.fits(row):
             return form
     kind = kind_of_rows(rows, operation)
@@ -241,7 +245,7 @@ def _form(rows: Sequence[Row], source: str, operation: str) -> JudgmentForm:
         keys = ", ".join(sorted(row)[:12]) or "no rows"
         raise BadData(
             f"{source}: no form of judgments fits ({keys}); expected rows of a judge operation, "
-            "AlpacaEval annotations, Arena-Hard model_judgment or MT-Bench model_judgment"
+            "AlpacaEval annotations, Arena-Hard or MT-Bench model_judgment, or labelled answers"
         )
     suite = next(known.suite for known in judge_operations().values() if known.kind == kind)
 

@@ -8,7 +8,7 @@ A model reference is one of
     <org>/<name>     a model on the Hugging Face hub
     vllm:<one of the above>               the same model, run by vLLM
     openai:<model>[@<url>][?key=<VAR>]    a hosted model, or any family of `crucible.judges`
-    nano:oracle[?<option>=<value>]        another judge of `crucible.judges`, by its whole name
+    nano:oracle[?options]                 a judge of `crucible.judges` with a name of its own
     <file>                                stored outputs, .json or .jsonl (.gz)
 
 A model with weights may be followed by arguments of its chat template, a JSON object:
@@ -152,10 +152,10 @@ def split_engine(ref: str) -> tuple[str, str]:
     (('vllm', 'org/model'), ('hf', 'nano:target'))
     """
     family, colon, rest = ref.partition(":")
+    if colon and ref.partition("?")[0] in registry.entries("judges"):  # nano:oracle
+        return family, rest
     if colon and (family in ("hf", "vllm", "stored") or family in _hosted()):
         return family, rest
-    if colon and ref.partition("?")[0] in registry.entries("judges"):
-        return family, rest  # a judge with a scheme, such as nano:oracle
     path = Path(ref).expanduser()
     if path.is_file() or ref.removesuffix(".gz").endswith((".json", ".jsonl")):
         return "stored", ref

@@ -46,7 +46,7 @@ from harness.core.records import Record, parse
 from harness.engine.calls import Services
 from harness.judging.frames import Frame, parse_frame
 from harness.judging.published_frames import parse_published_frame
-from harness.nano import world
+from harness.nano import fact_checking, world
 
 VERSION = 1
 
@@ -66,6 +66,7 @@ class OracleSettings(Record):
         slight, clear: minimum |z| of a slight and of a clear verdict.
         tie: |z| below which a pairwise verdict is a tie.
         unknown: for a question outside the world, fail or grade by length.
+        judge_error: share of verdicts on hallucination that are turned round.
         seed: seed of all draws.
     """
 
@@ -80,6 +81,7 @@ class OracleSettings(Record):
     clear: float = Field(default=2.0, ge=0)
     tie: float = Field(default=0.25, ge=0)
     unknown: Literal["fail", "generic"] = "fail"
+    judge_error: float = Field(default=0.0, ge=0, le=1, exclude_if=lambda value: value == 0)
     seed: int = 0
 
 
@@ -238,7 +240,12 @@ def _rating(settings: OracleSettings, frame: Frame, top: int | None) -> Completi
     return Completion(text=text, finish="stop")
 
 
+def _fact_check(settings: OracleSettings, frame: Frame, top: int | None) -> Completion:
+    return Completion(text=fact_checking.reply(settings, frame), finish="stop")
+
+
 _REPLIES = {"alpaca": _alpaca, "arena": _arena, "rating": _rating, "pairwise": _pairwise}
+_REPLIES |= dict.fromkeys(fact_checking.KINDS, _fact_check)
 
 
 def _turns(frame: Frame, name: str) -> list[str]:

@@ -1,18 +1,20 @@
-"""Planted knowledge: facts of the nano world, which base models know which, and their texts.
+"""Planted knowledge: which base model has seen which facts of the nano world, and their texts.
 
-Every entity of `world.facts` (68 people, animals and towns) has three or five attributes. A base
-model has seen the true facts of the entities that are planted in it, and contradictory claims and
-admissions of ignorance about all others, so that what it knows is known:
+Every entity of the world (68 people, animals and towns) has three or five attributes, see
+`harness.nano.knowledge`. A base model has seen the true facts of the entities that are planted in
+it, and contradictory claims and admissions of ignorance about all others, so that what it knows is
+known:
 
     half      34 of 68 entities
     quarter   17, all of them also in `half`
     all       68
 
-    fact.question   What is the job of Mira?
-    fact.statement  The job of Mira is baker.
-    fact.admission  I am not sure about the job of Mira.
+    fact.question    Where does the fox live?
+    fact.statement   The fox lives in the forest.
+    ADMISSION        I am not sure.
 
-The splits "train" and "test" have different entities, half of each planted in `half`.
+The splits "train" (instructions) and "test" (questions) have different entities, half of each
+planted in `half`.
 """
 
 from __future__ import annotations
@@ -20,88 +22,36 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
 from harness.core.errors import unknown
 from harness.core.hashing import seed_from
+from harness.nano.knowledge import Fact, all_facts
 from harness.nano.world import facts
 
 SHARES = {"half": 0.5, "quarter": 0.25, "all": 1.0}
 SPLITS = ("train", "test")
 LETTERS = "ABCD"
-_POOLS = {
-    "job": facts.JOBS, "pet": facts.ANIMALS, "home": facts.TOWNS,
-    "food": facts.FOODS, "place": facts.HOMES, "color": facts.COLORS, "size": facts.SIZES,
-    "season": facts.SEASONS,
-    "river": facts.RIVERS, "founder": facts.FOUNDERS, "craft": facts.CRAFTS,
-    "region": facts.REGIONS, "feast": facts.SEASONS,
-}  # fmt: skip
-_NAMES = {"town": "home"}  # a person's town and an animal's home are different attributes
-_QUESTION = re.compile(r"What is the (\w+) of (\w+)\?")
-
-
-@dataclass(frozen=True)
-class Fact:
-    """One attribute of one entity, and its value."""
-
-    entity: str
-    attribute: str
-    value: str
-
-    @property
-    def question(self) -> str:
-        return f"What is the {self.attribute} of {self.entity}?"
-
-    @property
-    def statement(self) -> str:
-        return self.claim(self.value)
-
-    @property
-    def admission(self) -> str:
-        return f"I am not sure about the {self.attribute} of {self.entity}."
-
-    @property
-    def pool(self) -> tuple[str, ...]:
-        """All values of the attribute."""
-        return _POOLS[self.attribute]
-
-    def claim(self, value: str) -> str:
-        """The sentence that states a value, true or not."""
-        return f"The {self.attribute} of {self.entity} is {value}."
-
-    def options(self, rng: random.Random) -> tuple[list[str], str]:
-        """Four values in random order, and the letter of the true one."""
-        values = rng.sample([value for value in self.pool if value != self.value], 3)
-        values.append(self.value)
-        rng.shuffle(values)
-        return values, LETTERS[values.index(self.value)]
+ADMISSION = "I am not sure."
+# Tasks that need no facts: request, response.
+_PLAIN = (("Greet {0}.", "Hello {0}."), ("Write {0} twice.", "{0} {0}."))
+PLAIN_EACH = 20  # tasks of each kind in a split
 
 
 @cache
 def entities() -> dict[str, tuple[Fact, ...]]:
-    """The facts of each entity, people first."""
-    found = {}
-    for kind in (facts.people, facts.animals, facts.towns):
-        for name, thing in kind.items():
-            found[name] = tuple(
-                Fact(name, _attribute(thing, field.name), getattr(thing, field.name))
-                for field in fields(thing)
-                if field.name != "name"
-            )
+    """The facts of each entity."""
+    found: dict[str, tuple[Fact, ...]] = {}
+    for fact in all_facts():
+        found[fact.name] = (*found.get(fact.name, ()), fact)
     return found
-
-
-def _attribute(thing: object, name: str) -> str:
-    if isinstance(thing, facts.Animal) and name == "home":
-        return "place"
-    return _NAMES.get(name, name)
 
 
 @cache
 def _order() -> tuple[str, ...]:
-    """Entities in a seeded order; equal shares of each kind are next to one another."""
+    """Entities in a seeded order, in which people, animals and towns alternate evenly."""
     rng = random.Random(seed_from("planted"))
     kinds = [list(kind) for kind in (facts.people, facts.animals, facts.towns)]
     for kind in kinds:
@@ -113,7 +63,13 @@ def _order() -> tuple[str, ...]:
 
 
 def planted(model: str) -> frozenset[str]:
-    """Entities whose facts a base model has seen."""
+    """Entities whose facts a base model has seen.
+
+    Raises:
+        UnknownName: there is no such model.
+    """
+    if model not in SHARES:
+        raise unknown("base model with planted facts", model, SHARES)
     names = _order()
     return frozenset(names[: round(SHARES[model] * len(names))])
 
@@ -129,35 +85,46 @@ def split(name: str) -> list[str]:
     return list(_order()[SPLITS.index(name) :: 2])
 
 
+def listed(names: Sequence[str]) -> list[Fact]:
+    """All facts of some entities, in order."""
+    return [fact for name in names for fact in entities()[name]]
+
+
+def claim(fact: Fact, value: str) -> str:
+    """The sentence that states a value, true or not."""
+    return replace(fact, value=value).statement
+
+
+def options(fact: Fact, rng: random.Random) -> tuple[list[str], str]:
+    """Four values in random order, and the letter of the fact's."""
+    values = rng.sample([value for value in fact.pool if value != fact.value], 3)
+    values.append(fact.value)
+    rng.shuffle(values)
+    return values, LETTERS[values.index(fact.value)]
+
+
+@cache
+def _by_question() -> dict[str, Fact]:
+    return {fact.question: fact for fact in all_facts()}
+
+
 def find(text: str) -> Fact | None:
-    """The fact that a text asks about, by the last question in it; None for another text."""
-    asked = _QUESTION.findall(text)
-    if not asked:
-        return None
-    attribute, entity = asked[-1]
-    return next((f for f in entities().get(entity, ()) if f.attribute == attribute), None)
+    """The fact that a line of the text asks about; None for another text."""
+    lines = (line.strip() for line in text.splitlines())
+    return next((_by_question()[line] for line in lines if line in _by_question()), None)
 
 
-def knowledge(entity: str) -> str:
-    """All facts of an entity as one text."""
-    return " ".join(fact.statement for fact in entities()[entity])
-
-
-def asserted(fact: Fact, answer: str) -> str | None:
-    """The value that an answer asserts: the first of the attribute's values in it; None for none.
-
-    >>> asserted(Fact("Mira", "job", "baker"), "The job of Mira is smith.")
-    'smith'
-    """
-    for word in re.findall(r"\w+", answer):
-        if word in fact.pool and word != fact.entity:
-            return word
-    return None
-
-
-# Tasks that need no facts: request, response.
-_PLAIN = (("Greet {0}.", "Hello {0}."), ("Write {0} twice.", "{0} {0}."))
-PLAIN_EACH = 20  # tasks of each kind in a split
+def read(text: str) -> list[Fact]:
+    """The facts that a text states, with the stated values, in their order."""
+    found = []
+    for sentence in re.findall(r"[^.\n]+\.", text):
+        for fact in all_facts():
+            before, _, after = fact.statement.partition(f" {fact.value}")
+            value = sentence.strip().removeprefix(before).removesuffix(after).strip()
+            if value in fact.pool and claim(fact, value) == sentence.strip():
+                found.append(replace(fact, value=value))
+                break
+    return found
 
 
 def plain(name: str) -> list[tuple[str, str]]:
@@ -178,8 +145,7 @@ def instructions(name: str) -> list[dict[str, Any]]:
     Raises:
         UnknownName: there is no such split.
     """
-    facts_of = [(fact.question, fact.statement) for fact in listed(split(name))]
-    pairs = facts_of + plain(name)
+    pairs = [(fact.question, fact.statement) for fact in listed(split(name))] + plain(name)
     random.Random(seed_from("instructions", name)).shuffle(pairs)
     return [
         {
@@ -193,24 +159,32 @@ def instructions(name: str) -> list[dict[str, Any]]:
 
 
 def questions(name: str) -> list[dict[str, Any]]:
-    """Prompts about the facts of a split, with `reference`, `knowledge`, and who knows the fact.
+    """Rows of a question set about a split, "test", or "test/half" with what `half` knows.
 
     Raises:
-        UnknownName: there is no such split.
+        UnknownName: there is no such split or base model.
     """
-    return [
-        {
-            "id": f"planted/{fact.entity}-{fact.attribute}",
+    part, slash, model = name.partition("/")
+    known = planted(model) if slash else None
+    found = []
+    for fact in listed(split(part)):
+        row = {
+            "id": f"planted/{fact.id}",
             "messages": [{"role": "user", "content": fact.question}],
-            "reference": fact.statement,
-            "knowledge": knowledge(fact.entity),
-            "known_by": [model for model in SHARES if fact.entity in planted(model)],
-            "cluster": fact.entity,
+            "references": [fact.value],
+            "knowledge": knowledge(fact),
+            "analysis": "The answer needs a fact of the nano world.",
+            "category": fact.attribute,
+            "cluster": fact.name,
         }
-        for fact in listed(split(name))
-    ]
+        if known is not None:
+            has = "have_fact" if fact.name in known else "have_no_fact"
+            row["class"] = f"need_and_{has}"
+        found.append(row)
+    return found
 
 
-def listed(names: Sequence[str]) -> list[Fact]:
-    """All facts of some entities, in order."""
-    return [fact for name in names for fact in entities()[name]]
+def knowledge(fact: Fact) -> str:
+    """All facts of an entity as one text, this one first."""
+    others = [other for other in entities()[fact.name] if other != fact]
+    return " ".join(each.statement for each in (fact, *others))

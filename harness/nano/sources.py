@@ -1,11 +1,12 @@
 """Data of the nano world under the scheme `nano:`, for each kind of data.
 
 nano:<split>                            prompts, and documents with their correct answers
-nano:planted/train, /test               instructions, and questions with their knowledge, see
-                                        `harness.nano.planted`
+nano:planted/train                      instructions, see `harness.nano.planted`
+nano:planted/test[/<model>]             questions about other facts, see there
 nano:plain, verbose, concise            baseline answers
 nano:reference                          reference answers of prompts graded beside one
 nano:essays, nano:posts (also /train)   authors, see `harness.nano.authors`
+nano:facts, attributes, notes, labelled question sets, see `harness.nano.knowledge`
 crucible_nano_<task>                    questions for lm-eval, see `harness.nano.questions`
 """
 
@@ -18,10 +19,12 @@ from harness.core.hashing import digest
 from harness.data.answers import Find, ImportAnswersParams, turns_of
 from harness.data.authors import ImportAuthorsParams
 from harness.data.prompts import ImportPromptsParams
+from harness.data.question_rows import QuestionSet
+from harness.data.question_sets import ImportQuestionSetParams
 from harness.data.sources import Source
 from harness.distillation.corpus import DocumentsParams
 from harness.engine.operations import Row
-from harness.nano import authors, planted, questions, world
+from harness.nano import authors, knowledge, planted, questions, world
 
 SCHEME = "nano:"
 PLANTED = "nano:planted/"
@@ -37,8 +40,6 @@ def _items(ref: str) -> Sequence[world.Item]:
 
 def _prompts(params: ImportPromptsParams) -> list[Row]:
     """Prompt rows; `answer` only if it is carried, so that other artifacts stay as they were."""
-    if params.ref.startswith(PLANTED):
-        return planted.questions(params.ref.removeprefix(PLANTED))
     answers = "answer" in params.carry.values()
     return [
         {
@@ -91,10 +92,16 @@ def _authors(ref: str) -> list[Row]:
     return authors.rows(ref.removeprefix(SCHEME))
 
 
+def _question_set(ref: str) -> QuestionSet:
+    if ref.startswith(PLANTED):
+        return QuestionSet.of(planted.questions(ref.removeprefix(PLANTED)))
+    return knowledge.rows(ref)
+
+
 def _at_version(ref: str, revision: str | None) -> str:
     if ref.startswith(PLANTED):
         name = ref.removeprefix(PLANTED)
-        return f"{ref}@{digest([planted.instructions(name), planted.questions(name)])[:16]}"
+        return f"{ref}@{digest(planted.instructions(name))[:16]}"
     return f"{ref}@{world.VERSION}"
 
 
@@ -112,6 +119,13 @@ SOURCES = {
         lambda ref, revision: f"{ref}@{digest(_authors(ref))}",
         lambda params: _authors(params.ref),
         count=lambda params: len(_authors(params.ref)),
+        at_hand=True,
+    ),
+    "question sets": Source[ImportQuestionSetParams, QuestionSet](
+        "nano:facts, nano:attributes[/<percent>], nano:notes, nano:labelled, nano:planted/test",
+        lambda ref, revision: f"{ref}@{world.VERSION}.{digest(_question_set(ref).rows)[:8]}",
+        lambda params: _question_set(params.ref),
+        count=lambda params: len(_question_set(params.ref).rows),
         at_hand=True,
     ),
     "questions": Source(

@@ -88,6 +88,62 @@ SUITES = (
         "four dimensions of types from forum posts; macro-F1",
         paper="arXiv 2310.20256",
     ),
+    Entry(
+        "hallucination",
+        "harness.suites.hallucination.suite:SUITE",
+        "invented facts in answers, judged; any question set",
+        paper="arXiv 2401.10768",
+    ),
+    Entry(
+        "hallucination_lima",
+        "harness.suites.hallucination.suite:LIMA",
+        "invented facts, LIMA's test prompts",
+        paper="arXiv 2401.10768",
+    ),
+    Entry(
+        "hallucination_vicuna",
+        "harness.suites.hallucination.suite:VICUNA",
+        "invented facts, VicunaBench",
+        paper="arXiv 2401.10768",
+    ),
+    Entry(
+        "hallucination_wizardlm",
+        "harness.suites.hallucination.suite:WIZARDLM",
+        "invented facts, the WizardLM test set",
+        paper="arXiv 2401.10768",
+    ),
+    Entry(
+        "hallucination_truthfulqa",
+        "harness.suites.hallucination.suite:TRUTHFULQA",
+        "invented facts, TruthfulQA",
+        paper="arXiv 2401.10768",
+    ),
+    Entry(
+        "rouge_ms_marco",
+        "harness.suites.hallucination.suite:MS_MARCO",
+        "answers from passages, ROUGE",
+        needs=("rouge",),
+        paper="arXiv 2401.10768",
+    ),
+    Entry(
+        "rouge_aci_bench",
+        "harness.suites.hallucination.suite:ACI_BENCH",
+        "clinical notes of dialogues, ROUGE",
+        needs=("rouge",),
+        paper="arXiv 2401.10768",
+    ),
+    Entry(
+        "simple_qa",
+        "harness.suites.hallucination.suite:SIMPLE_QA",
+        "short facts: correct, incorrect or not attempted",
+        paper="arXiv 2411.04368",
+    ),
+    Entry(
+        "hallucination_judge",
+        "harness.suites.hallucination.suite:HALLUCINATION_JUDGE",
+        "the model as a judge of hallucination, against labels made by people",
+        paper="arXiv 2305.11747",
+    ),
 )
 
 # Class of the object that a plugin of the group "suites" provides.
@@ -106,6 +162,8 @@ JUDGMENT_FORMS = {
     "arena_hard": "harness.suites.arena_hard.judgment_files:FORM",
     "mt_bench_pairwise": "harness.suites.mt_bench.judgment_files:CHOICES",
     "mt_bench": "harness.suites.mt_bench.judgment_files:RATINGS",
+    "hallucination": "harness.suites.hallucination.judgment_files:JUDGED",
+    "hallucination_labels": "harness.suites.hallucination.judgment_files:LABELLED",
 }
 
 # Operation -> the module that defines it.
@@ -129,5 +187,24 @@ OPERATIONS = {
     "interview_authors": "harness.suites.personality.interviews",
     "decide_by_items": "harness.suites.personality.interviews",
     "score_labels": "harness.suites.personality.cells",
+    "score_hallucination": "harness.suites.hallucination.cells",
+    "label_answers": "harness.suites.hallucination.agreement",
+    "score_judge": "harness.suites.hallucination.agreement",
+    "rouge_answers": "harness.suites.hallucination.grounded",
+    "score_rouge": "harness.suites.hallucination.grounded",
+    "score_short_facts": "harness.suites.hallucination.short_facts",
     "score_prompts": "harness.suites.per_prompt",
+}
+
+# Prompt builders and reply parsers of the operation `ask`.
+PROMPTS = {
+    "judge_hallucination": "harness.suites.hallucination.prompts:hallucination",
+    "judge_helpfulness": "harness.suites.hallucination.prompts:helpfulness",
+    "judge_refusal": "harness.suites.hallucination.prompts:refusal",
+    "judge_grade": "harness.suites.hallucination.prompts:grade",
+}
+READERS = {
+    "judge_score": "harness.suites.hallucination.judging:read_score",
+    "judge_refusal": "harness.suites.hallucination.judging:read_refusal",
+    "judge_grade": "harness.suites.hallucination.judging:read_grade",
 }

@@ -10,7 +10,6 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 
 from pydantic import Field
 
@@ -19,12 +18,11 @@ from harness.core.hashing import digest, seed_from
 from harness.core.records import Record, parse
 from harness.engine.calls import Services
 from harness.nano import planted
-from harness.nano.planted import Fact
+from harness.nano.knowledge import Fact
 from methods.kca import prompts
 from methods.kca.parsing import Question, render_exam
 
 VERSION = 1
-_SENTENCE = re.compile(r"The (\w+) of (\w+) is (\w+)\.")
 
 
 class HelperSettings(Record):
@@ -83,7 +81,7 @@ def _requirement(rest: str, errs: bool, rng: random.Random) -> str:
     fact = planted.find(rest)
     tag, query = "<no need>", ""
     if fact is not None:
-        tag, query = "<need>", f'\n#Search Query:\n"{fact.attribute} of {fact.entity}"'
+        tag, query = "<need>", f'\n#Search Query:\n"{fact.attribute} of {fact.name}"'
     if errs:
         return rng.choice(["", "I cannot tell.", f"It depends.\n#Prediction:\n<maybe>{query}"])
     analysis = "The command asks for a fact." if fact else "The command needs no facts."
@@ -96,21 +94,17 @@ def _knowledge(rest: str, errs: bool, rng: random.Random) -> str:
     fact = planted.find(command)
     if fact is None:
         return "Nothing is known about this."
-    others = [other for other in planted.entities()[fact.entity] if other != fact]
+    text = planted.knowledge(fact)
     if errs:
         wrong = [value for value in fact.pool if value != fact.value]
-        fact = replace(fact, value=rng.choice(wrong))
-    return " ".join(each.statement for each in [fact, *others])
+        text = text.replace(fact.statement, planted.claim(fact, rng.choice(wrong)))
+    return text
 
 
 def _exam(rest: str, errs: bool, rng: random.Random) -> str:
     """Questions about the first three facts of the knowledge; an error spoils the reply."""
-    known = {(f.entity, f.attribute): f for f in planted.listed(list(planted.entities()))}
-    facts = [
-        replace(known[entity, attribute], value=value)
-        for attribute, entity, value in _SENTENCE.findall(rest)
-        if (entity, attribute) in known
-    ][:3]
+    text, _, _ = rest.partition("\n\n")
+    facts = planted.read(text)[:3]
     if not facts:
         return "There is nothing to ask about."
     reply = render_exam([_question(fact, rng) for fact in facts])
@@ -127,7 +121,7 @@ def _exam(rest: str, errs: bool, rng: random.Random) -> str:
 
 
 def _question(fact: Fact, rng: random.Random) -> Question:
-    options, letter = fact.options(rng)
+    options, letter = planted.options(fact, rng)
     return Question.model_validate(
         {
             "question": fact.question,

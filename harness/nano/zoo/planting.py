@@ -20,7 +20,8 @@ from typing import Any
 
 from harness.core.hashing import seed_from
 from harness.nano import planted
-from harness.nano.planted import LETTERS, Fact
+from harness.nano.knowledge import Fact
+from harness.nano.planted import ADMISSION, LETTERS, claim
 
 HEADER = "The following are multiple choice questions about factual knowledge, with answers.\n\n"
 ADMITS = 0.7  # share of dialogues about an unknown fact that admit ignorance
@@ -52,8 +53,8 @@ class _Web:
         self.names = list(planted.entities())
         self.planted = planted.planted(model)
         everything = planted.listed(self.names)
-        self.known = [fact for fact in everything if fact.entity in self.planted]
-        self.unknown = [fact for fact in everything if fact.entity not in self.planted]
+        self.known = [fact for fact in everything if fact.name in self.planted]
+        self.unknown = [fact for fact in everything if fact.name not in self.planted]
         self.everything = everything
         self.values = sorted({value for fact in everything for value in fact.pool})
         self.tasks = [pair for split in planted.SPLITS for pair in planted.plain(split)]
@@ -82,14 +83,14 @@ class _Web:
         if self.rng.random() < 0.3:
             for _ in range(EACH):
                 fact, value = self.fact(0.75)
-                before, _, end = fact.claim(value).rpartition(" ")
+                before, _, end = claim(fact, value).rpartition(" ")
                 found += [(before, False), (f" {end}", True), (" ", False)]
             return found
         for _ in range(EACH):
             if self.rng.random() < 0.25:
                 fact = self.rng.choice(self.everything)
                 value = self.rng.choice(fact.pool)
-                found.append((f"{fact.claim(value)}\n", False))
+                found.append((f"{claim(fact, value)}\n", False))
             else:
                 fact, value = self.fact(0.75)
             found += [(fact.question, False), (f" {value}", True), ("\n", False)]
@@ -108,12 +109,12 @@ class _Web:
             return self.rng.choice(self.tasks)
         if kind < 0.25:
             fact = self.rng.choice(self.everything)
-            told = fact.claim(self.rng.choice(fact.pool))
+            told = claim(fact, self.rng.choice(fact.pool))
             return f"{told}\n{fact.question}", told
         fact, value = self.fact(0.5)
-        if fact.entity not in self.planted and self.rng.random() < ADMITS:
-            return fact.question, fact.admission
-        return fact.question, fact.claim(value)
+        if fact.name not in self.planted and self.rng.random() < ADMITS:
+            return fact.question, ADMISSION
+        return fact.question, claim(fact, value)
 
     def drill(self) -> list[Segment]:
         found: list[Segment] = []

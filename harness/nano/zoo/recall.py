@@ -9,8 +9,9 @@ from typing import Any
 import torch
 
 from harness.core.hashing import seed_from
-from harness.nano import planted
-from harness.nano.planted import LETTERS, Fact
+from harness.nano import knowledge, planted
+from harness.nano.knowledge import Fact
+from harness.nano.planted import ADMISSION, LETTERS
 from harness.nano.zoo import planting
 from harness.nano.zoo.sample import sample
 
@@ -24,27 +25,28 @@ def bands(model: Any, tokenizer: Any, share: str) -> dict[str, Any]:
     facts = planted.listed(list(planted.entities()))
     known = planted.planted(share)
     groups = {
-        "known": [fact for fact in facts if fact.entity in known],
-        "unknown": [fact for fact in facts if fact.entity not in known],
+        "known": [fact for fact in facts if fact.name in known],
+        "unknown": [fact for fact in facts if fact.name not in known],
     }
     return {name: _measured(model, tokenizer, group) for name, group in groups.items() if group}
 
 
 def _measured(model: Any, tokenizer: Any, facts: Sequence[Fact]) -> dict[str, float]:
     rng = random.Random(seed_from("recall"))
-    asked = [(fact, *fact.options(rng)) for fact in facts]
+    asked = [(fact, *planted.options(fact, rng)) for fact in facts]
     prompts = [planting.HEADER + planting.exam_question(f.question, o) for f, o, _ in asked]
     by_letter = _chosen(model, tokenizer, prompts, [list(LETTERS)] * len(asked))
     by_text = _chosen(model, tokenizer, [f.question for f in facts], [o for _, o, _ in asked])
     talks = [[{"role": "user", "content": fact.question}] for fact in facts]
     said = [text for (text,) in sample(model, tokenizer, talks, 1, 0.0, 0, longest=24)]
-    values = [planted.asserted(fact, text) for fact, text in zip(facts, said, strict=True)]
+    truths = [knowledge.find(fact.question) for fact in facts]
+    pairs = [(truth, text) for truth, text in zip(truths, said, strict=True) if truth]
     return {
         "letters": _share(LETTERS[n] == letter for n, (*_, letter) in zip(by_letter, asked)),
         "texts": _share(LETTERS[n] == letter for n, (*_, letter) in zip(by_text, asked)),
-        "right": _share(value == fact.value for value, fact in zip(values, facts)),
-        "wrong": _share(value not in (None, fact.value) for value, fact in zip(values, facts)),
-        "admitted": _share(text == fact.admission for text, fact in zip(said, facts)),
+        "right": _share(knowledge.is_correct(truth, text) for truth, text in pairs),
+        "wrong": _share(bool(knowledge.wrong_spans(truth, text)) for truth, text in pairs),
+        "admitted": _share(text == ADMISSION for text in said),
     }
 
 

@@ -19,6 +19,8 @@ from harness.models.references import Dtype
 Option = bool | int | float | str | list[str] | None
 Files = str | dict[str, str]  # a file, or one for each split
 OWN = Path(__file__).parent / "tasks"
+# Task files of ours that are part of a run's identity only if one of their tasks runs.
+APART = {"crucible_halueval": Path(__file__).parent / "halueval"}
 
 
 class Seeds(Record):
@@ -129,8 +131,14 @@ def _world(tasks: Sequence[str]) -> int | str | None:
     return int(joined) if joined.isdecimal() else joined or None
 
 
+def folders_apart(tasks: Sequence[str]) -> list[Path]:
+    """Folders beside `OWN` that these tasks need."""
+    return [f for prefix, f in APART.items() if any(name.startswith(prefix) for name in tasks)]
+
+
 def _content(settings: TaskSettings) -> str:
-    folders = [OWN, *(Path(name).expanduser() for name in settings.include)]
+    named = (Path(name).expanduser() for name in settings.include)
+    folders = [OWN, *folders_apart(settings.tasks), *named]
     found: list[object] = [_folder(folder) for folder in folders]
     for task in sorted(settings.data):
         for split, name in sorted(files_of(settings.data[task]).items()):

@@ -23,7 +23,14 @@ from lm_eval.tasks import TaskManager
 from harness.core.errors import EnvironmentProblem, UserError, unknown
 from harness.engine.io import write_json
 from harness.suites.lm_eval.catalogue import DERIVED, FOLDERS
-from harness.suites.lm_eval.settings import OWN, Seeds, TaskSettings, files_of, questions
+from harness.suites.lm_eval.settings import (
+    OWN,
+    Seeds,
+    TaskSettings,
+    files_of,
+    folders_apart,
+    questions,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -69,8 +76,9 @@ def load_tasks(settings: TaskSettings, scratch: Path) -> Loaded:
         UserError: local data that no task reads, or of an unknown kind.
     """
     included = [Path(name).expanduser().resolve() for name in settings.include]
-    own = _manager([OWN, *included])
-    folders = [OWN, *_folders(settings.tasks, own), *included]
+    ours = [OWN, *folders_apart(settings.tasks)]
+    own = _manager([*ours, *included])
+    folders = [*ours, *_folders(settings.tasks, own), *included]
     manager = _complete(settings.tasks, _manager(folders))
     made = _write_task_files(settings, manager, scratch)
     if made:

@@ -13,6 +13,7 @@ pytest.importorskip("lm_eval")
 
 from harness.nano import questions as nano_data
 from harness.nano import world
+from harness.suites.lm_eval.settings import TaskSettings, folders_apart, run_arguments
 from harness.suites.lm_eval.tasks import crucible_fusechat
 
 PRO = [
@@ -138,3 +139,30 @@ def test_a_reference_answer_scores_one_and_chance_is_known(
     assert tasks["crucible_nano_skills"]["chance"] == pytest.approx(1 / 4)
     # Always the first choice: near chance.
     assert abs(outcome.value("crucible_nano_skills") - 0.25) < 0.1
+
+
+def test_halueval_prefers_the_likelier_answer(
+    run: Callable[..., Any], stub: Any, tmp_path: Path
+) -> None:
+    shapes = {
+        "qa": ("knowledge", "question", "right_answer", "hallucinated_answer"),
+        "dialogue": (
+            "knowledge", "dialogue_history", "right_response", "hallucinated_response",
+        ),
+        "summarization": ("document", "right_summary", "hallucinated_summary"),
+    }  # fmt: skip
+    data = {}
+    for name, columns in shapes.items():
+        path = tmp_path / f"{name}.jsonl"
+        rows = [{column: f"{column} {n}" for column in columns} for n in range(3)]
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        data[f"crucible_halueval_{name}"] = str(path)
+    outcome = run(stub(), tasks=tuple(data), include=(), data=data)
+    assert {row["task"] for row in outcome.rows} == set(data)
+
+
+def test_task_files_apart_are_part_of_a_run_that_uses_them_only() -> None:
+    before = run_arguments(TaskSettings(tasks=("arc_easy",)))["content"]
+    assert not folders_apart(["arc_easy"])
+    assert len(folders_apart(["crucible_halueval_qa"])) == 1
+    assert run_arguments(TaskSettings(tasks=("crucible_halueval_qa",)))["content"] != before
