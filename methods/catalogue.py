@@ -199,6 +199,7 @@ OPERATIONS = {
     "kca_questions": "methods.kca.operations",
     "kca_outcomes": "methods.kca.operations",
     "kca_rows": "methods.kca.operations",
+    "score_knowledge_exam": "methods.kca.suite",
 }
 
 # Prompt builders and reply parsers, see `harness.backends.prompting`.
@@ -212,6 +213,16 @@ READERS = {
     "kca_requirement": "methods.kca.prompts:read_requirement",
     "kca_exam": "methods.kca.prompts:read_exam",
 }
+
+SUITES = (
+    Entry(
+        "knowledge_exam",
+        "methods.kca.suite:SUITE",
+        "questions whose facts a model does or does not know, by an exam",
+        needs=("train",),
+        paper=_KCA,
+    ),
+)
 
 JUDGES = (
     Entry(

@@ -140,26 +140,34 @@ def instances(recipe: KCARecipe, stage: StageMaker) -> Handle:
         label="instructions",
         hint=Estimate(rows=data.limit or data.expected_rows),
     )
-    parser = {"parser": helper.parser}
+    helped = model(recipe.models.helper, stage)
+    return asked(rows, helped, helper, stage, recipe.seed)
+
+
+def asked(
+    rows: Handle, helper: Handle, settings: HelperSettings, stage: StageMaker, seed: int = 0
+) -> Handle:
+    """Rows with the helper's three replies: requirement, knowledge and exam."""
+    parser = {"parser": settings.parser}
     reads: tuple[tuple[str, str, dict[str, Any]], ...] = (
         ("requirement", "kca_requirement", parser),
         ("knowledge", "text", {}),
-        ("exam", "kca_exam", {**parser, "max_questions": helper.max_questions}),
+        ("exam", "kca_exam", {**parser, "max_questions": settings.max_questions}),
     )
-    for name, reader, settings in reads:
+    for name, reader, how in reads:
         rows = stage(
             "ask",
             rows=rows,
-            model=model(recipe.models.helper, stage),
+            model=helper,
             prompt=f"kca_{name}",
             reader=reader,
-            reader_settings=settings,
+            reader_settings=how,
             into=name,
-            retries=0 if helper.parser == "released" else helper.retries,
-            temperature=helper.temperature,
-            max_tokens=helper.max_tokens,
-            batch_size=helper.batch_size,
-            seed=recipe.seed if helper.temperature else 0,
+            retries=0 if settings.parser == "released" else settings.retries,
+            temperature=settings.temperature,
+            max_tokens=settings.max_tokens,
+            batch_size=settings.batch_size,
+            seed=seed if settings.temperature else 0,
             label=f"helper: {name}",
         )
     return rows
@@ -167,24 +175,37 @@ def instances(recipe: KCARecipe, stage: StageMaker) -> Handle:
 
 def examined(recipe: KCARecipe, stage: StageMaker) -> Handle:
     """Instances with the outcome of the base model's exam."""
-    exam, rows = recipe.exam, instances(recipe, stage)
-    asked = stage(
+    rows, subject = instances(recipe, stage), model(recipe.models.base, stage)
+    name = recipe.models.base.display_name()
+    return exam_of(subject, rows, recipe.exam, recipe.helper.max_questions, stage, name)
+
+
+def exam_of(
+    subject: Handle,
+    rows: Handle,
+    exam: ExamSettings,
+    max_questions: int,
+    stage: StageMaker,
+    name: str = "model",
+) -> Handle:
+    """Instances with the outcome of a model's exam."""
+    questions = stage(
         "kca_questions",
         instances=rows,
         form=exam.form,
         shifts=exam.shifts,
-        max_questions=recipe.helper.max_questions,
+        max_questions=max_questions,
         label="exam questions",
     )
     scored = stage(
         "score_texts",
-        rows=asked,
-        model=model(recipe.models.base, stage),
+        rows=questions,
+        model=subject,
         prompt="kca_question",
         prompt_settings=exam.prompt_settings(),
         form="text",
         batch_size=exam.batch_size,
-        label=f"exam of {recipe.models.base.display_name()}",
+        label=f"exam of {name}",
     )
     return stage(
         "kca_outcomes", instances=rows, scored=scored, form=exam.form, label="exam outcomes"

@@ -112,7 +112,10 @@ def requirement(row: Row) -> list[dict[str, str]]:
 
 
 def knowledge(row: Row) -> list[dict[str, str]] | None:
-    """Stage 2: reference knowledge for an instruction that needs it, else nothing to ask."""
+    """Stage 2: reference knowledge for an instruction that needs it, else nothing to ask.
+
+    A question of an evaluation set has no response, but may have a reference.
+    """
     found = row["requirement"]["value"]
     if found is None or not found["need"]:
         return None
@@ -120,7 +123,7 @@ def knowledge(row: Row) -> list[dict[str, str]] | None:
         "instruction": prompt_text(row["messages"]),
         "analysis": found["analysis"],
         "queries": found["queries"],
-        "response": row["response"],
+        "response": row["response"] if "response" in row else "\n".join(row["references"][:1]),
     }
     return _asked(_filled(KNOWLEDGE, slots))
 
