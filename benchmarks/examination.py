@@ -2,9 +2,10 @@
 
 Four-option questions behind the same five demonstrations, scored by the letters' log-probabilities.
 The peer does what the released code does: the whole prompt of each question, demonstrations
-included, through one forward pass of its own, then the softmax at the last position. The model is a
-random Llama with the tokenizer of nano:known_half, or --model. Both sides tokenise; runs are separate
-processes and alternate. Prints questions per second, tokens read, peak memory, and equal letters.
+included, through one forward pass of its own, then the softmax at the last position. The model is
+a random Llama with the tokenizer of nano:known_half, or --model. Both sides tokenise; runs are
+separate processes and alternate. Prints questions per second, tokens read, peak memory, and equal
+letters.
 
     python benchmarks/examination.py
     python benchmarks/examination.py --size 100M --questions 100

@@ -48,12 +48,12 @@ class Replay(Record):
     """Stored replies of the released code (data/generation_results), instead of a helper.
 
     Attributes:
-        classified: file of stage 1, .json or .jsonl.
+        classified: file of stage 1, .json or .jsonl; "" asks the helper.
         examined: file of stage 3, with the knowledge of stage 2 inside.
     """
 
-    classified: str
-    examined: str
+    classified: str = ""
+    examined: str = ""
 
 
 class Data(Record):
@@ -69,7 +69,7 @@ class Data(Record):
     revision: Annotated[str | None, Refers("layout")] = None
     limit: int | None = Field(default=None, ge=1)
     expected_rows: int | None = None
-    replay: Annotated[Replay | None, Rehearsed(lambda replay: None)] = None
+    replay: Annotated[Replay, Rehearsed(lambda replay: Replay())] = Replay()
 
 
 class HelperSettings(Record):
@@ -120,7 +120,7 @@ class KCARecipe(Recipe):
 def instances(recipe: KCARecipe, stage: StageMaker) -> Handle:
     """Instructions with requirement, knowledge and exam; shared by all base models."""
     data, helper = recipe.data, recipe.helper
-    if data.replay is not None:
+    if data.replay != Replay():
         return stage(
             "import_kca_replies",
             **data.replay.model_dump(),

@@ -87,11 +87,11 @@ def score_knowledge_exam(
     model: Artifact | None = None,
 ) -> None:
     """Write the cells of one model, with the sizes of the five parts as details."""
-    rows = outcomes.rows()
+    rows = sorted(outcomes.rows(), key=lambda row: str(row["id"]))  # as other question suites do
     texts = {row["id"]: [message["content"] for message in row["messages"]] for row in rows}
     maker = cell_maker(params, texts, checkpoint=model, outcomes=outcomes)
     parts = [part_of(row, params.tau, params.min_questions, params.rule) for row in rows]
-    clusters = [row.get("cluster", row["id"]) for row in rows]
+    clusters = list(texts)
     found = report(rows)
     prior = outcomes.read_json("report.json")["letter_prior"] or {}
     details = {f"n_{part}": parts.count(part) for part in dict.fromkeys(parts)}
