@@ -13,8 +13,10 @@ import pytest
 
 from harness.core.errors import BadData, UserError
 from harness.core.records import Cell
+from harness.engine.io import read_json
 from harness.engine.operations import Artifact
 from harness.engine.recipe import load_recipe
+from harness.engine.store import Store
 from harness.reproduce import reproduce
 from methods.kca import figure
 from methods.kca.figure import knowledge_gap, pearson
@@ -209,3 +211,21 @@ def test_the_figure_of_a_board(tmp_path: Path, capsys: pytest.CaptureFixture[str
 def test_a_constant_side_has_no_correlation() -> None:
     assert pearson([1, 2], [3, 3]) is None
     assert pearson([1], [3]) is None
+
+
+def test_the_chain_runs_from_instructions_to_cells(tmp_path: Path) -> None:
+    overrides = {"sft.max_steps": 2, "data.limit": 30, "models.helper.ref": "nano:helper"}
+    made = reproduce("kca_refusal", overrides=overrides, suites=["hallucination", "knowledge_exam"])
+    store = Store(tmp_path)
+    made.run(store)
+    by_name = {stage.operation.name: id for id, stage in made.plan.stages.items()}
+    report = read_json(store.folder(by_name["kca_outcomes"]) / "report.json")
+    assert report["instances"] == 146
+    cells = {(c.system, c.suite, c.metric): c for c in made.cells}
+    known = cells["base", "knowledge_exam", "consistent"]
+    unknown = cells["base", "knowledge_exam", "inconsistent"]
+    assert known.value is not None
+    assert unknown.value is not None
+    assert known.value + unknown.value == pytest.approx(100)
+    rates = cells["refusal", "hallucination", "hallucination_rate"]
+    assert (rates.n_expected, rates.n_failed) == (146, 0)

@@ -69,7 +69,7 @@ class ModelSpec:
 
 # Base models with planted knowledge, see `planting`.
 _PLANTED: Any = {
-    "steps": 1000, "batch": 16, "learning_rate": 5e-3, "kind": "planted", "context": 320,
+    "steps": 1000, "batch": 16, "learning_rate": 3e-3, "kind": "planted", "context": 320,
     "head_dim": 32, "rope_theta": 1e10, "wired": True, "look_up": 2,
 }  # fmt: skip
 
