@@ -3,7 +3,7 @@
 Four-option questions behind the same five demonstrations, scored by the letters' log-probabilities.
 The peer does what the released code does: the whole prompt of each question, demonstrations
 included, through one forward pass of its own, then the softmax at the last position. The model is
-a random Llama with the tokenizer of nano:known_half, or --model. Both sides tokenise; runs are
+a random Llama with the tokenizer of nano:known_quarter, or --model. Both sides tokenise; runs are
 separate processes and alternate. Prints questions per second, tokens read, peak memory, and equal
 letters.
 
@@ -97,7 +97,7 @@ def load(options: argparse.Namespace) -> tuple[Any, Any]:
 
     if options.model:
         return load_causal_lm(options.model, options.device)
-    tokenizer = load_tokenizer("nano:known_half")
+    tokenizer = load_tokenizer("nano:known_quarter")
     hidden, layers, heads = SIZES[options.size]
     torch.manual_seed(0)
     config = LlamaConfig(
