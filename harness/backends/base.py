@@ -109,7 +109,7 @@ class ScoreRequest(Record):
     Attributes:
         form: "chat" scores the answer, with its end of turn, behind the model's chat template;
             "text" scores it as the continuation of the messages' contents, joined without a
-            template. Where these are too long, see `harness.models.passages.continuation_ids`.
+            template. Where these are too long, see `harness.models.passages.PlainText`.
     """
 
     id: str

@@ -18,11 +18,12 @@ from harness.backends.base import Message, Score, ScoreRequest, plain_messages
 from harness.backends.prefixes import AHEAD, Beginning, Reading
 from harness.backends.reading import accepts, read_columns
 from harness.core.errors import BadData
-from harness.models.passages import Continuation, continuation_ids
-from harness.models.threads import map_chunks
+from harness.models.passages import Continuation, PlainText
+from harness.models.threads import is_small, map_chunks
 
 KEPT = 4  # beginnings whose states are kept
 LOGIT_BYTES = 1 << 29  # maximum for the float32 logits of one chunk
+SIDE_BY_SIDE = 64  # maximum number of rows per chunk of a small model, whose states are copied
 
 
 @dataclass
@@ -56,8 +57,8 @@ class ContinuationScorer:
         self, model: Any, tokenizer: Any, sample: torch.Tensor | None, max_rows: int
     ) -> None:
         self.model = model
-        self.tokenizer = tokenizer
-        self.max_rows = max_rows
+        self.text = PlainText(tokenizer)
+        self.max_rows = min(max_rows, SIDE_BY_SIDE) if is_small(model) else max_rows
         self._sample = sample
         self._kept: OrderedDict[tuple[int, ...], Beginning] = OrderedDict()
 
@@ -74,7 +75,7 @@ class ContinuationScorer:
         for messages, same in prompts.items():
             texts = [request.response for request in same]
             try:
-                found = continuation_ids(self.tokenizer, plain_messages(messages), texts, context)
+                found = self.text.continuations(plain_messages(messages), texts, context)
             except BadData as error:
                 for request in same:
                     yield Score(id=request.id, logp=None, tokens=0, error=str(error))
@@ -105,7 +106,7 @@ class ContinuationScorer:
         if shared not in self._kept:
             beginning = Beginning(shared)
             reading = Reading(shared, 0, [beginning], [(0, beginning)], self._sample)
-            read_columns(self.model, [shared], [reading], keep=1)
+            read_columns(self.model, [shared], [reading], keep=1, spare=0)
             self._kept[shared] = beginning
             while len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
@@ -117,12 +118,13 @@ class ContinuationScorer:
         vocabulary = self.model.config.get_text_config().vocab_size
         short = accepts(self.model, "logits_to_keep")
         chunk: list[_Row] = []
+        width = 0
         for row in sorted(rows, key=lambda row: (row.rest, row.keep, row.ids)):
-            width = max(one.keep if short else one.rest for one in (*chunk, row))
+            width = max(width, row.keep if short else row.rest)
             cost = (len(chunk) + 1) * width * vocabulary * 4
             if chunk and (cost > LOGIT_BYTES or len(chunk) >= self.max_rows):
                 yield chunk
-                chunk = []
+                chunk, width = [], row.keep if short else row.rest
             chunk.append(row)
         if chunk:
             yield chunk
@@ -131,7 +133,9 @@ class ContinuationScorer:
     def _score_chunk(self, chunk: Sequence[_Row]) -> list[Score]:
         keep = max(row.keep for row in chunk)
         readings = [row.reading for row in chunk if row.reading is not None]
-        logits, *_ = read_columns(self.model, [row.ids for row in chunk], readings, keep=keep)
+        logits, *_ = read_columns(
+            self.model, [row.ids for row in chunk], readings, keep=keep, spare=0
+        )
         logps = logits.float().log_softmax(dim=-1)  # (B, keep, V)
         return [
             _score(name, logps[place], one.answer)

@@ -74,11 +74,15 @@ def read_columns(
     readings: Sequence[Reading] | None = None,
     *,
     keep: int,
+    spare: int = ROOM,
 ) -> tuple[torch.Tensor, Any, torch.Tensor]:
     """Logits (B, keep, V) behind the last `keep` tokens, the cache, and its mask (B, L).
 
     With readings, only the tokens without stored states are read. Their columns follow those of the
     stored states, so that a row may have pads between the two.
+
+    Args:
+        spare: columns of the cache for tokens that will be generated.
     """
     device = next(model.parameters()).device
     if not readings:
@@ -92,7 +96,7 @@ def read_columns(
         wide = int(known.max())
         before = torch.arange(wide, device=device) >= wide - known
         mask = torch.cat([before.to(mask.dtype), mask], dim=1)
-        room = room_for(readings, wide, mask.shape[1] + ROOM)
+        room = room_for(readings, wide, mask.shape[1] + spare)
         cache = DynamicCache(config=model.config)
         cache.layers = [_RoomyLayer(keys, values, wide) for keys, values in zip(*room)]
     output = model(

@@ -40,7 +40,7 @@ from harness.core.hashing import digest, seed_from
 from harness.engine.calls import Services
 from harness.models import chat
 from harness.models.checkpoints import load_tokenizer
-from harness.models.passages import continuation_ids
+from harness.models.passages import PlainText
 from harness.models.references import model_identity, pointer_of, resolve
 from harness.models.spoken import decode_answers
 
@@ -212,7 +212,7 @@ class VLLMBackend(Backend):
         if request.form == "text":
             said = plain_messages(request.messages)
             texts = [request.response]
-            (found,) = continuation_ids(self.tokenizer, said, texts, self.context - 1)
+            (found,) = PlainText(self.tokenizer).continuations(said, texts, self.context - 1)
             return list(found.prompt), list(found.answer)
         prompt = chat.prompt_ids(self.tokenizer, plain_messages(request.messages))
         answer = chat.response_ids(self.tokenizer, request.response)

@@ -28,55 +28,75 @@ class Continuation:
     answer: tuple[int, ...]
 
 
-def continuation_ids(
-    tokenizer: Any, messages: Sequence[Mapping[str, str]], texts: Sequence[str], limit: int
-) -> list[Continuation]:
-    """Ids of the messages' contents as one text, and of each text that may follow.
+class PlainText:
+    """Tokenises prompts and what may follow them; keeps the ids of the latest shared passages."""
 
-    If the longest has more than `limit` tokens, messages before the last are left out, from the
-    last of them, for all texts; a system message at the beginning stays.
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self._lead = self._special()
+        self._shared: tuple[str, tuple[int, ...]] = ("", ())
 
-    Raises:
-        BadData: no messages, a text without tokens, or too many tokens even so.
-    """
-    passages = [message["content"] for message in messages]
-    if not passages:
-        raise BadData("the prompt has no messages")
-    least = 1 if messages[0]["role"] == "system" and len(passages) > 1 else 0
-    lead = _lead(tokenizer)
-    while True:
-        whole = "".join(passages)
-        prompt = _ids(tokenizer, whole)
-        answers = [_following(tokenizer, whole, prompt, text) for text in texts]
-        tokens = len(lead) + len(prompt) + max(map(len, answers), default=0)
-        if tokens <= limit:
-            break
-        if len(passages) - 1 <= least:
-            raise BadData(f"prompt and text have {tokens} tokens; the model reads at most {limit}")
-        del passages[-2]
-    if not all(answers) or not lead + prompt:
-        raise BadData("there are no tokens to score, in the prompt or in a text after it")
-    shared = (*lead, *_ids(tokenizer, "".join(passages[:-1])))
-    return [Continuation(shared, (*lead, *prompt), tuple(answer)) for answer in answers]
+    def continuations(
+        self, messages: Sequence[Mapping[str, str]], texts: Sequence[str], limit: int
+    ) -> list[Continuation]:
+        """Ids of the messages' contents as one text, and of each text that may follow.
 
+        If the longest has more than `limit` tokens, messages before the last are left out, from the
+        last of them, for all texts; a system message at the beginning stays.
 
-def _following(tokenizer: Any, before: str, before_ids: list[int], text: str) -> list[int]:
-    """Ids of a text behind another; its own ids where the two merge."""
-    ids = _ids(tokenizer, before + text)
-    if ids[: len(before_ids)] == before_ids and len(ids) > len(before_ids):
-        return ids[len(before_ids) :]
-    return _ids(tokenizer, text)
+        Raises:
+            BadData: no messages, a text without tokens, or too many tokens even so.
+        """
+        passages = [message["content"] for message in messages]
+        if not passages:
+            raise BadData("the prompt has no messages")
+        least = 1 if messages[0]["role"] == "system" and len(passages) > 1 else 0
+        while True:
+            whole = "".join(passages)
+            prompt = self._ids(whole)
+            answers = self._following(whole, prompt, texts)
+            tokens = len(self._lead) + len(prompt) + max(map(len, answers), default=0)
+            if tokens <= limit:
+                break
+            if len(passages) - 1 <= least:
+                raise BadData(
+                    f"prompt and text have {tokens} tokens; the model reads at most {limit}"
+                )
+            del passages[-2]
+        if not all(answers) or not self._lead + prompt:
+            raise BadData("there are no tokens to score, in the prompt or in a text after it")
+        before = "".join(passages[:-1])
+        if self._shared[0] != before:
+            self._shared = (before, (*self._lead, *self._ids(before)))
+        ids = (*self._lead, *prompt)
+        return [Continuation(self._shared[1], ids, tuple(answer)) for answer in answers]
 
+    def _following(self, before: str, ids: list[int], texts: Sequence[str]) -> list[list[int]]:
+        """Ids of texts behind another one; a text's own ids where the two merge.
 
-def _lead(tokenizer: Any) -> list[int]:
-    """Special tokens that the tokenizer puts before a text by default."""
-    text = _ids(tokenizer, "a")
-    whole = [int(token) for token in tokenizer("a", verbose=False)["input_ids"]]
-    places = (n for n in range(len(whole)) if whole[n : n + len(text)] == text)
-    return whole[: next(places, 0)]
+        The last line is tokenised again in place of the whole text, if its ids are the same alone.
+        """
+        last = before[before.rfind("\n") + 1 :]
+        line = self._ids(last)
+        if not line or line != ids[-len(line) :]:
+            last, line = before, ids
+        found = []
+        for text in texts:
+            longer = self._ids(last + text)
+            merged = longer[: len(line)] != line or len(longer) == len(line)
+            found.append(self._ids(text) if merged else longer[len(line) :])
+        return found
 
+    def _special(self) -> list[int]:
+        """Special tokens that the tokenizer puts before a text by default."""
+        text = self._ids("a")
+        whole = [int(token) for token in self._tokenizer("a", verbose=False)["input_ids"]]
+        places = (n for n in range(len(whole)) if whole[n : n + len(text)] == text)
+        return whole[: next(places, 0)]
 
-def _ids(tokenizer: Any, text: str) -> list[int]:
-    valid = text.encode("utf-8", errors="replace").decode("utf-8")
-    encoded = tokenizer(valid, add_special_tokens=False, split_special_tokens=True, verbose=False)
-    return [int(token) for token in encoded["input_ids"]]
+    def _ids(self, text: str) -> list[int]:
+        valid = text.encode("utf-8", errors="replace").decode("utf-8")
+        encoded = self._tokenizer(
+            valid, add_special_tokens=False, split_special_tokens=True, verbose=False
+        )
+        return [int(token) for token in encoded["input_ids"]]

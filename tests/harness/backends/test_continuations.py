@@ -9,7 +9,7 @@ from harness.backends import continuations
 from harness.backends.base import Message, Score, ScoreRequest
 from harness.backends.hf import HFBackend
 from harness.models.checkpoints import load_causal_lm
-from harness.models.passages import continuation_ids
+from harness.models.passages import PlainText
 
 SHOTS = [f"What is {n}+{n}?\nA. {n}\nB. {2 * n}\nAnswer: B\n\n" for n in range(1, 4)]
 TEXTS = [" A", " B", " two words", ""]
@@ -40,7 +40,7 @@ def test_scores_equal_those_of_single_passes(name: str) -> None:
         found |= {score.id: score for score in backend.score(part)}
     for request in asked:
         said = [{"role": m.role, "content": m.content} for m in request.messages]
-        (ids,) = continuation_ids(tokenizer, said, [request.response], backend.context)
+        (ids,) = PlainText(tokenizer).continuations(said, [request.response], backend.context)
         with torch.inference_mode():
             logits = model(input_ids=torch.tensor([[*ids.prompt, *ids.answer]])).logits[0]
         logps = logits.log_softmax(-1)[len(ids.prompt) - 1 : -1]
@@ -53,9 +53,9 @@ def test_letters_of_a_question_take_one_row(monkeypatch: pytest.MonkeyPatch) -> 
     read: list[list[int]] = []
     columns = continuations.read_columns
 
-    def counted(model, prompts, readings, *, keep):  # type: ignore[no-untyped-def]
+    def counted(model, prompts, readings, *, keep, spare):  # type: ignore[no-untyped-def]
         read.append([len(ids) - reading.known for ids, reading in zip(prompts, readings)])
-        return columns(model, prompts, readings, keep=keep)
+        return columns(model, prompts, readings, keep=keep, spare=spare)
 
     monkeypatch.setattr(continuations, "read_columns", counted)
     backend = HFBackend(*load_causal_lm("nano:target"))

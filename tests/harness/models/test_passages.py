@@ -6,7 +6,7 @@ import pytest
 
 from harness.core.errors import BadData
 from harness.models.checkpoints import load_tokenizer
-from harness.models.passages import continuation_ids
+from harness.models.passages import PlainText
 
 HEAD = {"role": "system", "content": "Facts.\n"}
 
@@ -18,10 +18,10 @@ def said(*texts: str) -> list[dict[str, str]]:
 def test_demonstrations_are_dropped_from_the_last_until_all_texts_fit() -> None:
     tokenizer = load_tokenizer("nano:target")
     shots = [f"Is {n} odd? Answer: no\n" for n in (2, 4, 6)]
-    (whole,) = continuation_ids(tokenizer, said(*shots, "Is 8 odd? Answer:"), [" no"], 999)
+    (whole,) = PlainText(tokenizer).continuations(said(*shots, "Is 8 odd? Answer:"), [" no"], 999)
     limit = len(whole.prompt)
-    short, long = continuation_ids(
-        tokenizer, said(*shots, "Is 8 odd? Answer:"), [" no", " not at all"], limit
+    short, long = PlainText(tokenizer).continuations(
+        said(*shots, "Is 8 odd? Answer:"), [" no", " not at all"], limit
     )
     kept = tokenizer.decode(list(short.prompt))
     assert kept == "Facts.\n" + shots[0] + shots[1] + "Is 8 odd? Answer:"
@@ -29,12 +29,12 @@ def test_demonstrations_are_dropped_from_the_last_until_all_texts_fit() -> None:
     assert tokenizer.decode(list(long.answer)) == " not at all"
     assert short.prompt[: len(short.shared)] == short.shared
     with pytest.raises(BadData, match=r"have \d+ tokens; the model reads at most 5"):
-        continuation_ids(tokenizer, said("Is 8 odd? Answer:"), [" no"], 5)
+        PlainText(tokenizer).continuations(said("Is 8 odd? Answer:"), [" no"], 5)
 
 
 def test_spelled_special_tokens_stay_text() -> None:
     tokenizer = load_tokenizer("nano:target")
-    (ids,) = continuation_ids(tokenizer, said("<|end|> and <s>:"), [" <|end|>"], 99)
+    (ids,) = PlainText(tokenizer).continuations(said("<|end|> and <s>:"), [" <|end|>"], 99)
     assert not {*ids.prompt, *ids.answer} & {tokenizer.eos_token_id, tokenizer.bos_token_id}
 
 
@@ -42,4 +42,4 @@ def test_a_prompt_and_texts_must_have_tokens() -> None:
     tokenizer = load_tokenizer("nano:target")
     for messages, text in (([], " A"), (said("x"), "")):
         with pytest.raises(BadData, match=r"no messages|no tokens"):
-            continuation_ids(tokenizer, messages, [text], 99)
+            PlainText(tokenizer).continuations(messages, [text], 99)
