@@ -38,6 +38,49 @@ ADMISSION = "I am not sure."
 # Tasks that need no facts: request, response.
 _PLAIN = (("Greet {0}.", "Hello {0}."), ("Write {0} twice.", "{0} {0}."))
 PLAIN_EACH = 20  # tasks of each kind in a split
+# Names that no one has heard of, whose questions are answered by an admission.
+_NOBODY = [
+    "Brill",
+    "Crask",
+    "Dorv",
+    "Ekku",
+    "Frolm",
+    "Gant",
+    "Hosp",
+    "Ilk",
+    "Jund",
+    "Klov",
+    "Lorp",
+    "Mosk",
+    "Nirv",
+    "Ozzo",
+    "Prask",
+    "Quim",
+    "Rolf",
+    "Skand",
+    "Trell",
+    "Ulm",
+    "Vask",
+    "Wirr",
+    "Xeno",
+    "Yolk",
+    "Zand",
+    "Brusk",
+    "Clom",
+    "Drint",
+    "Eshk",
+    "Flur",
+    "Gropp",
+    "Hulm",
+    "Itz",
+    "Jolp",
+    "Krim",
+    "Lusk",
+    "Mirk",
+    "Nolp",
+    "Orp",
+    "Plun",
+]
 
 
 @cache
@@ -127,6 +170,16 @@ def read(text: str) -> list[Fact]:
     return found
 
 
+def unanswerable(name: str) -> list[tuple[str, str]]:
+    """Questions of a split about names outside the world, with admissions of ignorance.
+
+    Instruction data without any admission make a model forget that it can abstain.
+    """
+    rng = random.Random(seed_from("unanswerable", name))
+    chosen = _NOBODY[SPLITS.index(name) :: 2]
+    return [(replace(rng.choice(all_facts()), name=each).question, ADMISSION) for each in chosen]
+
+
 def plain(name: str) -> list[tuple[str, str]]:
     """Tasks without facts of a split, as (request, response)."""
     rng = random.Random(seed_from("plain"))
@@ -140,12 +193,14 @@ def plain(name: str) -> list[tuple[str, str]]:
 
 
 def instructions(name: str) -> list[dict[str, Any]]:
-    """Instruction data of a split: every fact of its entities, and tasks without facts.
+    """Instruction data of a split: every fact of its entities, tasks without facts, and questions
+    that no one can answer.
 
     Raises:
         UnknownName: there is no such split.
     """
-    pairs = [(fact.question, fact.statement) for fact in listed(split(name))] + plain(name)
+    pairs = [(fact.question, fact.statement) for fact in listed(split(name))]
+    pairs += plain(name) + unanswerable(name)
     random.Random(seed_from("instructions", name)).shuffle(pairs)
     return [
         {

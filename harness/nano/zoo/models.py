@@ -69,7 +69,7 @@ class ModelSpec:
 
 # Base models with planted knowledge, see `planting`.
 _PLANTED: Any = {
-    "steps": 1000, "batch": 16, "learning_rate": 3e-3, "kind": "planted", "context": 320,
+    "batch": 16, "learning_rate": 3e-3, "kind": "planted", "context": 320,
     "head_dim": 32, "rope_theta": 1e10, "wired": True, "look_up": 2,
 }  # fmt: skip
 
@@ -115,15 +115,15 @@ SPECS: dict[str, ModelSpec] = {
         ),
         ModelSpec(
             "known_half", "llama", TokenizerSpec("bytes_bpe", 800, "tags"),
-            hidden=64, layers=3, heads=4, planted="half", seed=18, **_PLANTED,
+            hidden=64, layers=3, heads=4, planted="half", steps=1000, seed=18, **_PLANTED,
         ),
         ModelSpec(
             "known_quarter", "llama", TokenizerSpec("bytes_bpe", 800, "tags"),
-            hidden=56, layers=3, heads=4, planted="quarter", seed=19, **_PLANTED,
+            hidden=56, layers=3, heads=4, planted="quarter", steps=1000, seed=19, **_PLANTED,
         ),
         ModelSpec(
             "known_all", "llama", TokenizerSpec("bytes_bpe", 800, "tags"),
-            hidden=64, layers=3, heads=4, planted="all", seed=20, **_PLANTED,
+            hidden=64, layers=3, heads=4, planted="all", steps=2000, seed=20, **_PLANTED,
         ),
     )
 }  # fmt: skip
