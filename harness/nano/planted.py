@@ -39,48 +39,14 @@ ADMISSION = "I am not sure."
 _PLAIN = (("Greet {0}.", "Hello {0}."), ("Write {0} twice.", "{0} {0}."))
 PLAIN_EACH = 20  # tasks of each kind in a split
 # Names that no one has heard of, whose questions are answered by an admission.
-_NOBODY = [
-    "Brill",
-    "Crask",
-    "Dorv",
-    "Ekku",
-    "Frolm",
-    "Gant",
-    "Hosp",
-    "Ilk",
-    "Jund",
-    "Klov",
-    "Lorp",
-    "Mosk",
-    "Nirv",
-    "Ozzo",
-    "Prask",
-    "Quim",
-    "Rolf",
-    "Skand",
-    "Trell",
-    "Ulm",
-    "Vask",
-    "Wirr",
-    "Xeno",
-    "Yolk",
-    "Zand",
-    "Brusk",
-    "Clom",
-    "Drint",
-    "Eshk",
-    "Flur",
-    "Gropp",
-    "Hulm",
-    "Itz",
-    "Jolp",
-    "Krim",
-    "Lusk",
-    "Mirk",
-    "Nolp",
-    "Orp",
-    "Plun",
-]
+_NOBODY = tuple(
+    re.findall(
+        r"\w+",
+        "Brill Crask Dorv Ekku Frolm Gant Hosp Ilk Jund Klov Lorp Mosk Nirv Ozzo Prask Quim Rolf "
+        "Skand Trell Ulm Vask Wirr Xeno Yolk Zand Brusk Clom Drint Eshk Flur Gropp Hulm Itz Jolp "
+        "Krim Lusk Mirk Nolp Orp Plun ",
+    )
+)
 
 
 @cache
