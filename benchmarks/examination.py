@@ -160,14 +160,12 @@ def batched(model: Any, tokenizer: Any, prompts: list[list[dict[str, str]]]) -> 
     backend = HFBackend(model, tokenizer)
     scores = {}
     for start in range(0, len(prompts), 256):
+        asked = [messages_of(messages) for messages in prompts[start : start + 256]]
         requests = [
             ScoreRequest(
-                id=f"{number}/{letter}",
-                messages=messages_of(messages),
-                response=f" {letter}",
-                form="text",
+                id=f"{number}/{letter}", messages=messages, response=f" {letter}", form="text"
             )
-            for number, messages in enumerate(prompts[start : start + 256], start)
+            for number, messages in enumerate(asked, start)
             for letter in "ABCD"
         ]
         scores.update({score.id: score for score in backend.score(requests)})

@@ -239,15 +239,12 @@ def score_texts(
     build = params.build
 
     def requests(batch: list[Row]) -> list[ScoreRequest]:
+        asked = [(row, messages_of(said)) for row in batch if (said := build(row)) is not None]
         return [
             ScoreRequest(
-                id=f"{row['id']}/{number}",
-                messages=messages_of(messages),
-                response=text,
-                form=params.form,
+                id=f"{row['id']}/{number}", messages=messages, response=text, form=params.form
             )
-            for row in batch
-            if (messages := build(row)) is not None
+            for row, messages in asked
             for number, text in enumerate(_texts(row, params.texts))
         ]
 

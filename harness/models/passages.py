@@ -35,6 +35,7 @@ class PlainText:
         self._tokenizer = tokenizer
         self._lead = self._special()
         self._shared: tuple[str, tuple[int, ...]] = ("", ())
+        self._ends: tuple[Any, list[int], list[list[int]]] = (None, [], [])
 
     def continuations(
         self, messages: Sequence[Mapping[str, str]], texts: Sequence[str], limit: int
@@ -77,15 +78,17 @@ class PlainText:
         The last line is tokenised again in place of the whole text, if its ids are the same alone.
         """
         last = before[before.rfind("\n") + 1 :]
-        line = self._ids(last)
+        if self._ends[0] != (last, texts):  # many prompts end in the same line, "Answer:"
+            longer = [self._ids(last + text) for text in texts]
+            self._ends = ((last, texts), self._ids(last), longer)
+        _, line, longer = self._ends
         if not line or line != ids[-len(line) :]:
-            last, line = before, ids
-        found = []
-        for text in texts:
-            longer = self._ids(last + text)
-            merged = longer[: len(line)] != line or len(longer) == len(line)
-            found.append(self._ids(text) if merged else longer[len(line) :])
-        return found
+            line, longer = ids, [self._ids(before + text) for text in texts]
+        size = len(line)
+        return [
+            whole[size:] if whole[:size] == line and len(whole) > size else self._ids(text)
+            for text, whole in zip(texts, longer)
+        ]
 
     def _special(self) -> list[int]:
         """Special tokens that the tokenizer puts before a text by default."""
