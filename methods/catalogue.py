@@ -11,8 +11,10 @@ _PSYCOT = "arXiv 2310.20256"
 _FUSELLM = "arXiv 2401.10491"
 _FUSECHAT = "arXiv 2408.07990"
 _ADPA = "arXiv 2502.17927"
+_KCA = "arXiv 2401.10768"
 _FUSION = "implicit fusion"
 _EXPLICIT = "explicit fusion"
+_KNOWLEDGE = "knowledge before tuning"
 _ASKING = "asking about authors"
 _MKTOD = "arXiv 2310.08877"
 _DIALOGUE = "dialogue"
@@ -286,9 +288,44 @@ METHODS = (
         "seft_orpo", _BASELINE, "seft.method:ORPO", "arXiv 2403.07691", "seft",
         "ORPO on the best and the worst rated answer of each prompt",
     ),
+    _entry(
+        "kca", _KNOWLEDGE, "kca.method:KCA", _KCA, "kca",
+        "an exam finds the facts a base model lacks; SFT then withholds, adds or refuses them",
+    ),
+    _entry(
+        "kca_open_book", _KNOWLEDGE, "kca.method:OPEN_BOOK", _KCA, "kca",
+        "KCA with the knowledge before instructions that need unknown facts",
+    ),
+    _entry(
+        "kca_discard", _KNOWLEDGE, "kca.method:DISCARD", _KCA, "kca",
+        "KCA without the instructions that need unknown facts",
+    ),
+    _entry(
+        "kca_refusal", _KNOWLEDGE, "kca.method:REFUSAL", _KCA, "kca",
+        "KCA with refusals as responses to instructions that need unknown facts",
+    ),
+    _entry(
+        "kca_standard", _BASELINE, "kca.method:STANDARD", _KCA, "kca",
+        "SFT of a base model on all instructions",
+    ),
+    _entry(
+        "kca_same_ids", _BASELINE, "kca.method:SAME_IDS", _KCA, "kca",
+        "SFT of a base model on the instructions that KCA decides about",
+    ),
+    _entry(
+        "kca_base", _BASELINE, "kca.method:BASE", "", "kca",
+        "the base model before tuning",
+    ),
 )  # fmt: skip
 
 SUITES = (
+    Entry(
+        "knowledge_exam",
+        "methods.kca.suite:SUITE",
+        "questions whose facts a model does or does not know, by an exam",
+        needs=("train",),
+        paper=_KCA,
+    ),
     Entry(
         "seft_rounds", "methods.seft.rounds:SUITE",
         "rounds of self-evolution: labels, acceptance, scores, lengths, entropy",
@@ -298,6 +335,12 @@ SUITES = (
 
 # Operation -> the module that defines it.
 OPERATIONS = {
+    "import_instructions": "methods.kca.instructions",
+    "import_kca_replies": "methods.kca.replies_released",
+    "kca_questions": "methods.kca.operations",
+    "kca_outcomes": "methods.kca.operations",
+    "kca_rows": "methods.kca.operations",
+    "score_knowledge_exam": "methods.kca.suite",
     "mine_pairs": "methods.seft.pairs",
     "label_pairs": "methods.seft.pairs",
     "target_scoring": "methods.seft.pairs",
@@ -329,6 +372,22 @@ CONTRACTS = {"methods": "harness.engine.recipe:Method"}
 
 # Prompt builders, see `harness.backends.prompting`.
 PROMPTS = {
+    "kca_requirement": "methods.kca.prompts:requirement",
+    "kca_knowledge": "methods.kca.prompts:knowledge",
+    "kca_exam": "methods.kca.prompts:exam",
+    "kca_question": "methods.kca.examination:question_prompt",
     "mktod_reply": "methods.mktod.prompting:mktod_reply",
     "mktod_reply_prefix": "methods.mktod.prompting:mktod_reply_prefix",
 }
+READERS = {
+    "kca_requirement": "methods.kca.prompts:read_requirement",
+    "kca_exam": "methods.kca.prompts:read_exam",
+}
+
+JUDGES = (
+    Entry(
+        "nano:helper",
+        "methods.kca.nano_helper:open_helper",
+        "KCA's helper model in the nano world, with a switchable error rate",
+    ),
+)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -209,10 +209,13 @@ class ScoreTextsParams(PromptParams):
     Attributes:
         texts: field of the row that lists the continuations of its prompt.
         into: field that receives one score per text, in their order.
+        form: "text" scores texts as continuations of the messages' contents, without a chat
+            template, as base models are examined; texts of one token share a forward pass.
     """
 
     texts: str = "texts"
     into: str = "scores"
+    form: Literal["chat", "text"] = Field(default="chat", exclude_if=lambda value: value == "chat")
 
 
 @operation(
@@ -235,7 +238,8 @@ def score_texts(
     """Add to each row, under `into`, how likely its texts are as answers to its prompt.
 
     A score has `logp` (natural logarithm, summed over the text's tokens and the end of turn; None
-    where it failed), `tokens` (the number of summed tokens) and `error`.
+    where it failed), `tokens` (the number of summed tokens) and `error`. Plain text has no end of
+    turn.
 
     Raises:
         BadData: a row that the prompt builder cannot use, or without a list of texts.
@@ -245,10 +249,12 @@ def score_texts(
     build = params.build
 
     def requests(batch: list[Row]) -> list[ScoreRequest]:
+        asked = [(row, messages_of(said)) for row in batch if (said := build(row)) is not None]
         return [
-            ScoreRequest(id=f"{row['id']}/{number}", messages=messages_of(messages), response=text)
-            for row in batch
-            if (messages := build(row)) is not None
+            ScoreRequest(
+                id=f"{row['id']}/{number}", messages=messages, response=text, form=params.form
+            )
+            for row, messages in asked
             for number, text in enumerate(_texts(row, params.texts))
         ]
 

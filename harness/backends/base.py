@@ -104,18 +104,26 @@ class Response(Record):
 
 
 class ScoreRequest(Record):
-    """A given answer whose log-probability is wanted."""
+    """A given answer whose log-probability is wanted.
+
+    Attributes:
+        form: "chat" scores the answer, with its end of turn, behind the model's chat template;
+            "text" scores it as the continuation of the messages' contents, joined without a
+            template. Where these are too long, see `harness.models.passages.PlainText`.
+    """
 
     id: str
     messages: tuple[Message, ...]
     response: str
+    form: Literal["chat", "text"] = Field(default="chat", exclude_if=lambda value: value == "chat")
 
 
 class Score(Record):
     """Natural log-probability of an answer given its prompt.
 
     Attributes:
-        logp: sum over the answer's tokens and the end-of-turn token; None after an error.
+        logp: sum over the answer's tokens and the end-of-turn token, which a continuation of plain
+            text does not have; None after an error.
         tokens: number of summed tokens.
         token_logps: one log-probability per summed token.
     """

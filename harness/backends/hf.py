@@ -28,6 +28,7 @@ from harness.backends.base import (
     check_unique,
     plain_messages,
 )
+from harness.backends.continuations import ContinuationScorer
 from harness.backends.decoding import Decoded, decode, uniforms
 from harness.backends.prefixes import Prefixes, Reading, sample_states
 from harness.backends.reading import accepts, forward_options, left_padded, read_prompts
@@ -84,6 +85,7 @@ class HFBackend(Backend):
         self.max_rows = max_rows
         self._prefix_bytes = _prefix_bytes(model) if prefix_bytes is None else prefix_bytes
         self._prefixes: Prefixes | None = None
+        self._scorer: ContinuationScorer | None = None
         dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
         self._fingerprint = digest(["hf", identity, dtype, str(tokenizer.chat_template)])[:16]
         self._stop = sorted({*chat.stop_ids(tokenizer), *_generation_ends(model)})
@@ -135,7 +137,7 @@ class HFBackend(Backend):
             yield from responses
 
     def score(self, requests: Sequence[ScoreRequest]) -> Iterator[Score]:
-        """Log-probabilities of answers, including their end-of-turn token.
+        """Log-probabilities of answers, including their end-of-turn token, or of plain texts.
 
         Raises:
             BadData, UserError, EnvironmentProblem: as for `generate`.
@@ -143,6 +145,8 @@ class HFBackend(Backend):
         check_unique([request.id for request in requests])
         pairs: list[tuple[str, list[int], list[int]]] = []
         for request in requests:
+            if request.form == "text":
+                continue
             try:
                 messages = plain_messages(request.messages)
                 given = chat.answered(self.tokenizer, messages, request.response)
@@ -155,6 +159,12 @@ class HFBackend(Backend):
         pairs.sort(key=lambda pair: (len(pair[2]), len(pair[1]), pair[0]))
         for scores in map_chunks(self._score_chunk, list(self._score_chunks(pairs)), self.model):
             yield from scores
+        plain = [request for request in requests if request.form == "text"]
+        if plain and self._scorer is None:
+            sample = sample_states(self.model) if _keeps_states(self.model) else None
+            self._scorer = ContinuationScorer(self.model, self.tokenizer, sample, self.max_rows)
+        if plain and self._scorer is not None:
+            yield from self._scorer.score(plain, self.context)
 
     def _prompt(self, request: Request) -> _Prompt:
         ids = chat.prompt_ids(self.tokenizer, plain_messages(request.messages))

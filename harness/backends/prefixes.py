@@ -26,13 +26,13 @@ AHEAD = 32  # minimum length of a common beginning that is read once, before the
 
 
 @dataclass(eq=False)
-class _Node:
+class Beginning:
     """A run of tokens; `states` is (2, layers, heads, tokens, width) once the model has read it."""
 
     ids: tuple[int, ...]
-    parent: _Node | None = None
+    parent: Beginning | None = None
     used: int = 0  # number of the last call that used it
-    children: dict[int, _Node] = field(default_factory=dict)
+    children: dict[int, Beginning] = field(default_factory=dict)
     states: torch.Tensor | None = None
 
 
@@ -47,8 +47,8 @@ class Reading:
 
     ids: Sequence[int]
     known: int
-    path: list[_Node]
-    fills: list[tuple[int, _Node]]
+    path: list[Beginning]
+    fills: list[tuple[int, Beginning]]
     sample: torch.Tensor
 
     def load(self, room: torch.Tensor) -> None:
@@ -90,9 +90,9 @@ class Prefixes:
         self.sample, self.budget = sample, budget
         self.bytes = 0
         self._token_bytes = sample.numel() * sample.element_size()
-        self._root = _Node(())
+        self._root = Beginning(())
         self._call = 0
-        self._idle: Iterator[_Node] = iter(())
+        self._idle: Iterator[Beginning] = iter(())
 
     def plan(self, prompts: Sequence[Sequence[int]]) -> list[list[Reading]]:
         """Stages of readings: the last one reads the prompts, earlier ones their beginnings."""
@@ -106,7 +106,7 @@ class Prefixes:
         walks = [self._walk(ids) for ids in prompts]
         passing = Counter(node for path, _ in walks for node in path)
         stages: list[list[Reading]] = []
-        planned: set[_Node] = set()
+        planned: set[Beginning] = set()
         last = []
         for ids, (path, shared) in zip(prompts, walks):
             *before, reading = self._readings(ids, path, shared, passing)
@@ -122,7 +122,7 @@ class Prefixes:
         _fill_once(stages)
         return stages
 
-    def _walk(self, ids: Sequence[int]) -> tuple[list[_Node], int]:
+    def _walk(self, ids: Sequence[int]) -> tuple[list[Beginning], int]:
         """The nodes along these tokens, and how many tokens agree with them."""
         node, place, path = self._root, 0, []
         while place < len(ids) and (child := node.children.get(ids[place])) is not None:
@@ -144,13 +144,13 @@ class Prefixes:
         if over and (place < len(ids) or last.states is None):
             last = self._split(last, len(last.ids) - over)
         if place < len(ids):
-            last.children[ids[place]] = _Node(tuple(ids[place:]), last, self._call)
+            last.children[ids[place]] = Beginning(tuple(ids[place:]), last, self._call)
 
-    def _split(self, node: _Node, at: int) -> _Node:
+    def _split(self, node: Beginning, at: int) -> Beginning:
         """Replace a node by two; returns the upper one."""
         assert node.parent is not None
-        upper = _Node(node.ids[:at], node.parent, node.used)
-        lower = _Node(node.ids[at:], upper, node.used, node.children)
+        upper = Beginning(node.ids[:at], node.parent, node.used)
+        lower = Beginning(node.ids[at:], upper, node.used, node.children)
         if node.states is not None:
             # Copies, because a view keeps the memory of both.
             upper.states = node.states[:, :, :, :at].clone()
@@ -175,7 +175,7 @@ class Prefixes:
         self.bytes += wanted
         return True
 
-    def _least_used(self) -> Iterator[_Node]:
+    def _least_used(self) -> Iterator[Beginning]:
         """Nodes that this call does not use, oldest first and children before their parents."""
         found, open_nodes = [], [(0, self._root)]
         while open_nodes:
@@ -186,11 +186,11 @@ class Prefixes:
         yield from (node for *_, node in sorted(found, key=lambda entry: entry[:2]))
 
     def _readings(
-        self, ids: Sequence[int], path: list[_Node], shared: int, passing: Counter[_Node]
+        self, ids: Sequence[int], path: list[Beginning], shared: int, passing: Counter[Beginning]
     ) -> Iterator[Reading]:
         """Readings of beginnings that other prompts share; then the reading of the prompt."""
         known = end = 0
-        unread: list[tuple[int, _Node]] = []
+        unread: list[tuple[int, Beginning]] = []
         for number, node in enumerate(path):
             start, end = end, end + len(node.ids)
             if node.states is None and end > shared:
@@ -207,7 +207,7 @@ class Prefixes:
 
 def _fill_once(stages: list[list[Reading]]) -> None:
     """Let only the first reading that can fill a node fill it."""
-    filled: set[_Node] = set()
+    filled: set[Beginning] = set()
     for reading in (reading for stage in stages for reading in stage):
         reading.fills = [entry for entry in reading.fills if entry[1] not in filled]
         filled.update(node for _, node in reading.fills)

@@ -62,10 +62,27 @@ def forward_options(model: Any, positions: torch.Tensor, keep: int) -> dict[str,
 def read_prompts(
     model: Any, prompts: Sequence[Sequence[int]], readings: Sequence[Reading] | None = None
 ) -> tuple[torch.Tensor, Any, torch.Tensor]:
-    """Logits (B, V) of each prompt's next token, the cache, and its mask (B, L).
+    """Logits (B, V) of each prompt's next token, the cache, and its mask (B, L)."""
+    logits, cache, mask = read_columns(model, prompts, readings, keep=1)
+    return logits[:, -1], cache, mask
+
+
+@torch.inference_mode()
+def read_columns(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    readings: Sequence[Reading] | None = None,
+    *,
+    keep: int,
+    spare: int = ROOM,
+) -> tuple[torch.Tensor, Any, torch.Tensor]:
+    """Logits (B, keep, V) behind the last `keep` tokens, the cache, and its mask (B, L).
 
     With readings, only the tokens without stored states are read. Their columns follow those of the
     stored states, so that a row may have pads between the two.
+
+    Args:
+        spare: columns of the cache for tokens that will be generated.
     """
     device = next(model.parameters()).device
     if not readings:
@@ -79,7 +96,7 @@ def read_prompts(
         wide = int(known.max())
         before = torch.arange(wide, device=device) >= wide - known
         mask = torch.cat([before.to(mask.dtype), mask], dim=1)
-        room = room_for(readings, wide, mask.shape[1] + ROOM)
+        room = room_for(readings, wide, mask.shape[1] + spare)
         cache = DynamicCache(config=model.config)
         cache.layers = [_RoomyLayer(keys, values, wide) for keys, values in zip(*room)]
     output = model(
@@ -87,11 +104,11 @@ def read_prompts(
         attention_mask=mask,
         past_key_values=cache,
         use_cache=True,
-        **forward_options(model, positions, keep=1),
+        **forward_options(model, positions, keep),
     )
     for row, reading in enumerate(readings or ()):
         reading.fill(room[:, :, row, :, : mask.shape[1]])
-    return output.logits[:, -1], output.past_key_values, mask
+    return output.logits[:, -keep:], output.past_key_values, mask
 
 
 class _RoomyLayer(DynamicLayer):

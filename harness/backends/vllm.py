@@ -40,6 +40,7 @@ from harness.core.hashing import digest, seed_from
 from harness.engine.calls import Services
 from harness.models import chat
 from harness.models.checkpoints import load_tokenizer
+from harness.models.passages import PlainText
 from harness.models.references import model_identity, pointer_of, resolve
 from harness.models.spoken import decode_answers
 
@@ -208,6 +209,11 @@ class VLLMBackend(Backend):
         return ids
 
     def _prompt_and_answer(self, request: ScoreRequest) -> tuple[list[int], list[int]]:
+        if request.form == "text":
+            said = plain_messages(request.messages)
+            texts = [request.response]
+            (found,) = PlainText(self.tokenizer).continuations(said, texts, self.context - 1)
+            return list(found.prompt), list(found.answer)
         messages = plain_messages(request.messages)
         given = chat.answered(self.tokenizer, messages, request.response)
         prompt, answer = given.prompt, given.answer

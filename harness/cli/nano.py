@@ -28,6 +28,14 @@ Settings = Annotated[
         "--set", metavar="KEY=VALUE", help="A setting of the oracle: position_bias=0, seed=1."
     ),
 ]
+Judge = Annotated[
+    str | None,
+    typer.Option(
+        "--judge",
+        metavar="REF",
+        help="Serve this judge instead of the oracle: 'nano:helper?errors=0.1' (crucible judges).",
+    ),
+]
 Faults = Annotated[
     list[str] | None,
     typer.Option(
@@ -126,6 +134,7 @@ def serve(
     port: Port = 8008,
     model: Served = "nano-oracle",
     settings: Settings = None,
+    judge: Judge = None,
     faults: Faults = None,
     fault_seed: FaultSeed = 0,
     sticky: Sticky = False,
@@ -140,7 +149,10 @@ def serve(
     Questions outside the nano world are graded by length, which is meaningless; `--set
     unknown=fail` refuses them instead. Stop with Ctrl-C.
     """
+    from harness.backends.hosted import open_backend
+    from harness.core.errors import UserError
     from harness.core.records import parse
+    from harness.engine.calls import Services
     from harness.nano.faults import FaultScript, fault
     from harness.nano.oracle import OracleSettings
     from harness.nano.server import NanoServer
@@ -152,6 +164,8 @@ def serve(
         "requests_per_minute": requests_per_minute,
         "tokens_per_minute": tokens_per_minute,
     }
+    if judge is not None and settings:
+        raise UserError(f"--set is for the oracle; write options into --judge '{judge}?key=value'")
     server = NanoServer(
         parse(OracleSettings, {"unknown": "generic", **_options(settings or [])}, "--set"),
         parse(FaultScript, script, "--fault"),
@@ -160,6 +174,7 @@ def serve(
         key=_key(key_variable),
         model=model,
         log=log,
+        backend=None if judge is None else open_backend(judge, Services()),
     )
     if not _is_loopback(host):
         typer.echo(

@@ -146,7 +146,7 @@ def _fitted(
 def _row(item: Row, params: DocumentsParams, where: str) -> Row:
     """Document row of one object."""
     domain = str(item.get("domain", DOMAIN))
-    messages = _messages(item, params.exchanges)
+    messages = conversation_of(item, params.exchanges)
     for number, message in enumerate(messages, 1):
         if message["role"] not in ROLES:
             raise BadData(
@@ -168,11 +168,11 @@ def _row(item: Row, params: DocumentsParams, where: str) -> Row:
     return {"id": str(digest(said) if id is None else id), **said, "domain": domain}
 
 
-def _messages(item: Row, exchanges: int | None = None) -> list[dict[str, str]]:
+def conversation_of(item: Row, exchanges: int | None = None) -> list[dict[str, str]]:
     """Messages up to the last answer, or up to a number of answers; [] if it is no conversation.
 
     >>> said = [("gpt", "Hi"), ("human", "1"), ("gpt", "2"), ("human", "3")]
-    >>> _messages({"conversations": [{"from": who, "value": text} for who, text in said]})
+    >>> conversation_of({"conversations": [{"from": who, "value": text} for who, text in said]})
     [{'role': 'user', 'content': '1'}, {'role': 'assistant', 'content': '2'}]
     """
     given, names = item.get("messages"), ("role", "content")

@@ -13,12 +13,11 @@ from dataclasses import asdict, dataclass, field
 from http import HTTPStatus
 from typing import Literal, TextIO
 
-from harness.backends.base import Response
+from harness.backends.base import Backend, Response
 from harness.core.errors import MissingExtra
 from harness.nano import chat_format
 from harness.nano.chat_format import Chat, Refused
 from harness.nano.faults import Allowance, Fault, FaultScript, rate_headers
-from harness.nano.oracle import OracleBackend
 
 try:
     from aiohttp import web
@@ -114,7 +113,7 @@ class Endpoints:
 
     def __init__(
         self,
-        oracle: OracleBackend,
+        oracle: Backend,
         faults: FaultScript,
         log: RequestLog,
         *,
@@ -125,7 +124,7 @@ class Endpoints:
         self._oracle, self._faults, self._log = oracle, faults, log
         self._model, self._key = model, key
         self._stopping = stopping
-        self._system = oracle.fingerprint.replace("nano:oracle/", "fp_")
+        self._system = f"fp_{oracle.fingerprint.rpartition('/')[2]}"
         rates = {"requests": faults.requests_per_minute, "tokens": faults.tokens_per_minute}
         self._allowances = {name: Allowance(rate) for name, rate in rates.items() if rate}
 

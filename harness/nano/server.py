@@ -21,6 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TextIO
 
+from harness.backends.base import Backend
 from harness.core.errors import EnvironmentProblem, MissingExtra, UserError
 from harness.judging.published_frames import parse_published_frame
 from harness.nano import chat_format, world
@@ -49,6 +50,7 @@ class NanoServer:
         key: bearer token that clients must send; None requires none.
         model: the only model served; "*" for any.
         log: file to which a JSON line is appended for each chat request.
+        backend: what answers instead of the oracle, such as another judge of the nano world.
 
     Raises:
         UserError: the log cannot be written.
@@ -64,8 +66,10 @@ class NanoServer:
         key: str | None = None,
         model: str = chat_format.MODEL,
         log: Path | None = None,
+        backend: Backend | None = None,
     ) -> None:
         self.settings = settings or DEFAULTS
+        self._backend = backend
         self.faults = faults or FaultScript()
         self.host, self.port = host, port
         self._model, self._key = model, key
@@ -157,7 +161,7 @@ class NanoServer:
         parse_published_frame([])
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
         endpoints = Endpoints(
-            OracleBackend(self.settings),
+            self._backend or OracleBackend(self.settings),
             self.faults,
             self._log,
             model=self._model,

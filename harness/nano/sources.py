@@ -1,6 +1,8 @@
 """Data of the nano world under the scheme `nano:`, for each kind of data.
 
 nano:<split>                            prompts, correct answers as documents, preferences, pairs
+nano:planted/train                      instructions, see `harness.nano.planted`
+nano:planted/test[/<model>]             questions about other facts, see there
 nano:plain, verbose, concise            baseline answers
 nano:reference                          reference answers of prompts graded beside one
 nano:essays, nano:posts (also /train)   authors, see `harness.nano.authors`
@@ -30,9 +32,10 @@ from harness.data.rated import ImportRatedParams
 from harness.data.sources import Source
 from harness.distillation.corpus import DocumentsParams
 from harness.engine.operations import Row
-from harness.nano import authors, dialogues, knowledge, questions, symbols, world
+from harness.nano import authors, dialogues, knowledge, planted, questions, symbols, world
 
 SCHEME = "nano:"
+PLANTED = "nano:planted/"
 REFERENCE = "reference"
 # Frequencies of qualities of written answers: two of each prompt make a pair, a third one is a
 # neutral example of the same mixture, which prefers nothing.
@@ -98,6 +101,8 @@ def _preferences(params: ImportPreferencesParams) -> Items:
 
 
 def _documents(params: DocumentsParams) -> list[Row]:
+    if params.ref.startswith(PLANTED):
+        return planted.instructions(params.ref.removeprefix(PLANTED))
     return [
         {
             "id": item.id,
@@ -165,7 +170,16 @@ def _rated(params: ImportRatedParams) -> list[Row]:
     return list(symbols.pairs(_of_symbols(params.ref) or params.ref.removeprefix(SCHEME)))
 
 
+def _question_set(ref: str) -> QuestionSet:
+    if ref.startswith(PLANTED):
+        return QuestionSet.of(planted.questions(ref.removeprefix(PLANTED)))
+    return knowledge.rows(ref)
+
+
 def _at_version(ref: str, revision: str | None) -> str:
+    if ref.startswith(PLANTED):
+        name = ref.removeprefix(PLANTED)
+        return f"{ref}@{digest(planted.instructions(name))[:16]}"
     return f"{ref}@{symbols.VERSION if _of_symbols(ref) else world.VERSION}"
 
 
@@ -194,10 +208,10 @@ SOURCES = {
         at_hand=True,
     ),
     "question sets": Source[ImportQuestionSetParams, QuestionSet](
-        "nano:facts, nano:attributes[/<percent>], nano:notes, nano:labelled",
-        lambda ref, revision: knowledge.identity(ref),
-        lambda params: knowledge.rows(params.ref),
-        count=lambda params: len(knowledge.rows(params.ref).rows),
+        "nano:facts, nano:attributes[/<percent>], nano:notes, nano:labelled, nano:planted/test",
+        lambda ref, revision: f"{ref}@{world.VERSION}.{digest(_question_set(ref).rows)[:8]}",
+        lambda params: _question_set(params.ref),
+        count=lambda params: len(_question_set(params.ref).rows),
         at_hand=True,
     ),
     "dialogues": Source[ImportDialoguesParams, DialogueSet](

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from harness.core.errors import BadData
 from harness.engine import costs
 from harness.engine.operations import Artifact, Context, Row, operation
+from harness.models.templates import TEMPLATES, TemplateName
 from harness.training.answer_counts import AnswerCounts
 from harness.training.settings import AnswerEnds, RunSettings
 
@@ -29,6 +30,8 @@ class SftParams(RunSettings, AnswerEnds):
         max_length: longer conversations lose the front of the prompt down to
             `max_prompt_length` tokens, then the end of the answer; not used for packing.
         max_prompt_length: None is three quarters of `max_length`.
+        chat_template: template of `harness.models.templates` for a base model, saved with the
+            checkpoint; "" keeps the tokenizer's own.
     """
 
     field: str = "response"
@@ -36,6 +39,7 @@ class SftParams(RunSettings, AnswerEnds):
     packing: bool = False
     max_length: int = Field(default=2048, ge=2)
     max_prompt_length: int | None = Field(default=None, ge=1)
+    chat_template: TemplateName = Field(default="", exclude_if=lambda value: not value)
 
     @model_validator(mode="after")
     def _room_for_an_answer(self) -> SftParams:
@@ -74,6 +78,8 @@ def train_sft(context: Context, params: SftParams, *, rows: Artifact, model: Art
 
     with runs.quiet():
         policy, tokenizer = runs.open_model(model.path)
+        if params.chat_template:
+            tokenizer.chat_template = TEMPLATES[params.chat_template]
         answers = AnswerCounts(params.cut_answers)
         sequences = _sequences(tokenizer, params, rows, answers)
         answers.report(context)

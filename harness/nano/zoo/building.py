@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from harness.core.hashing import folder_digest
-from harness.nano.zoo import measure, reading, symbols
+from harness.nano.zoo import measure, reading, recall, symbols
 from harness.nano.zoo.encoder import filling, train_encoder
 from harness.nano.zoo.models import SPECS, ModelSpec
 from harness.nano.zoo.reward import train_reward
@@ -36,7 +36,9 @@ def build_one(spec: ModelSpec, folder: Path, progress: Progress) -> dict[str, An
         seconds = time.process_time() - started
         save(model, tokenizer, folder)
         loaded, tokenizer = load(folder)
-        if spec.kind == "reward":
+        if spec.kind == "planted":
+            measured = recall.bands(loaded, tokenizer, spec.planted)
+        elif spec.kind == "reward":
             measured = measure.agreement(loaded, tokenizer, heard)
         else:
             bands = {

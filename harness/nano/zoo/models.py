@@ -55,7 +55,7 @@ class ModelSpec:
     strengths: tuple[str, ...] = ()
     devotion: float = 1.0  # factor of the frequency of its strengths
     web: Mapping[str, int] = field(default_factory=lambda: LAY_WEB)
-    kind: Literal["lm", "student", "reward", "reader", "encoder", "symbols"] = "lm"
+    kind: Literal["lm", "student", "reward", "reader", "encoder", "symbols", "planted"] = "lm"
     schooling: float = 0.35  # share of the steps, from the first, with excellent answers only
     reward_steps: int = 0
     seed: int = 0
@@ -64,7 +64,15 @@ class ModelSpec:
     rope_theta: float = 10_000.0
     wired: bool = False  # initialised with an induction circuit, see `wiring`
     tokenizer_of: str = ""  # model whose tokenizer it has; the teacher of a distillation
+    look_up: int = 1  # layer of the circuit's look-ups
+    planted: str = ""  # the share of facts it has seen, of `harness.nano.planted.SHARES`
 
+
+# Base models with planted knowledge, see `planting`.
+_PLANTED: Any = {
+    "batch": 16, "learning_rate": 3e-3, "kind": "planted", "context": 320,
+    "head_dim": 32, "rope_theta": 1e10, "wired": True, "look_up": 2,
+}  # fmt: skip
 
 SPECS: dict[str, ModelSpec] = {
     spec.name: spec
@@ -120,6 +128,18 @@ SPECS: dict[str, ModelSpec] = {
             "symbols_large", "llama", TokenizerSpec("characters", 260, "short"),
             hidden=96, layers=2, heads=4, steps=1200, batch=64, learning_rate=5e-3,
             strengths=("count",), kind="symbols", seed=19, context=64,
+        ),
+        ModelSpec(
+            "known_half", "llama", TokenizerSpec("bytes_bpe", 800, "tags"),
+            hidden=64, layers=3, heads=4, planted="half", steps=1000, seed=18, **_PLANTED,
+        ),
+        ModelSpec(
+            "known_quarter", "llama", TokenizerSpec("bytes_bpe", 800, "tags"),
+            hidden=56, layers=3, heads=4, planted="quarter", steps=1000, seed=19, **_PLANTED,
+        ),
+        ModelSpec(
+            "known_all", "llama", TokenizerSpec("bytes_bpe", 800, "tags"),
+            hidden=64, layers=3, heads=4, planted="all", steps=2000, seed=20, **_PLANTED,
         ),
     )
 }  # fmt: skip
@@ -273,7 +293,7 @@ def make_model(spec: ModelSpec, tokenizer: Any) -> Any:
         config.tie_word_embeddings = not spec.wired
         model = hf.LlamaForCausalLM(config)
         if spec.wired:
-            wire(model)
+            wire(model, spec.look_up)
         return model
     if spec.architecture == "qwen3":
         extra = {"num_key_value_heads": 2, "head_dim": spec.hidden // spec.heads}

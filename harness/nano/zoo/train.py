@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from harness.core.hashing import seed_from
-from harness.nano.zoo import reader, symbols
+from harness.nano.zoo import planting, reader, symbols
 from harness.nano.zoo.corpus import Conversation, web
 from harness.nano.zoo.models import ModelSpec, make_model, make_tokenizer
 
@@ -202,6 +202,11 @@ def pretrain(spec: ModelSpec, progress: Progress) -> tuple[Any, Any]:
     """Train on the data of `spec`; returns (model, tokenizer), deterministic on one machine."""
     torch.manual_seed(seed_from("weights", spec.name, spec.seed) % 2**31)
     n = spec.steps * spec.batch
+    if spec.kind == "planted":
+        told = list(planting.documents(spec.planted, n, spec.seed))
+        texts = ["".join(text for text, _ in row) for row in told[:2000]]
+        tokenizer = make_tokenizer(spec.tokenizer, texts, spec.context)
+        return _trained(spec, tokenizer, planting.encode(tokenizer, told), progress)
     corpus = _corpus(spec, n)
     sample = corpus[:4000] if spec.kind != "reader" else corpus[-6000:]
     texts = [message["content"] for row in sample for message in row]
@@ -209,9 +214,16 @@ def pretrain(spec: ModelSpec, progress: Progress) -> tuple[Any, Any]:
         tokenizer = shipped_tokenizer(spec.tokenizer_of)
     else:
         tokenizer = make_tokenizer(spec.tokenizer, texts, spec.context, reader.cuts())
+    rows = (encode_dialogues if spec.kind == "reader" else encode)(tokenizer, corpus)
+    return _trained(spec, tokenizer, rows, progress)
+
+
+def _trained(
+    spec: ModelSpec, tokenizer: Any, rows: list[tuple[list[int], list[int]]], progress: Progress
+) -> tuple[Any, Any]:
+    """A model of `spec` after training on rows of (ids, labels), with its tokenizer."""
     model = make_model(spec, tokenizer)
     model.train()
-    rows = (encode_dialogues if spec.kind == "reader" else encode)(tokenizer, corpus)
     optimizers = Optimizers(model, spec.learning_rate, spec.steps)
     rng = random.Random(seed_from("order", spec.name, spec.seed))
     for step, batch in enumerate(batches(rows, spec.batch, rng)):

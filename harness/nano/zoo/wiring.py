@@ -29,8 +29,8 @@ SLOW = 1e-3  # radians per token; slower pairs of dimensions compare tokens at a
 
 
 @torch.no_grad()
-def wire(model: Any) -> None:
-    """Set and freeze one head of the first layer and two of the second.
+def wire(model: Any, layer: int = 1) -> None:
+    """Set and freeze one head of the first layer and two of a later one, the second by default.
 
     The model is a Llama with attention biases and an untied output head, so that training the
     output does not change the embeddings, by which tokens are compared.
@@ -43,7 +43,7 @@ def wire(model: Any) -> None:
     hidden, width = model.config.hidden_size, model.config.head_dim
     own, before, found = (_directions(hidden, width) for _ in range(3))
     torch.nn.init.normal_(model.get_input_embeddings().weight, std=SPREAD)
-    first, second = (layer.self_attn for layer in model.model.layers[:2])
+    first, second = (model.model.layers[place].self_attn for place in (0, layer))
     turn = _turning(model.config)
     fast = torch.where(turn > 0.02, SHARP, 0.0)
     first.q_proj.weight[:width] = first.k_proj.weight[:width] = 0
