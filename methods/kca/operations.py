@@ -95,6 +95,8 @@ def part_of(
 def report(rows: Sequence[Row]) -> dict[str, Any]:
     """What became of the instances: parts by threshold, accuracy by number of questions, failures.
 
+    A stage fails for an instance that it was asked about; one that was not asked is counted in its
+    part.
     `chance` is the probability that a random guesser is consistent, by number of questions, at the
     paper's threshold.
     """
@@ -115,7 +117,7 @@ def report(rows: Sequence[Row]) -> dict[str, Any]:
             for n, some in sorted(by_n.items())
         },
         "failures": {
-            stage: _reasons(row[stage]["failure"] for row in rows)
+            stage: _reasons(row[stage]["failure"] for row in rows if row[stage]["attempts"])
             for stage in ("requirement", "knowledge", "exam")
         },
         "rejected_questions": _reasons(

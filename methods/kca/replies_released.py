@@ -119,7 +119,7 @@ def _requirement(item: Row, params: RepliesParams) -> Row:
         return _outcome(item, lambda turn: read_requirement(turn, {}, parser=params.parser))
     tag = item.get("final_prediction")
     if tag not in ("<need>", "<no need>"):
-        return {**NOTHING_ASKED, "failure": "the released file has no prediction"}
+        return {**NOTHING_ASKED, "attempts": 1, "failure": "the released file has no prediction"}
     value = {
         "need": tag == "<need>",
         "analysis": item.get("analysis") or "",
@@ -134,7 +134,11 @@ def _exam(item: Row, params: RepliesParams) -> Row:
         return _outcome(item, lambda turn: read_exam(turn, {}, parser=parser, max_questions=most))
     tests = [test for test in item["tests"] if test]
     if not tests:
-        return {**NOTHING_ASKED, "failure": "the released file has no valid question"}
+        return {
+            **NOTHING_ASKED,
+            "attempts": 1,
+            "failure": "the released file has no valid question",
+        }
     return {**NOTHING_ASKED, "value": {"tests": tests, "rejects": []}, "failure": None}
 
 

@@ -128,10 +128,10 @@ def test_strategies_differ_in_inconsistent_rows_only() -> None:
 def row(id: str, need: bool | None, n: int = 0, right: int = 0) -> dict[str, Any]:
     value = None if need is None else {"need": need, "analysis": "", "queries": ""}
     failure = "the reply is empty" if need is None else None
-    asked = {"value": None, "failure": "nothing was asked"}
+    asked = {"value": None, "failure": "nothing was asked", "attempts": 0}
     return {
         "id": id,
-        "requirement": {"value": value, "failure": failure},
+        "requirement": {"value": value, "failure": failure, "attempts": 1},
         "knowledge": asked,
         "exam": asked,
         "outcome": Outcome(n=n, right=right).model_dump(mode="json"),

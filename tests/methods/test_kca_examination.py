@@ -35,11 +35,12 @@ def instance(id: str, *answers: str) -> Row:
     ]
     value = {"tests": tests, "rejects": []} if tests else None
     failure = None if tests else "no valid question"
+    asked = {"failure": None, "attempts": 1}
     return {
         "id": id,
-        "requirement": {"value": {"need": True, "analysis": "", "queries": ""}, "failure": None},
-        "knowledge": {"value": "K", "failure": None},
-        "exam": {"value": value, "failure": failure},
+        "requirement": {**asked, "value": {"need": True, "analysis": "", "queries": ""}},
+        "knowledge": {**asked, "value": "K"},
+        "exam": {**asked, "value": value, "failure": failure},
     }
 
 

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from harness.backends.base import Message, Request, Sampling
 from harness.backends.hosted import open_backend
-from harness.core.errors import BadRecord
+from harness.cli.main import app
+from harness.core.errors import BadRecord, UserError
 from harness.engine.calls import Services
 from harness.engine.operations import Artifact, Row
 from harness.models.references import model_identity, split_engine
@@ -122,3 +124,17 @@ def test_a_judge_with_a_name_of_its_own_is_a_model_reference() -> None:
     assert model_identity("nano:helper") != model_identity("nano:helper?errors=0.1")
     with pytest.raises(BadRecord, match="errors"):
         model_identity("nano:helper?errors=2")
+
+
+def test_the_command_line_serves_it_instead_of_the_oracle(monkeypatch: pytest.MonkeyPatch) -> None:
+    served: list[str] = []
+    monkeypatch.setattr(
+        NanoServer, "wait", lambda self: served.append(self._backend.fingerprint) or self.stop()
+    )
+    command = ["nano", "serve", "--port", "0", "--judge", "nano:helper?errors=0.25"]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    assert served == [open_backend("nano:helper?errors=0.25", Services()).fingerprint]
+    done = CliRunner().invoke(app, [*command, "--set", "seed=1"])
+    assert isinstance(done.exception, UserError)
+    assert "--judge" in str(done.exception)
