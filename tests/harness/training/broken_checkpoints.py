@@ -118,7 +118,7 @@ def template_with_a_new_token(made: Any) -> None:
 
 def without_end(made: Any) -> None:
     made.eos_token = None
-    made.chat_template = TEMPLATE.replace("</s>", "")
+    made.chat_template = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
 
 
 def of_another_model(folder: Path) -> None:
@@ -191,7 +191,7 @@ REFUSED: dict[str, tuple[Change, str]] = {
         config(quantization_config={"quant_method": "gptq", "bits": 4, "group_size": 128}),
         "cannot be loaded as a model: ImportError: .*optimum",
     ),
-    "adapter": (adapter, "is an adapter of org/base without a model of its own"),
+    "adapter": (adapter, r"is an adapter \(LoRA\) of org/base, without the model itself"),
     "needs code": (
         config(model_type="own", auto_map={"AutoConfig": "own.Config"}),
         "set trust_remote_code = true",
@@ -206,11 +206,6 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "no template": (template(...), "has no chat template"),
     "template with an error": (template("{% for %}"), "its chat template refuses"),
     "template of a number": (template(7), "its chat template refuses"),
-    "template without answers": (
-        template("{% for m in messages if m['role'] != 'user' %}{{ raise_exception('no') }}"
-        "{% endfor %}a"),
-        "its chat template refuses the messages: no",
-    ),
     "two BOS": (template("<s>" + TEMPLATE), "starts with two BOS tokens"),
     "no default template": (
         template([{"name": name, "template": TEMPLATE} for name in ("rag", "tools")]),
@@ -227,6 +222,12 @@ TRAINED: dict[str, tuple[Change, str]] = {
     "no pad token": (tokenizer(lambda made: setattr(made, "pad_token", None)), ""),
     "named templates": (
         template([{"name": name, "template": TEMPLATE} for name in ("default", "tools")]),
+        "",
+    ),
+    "template without answers": (
+        template(
+            "{% for m in messages if m['role'] != 'user' %}{{ raise_exception('no') }}{% endfor %}a"
+        ),
         "",
     ),
     "unknown tokenizer class": (edit("tokenizer_config.json", tokenizer_class="Nope"), ""),
