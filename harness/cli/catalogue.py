@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from harness.core.errors import unknown
+
+if TYPE_CHECKING:
+    from harness.engine.registry import Entry
 
 
 def register(app: typer.Typer) -> None:
@@ -18,13 +21,13 @@ def register(app: typer.Typer) -> None:
 
 def methods() -> None:
     """List the methods with their papers and required extras."""
-    _table("methods", ("method", "kind", "what it is", "paper", "needs"))
+    _table("methods", ("method", "what it is", "paper"))
 
 
 def suites(paper: Annotated[str, typer.Argument(help="List of a paper: fusechat3.")] = "") -> None:
     """List the benchmark suites, or the benchmarks of a paper and the suites that run them."""
     if not paper:
-        _table("suites", ("suite", "kind", "what it measures", "paper", "needs"))
+        _table("suites", ("suite", "what it measures", "paper"))
         return
     from rich.console import Console
     from rich.table import Table
@@ -72,7 +75,7 @@ def judges() -> None:
     from harness.core.errors import MissingExtra
     from harness.judging import annotators
 
-    _table("judges", ("judge", "kind", "what it is", "paper", "needs"))
+    _table("judges", ("judge", "what it is", "paper"))
     console = Console()
     console.print("\nAnnotators (--set alpaca_eval2.annotator=NAME):", highlight=False)
     try:
@@ -85,6 +88,9 @@ def judges() -> None:
 
 
 def _table(group: str, headings: tuple[str, ...]) -> None:
+    """Entries below the heading of their kind; extras are named where they are missing."""
+    from itertools import groupby
+
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -92,23 +98,33 @@ def _table(group: str, headings: tuple[str, ...]) -> None:
     from harness.core.text import line
     from harness.engine import plugins, registry
 
+    entries = list(registry.entries(group).values())
+    kinds = list(dict.fromkeys(map(_kind, entries)))
     table = Table(box=None, pad_edge=False)
     for heading in headings:
         table.add_column(heading, overflow="fold", no_wrap=heading == headings[0])
-    for entry in registry.entries(group).values():
-        kind = entry.group if entry.origin == registry.BUILT_IN else f"plugin {entry.origin}"
-        text = entry.problem or entry.summary
-        cells = (entry.name, kind, text, entry.paper, _needs(entry.needs))
-        table.add_row(*(escape(line(cell)) for cell in cells))
+    entries.sort(key=lambda entry: kinds.index(_kind(entry)))
+    for kind, members in groupby(entries, _kind):
+        if kind:
+            table.add_section()
+            table.add_row(f"[bold]{escape(line(kind))}[/bold]")
+        for entry in members:
+            text = f"{entry.problem or entry.summary}{_needs(entry.needs)}"
+            table.add_row(*(escape(line(cell)) for cell in (entry.name, text, entry.paper)))
     console = Console()
     console.print(table)
     for note in (*registry.notes(group), *plugins.offers()[1], *registry.catalogue_problems()):
         console.print(line(note), markup=False, highlight=False, soft_wrap=True)
 
 
+def _kind(entry: Entry) -> str:
+    from harness.engine import registry
+
+    return entry.group if entry.origin == registry.BUILT_IN else f"plugin {entry.origin}"
+
+
 def _needs(extras: tuple[str, ...]) -> str:
     from harness.engine.extras import install, missing
 
-    if absent := missing(extras):
-        return install(absent)
-    return "installed" if extras else "nothing more"
+    absent = missing(extras)
+    return f" (needs {install(absent)})" if absent else ""
