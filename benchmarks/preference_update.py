@@ -52,6 +52,8 @@ def parser() -> argparse.ArgumentParser:
 
 def measure(options: argparse.Namespace, folder: Path) -> dict[str, float]:
     """Median seconds of an update, tokens per second, GiB at the peak, loss of the last update."""
+    # A folder of its own: a stage whose folder has trained weights does not train again.
+    folder = Path(tempfile.mkdtemp(prefix="update-", dir=folder))
     model, objective, examples = task(options)
     run = ours if options.variant == "ours" else dense
     (ends, loss), taken = measured(
@@ -121,6 +123,8 @@ class TimedContext:
         self.ends.append(time.perf_counter())
 
     def count(self, **_: Any) -> None: ...
+
+    def note(self, text: str) -> None: ...
 
 
 def ours(
