@@ -29,7 +29,7 @@ _SHOWN = 3
 
 
 @dataclass(frozen=True)
-class Vocabulary:
+class FolderVocabulary:
     """Tokens by id (None: no token) of a folder.
 
     Attributes:
@@ -45,7 +45,9 @@ class Vocabulary:
     splitting: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
-def read_vocabularies(folders: Sequence[Path], sizes: Sequence[int | None]) -> list[Vocabulary]:
+def read_vocabularies(
+    folders: Sequence[Path], sizes: Sequence[int | None]
+) -> list[FolderVocabulary]:
     """Vocabularies of a base and its targets.
 
     A folder without a tokenizer gets the tokens of the first that has one, and nameless tokens for
@@ -58,12 +60,12 @@ def read_vocabularies(folders: Sequence[Path], sizes: Sequence[int | None]) -> l
         BadData: a tokenizer cannot be read, and not all folders have the same files.
     """
     files = [_files(folder) for folder in folders]
-    read: list[Vocabulary] = []
+    read: list[FolderVocabulary] = []
     for folder, held in zip(folders, files):
         if read and held == files[0]:
             read.append(replace(read[0], folder=folder))
         else:
-            read.append(_read(folder) if held else Vocabulary(folder, (), known=False))
+            read.append(_read(folder) if held else FolderVocabulary(folder, (), known=False))
         if read[-1].problem and any(other not in ({}, files[0]) for other in files):
             raise BadData(
                 f"{folder}: its tokenizer cannot be read, so that vocabularies cannot be compared "
@@ -85,7 +87,7 @@ def _files(folder: Path) -> dict[str, bytes]:
     return {p.name: p.read_bytes() for p in (*found, *map(folder.joinpath, _CONFIGS)) if p.exists()}
 
 
-def _read(folder: Path) -> Vocabulary:
+def _read(folder: Path) -> FolderVocabulary:
     try:
         tokenizer = load_tokenizer(folder)
         ids = tokenizer.get_vocab()
@@ -94,7 +96,7 @@ def _read(folder: Path) -> Vocabulary:
             tokens = list(tokenizer.convert_ids_to_tokens(list(range(len(tokens)))))
     except Exception as error:  # libraries raise what they like on a damaged file
         problem = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
-        return Vocabulary(folder, (), known=False, problem=problem)
+        return FolderVocabulary(folder, (), known=False, problem=problem)
     for token, id in ids.items():
         tokens[id] = token
     parts: dict[str, str] = {}
@@ -103,7 +105,7 @@ def _read(folder: Path) -> Vocabulary:
         named = {f"model.{key}": v for key, v in whole["model"].items() if key != "vocab"}
         named |= {name: whole.get(name) for name in _SPLITTING}
         parts = {name: json.dumps(value, sort_keys=True) for name, value in named.items()}
-    return Vocabulary(folder, tuple(tokens), splitting=parts)
+    return FolderVocabulary(folder, tuple(tokens), splitting=parts)
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,9 @@ class Agreement:
     further: list[int]
 
 
-def compare(base: Vocabulary, target: Vocabulary, rows: int, target_rows: int) -> Agreement:
+def compare(
+    base: FolderVocabulary, target: FolderVocabulary, rows: int, target_rows: int
+) -> Agreement:
     """Agreement of two vocabularies; a token whose id is beyond the rows has nothing to merge."""
     ours, theirs = base.tokens[:rows], target.tokens[:target_rows]
     places: dict[str, list[int]] = {}
@@ -148,7 +152,7 @@ def compare(base: Vocabulary, target: Vocabulary, rows: int, target_rows: int) -
 
 
 def check_agreement(
-    base: Vocabulary, target: Vocabulary, found: Agreement, *, align: bool, cut: bool
+    base: FolderVocabulary, target: FolderVocabulary, found: Agreement, *, align: bool, cut: bool
 ) -> list[str]:
     """Notes on two vocabularies.
 
@@ -188,7 +192,7 @@ def check_agreement(
     return notes
 
 
-def reading_notes(base: Vocabulary, targets: Sequence[Vocabulary]) -> list[str]:
+def reading_notes(base: FolderVocabulary, targets: Sequence[FolderVocabulary]) -> list[str]:
     """Notes on folders without a tokenizer, and on tokenizers that cut texts in another way."""
     notes = []
     if base.problem:
@@ -214,8 +218,8 @@ def reading_notes(base: Vocabulary, targets: Sequence[Vocabulary]) -> list[str]:
     return notes
 
 
-def _pairs(ids: Sequence[int], base: Vocabulary, target: Vocabulary) -> str:
-    def token(vocabulary: Vocabulary, id: int) -> str:
+def _pairs(ids: Sequence[int], base: FolderVocabulary, target: FolderVocabulary) -> str:
+    def token(vocabulary: FolderVocabulary, id: int) -> str:
         found = vocabulary.tokens[id] if id < len(vocabulary.tokens) else None
         return "none" if found is None else repr(found)
 
@@ -223,7 +227,7 @@ def _pairs(ids: Sequence[int], base: Vocabulary, target: Vocabulary) -> str:
     return "; ".join(shown) + ("; ..." if len(ids) > _SHOWN else "")
 
 
-def _tokens(ids: Sequence[int], vocabulary: Vocabulary) -> str:
+def _tokens(ids: Sequence[int], vocabulary: FolderVocabulary) -> str:
     shown = ", ".join(f"{vocabulary.tokens[id]!r} ({id})" for id in ids[:_SHOWN])
     more = ", ..." if len(ids) > _SHOWN else ""
     return f"{len(ids):,} token{'s' * (len(ids) > 1)} {shown}{more}"

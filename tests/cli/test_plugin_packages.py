@@ -101,8 +101,8 @@ def followed(shell: Shell) -> dict[str, str]:
 
 
 def test_the_guides_commands_do_what_they_say(followed: dict[str, str], shell: Shell) -> None:
-    assert re.search(r"my_method +plugin", followed["crucible methods"])
-    assert re.search(r"my_suite +plugin", followed["crucible suites"])
+    assert re.search(r"plugin crucible-my-method +\n *my_method", followed["crucible methods"])
+    assert re.search(r"plugin crucible-my-suite +\n *my_suite", followed["crucible suites"])
     assert re.search(r"plugin my_method +crucible-my-method", followed["crucible doctor"])
     for package in ("crucible-my-method", "crucible-my-suite"):
         assert "2 passed" in followed[f"pytest {package}"]

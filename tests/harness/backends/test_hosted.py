@@ -25,5 +25,5 @@ def test_a_model_without_a_server_leads_to_one(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="contains no model"):
         open_backend(str(tmp_path / "empty"), Services())
-    with pytest.raises(UnknownName, match='no judge named "gpt"; known: nano:oracle'):
+    with pytest.raises(UnknownName, match='no judge named "gpt"; known: nano:'):
         open_backend("gpt", Services())

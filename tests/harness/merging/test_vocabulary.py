@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from harness.core.errors import BadData
 from harness.merging.vocabulary import (
     NO_ROW,
-    Vocabulary,
+    FolderVocabulary,
     check_agreement,
     compare,
     read_vocabularies,
@@ -26,7 +26,7 @@ from harness.merging.vocabulary import (
 )
 from tests.harness.merging.conftest import TOKENS, write_tokenizer
 
-BASE = Vocabulary(Path("base"), TOKENS)
+BASE = FolderVocabulary(Path("base"), TOKENS)
 
 
 def folder_of(tmp_path: Path, name: str, *tokens: str | None, added: tuple[str, ...] = ()) -> Path:
@@ -38,7 +38,7 @@ def folder_of(tmp_path: Path, name: str, *tokens: str | None, added: tuple[str, 
 
 
 def agree(*tokens: str | None, align: bool = False, cut: bool = False, rows: int = 6) -> Any:
-    target = Vocabulary(Path("t"), tokens)
+    target = FolderVocabulary(Path("t"), tokens)
     found = compare(BASE, target, rows, max(rows, len(tokens)))
     return found.ids.tolist(), check_agreement(BASE, target, found, align=align, cut=cut)
 
@@ -149,16 +149,20 @@ def test_tokens_of_one_model_alone() -> None:
 
 
 def test_a_token_without_a_row_does_not_count() -> None:
-    longer = Vocabulary(Path("t"), (*TOKENS, "<pad>"))
+    longer = FolderVocabulary(Path("t"), (*TOKENS, "<pad>"))
     assert compare(BASE, longer, 6, 6).further == []
     assert compare(longer, BASE, 6, 6).lacking == []
     assert compare(longer, BASE, 7, 6).lacking == [6]
 
 
 def test_a_token_twice_is_matched_in_order() -> None:
-    twice = Vocabulary(Path("base"), ("a", "b", "a"))
+    twice = FolderVocabulary(Path("base"), ("a", "b", "a"))
     assert compare(twice, twice, 3, 3).ids.tolist() == [0, 1, 2]
-    assert compare(twice, Vocabulary(Path("t"), ("b", "a", "a")), 3, 3).ids.tolist() == [1, 0, 2]
+    assert compare(twice, FolderVocabulary(Path("t"), ("b", "a", "a")), 3, 3).ids.tolist() == [
+        1,
+        0,
+        2,
+    ]
 
 
 def test_rows_without_a_token_are_the_bases() -> None:
