@@ -137,6 +137,8 @@ EXPECTED: dict[str, dict[str, Any]] = {
     "lp-space": {"alpaca": Fails("no verdict")},
     "lp-half": {"alpaca": SAID_ELSE},
     "lp-quote": {"arena": UNUSABLE, "rating": UNUSABLE, "alpaca": SAID_ELSE},
+    # Every tenth request is unusable, so that a row and its repetitions may all be.
+    "lp-some": {kind: Some(USUAL[kind], "no verdict", least=0) for kind in ("arena", "rating")},
     "lp-think": {"arena": UNUSABLE, "rating": UNUSABLE, "alpaca": SAID_ELSE},
     "lp-none-text": {"arena": UNUSABLE, "rating": UNUSABLE, "alpaca": NO_LOGPROBS},
     "lp-empty-content": {"arena": UNUSABLE, "rating": UNUSABLE, "alpaca": NO_LOGPROBS},
