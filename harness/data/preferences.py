@@ -1,7 +1,7 @@
 """Preference data that exist: the operation `import_preferences`.
 
     nano:<split>   quadruples of the nano world
-    <file>         .jsonl or .json (also .gz), or .parquet
+    <file>         .jsonl or .json (also .gz), .parquet or .csv
     <folder>       a data set that `datasets` saved to disk
     <org>/<name>   a data set of the hub
 
@@ -260,7 +260,7 @@ def _counted(path: Path, size: int, modified: int) -> int:
 PREFERENCES = Kind[ImportPreferencesParams, Items](
     "preferences",
     file=Source(
-        f"a {', '.join(FILES[:2])} (.gz) or .parquet file",
+        f"a {', '.join(FILES[:2])} (.gz), .parquet or .csv file",
         file_identity,
         _from_file,
         count=_count,

@@ -2,7 +2,8 @@
 
     nano:<split>     prompts of the nano world
     official:<set>   a published question set (`harness.data.official`)
-    <file>           .jsonl (one object per line) or .json (a list of objects), also .gz; .parquet
+    <file>           .jsonl (one object per line) or .json (a list of objects), also .gz;
+                     .parquet or .csv
     <org>/<name>     a data set of the hub; its prompts are made unique and sorted by text, so that
                      their order does not depend on the order of the data set
 

@@ -82,6 +82,20 @@ def test_a_board_folder_is_written_and_can_be_checked(
     assert finished.write_board() == finished.store.root / "boards" / "target-nano"
 
 
+def test_what_stages_noted_stands_on_the_board(finished: Reproduction, tmp_path: Path) -> None:
+    assert finished.stage_notes == ()
+    made = small(overrides=["suites.0.settings.decode.max_tokens=2"])
+    made.run(finished.store)
+    (note,) = made.stage_notes
+    assert note.endswith(
+        "6 of 6 answers (100%) were cut at the limit of 2 tokens: a higher max_tokens lets them end"
+    )
+    folder = made.write_board(tmp_path / "board")
+    assert check_board(folder) == ""
+    for name in ("board.md", "board.html"):
+        assert "were cut at the limit of 2 tokens" in (folder / name).read_text()
+
+
 def test_results_need_a_run() -> None:
     made = small()
     for read in (lambda: made.cells, lambda: made.board, lambda: made.write_board()):
