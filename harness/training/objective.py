@@ -42,6 +42,10 @@ class Objective(ABC):
 
         check_head(model)
 
+    def rates(self) -> Mapping[str, float]:
+        """Learning rates of parts of the model, by the beginning of their parameters' names."""
+        return {}
+
     @abstractmethod
     def collate(self, examples: Sequence[Any]) -> Batch:
         """A batch of tensors from the elements of the training set."""

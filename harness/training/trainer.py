@@ -18,6 +18,7 @@ from harness.engine.operations import Context
 from harness.models.rows import check_ids, embedding_rows, tokenizer_ids
 from harness.training import runs
 from harness.training.objective import Objective
+from harness.training.parts import Parts, apart
 from harness.training.settings import RunSettings
 
 
@@ -41,13 +42,14 @@ def train(
     """Train a model and write checkpoint, tokenizer and training_log.json into the stage's folder.
 
     Args:
+        model: a transformers model, or several as `Parts`, each saved into a folder of its name.
+        tokenizer: that of the model; of `Parts`, a mapping by name.
         arguments: further transformers.TrainingArguments.
 
     Raises:
         BadData: an example has a token without an embedding row; or as `runs.run_and_save`.
     """
-    rows = embedding_rows(model)
-    if tokenizer_ids(tokenizer) > rows:
+    if not isinstance(model, Parts) and tokenizer_ids(tokenizer) > (rows := embedding_rows(model)):
         batches = (objective.collate([examples[place]]) for place in range(len(examples)))
         check_ids(tokenizer, rows, (batch["input_ids"].flatten().tolist() for batch in batches))
     settings = runs.training_arguments(
@@ -83,6 +85,31 @@ class ObjectiveTrainer(Trainer):
         self._scheduled: dict[str, float] = {}
         self._window: dict[str, Tensor] = {}  # term -> count over the window
         self._totals: dict[str, Tensor] = {}  # name -> (sum, count) since the last log entry
+
+    def create_optimizer(self, *args: Any, **options: Any) -> torch.optim.Optimizer:
+        """The usual optimiser, with the learning rates of the objective for parts of the model."""
+        optimizer: torch.optim.Optimizer = super().create_optimizer(*args, **options)
+        rates = self.objective.rates()
+        names = {id(value): name for name, value in self.model.named_parameters()}
+
+        def rate_of(parameter: Tensor, usual: float) -> float:
+            name = names.get(id(parameter), "")
+            return next((rate for part, rate in rates.items() if name.startswith(part)), usual)
+
+        groups = []
+        for group in optimizer.param_groups if rates else ():
+            usual = group["lr"]
+            for rate in dict.fromkeys(rate_of(one, usual) for one in group["params"]):
+                own = [one for one in group["params"] if rate_of(one, usual) == rate]
+                groups.append({**group, "params": own, "lr": rate})
+        optimizer.param_groups = groups or optimizer.param_groups
+        return optimizer
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        """A checkpoint to resume from; tensors that parts share are written once for each name."""
+        if state_dict is None and isinstance(self.model, Parts):
+            state_dict = apart(self.model.state_dict(), ())
+        super()._save(output_dir, state_dict)
 
     def _sums(self, model: nn.Module, batch: dict[str, Tensor]) -> Any:
         return self.objective.sums(model, batch, self._scheduled)
