@@ -213,6 +213,20 @@ METHODS = (
         "a pretrained encoder, fine-tuned or frozen (models.encoder)", ("classic", "train"),
     ),
     _entry(
+        "mktod", _DIALOGUE, "mktod.trained:MKTOD", _MKTOD, "mktod",
+        "generator and retriever trained together: marginal likelihood, meta knowledge",
+        ("train", "dialogue"),
+    ),
+    _entry(
+        "mktod_retriever", _DIALOGUE, "mktod.trained:MKTOD_RETRIEVER", _MKTOD, "mktod",
+        "retriever: that of MK-TOD after the joint training", ("train", "dialogue"),
+    ),
+    _entry(
+        "distant_supervision", _DIALOGUE, "mktod.trained:DISTANT_SUPERVISION", _MKTOD, "mktod",
+        "retriever: an encoder trained on the records whose values a turn names",
+        ("train", "dialogue"),
+    ),
+    _entry(
         "mktod_chat", _DIALOGUE, "mktod.method:MKTOD_CHAT", f"{_MKTOD}; wording ours", "mktod_chat",
         "a chat model with retrieved records and their rank, confidence and co-occurrence", (),
     ),
@@ -357,6 +371,10 @@ OPERATIONS = {
     "fresh_prompts": "methods.seft.rated_rows",
     "record_rounds": "methods.seft.rounds",
     "score_seft_rounds": "methods.seft.rounds",
+    "new_generator": "methods.mktod.operations",
+    "train_retriever": "methods.mktod.operations",
+    "train_mktod": "methods.mktod.operations",
+    "reply_with_records": "methods.mktod.operations",
 }
 
 # Preference loss -> where it is defined.

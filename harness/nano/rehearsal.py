@@ -8,7 +8,8 @@ The records of the recipe are walked; methods contribute declarations only. A fi
 
     language_model                   target, source_a, source_b, source_c in order of appearance
     student                          student, which has the tokenizer of target
-    reward_model, encoder, reader    the nano model of that kind
+    reward_model, encoder, reader,
+    seq2seq                          the nano model of that kind
     prompts, preferences, documents  the nano training split
     rated                            rated answers of the nano world of symbols
     layout                           the default of the field
@@ -43,6 +44,7 @@ MODELS = {
     "reward_model": ("nano:reward",),
     "encoder": ("nano:encoder",),
     "reader": ("nano:reader",),
+    "seq2seq": ("nano:seq2seq",),
 }
 # Two models replaced by the same nano model differ in dtype, hence have separate stages.
 DTYPES = ("float32", "auto", "bfloat16")

@@ -16,22 +16,12 @@ for records that exist; the others have exactly zero gradient. A row without any
 from __future__ import annotations
 
 import torch
-from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from harness.core.records import Record
+from methods.mktod.settings import MktodWeights
 
 LOWEST = float("-inf")
-
-
-class MktodWeights(Record):
-    """Weights of the terms; margin: lambda of the contrastive term (table 13)."""
-
-    alpha: float = Field(default=1.0, ge=0)
-    beta: float = Field(default=1.0, ge=0)
-    gamma: float = Field(default=1.0, ge=0)
-    margin: float = 0.01
 
 
 def total_loss(nll: Tensor, mml: Tensor, contrastive: Tensor, weights: MktodWeights) -> Tensor:

@@ -16,52 +16,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-from pydantic import Field
+from typing import Any
 
 from harness.core.errors import BadRecord
-from harness.core.records import Record
 from harness.engine.plan import Handle, StageMaker
-from harness.engine.recipe import Method, ModelSpec, Recipe, Refers
+from harness.engine.recipe import Method
 from harness.suites.base import Program
 from harness.suites.dialogue.programs import asking, retrieving
 from harness.training import from_responses
+from methods.mktod.recipe import DialogueRecipe, encoder
 
-RECIPE = Path(__file__).with_name("recipe.toml")
-
-
-class Models(Record):
-    """Models of a recipe.
-
-    Attributes:
-        chat: chat model that writes replies.
-        encoder: encoder of dense retrievers.
-    """
-
-    chat: Annotated[ModelSpec, Refers("language_model")]
-    encoder: Annotated[ModelSpec | None, Refers("encoder")] = None
-
-
-class Retrieval(Record):
-    """Records in the prompt of the chat model.
-
-    Attributes:
-        retriever: see `harness.suites.dialogue.retrievers`.
-        k: number of records.
-        meta: form of the meta knowledge: sentences ("prompt") or tags ("prefix").
-    """
-
-    retriever: str = "slot_matching"
-    k: int = Field(default=7, ge=1)
-    meta: Literal["prompt", "prefix"] = "prompt"
-
-
-class DialogueRecipe(Recipe):
-    """Recipe of methods that answer dialogues; each method reads only its own tables."""
-
-    models: Models
-    retrieval: Retrieval = Retrieval()
+RECIPE = Path(__file__).with_name("recipe_chat.toml")
 
 
 def retriever(name: str, dense: bool = False) -> Callable[[DialogueRecipe, StageMaker], Program]:
@@ -72,7 +37,7 @@ def retriever(name: str, dense: bool = False) -> Callable[[DialogueRecipe, Stage
     """
 
     def plan(recipe: DialogueRecipe, stage: StageMaker) -> Program:
-        return retrieving(name, encoder=_encoder(recipe, name, stage) if dense else "")
+        return retrieving(name, encoder=encoder(recipe, name, stage) if dense else "")
 
     return plan
 
@@ -87,25 +52,19 @@ def chat(meta: bool) -> Callable[[DialogueRecipe, StageMaker], Program]:
     def plan(recipe: DialogueRecipe, stage: StageMaker) -> Program:
         chosen = recipe.retrieval
         dense = recipe.models.encoder is not None
+        if recipe.models.chat is None:
+            raise BadRecord(
+                "a chat model that answers needs models.chat; for example "
+                '--set models.chat.ref="Qwen/Qwen2.5-7B-Instruct"'
+            )
         model: Handle = from_responses.model(recipe.models.chat, stage)
-        encoder: Any = _encoder(recipe, chosen.retriever, stage) if dense else ""
+        own: Any = encoder(recipe, chosen.retriever, stage) if dense else ""
         prompt = "dialogue_reply"
         if meta:
             prompt = {"prompt": "mktod_reply", "prefix": "mktod_reply_prefix"}[chosen.meta]
-        return asking(model, retrieving(chosen.retriever, encoder=encoder), chosen.k, prompt)
+        return asking(model, retrieving(chosen.retriever, encoder=own), chosen.k, prompt)
 
     return plan
-
-
-def _encoder(recipe: DialogueRecipe, name: str, stage: StageMaker) -> Handle:
-    spec = recipe.models.encoder
-    if spec is None:
-        raise BadRecord(
-            f'the retriever "{name}" needs models.encoder; for example '
-            '--set models.encoder.ref="sentence-transformers/all-MiniLM-L6-v2", or a folder'
-        )
-    found: Handle = from_responses.model(spec, stage)
-    return found
 
 
 def _method(name: str, plan: Callable[..., Program], recipe: Path | None = None) -> Method:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from methods.mktod import losses_released as released
+from methods.mktod import maker_released as released
 from methods.mktod.labels import distant_label
 from methods.mktod.losses import (
     MktodWeights,

@@ -15,9 +15,11 @@ from harness.nano.zoo.encoder import filling, train_encoder
 from harness.nano.zoo.models import SPECS, ModelSpec
 from harness.nano.zoo.reward import train_reward
 from harness.nano.zoo.sample import load
+from harness.nano.zoo.seq2seq import restoring, train_seq2seq
 from harness.nano.zoo.train import Progress, pretrain
 
 log = logging.getLogger(__name__)
+COPIES = ("encoder.embed_tokens", "decoder.embed_tokens")  # of T5's `shared`
 
 
 def build_one(spec: ModelSpec, folder: Path, progress: Progress) -> dict[str, Any]:
@@ -31,6 +33,8 @@ def build_one(spec: ModelSpec, folder: Path, progress: Progress) -> dict[str, An
             model, tokenizer = train_reward(spec, progress, heard)
         elif spec.kind == "encoder":
             model, tokenizer = train_encoder(spec, progress)
+        elif spec.kind == "seq2seq":
+            model, tokenizer = train_seq2seq(spec, progress)
         else:
             model, tokenizer = pretrain(spec, progress)
         seconds = time.process_time() - started
@@ -44,6 +48,7 @@ def build_one(spec: ModelSpec, folder: Path, progress: Progress) -> dict[str, An
             bands = {
                 "reader": reading.bands,
                 "encoder": filling,
+                "seq2seq": restoring,
                 "lm": measure.bands,
                 "student": measure.bands,
                 "symbols": symbols.bands,
@@ -78,8 +83,8 @@ def save(model: Any, tokenizer: Any, folder: Path) -> None:
     """Save weights in 16 bits with float32 in the config: half the size, loaded as float32."""
     half = {name: tensor.half().contiguous() for name, tensor in model.state_dict().items()}
     if model.config.tie_word_embeddings:
-        for head in ("lm_head", "cls.predictions.decoder"):
-            half.pop(f"{head}.weight", None)
+        for copy in ("lm_head", "cls.predictions.decoder", *COPIES):
+            half.pop(f"{copy}.weight", None)
     model.save_pretrained(folder, state_dict=half)
     tokenizer.save_pretrained(folder)
     for file in folder.iterdir():

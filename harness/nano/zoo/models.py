@@ -43,7 +43,7 @@ class ModelSpec:
     """A nano model and its training settings."""
 
     name: str
-    architecture: Literal["llama", "qwen3", "gpt_neox", "mistral", "bert"]
+    architecture: Literal["llama", "qwen3", "gpt_neox", "mistral", "bert", "t5"]
     tokenizer: TokenizerSpec
     hidden: int
     layers: int
@@ -55,7 +55,9 @@ class ModelSpec:
     strengths: tuple[str, ...] = ()
     devotion: float = 1.0  # factor of the frequency of its strengths
     web: Mapping[str, int] = field(default_factory=lambda: LAY_WEB)
-    kind: Literal["lm", "student", "reward", "reader", "encoder", "symbols", "planted"] = "lm"
+    kind: Literal[
+        "lm", "student", "reward", "reader", "encoder", "seq2seq", "symbols", "planted"
+    ] = "lm"
     schooling: float = 0.35  # share of the steps, from the first, with excellent answers only
     reward_steps: int = 0
     seed: int = 0
@@ -118,6 +120,11 @@ SPECS: dict[str, ModelSpec] = {
             "encoder", "bert", TokenizerSpec("wordpiece", 1200, "tags"),
             hidden=80, layers=2, heads=4, steps=400, batch=32, learning_rate=3e-3,
             kind="encoder", seed=17,
+        ),
+        ModelSpec(
+            "seq2seq", "t5", TokenizerSpec("wordpiece", 1200, "tags"),
+            hidden=32, layers=1, heads=2, steps=200, batch=32, learning_rate=5e-3,
+            kind="seq2seq", seed=21, tokenizer_of="encoder",
         ),
         ModelSpec(
             "symbols", "llama", TokenizerSpec("characters", 260, "short"),

@@ -18,7 +18,8 @@ def load(folder: Path) -> tuple[Any, Any]:
 
     config = hf.AutoConfig.from_pretrained(folder)
     head = config.architectures[0].rpartition("For")[2]
-    model = getattr(hf, f"AutoModelFor{head}").from_pretrained(folder, dtype=torch.float32)
+    kind = "Seq2SeqLM" if config.is_encoder_decoder else head
+    model = getattr(hf, f"AutoModelFor{kind}").from_pretrained(folder, dtype=torch.float32)
     return model.eval(), hf.AutoTokenizer.from_pretrained(folder)
 
 

@@ -13,6 +13,7 @@ definitions are in `models.py`. Accuracy by skill is measured when a model is bu
     reward    Llama, Bradley-Terry          orders 86 % of pairs of their samples as the grades do
     reader    Llama, clauses as tokens      essays' traits: 77 % right asked once, 87 % by PsyCoT
     encoder   BERT, WordPiece               masked language model of authors' texts, to fine-tune
+    seq2seq   T5, WordPiece                 restores masked words of those texts, to fine-tune
     symbols   Llama, characters             writes drafts in the world of symbols; 59 k parameters
     symbols_large                           the same with 210 k, and counts the symbols of an answer
 

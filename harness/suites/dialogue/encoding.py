@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,34 +17,31 @@ from numpy.typing import NDArray
 from harness.models.checkpoints import load_encoder
 from harness.suites.dialogue.retrievers import Encode
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 LIMIT = 128  # tokens, special ones included
 BATCH = 32
 
 
-def encoder_of(path: str | Path, device: str, limit: int = LIMIT) -> Encode:
+def encoder_of(path: str | Path, device: str, limit: int = LIMIT, part: str = "") -> Encode:
     """The function from texts to unit vectors (n, d) of an encoder; equal texts are encoded once.
+
+    Args:
+        part: checkpoint in a folder of several.
 
     Raises:
         EnvironmentProblem: the encoder cannot be loaded.
     """
     import torch
 
-    network, tokenizer = load_encoder(path, device)
-    longest = getattr(network.config, "max_position_embeddings", None) or limit
-    most = min(limit, longest)
+    network, tokenizer = load_encoder(path, device, part=part)
+    most = longest(network, limit)
     pad = tokenizer.pad_token_id or 0
 
     @torch.no_grad()
     def vectors(ids: list[list[int]]) -> NDArray[np.float32]:
-        width = max(map(len, ids))
-        table = torch.tensor([row + [pad] * (width - len(row)) for row in ids])
-        mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in ids])
-        table, mask = table.to(network.device), mask.to(network.device)
-        states = network(input_ids=table, attention_mask=mask).last_hidden_state.float()
-        weight = mask[..., None].to(states.dtype)
-        mean = (states * weight).sum(dim=1) / weight.sum(dim=1)
-        unit = torch.nn.functional.normalize(mean, dim=-1)
-        found: NDArray[np.float32] = unit.cpu().numpy()
+        found: NDArray[np.float32] = pooled(network, ids, pad).cpu().numpy()
         return found
 
     def encode(texts: Sequence[str]) -> NDArray[np.float32]:
@@ -57,6 +54,25 @@ def encoder_of(path: str | Path, device: str, limit: int = LIMIT) -> Encode:
         return np.stack([found[text] for text in texts])
 
     return encode
+
+
+def longest(network: Any, limit: int = LIMIT) -> int:
+    """Number of tokens that an encoder reads, at most `limit`."""
+    return min(limit, getattr(network.config, "max_position_embeddings", None) or limit)
+
+
+def pooled(network: Any, ids: Sequence[Sequence[int]], pad: int) -> Tensor:
+    """Unit vectors (n, d) of texts given as token ids: the mean of the last layer, normalised."""
+    import torch
+
+    width = max(map(len, ids))
+    table = torch.tensor([[*row, *[pad] * (width - len(row))] for row in ids])
+    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in ids])
+    table, mask = table.to(network.device), mask.to(network.device)
+    states = network(input_ids=table, attention_mask=mask).last_hidden_state.float()
+    weight = mask[..., None].to(states.dtype)
+    mean = (states * weight).sum(dim=1) / weight.sum(dim=1)
+    return torch.nn.functional.normalize(mean, dim=-1)
 
 
 def token_ids(tokenizer: Any, text: str, limit: int = LIMIT) -> list[int]:

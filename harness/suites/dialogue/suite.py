@@ -15,7 +15,7 @@ task `reply`; see `harness.suites.dialogue.programs`.
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -38,7 +38,8 @@ class DialogueSettings(Record):
 
     Attributes:
         dialogues: turns to answer, see `harness.data.dialogues`.
-        train: training dialogues for systems that learn; "" takes the training split of a nano set.
+        train, valid: training and validation dialogues for systems that learn; "" takes the splits
+            of a nano set, none of another.
         base, entities, rules, columns: see `harness.data.dialogues.ImportDialoguesParams`.
         limit: number of dialogues, from the first.
         knowledge: "session" (condensed) or "shared" (large-scale).
@@ -56,6 +57,7 @@ class DialogueSettings(Record):
 
     dialogues: Annotated[str, Refers("dialogues")] = "nano:dialogues"
     train: Annotated[str, Refers("dialogues")] = ""
+    valid: Annotated[str, Refers("dialogues")] = Field(default="", exclude_if=lambda v: not v)
     base: Annotated[str, Refers("dialogues")] = ""
     entities: Annotated[str, Refers("dialogues")] = ""
     rules: Annotated[ChosenRules, Refers("layout")] = ""
@@ -105,7 +107,8 @@ def plan(name: str, system: System, settings: DialogueSettings, stage: StageMake
             decode=system.decode or settings.decode,
             seed=seed_from(system.seed, name) % 2**31,
             batch_size=settings.batch_size,
-            train=_train(settings, dialogues, stage),
+            train=_split(settings, "train", dialogues, stage),
+            valid=_split(settings, "valid", dialogues, stage),
         )
     return stage(
         "score_dialogue",
@@ -133,14 +136,16 @@ def imported(settings: DialogueSettings, ref: str, stage: StageMaker, **more: An
     return stage("import_dialogues", ref=ref, **how, **more)
 
 
-def _train(settings: DialogueSettings, dialogues: Handle, stage: StageMaker) -> Handle | None:
-    ref = settings.train
+def _split(
+    settings: DialogueSettings, name: Literal["train", "valid"], test: Handle, stage: StageMaker
+) -> Handle | None:
+    ref = settings.train if name == "train" else settings.valid
     if not ref and settings.dialogues.startswith(NANO):
-        ref = f"{settings.dialogues}/train"
+        ref = f"{settings.dialogues}/{name}"
     if not ref:
         return None
     identity = dialogues_identity(ref, settings.base, settings.entities)
-    return imported(settings, ref, stage, digest=identity, apart=dialogues)
+    return imported(settings, ref, stage, digest=identity, apart=test)
 
 
 def _stored(system: System, dialogues: Handle, stage: StageMaker) -> Handle:
@@ -216,17 +221,25 @@ CAMREST_SUITE = _suite(
     "dialogue_camrest",
     CamrestSettings,
     "CamRest676: restaurants; BLEU, Entity F1, Recall@K",
-    {"dialogues": "official:camrest_test", "train": "official:camrest_train"},
+    {
+        "dialogues": "official:camrest_test",
+        "train": "official:camrest_train",
+        "valid": "official:camrest_val",
+    },
 )
 MULTIWOZ_SUITE = _suite(
     "dialogue_multiwoz",
     MultiwozSettings,
     "MultiWOZ 2.1, single domains; BLEU, Entity F1, Recall@K",
-    {"dialogues": "official:mwoz_test"},
+    {"dialogues": "official:mwoz_test", "valid": "official:mwoz_val"},
 )
 SMD_SUITE = _suite(
     "dialogue_smd",
     SmdSettings,
     "SMD (KVRET): an in-car assistant; BLEU, Entity F1",
-    {"dialogues": "official:smd_test", "train": "official:smd_train"},
+    {
+        "dialogues": "official:smd_test",
+        "train": "official:smd_train",
+        "valid": "official:smd_val",
+    },
 )
