@@ -186,7 +186,9 @@ def test_vectors_do_not_depend_on_the_order_or_on_dropout() -> None:
 @pytest.mark.parametrize("negatives", ["batch", "base"])
 def test_pre_training_finds_the_labels(negatives: Any, tmp_path: Path) -> None:
     network, pieces = encoder()
-    params = RetrieverParams(**{**QUICK, "max_steps": 40, "per_device_batch_size": 4}, negatives=negatives, min_count=1)
+    params = RetrieverParams(
+        **{**QUICK, "max_steps": 40, "per_device_batch_size": 4}, negatives=negatives, min_count=1
+    )
     base = Base.of([*RECORDS, RECORDS[0]])
     assert len(base.records) == len(RECORDS)  # the same content once
     labels = [label_of(row, base, "shared", params) for row in TURNS]
