@@ -13,6 +13,8 @@ from pathlib import Path
 
 from harness.core.errors import EnvironmentProblem, MissingExtra
 from harness.core.records import Record
+from harness.verification.answer_forms import plain_form
+from harness.verification.equal_answers import equal_answers
 
 CHILD = Path(__file__).with_name("equivalence.py")
 START_S = 120.0  # seconds; importing sympy is slow on a busy machine
@@ -49,11 +51,32 @@ class MathChecker:
         Raises:
             EnvironmentProblem: the child process does not start.
         """
+        return self._asked([gold, response])
+
+    def check_answer(self, gold: str, answer: str | None) -> MathCheck:
+        """Compare a final answer with the gold answer, see `harness.verification.equal_answers`.
+
+        A missing answer is wrong. Raises as `check`.
+        """
+        if answer is None or not plain_form(answer):
+            return MathCheck(correct=False, reason="no final answer")
+        reasons = []
+
+        def same(one: str, other: str) -> bool | None:
+            found = self._asked([one, other, "same"])
+            reasons.append(found.reason)
+            return found.correct
+
+        right = equal_answers(gold, answer, same)
+        reason = "" if right else next(filter(None, reasons), f"found {answer[:80]}")
+        return MathCheck(correct=right, reason=reason)
+
+    def _asked(self, question: list[str]) -> MathCheck:
         child = self._child()
         assert child.stdin
         assert child.stdout
         try:
-            child.stdin.write(json.dumps([gold, response]) + "\n")
+            child.stdin.write(json.dumps(question) + "\n")
             child.stdin.flush()
             late = not select.select([child.stdout], [], [], self.timeout_s)[0]
             line = "" if late else child.stdout.readline()
