@@ -82,8 +82,9 @@ def _prompts(params: ImportPromptsParams) -> list[Row]:
 
 
 def _line(item: world.Item) -> str:
-    truth = item.truths[0]
-    return f"{truth.main}, {truth.second}"
+    """Both parts of the answer, as a prompt that asks for brackets wants them."""
+    line = f"{item.truths[0].main}, {item.truths[0].second}"
+    return f"[{line}]" if item.format == "brackets" else line
 
 
 def _preferences(params: ImportPreferencesParams) -> Items:

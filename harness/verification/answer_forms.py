@@ -57,7 +57,7 @@ _NAMES = (
 )
 _UNIT = re.compile(
     rf"(?<=[\d}})\]])(?:\s*{_UNIT_WORDS}\b|\s+(?!{_NAMES})[a-z]{{3,}})"
-    r"(?:[ /.]+[a-z]+\.?)*\.?(?:\^\{?[23]\}?)?$",
+    r"(?:[ /.]+[a-z]+)*\.?(?:\^\{?[23]\}?)?$",
     re.IGNORECASE,
 )
 _REPEATING = re.compile(r"(\d*)\.(\d*)(?:\\(?:overline|bar|dot)\s*(?:\{(\d+)\}|(\d))|\((\d+)\))")

@@ -13,12 +13,17 @@ _ANNOUNCED = re.compile(
     re.IGNORECASE,
 )
 _MATH = re.compile(
-    r"\$\$(.+?)\$\$|\\\[(.+?)\\\]|(?<![\\$])\$(?!\$)(.+?)(?<![\\\s])\$|\\\((.+?)\\\)", re.DOTALL
+    r"\$\$(.{1,400}?)\$\$|\\\[(.{1,400}?)\\\]|(?<![\\$])\$(?!\$)(.{1,400}?)(?<![\\\s])\$"
+    r"|\\\((.{1,400}?)\\\)",
+    re.DOTALL,
 )
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$)|\n")
 _CONCLUDED = re.compile(r"\b(?:is|are|equals?|get|gives?|be)\b|(?<![<>!\\])=")
 _NUMBER = re.compile(r"-?\$?\d[\d,]*(?:\.\d+)?(?:/\d+)?%?")
 _LONGEST = 200  # characters of an answer that is not in a box
+# Bounds that keep hostile responses cheap: boxes tried from the end, characters of a box, and of
+# the end of a response that is searched for an answer without a box.
+_MOST_BOXES, _LONGEST_BOX, _TAIL = 32, 2000, 4000
 
 
 def last_boxed(text: str) -> str | None:
@@ -59,12 +64,13 @@ def final_answer(response: str) -> str | None:
     >>> final_answer("It is 2.75"), final_answer("I do not know")
     ('2.75', None)
     """
-    for found in reversed(list(_BOX.finditer(response))):
-        content = found["bare"] or braced(response, found.end())
+    for found in reversed(list(_BOX.finditer(response))[-_MOST_BOXES:]):
+        inside = response[found.end() : found.end() + _LONGEST_BOX]
+        content = found["bare"] or braced(inside, 0)
         if content is not None and content.strip():
             return content.strip()
-    announced = list(_ANNOUNCED.finditer(response))
-    for found in reversed(announced):
+    response = response[-_TAIL:]
+    for found in reversed(list(_ANNOUNCED.finditer(response))):
         answer = _told(response[found.end() : found.end() + _LONGEST])
         if answer:
             return answer
