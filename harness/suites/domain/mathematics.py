@@ -58,7 +58,7 @@ class MathSettings(PromptSuiteSettings):
     """
 
     prompts: Annotated[str, Refers("prompts")] = "nano:alpaca_eval2"
-    categories: tuple[str, ...] = ()
+    categories: Annotated[tuple[str, ...], Refers("layout")] = ()
     decode: Decode = Decode(max_tokens=512)
     compare: Literal["values", "compat"] = "values"
     cleaning: Cleaning = "header"

@@ -114,6 +114,18 @@ def test_answers_that_were_never_generated_stay_in_the_number(evaluate: Any) -> 
     assert evaluate(BRAINSTORMING, "empty").value("beat_rate") == 0
 
 
+def test_further_baselines_have_scores_of_their_own(evaluate: Any) -> None:
+    more = {"wordy": "nano:verbose", "same": "nano:plain"}
+    outcome = evaluate(BRAINSTORMING, "mixed", baselines=more)
+    cells = outcome.cells
+    assert cells["beat_rate:same"].value == cells["beat_rate"].value
+    assert not cells["beat_rate:wordy"].primary
+    assert (
+        cells["beat_rate:wordy"].artifacts["judgments"] != cells["beat_rate"].artifacts["judgments"]
+    )
+    assert not [name for name in cells if name.startswith("win_rate:")]
+
+
 def test_another_system_of_the_run_may_be_the_other_side() -> None:
     plan = Plan()
     model = plan.stage("import_model", ref="nano:target")
