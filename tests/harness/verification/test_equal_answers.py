@@ -59,6 +59,14 @@ PAIRS = [
     ("-\\infty", "\\infty", False),
     ("15, even", "15, odd", False),
     ("\\frac{1}{0}", "5", False),
+    ("\\cos 13^\\circ", "\\sin 77^\\circ", True),
+    ("\\cos 13^\\circ", "\\cos 13", False),
+    ("e^{i\\pi}", "-1", True),
+    ("0.333...", "\\frac{1}{3}", True),
+    ("\\$1,250.50", "1250.5", True),
+    ("B)", "\\textbf{(B)}", True),
+    ("(-\\infty,\\infty)", "\\mathbb{R}", True),
+    ("2 < x \\le 5", "(2,5]", True),
 ]
 
 
