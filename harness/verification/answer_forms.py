@@ -112,6 +112,8 @@ def plain_form(answer: str) -> str:
     text = re.sub(r"\\[dtc]frac(?![a-zA-Z])", r"\\frac", text)
     text = _without_texts(_AND.sub(" , ", f" {text} ").strip())
     text = " ".join(text.split()).rstrip(".;,: ").strip()
+    # Blanks between digits mean nothing in a formula, but for a mixed number such as "1 1/2".
+    text = re.sub(r"(?<=\d) (?=\d)(?!\d+/\d)", "", text)
     text = re.sub(r"^([A-Za-z])\)$", r"\1", text)  # "B)"
     text = _UNIT.sub("", text).strip()
     if _COMMAS.fullmatch(text):

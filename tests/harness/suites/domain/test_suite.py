@@ -73,9 +73,11 @@ def test_exchanging_the_sides_mirrors_the_beat_rate(evaluate: Any, tmp_path: Pat
     path.write_text(json.dumps([*said, {**said[0], "answers": ["another"]}]), encoding="utf-8")
     with pytest.raises(BadData, match="different answers"):
         evaluate(BRAINSTORMING, "baseline", baseline=str(path))
-    path.write_text(json.dumps(said[1:]), encoding="utf-8")
-    with pytest.raises(BadData, match="no answer to prompt"):
-        evaluate(BRAINSTORMING, "baseline", baseline=str(path))
+    by_line = [{"output": row["answers"][0]} for row in said]
+    for lacking in (said[1:], by_line):
+        path.write_text(json.dumps(lacking), encoding="utf-8")
+        with pytest.raises(BadData, match="no answer to prompt"):
+            evaluate(BRAINSTORMING, "baseline", baseline=str(path))
 
 
 def test_a_single_order_shows_the_position_bias_that_both_orders_find(evaluate: Any) -> None:
