@@ -88,6 +88,7 @@ def domain_cells(maker: CellMaker, params: ScoreDomainParams, rows: Sequence[Jud
             [None if name is None else float(name == "win") for name in found],
             [float(name in ("win", "lose")) for name in found],
             most=1.0,
+            units=counts.win + counts.lose,  # many ties must not make few wins look certain
             details=details | failures(rows) | suspicious(rows),
         )
     ]
