@@ -20,7 +20,7 @@ from harness.training.parts import Parts
 from methods.mktod.losses import contrastive_loss, marginal_loss, sequence_log_likelihood
 from methods.mktod.network import Generator, Memories, TurnViews, stacked
 from methods.mktod.reading import GeneratorReader, classes
-from methods.mktod.retriever import Index, retrieved, rows_of
+from methods.mktod.retriever import Index, encoded, retrieved, rows_of
 from methods.mktod.settings import JointParams
 
 GENERATOR, RETRIEVER = "generator", "retriever"
@@ -71,6 +71,7 @@ class JointObjective(Objective):
     recalls: list[tuple[int, float]] = field(default_factory=list)
     _parts: Parts | None = None
     _refreshed: int | None = None
+    _frozen: dict[int, Tensor] = field(default_factory=dict)  # queries of turns, while it waits
 
     def prepare(self, model: nn.Module) -> None:
         assert isinstance(model, Parts)
@@ -125,15 +126,12 @@ class JointObjective(Objective):
         self, model: nn.Module, batch: Batch, scheduled: Mapping[str, float]
     ) -> tuple[Sums, Sums]:
         assert isinstance(model, Parts)
-        turns = [self.turns[place] for place in batch["turns"].tolist()]
+        places = batch["turns"].tolist()
+        turns = [self.turns[place] for place in places]
         learns = bool(scheduled["retriever_learns"])
-        encoder, pad = model[RETRIEVER], self.index.pad
-        encoder.train(learns)  # dropout would disturb a retriever that does not learn
-        with torch.set_grad_enabled(learns):
-            queries = pooled(encoder, rows_of(batch["queries"].clamp(min=-1)), pad)
+        queries = self._queries(model[RETRIEVER], places, batch["queries"], learns)
         chosen = self._choose(turns, queries)
-        with torch.set_grad_enabled(learns):
-            scores = self._scores(encoder, queries, chosen)
+        scores = self._scores(model[RETRIEVER], queries, chosen, learns)
         views = [
             self._views(turn, own, row)
             for turn, own, row in zip(turns, chosen, scores.tolist(), strict=True)
@@ -205,13 +203,37 @@ class JointObjective(Objective):
             for best, worst in found
         ]
 
-    def _scores(self, encoder: Any, queries: Tensor, chosen: Sequence[Chosen]) -> Tensor:
-        """Scores (b, width) of the chosen records, encoded again; 0 where there is none."""
+    def _queries(
+        self, encoder: Any, places: Sequence[int], queries: Tensor, learns: bool
+    ) -> Tensor:
+        """Vectors of contexts; those of a retriever that does not learn are kept."""
+        texts, pad = rows_of(queries.clamp(min=-1)), self.index.pad
+        if learns:
+            self._frozen.clear()
+            encoder.train()
+            return pooled(encoder, texts, pad)
+        new = {p: text for p, text in zip(places, texts, strict=True) if p not in self._frozen}
+        if new:
+            vectors = torch.from_numpy(encoded(encoder, list(new.values()), pad))
+            self._frozen |= dict(zip(new, vectors.to(queries.device), strict=True))
+        return torch.stack([self._frozen[place] for place in places])
+
+    def _scores(
+        self, encoder: Any, queries: Tensor, chosen: Sequence[Chosen], learns: bool
+    ) -> Tensor:
+        """Scores (b, width) of the chosen records; 0 where there is none.
+
+        Records of a retriever that learns are encoded again, with gradient.
+        """
         distinct = sorted({place for own in chosen for place in own.places})
         width = max(1, max(len(own.places) for own in chosen))
         if not distinct:
             return queries.new_zeros(len(chosen), width)
-        vectors = pooled(encoder, [self.index.texts[place] for place in distinct], self.index.pad)
+        if learns:
+            texts = [self.index.texts[place] for place in distinct]
+            vectors = pooled(encoder, texts, self.index.pad)
+        else:
+            vectors = torch.from_numpy(self.index.vectors[distinct]).to(queries.device)
         row_of = {place: row for row, place in enumerate(distinct)}
         table = queries @ vectors.T
         columns = torch.tensor(

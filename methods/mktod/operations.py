@@ -50,11 +50,13 @@ def _joint_cost(
 @operation("new_generator", version=1, params=ScratchParams, libraries=LIBRARIES)
 def new_generator(context: Context, params: ScratchParams, *, dialogues: Artifact) -> None:
     """Write a sequence-to-sequence model that has learnt nothing."""
+    from harness.training import runs
     from methods.mktod.scratch import new_generator as make
 
-    model, tokenizer = make(dialogues.rows(), dialogues.read_json("records.json"), params)
-    model.save_pretrained(context.directory)
-    tokenizer.save_pretrained(context.directory)
+    with runs.quiet():
+        model, tokenizer = make(dialogues.rows(), dialogues.read_json("records.json"), params)
+        model.save_pretrained(context.directory)
+        tokenizer.save_pretrained(context.directory)
 
 
 @operation(

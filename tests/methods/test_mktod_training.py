@@ -75,7 +75,7 @@ def test_the_retriever_is_pulled_to_the_posterior() -> None:
     turn = objective.turns[0]
     queries = pooled(parts[RETRIEVER], [turn.query], 0).detach().requires_grad_()
     chosen = objective._choose([turn], queries)
-    scores = objective._scores(parts[RETRIEVER], queries.detach(), chosen).detach()
+    scores = objective._scores(parts[RETRIEVER], queries.detach(), chosen, True).detach()
     scores.requires_grad_()
     views = [objective._views(turn, chosen[0], scores[0].tolist())]
     memories = objective._generator.memories(views, singles=True, bare=False)
@@ -168,6 +168,25 @@ def test_the_index_is_encoded_again_when_the_retriever_has_learnt() -> None:
         seen.append(len(calls))
     assert seen == [1, 1, 1, 1, 2, 2, 3, 3]
     del parts
+
+
+def test_a_retriever_that_waits_is_asked_once_about_a_turn() -> None:
+    objective, parts, _ = made(mml_start=1.0)
+    calls: list[int] = []
+    parts[RETRIEVER].register_forward_hook(lambda *_: calls.append(1))
+    waits, learns = objective.scheduled(0, 4), objective.scheduled(4, 4)
+    batch = objective.collate([0, 1])
+    parts.eval()
+    before = len(calls)
+    first = objective.sums(parts, batch, waits)[1]["nll"][0]
+    asked = len(calls) - before
+    again = objective.sums(parts, batch, waits)[1]["nll"][0]
+    assert (asked, len(calls) - before) == (1, 1)
+    torch.testing.assert_close(first, again)
+    # With gradient, the same scores are computed again: contexts, and records.
+    found = objective.sums(parts, batch, learns)[1]["nll"][0]
+    assert len(calls) - before == 3
+    torch.testing.assert_close(first, found)
 
 
 def test_vectors_do_not_depend_on_the_order_or_on_dropout() -> None:
