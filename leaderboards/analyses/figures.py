@@ -129,7 +129,7 @@ def notes(analysis: Analysis) -> list[str]:
         said.append("ROUGE-L of the words of every script, not of the tokens of rouge-score.")
     for each in analysis.sets:
         name = visible(each.name, NAME_LIMIT)
-        if each.compared < each.instructions:
+        if 0 < each.compared < each.instructions:
             said.append(
                 f"{name}: {each.compared:,} of {each.instructions:,} instructions, drawn at random,"
                 " are compared with all others."

@@ -75,8 +75,9 @@ def import_instruction_set(context: Context, params: ImportInstructionSetParams)
             rows.append({"id": str(number), "instruction": text, "input": given})
         except BadData as error:
             problems.append(str(error))
-    if number and not rows:
-        raise BadData(f"{params.ref}: none of {number} rows has an instruction; {problems[0]}")
+    if not rows:
+        found = f"none of {number} rows has an instruction; {problems[0]}" if number else "no rows"
+        raise BadData(f"{params.ref}: {found}")
     if problems:
         more = "; ..." if len(problems) > NAMED else ""
         context.note(
