@@ -98,7 +98,7 @@ def find_verb_nouns(texts: Sequence[str], parser: Parser) -> list[VerbNoun]:
 
 
 def _read(parser: Parser, texts: Mapping[int, str]) -> dict[int, Sequence[Sentence]]:
-    return dict(zip(texts, parser.parse(texts.values()), strict=True))
+    return dict(zip(texts, parser.parse(texts.values()), strict=True)) if texts else {}
 
 
 def _lacks(parsed: Sequence[Sentence]) -> bool:

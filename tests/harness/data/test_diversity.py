@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -130,6 +131,27 @@ def test_at_the_threshold_floats_decide_by_lengths_and_integers_never_drop() -> 
     for sizes in ((7, 10, 10), (7, 8, 12), (14, 17, 23)):
         found = diversity_filter(tied(*sizes), 0.7, compare="exact")
         assert all(each.kept for each in found)
+
+
+def made_instructions(n: int, seed: int = 7) -> list[str]:
+    """Instructions from a few frames and 1,500 words."""
+    rng = random.Random(seed)
+    frames = ("{} the {} about {} for {}", "{} a {} {} so that the {} is {}", "Please {} {} in {}")
+    words = [f"word{number}" for number in range(1500)]
+    return [rng.choice(frames).format(*rng.choices(words, k=5)) for _ in range(n)]
+
+
+def test_golden_cost_is_undercut_on_one_core(golden: Golden) -> None:
+    """Processor time, which other processes on the machine affect little."""
+    data = vectors(golden("explore_instruct/filter_cost.json"))
+    costs = data["token_overlap_bound_then_bit_parallel_lcs"]
+    for case in costs:
+        if case["n"] <= 5000:
+            texts = made_instructions(case["n"])
+            start = time.process_time()
+            kept = sum(each.kept for each in diversity_filter(texts))
+            assert time.process_time() - start < case["seconds"]
+            assert kept > case["n"] / 2
 
 
 @given(corpora())

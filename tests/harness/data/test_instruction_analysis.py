@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,11 @@ from hypothesis import strategies as st
 from harness.core.errors import BadData, BadRecord, UserError
 from harness.data.instructions.analysing import analyse, names_of, plan_analysis
 from harness.data.instructions.analysis import expected_unique, histogram
+from harness.data.instructions.operations import BATCH
 from harness.data.instructions.reading import instruction_of
+from harness.data.instructions.verb_noun import Sentence
 from harness.engine.store import Store
+from tests.hand_parser import parse
 
 PARSER = "tests.hand_parser:open_hand_parser"
 SHAPES: list[tuple[dict[str, Any], tuple[str, str]]] = [
@@ -211,3 +214,35 @@ def test_expected_unique_pairs_by_counting_samples(
 def test_bins_cover_the_ends() -> None:
     assert histogram([0.0, 1.0, 0.999, 0.04], 25) == (1, 1, *[0] * 22, 2)
     assert histogram([]) == (0,) * 25
+
+
+def test_an_interrupted_analysis_parses_only_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"prompt": f"Write poem{n}"} for n in range(2 * BATCH + 10)]
+    ref = write(tmp_path / "data.jsonl", rows)
+    seen: list[str] = []
+
+    def failing(texts: Iterable[str]) -> Iterator[Sequence[Sentence]]:
+        if seen:
+            raise KeyboardInterrupt
+        seen.extend(asked := list(texts))
+        return parse(asked)
+
+    made = plan_analysis([ref], parser=PARSER)
+    store = Store(tmp_path / "store")
+    with monkeypatch.context() as patch:
+        patch.setattr("tests.hand_parser.parse", failing)
+        with pytest.raises(KeyboardInterrupt):
+            made.run(store)
+    assert len(seen) == BATCH
+    again: list[str] = []
+
+    def counting(texts: Iterable[str]) -> Iterator[Sequence[Sentence]]:
+        again.extend(asked := list(texts))
+        return parse(asked)
+
+    monkeypatch.setattr("tests.hand_parser.parse", counting)
+    made.run(store)
+    assert again == [row["prompt"] for row in rows[BATCH:]]
+    assert made.result(store).sets[0].paired == len(rows)
