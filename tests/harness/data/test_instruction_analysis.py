@@ -219,7 +219,7 @@ def test_bins_cover_the_ends() -> None:
 def test_an_interrupted_analysis_parses_only_what_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = [{"prompt": f"Write poem{n}"} for n in range(2 * BATCH + 10)]
+    rows = [{"prompt": f"Write {n} poems"} for n in range(2 * BATCH + 10)]
     ref = write(tmp_path / "data.jsonl", rows)
     seen: list[str] = []
 
