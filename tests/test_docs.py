@@ -84,6 +84,8 @@ def exists(name: str) -> bool:
 def test_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if page.stem == "merge":
         pytest.importorskip("mergekit")
+    if page.stem == "instructions":
+        pytest.importorskip("spacy")
     monkeypatch.chdir(tmp_path)
     text = re.sub("^```.*$", "", page.read_text(encoding="utf-8"), flags=re.M)
     examples = doctest.DocTestParser().get_doctest(text, {}, page.name, str(page), 0)

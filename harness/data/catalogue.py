@@ -1,4 +1,4 @@
-"""Registrations of this room: operations that import data into a plan."""
+"""Registrations of this room: operations on data, and dependency parsers."""
 
 from __future__ import annotations
 
@@ -12,4 +12,11 @@ OPERATIONS = {
     "import_dialogues": "harness.data.dialogues",
     "import_pairs": "harness.data.pairs",
     "import_rated": "harness.data.rated",
+    "import_instruction_set": "harness.data.instructions.reading",
+    "find_verb_nouns": "harness.data.instructions.operations",
+    "measure_overlaps": "harness.data.instructions.operations",
+    "analyse_instructions": "harness.data.instructions.analysis",
 }
+
+# Dependency parser -> function that opens it, see `harness.data.instructions.parsers`.
+PARSERS = {"spacy": "harness.data.instructions.spacy_parser:spacy_parser"}
