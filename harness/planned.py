@@ -208,16 +208,23 @@ def checked(planned: Any, whose: str, *others: type) -> Any:
 
 @dataclass
 class Asked:
-    """Estimated requests and tokens of one model; `unknown` counts stages without an estimate."""
+    """Estimated requests and tokens of one model.
+
+    Attributes:
+        unknown: number of stages without an estimate.
+        bounded: number of stages whose tokens are upper bounds.
+    """
 
     stages: int = 0
     requests: int = 0
     tokens_in: int = 0
     tokens_out: int = 0
     unknown: int = 0
+    bounded: int = 0
 
     def add(self, estimate: Estimate) -> None:
         self.stages += 1
+        self.bounded += estimate.at_most
         if estimate.requests is None or estimate.tokens is None or estimate.tokens_out is None:
             self.unknown += 1
             return
@@ -269,8 +276,8 @@ def check_keys(plan: Plan, todo: Sequence[Stage], calls: CallSettings) -> None:
 
 
 def _hosted_ref(plan: Plan, stage: Stage) -> str | None:
-    """The hosted model that a row stage asks: its judge, or its model."""
-    if stage.operation.rows is None:
+    """The hosted model that a stage asks: its judge, or its model."""
+    if stage.operation.rows is None and not stage.operation.asks:
         return None
     ref, model = getattr(stage.params, "judge", None), stage.inputs.get("model")
     if ref is None and isinstance(model, Handle):

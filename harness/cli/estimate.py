@@ -27,13 +27,13 @@ def show_hosted(console: Console, plan: Plan, todo: Sequence[Stage], calls: Call
     """Print one line per hosted model that the stages ask."""
     for model, asked in hosted(plan, todo).items():
         price = price_of(model, calls)
-        money = "unpriced"
+        money, about = "unpriced", "at most" if asked.bounded == asked.stages else "about"
         if price is not None:
-            money = f"about {price.cost(asked.tokens_in, asked.tokens_out):,.2f} USD"
+            money = f"{about} {price.cost(asked.tokens_in, asked.tokens_out):,.2f} USD"
             money += f" (prices of {price.as_of})" if price.as_of else ""
         rest = f"; {asked.unknown} more stages of unknown size" if asked.unknown else ""
         console.print(
-            f"{model}: at most {asked.requests:,} requests, about {asked.tokens_in:,} tokens in "
+            f"{model}: at most {asked.requests:,} requests, {about} {asked.tokens_in:,} tokens in "
             f"and {asked.tokens_out:,} out, {money}{rest}",
             highlight=False,
             markup=False,
