@@ -1,4 +1,4 @@
-"""Registrations of this room: operations that import data into a plan."""
+"""Registrations of this room: operations on data, and dependency parsers."""
 
 from __future__ import annotations
 
@@ -13,3 +13,6 @@ OPERATIONS = {
     "import_pairs": "harness.data.pairs",
     "import_rated": "harness.data.rated",
 }
+
+# Dependency parser -> function that opens it, see `harness.data.instructions.parsers`.
+PARSERS = {"spacy": "harness.data.instructions.spacy_parser:spacy_parser"}

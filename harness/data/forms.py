@@ -92,6 +92,29 @@ def mt_answers(path: Path) -> Answers:
     }
 
 
+def domain_prompts(kind: str, path: Path) -> list[Row]:
+    """From Explore-Instruct's en_eval_set.jsonl: the questions of one class."""
+    return [
+        {"id": item["question_id"], "messages": _asked(item["question"]), "category": kind}
+        for item in read_objects(path)
+        if item["class"] == kind
+    ]
+
+
+def domain_problems(path: Path) -> list[Row]:
+    """From Explore-Instruct's MATH_eval_set_sample.jsonl."""
+    return [
+        {
+            "id": item["question_id"],
+            "messages": _asked(item["question"]),
+            "solution": item["std_answer"],
+            "level": item["level"],
+            "subject": item["type"],
+        }
+        for item in read_objects(path)
+    ]
+
+
 def csv_rows(path: Path) -> list[Row]:
     """Rows of a CSV table: column -> text."""
     return list(csv.DictReader(read_text(path).splitlines()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -17,6 +18,8 @@ from harness.data.forms import (
     arena_answers,
     arena_prompts,
     csv_rows,
+    domain_problems,
+    domain_prompts,
     mt_answers,
     mt_prompts,
 )
@@ -135,6 +138,23 @@ _MT_QUESTIONS = Piece(
     hub=HubFile(_MT[0], "data/mt_bench/question.jsonl", _MT[1], "space"),
 )
 
+_EXPLORE = "; from fanqiwan/Explore-Instruct on GitHub, eval/question"
+
+
+def _explore_questions(kind: str, rows: int, expected: str) -> OfficialSet:
+    return OfficialSet(
+        Piece(
+            what=f"the {kind} questions of Explore-Instruct",
+            rows=rows,
+            digest=expected,
+            files=("explore_instruct/en_eval_set.jsonl",),
+            read=partial(domain_prompts, kind),
+            instead=_EXPLORE,
+        ),
+        {},
+    )
+
+
 SETS: dict[str, OfficialSet] = {
     "alpaca_eval2": OfficialSet(
         prompts=Piece(
@@ -230,5 +250,23 @@ SETS: dict[str, OfficialSet] = {
                 problem=_uncorrected,
             )
         },
+    ),
+    "explore_brainstorming": _explore_questions(
+        "brainstorming", 208, "e05e1404cda9675d29d8998805146889"
+    ),
+    "explore_rewriting": _explore_questions("rewrite", 94, "7bc010705b226f8b9d7c97f482528d28"),
+    "explore_math": OfficialSet(
+        Piece(
+            what="the problems of MATH",
+            rows=500,
+            digest="54d221b65375ec4571935883e84f4b67",
+            files=(
+                "explore_instruct/math_eval_set_sample.jsonl",
+                "explore_instruct/MATH_eval_set_sample.jsonl",
+            ),
+            read=domain_problems,
+            instead=_EXPLORE,
+        ),
+        {},
     ),
 }

@@ -5,8 +5,10 @@
     <org>/<name>   a data set of the hub with the same columns
 
 A conversation is {"messages", "response"}, {"messages"} that end with an answer, or
-{"conversations": [{"from": "human" or "gpt", "value"}]}; all its answers are scored. The id of a
-row is its own or else a digest of its content.
+{"conversations": [{"from": "human" or "gpt", "value"}]}; all its answers are scored. A row of
+Alpaca, {"instruction", "input", "output"}, is a conversation of one answer, see
+`harness.models.templates.alpaca_message`. The id of a row is its own or else a digest of its
+content.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from harness.engine import costs
 from harness.engine.io import iterate_objects, write_rows
 from harness.engine.operations import Artifact, Context, Row, operation
 from harness.models.rendering import ROLES
+from harness.models.templates import alpaca_message
 
 DOMAIN = "all"
 _ROLES: dict[Any, str] = {"human": "user", "gpt": "assistant"}
@@ -178,6 +181,8 @@ def conversation_of(item: Row, exchanges: int | None = None) -> list[dict[str, s
     given, names = item.get("messages"), ("role", "content")
     if not isinstance(given, list):
         given, names = item.get("conversations"), ("from", "value")
+    if given is None and isinstance(item.get("instruction"), str):
+        return _of_alpaca(item)
     if not isinstance(given, list) or not all(isinstance(one, dict) for one in given):
         return []
     pairs = [(one.get(names[0]), one.get(names[1])) for one in given]
@@ -189,6 +194,15 @@ def conversation_of(item: Row, exchanges: int | None = None) -> list[dict[str, s
     answers = [place for place, one in enumerate(said, 1) if one["role"] == "assistant"]
     said = said[: answers[:exchanges][-1]] if answers else []
     return said if all(isinstance(one["content"], str) for one in said) else []
+
+
+def _of_alpaca(item: Row) -> list[dict[str, str]]:
+    """The two messages of a row of Alpaca; [] without an instruction or an output."""
+    context, answer = item.get("input") or "", item.get("output")
+    if not item["instruction"].strip() or not isinstance(answer, str) or not answer.strip():
+        return []
+    asked = alpaca_message(item["instruction"], str(context))
+    return [{"role": "user", "content": asked}, {"role": "assistant", "content": answer}]
 
 
 DOCUMENTS = Kind[DocumentsParams, Iterable[Row]](

@@ -19,6 +19,7 @@ Tables of a catalogue:
     CHECKPOINTS  scheme of model references -> table of shipped models, see `harness.models`
     PROMPTS      prompt builder -> "module:function", see `harness.backends.prompting`
     READERS      reply parser -> "module:function", the same
+    PARSERS      dependency parser -> its opener, see `harness.data.instructions.parsers`
     LOSSES       preference loss -> its definition, see `harness.training.losses`
 """
 

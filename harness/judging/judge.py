@@ -57,7 +57,7 @@ class Protocol:
         frame: alpaca only: (instruction, first answer, second answer) -> messages.
         suspicion: answer -> why it looks like an attack on the prompt, or None. Crucible's frames
             cannot be imitated, see `frames`; published ones can.
-        repair: after an unreadable reply, request the verdict alone; False repeats the question
+        repair: request for the verdict alone, after an unreadable reply; "" repeats the question
             unchanged, because published prompts have no such request.
         mass: alpaca only: completion -> probability of the two identifiers together.
         least_mass: a verdict needs this mass.
@@ -71,7 +71,7 @@ class Protocol:
     prompt: str
     frame: Callable[[str, str, str], list[Message]] = alpaca_frame
     suspicion: Callable[[str], str | None] = _contains_marks
-    repair: bool = True
+    repair: str = ""
     mass: Callable[[Completion], float | None] | None = None
     least_mass: float = 0.0
 
@@ -155,9 +155,8 @@ class Judge:
 
     def _query(self, question: Question) -> Query:
         rules = self.protocol
-        repair = REPAIR[rules.kind] if rules.repair else ""
         shown = messages_of(question.messages)
-        return Query(question.id, shown, rules.sampling, self._verdict, RETRIES, repair)
+        return Query(question.id, shown, rules.sampling, self._verdict, RETRIES, rules.repair)
 
     def _verdict(self, turn: Turn) -> Verdict:
         rules, completion = self.protocol, turn.completion
@@ -230,6 +229,7 @@ def protocol(
         f"{kind}-{parser}/{verdicts.VERSION}",
         partial(read, parser),
         prompt_hash(kind),
+        repair=REPAIR[kind],
     )
 
 
@@ -244,7 +244,7 @@ def _alpaca(rule: str, name: str) -> Protocol:
         found.prompt_hash,
         found.frame,
         found.injection,
-        repair=name == OWN,
+        repair=REPAIR["alpaca"] if name == OWN else "",
         mass=found.mass,
         least_mass=found.least_mass,
     )

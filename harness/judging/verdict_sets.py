@@ -247,12 +247,13 @@ def _form(rows: Sequence[Row], source: str, operation: str) -> JudgmentForm:
             f"{source}: no form of judgments fits ({keys}); expected rows of a judge operation, "
             "AlpacaEval annotations, Arena-Hard or MT-Bench model_judgment, or labelled answers"
         )
-    suite = next(known.suite for known in judge_operations().values() if known.kind == kind)
+    known = judge_operations()
+    made_by = known.get(operation) or next(o for o in known.values() if o.kind == kind)
 
     def read(row: Row) -> Iterator[JudgedItem]:
         return items_of(Judged.read(row, kind, source))
 
-    return JudgmentForm(suite, kind, lambda _: True, read)
+    return JudgmentForm(made_by.suite, kind, lambda _: True, read)
 
 
 def _items(form: JudgmentForm, row: Row, number: int, source: str) -> list[JudgedItem]:

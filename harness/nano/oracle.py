@@ -232,6 +232,18 @@ def _pairwise(settings: OracleSettings, frame: Frame, top: int | None) -> Comple
     return Completion(text=text, finish="stop")
 
 
+def _ordering(settings: OracleSettings, frame: Frame, top: int | None) -> Completion:
+    texts = frame.sections
+    questions = [texts["question"]]
+    a, b = ([texts[f"answer of Assistant {number}"]] for number in (1, 2))
+    z = preference_logit(settings, questions, a, b)
+    sign, names = (">", (1, 2) if z > 0 else (2, 1)) if abs(z) >= settings.tie else ("=", (1, 2))
+    remarks = [_remark(settings, questions, answers[-1]) for answers in (a, b)]
+    lines = [f"Assistant {number} is {text}." for number, text in enumerate(remarks, 1)]
+    lines.append(f"Assistant {names[0]} {sign} Assistant {names[1]}")
+    return Completion(text="\n".join(lines), finish="stop")
+
+
 def _rating(settings: OracleSettings, frame: Frame, top: int | None) -> Completion:
     questions, answers = _turns(frame, "question"), _turns(frame, "answer")
     points = rating(settings, questions, answers)
@@ -245,6 +257,7 @@ def _fact_check(settings: OracleSettings, frame: Frame, top: int | None) -> Comp
 
 
 _REPLIES = {"alpaca": _alpaca, "arena": _arena, "rating": _rating, "pairwise": _pairwise}
+_REPLIES["ordering"] = _ordering
 _REPLIES |= dict.fromkeys(fact_checking.KINDS, _fact_check)
 
 

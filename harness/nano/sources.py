@@ -71,12 +71,14 @@ def _of_symbols(ref: str) -> str:
 
 
 def _prompts(params: ImportPromptsParams) -> list[Row]:
-    """Prompt rows; `answer` only if it is carried, so that other artifacts stay as they were."""
+    """Prompt rows; `answer` and `answer_line` (both parts of it) only if they are carried, so that
+    other artifacts stay as they were."""
     if split := _of_symbols(params.ref):
         return symbols.prompts_of(split)
     if params.ref.startswith(SKILLS):
         return skills.prompts_of(params.ref.removeprefix(SKILLS))
     answers = "answer" in params.carry.values()
+    lines = "answer_line" in params.carry.values()
     return [
         {
             "id": item.id,
@@ -86,10 +88,17 @@ def _prompts(params: ImportPromptsParams) -> list[Row]:
             "difficulty": item.difficulty,
             "category": item.category,
             **({"answer": item.truths[0].main} if answers else {}),
+            **({"answer_line": _line(item)} if lines else {}),
             **({} if item.cluster is None else {"cluster": item.cluster}),
         }
         for item in _items(params.ref)
     ]
+
+
+def _line(item: world.Item) -> str:
+    """Both parts of the answer, as a prompt that asks for brackets wants them."""
+    line = f"{item.truths[0].main}, {item.truths[0].second}"
+    return f"[{line}]" if item.format == "brackets" else line
 
 
 def _preferences(params: ImportPreferencesParams) -> Items:

@@ -168,6 +168,25 @@ SUITES = (
         "SMD (KVRET): an in-car assistant; BLEU, Entity F1",
         paper="arXiv 2310.08877",
     ),
+    Entry(
+        "domain_brainstorming",
+        "harness.suites.domain.suite:BRAINSTORMING",
+        "brainstorming against another system, judged in both orders; beat rate",
+        paper="arXiv 2310.09168",
+    ),
+    Entry(
+        "domain_rewriting",
+        "harness.suites.domain.suite:REWRITING",
+        "rewriting against another system, judged in both orders; beat rate",
+        paper="arXiv 2310.09168",
+    ),
+    Entry(
+        "domain_math",
+        "harness.suites.domain.suite:MATH",
+        "problems of MATH; final answers compared by computer algebra",
+        needs=("verify",),
+        paper="arXiv 2310.09168",
+    ),
 )
 
 # Class of the object that a plugin of the group "suites" provides.
@@ -179,6 +198,7 @@ JUDGED = {
     "judge_arena": "harness.suites.arena_hard.judging:LABELS",
     "judge_mt_bench": "harness.suites.mt_bench.judging:RATINGS",
     "judge_mt_bench_pairwise": "harness.suites.mt_bench.judging:CHOICES",
+    "judge_domain": "harness.suites.domain.judging:ORDERINGS",
 }
 
 # Published judgments -> their reader, a `harness.judging.verdict_sets.JudgmentForm`.
@@ -221,6 +241,10 @@ OPERATIONS = {
     "retrieve_records": "harness.suites.dialogue.answering",
     "respond_by": "harness.suites.dialogue.answering",
     "score_dialogue": "harness.suites.dialogue.cells",
+    "judge_domain": "harness.suites.domain.judging",
+    "score_domain": "harness.suites.domain.cells",
+    "math_problems": "harness.suites.domain.mathematics",
+    "score_domain_math": "harness.suites.domain.mathematics",
 }
 
 # Prompt builders and reply parsers of the operation `ask`.

@@ -32,6 +32,8 @@ class SftParams(RunSettings, AnswerEnds):
         max_prompt_length: None is three quarters of `max_length`.
         chat_template: template of `harness.models.templates` for a base model, saved with the
             checkpoint; "" keeps the tokenizer's own.
+        prompt_mask: "text" ends the prompt where its text ends; "released" after as many tokens as
+            the prompt has alone, see `harness.training.sft_released`.
     """
 
     field: str = "response"
@@ -40,6 +42,9 @@ class SftParams(RunSettings, AnswerEnds):
     max_length: int = Field(default=2048, ge=2)
     max_prompt_length: int | None = Field(default=None, ge=1)
     chat_template: TemplateName = Field(default="", exclude_if=lambda value: not value)
+    prompt_mask: Literal["text", "released"] = Field(
+        default="text", exclude_if=lambda value: value == "text"
+    )
 
     @model_validator(mode="after")
     def _room_for_an_answer(self) -> SftParams:
@@ -93,6 +98,7 @@ def _sequences(
     tokenizer: Any, params: SftParams, rows: Artifact, counts: AnswerCounts
 ) -> list[TokenSequence]:
     from harness.models.tokenize import TokenSequence, answer_ids, cut, is_cut, join
+    from harness.training.sft_released import split_released
 
     found = []
     for row in rows.rows():
@@ -114,6 +120,8 @@ def _sequences(
         if not counts.keep({"answer": not ended}, empty=not given.answer):
             continue
         prompt, response = given.prompt, given.answer
+        if params.prompt_mask == "released":
+            prompt, response = split_released(tokenizer, row["messages"], [*prompt, *response])
         if not params.packing:
             prompt, (response,) = cut(
                 prompt, [response], params.max_length, params.prompt_limit, tokenizer.bos_token_id

@@ -2,6 +2,7 @@
 
     operations    row operations that add `checks` to response rows
     mathematics   equivalence of answers, by math-verify in a child process (equivalence)
+    equal_answers equality of final answers (final_answers, answer_forms; final_answers_released)
     code          tests in a jail (jail, confinement, screening)
     letters       the letter chosen in an answer to a multiple-choice question
     candidates    table with one row per response; export as a data set

@@ -1,9 +1,9 @@
 """Script that compares mathematical answers with math-verify, run as a child of `mathematics`.
 
-Input: JSON lines [gold answer, response]. Output: "ready", then one line [correct, reason] per
-input; correct is null if either cannot be parsed. The parent kills the process if a check takes
-too long: computer algebra may not terminate, and math-verify's own timeouts use signals, which
-only the main thread of a program may set.
+Input: JSON lines [gold answer, response], or [expression, expression, "same"]. Output: "ready",
+then one line [correct, reason] per input; correct is null if either cannot be parsed. The parent
+kills the process if a check takes too long: computer algebra may not terminate, and math-verify's
+own timeouts use signals, which only the main thread of a program may set.
 """
 
 from __future__ import annotations
@@ -31,6 +31,37 @@ def judge(gold: str, response: str) -> tuple[bool | None, str]:
     return right, "" if right else f"found {str(found[-1])[:80]}"
 
 
+def same(one: str, other: str) -> tuple[bool | None, str]:
+    """Whether two LaTeX expressions are equal (None: not parsable); symmetric, unlike `verify`.
+
+    `verify` reads "2x + z = 1" as 1 where the other side is a number; both directions must agree.
+    """
+    from latex2sympy2_extended import NormalizationConfig
+    from math_verify import LatexExtractionConfig, parse, verify
+
+    # Units are gone already; the library takes the m of "2m" for one.
+    form = NormalizationConfig(
+        basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="none",
+        equations=False,
+    )  # fmt: skip
+    found = []
+    for text in (one, other):
+        read = parse(
+            f"${text}$",
+            extraction_config=[LatexExtractionConfig(normalization_config=form)],
+            fallback_mode="no_fallback",
+            parsing_timeout=None,
+        )
+        if not read:
+            return None, f"not an expression: {text[:60]}"
+        found.append(read[:1])
+    equal = all(
+        verify(a, b, timeout_seconds=None, allow_set_relation_comp=True)
+        for a, b in (found, reversed(found))
+    )
+    return equal, ""
+
+
 def main() -> None:
     memory, seconds = int(sys.argv[1]) << 20, int(sys.argv[2])
     out = os.fdopen(os.dup(1), "w")
@@ -43,7 +74,8 @@ def main() -> None:
     for line in sys.stdin:
         signal.alarm(seconds)  # ends the process even if the parent is gone
         try:
-            verdict = judge(*json.loads(line))
+            one, other, *same_asked = json.loads(line)
+            verdict = (same if same_asked else judge)(one, other)
         except Exception as error:
             verdict = None, f"{type(error).__name__} while comparing"
         signal.alarm(0)

@@ -13,8 +13,12 @@ from pathlib import Path
 
 from harness.core.errors import EnvironmentProblem, MissingExtra
 from harness.core.records import Record
+from harness.verification.answer_forms import plain_form
+from harness.verification.equal_answers import equal_answers
 
 CHILD = Path(__file__).with_name("equivalence.py")
+NO_VERDICT = "no verdict within"
+MOST_EXPRESSIONS = 200  # compared by computer algebra for one answer
 START_S = 120.0  # seconds; importing sympy is slow on a busy machine
 
 
@@ -49,11 +53,35 @@ class MathChecker:
         Raises:
             EnvironmentProblem: the child process does not start.
         """
+        return self._asked([gold, response])
+
+    def check_answer(self, gold: str, answer: str | None) -> MathCheck:
+        """Compare a final answer with the gold answer, see `harness.verification.equal_answers`.
+
+        A missing answer is wrong. Raises as `check`.
+        """
+        if answer is None or not plain_form(answer):
+            return MathCheck(correct=False, reason="no final answer")
+        reasons: list[str] = []
+
+        def same(one: str, other: str) -> bool | None:
+            late = reasons and reasons[-1].startswith(NO_VERDICT)
+            if late or len(reasons) >= MOST_EXPRESSIONS:
+                return None  # one answer with many hard elements must not take hours
+            found = self._asked([one, other, "same"])
+            reasons.append(found.reason)
+            return found.correct
+
+        right = equal_answers(gold, answer, same)
+        reason = "" if right else next(filter(None, reasons), f"found {answer[:80]}")
+        return MathCheck(correct=right, reason=reason)
+
+    def _asked(self, question: list[str]) -> MathCheck:
         child = self._child()
         assert child.stdin
         assert child.stdout
         try:
-            child.stdin.write(json.dumps([gold, response]) + "\n")
+            child.stdin.write(json.dumps(question) + "\n")
             child.stdin.flush()
             late = not select.select([child.stdout], [], [], self.timeout_s)[0]
             line = "" if late else child.stdout.readline()
@@ -61,7 +89,7 @@ class MathChecker:
             late, line = False, ""
         if not line:
             self._end(child)
-            what = f"no verdict within {self.timeout_s:g} s" if late else "the comparison crashed"
+            what = f"{NO_VERDICT} {self.timeout_s:g} s" if late else "the comparison crashed"
             return MathCheck(correct=None, reason=what)
         correct, reason = json.loads(line)
         return MathCheck(correct=correct, reason=reason)

@@ -1,9 +1,11 @@
 """Row operations that check responses; results are stored, so no response is checked twice.
 
-verify_mathematics  response rows with `answer` -> the same rows with `checks`
-verify_code         response rows with `tests`  -> the same rows with `checks`
+verify_mathematics    response rows with `answer` -> the same rows with `checks`
+verify_final_answers  response rows with `answer` -> the same rows with `checks` and `found`
+verify_code           response rows with `tests`  -> the same rows with `checks`
 
-`checks` is a list with one object per response, see `MathCheck` and `CodeCheck`.
+`checks` is a list with one object per response, see `MathCheck` and `CodeCheck`; `found` is the
+list of final answers, null where a response gives none.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Literal
 
 from pydantic import Field
 
@@ -19,6 +22,8 @@ from harness.core.records import Record
 from harness.engine import costs
 from harness.engine.operations import Artifact, Context, Row, operation
 from harness.verification.code import LONGEST, Limits, check_code, extract_code, split_tests
+from harness.verification.final_answers import final_answer
+from harness.verification.final_answers_released import released_answer, released_equal
 from harness.verification.mathematics import MathChecker
 from harness.verification.screening import objection
 
@@ -37,6 +42,16 @@ class VerifyMathematicsParams(Record):
     timeout_s: float = Field(default=5.0, gt=0)
     memory_mb: int = Field(default=2048, ge=256)
     batch_size: int = Field(default=64, ge=1)
+
+
+class VerifyFinalAnswersParams(VerifyMathematicsParams):
+    """Parameters of `verify_final_answers`; see `VerifyMathematicsParams` for the common ones.
+
+    Attributes:
+        rule: "values" compares what the answers mean, "compat" their texts as released.
+    """
+
+    rule: Literal["values", "compat"] = "values"
 
 
 class VerifyCodeParams(Record):
@@ -87,6 +102,50 @@ def verify_mathematics(
 
 
 @operation(
+    "verify_final_answers",
+    version=1,
+    params=VerifyFinalAnswersParams,
+    rows="responses",
+    libraries=("math-verify", "latex2sympy2_extended", "sympy"),
+    batch_size=lambda params: params.batch_size,
+    estimate=costs.rows_of("responses"),
+)
+def verify_final_answers(
+    context: Context,
+    params: VerifyFinalAnswersParams,
+    batches: Iterable[list[Row]],
+    *,
+    responses: Artifact,
+) -> Iterator[list[Row]]:
+    """Compare the final answer of each response with the row's gold answer.
+
+    Raises:
+        BadData: a row without a gold answer.
+        MissingExtra: math-verify is not installed; "compat" does not need it.
+    """
+    if params.rule == "compat":
+        for batch in batches:
+            yield [_released(row, params.field) for row in _with_gold(batch, params.field)]
+        return
+    with MathChecker(params.timeout_s, params.memory_mb) as checker, _pool() as pool:
+
+        def check(row: Row, response: str) -> Row:
+            answer = final_answer(response)
+            return checker.check_answer(str(row[params.field]), answer).model_dump()
+
+        for batch in batches:
+            for row in (checked := _checked(batch, params.field, check, pool)):
+                row["found"] = [final_answer(response) for response in row["responses"]]
+            yield checked
+
+
+def _released(row: Row, field: str) -> Row:
+    found = [released_answer(response) for response in row["responses"]]
+    checks = [{"correct": released_equal(str(row[field]), one), "reason": ""} for one in found]
+    return {**row, "checks": checks, "found": found}
+
+
+@operation(
     "verify_code",
     version=1,
     params=VerifyCodeParams,
@@ -134,9 +193,14 @@ def _pool() -> ThreadPoolExecutor:
 def _checked(
     batch: list[Row], field: str, check: Callable[[Row, str], Row], pool: ThreadPoolExecutor
 ) -> list[Row]:
-    for row in batch:
-        if not row.get(field):
-            raise BadData(f'row "{row["id"]}" has no {field}, which its responses are checked by')
+    batch = _with_gold(batch, field)
     work = [(row, response) for row in batch for response in row["responses"]]
     found = iter(list(pool.map(lambda pair: check(*pair), work)))
     return [{**row, "checks": [next(found) for _ in row["responses"]]} for row in batch]
+
+
+def _with_gold(batch: list[Row], field: str) -> list[Row]:
+    for row in batch:
+        if not row.get(field):
+            raise BadData(f'row "{row["id"]}" has no {field}, which its responses are checked by')
+    return batch

@@ -29,7 +29,7 @@ from harness.stats.bootstrap import cluster_counts
 from harness.suites.hallucination.cells import question_cells
 from harness.suites.hallucination.judging import Parser
 from harness.suites.hallucination.metrics import judge_counts, read_answer
-from harness.suites.hallucination.ratios import ratio_cell
+from harness.suites.ratios import ratio_cell
 from harness.suites.scoring import CellMaker, CellParams, Tally, write_cells
 
 ANSWERS = ("response", "chatgpt_response", "model_answer")

@@ -18,7 +18,7 @@ from harness.core.records import Cell
 from harness.engine.operations import Artifact, Context, Row, operation
 from harness.suites.hallucination.cells import question_cells
 from harness.suites.hallucination.prompts import answer_of
-from harness.suites.hallucination.ratios import ratio_cell
+from harness.suites.ratios import ratio_cell
 from harness.suites.scoring import CellMaker, CellParams, write_cells
 
 

@@ -202,6 +202,9 @@ def test_counts_are_known_without_the_data() -> None:
         "arena_hard_v2.0": 750,
         "mt_bench": 80,
         "mt_bench_corrected": 80,
+        "explore_brainstorming": 208,
+        "explore_rewriting": 94,
+        "explore_math": 500,
     }
     assert official.count("official:arena_hard_v2.0", ["creative_writing"]) == 250
 

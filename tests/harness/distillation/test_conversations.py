@@ -49,6 +49,23 @@ def test_the_labels_are_the_answers_with_their_ends(name: str) -> None:
     assert tokens.input_ids[: spans[0][0]] == chat.prompt_ids(tokenizer, TURNS[:1])[: spans[0][0]]
 
 
+def test_rows_of_alpaca_are_conversations(tmp_path: Path) -> None:
+    rows: list[Row] = [
+        {"instruction": "Translate.", "input": "Hund", "output": "dog"},
+        {"instruction": "Say hi.", "input": "", "output": "Hi."},
+        {"instruction": "Say bye.", "output": "Bye."},
+    ]
+    path = write(tmp_path / "alpaca.jsonl", rows)
+    found = imported(tmp_path / "a", path)
+    asked = [row["messages"][0]["content"] for row in found]
+    assert asked == ["Translate.\n\n### Input:\nHund", "Say hi.", "Say bye."]
+    assert [row["response"] for row in found] == ["dog", "Hi.", "Bye."]
+    for lacking in ({"output": " "}, {"output": None}, {"instruction": " "}):
+        path = write(tmp_path / "bad.jsonl", [{**rows[0], **lacking}])
+        with pytest.raises(BadData, match="row 1: no text"):
+            imported(tmp_path / "b", path)
+
+
 def test_an_answer_that_the_template_rewrites_is_refused() -> None:
     tokenizer = nano("target")[0]
     template = tokenizer.chat_template

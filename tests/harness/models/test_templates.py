@@ -14,7 +14,7 @@ from harness.core.errors import UserError
 from harness.engine.operations import Artifact
 from harness.models import chat
 from harness.models.checkpoints import load_causal_lm, load_tokenizer
-from harness.models.templates import TEMPLATES
+from harness.models.templates import TEMPLATES, alpaca_message
 from harness.training.sft import SftParams, train_sft
 from tests.tiny_models import checkpoint, context, rows_artifact
 
@@ -47,6 +47,42 @@ def test_vicuna_renders_as_published() -> None:
     assert chat.render(made, own) == "<s>Be brief. USER: 2+2? ASSISTANT:"
 
 
+ALPACA = "Below is an instruction that describes a task"
+REQUEST = ". Write a response that appropriately completes the request.\n\n### Instruction:\n"
+
+
+@pytest.mark.parametrize(
+    ("context", "text"),
+    [
+        ("", f"<s>{ALPACA}{REQUEST}Translate.\n\n### Response:"),
+        (
+            "Hund",
+            f"<s>{ALPACA}, paired with an input that provides further context{REQUEST}Translate."
+            "\n\n### Input:\nHund\n\n### Response:",
+        ),
+    ],
+)
+def test_alpaca_renders_as_published(context: str, text: str) -> None:
+    made = tokenizer_with(TEMPLATES["alpaca"])
+    asked = [{"role": "user", "content": alpaca_message("Translate.", context)}]
+    assert chat.render(made, asked) == text
+    found = chat.answered(made, asked, "dog")
+    assert made.decode(found.prompt) == text
+    assert made.decode(found.answer) == "dog<|end|>"
+
+
+def test_alpaca_holds_a_dialogue_and_a_system_message() -> None:
+    made = tokenizer_with(TEMPLATES["alpaca"])
+    said = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": "Hello."},
+        {"role": "user", "content": "2+2?"},
+    ]
+    first = "<s>Be brief.\n\n### Instruction:\nHi\n\n### Response:Hello.<|end|>"
+    assert chat.render(made, said) == f"{first}\n\n### Instruction:\n2+2?\n\n### Response:"
+
+
 def test_training_sets_the_template_of_a_base_model_and_saves_it(
     checkpoint: Make, rows_artifact: Make, context: Make, tmp_path: Path
 ) -> None:
@@ -65,4 +101,5 @@ def test_training_sets_the_template_of_a_base_model_and_saves_it(
 
 
 def test_the_setting_is_left_out_of_ids_at_its_default() -> None:
-    assert "chat_template" not in SftParams(learning_rate=1e-3).model_dump()
+    plain = SftParams(learning_rate=1e-3).model_dump()
+    assert not {"chat_template", "prompt_mask"} & set(plain)

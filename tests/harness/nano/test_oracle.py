@@ -19,6 +19,7 @@ from harness.nano.oracle import (
     preference_logit,
     rating,
 )
+from harness.suites.domain.prompts import ordering_frame
 
 ITEMS = world.items("alpaca_eval2", 60)
 UNBIASED = OracleSettings(position_bias=0, verbosity_bias=0, noise=0, rating_noise=0)
@@ -100,6 +101,19 @@ def test_second_turns_are_graded_within_their_dialogue() -> None:
     assert verdict.endswith("[[A]]")
     verdict = reply(pairwise_frame(item.turns, [first, second], [first, second]), UNBIASED)
     assert verdict.endswith("[[C]]")
+
+
+def test_two_assistants_are_ordered_in_the_last_line() -> None:
+    for item in ITEMS[:8]:
+        good, bad = good_and_bad(item)
+        for first, second, order in (
+            (good, bad, "Assistant 1 > Assistant 2"),
+            (bad, good, "Assistant 2 > Assistant 1"),
+            (good, good, "Assistant 1 = Assistant 2"),
+        ):
+            lines = reply(ordering_frame(item.turns[0], first, second), UNBIASED).splitlines()
+            assert lines[-1] == order
+            assert "(grade" in lines[0]
 
 
 def test_replies_do_not_depend_on_the_order_of_calls() -> None:

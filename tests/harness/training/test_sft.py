@@ -107,6 +107,12 @@ def test_the_answer_is_labelled_with_its_end_and_cut_last(inputs: Any, tokenizer
     assert listed.length == len("ab again") + 1
 
 
+def test_the_released_mask_splits_the_same_ids(inputs: Any, tokenizer: Any) -> None:
+    plain = _sequences(tokenizer, params(), inputs["rows"])
+    released = _sequences(tokenizer, params(prompt_mask="released"), inputs["rows"])
+    assert plain == released  # no token of this tokenizer covers two letters
+
+
 def test_packing_fills_sequences_to_the_length(inputs: Any, context: Make) -> None:
     settings = params(packing=True, max_length=16, max_steps=None, per_device_batch_size=1)
     train_sft(context("run"), settings, **inputs)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.suites.hallucination.ratios import ratio_cell
+from harness.suites.ratios import ratio_cell
 from harness.suites.scoring import CellMaker, CellParams
 
 MAKER = CellMaker(CellParams(suite="s", system="m", scale="nano", rounds=30), "prompts", {})
