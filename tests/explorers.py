@@ -13,7 +13,7 @@ Reply = tuple[str, Finish] | str | None
 
 
 class ScriptedExplorer(Backend):
-    """Always new sub-tasks and new examples, as many as asked for, which depend on the prompt alone.
+    """Always new sub-tasks and examples, as many as asked for, which depend on the prompt alone.
 
     Args:
         change: (good reply, what was asked, number of the request) -> reply; None fails the call.

@@ -58,7 +58,7 @@ class Data(Record):
     Attributes:
         tree: seed tree, see `methods.explore_instruct.sources`.
         curated: instruction data written by people, for the baseline: a file or a data set of the
-            hub, see the operation `import_instructions`; "" without them.
+            hub, see `harness.distillation.corpus`; "" without them.
     """
 
     tree: Annotated[str, Rehearsed(lambda tree: TREE)]
@@ -184,7 +184,7 @@ def curated(recipe: ExploreRecipe, stage: StageMaker) -> Handle:
     if not data.curated:
         raise BadRecord('data.curated is ""; expected a file of instruction data or a hub id')
     rows = stage(
-        "import_instructions",
+        "import_documents",
         ref=data.curated,
         split=data.split,
         revision=data.revision,

@@ -26,6 +26,7 @@ from harness.data.instructions.diversity import diversity_filter
 from harness.data.instructions.rouge_l import Compare
 from harness.engine.io import write_json, write_rows
 from harness.engine.operations import Artifact, Context, Estimate, Row, operation
+from harness.models.templates import alpaca_message
 from methods.explore_instruct import bounds
 from methods.explore_instruct.enrichment import Enriching
 from methods.explore_instruct.explorer import Explorer
@@ -301,9 +302,10 @@ def sample_task_tree(context: Context, params: SampleParams, *, tree: Artifact) 
 
 def training_row(id: str, example: Example, task: str = "") -> Row:
     """A row for `train_sft`; `task` names where the example is from."""
+    asked = alpaca_message(example.instruction, example.input)
     return {
         "id": id,
-        "messages": [{"role": "user", "content": example.asked}],
+        "messages": [{"role": "user", "content": asked}],
         "response": example.output,
         "task": task,
         "instruction": example.instruction,

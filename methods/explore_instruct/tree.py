@@ -25,11 +25,6 @@ class Example(Record):
     input: str = ""
     output: str
 
-    @property
-    def asked(self) -> str:
-        """Instruction and input as one message."""
-        return f"{self.instruction}\n{self.input}" if self.input else self.instruction
-
 
 @dataclass
 class Node:

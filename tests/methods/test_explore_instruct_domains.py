@@ -58,5 +58,6 @@ def test_values_in_brackets_are_no_placeholders(value: str) -> None:
 
 
 def test_placeholders() -> None:
-    assert is_placeholder(" <insert memo here>\n") and is_placeholder("((any text))")
+    assert is_placeholder(" <insert memo here>\n")
+    assert is_placeholder("((any text))")
     assert not contains_word("Profile the user.", ("file",))

@@ -89,7 +89,8 @@ def test_a_model_of_this_machine_can_be_the_explorer(run_operation: Run) -> None
     how = {"extension": {"depth": 1, "breadth": [4], "patience": 2}, "max_tokens": 8}
     grown = run_operation("extend_task_tree", how, tree=tree, model=model)
     summary = grown.read_json("summary.json")
-    assert summary["by_depth"] == [1, 1, 3] and summary["calls"] == 2
+    assert summary["by_depth"] == [1, 1, 3]
+    assert summary["calls"] == 2
 
 
 def test_pruned_tasks_are_marked_and_left_out(
@@ -98,7 +99,8 @@ def test_pruned_tasks_are_marked_and_left_out(
     pruned = run_operation("prune_task_tree", {}, tree=artifact(small()))
     assert [node.pruned for node in read_tree(pruned.path).in_levels()] == [False, False, True]
     log = read_objects(pruned.path / "log.jsonl")
-    assert log[1]["max_rouge_l"] == 0.8 and log[1]["most_similar"] == "Change tone"
+    assert log[1]["max_rouge_l"] == 0.8
+    assert log[1]["most_similar"] == "Change tone"
     filtered = run_operation("filter_task_tree", {}, tree=pruned)
     rows = run_operation("sample_task_tree", {"n": 3}, tree=filtered).rows()
     assert {row["task"] for row in rows} == {"root_task", "change_tone"}
@@ -151,7 +153,8 @@ def test_seed_trees() -> None:
     assert seeds() == ["brainstorming", "math", "rewriting"]
     for name in seeds():
         tree = TASK_TREES.source(f"seed:{name}").rows(f"seed:{name}")
-        assert len(tree) == 1 and len(tree[tree.root].examples) == 4
+        assert len(tree) == 1
+        assert len(tree[tree.root].examples) == 4
     assert len(TASK_TREES.source("nano:skills/all").rows("nano:skills/all")) == 17
     for ref in ("seed:poems", "nano:skills/none", "nowhere"):
         with pytest.raises(UserError):
@@ -179,7 +182,8 @@ def test_bounds() -> None:
     full = plan.stage("enrich_task_tree", tree=grown, model=model, max_tokens=100)
     sample = plan.stage("sample_task_tree", tree=full)
     found = plan.estimates()
-    assert found[grown.id].requests == 9 * 10 and found[grown.id].rows == 57
+    assert found[grown.id].requests == 9 * 10
+    assert found[grown.id].rows == 57
     assert found[full.id] == Estimate(
         rows=57, requests=5700, tokens=5700 * 1600, tokens_out=570_000, responses=500, at_most=True
     )
@@ -204,8 +208,10 @@ def test_a_checkpoint_keeps_its_instructions_and_is_scored_by_them(
         "judge_fingerprint": "a", "decode_fingerprint": "b", "least": 2,
     }  # fmt: skip
     (cell,) = run_operation("score_skill_coverage", params, model=kept).read_json("cells.json")
-    assert cell["value"] == pytest.approx(100 / 12) and cell["n_expected"] == 12
-    assert cell["details"]["of no skill"] == 1 and cell["details"]["n mark red"] == 2
+    assert cell["value"] == pytest.approx(100 / 12)
+    assert cell["n_expected"] == 12
+    assert cell["details"]["of no skill"] == 1
+    assert cell["details"]["n mark red"] == 2
     bare = run_operation("score_skill_coverage", params, model=Artifact("m", checkpoint))
     assert bare.read_json("cells.json") == []
 
@@ -234,4 +240,5 @@ def test_the_demo_tree(realdata: Callable[[str], Path], run_operation: Run, tmp_
         counts[scope] = kept.read_json("summary.json")["examples"]
     assert counts["tree"] < counts["node"] < 4113
     rows = run_operation("sample_task_tree", {"n": 500}, tree=kept).rows()
-    assert len(rows) == 500 and all(re.search(r"\w", row["instruction"]) for row in rows)
+    assert len(rows) == 500
+    assert all(re.search(r"\w", row["instruction"]) for row in rows)

@@ -1,4 +1,4 @@
-"""Explore-Instruct: replies as sub-tasks and examples, in JSON and in text, of good and bad form."""
+"""Explore-Instruct: good and bad replies in JSON and in text, as sub-tasks and examples."""
 
 from __future__ import annotations
 
@@ -75,7 +75,8 @@ def test_what_the_released_reader_loses_is_kept(golden: Callable[[str], Path]) -
 )
 def test_field_words_and_lists_inside_fields_are_text(text: str) -> None:
     (found,) = reader().examples(text).examples
-    assert len(found.instruction.split()) >= 3 and found.output
+    assert len(found.instruction.split()) >= 3
+    assert found.output
 
 
 def test_a_cut_reply_loses_its_last_example_only() -> None:
@@ -95,7 +96,8 @@ def test_a_cut_reply_loses_its_last_example_only() -> None:
      "{" * 3000, '{"examples": "none"}', '{"subtasks": []}', "New subtask:", "Instruction: a\n"],
 )  # fmt: skip
 def test_replies_without_anything(text: str) -> None:
-    assert reader().examples(text).form in (None, "text") and not reader().examples(text).examples
+    assert reader().examples(text).form in (None, "text")
+    assert not reader().examples(text).examples
     assert not reader().subtasks(text).subtasks
 
 
@@ -135,7 +137,8 @@ def test_text_groups() -> None:
 
 
 def test_commands_of_latex_whose_backslash_was_not_doubled() -> None:
-    reply = r'{"examples": [{"instruction": "Add.", "input": "(1,2)", "output": "\frac{1}{2} \times \sqrt{2} \\neq 1\nAnswer: $\beta$"}]}'
+    output = r"\frac{1}{2} \times \sqrt{2} \\neq 1\nAnswer: $\beta$"
+    reply = f'{{"examples": [{{"instruction": "Add.", "input": "(1,2)", "output": "{output}"}}]}}'
     (found,) = reader("math").examples(reply).examples
     assert found.output == "\\frac{1}{2} \\times \\sqrt{2} \\neq 1\nAnswer: $\\boxed{\\beta}$"
     assert found.input == "(1,2)"  # a point

@@ -1,4 +1,4 @@
-"""Explore-Instruct: the released reader on the golden vectors and on rules that they do not show."""
+"""Explore-Instruct: the released reader, on the golden vectors and on rules beside them."""
 
 from __future__ import annotations
 

@@ -26,12 +26,15 @@ def tree() -> TaskTree:
 def test_structure() -> None:
     made = tree()
     assert [node.id for node in made.in_levels()] == ["rewriting", "tone", *_ids(made)[2:]]
-    assert len(set(_ids(made))) == len(made) == 4 and all(_ids(made))
+    assert len(set(_ids(made))) == len(made) == 4
+    assert all(_ids(made))
     assert [node.name for node in made.before()] == ["Rewriting", "Tone", "Tone", "总结"]
     assert [made.depth(id) for id in _ids(made)] == [0, 1, 1, 2]
-    assert [node.name for node in made.peers("tone")] == ["总结"] and not made.peers(made.root)
+    assert [node.name for node in made.peers("tone")] == ["总结"]
+    assert not made.peers(made.root)
     made["tone"].pruned = True
-    assert "tone" not in [node.id for node in made.kept()] and len(made.kept()) == 3
+    assert "tone" not in [node.id for node in made.kept()]
+    assert len(made.kept()) == 3
     with pytest.raises(BadData, match="two nodes"):
         made.attach("tone", made["tone"])
 
@@ -47,11 +50,6 @@ def test_demonstrations_are_the_parents_or_of_the_nearest_task_that_has_any() ->
     assert made.demonstrations("tone_0") == [ONE, ONE]
     assert made.demonstrations(below.id) == [ONE, ONE]
     assert TaskTree.rooted("Empty").demonstrations("empty") == []
-
-
-def test_a_message_is_the_instruction_with_its_input() -> None:
-    assert ONE.asked == "Make it short.\na"
-    assert Example(instruction="Go on.", output="x").asked == "Go on."
 
 
 def test_files_come_back(tmp_path: Path) -> None:
@@ -84,7 +82,8 @@ def test_one_file_with_everything(tmp_path: Path) -> None:
         written(tmp_path / "t.json", nested({"raw_task_name": "A"}, examples=[example]))
     )
     assert made["root"].examples == [Example(instruction="Go on.", output="x")]
-    assert made["a"].examples == [] and made["a"].parent == "root"
+    assert made["a"].examples == []
+    assert made["a"].parent == "root"
 
 
 @pytest.mark.parametrize(
