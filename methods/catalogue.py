@@ -348,8 +348,8 @@ METHODS = (
         "the base model before tuning",
     ),
     _entry(
-        "explore_other", _BASELINE, "explore_instruct.method:OTHER", "", "explore_instruct",
-        "a chat model to compare with", (),
+        "explore_explorer", _BASELINE, "explore_instruct.method:ALONE", "", "explore_instruct",
+        "the explorer, which answers for itself", (),
     ),
 )  # fmt: skip
 
@@ -403,6 +403,7 @@ OPERATIONS = {
     "prune_task_tree": "methods.explore_instruct.operations",
     "filter_task_tree": "methods.explore_instruct.operations",
     "sample_task_tree": "methods.explore_instruct.operations",
+    "curated_instructions": "methods.explore_instruct.curated",
     "keep_instructions": "methods.explore_instruct.coverage",
     "score_skill_coverage": "methods.explore_instruct.coverage",
 }

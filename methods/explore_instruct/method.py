@@ -22,14 +22,13 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from harness.core.errors import BadRecord
 from harness.core.records import Record
 from harness.distillation.corpus import DOCUMENTS
-from harness.engine.operations import Estimate
 from harness.engine.plan import Handle, StageMaker
-from harness.engine.recipe import Method, ModelSpec, Recipe, Refers, Rehearsed, with_settings
+from harness.engine.recipe import Method, ModelSpec, Recipe, Rehearsed, with_settings
 from harness.training.from_responses import model
 from harness.training.sft import SftParams
+from methods.explore_instruct.curated import Curated
 from methods.explore_instruct.operations import FilterParams, PruneParams, SampleParams
 from methods.explore_instruct.settings import Asking, Enrichment, Extension
 from methods.explore_instruct.sources import TASK_TREES
@@ -43,13 +42,11 @@ class Models(Record):
 
     Attributes:
         base: model that is fine-tuned.
-        explorer: a model or any judge reference.
-        other: a chat model to compare with; None without one.
+        explorer: a model or any judge reference; also a system of its own (the paper's ChatGPT).
     """
 
     base: ModelSpec
     explorer: Annotated[ModelSpec, Rehearsed(lambda spec: ModelSpec(ref=EXPLORER))]
-    other: ModelSpec | None = None
 
 
 class Data(Record):
@@ -57,14 +54,11 @@ class Data(Record):
 
     Attributes:
         tree: seed tree, see `methods.explore_instruct.sources`.
-        curated: instruction data written by people, for the baseline: a file or a data set of the
-            hub, see `harness.distillation.corpus`; "" without them.
+        curated: instruction data written by people, for the baseline.
     """
 
     tree: Annotated[str, Rehearsed(lambda tree: TREE)]
-    curated: Annotated[str, Refers("documents")] = ""
-    split: Annotated[str, Refers("layout")] = "train"
-    revision: Annotated[str | None, Refers("layout")] = None
+    curated: Curated
 
 
 class Search(Record):
@@ -108,7 +102,7 @@ def explored(recipe: ExploreRecipe, stage: StageMaker) -> Handle:
     """The tree with examples, before the filter."""
     search = recipe.search
     asking = {**search.asking.model_dump(), "seed": recipe.seed}
-    explorer = model(recipe.models.explorer, stage)
+    asked = explorer(recipe, stage)
     tree = stage(
         "import_task_tree",
         ref=recipe.data.tree,
@@ -119,7 +113,7 @@ def explored(recipe: ExploreRecipe, stage: StageMaker) -> Handle:
         tree = stage(
             "extend_task_tree",
             tree=tree,
-            model=explorer,
+            model=asked,
             extension=search.extension.model_dump(),
             label="explorer: sub-tasks",
             **asking,
@@ -132,7 +126,7 @@ def explored(recipe: ExploreRecipe, stage: StageMaker) -> Handle:
     tree = stage(
         "enrich_task_tree",
         tree=tree,
-        model=explorer,
+        model=asked,
         enrichment=search.enrichment.model_dump(),
         label="explorer: examples",
         **asking,
@@ -175,23 +169,15 @@ def variant(**settings: Any) -> Callable[[ExploreRecipe, StageMaker], Handle]:
 
 
 def curated(recipe: ExploreRecipe, stage: StageMaker) -> Handle:
-    """The base model after SFT on as many rows that people wrote, from the first.
-
-    Raises:
-        BadRecord: the recipe names no such data.
-    """
-    data = recipe.data
-    if not data.curated:
-        raise BadRecord('data.curated is ""; expected a file of instruction data or a hub id')
+    """The base model after SFT on as many rows that people wrote."""
+    data = recipe.data.curated
     rows = stage(
-        "import_documents",
-        ref=data.curated,
-        split=data.split,
-        revision=data.revision,
-        limit=recipe.sample.n,
-        digest=DOCUMENTS.identity(data.curated, data.revision),
+        "curated_instructions",
+        data=data.model_dump(),
+        n=recipe.sample.n,
+        seed=recipe.seed,
+        digest=DOCUMENTS.identity(data.ref, data.revision),
         label="curated instructions",
-        hint=Estimate(rows=recipe.sample.n),
     )
     return tuned_on(recipe, stage, rows)
 
@@ -201,15 +187,9 @@ def base(recipe: ExploreRecipe, stage: StageMaker) -> Handle:
     return model(recipe.models.base, stage)
 
 
-def other(recipe: ExploreRecipe, stage: StageMaker) -> Handle:
-    """The chat model to compare with.
-
-    Raises:
-        BadRecord: the recipe names none.
-    """
-    if recipe.models.other is None:
-        raise BadRecord("models.other is missing; expected a chat model, such as openai:<model>")
-    return model(recipe.models.other, stage)
+def explorer(recipe: ExploreRecipe, stage: StageMaker) -> Handle:
+    """The explorer, which answers for itself."""
+    return model(recipe.models.explorer, stage)
 
 
 RELEASED = {
@@ -230,4 +210,4 @@ AS_RELEASED = Method("explore_released", ExploreRecipe, variant(**RELEASED))
 SELF_INSTRUCT = Method("domain_self_instruct", ExploreRecipe, variant(search__extension__depth=0))
 CURATED = Method("domain_curated", ExploreRecipe, curated)
 BASE = Method("explore_base", ExploreRecipe, base)
-OTHER = Method("explore_other", ExploreRecipe, other)
+ALONE = Method("explore_explorer", ExploreRecipe, explorer)
