@@ -208,23 +208,16 @@ def checked(planned: Any, whose: str, *others: type) -> Any:
 
 @dataclass
 class Asked:
-    """Estimated requests and tokens of one model.
-
-    Attributes:
-        unknown: number of stages without an estimate.
-        bounded: number of stages whose tokens are upper bounds.
-    """
+    """Estimated requests and tokens of one model; `unknown` counts stages without an estimate."""
 
     stages: int = 0
     requests: int = 0
     tokens_in: int = 0
     tokens_out: int = 0
     unknown: int = 0
-    bounded: int = 0
 
     def add(self, estimate: Estimate) -> None:
         self.stages += 1
-        self.bounded += estimate.at_most
         if estimate.requests is None or estimate.tokens is None or estimate.tokens_out is None:
             self.unknown += 1
             return
