@@ -4,7 +4,8 @@
     <task_name>.json      the same fields and `examples`, one file per node
 
 One file with nested nodes that contain their `examples` is read as well. A pruned node has
-`"pruned": true` in both files, which the released code ignores.
+`"pruned": true` in both files, which the released code ignores. A file whose name an artifact uses
+for something else is called `<task_name>-task.json`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from methods.explore_instruct.names import task_id
 from methods.explore_instruct.tree import Example, Node, TaskTree
 
 META = "tree_meta_info.json"
+TAKEN = (META, "manifest.json", "summary.json")  # other files of an artifact
 DEEPEST = 50  # levels; a released tree has three
+LONGEST = 200  # bytes of an id
 _FIELDS = ("instruction", "input", "output")
 
 
@@ -73,8 +76,8 @@ def _node(item: Any, where: Path, folder: Path | None, known: Mapping[str, Node]
     if not name.strip():
         raise BadData(f'{where}: a task has an empty "raw_task_name"')
     id = item.get("task_name") or task_id(name, known)
-    if not isinstance(id, str):
-        raise BadData(f'{where}: the task_name of "{name}" is {id!r:.40}; expected text')
+    if not isinstance(id, str) or not _names_a_file(id):
+        raise BadData(f'{where}: the task_name of "{name}" is {id!r:.40}; expected a file\'s name')
     node = Node(id, name, _text(item, "reason", where, ""), pruned=bool(item.get("pruned")))
     if folder is None:
         node.examples = examples_of(item.get("examples", []), f'{where}, task "{name}"')
@@ -88,6 +91,11 @@ def _node(item: Any, where: Path, folder: Path | None, known: Mapping[str, Node]
         raise BadData(f'{file} is of the task {said!r:.60}; expected "{id}"')
     node.examples = examples_of(found.get("examples", []), str(file))
     return node
+
+
+def _names_a_file(id: str) -> bool:
+    plain = Path(id).name == id and id.strip(".") != "" and id.isprintable()
+    return plain and len(id.encode()) <= LONGEST
 
 
 def _file_of(item: Mapping[str, Any], id: str) -> Path:
@@ -121,8 +129,9 @@ def examples_of(items: Any, where: str) -> list[Example]:
         raise BadData(f"{where}: examples is {items!r:.40}; expected a list")
     found = []
     for number, item in enumerate(items, 1):
-        given = {"input": "", **item} if isinstance(item, dict) else {}
+        given = item if isinstance(item, dict) else {}
         texts = {key: given.get(key) for key in _FIELDS}
+        texts["input"] = texts["input"] or ""
         wrong = [key for key, text in texts.items() if not isinstance(text, str)]
         if wrong:
             raise BadData(f"{where}, example {number}: no text in {', '.join(wrong)}")
@@ -132,21 +141,35 @@ def examples_of(items: Any, where: str) -> list[Example]:
 
 def write_tree(folder: Path, tree: TaskTree) -> None:
     """Write a tree into a folder in the released layout."""
-    write_json(folder / META, _nested(tree, tree.root), sort_keys=False, ascii=False)
+    files = _files(tree)
+    write_json(folder / META, _nested(tree, tree.root, files), sort_keys=False, ascii=False)
     for node in tree.in_levels():
-        fields = {**_fields(node), "examples": [one.model_dump() for one in node.examples]}
-        write_json(folder / f"{node.id}.json", fields, sort_keys=False, ascii=False)
+        examples = [one.model_dump() for one in node.examples]
+        fields = {**_fields(node, files), "examples": examples}
+        write_json(folder / files[node.id], fields, sort_keys=False, ascii=False)
 
 
-def _nested(tree: TaskTree, id: str) -> dict[str, Any]:
-    return {**_fields(tree[id]), "children": [_nested(tree, child) for child in tree[id].children]}
+def _files(tree: TaskTree) -> dict[str, str]:
+    """File of each node, all different."""
+    found: dict[str, str] = {}
+    for id in tree.nodes:
+        stem = id
+        while f"{stem}.json" in (*TAKEN, *found.values()) or (stem != id and stem in tree.nodes):
+            stem += "-task"
+        found[id] = f"{stem}.json"
+    return found
 
 
-def _fields(node: Node) -> dict[str, Any]:
+def _nested(tree: TaskTree, id: str, files: Mapping[str, str]) -> dict[str, Any]:
+    children = [_nested(tree, child, files) for child in tree[id].children]
+    return {**_fields(tree[id], files), "children": children}
+
+
+def _fields(node: Node, files: Mapping[str, str]) -> dict[str, Any]:
     found: dict[str, Any] = {
         "raw_task_name": node.name,
         "task_name": node.id,
-        "config_filename": f"{node.id}.json",
+        "config_filename": files[node.id],
         "reason": node.reason,
     }
     return {**found, "pruned": True} if node.pruned else found

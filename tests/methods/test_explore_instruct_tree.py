@@ -10,7 +10,7 @@ import pytest
 
 from harness.core.errors import BadData
 from methods.explore_instruct.files import META, examples_of, read_tree, write_tree
-from methods.explore_instruct.tree import Example, TaskTree
+from methods.explore_instruct.tree import Example, Node, TaskTree
 
 ONE = Example(instruction="Make it short.", input="a", output="b")
 
@@ -63,6 +63,20 @@ def test_files_come_back(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_tasks_named_like_other_files_of_an_artifact(tmp_path: Path) -> None:
+    made = TaskTree.rooted("Manifest", "", [ONE])
+    for name in ("Summary", "Tree meta info", "Other"):
+        made.add(made.root, name, "", [])
+    made.attach(made.root, Node("summary-task", "Foreign"))
+    write_tree(tmp_path, made)
+    assert read_tree(tmp_path) == made
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {
+        META, "manifest-task.json", "summary-task-task.json", "tree_meta_info-task.json",
+        "other.json", "summary-task.json",
+    }  # fmt: skip
+
+
 def nested(*children: dict[str, Any], **more: Any) -> dict[str, Any]:
     return {"raw_task_name": "Root", "task_name": "root", "children": list(children), **more}
 
@@ -77,7 +91,7 @@ def written(path: Path, value: Any) -> Path:
 
 
 def test_one_file_with_everything(tmp_path: Path) -> None:
-    example = {"instruction": "Go on.", "output": "x", "more": 1}
+    example = {"instruction": "Go on.", "input": None, "output": "x", "more": 1}
     made = read_tree(
         written(tmp_path / "t.json", nested({"raw_task_name": "A"}, examples=[example]))
     )
@@ -96,6 +110,10 @@ def test_one_file_with_everything(tmp_path: Path) -> None:
         (nested("a"), "expected a task"),  # type: ignore[arg-type]
         ([], "expected a task"),
         (nested({"raw_task_name": " "}), "empty"),
+        (nested(node("../a")), "expected a file's name"),
+        (nested(node("a" * 201)), "expected a file's name"),
+        (nested(node("..")), "expected a file's name"),
+        (nested(node("a\0b")), "expected a file's name"),
         (nested({"raw_task_name": 5}), "expected text"),
         (nested(node("a", reason=1)), "expected text"),
         (nested(examples=[{"instruction": 1, "output": ""}]), "example 1: no text in instruction"),
@@ -141,5 +159,5 @@ def test_deep_trees_end(tmp_path: Path) -> None:
 
 
 def test_examples_need_texts() -> None:
-    with pytest.raises(BadData, match="example 2: no text in instruction, input"):
+    with pytest.raises(BadData, match="example 2: no text in instruction, output"):
         examples_of([{"instruction": "a", "output": "b"}, 7], "here")
