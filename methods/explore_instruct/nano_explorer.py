@@ -3,8 +3,9 @@
 It answers the prompts of `methods.explore_instruct.prompts`, in process as the judge
 `nano:explorer`, and over HTTP by `crucible nano serve --judge nano:explorer`. Asked for sub-tasks,
 it names those of the domain that are not listed yet, and repeats listed ones when there are none;
-asked for examples, it gives those that come to mind first (`harness.nano.skills.typical`). Draws
-depend only on prompt, sampling seed and `seed`.
+asked for examples, it gives those that come to mind first (`harness.nano.skills.typical`). To a
+question of the domain it gives the right answer, so that it can be a system of its own, and to any
+other text a sentence. Draws depend only on prompt, sampling seed and `seed`.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def open_explorer(options: Mapping[str, str], services: Services) -> ExplorerBac
 
 
 class ExplorerBackend(Backend):
-    """Answers the prompts of Explore-Instruct and nothing else."""
+    """Answers the prompts of Explore-Instruct, and questions of its domain."""
 
     def __init__(self, settings: ExplorerSettings | None = None) -> None:
         self.settings = settings or ExplorerSettings()
@@ -51,15 +52,13 @@ class ExplorerBackend(Backend):
         return "nano:explorer/" + digest(parts)[:16]
 
     def generate(self, requests: Sequence[Request]) -> Iterator[Response]:
-        """The reply to each request; one that is no such prompt gets an error."""
+        """The reply to each request."""
         for request in requests:
             text = request.messages[-1].content if request.messages else ""
             asked = read_prompt(text)
-            if asked is None:
-                error = "nano:explorer answers the prompts of Explore-Instruct only"
-                yield Response(id=request.id, error=error)
-                continue
-            reply, finish = self._reply(asked, text, request.sampling.seed)
+            reply, finish = _answer(text), "stop"
+            if asked is not None:
+                reply, finish = self._reply(asked, text, request.sampling.seed)
             n = request.sampling.n
             yield Response(
                 id=request.id,
@@ -74,6 +73,15 @@ class ExplorerBackend(Backend):
         if rng.random() >= self.settings.errors:
             return good, "stop"
         return rng.choice(_FAULTS)(good, asked)
+
+
+def _answer(text: str) -> str:
+    """The answer to a question of the domain, or a sentence."""
+    *name, letters = text.split() or [""]
+    skill = next((s for s in skills.skills() if s.name == " ".join(name)), None)
+    if skill is None or not set(letters) <= set(skills.LETTERS):
+        return "I know one domain only."
+    return skill.answer(letters)
 
 
 def _task(name: str) -> str:

@@ -158,15 +158,21 @@ def test_the_nano_explorer_names_tasks_and_writes_examples_in_both_forms(form: F
     assert len(texts) == 10
 
 
-def test_without_new_tasks_it_repeats_and_without_a_prompt_it_fails() -> None:
+def test_without_new_tasks_it_repeats_old_ones() -> None:
     text = Wording().extend("send top", [], [], [], 3, total=12, examples=2)
     assert json.loads(next(ask(ExplorerBackend(), text))[0]) == {"subtasks": []}
     text = Wording().extend("send", [], list(skills.below("send")), [], 3, total=12, examples=2)
     found = Reader("general", Rejects()).subtasks(next(ask(ExplorerBackend(), text))[0])
     assert [one.name for one in found.subtasks] == ["send red"]
-    request = Request(id="a", messages=messages_of([{"role": "user", "content": "2 + 2?"}]))
-    (response,) = ExplorerBackend().generate([request])
-    assert response.error is not None
+
+
+def test_it_answers_questions_of_its_domain() -> None:
+    rows = skills.prompts_of("test")[:12]
+    asked = [row["messages"][0]["content"] for row in rows]
+    for row, (reply, _) in zip(rows, ask(ExplorerBackend(), *asked), strict=True):
+        assert skills.score(row, reply)["exact"] == 1
+    others = ("2 + 2?", "", "mark red xyz", "abcd")
+    assert {reply for reply, _ in ask(ExplorerBackend(), *others)} == {"I know one domain only."}
 
 
 def test_faults_are_as_frequent_as_told_and_can_be_read_as_nothing() -> None:
