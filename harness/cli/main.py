@@ -11,7 +11,7 @@ from types import FrameType
 import typer
 from typer.core import TyperCommand
 
-from harness.cli import agreement, boards, catalogue, doctor, nano, plugins, runs, show
+from harness.cli import agreement, analysis, boards, catalogue, doctor, nano, plugins, runs, show
 from harness.cli.once import OnceCommand
 from harness.core.errors import CrucibleError
 from harness.core.text import plain
@@ -33,7 +33,7 @@ app = typer.Typer(
     add_completion=False,
 )
 
-for module in (catalogue, runs, boards, show, agreement, plugins, doctor):
+for module in (catalogue, runs, boards, show, agreement, analysis, plugins, doctor):
     module.register(app)
 app.add_typer(nano.app, name="nano")
 for command in (*app.registered_commands, *nano.app.registered_commands):

@@ -12,6 +12,10 @@ OPERATIONS = {
     "import_dialogues": "harness.data.dialogues",
     "import_pairs": "harness.data.pairs",
     "import_rated": "harness.data.rated",
+    "import_instruction_set": "harness.data.instructions.reading",
+    "find_verb_nouns": "harness.data.instructions.operations",
+    "measure_overlaps": "harness.data.instructions.operations",
+    "analyse_instructions": "harness.data.instructions.analysis",
 }
 
 # Dependency parser -> function that opens it, see `harness.data.instructions.parsers`.

@@ -168,7 +168,7 @@ class Rehearsal:
         given = {
             k: v
             for k, v in spec.settings.items()
-            if k in required or not refers_to(suite.settings, k) or str(v).startswith(SYSTEM)
+            if k in required or not refers_to(suite.settings, k) or _is_system(v)
         }
         resolved = resolve_settings(suite, NANO if NANO in suite.editions else "", given)
         small = {
@@ -179,6 +179,12 @@ class Rehearsal:
         before, after = (r.model_dump() for r in (resolved, resolved.model_copy(update=small)))
         changed = {name: after[name] for name in small if after[name] != before[name]}
         return spec.model_copy(update={"edition": "", "settings": {**given, **changed}})
+
+
+def _is_system(value: Any) -> bool:
+    """Whether a setting names a system of the recipe, or a table of systems."""
+    values = value.values() if isinstance(value, dict) else [value]
+    return all(str(one).startswith(SYSTEM) for one in values)
 
 
 def refers_to(record: type[Record], name: str) -> str:

@@ -20,6 +20,7 @@ def ratio_cell(
     weights: Sequence[float],
     *,
     most: float = 2.0,
+    units: int | None = None,
     details: Mapping[str, Any] | None = None,
 ) -> Cell:
     """The cell of 100 sum(parts) / sum(weights).
@@ -28,6 +29,7 @@ def ratio_cell(
         parts: numerator of each question; None for a failed one, whose weight does not count.
         weights: denominator of each question, 0 where it has no share in the ratio.
         most: largest numerator and denominator of a question, for the bounds of failed ones.
+        units: resampling units that carry the ratio; None counts all questions that did not fail.
     """
     scored = np.array([part is not None for part in parts])
     above = np.array([part or 0.0 for part in parts])
@@ -45,12 +47,15 @@ def ratio_cell(
         whole = float(below.sum()) + most * tally.failed
         low, high = (float(above.sum()) + end * tally.failed for end in (0.0, most))
         bounds = (100 * low / whole, 100 * high / whole)
+    sample = sample_of(np.where(scored, 100 * above, np.nan), ids, below, span=(0.0, 100.0))
+    if units is not None:
+        sample = sample.model_copy(update={"units": units})
     return maker.cell(
         metric,
         100 * value,
         tally,
         replicates=100 * replicates,
-        resampled=sample_of(np.where(scored, 100 * above, np.nan), ids, below, span=(0.0, 100.0)),
+        resampled=sample,
         bounds=bounds,
         details=details,
     )

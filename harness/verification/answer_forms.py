@@ -37,10 +37,14 @@ _DROPPED = re.compile(
     r"|(?<!\\)\\[!,;:> ]|~|\\q?quad(?![a-zA-Z])|\\(?:hspace|vspace|phantom)\{[^{}]*\}"
 )
 _DEGREES = re.compile(r"\^\{?\s*\\(?:circ|degree)\s*\}?|\\degree(?![a-zA-Z])|\\(?:deg)(?![a-zA-Z])")
+_TURNED = re.compile(
+    r"(\\(?:sin|cos|tan|sec|csc|cot)\s*\(?\s*)(\d+(?:\.\d+)?)\s*(?:\^\{?\s*\\circ\s*\}?)"
+)
+_ENDLESS = re.compile(r"(\.\d*?)(\d)\2\2+(?:\.\.\.|\\(?:l|c)?dots(?![a-zA-Z]))")
 _CURRENCY = re.compile(r"\\\$|\$|\\(?:pounds|euro)(?![a-zA-Z])")
 _PERCENT = re.compile(r"\\?%|\bper ?cent\b")
 _GROUPED = re.compile(r"(?<![\d.,])\d{1,3}(?:(?:,?\\!|\{,\}|\\,|,\\ |\\ |,\\,)\s*\d{3})+(?![\d])")
-_COMMAS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?!\d)")
+_COMMAS = re.compile(r"[+-]? ?\d{1,3}(?:,\d{3})+(?:\.\d*)?")
 _TEXT = re.compile(
     r"\\(?:text|mbox|textrm|textbf|textit|textnormal|mathrm|mathbf|operatorname)\s*\{"
 )
@@ -100,14 +104,19 @@ def plain_form(answer: str) -> str:
     if len(text) > LONGEST:
         return ""
     text = unicodedata.normalize("NFC", text.translate(_SYMBOLS))
+    text = _TURNED.sub(r"\1\\frac{\2\\pi}{180}", text)  # degrees matter inside a function
+    text = _ENDLESS.sub(r"\1\\overline{\2}", text).replace("\\approx", "=").lstrip("= ")
     text = _GROUPED.sub(lambda found: re.sub(r"\D", "", found[0]), text)
     text = _DROPPED.sub(" ", _DEGREES.sub(" ", _CURRENCY.sub(" ", text)))
     text = _PERCENT.sub(" ", text)
     text = re.sub(r"\\[dtc]frac(?![a-zA-Z])", r"\\frac", text)
     text = _without_texts(_AND.sub(" , ", f" {text} ").strip())
     text = " ".join(text.split()).rstrip(".;,: ").strip()
+    # Blanks between digits mean nothing in a formula, but for a mixed number such as "1 1/2".
+    text = re.sub(r"(?<=\d) (?=\d)(?!\d+/\d)", "", text)
+    text = re.sub(r"^([A-Za-z])\)$", r"\1", text)  # "B)"
     text = _UNIT.sub("", text).strip()
-    if _COMMAS.fullmatch(text.lstrip("+- ")):
+    if _COMMAS.fullmatch(text):
         text = text.replace(",", "")
     return _numbers(_fractions(text))
 
@@ -116,7 +125,7 @@ def _unwrapped(text: str) -> str:
     """The answer without the marks around it: formula, box, stars, full stop."""
     while True:
         before, text = text, text.strip().strip("*`").strip()
-        text = text[:-1] if text.endswith((".", ";")) and not text.endswith("\\;") else text
+        text = text[:-1] if text.endswith((".", ";")) and not text.endswith(("\\;", "..")) else text
         box = re.match(r"\\(?:boxed|fbox)\s*\{", text)
         if box is not None and braced(text, box.end()) == text[box.end() : -1]:
             text = text[box.end() : -1]

@@ -153,7 +153,7 @@ def _both_signs(text: str) -> str:
 def _relates(text: str) -> bool:
     """Whether a text is an equation, an inequality or a set relation."""
     return (
-        re.search(r"[<>=]|\\(?:le|ge|ne|leq|geq|neq|lt|gt|in|cup|cap)(?![a-zA-Z])", text)
+        re.search(r"[<>=]|\\(?:le|ge|ne|leq|geq|neq|lt|gt|in|cup|cap|mathbb)(?![a-zA-Z])", text)
         is not None
     )
 

@@ -14,6 +14,7 @@ import os
 import resource
 import signal
 import sys
+from typing import Any
 
 
 def judge(gold: str, response: str) -> tuple[bool | None, str]:
@@ -54,12 +55,21 @@ def same(one: str, other: str) -> tuple[bool | None, str]:
         )
         if not read:
             return None, f"not an expression: {text[:60]}"
-        found.append(read[:1])
+        found.append([_complex(read[0])])
     equal = all(
         verify(a, b, timeout_seconds=None, allow_set_relation_comp=True)
         for a, b in (found, reversed(found))
     )
     return equal, ""
+
+
+def _complex(value: Any) -> Any:
+    """An expression with the imaginary unit for the symbol i."""
+    from sympy import Basic, I
+
+    if not isinstance(value, Basic):
+        return value
+    return value.subs({symbol: I for symbol in value.free_symbols if str(symbol) == "i"})
 
 
 def main() -> None:

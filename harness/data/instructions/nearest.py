@@ -6,6 +6,7 @@ of their bounds until the next bound is below the best F found.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -30,7 +31,7 @@ class Nearest:
     def __init__(self, rows: Sequence[Sequence[str]]) -> None:
         self._encoded = encode(rows, 0.0)
         self._lengths = np.diff(self._encoded.starts)
-        self._postings: dict[int, list[int]] = {}  # element -> places in `_added`
+        self._postings: dict[int, array[int]] = {}  # element -> places in `_added`
         self._added: list[int] = []
         self._sizes = np.zeros(len(rows), dtype=np.int64)
 
@@ -38,7 +39,7 @@ class Nearest:
         """Add text `index`."""
         place = len(self._added)
         for element in self._elements(index):
-            self._postings.setdefault(element, []).append(place)
+            self._postings.setdefault(element, array("i")).append(place)
         self._sizes[place] = self._lengths[index]
         self._added.append(index)
 
@@ -52,7 +53,7 @@ class Nearest:
         met = [self._postings[e] for e in self._elements(index) if e in self._postings]
         if not met:
             return best
-        shared = np.bincount(np.concatenate(met))
+        shared = np.bincount(np.frombuffer(b"".join(met), dtype=np.intc))
         sharing = np.flatnonzero(shared)
         bounds = 2 * shared[sharing] / (self._sizes[sharing] + n)
         places, first = positions(row), len(self._added)

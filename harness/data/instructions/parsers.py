@@ -124,5 +124,6 @@ def sentences_of(text: str) -> list[str]:
     """
     if len(text) > LIMIT:
         text = (text[:LIMIT].rsplit(maxsplit=1) or [""])[0]
+    text = text.encode(errors="replace").decode()  # parsers refuse lone surrogates
     parts = (_RE.sub("", " ".join(part.split())) for part in _END.split(text))
     return [part for part in parts if part][:PARTS]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from pydantic import Field
+
 from harness.core.records import Cell
 from harness.engine.operations import Artifact, Context, operation
 from harness.judging.judge import ParserMode
@@ -32,8 +34,13 @@ _FAILED = "the judge failed"  # a game without any reply of the judge
 
 
 class ScoreDomainParams(CellParams):
-    """Parameters of `score_domain`, see `harness.suites.domain.suite`."""
+    """Parameters of `score_domain`, see `harness.suites.domain.suite`.
 
+    Attributes:
+        names: of the baselines of further judgments.
+    """
+
+    names: tuple[str, ...] = Field(default=(), exclude_if=lambda value: not value)
     parser: ParserMode = "strict"
     orders: Orders = "both"
 
@@ -44,23 +51,29 @@ def score_domain(
     params: ScoreDomainParams,
     *,
     judgments: Artifact,
+    others: tuple[Artifact, ...] = (),
     generations: Artifact | None = None,
     model: Artifact | None = None,
 ) -> None:
-    """Write the cells of one system against one baseline."""
-    rows = sorted(read_judged(judgments.rows(), "pairwise"), key=lambda row: row.id)
-    maker = cell_maker(
-        params,
-        {row.id: row.questions for row in rows},
-        checkpoint=model,
-        generations=generations,
-        judgments=judgments,
-    )
-    write_cells(context, domain_cells(maker, params, rows))
+    """Write the cells of one system against a baseline, and its beat rate against others."""
+    cells = []
+    for name, played in zip(("", *params.names), (judgments, *others), strict=True):
+        rows = sorted(read_judged(played.rows(), "pairwise"), key=lambda row: row.id)
+        maker = cell_maker(
+            params,
+            {row.id: row.questions for row in rows},
+            checkpoint=model,
+            generations=generations,
+            judgments=played,
+        )
+        found = domain_cells(maker, params, rows)
+        named = {"metric": f"{found[0].metric}:{name}", "primary": False}
+        cells += [found[0].model_copy(update=named)] if name else found
+    write_cells(context, cells)
 
 
 def domain_cells(maker: CellMaker, params: ScoreDomainParams, rows: Sequence[Judged]) -> list[Cell]:
-    """The cells of judged rows."""
+    """The cells of judged rows, the beat rate first."""
     ids = [row.id for row in rows]
     found = [outcome(row.games) for row in rows]
     counts = count(found)
@@ -75,6 +88,7 @@ def domain_cells(maker: CellMaker, params: ScoreDomainParams, rows: Sequence[Jud
             [None if name is None else float(name == "win") for name in found],
             [float(name in ("win", "lose")) for name in found],
             most=1.0,
+            units=counts.win + counts.lose,  # many ties must not make few wins look certain
             details=details | failures(rows) | suspicious(rows),
         )
     ]

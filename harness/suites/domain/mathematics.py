@@ -21,6 +21,7 @@ from harness.core.errors import BadData
 from harness.core.hashing import digest
 from harness.core.records import Cell, Record
 from harness.data.prompts import prompts_identity
+from harness.engine import costs
 from harness.engine.operations import Artifact, Context, Row, operation
 from harness.engine.plan import Handle, StageMaker
 from harness.engine.recipe import Refers
@@ -58,7 +59,7 @@ class MathSettings(PromptSuiteSettings):
     """
 
     prompts: Annotated[str, Refers("prompts")] = "nano:alpaca_eval2"
-    categories: tuple[str, ...] = ()
+    categories: Annotated[tuple[str, ...], Refers("layout")] = ()
     decode: Decode = Decode(max_tokens=512)
     compare: Literal["values", "compat"] = "values"
     cleaning: Cleaning = "header"
@@ -116,6 +117,7 @@ def _problems(settings: MathSettings, stage: StageMaker) -> Handle:
     params=MathProblemsParams,
     rows="responses",
     batch_size=lambda _: 256,
+    estimate=costs.rows_of("responses"),
 )
 def math_problems(
     context: Context,

@@ -42,6 +42,7 @@ class DomainSettings(JudgeSuiteSettings):
     Attributes:
         baseline: the other side's answers: a file, "nano:<flavour>", or "system:<name>" of the same
             recipe.
+        baselines: further other sides by name, each with a score of its own, `beat_rate:<name>`.
         categories: categories of prompts to use; () for all.
         decode: decoding settings of the system; as published.
         orders: "both" plays two games, "single" one with the baseline first, as released.
@@ -51,7 +52,8 @@ class DomainSettings(JudgeSuiteSettings):
     """
 
     prompts: Annotated[str, Refers("prompts")] = "nano:alpaca_eval2"
-    categories: tuple[str, ...] = ()
+    baselines: Annotated[dict[str, str], Refers("answers")] = {}
+    categories: Annotated[tuple[str, ...], Refers("layout")] = ()
     decode: Decode = Decode(temperature=0.7, max_tokens=512)
     orders: Orders = "both"
     cleaning: Cleaning = "header"
@@ -60,13 +62,13 @@ class DomainSettings(JudgeSuiteSettings):
 class BrainstormingSettings(DomainSettings):
     """The nano edition asks about people, animals and towns."""
 
-    categories: tuple[str, ...] = ("roleplay", "stem", "humanities")
+    categories: Annotated[tuple[str, ...], Refers("layout")] = ("roleplay", "stem", "humanities")
 
 
 class RewritingSettings(DomainSettings):
     """The nano edition asks for reversed and sorted words."""
 
-    categories: tuple[str, ...] = ("writing", "coding")
+    categories: Annotated[tuple[str, ...], Refers("layout")] = ("writing", "coding")
 
 
 def plan(name: str, system: System, settings: DomainSettings, stage: StageMaker) -> Handle:
@@ -81,20 +83,25 @@ def plan(name: str, system: System, settings: DomainSettings, stage: StageMaker)
             "of the recipe) or a file of answers"
         )
     prompts = import_prompts(settings, stage, settings.categories)
+    sources = [settings.baseline, *settings.baselines.values()]
     # Before the answers: a missing source is reported before anything is spent.
-    baseline = baseline_answers(
-        system, settings.baseline, prompts, settings, settings.decode, stage, name
-    )
+    sides = [
+        baseline_answers(system, source, prompts, settings, settings.decode, stage, name)
+        for source in sources
+    ]
     generations = answers_of(system, prompts, settings, settings.decode, stage, name)
     judging = judge_arguments(
         settings, ORDERINGS, orders=settings.orders, cleaning=settings.cleaning
     )
-    judgments = stage("judge_domain", generations=generations, baseline=baseline, **judging)
-    data = contents(settings, settings.baseline)
+    judgments, *others = [
+        stage("judge_domain", generations=generations, baseline=side, **judging) for side in sides
+    ]
+    data = contents(settings, *sources)
     return stage(
         "score_domain",
         judgments=judgments,
         generations=generations,
+        **({"others": others, "names": tuple(settings.baselines)} if others else {}),
         **system.links(),
         parser=settings.parser,
         orders=settings.orders,
@@ -110,6 +117,7 @@ def _judged(name: str, settings: type[DomainSettings], summary: str) -> Suite:
         summary=summary,
         metrics=(
             Metric("beat_rate", "%", "won among the decided prompts"),
+            Metric("beat_rate:*", "%", "against one of `baselines`", primary=False),
             Metric("win_rate", "%", "prompts won in both orders", primary=False),
             Metric("tie_rate", "%", "prompts not decided", primary=False),
             Metric("lose_rate", "%", "prompts lost in both orders", primary=False),

@@ -58,21 +58,31 @@ _COMPARED = tuple(
     for text, better in (
         (rf"@([12])(?P<said>{_SAYS}(?:{_BETTER}{_SAYS}|{_BEATS}{_SAYS}))@([12])", 1),
         (rf"@([12])(?P<said>{_SAYS}(?:{_WORSE}|{_LOSES}){_SAYS})@([12])", 3),
+        (rf"@([12])(?P<said>{_SAYS})\bnot (?:quite )?as (?:good|helpful) as {_SAYS}@([12])", 3),
         (rf"{_RANKING}[^@]{{0,40}}?@([12])(?P<said>[^@]{{0,20}})@([12])", 1),
     )
 )
+# Pattern on one name -> whether it is the better assistant's.
 _NAMED = tuple(
-    re.compile(text)
-    for text in (
-        rf"@([12])(?P<said>{_SAYS}{_BEST})",
-        rf"{_LABEL}(?P<said> ?(?:is|goes to|:|=|-|,)? ?(?:the )?)@([12])\W*$",
+    (re.compile(text), better)
+    for text, better in (
+        (rf"@(?P<name>[12])(?P<said>{_SAYS}{_BEST})", True),
+        (rf"@(?P<name>[12])(?P<said>{_SAYS}(?:{_WORSE}|{_LOSES}))", False),
+        (rf"{_LABEL}(?P<said> ?(?:is|goes to|:|=|-|,)? ?(?:the )?)@(?P<name>[12])\W*$", True),
     )
 )
 _TIES = re.compile(
     r"\b(?:tie|tied|draw|drawn|equal|equally|equals|equivalent|comparable|on par"
-    r"|same (?:quality|level)|(?:just )?as good as|no (?:clear )?(?:winner|difference|preference)"
-    r"|neither (?:one |assistant )?(?:is|was|wins|does))\b"
+    r"|same (?:quality|level)|(?:are|were) the same|(?:just )?as good as"
+    r"|no (?:clear )?(?:winner|difference|preference)"
+    r"|neither [^.;]{0,40}?(?:better|superior|stronger|preferable|ahead|wins?|outperforms?))\b"
 )
+# Before a statement: it is not made.
+_HEDGED = re.compile(
+    r"\b(?:whether|if|hard|difficult|impossible|unclear|unable|cannot|can't|could not|couldn't)\b"
+    r"[^.;!?]{0,60}$"
+)
+_NOT_A_TIE = re.compile(r"\b(?:not|never|no|isn't|aren't|hardly)\b[^.;]{0,12}$")
 _TURNS = re.compile(
     r"\b(?:but|however|overall|therefore|thus|hence|finally|in conclusion|in summary|in total"
     r"|yet)\b"
@@ -134,22 +144,19 @@ def _ordered(line: str) -> Iterator[Found]:
 def _said(line: str) -> list[Found]:
     """Verdicts in words."""
     found: list[Found] = []
-    for pattern, better in _COMPARED:
+    for pattern, group in _COMPARED:
         for match in pattern.finditer(line):
             if match[1] != match[3] and not _NOT.search(match["said"]):
-                found.append((match.start(), match.end(), _SIDES[match[better]]))
-    if not found:
-        for pattern in _NAMED:
-            for match in pattern.finditer(line):
-                name = match[1] if match[1] in _SIDES else match[2]
-                if not _NOT.search(match["said"]):
-                    found.append((match.start(), match.end(), _SIDES[name]))
+                found.append((match.start(), match.end(), _SIDES[match[group]]))
+    for pattern, better in () if found else _NAMED:
+        for match in pattern.finditer(line):
+            if not _NOT.search(match["said"]):
+                name = match["name"] if better else "21"[int(match["name"]) - 1]
+                found.append((match.start(), match.end(), _SIDES[name]))
     for match in _TIES.finditer(line):
-        if not re.search(
-            r"\b(?:not|never|no|isn't|aren't|hardly)\b[^.;]{0,12}$", line[: match.start()]
-        ):
+        if not _NOT_A_TIE.search(line[: match.start()]):
             found.append((match.start(), match.end(), "tie"))
-    return sorted(found)
+    return sorted(one for one in found if not _HEDGED.search(line[: one[0]]))
 
 
 def _concluded(line: str, found: list[Found]) -> Side | None:

@@ -1,7 +1,7 @@
 """ROUGE of answers against references, with the library rouge-score.
 
 Scores are F1 in [0, 1] without stemming. rouge-score keeps only the characters a to z and 0 to 9:
-a text in another script scores 0, whatever it says. `tokenize_words` keeps the words of every
+a text in another script scores 0, whatever it says. `harness.core.words` keeps the words of every
 script, under other metric names.
 
 ROUGE-L reads a text as one sentence, ROUGE-Lsum splits it at newlines; both are reported, because
@@ -11,22 +11,16 @@ the published "ROUGE-L" of ACI-Bench may be either.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Literal
 
 from harness.core.errors import MissingExtra
+from harness.core.words import tokenize_words
 
 Rule = Literal["last", "max", "mean"]
 NAMES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 _LATIN = re.compile("[a-z0-9]")
-# Scripts without blanks between words count by character.
-_WORD = re.compile(
-    "[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]"
-    "|[^\\W_\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u0e00-\u0eff\u1000-\u109f"
-    "\u1780-\u17ff]+"
-)
 
 
 def rouge(
@@ -71,15 +65,6 @@ class _Words:
 
     def tokenize(self, text: str) -> list[str]:
         return tokenize_words(text)
-
-
-def tokenize_words(text: str) -> list[str]:
-    """Words of any script in folded case; characters where a script has no blanks.
-
-    >>> tokenize_words("Über 3 富士山")
-    ['über', '3', '富', '士', '山']
-    """
-    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
 
 
 def is_unscorable(text: str) -> bool:

@@ -83,21 +83,22 @@ def test_alpaca_holds_a_dialogue_and_a_system_message() -> None:
     assert chat.render(made, said) == f"{first}\n\n### Instruction:\n2+2?\n\n### Response:"
 
 
+@pytest.mark.parametrize("name", ["vicuna_v1.1", "alpaca"])
 def test_training_sets_the_template_of_a_base_model_and_saves_it(
-    checkpoint: Make, rows_artifact: Make, context: Make, tmp_path: Path
+    name: Any, checkpoint: Make, rows_artifact: Make, context: Make, tmp_path: Path
 ) -> None:
     folder = shutil.copytree(checkpoint("llama").path, tmp_path / "base")
     (folder / "chat_template.jinja").unlink()
     model = Artifact("base", folder)
-    asked = [{"role": "user", "content": "2+2"}]
+    asked = [{"role": "user", "content": alpaca_message("add", "2+2")}]
     rows = rows_artifact([{"id": "a", "messages": asked, "response": "4"}])
     settings: dict[str, Any] = {"learning_rate": 1e-3, "max_steps": 1, "max_length": 400}
     with pytest.raises(UserError, match="no chat template"):
         train_sft(context("without"), SftParams(**settings), rows=rows, model=model)
     run = context("with")
-    train_sft(run, SftParams(**settings, chat_template="vicuna_v1.1"), rows=rows, model=model)
+    train_sft(run, SftParams(**settings, chat_template=name), rows=rows, model=model)
     _, tokenizer = load_causal_lm(run.directory)
-    assert tokenizer.chat_template == TEMPLATES["vicuna_v1.1"]
+    assert tokenizer.chat_template == TEMPLATES[name]
 
 
 def test_the_setting_is_left_out_of_ids_at_its_default() -> None:

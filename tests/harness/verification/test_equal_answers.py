@@ -59,6 +59,14 @@ PAIRS = [
     ("-\\infty", "\\infty", False),
     ("15, even", "15, odd", False),
     ("\\frac{1}{0}", "5", False),
+    ("\\cos 13^\\circ", "\\sin 77^\\circ", True),
+    ("\\cos 13^\\circ", "\\cos 13", False),
+    ("e^{i\\pi}", "-1", True),
+    ("0.333...", "\\frac{1}{3}", True),
+    ("\\$1,250.50", "1250.5", True),
+    ("B)", "\\textbf{(B)}", True),
+    ("(-\\infty,\\infty)", "\\mathbb{R}", True),
+    ("2 < x \\le 5", "(2,5]", True),
 ]
 
 
@@ -88,16 +96,29 @@ def test_pairs_in_both_directions(one: str, other: str, equal: bool, checker: Ma
 
 
 @needs_algebra
-def test_wrong_pairs_stay_wrong_whatever_the_blanks(checker: MathChecker) -> None:
+def test_wrong_pairs_stay_wrong_whatever_the_blanks(
+    golden: Callable[[str], Path], checker: MathChecker
+) -> None:
+    cases = vectors(golden(GOLDEN))["cases"]
+    wrong = [(c["gold"], c["prediction"]) for c in cases if not c["right"] and c["prediction"]]
+    wrong += [(one, other) for one, other, equal in PAIRS if not equal]
     draw = random.Random(0)
-    for one, other, equal in PAIRS:
-        if equal:
-            continue
-        blank = draw.choice((" ", "\n", "\t ", "  "))
-        places = [0, len(other), *(n for n, sign in enumerate(other) if sign in "+-=,()[]<>&")]
-        at = draw.choice(places)
-        spaced = other[:at] + blank + other[at:]
-        assert not checker.check_answer(one, spaced).correct, (one, spaced)
+    for gold, answer in wrong:
+        for at in draw.sample(range(len(answer) + 1), min(4, len(answer) + 1)):
+            spaced = answer[:at] + draw.choice((" ", "\n", "\t ", "   ")) + answer[at:]
+            assert not checker.check_answer(gold, spaced).correct, (gold, spaced)
+
+
+@needs_algebra
+def test_the_vectors_are_compared_alike_both_ways(
+    golden: Callable[[str], Path], checker: MathChecker
+) -> None:
+    for case in vectors(golden(GOLDEN))["cases"]:
+        one, other = case["gold"], case["prediction"]
+        if one and other:
+            there, back = (checker.check_answer(*p).correct for p in ((one, other), (other, one)))
+            assert there is back
+            assert checker.check_answer(other, other).correct
 
 
 @needs_algebra

@@ -73,9 +73,11 @@ def test_exchanging_the_sides_mirrors_the_beat_rate(evaluate: Any, tmp_path: Pat
     path.write_text(json.dumps([*said, {**said[0], "answers": ["another"]}]), encoding="utf-8")
     with pytest.raises(BadData, match="different answers"):
         evaluate(BRAINSTORMING, "baseline", baseline=str(path))
-    path.write_text(json.dumps(said[1:]), encoding="utf-8")
-    with pytest.raises(BadData, match="no answer to prompt"):
-        evaluate(BRAINSTORMING, "baseline", baseline=str(path))
+    by_line = [{"output": row["answers"][0]} for row in said]
+    for lacking in (said[1:], by_line):
+        path.write_text(json.dumps(lacking), encoding="utf-8")
+        with pytest.raises(BadData, match="no answer to prompt"):
+            evaluate(BRAINSTORMING, "baseline", baseline=str(path))
 
 
 def test_a_single_order_shows_the_position_bias_that_both_orders_find(evaluate: Any) -> None:
@@ -112,6 +114,18 @@ def test_answers_that_were_never_generated_stay_in_the_number(evaluate: Any) -> 
     assert "failed: no answer was generated: the prompt is too long" in cell.details
     assert outcome.value("unparsed_rate") == 0
     assert evaluate(BRAINSTORMING, "empty").value("beat_rate") == 0
+
+
+def test_further_baselines_have_scores_of_their_own(evaluate: Any) -> None:
+    more = {"wordy": "nano:verbose", "same": "nano:plain"}
+    outcome = evaluate(BRAINSTORMING, "mixed", baselines=more)
+    cells = outcome.cells
+    assert cells["beat_rate:same"].value == cells["beat_rate"].value
+    assert not cells["beat_rate:wordy"].primary
+    assert (
+        cells["beat_rate:wordy"].artifacts["judgments"] != cells["beat_rate"].artifacts["judgments"]
+    )
+    assert not [name for name in cells if name.startswith("win_rate:")]
 
 
 def test_another_system_of_the_run_may_be_the_other_side() -> None:

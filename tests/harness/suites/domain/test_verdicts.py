@@ -63,6 +63,10 @@ def test_released_ranks_are_counted_as_in_the_vectors(golden: Callable[[str], Pa
         ("It's a tie.", "tie"),
         ("Both are equally helpful, but Assistant 1 is better in detail.", "assistant_1"),
         ("Assistant 1 is as good as Assistant 2", "tie"),
+        ("Assistant 1 is not as good as Assistant 2", "assistant_2"),
+        ("Assistant 1 is worse.", "assistant_2"),
+        ("Neither answer is better than the other.", "tie"),
+        ("They are the same.", "tie"),
     ],
 )
 def test_spellings_of_a_verdict(line: str, verdict: str) -> None:
@@ -83,6 +87,10 @@ def test_spellings_of_a_verdict(line: str, verdict: str) -> None:
         "Assistant 1 > Assistant 2 or Assistant 1 = Assistant 2",
         "Assistant 1 is not better than Assistant 2.",
         "They are not equal.",
+        "Neither is good.",
+        "I cannot decide whether Assistant 1 is better than Assistant 2.",
+        "It is hard to say if they are equal",
+        "Assistant 1: 8, Assistant 2: 7",
         "Assistant A is better than Assistant B",
         "Assistant 1, Assistant 2",
     ],
