@@ -23,7 +23,7 @@ class GrowthReleased(Growth):
         return breadth - added
 
     def problem(self, tree: TaskTree, proposed: Subtask) -> str | None:
-        return None
+        return None if proposed.name.strip() else "no name"
 
     def room(self, missing: int, proposals: Sequence[Subtask]) -> int:
         return len(proposals)

@@ -21,6 +21,7 @@ from methods.explore_instruct.domains import DOMAINS
 from methods.explore_instruct.enrichment import Enriching
 from methods.explore_instruct.explorer import Call, Explorer
 from methods.explore_instruct.extension import Extending, demonstrations
+from methods.explore_instruct.files import read_tree, write_tree
 from methods.explore_instruct.growth import Growth, folded
 from methods.explore_instruct.growth_released import GrowthReleased
 from methods.explore_instruct.parsing import Reader, Subtask
@@ -259,9 +260,37 @@ def test_rules_of_growth() -> None:
     assert growth.missing(0, 0, 99) == 12
     assert growth.problem(tree, good) is None
     assert released.problem(tree, Subtask("root task")) is None
+    assert released.problem(tree, Subtask(" ")) == "no name"
     assert growth.room(2, [good] * 5) == 2
     assert released.room(2, [good] * 5) == 5
     assert folded("Style-Transfer ") == folded("style transfer") != folded("总结")
+
+
+NASTY = [
+    "../../etc/passwd",
+    "总结",
+    "a/b; c",
+    "🙂",
+    "manifest",
+    "x" * 300,
+    "\ud800",
+    "line\nbreak",
+    "!",
+]
+
+
+@pytest.mark.parametrize("released", [False, True])
+def test_any_names_make_a_tree_that_can_be_written_and_read(tmp_path: Path, released: bool) -> None:
+    def change(good: str, asked: Any, number: int) -> str:
+        examples = json.loads(good)["subtasks"][0]["examples"]
+        return json.dumps({"subtasks": [{"name": n, "examples": examples} for n in ["", *NASTY]]})
+
+    tree, log, _ = extended(change, depth=1, breadth=(12,), max_calls=1, released=released)
+    assert len(tree) == 1 + len(NASTY)
+    assert log[0]["dropped"] == [] if not released else True
+    write_tree(tmp_path, tree)
+    assert read_tree(tmp_path) == tree
+    assert all(path.parent == tmp_path for path in tmp_path.rglob("*"))
 
 
 # Enrichment
