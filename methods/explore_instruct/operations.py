@@ -113,7 +113,7 @@ def extend_task_tree(
     if params.extension.depth:
         backend = open_engine(context, model, params)
         search = Extending(found, params.extension, params.wording, params.reader, params.seed)
-        with Explorer(context, backend, params.sampling) as explorer:
+        with Explorer(context, backend, params.sampling("extend")) as explorer:
             log = search.run(explorer)
     _write(context, found, log, calls=sum(entry["calls"] for entry in log), **_failures(log))
     _say_failures(context, log)
@@ -144,7 +144,7 @@ def enrich_task_tree(
     found = read_tree(tree.path)
     backend = open_engine(context, model, params)
     work = Enriching(found, params.enrichment, params.wording, params.reader, params.seed)
-    with Explorer(context, backend, params.sampling) as explorer:
+    with Explorer(context, backend, params.sampling("enrich")) as explorer:
         log = work.run(explorer, lambda done, total: context.progress(done, total, unit="examples"))
     closed = Counter(entry["closed"] for entry in log)
     rejected = sum((Counter(entry["rejected"]) for entry in log), Counter[str]())

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from harness.core.records import Record
 from methods.explore_instruct.domains import DOMAINS, DomainName
@@ -163,6 +163,20 @@ _EXAMPLES: dict[Form, str] = {
     "text": "Reply in this form, repeated for each example:\n###\nInstruction: <instruction>\n"
     "Input: <input>\nOutput: <output>\n###",
 }
+
+
+def reply_schema(kind: Literal["extend", "enrich"]) -> str:
+    """The schema of a reply as servers enforce it: the one shown, without further fields."""
+    shown = (_SUBTASKS if kind == "extend" else _EXAMPLES)["json"].removeprefix(_REPLY)
+    return json.dumps(_closed(json.loads(shown)), sort_keys=True)
+
+
+def _closed(schema: dict[str, Any]) -> dict[str, Any]:
+    found = {key: _closed(value) if key == "items" else value for key, value in schema.items()}
+    if "properties" in schema:
+        inner = {name: _closed(value) for name, value in schema["properties"].items()}
+        found |= {"properties": inner, "additionalProperties": False}
+    return found
 
 
 def _many(n: int, noun: str) -> str:

@@ -12,7 +12,7 @@ from harness.core.records import Record
 from methods.explore_instruct.domains import DOMAINS, DomainName, Rejects
 from methods.explore_instruct.parsing import Reader
 from methods.explore_instruct.policy import PolicyName
-from methods.explore_instruct.prompts import Form, Wording
+from methods.explore_instruct.prompts import Form, Wording, reply_schema
 
 MOST_EXAMPLES = 60_000  # of a task, released code
 Positive = Annotated[int, Field(ge=1)]
@@ -23,6 +23,7 @@ class Asking(EngineParams):
 
     Attributes:
         form: requested form of replies; replies in the other form are read as well.
+        enforce: have a server keep its replies to the JSON schema; not every server can.
         parser: "released" reads text as the released code does, and needs form = "text".
         rejects: rules that reject examples; None takes the domain's.
         seed: of decoding, and of the choice of demonstrations.
@@ -30,6 +31,7 @@ class Asking(EngineParams):
 
     domain: DomainName = "general"
     form: Form = "json"
+    enforce: bool = Field(default=False, exclude_if=lambda value: not value)
     parser: Literal["robust", "released"] = "robust"
     rejects: Rejects | None = None
     temperature: float = Field(default=1.0, ge=0)
@@ -41,6 +43,8 @@ class Asking(EngineParams):
     def _readable(self) -> Asking:
         if self.parser == "released" and self.form != "text":
             raise ValueError('form = "text", because the released parser reads no JSON')
+        if self.enforce and self.form != "json":
+            raise ValueError('form = "json", whose schema a server can enforce')
         return self
 
     @property
@@ -52,9 +56,10 @@ class Asking(EngineParams):
         rejects = self.rejects or DOMAINS[self.domain].rejects
         return Reader(self.domain, rejects, released=self.parser == "released")
 
-    @property
-    def sampling(self) -> Sampling:
+    def sampling(self, kind: Literal["extend", "enrich"]) -> Sampling:
+        """Decoding settings of calls of a kind."""
         return Sampling(
+            reply_schema=reply_schema(kind) if self.enforce else "",
             temperature=self.temperature,
             top_p=self.top_p,
             max_tokens=self.max_tokens,

@@ -25,8 +25,9 @@ from harness.engine.store import Store
 store, plan = Store(Path(sys.argv[1])), Plan()
 model = plan.stage("import_model", ref=f"openai:scripted@{sys.argv[2]}")
 tree = plan.stage("import_task_tree", ref="seed:rewriting")
-tree = plan.stage("extend_task_tree", tree=tree, model=model, extension={"breadth": [4, 3]})
-tree = plan.stage("enrich_task_tree", tree=tree, model=model, enrichment={"examples": 80})
+how = {"model": model, "enforce": True}
+tree = plan.stage("extend_task_tree", tree=tree, extension={"breadth": [4, 3]}, **how)
+tree = plan.stage("enrich_task_tree", tree=tree, enrichment={"examples": 80}, **how)
 settings = CallSettings(responses=store.root / "responses.sqlite", concurrency=8)
 with Services(settings) as services:
     InlineExecutor(services).execute(plan, [tree], store)

@@ -361,6 +361,25 @@ def test_settings() -> None:
     with pytest.raises(BadRecord, match='form = "text"'):
         parse(Asking, {"parser": "released"}, "test")
     assert Asking(parser="released", form="text").reader.released
+    with pytest.raises(BadRecord, match='form = "json"'):
+        parse(Asking, {"enforce": True, "form": "text"}, "test")
+    assert not Asking().sampling("extend").reply_schema
+    assert "enforce" not in Asking().model_dump()
+
+
+def test_the_schema_that_a_server_enforces_is_the_one_shown_without_further_fields() -> None:
+    schema = json.loads(Asking(enforce=True).sampling("extend").reply_schema)
+    task = schema["properties"]["subtasks"]["items"]
+    example = task["properties"]["examples"]["items"]
+    for part, names in (
+        (schema, {"subtasks"}),
+        (task, {"name", "reason", "examples"}),
+        (example, {"instruction", "input", "output"}),
+    ):
+        assert set(part["properties"]) == set(part["required"]) == names
+        assert part["additionalProperties"] is False
+    shown = Wording().extend("Root", [], [], [], 3, total=12, examples=2)
+    assert '"required": ["name", "reason", "examples"]' in shown
 
 
 # Explorer
@@ -368,7 +387,7 @@ def test_settings() -> None:
 
 def explorer(folder: Path, backend: ScriptedExplorer) -> Explorer:
     folder.mkdir(exist_ok=True)
-    return Explorer(FakeContext(folder), backend, Asking().sampling)
+    return Explorer(FakeContext(folder), backend, Asking().sampling("enrich"))
 
 
 def call(number: int) -> Call:
