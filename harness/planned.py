@@ -269,8 +269,8 @@ def check_keys(plan: Plan, todo: Sequence[Stage], calls: CallSettings) -> None:
 
 
 def _hosted_ref(plan: Plan, stage: Stage) -> str | None:
-    """The hosted model that a row stage asks: its judge, or its model."""
-    if stage.operation.rows is None:
+    """The hosted model that a stage asks: its judge, or its model."""
+    if stage.operation.rows is None and not stage.operation.asks:
         return None
     ref, model = getattr(stage.params, "judge", None), stage.inputs.get("model")
     if ref is None and isinstance(model, Handle):

@@ -19,8 +19,10 @@ _ASKING = "asking about authors"
 _MKTOD = "arXiv 2310.08877"
 _DIALOGUE = "dialogue"
 _DISTILLATION = "preference distillation"
+_EXPLORE = "arXiv 2310.09168"
 _SEFT = "arXiv 2406.10813; reconstruction"
 _EVOLUTION = "self-evolution"
+_COVERAGE = "instruction coverage"
 _BASELINE = "baseline"
 
 
@@ -330,6 +332,39 @@ METHODS = (
         "kca_base", _BASELINE, "kca.method:BASE", "", "kca",
         "the base model before tuning",
     ),
+    _entry(
+        "explore_instruct", _COVERAGE, "explore_instruct.method:EXPLORE_INSTRUCT", _EXPLORE,
+        "explore_instruct",
+        "SFT on examples of a domain's tasks, which a model divides into a tree, breadth first",
+    ),
+    _entry(
+        "explore_depth_first", _COVERAGE, "explore_instruct.method:DEPTH_FIRST", _EXPLORE,
+        "explore_instruct",
+        "Explore-Instruct with lookahead and backtracking in depth-first order",
+    ),
+    _entry(
+        "explore_released", _COVERAGE, "explore_instruct.method:AS_RELEASED", _EXPLORE,
+        "explore_instruct",
+        "Explore-Instruct with every rule of the released code",
+    ),
+    _entry(
+        "domain_self_instruct", _BASELINE, "explore_instruct.method:SELF_INSTRUCT", _EXPLORE,
+        "explore_instruct",
+        "SFT on examples of the seed tree's tasks alone (K = 0)",
+    ),
+    _entry(
+        "domain_curated", _BASELINE, "explore_instruct.method:CURATED", _EXPLORE,
+        "explore_instruct",
+        "SFT on as many instructions that people wrote",
+    ),
+    _entry(
+        "explore_base", _BASELINE, "explore_instruct.method:BASE", "", "explore_instruct",
+        "the base model before tuning",
+    ),
+    _entry(
+        "explore_explorer", _BASELINE, "explore_instruct.method:ALONE", "", "explore_instruct",
+        "the explorer, which answers for itself", (),
+    ),
 )  # fmt: skip
 
 SUITES = (
@@ -344,6 +379,11 @@ SUITES = (
         "seft_rounds", "methods.seft.rounds:SUITE",
         "rounds of self-evolution: labels, acceptance, scores, lengths, entropy",
         paper=_SEFT,
+    ),
+    Entry(
+        "skill_coverage", "methods.explore_instruct.coverage:SUITE",
+        "skills of a nano domain that the instruction data of a checkpoint cover",
+        paper=_EXPLORE,
     ),
 )  # fmt: skip
 
@@ -375,6 +415,15 @@ OPERATIONS = {
     "train_retriever": "methods.mktod.operations",
     "train_mktod": "methods.mktod.operations",
     "reply_with_records": "methods.mktod.operations",
+    "import_task_tree": "methods.explore_instruct.operations",
+    "extend_task_tree": "methods.explore_instruct.operations",
+    "enrich_task_tree": "methods.explore_instruct.operations",
+    "prune_task_tree": "methods.explore_instruct.operations",
+    "filter_task_tree": "methods.explore_instruct.operations",
+    "sample_task_tree": "methods.explore_instruct.operations",
+    "curated_instructions": "methods.explore_instruct.curated",
+    "keep_instructions": "methods.explore_instruct.coverage",
+    "score_skill_coverage": "methods.explore_instruct.coverage",
 }
 
 # Preference loss -> where it is defined.
@@ -407,5 +456,10 @@ JUDGES = (
         "nano:helper",
         "methods.kca.nano_helper:open_helper",
         "KCA's helper model in the nano world, with a switchable error rate",
+    ),
+    Entry(
+        "nano:explorer",
+        "methods.explore_instruct.nano_explorer:open_explorer",
+        "Explore-Instruct's explorer in the nano world, with a switchable error rate",
     ),
 )

@@ -38,6 +38,10 @@ class Sampling(Record):
 
     A `repetition_penalty` above 1 divides the positive logits of tokens in the prompt and the
     answer so far, and multiplies the negative ones (arXiv 1909.05858). 1 is left out of digests.
+
+    Attributes:
+        reply_schema: JSON schema, as JSON, that a server must keep its answer to; "" for none. A
+            model in this process ignores it.
     """
 
     temperature: float = Field(default=0.0, ge=0)
@@ -47,6 +51,7 @@ class Sampling(Record):
     seed: int = 0
     top_logprobs: int | None = Field(default=None, ge=1, le=20)
     repetition_penalty: float = Field(default=1.0, gt=0, exclude_if=lambda value: value == 1)
+    reply_schema: str = Field(default="", exclude_if=lambda value: not value)
 
     @property
     def fingerprint(self) -> str:

@@ -24,18 +24,21 @@ def show_estimate(console: Console, made: PlannedRun, store: Store, calls: CallS
 
 
 def show_hosted(console: Console, plan: Plan, todo: Sequence[Stage], calls: CallSettings) -> None:
-    """Print one line per hosted model that the stages ask."""
-    for model, asked in hosted(plan, todo).items():
-        price = price_of(model, calls)
-        money = "unpriced"
-        if price is not None:
-            money = f"about {price.cost(asked.tokens_in, asked.tokens_out):,.2f} USD"
-            money += f" (prices of {price.as_of})" if price.as_of else ""
-        rest = f"; {asked.unknown} more stages of unknown size" if asked.unknown else ""
-        console.print(
-            f"{model}: at most {asked.requests:,} requests, about {asked.tokens_in:,} tokens in "
-            f"and {asked.tokens_out:,} out, {money}{rest}",
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
-        )
+    """Print one line per hosted model that the stages ask, and one more for bounds of searches."""
+    estimates = plan.estimates()
+    for bounds, about in ((False, "about"), (True, "at most")):
+        stages = [stage for stage in todo if estimates[stage.id].at_most is bounds]
+        for model, asked in hosted(plan, stages).items():
+            price = price_of(model, calls)
+            money = "unpriced"
+            if price is not None:
+                money = f"{about} {price.cost(asked.tokens_in, asked.tokens_out):,.2f} USD"
+                money += f" (prices of {price.as_of})" if price.as_of else ""
+            rest = f"; {asked.unknown} more stages of unknown size" if asked.unknown else ""
+            console.print(
+                f"{model}: at most {asked.requests:,} requests, {about} {asked.tokens_in:,} tokens "
+                f"in and {asked.tokens_out:,} out, {money}{rest}",
+                highlight=False,
+                markup=False,
+                soft_wrap=True,
+            )

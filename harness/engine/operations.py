@@ -84,6 +84,7 @@ class Estimate:
         requests: number of requests, if the model is hosted.
         tokens_out: number of tokens written.
         parameters_b: billions of parameters of the model that the stage makes or points to.
+        at_most: requests and tokens are upper bounds.
     """
 
     rows: int | None = None
@@ -94,11 +95,16 @@ class Estimate:
     gpu_gib: float | None = None
     gpu_seconds: float | None = None
     responses: int | None = None
+    at_most: bool = False
 
 
 @dataclass(frozen=True)
 class Operation(Generic[P]):
-    """A registered operation; its name and version are part of the id of each of its stages."""
+    """A registered operation; its name and version are part of the id of each of its stages.
+
+    Attributes:
+        asks: it is a file operation that asks its input `model`; row operations need not say so.
+    """
 
     name: str
     version: int
@@ -109,6 +115,7 @@ class Operation(Generic[P]):
     batch_size: Callable[[Any], int] | None = None
     estimate: Callable[..., Estimate] | None = None
     notes: Callable[[Any, Iterable[Row]], Iterable[str]] | None = None
+    asks: bool = False
 
     def library_versions(self) -> dict[str, str]:
         """major.minor version of the libraries that the result depends on."""
@@ -137,6 +144,7 @@ def operation(
     batch_size: Callable[[P], int] | None = None,
     estimate: Callable[..., Estimate] | None = None,
     notes: Callable[[P, Iterable[Row]], Iterable[str]] | None = None,
+    asks: bool = False,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a function as an operation.
 
@@ -148,6 +156,7 @@ def operation(
         batch_size: (params) -> rows per batch (default: 1).
         estimate: (params, estimates of the inputs by name) -> Estimate.
         notes: of a row operation, (params, all rows) -> sentences for `Context.note`.
+        asks: of a file operation, whether it asks its input `model`; plans then list its requests.
     """
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -158,7 +167,7 @@ def operation(
                 f"{function.__module__} must choose another name"
             )
         OPERATIONS[name] = Operation(
-            name, version, params, function, rows, libraries, batch_size, estimate, notes
+            name, version, params, function, rows, libraries, batch_size, estimate, notes, asks
         )
         return function
 

@@ -23,6 +23,12 @@ SUITES = (
         "the nano world of symbols: points, right symbols and good forms of an answer",
         needs=("train",),
     ),
+    Entry(
+        "skills",
+        "harness.nano.skills_suite:SUITE",
+        "a domain of the nano world: right answers to questions on all of its skills",
+        needs=("train",),
+    ),
 )
 
 # Name -> function (prompt row, answer) -> score, in place of a reward model.

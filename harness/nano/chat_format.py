@@ -59,7 +59,10 @@ class _Turn(_Strict):
 
 
 class _Format(_Strict):
-    type: Literal["text"]
+    """Form of the reply; a schema is accepted for explorers, whose replies keep to it."""
+
+    type: Literal["text", "json_schema"]
+    json_schema: dict[str, Any] | None = None
 
 
 class ChatBody(_Strict):

@@ -10,6 +10,8 @@ nano:facts, attributes, notes, labelled question sets, see `harness.nano.knowled
 nano:dialogues, nano:distinct_dialogues (also /train, /valid), see `harness.nano.dialogues`
 nano:symbols/<split>                    prompts of the world of symbols, see `harness.nano.symbols`
 nano:symbols/costly, nano:symbols/free  rated answers to its prompts
+nano:skills/test                        questions of a domain, see `harness.nano.skills`
+nano:skills/curated                     instruction data on a part of it
 crucible_nano_<task>                    questions for lm-eval, see `harness.nano.questions`
 """
 
@@ -32,10 +34,20 @@ from harness.data.rated import ImportRatedParams
 from harness.data.sources import Source
 from harness.distillation.corpus import DocumentsParams
 from harness.engine.operations import Row
-from harness.nano import authors, dialogues, knowledge, planted, questions, symbols, world
+from harness.nano import (
+    authors,
+    dialogues,
+    knowledge,
+    planted,
+    questions,
+    skills,
+    symbols,
+    world,
+)
 
 SCHEME = "nano:"
 PLANTED = "nano:planted/"
+SKILLS = f"{SCHEME}{skills.PREFIX}"
 REFERENCE = "reference"
 # Frequencies of qualities of written answers: two of each prompt make a pair, a third one is a
 # neutral example of the same mixture, which prefers nothing.
@@ -63,6 +75,8 @@ def _prompts(params: ImportPromptsParams) -> list[Row]:
     other artifacts stay as they were."""
     if split := _of_symbols(params.ref):
         return symbols.prompts_of(split)
+    if params.ref.startswith(SKILLS):
+        return skills.prompts_of(params.ref.removeprefix(SKILLS))
     answers = "answer" in params.carry.values()
     lines = "answer_line" in params.carry.values()
     return [
@@ -112,6 +126,8 @@ def _preferences(params: ImportPreferencesParams) -> Items:
 def _documents(params: DocumentsParams) -> list[Row]:
     if params.ref.startswith(PLANTED):
         return planted.instructions(params.ref.removeprefix(PLANTED))
+    if params.ref.startswith(SKILLS):
+        return skills.curated(params.ref.removeprefix(SKILLS))
     return [
         {
             "id": item.id,
@@ -189,6 +205,8 @@ def _at_version(ref: str, revision: str | None) -> str:
     if ref.startswith(PLANTED):
         name = ref.removeprefix(PLANTED)
         return f"{ref}@{digest(planted.instructions(name))[:16]}"
+    if ref.startswith(SKILLS):
+        return f"{ref}@{skills.VERSION}"
     return f"{ref}@{symbols.VERSION if _of_symbols(ref) else world.VERSION}"
 
 

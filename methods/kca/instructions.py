@@ -101,7 +101,8 @@ def instruction_row(item: Mapping[str, Any], where: str) -> Row:
     Raises:
         BadData: it has no instruction or no response.
     """
-    said = conversation_of(dict(item))
+    talks = "messages" in item or "conversations" in item
+    said = conversation_of(dict(item)) if talks else []
     if not said:
         parts = [item.get("instruction"), item.get("input")]
         asked = "\n".join(part for part in parts if isinstance(part, str) and part)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from harness.cli.estimate import show_hosted
 from harness.core.errors import EnvironmentProblem
 from harness.engine.calls import CallSettings
 from harness.engine.store import Store
 from harness.nano.faults import FaultScript, fault
 from harness.nano.server import NanoServer
 from harness.planned import hosted, price_of
-from harness.reproduce import evaluate
+from harness.reproduce import evaluate, reproduce
 
 JUDGE = "openai:gpt-4-1106-preview"
 
@@ -56,3 +59,14 @@ def test_failed_rows_are_forgotten_with_what_was_made_of_them(tmp_path: Path) ->
         (again,) = made.account.models.values()
         assert again.requests < asked.requests
         assert made.forget_failures(store) == 0
+
+
+def test_the_requests_of_a_search_are_bounds_on_a_line_of_their_own() -> None:
+    made = reproduce("explore_instruct", "paper", overrides=["models.base.ref=nano:symbols"])
+    out = io.StringIO()
+    show_hosted(Console(file=out, width=200), made.plan, made.todo(None), CallSettings())
+    expected, bound = out.getvalue().splitlines()
+    assert "about" in expected
+    assert "at most 9,790 requests, at most 14,685,000 tokens in" in bound
+    assert "at most 51.40 USD" in bound
+    assert "about" not in bound

@@ -198,6 +198,9 @@ def body(call: Call, endpoint: Endpoint, token_field: str) -> dict[str, Any]:
         asked["seed"] = how.seed
     if how.n > 1:
         asked["n"] = how.n
+    if how.reply_schema:
+        schema = {"name": "reply", "strict": True, "schema": json.loads(how.reply_schema)}
+        asked["response_format"] = {"type": "json_schema", "json_schema": schema}
     return asked
 
 

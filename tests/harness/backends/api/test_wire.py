@@ -34,6 +34,15 @@ def test_a_chat_body() -> None:
     }
 
 
+def test_a_schema_for_the_reply() -> None:
+    how = Sampling(reply_schema='{"type": "object"}')
+    asked = wire.body(call(how), HOST, "max_tokens")["response_format"]
+    schema = {"name": "reply", "strict": True, "schema": {"type": "object"}}
+    assert asked == {"type": "json_schema", "json_schema": schema}
+    assert call(how).key != call(Sampling()).key
+    assert "reply_schema" not in Sampling().model_dump()
+
+
 def test_bodies_with_token_ids() -> None:
     answers = wire.token_call(HOST, "r", "completions", [1, 2], HOW)
     body = wire.body(answers, HOST, "max_completion_tokens")
