@@ -55,7 +55,8 @@ def test_what_the_released_reader_loses_is_kept(golden: Callable[[str], Path]) -
     for case in vectors(golden("explore_instruct/llm_response_parsing.json"))["cases"]:
         if "right: " in case["note"] or "instance lost" in case["note"]:
             domain = names.get(case["domain"], case["domain"])
-            assert len(reader(domain).examples(case["raw_response"]).examples) == 1, case["note"]
+            found = reader(domain).examples(case["raw_response"]).examples
+            assert len(found) > len(case["reference"]["instances"]), case["note"]
 
 
 @pytest.mark.parametrize(

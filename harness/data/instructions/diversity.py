@@ -61,7 +61,7 @@ def diversity_filter(
             None compares all.
         tokenize: tokens of a text. The default finds none in scripts other than Latin, so that such
             texts are always kept; give your own for them.
-        details: also find the nearest kept text of each, which takes about ten times as long.
+        details: also find the nearest kept text of each, which takes about eight times as long.
 
     Raises:
         BadData: an element is no text, or there is not one group per text.

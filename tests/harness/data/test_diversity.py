@@ -7,12 +7,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.core.errors import BadData, BadRecord
 from harness.data.instructions.diversity import Decision, diversity_filter
+from harness.data.instructions.overlaps import Corpus
 from harness.data.instructions.rouge_l import (
     Compare,
     Threshold,
@@ -21,6 +23,7 @@ from harness.data.instructions.rouge_l import (
     rouge_l,
     rouge_tokens,
 )
+from harness.data.tables import read_table
 from tests.golden_vectors import vectors
 
 Golden = Callable[[str], Path]
@@ -202,3 +205,16 @@ def test_bad_input_is_refused_by_name() -> None:
             diversity_filter(["a"], threshold)  # type: ignore[arg-type]
     with pytest.raises(BadRecord, match="float_compat or exact"):
         diversity_filter(["a"], compare="close")  # type: ignore[arg-type]
+
+
+@pytest.mark.realdata
+def test_the_released_examples_are_filtered_as_by_comparing_every_pair(realdata: Golden) -> None:
+    path = realdata("explore_instruct/demo_domain_examples.jsonl.gz")
+    texts = [row["instruction"] for row in read_table(path)]
+    kept = np.array([each.kept for each in diversity_filter(texts)])
+    corpus = Corpus(texts)
+    for start in range(0, len(texts), 256):
+        block = list(range(start, min(start + 256, len(texts))))
+        near = (corpus.f_measures(block) > 0.7) & kept[None, :]
+        earlier = np.arange(len(texts))[None, :] < np.array(block)[:, None]
+        assert ((near & earlier).any(axis=1) == ~kept[block]).all()
