@@ -131,11 +131,11 @@ def supervise() -> dict[str, Any]:
     if os.getppid() != request["caller"]:  # it ended before this process was tied to it
         raise SystemExit
     sys.path += request["paths"][1:]
-    given = json.load(sys.stdin)
-    if reason := objection(given["code"]):
-        return {"passed": 0, "objection": reason}
     try:
         requests, verdicts, output = run.start()
+        given = json.load(sys.stdin)  # after the fork, so that the answer's memory has no test
+        if reason := objection(given["code"]):
+            raise Stop("objection", reason)
         signal.signal(signal.SIGALRM, run.expire)
         signal.setitimer(signal.ITIMER_REAL, request["limits"]["wall_s"])
         read_verdicts(run, given, listen(run, verdicts, output), requests)

@@ -93,6 +93,7 @@ class Answer:
 
     def _failure(self, found: Any) -> BaseException:
         """The exception that a failed request raises here."""
+        kind: Any
         kind, args, remote = found
         if kind is None:
             return self._failures[remote]
@@ -165,12 +166,12 @@ class Answer:
 
     def serve(self, message: list[Any]) -> Any:
         """Reply to a request of the answer on an object that the tests passed to it."""
-        verb, request, number, *packed = message
         try:
-            target = self._passed[number] if number >= 0 else None
+            verb, request, number, *packed = message
+            target = self._passed[number]
             unpacker = Unpacker(self.resolve)
             parts = [unpacker.unpack(part) for part in packed]
-        except (LookupError, TypeError):
+        except (LookupError, TypeError, ValueError):
             raise Forged("a malformed request") from None
         known = {id(value): place for place, value in enumerate(unpacker.containers)}
 

@@ -46,10 +46,11 @@ def run_tests(request: int, verdicts: int, read: int, write: int) -> None:
         status, *found = answer.link.receive()
     except (Ended, Forged) as error:
         return fail("forged" if isinstance(error, Forged) else "")
-    if status != "loaded" or len(found) != 2:
-        text = found[0] if status == "failed" and found and isinstance(found[0], str) else "forged"
-        say("not loaded", text)
+    if status == "failed":
+        say("not loaded", *map(str, found))
         os._exit(0)
+    if status != "loaded" or [type(part) for part in found] != [int, list]:
+        return fail("forged")
     say("loaded")
     number, names = found
     tests, entry = given["tests"], given["entry_point"]
