@@ -205,7 +205,7 @@ class Script:
 
     def __init__(self, scope: dict[str, Any], subject: Callable[[], Any]) -> None:
         self.scope, self._subject = scope, subject
-        self._run: list[Any] = []  # functions and classes that were run
+        self._run: list[Any] = []  # functions and classes of earlier tests
 
     def run(self, source: str) -> str:
         """Run one test and return "passed", or why it does not pass."""
@@ -218,29 +218,33 @@ class Script:
                 work()
         except BaseException as error:
             return describe(error)
+        finally:
+            self._run += self._defined().values()
         if count.failed:
             return CAUGHT
         return "passed" if count.held else NOTHING
 
+    def _defined(self) -> dict[str, Any]:
+        """Functions and classes that the tests define and that were not looked at before."""
+        return {
+            name: target
+            for name, target in self.scope.items()
+            if isinstance(target, type | types.FunctionType)
+            and getattr(target, "__module__", "") == "__main__"
+            and not any(target is known for known in self._run)
+        }
+
     def _collected(self, count: Count) -> Iterator[Callable[[], Any]]:
         """Calls of what the tests define and have not run themselves."""
-        for name, target in list(self.scope.items()):
-            own = isinstance(target, type | types.FunctionType)
-            own = own and getattr(target, "__module__", "") == "__main__"
-            if not own or any(target is known for known in self._run):
-                continue
+        for name, target in self._defined().items():
             if name in count.entered:
-                calls: list[Callable[[], Any]] = []
-            elif is_case(target):
-                calls = [partial(run_cases, target)]
-            elif name == "check" and isinstance(target, types.FunctionType):
-                calls = [partial(self._check, target)]
-            else:
-                calls = [*pytest_rules.calls_of(name, target, self.scope)]
-            if not calls and name not in count.entered:
                 continue
-            self._run.append(target)
-            yield from calls
+            if is_case(target):
+                yield partial(run_cases, target)
+            elif name == "check" and isinstance(target, types.FunctionType):
+                yield partial(self._check, target)
+            else:
+                yield from pytest_rules.calls_of(name, target, self.scope)
 
     def _check(self, check: types.FunctionType) -> None:
         needed = check.__code__.co_argcount > len(check.__defaults__ or ())

@@ -31,7 +31,7 @@ from harness.verification.answer import serve_answer
 from harness.verification.confinement import build_root, confine, enter_namespaces, hide, tie
 from harness.verification.memory import Meter
 from harness.verification.screening import objection
-from harness.verification.tester import run_tests
+from harness.verification.tester import LOST, run_tests
 
 if __name__ == "__main__":
     sys.path.pop(0)
@@ -230,6 +230,7 @@ def be_init(request: dict[str, Any], apart: bool, pipes: tuple[int, int, int]) -
     requests, verdicts, output = pipes
     try:
         tie()
+        os.setsid()  # kill(0) must not reach the supervisor
         if apart:
             build_root(request["limits"], request["paths"])
         else:
@@ -241,17 +242,31 @@ def be_init(request: dict[str, Any], apart: bool, pipes: tuple[int, int, int]) -
         if (answer := os.fork()) == 0:
             be_answer(request, apart, (down[0], up[1]), output)
         os.closerange(0, 1024)
-        code = 0
-        while (ended := os.wait())[0] != tester:
-            if ended[0] == answer:
-                code = os.waitstatus_to_exitcode(ended[1])
-        code = -signal.SIGXCPU if code == -signal.SIGXCPU else os.waitstatus_to_exitcode(ended[1])
-        os._exit(code if code >= 0 else 128 - code)
+        os._exit(wait_for(tester, answer))
     except BaseException as error:
         words = ["setup", f"{type(error).__name__}: {error}"]
         os.write(verdicts, json.dumps(words).encode() + b"\n")
     finally:
         os._exit(0)
+
+
+def wait_for(tester: int, answer: int) -> int:
+    """Exit code of the tester, or that of an answer whose CPU time is used up."""
+    codes: dict[int, int] = {}
+    while tester not in codes:
+        process, status = os.wait()
+        codes[process] = os.waitstatus_to_exitcode(status)
+    for _ in range(100 if codes[tester] == LOST else 0):  # the answer is about to end
+        with suppress(ChildProcessError):
+            process, status = os.waitpid(answer, os.WNOHANG)
+            if process:
+                codes[answer] = os.waitstatus_to_exitcode(status)
+        if answer in codes:
+            break
+        time.sleep(0.005)
+    used_up = codes.get(answer) == -signal.SIGXCPU
+    code = -signal.SIGXCPU if used_up else codes[tester]
+    return code if code >= 0 else 128 - code
 
 
 def be_tester(

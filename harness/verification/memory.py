@@ -1,13 +1,15 @@
 """Memory of the processes of a jail, shared mappings included; Linux, standard library only.
 
-Where a control group can be made, the kernel keeps the limit. Elsewhere the proportional set size
-(Pss) of all processes is read every few milliseconds: a page that n processes share counts 1/n in
-each of them, hence once.
+Where a control group can be made, the kernel keeps the limit. Elsewhere the resident size of all
+processes is added up every few milliseconds. Above the limit they are halted, and their
+proportional set size (Pss) decides: a page that n processes share counts 1/n in each of them, hence
+once.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import time
 from contextlib import suppress
 
@@ -23,20 +25,26 @@ class Meter:
     """
 
     def __init__(self, limit: int, process: int) -> None:
-        self.limit, self.process = limit, process
+        self.limit, self.process, self.used = limit, process, 0
         self.group = _made_group(limit, process)
 
     def exceeded(self) -> bool:
         """Whether the limit was reached."""
         if self.group is not None:
             return _kills(self.group) > 0
-        return memory_of(self.process) > self.limit
+        found = family_of(self.process)
+        self.used = sum(map(resident_of, found))
+        if self.used <= self.limit:
+            return False
+        _signal(found, signal.SIGSTOP)
+        if sum(map(shared_of, found)) > self.limit:
+            return True
+        _signal(found, signal.SIGCONT)
+        return False
 
     def pause(self) -> float:
-        """Seconds until the next look: less, the nearer the limit is."""
-        if self.group is not None or memory_of(self.process) < 0.3 * self.limit:
-            return 0.02
-        return 0.002
+        """Seconds until the next look: less where much is used."""
+        return 0.02 if self.used < 0.25 * self.limit else 0.001
 
     def close(self) -> None:
         """Remove the control group; its processes have ended."""
@@ -47,8 +55,31 @@ class Meter:
             time.sleep(0.01)
 
 
-def memory_of(process: int | str) -> int:
-    """Bytes of a process and all its descendants, as Pss; resident bytes where that is hidden."""
+def memory_of(process: int) -> int:
+    """Bytes of a process and all its descendants; what they share counts once."""
+    return sum(map(shared_of, family_of(process)))
+
+
+def family_of(process: int) -> list[int]:
+    """A process and all its descendants."""
+    found = [process]
+    for member in found:
+        with suppress(OSError):
+            for thread in os.listdir(f"/proc/{member}/task"):
+                with open(f"/proc/{member}/task/{thread}/children") as text:
+                    found += map(int, text.read().split())
+    return found
+
+
+def resident_of(process: int) -> int:
+    """Resident bytes of a process, with all that it shares."""
+    with suppress(OSError), open(f"/proc/{process}/statm") as text:
+        return int(text.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return 0
+
+
+def shared_of(process: int) -> int:
+    """Proportional set size of a process in bytes; its resident size where that is hidden."""
     total = 0
     try:
         with open(f"/proc/{process}/smaps_rollup", "rb") as stream:
@@ -56,13 +87,14 @@ def memory_of(process: int | str) -> int:
                 if line.startswith((b"Pss:", b"SwapPss:")):
                     total += int(line.split()[1]) << 10
     except OSError:
-        with suppress(OSError), open(f"/proc/{process}/statm") as text:
-            total = int(text.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    with suppress(OSError):
-        for thread in os.listdir(f"/proc/{process}/task"):
-            with open(f"/proc/{process}/task/{thread}/children") as text:
-                total += sum(map(memory_of, text.read().split()))
+        return resident_of(process)
     return total
+
+
+def _signal(processes: list[int], number: int) -> None:
+    for process in processes:
+        with suppress(OSError):
+            os.kill(process, number)
 
 
 def _made_group(limit: int, process: int) -> str | None:

@@ -24,6 +24,8 @@ from harness.verification.proxies import REMOTE, RemoteClass, RemoteModule
 from harness.verification.remote import Answer
 from harness.verification.wire import Ended, Forged
 
+LOST = 3  # exit code of a tester whose line to the answer broke
+
 
 def run_tests(request: int, verdicts: int, read: int, write: int) -> None:
     """Load the answer, run its tests in order, and report each verdict; never returns."""
@@ -34,7 +36,7 @@ def run_tests(request: int, verdicts: int, read: int, write: int) -> None:
     def fail(why: str) -> None:
         if why == "forged":
             say("forged")
-        os._exit(0)
+        os._exit(LOST)
 
     answer = Answer(read, write, fail)
     kind, *words = answer.link.receive()  # nothing untrusted runs yet

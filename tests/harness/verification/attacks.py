@@ -25,7 +25,10 @@ CASE = (
     "        self.assertEqual(f(3), 9)\n        self.assertAlmostEqual(f(1.5), 2.25)",
 )
 CHECK = ("def check(candidate):\n    assert candidate(3) == 9\n    assert candidate(4) == 16",)
-MAPPED = ("assert all(map(f, [3, 5]))\nassert f(3) == 9", "assert all(f(n) == n * n for n in (2, 7))")
+MAPPED = (
+    "assert all(map(f, [3, 5]))\nassert f(3) == 9",
+    "assert all(f(n) == n * n for n in (2, 7))",
+)
 _PRELUDE = "import os, sys\n"
 _EVIL = (
     "class E:\n    def __init__(self, *a): pass\n"
@@ -44,16 +47,21 @@ CHEATS = (
     Attack("marker", _PRELUDE + "def f(x):\n    line = os.read(3, 99)\n    os.write(6, line)\n"),
     Attack(
         "every_descriptor",
-        _PRELUDE + "def f(x):\n    for n in range(3, 64):\n        for text in ('[\"verdict\","
-        "\"passed\"]', '[\"done\"]', 'passed'):\n            try: os.write(n, (text + '\\n').encode())\n"
+        _PRELUDE + 'def f(x):\n    for n in range(3, 64):\n        for text in (\'["verdict",'
+        "\"passed\"]', '[\"done\"]', 'passed'):\n"
+        "            try: os.write(n, (text + '\\n').encode())\n"
         "            except OSError: pass\n",
     ),
     Attack(
         "replies_in_advance",
         _PRELUDE + "for n in range(3, 64):\n    for k in range(9):\n        try: os.write(n, "
-        "f'[\"ok\",{k},9,[],\"\"]\\n'.encode())\n        except OSError: pass\ndef f(x): return 0\n",
+        'f\'["ok",{k},9,[],""]\\n\'.encode())\n        except OSError: pass\ndef f(x): return 0\n',
     ),
-    Attack("alias", "import math\nm = math\nm.isclose = lambda *a, **k: True\ndef f(x): return 0\n", CLOSE),
+    Attack(
+        "alias",
+        "import math\nm = math\nm.isclose = lambda *a, **k: True\ndef f(x): return 0\n",
+        CLOSE,
+    ),
     Attack(
         "modules",
         "import sys, types\ns = sys.modules\nfake = types.ModuleType('math')\n"
@@ -86,22 +94,32 @@ CHEATS = (
     Attack("equal_number", _NUMBER + "def f(x): return E()\n"),
     Attack("equal_case", _NUMBER + "def f(x): return E()\n", CASE),
     Attack("equal_close", _NUMBER + "def f(x): return E()\n", CLOSE),
-    Attack("named_like_candidate", _NUMBER + "candidate = check = abs = E\ndef f(x): return E()\n", CHECK),
+    Attack(
+        "named_like_candidate",
+        _NUMBER + "candidate = check = abs = E\ndef f(x): return E()\n",
+        CHECK,
+    ),
     Attack(
         "near_number",
         _NUMBER + "    def __sub__(self, other): return E()\ncandidate = E\ndef f(x): return E()\n",
         ("def near(candidate):\n    assert abs(candidate(1.5) - 2.25) < 1e-9\nnear(f)",),
     ),
-    Attack("int_kind", "class I(int):\n    __eq__ = lambda a, b: a is a\n    __hash__ = int.__hash__\ndef f(x): return I(0)\n"),
+    Attack(
+        "int_kind",
+        "class I(int):\n    __eq__ = lambda a, b: a is a\n    __hash__ = int.__hash__\n"
+        "def f(x): return I(0)\n",
+    ),
     Attack(
         "float_kind",
-        "class F(float):\n    def __sub__(self, o):\n        z = 0.0\n        return z\n    __rsub__ = __sub__\n"
+        "class F(float):\n    def __sub__(self, o):\n        z = 0.0\n        return z\n"
+        "    __rsub__ = __sub__\n"
         "    def __eq__(self, o):\n        t = True\n        return t\ndef f(x): return F(1)\n",
     ),
     Attack(
         "str_kind",
         "class S(str):\n    def __eq__(self, o):\n        t = True\n        return t\n"
-        "    def startswith(self, *a): return True\n    __hash__ = str.__hash__\ndef f(x): return S('no')\n",
+        "    def startswith(self, *a): return True\n    __hash__ = str.__hash__\n"
+        "def f(x): return S('no')\n",
         ("assert f(3) == 'nine'", "assert f(3).startswith('n') and len(f(3)) == 4"),
     ),
     Attack(
@@ -118,11 +136,20 @@ CHEATS = (
     ),
     Attack(
         "class_lies",
-        "class I:\n    __class__ = int\n    def __instancecheck__(self, x): return True\ndef f(x): return I()\n",
+        "class I:\n    __class__ = int\n"
+        "    def __instancecheck__(self, x): return True\ndef f(x): return I()\n",
         ("assert isinstance(f(3), int)", "assert type(f(3)) is int"),
     ),
-    Attack("builtins", "import builtins\nb = builtins\nb.abs = lambda x: 0\nb.all = lambda x: True\ndef f(x): return 0\n"),
-    Attack("global_builtins", "def abs(x): return 0\ndef all(x): return True\ndef f(x): return 0\n", SQUARE[1:]),
+    Attack(
+        "builtins",
+        "import builtins\nb = builtins\nb.abs = lambda x: 0\nb.all = lambda x: True\n"
+        "def f(x): return 0\n",
+    ),
+    Attack(
+        "global_builtins",
+        "def abs(x): return 0\ndef all(x): return True\ndef f(x): return 0\n",
+        SQUARE[1:],
+    ),
     Attack("stop_iteration", "def f(x): raise StopIteration\n", MAPPED[1:]),
     Attack("stop_in_map", "def f(x): raise StopIteration\n", ("assert all(map(f, [3, 5]))",)),
     Attack("exit", "def f(x):\n    import os\n    os._exit(0)\n"),
@@ -134,44 +161,56 @@ CHEATS = (
     ),
     Attack(
         "own_skip",
-        "class SkipTest(Exception): pass\nSkipTest.__module__ = 'unittest.case'\ndef f(x): raise SkipTest\n",
+        "class SkipTest(Exception): pass\nSkipTest.__module__ = 'unittest.case'\n"
+        "def f(x): raise SkipTest\n",
         CASE,
     ),
     Attack(
         "assertion_error",
-        "class AssertionError(Exception): pass\nimport builtins\nbuiltins.AssertionError = AssertionError\n"
+        "class AssertionError(Exception): pass\nimport builtins\n"
+        "builtins.AssertionError = AssertionError\n"
         "def f(x): return 0\n",
     ),
     Attack(
         "frames",
-        "import sys\ng = getattr(sys, '_get' + 'frame')\ndef f(x):\n    frame = g()\n    while frame:\n"
+        "import sys\ng = getattr(sys, '_get' + 'frame')\ndef f(x):\n    frame = g()\n"
+        "    while frame:\n"
         "        for value in [*frame.__getattribute__('f_lo' + 'cals').values()]:\n"
-        "            if isinstance(value, str) and 'assert' in value: return eval(value.split('== ')[1])\n"
+        "            if isinstance(value, str) and 'assert' in value:\n"
+        "                return eval(value.split('== ')[1])\n"
         "        frame = frame.__getattribute__('f_b' + 'ack')\n    return 0\n",
     ),
     Attack(
         "collector",
         "import gc\nall_of = getattr(gc, 'get_obj' + 'ects')\nmark = ''.join(['asse', 'rt f('])\n"
-        "def f(x):\n    for o in all_of():\n        parts = list(o.values()) if type(o) is dict else o\n"
-        "        if type(o) in (dict, list, tuple) and any(type(p) is str and mark in p and p != mark for p in parts):\n"
+        "def f(x):\n    for o in all_of():\n"
+        "        parts = list(o.values()) if type(o) is dict else o\n"
+        "        if type(o) not in (dict, list, tuple): continue\n"
+        "        if any(type(p) is str and mark in p and p != mark for p in parts):\n"
         "            return x * x\n    return 0\n",
     ),
     Attack(
         "callback_globals",
-        "def f(g):\n    try: scope = g.__getattr__('__globals__')\n    except Exception: scope = {}\n"
+        "def f(g):\n    try: scope = g.__getattr__('__globals__')\n"
+        "    except Exception: scope = {}\n"
         "    for n in ('__globals__', 'gi_frame', '__self__', '__code__', '__closure__'):\n"
-        "        try: return getattr(g, n)['secret']\n        except Exception: pass\n    return 0\n",
+        "        try: return getattr(g, n)['secret']\n        except Exception: pass\n"
+        "    return 0\n",
         ("secret = 81\nassert f(lambda: 3) == secret",),
     ),
     Attack(
         "callback_object",
         "def f(box):\n    try: box.right = lambda *a: True\n    except Exception: pass\n"
         "    try: type(box).right = lambda *a: True\n    except Exception: pass\n    return 0\n",
-        ("class Box:\n    def right(self, x): return x == 9\nbox = Box()\nassert box.right(f(box))",),
+        (
+            "class Box:\n    def right(self, x): return x == 9\nbox = Box()\n"
+            "assert box.right(f(box))",
+        ),
     ),
     Attack(
         "fork_answers",
-        _PRELUDE + "def f(x):\n    try: os.fork()\n    except OSError: pass\n    return 0 if x == 3 else 25\n",
+        _PRELUDE + "def f(x):\n    try: os.fork()\n    except OSError: pass\n"
+        "    return 0 if x == 3 else 25\n",
     ),
     Attack(
         "own_link",
@@ -181,12 +220,14 @@ CHEATS = (
     Attack(
         "patched_server",
         _PRELUDE + "for m in list(sys.modules.values()):\n    s = getattr(m, 'Served', None)\n"
-        "    if s: s.serve = lambda self, m: ['ok', m[1], ['u', 'exec'], [], '']\ndef f(x): return 0\n",
+        "    if s: s.serve = lambda self, m: ['ok', m[1], ['u', 'exec'], [], '']\n"
+        "def f(x): return 0\n",
     ),
     Attack(
         "evil_bytes",
         _PRELUDE + "for m in list(sys.modules.values()):\n    s = getattr(m, 'Served', None)\n"
-        "    if s: s.serve = lambda self, m: ['ok', m[1], ['T', 'datetime', '__import__'], [[0, ['l', [9]]]], 3]\n"
+        "    if s: s.serve = lambda self, m: ['ok', m[1], ['T', 'datetime', '__import__'], "
+        "[[0, ['l', [9]]]], 3]\n"
         "def f(x): return 0\n",
     ),
     Attack(
@@ -199,7 +240,7 @@ CHEATS = (
     Attack(
         "at_exit",
         "import atexit, os\n@atexit.register\ndef end():\n    for n in range(3, 64):\n"
-        "        try: os.write(n, b'[\"verdict\", \"passed\"]\\n')\n        except OSError: pass\n"
+        '        try: os.write(n, b\'["verdict", "passed"]\\n\')\n        except OSError: pass\n'
         "def f(x): raise SystemExit\n",
     ),
     Attack(
@@ -209,10 +250,15 @@ CHEATS = (
     ),
     Attack(
         "exception_name",
-        "class P(BaseException):\n    def __str__(self): return '\\npassed\\n'\nP.__name__ = 'passed'\n"
+        "class P(BaseException):\n    def __str__(self): return '\\npassed\\n'\n"
+        "P.__name__ = 'passed'\n"
         "def f(x): raise P\n",
     ),
-    Attack("changes_arguments", "def f(xs):\n    xs.append(9)\n    return None\n", ("given = [3]\nassert f(given) == [9]",)),
+    Attack(
+        "changes_arguments",
+        "def f(xs):\n    xs.append(9)\n    return None\n",
+        ("given = [3]\nassert f(given) == [9]",),
+    ),
 )
 
 # What code may try to read; {secret} is a file of the user, {pid} a process of the user.
@@ -229,12 +275,26 @@ LEAKS = (
     Attack("hard_link", "import os\nos.link('{secret}', 'h')\nfound = open('h').read()"),
     Attack("move", "import os\nos.rename('{secret}', 'm')\nfound = open('m').read()"),
     Attack("list_folder", "import os\nfound = str(os.listdir('{folder}'))"),
-    Attack("raw_open", "import os\nfound = os.read(os.open('{secret}', os.O_RDONLY), 999).decode()"),
+    Attack(
+        "raw_open", "import os\nfound = os.read(os.open('{secret}', os.O_RDONLY), 999).decode()"
+    ),
     Attack("relative", "import os\nfound = open('../' * 20 + '{secret}'[1:]).read()"),
     Attack("reader", "import os\nos.execv('/bin/cat', ['cat', '{secret}'])\nfound = ''"),
-    Attack("shell", "import subprocess\nfound = subprocess.run(['cat', '{secret}'], capture_output=True).stdout.decode()"),
-    Attack("socket", "import socket\ns = socket.create_connection(('127.0.0.1', {port}), 1)\nfound = s.recv(99).decode()"),
-    Attack("unix_socket", "import socket\ns = socket.socket(socket.AF_UNIX)\ns.connect('{folder}/s')\nfound = s.recv(99).decode()"),
+    Attack(
+        "shell",
+        "import subprocess\n"
+        "found = subprocess.run(['cat', '{secret}'], capture_output=True).stdout.decode()",
+    ),
+    Attack(
+        "socket",
+        "import socket\ns = socket.create_connection(('127.0.0.1', {port}), 1)\n"
+        "found = s.recv(99).decode()",
+    ),
+    Attack(
+        "unix_socket",
+        "import socket\ns = socket.socket(socket.AF_UNIX)\ns.connect('{folder}/s')\n"
+        "found = s.recv(99).decode()",
+    ),
 )
 
 # Each writes outside the jail if it can; {folder} is a folder of the user.
@@ -250,4 +310,28 @@ WRITES = (
     Attack("make_folder", "import os\nos.mkdir('{folder}/d')"),
     Attack("rename", "import os\nos.rename('{secret}', '{folder}/r')"),
     Attack("xattr", "import os\nos.setxattr('{secret}', 'user.a', b'x')"),
+)
+
+# Each must end at its limit of memory (512 MB): many processes, or shared mappings.
+BOMBS = (
+    Attack(
+        "shared_children",
+        "import mmap, os, time\nfor _ in range(8):\n    if os.fork() == 0:\n"
+        "        m = mmap.mmap(-1, 400 << 20)\n"
+        "        for i in range(0, 400 << 20, 4096): m[i] = 1\n        time.sleep(60)\n"
+        "time.sleep(60)",
+    ),
+    Attack(
+        "private_children",
+        "import os, time\nfor _ in range(8):\n    if os.fork() == 0:\n"
+        "        x = bytearray(300 << 20)\n"
+        "        for i in range(0, len(x), 4096): x[i] = 1\n        time.sleep(60)\n"
+        "time.sleep(60)",
+    ),
+    Attack(
+        "shared_mappings",
+        "import mmap\nkept = []\nwhile True:\n    m = mmap.mmap(-1, 16 << 20)\n    kept.append(m)\n"
+        "    for i in range(0, 16 << 20, 4096): m[i] = 1",
+    ),
+    Attack("large_value", "def f(x): return bytes(400 << 20)"),
 )

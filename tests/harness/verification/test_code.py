@@ -39,7 +39,7 @@ def test_a_result_says_how_much_passed_why_not_and_in_what(confined: str) -> Non
     assert found.reason == "raised AssertionError: "
     assert found.isolation == confined
     slow = check_code(
-        "import time; time.sleep(9)", ["0"], Limits(wall_s=0.3), allow_code_execution=True
+        "import time; time.sleep(9)", ["assert time"], Limits(wall_s=0.3), allow_code_execution=True
     )
     assert slow.reason == "passed its limit of wall time"
 
@@ -47,7 +47,7 @@ def test_a_result_says_how_much_passed_why_not_and_in_what(confined: str) -> Non
 def test_results_do_not_depend_on_the_hash_seed(confined: str) -> None:
     code = "x = list({'a', 'b', 'c', 'd', 'e'})"
     order = [
-        check_code(code, ["raise KeyError(x)"], allow_code_execution=True).reason for _ in range(3)
+        check_code(code, ["assert x == 1, x"], allow_code_execution=True).reason for _ in range(3)
     ]
     assert len(set(order)) == 1
 
