@@ -110,7 +110,8 @@ class Answer:
         if is_remote(value):
             where = value.__dict__[REMOTE]
             return ["y", where[1]]
-        if isinstance(value, type) and vars(builtins).get(value.__name__) is value:
+        known: Any = vars(builtins)
+        if isinstance(value, type) and known.get(value.__name__) is value:
             return ["u", value.__name__]
         if isinstance(value, types.ModuleType):
             raise TypeError("a module cannot be passed to the answer")
@@ -119,7 +120,7 @@ class Answer:
             self._passed.append(value)
         simple = (types.FunctionType, types.MethodType, types.BuiltinFunctionType)
         kind = "function" if isinstance(value, simple) else "object"
-        name = value.__name__ if kind == "function" else ""
+        name = str(value.__name__) if isinstance(value, simple) else ""
         return ["k", self._numbers[id(value)], kind, name]
 
     def resolve(self, node: Any) -> Any:

@@ -268,7 +268,7 @@ class Link:
     """
 
     def __init__(self, read: int, write: int, serve: Callable[[list[Any]], Any]) -> None:
-        self._lines = open(read, "rb", buffering=1 << 16, closefd=False)
+        self._lines = open(read, "rb", buffering=1 << 16, closefd=False)  # noqa: SIM115
         self._write, self._serve, self._number = write, serve, 0
 
     def send(self, message: list[Any]) -> None:
