@@ -155,5 +155,9 @@ def test_hostile_names_stay_in_their_cells_and_broken_text_is_exported(
     header = yaml.safe_load(text.split("---\n")[1])
     assert set(header) == {"license", "pretty_name", "configs"}
     if form == "parquet":
-        (row,) = pytest.importorskip("pyarrow.parquet").read_table(folder).to_pylist()
+        (row,) = (
+            pytest.importorskip("pyarrow.parquet")
+            .read_table(folder / "candidates.parquet")
+            .to_pylist()
+        )
         assert row["response"] == "lone \\udc80"
