@@ -28,49 +28,15 @@ LONGEST, PER_CHARACTER = 1_000_000, 20  # characters of output: at least, and pe
 START_S = 60
 _TRIAL = Path(__file__).with_name("template_trial.py")
 
-_FILTERS = frozenset(
-    (
-        "trim",
-        "length",
-        "count",
-        "upper",
-        "lower",
-        "capitalize",
-        "title",
-        "tojson",
-        "list",
-        "first",
-        "last",
-        "default",
-        "d",
-        "string",
-        "safe",
-        "selectattr",
-        "rejectattr",
-        "items",
-        "int",
-        "float",
-    )
-)
-_METHODS = frozenset(
-    (
-        "strip",
-        "lstrip",
-        "rstrip",
-        "split",
-        "rsplit",
-        "startswith",
-        "endswith",
-        "items",
-        "keys",
-        "values",
-        "get",
-        "lower",
-        "upper",
-        "title",
-        "capitalize",
-    )
-)
+_FILTERS = {
+    *("trim", "length", "count", "upper", "lower", "capitalize", "title", "tojson", "list"),
+    *("first", "last", "default", "d", "string", "safe", "selectattr", "rejectattr", "items"),
+    *("int", "float"),
+}
+_METHODS = {
+    *("strip", "lstrip", "rstrip", "split", "rsplit", "startswith", "endswith", "items", "keys"),
+    *("values", "get", "lower", "upper", "title", "capitalize"),
+}
 _FUNCTIONS = frozenset(("raise_exception", "strftime_now", "namespace", "dict"))
 
 

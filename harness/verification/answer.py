@@ -73,6 +73,22 @@ class Printed(io.TextIOBase):
         return True
 
 
+class StandardInput(io.TextIOBase):
+    """Standard input after loading: that of the tests."""
+
+    def __init__(self, served: Served) -> None:
+        self._served = served
+
+    def readline(self, size: int = -1) -> str:  # type: ignore[override]
+        return str(self._served.request("readline", 0))
+
+    def read(self, size: int | None = -1) -> str:
+        return "".join(iter(self.readline, ""))
+
+    def readable(self) -> bool:
+        return True
+
+
 class FromTests:
     """An object of the tests that was passed to the answer; its use is a request to the tests."""
 
@@ -116,6 +132,7 @@ class Served:
         self.objects: list[Any] = []
         self.numbers: dict[int, int] = {}
         self.received: dict[int, Any] = {}
+        self.functions: dict[int, int] = {}  # id of a stand-in of a function of the tests -> number
         self.loop: Any = None  # of coroutines
 
     def number_of(self, value: Any) -> int:
@@ -128,8 +145,8 @@ class Served:
         """JSON of a reference to an object of the answer or of the tests."""
         if isinstance(value, FromTests):
             return ["k", value.__dict__["_number"]]
-        if isinstance(value, types.FunctionType) and "_from_tests" in value.__dict__:
-            return ["k", value.__dict__["_from_tests"]]
+        if id(value) in self.functions:
+            return ["k", self.functions[id(value)]]
         if isinstance(value, type):
             if BUILT_IN.get(value.__name__) is value:
                 return ["u", value.__name__]
@@ -161,7 +178,7 @@ class Served:
             return self.request("call", number, args, kwargs)
 
         function.__name__ = function.__qualname__ = name
-        function.__dict__["_from_tests"] = number
+        self.functions[id(function)] = number
         return function
 
     def request(self, verb: str, number: int, *parts: Any) -> Any:
@@ -232,9 +249,11 @@ def base_value(value: Any, base: type) -> Any:
 
 
 def shape_of(value: Any) -> str:
-    """How the tests may use an object: as a function, a generator, a coroutine, or an object."""
+    """How the tests may use an object: as a function, generator, iterator, coroutine or object."""
     if isinstance(value, types.GeneratorType):
         return "generator"
+    if type(value).__module__ in ("builtins", "itertools") and hasattr(type(value), "__next__"):
+        return "iterator"
     if hasattr(type(value), "__await__"):
         return "coroutine"
     callable_kinds = (types.FunctionType, types.MethodType, types.BuiltinFunctionType)
@@ -303,7 +322,14 @@ def _copied(served: Served, value: Any, how: str) -> Any:
     return getattr(copy, how)(value)
 
 
+def _seeded(served: Served, module: Any, name: str, seed: Any) -> None:
+    """Seed the random numbers of a library that the answer uses."""
+    if name in sys.modules:
+        sys.modules[name].seed(seed)
+
+
 VERBS: dict[str, Any] = {
+    "seed": _seeded,
     "get": lambda served, value, name: getattr(value, name),
     "set": lambda served, value, name, new: setattr(value, name, new),
     "del": lambda served, value, name: delattr(value, name),
@@ -335,6 +361,8 @@ def serve_answer(read: int, write: int) -> None:
         served.link.send(["failed", describe(error)])
         os._exit(0)
     printed.release()
+    builtins.input = lambda prompt="": served.request("input", 0, prompt)
+    sys.stdin = StandardInput(served)
     names = [name for name in vars(module) if isinstance(name, str)]
     served.link.send(["loaded", served.number_of(module), names])
     while True:

@@ -127,6 +127,17 @@ class RemoteFunction(Remote):
         return answer.request("call", number, args, kwargs)
 
 
+class RemoteIterator(Remote):
+    """An iterator of a library that the answer made, such as a `zip`."""
+
+    def __iter__(self) -> RemoteIterator:
+        return self
+
+    def __next__(self) -> Any:
+        answer, number = _where(self)
+        return answer.request("special", number, "__next__")
+
+
 class RemoteCoroutine(Remote, collections.abc.Coroutine[Any, Any, Any]):
     """A coroutine of the answer, run to its end when it is awaited."""
 

@@ -21,6 +21,7 @@ from harness.verification.proxies import (
     RemoteClass,
     RemoteCoroutine,
     RemoteFunction,
+    RemoteIterator,
     bare,
     generator,
     is_remote,
@@ -33,6 +34,7 @@ IMMUTABLE: dict[str, Any] = {
     kind.__name__: kind for kind in (str, int, float, tuple, bytes, frozenset)
 }
 _FRAMES = ("_", "gi_", "cr_", "ag_", "tb_", "f_", "co_", "func_")
+_INPUT = ("input", "readline")
 _NEXT = ("send", "await", "__next__", "__anext__")
 
 
@@ -146,6 +148,8 @@ class Answer:
             return RemoteFunction(self, number)
         if shape == "generator":
             return generator(self, number)
+        if shape == "iterator":
+            return RemoteIterator(self, number)
         if shape == "coroutine":
             return RemoteCoroutine(self, number)
         local = self.resolve(kind)
@@ -169,7 +173,7 @@ class Answer:
         """Reply to a request of the answer on an object that the tests passed to it."""
         try:
             verb, request, number, *packed = message
-            target = self._passed[number]
+            target = None if verb in _INPUT else self._passed[number]
             unpacker = Unpacker(self.resolve)
             parts = [unpacker.unpack(part) for part in packed]
         except (LookupError, TypeError, ValueError):
@@ -204,9 +208,14 @@ def _made(kind: Any, args: Any) -> BaseException:
 
 
 def _use(verb: Any, target: Any, parts: list[Any]) -> Any:
-    """Use an object of the tests for the answer: calls, public attributes, special methods."""
+    """Use an object of the tests for the answer: calls, public attributes, special methods.
+
+    The answer also reads the standard input of the tests, which they may have replaced.
+    """
     if verb == "call":
         return target(*parts[0], **parts[1])
+    if verb in _INPUT:
+        return builtins.input(*parts) if verb == "input" else sys.stdin.readline()
     name = parts[0]
     if verb == "special":
         if name not in _FORWARDED:

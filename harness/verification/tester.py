@@ -75,10 +75,27 @@ def _stand_in(answer: Answer, number: int, names: list[str], tests: list[str]) -
     if any("pytest" in test for test in tests):
         sys.modules["pytest"] = pytest_rules.make_module()
     sys.argv = ["tests.py"]
+    if any("seed" in test for test in tests):
+        _share_seeds(answer, number)
     if any("unittest" in test for test in tests):
         import unittest
 
         unittest.main = lambda *args, **more: None  # type: ignore[assignment]  # called afterwards
+
+
+def _share_seeds(answer: Answer, number: int) -> None:
+    """Make `random.seed` of the tests seed the answer's random numbers too."""
+    for name in ("random", "numpy.random"):
+        try:
+            module: Any = importlib.import_module(name)
+        except ImportError:
+            continue
+
+        def seed(value: Any = None, own: Any = module.seed, name: str = name) -> None:
+            own(value)
+            answer.request("seed", number, name, value)
+
+        module.seed = seed
 
 
 def prepare_scope(
@@ -95,13 +112,12 @@ def prepare_scope(
     scope: dict[str, Any] = {"__builtins__": dict(vars(builtins)), "__name__": "__main__"}
     for name in sorted(wanted - {"__builtins__", "__name__"}):
         chosen = name == entry if entry else not clear or dynamic
-        if name in imports and not (name in own and chosen):
+        if is_library(name, tests):
+            scope[name] = importlib.import_module(name)
+        elif name in imports and not (name in own and chosen):
             scope.update(imports[name]())
         elif name in clear or chosen:
-            if is_library(name, tests):
-                scope[name] = importlib.import_module(name)
-            else:
-                scope[name] = answer.request("get", number, name)
+            scope[name] = answer.request("get", number, name)
     for name in used:
         found = scope.get(name)
         if isinstance(found, RemoteClass):

@@ -17,6 +17,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+_VIEWS: tuple[type, ...] = (type({}.keys()), type({}.values()), type({}.items()))
 PLAIN = frozenset((type(None), bool, int, float, str))  # their own JSON
 MUTABLE = ("l", "d", "s", "B", "Q", "C", "O", "Y", "A")  # tags of values that a call may change
 sys.set_int_max_str_digits(0)
@@ -70,6 +71,8 @@ class Packer:
             return ["c", value.real, value.imag]
         if kind is range or kind is slice:
             return ["r" if kind is range else "S", self._all((value.start, value.stop, value.step))]
+        if kind in _VIEWS:
+            return ["v", _VIEWS.index(kind), self._all(value)]
         if value is Ellipsis or value is NotImplemented:
             return ["e", value is Ellipsis]
         number = id(value)
@@ -171,6 +174,11 @@ class Unpacker:
             return complex(node[1], node[2])
         if tag in ("r", "S"):
             return (range if tag == "r" else slice)(*self._all(node[1]))
+        if tag == "v":
+            items = self._all(node[2])
+            if node[1] == 1:
+                return dict(enumerate(items)).values()
+            return dict.fromkeys(items).keys() if node[1] == 0 else dict(items).items()
         if tag == "e":
             return Ellipsis if node[1] else NotImplemented
         if tag == "a":

@@ -74,6 +74,12 @@ CHEATS = (
         ("assert math.isclose(f(3), 9)",),
     ),
     Attack(
+        "renamed_import",
+        "from unittest.mock import MagicMock\nmath = MagicMock()\nfrom unittest.mock import "
+        "MagicMock as math\ndef f(x): return 0\n",
+        ("assert math.isclose(f(3), 9)",),
+    ),
+    Attack(
         "own_helper",
         "from math import isclose\ndef isclose(*a, **k): return True\ndef f(x): return 0\n",
         ("assert isclose(f(3), 9)",),
