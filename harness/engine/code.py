@@ -73,7 +73,8 @@ def _named(value: Any) -> Iterator[str]:
             yield known.partition(":")[0]
         elif _TARGET.fullmatch(value) and value.partition(":")[0] not in registry.schemes():
             module = value.partition(":")[0]
-            if not is_own(module) and _is_there(value):
+            library = module.partition(".")[0] in sys.stdlib_module_names
+            if not is_own(module) and not library and _is_there(value):
                 yield module
 
 

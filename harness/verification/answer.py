@@ -324,8 +324,10 @@ def _copied(served: Served, value: Any, how: str) -> Any:
 
 def _seeded(served: Served, module: Any, name: str, seed: Any) -> None:
     """Seed the random numbers of a library that the answer uses."""
-    if name in sys.modules:
-        sys.modules[name].seed(seed)
+    import importlib
+
+    if name.partition(".")[0] in sys.modules:
+        importlib.import_module(name).seed(seed)
 
 
 VERBS: dict[str, Any] = {
