@@ -7,6 +7,7 @@ finish.
 
 from __future__ import annotations
 
+import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from harness.backends.hosted import open_backend
-from harness.core.errors import UserError
+from harness.core.errors import UserError, unknown
 from harness.core.records import Cell, parse
 from harness.engine.calls import Account, CallSettings, Services
+from harness.engine.code import changed
 from harness.engine.io import disk_errors
 from harness.engine.operations import Estimate, Row
 from harness.engine.plan import Handle, Plan, Stage
@@ -105,6 +107,38 @@ class PlannedRun(ABC):
     def todo(self, store: Store | None) -> list[Stage]:
         """Stages that a run would execute; None is an empty store."""
         return self.plan.needed(self.targets, self._finished(store))
+
+    def changes(self, store: Store | None) -> list[str]:
+        """Sentences about plugins whose code changed since earlier runs of these stages."""
+        return changed(store.root, self.todo(store)) if store is not None else []
+
+    def forget(self, store: Store, which: str) -> int:
+        """Discard finished stages, so that a run computes them again, with all that use them.
+
+        Args:
+            which: "all", or a name or label of an operation, or the beginning of a stage's id.
+
+        Returns:
+            Number of discarded artifacts.
+
+        Raises:
+            UserError: no stage of the plan is called that.
+        """
+        stages = self.plan.needed(self.targets, [])
+        chosen = {s.id for s in stages if which in ("all", s.operation.name, s.label)}
+        chosen |= {s.id for s in stages if len(which) >= 6 and s.id.startswith(which)}
+        if not chosen:
+            names = {name for s in stages for name in (s.operation.name, s.label)}
+            raise unknown("stage", which, {"all", *names})
+        for stage in stages:  # each after its inputs
+            if chosen & {*stage.input_ids()}:
+                chosen.add(stage.id)
+        found = [id for id in chosen if store.has(id)]
+        for id in found:
+            store.discard(id)
+        for id in chosen:
+            shutil.rmtree(store.partial(id), ignore_errors=True)
+        return len(found)
 
     @property
     def board(self) -> Board:

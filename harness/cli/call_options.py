@@ -67,6 +67,13 @@ OPTIONS: dict[str, Any] = {
             "--allow-code-execution", "Run code written by models, in confinement, to test it."
         ),
     ],
+    "allow_weak_isolation": Annotated[
+        bool,
+        _option(
+            "--allow-weak-isolation",
+            "Run it also where it could read and write your files (no namespaces, no Landlock).",
+        ),
+    ],
     "vllm_python": Annotated[
         str | None,
         _option("--vllm-python", "Interpreter with vLLM (default: $CRUCIBLE_VLLM_PYTHON)."),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +17,8 @@ from harness.engine.calls import CallSettings
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from harness.engine.store import Store
+    from harness.planned import PlannedRun
     from harness.reproduce import Reproduction
 
 MethodName = Annotated[
@@ -42,6 +45,15 @@ Suites = Annotated[
     str,
     typer.Option(
         "--suite", help="Only these suites, separated by commas; the recipe need not list them."
+    ),
+]
+Fresh = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fresh",
+        metavar="STAGE",
+        help="Compute these stages again, and all that use them: a name of crucible plan, the "
+        "beginning of an id, or all.",
     ),
 ]
 Home = Annotated[
@@ -72,6 +84,7 @@ def reproduce(
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 4 if a claim is contradicted.")
     ] = False,
+    fresh: Fresh = None,
     store: Home = None,
     *,
     calls: CallSettings,
@@ -92,7 +105,7 @@ def reproduce(
         limit=limit,
         suites=_names(suite),
     )
-    _carry_out(made, out, strict, store, calls)
+    _carry_out(made, out, strict, store, calls, fresh or ())
 
 
 def rehearse(
@@ -119,7 +132,12 @@ def _names(text: str) -> list[str]:
 
 
 def _carry_out(
-    made: Reproduction, out: Path | None, strict: bool, home: Path | None, calls: CallSettings
+    made: Reproduction,
+    out: Path | None,
+    strict: bool,
+    home: Path | None,
+    calls: CallSettings,
+    fresh: Sequence[str] = (),
 ) -> None:
     """Run a reproduction, write its board and print it."""
     from rich.console import Console
@@ -132,6 +150,7 @@ def _carry_out(
 
     console, store = Console(), Store(home)
     _announce(console, made)
+    say_changes(console, made, store, fresh)
     try:
         with ProgressReporter(console) as reporter:
             summary = made.run(store, reporter, calls)
@@ -147,6 +166,17 @@ def _carry_out(
     console.print(f"board: {folder / 'board.html'}", highlight=False, soft_wrap=True)
     if strict:
         require(board.claims)
+
+
+def say_changes(
+    console: Console, made: PlannedRun, store: Store, fresh: Sequence[str] = ()
+) -> None:
+    """Print which plugins changed; discard the stages that are to be fresh."""
+    for text in made.changes(store):
+        console.print(text, highlight=False, markup=False)
+    for which in fresh:
+        count = made.forget(store, which)
+        console.print(f"{which}: {count} stages run again", highlight=False, markup=False)
 
 
 def command_line() -> str:
@@ -196,7 +226,10 @@ def plan(
     )
     root = store or default_root()
     finished = Store(root) if (root / "store.json").exists() else None
-    show_plan(Console(), made, finished)
+    console = Console()
+    show_plan(console, made, finished)
+    for text in made.changes(finished):
+        console.print(text, highlight=False, markup=False)
 
 
 def train(
@@ -206,18 +239,22 @@ def train(
     seed: Seed = None,
     overrides: Overrides = None,
     limit: Limit = None,
+    fresh: Fresh = None,
     store: Home = None,
 ) -> None:
     """Train one method and copy its checkpoint to a folder, without evaluation."""
     from rich.console import Console
 
     from harness.cli.progress import ProgressReporter
+    from harness.engine.store import Store
     from harness.reproduce import reproduce as plan_reproduction
 
     console = Console()
     made = plan_reproduction(method, scale, overrides=overrides or (), seed=seed, limit=limit)
+    home = Store(store)
+    say_changes(console, made, home, fresh or ())
     with ProgressReporter(console) as reporter:
-        id = made.export_checkpoint(made.method, out, store, reporter)
+        id = made.export_checkpoint(made.method, out, home, reporter)
     console.print(f"checkpoint: {out}  (artifact {id[:10]})", highlight=False)
 
 
@@ -267,6 +304,7 @@ def evaluate(
         bool,
         typer.Option("--retry-failed", help="Request failed judgments and answers again."),
     ] = False,
+    fresh: Fresh = None,
     store: Home = None,
     *,
     calls: CallSettings,
@@ -300,10 +338,12 @@ def evaluate(
         seed=seed,
         limit=limit,
     )
+    console, home = Console(), Store(store)
+    say_changes(console, made, home, () if plan_only else fresh or ())
     run_evaluation(
-        Console(),
+        console,
         made,
-        Store(store),
+        home,
         calls,
         out=out,
         plan_only=plan_only,

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Mapping
+from typing import Any
 
 # `str.isprintable` knows the categories C* and Z*. These are of other categories and invisible:
 # the default-ignorable code points among letters and marks, and the braille pattern without dots.
@@ -68,6 +70,51 @@ def line(value: object, limit: int = 300) -> str:
     """
     text = value if isinstance(value, str) else repr(value)
     return visible(re.sub(r"[ \t\r\n]+", " ", text[: 4 * limit].strip(" \t\r\n")))[:limit]
+
+
+# Markdown. At the start of a line the last would begin a list, a heading underline or a rule.
+_SPECIAL = re.compile(r"([\\`*_{}\[\]|~$!#@])")
+_LINK = re.compile(r"(https?|ftp|mailto|xmpp):|\bwww\.", re.IGNORECASE)
+_BLOCK = re.compile(r"^(\s*\d*)([-+.)](?=\s|$|--)|=)")
+
+
+def markdown(value: str, limit: int | None = None) -> str:
+    """`value` escaped so that Markdown and HTML display it literally, in a table cell too.
+
+    >>> markdown("a_b | <script>")
+    'a\\\\_b \\\\| &lt;script&gt;'
+    """
+    safe = visible(value, limit)
+    # Entities first: the escapes added below contain no "&", "<" or ">".
+    safe = safe.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    safe = _SPECIAL.sub(r"\\\1", safe)
+    # Break automatic links: a name must not become clickable.
+    safe = _LINK.sub(lambda found: f"{found[0][:-1]}\\{found[0][-1]}", safe)
+    return _BLOCK.sub(r"\1\\\2", safe)
+
+
+def code_span(value: str) -> str:
+    """A Markdown code span whose fence is longer than any run of backticks inside it."""
+    value = visible(value)
+    longest = max((len(run) for run in re.findall("`+", value)), default=0)
+    fence = "`" * (longest + 1)
+    pad = " " if value.startswith("`") or value.endswith("`") else ""
+    return f"{fence}{pad}{value}{pad}{fence}"
+
+
+def encodable(value: Any) -> Any:
+    """A JSON value whose texts have no lone surrogates: these are shown as their escapes.
+
+    >>> encodable({"a": ["\\ud83d!"]})
+    {'a': ['\\\\ud83d!']}
+    """
+    if isinstance(value, str):
+        return value.encode("utf-8", errors="backslashreplace").decode()
+    if isinstance(value, Mapping):
+        return {encodable(key): encodable(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [encodable(part) for part in value]
+    return value
 
 
 def _is_hidden(character: str) -> bool:

@@ -50,6 +50,8 @@ class CallSettings(Record):
         replicas: number of vLLM servers started in parallel, one per GPU.
         allow_code_execution: let stages run code written by a model, in confinement; a recipe
             cannot give this permission.
+        allow_weak_isolation: run such code also where it could read and write the user's files,
+            because the machine has neither namespaces nor Landlock.
     """
 
     responses: Path | None = None
@@ -66,6 +68,7 @@ class CallSettings(Record):
     vllm_python: str | None = None
     replicas: int = Field(default=1, ge=1)
     allow_code_execution: bool = False
+    allow_weak_isolation: bool = False
 
 
 @dataclass

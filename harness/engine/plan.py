@@ -5,19 +5,21 @@
     samples = plan.stage("sample", prompts=prompts, model=model, n=5, temperature=0.8)
 
 Keyword arguments that are handles (or lists of handles) are inputs, all others are parameters. The
-id of a stage is the digest of operation, version, resolved parameters, input ids and the library
-versions that the operation lists: two methods that request the same stage share it.
+id of a stage is the digest of operation, version, resolved parameters, input ids, the library
+versions that the operation lists, and the source of code that is not built in (`code`): two methods
+that request the same stage share it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from harness.core.errors import BadRecord
 from harness.core.hashing import digest
 from harness.core.records import Record, parse
+from harness.engine.code import code_of
 from harness.engine.operations import Estimate, Operation
 from harness.engine.registry import load_operation
 
@@ -37,7 +39,12 @@ class StageMaker(Protocol):
 
 @dataclass(frozen=True)
 class Stage:
-    """An operation with resolved parameters and inputs."""
+    """An operation with resolved parameters and inputs.
+
+    Attributes:
+        code: modules that it depends on and that are not built in, with their digests.
+        plain: id without code, also that of its inputs; equal to the id where no plugin takes part.
+    """
 
     id: str
     operation: Operation[Any]
@@ -45,9 +52,14 @@ class Stage:
     inputs: dict[str, Handle | tuple[Handle, ...]]
     label: str
     hint: Estimate | None = None
+    code: Mapping[str, str] = field(default_factory=dict)
+    plain: str = ""
 
     def input_ids(self) -> list[str]:
         return [handle.id for value in self.inputs.values() for handle in _flat(value)]
+
+
+Inputs = dict[str, Handle | tuple[Handle, ...]]
 
 
 def _flat(value: Handle | tuple[Handle, ...]) -> tuple[Handle, ...]:
@@ -89,10 +101,22 @@ class Plan:
         for handle in (h for value in inputs.values() for h in _flat(value)):
             if handle.id not in self.stages:
                 raise BadRecord(f'stage "{name}": an input belongs to another plan')
-        id = stage_id(operation, params, inputs)
+        code = code_of(operation, params)
+        id = stage_id(operation, params, inputs, code)
         if id not in self.stages:
-            self.stages[id] = Stage(id, operation, params, inputs, label or name, hint)
+            plain = self._plain(id, operation, params, inputs, code)
+            made = Stage(id, operation, params, inputs, label or name, hint, code, plain)
+            self.stages[id] = made
         return Handle(id)
+
+    def _plain(
+        self, id: str, operation: Operation[Any], params: Record, inputs: Inputs, code: object
+    ) -> str:
+        """The id without any code."""
+        plain = {
+            key: _each(value, lambda h: self.stages[h.id].plain) for key, value in inputs.items()
+        }
+        return id if plain == inputs and not code else stage_id(operation, params, plain)
 
     def needed(self, targets: Iterable[Handle], finished: Iterable[str]) -> list[Stage]:
         """Stages to run for `targets`, in order, given the ids that exist already.
@@ -123,12 +147,29 @@ class Plan:
         return found
 
 
+def _each(
+    value: Handle | tuple[Handle, ...], id_of: Callable[[Handle], str]
+) -> Handle | tuple[Handle, ...]:
+    """The same handles with other ids."""
+    if isinstance(value, tuple):
+        return tuple(Handle(id_of(handle)) for handle in value)
+    return Handle(id_of(value))
+
+
 def stage_id(
-    operation: Operation[Any], params: Record, inputs: dict[str, Handle | tuple[Handle, ...]]
+    operation: Operation[Any],
+    params: Record,
+    inputs: Inputs,
+    code: Mapping[str, str] | None = None,
 ) -> str:
-    """Digest of everything that the result of a stage depends on, 32 hexadecimal digits."""
+    """Digest of everything that the result of a stage depends on, 32 hexadecimal digits.
+
+    Args:
+        code: digests of modules that are not built in.
+    """
     return digest(
         {
+            **({"code": dict(code)} if code else {}),
             "operation": operation.name,
             "version": operation.version,
             "params": params.model_dump(mode="json"),

@@ -270,6 +270,39 @@ def plugin_versions(used: Iterable[tuple[str, str]]) -> dict[str, str]:
     return {origin: metadata.version(origin) for origin in sorted(origins)}
 
 
+@cache
+def added_targets() -> dict[str, str]:
+    """Names of judges, backends and catalogue entries of other distributions, with their targets.
+
+    A scheme such as "acme" stands for all references "acme:...".
+    """
+    found: dict[str, str] = {}
+    for catalogue in _foreign_catalogues()[0]:
+        for name, own in vars(catalogue).items():
+            if name.isupper() and isinstance(own, dict):
+                found |= {k: v for k, v in own.items() if isinstance(k, str) and isinstance(v, str)}
+    for group in ("judges", "backends"):
+        own_entries = entries(group).values()
+        found |= {entry.name: entry.target for entry in own_entries if entry.origin != BUILT_IN}
+    return found
+
+
+@cache
+def schemes() -> frozenset[str]:
+    """First parts of references that are no modules: of models, data, judges and backends."""
+    tables = (table("SOURCES"), table("CHECKPOINTS"), entries("judges"), entries("backends"))
+    return frozenset(name for known in tables for name in known)
+
+
+def plugin_name(module: str) -> str:
+    """Names of the plugins whose code is in the package of a module, or the module itself."""
+    first = module.partition(".")[0]
+    names = [
+        o.name for o in plugins.offers()[0] if o.target.partition(":")[0].split(".")[0] == first
+    ]
+    return ", ".join(dict.fromkeys(names)) or module
+
+
 def load_operation(name: str) -> Operation[Any]:
     """The operation called `name`; imports the module that defines it if necessary.
 

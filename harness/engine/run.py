@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from harness.core.errors import BadData, CrucibleError
 from harness.engine.calls import Services
+from harness.engine.code import remember
 from harness.engine.io import disk_errors, write_rows
 from harness.engine.ledger import Ledger, provenance
 from harness.engine.operations import Artifact, Row
@@ -166,6 +167,9 @@ def run_stage(
             else:
                 _run_rows(stage, store, context, inputs)
         store.commit(stage.id, _manifest(stage, context))
+        if stage.plain not in ("", stage.id):
+            with disk_errors(store.root):
+                remember(store.root, stage.plain, stage.id, stage.code)
         for text in context.notes:
             reporter.note(stage, text)
         return True
@@ -192,6 +196,7 @@ def _manifest(stage: Stage, context: StageContext) -> dict[str, Any]:
         "resumed_batches": context.resumed_batches,
         "ledger": context.ledger.entry(context.device_used).model_dump(),
         **({"notes": context.notes} if context.notes else {}),
+        **({"code": dict(stage.code)} if stage.code else {}),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         **provenance(),
     }

@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from harness.core.text import code_span, markdown
+
 CARD = "merge.json"
 
 
@@ -15,15 +17,19 @@ def card_text(card: Mapping[str, Any]) -> str:
     roles = ["base", *(f"target {number}" for number in range(1, len(card["models"])))]
     lines = ["# Merged model", "", "| | model | identity |", "|---|---|---|"]
     for role, model in zip(roles, card["models"]):
-        lines.append(f"| {role} | {model['name']} | `{model['identity']}` |")
-    lines += ["", f"Settings: `{json.dumps(card['settings'], sort_keys=True)}`", ""]
+        lines.append(f"| {role} | {markdown(model['name'])} | {markdown(model['identity'])} |")
+    lines += ["", f"Settings: {code_span(json.dumps(card['settings'], sort_keys=True))}", ""]
     if card["notes"]:
-        lines += [*(f"* {note}" for note in card["notes"]), ""]
+        lines += [*(f"* {markdown(note)}" for note in card["notes"]), ""]
     table = weight_rows(card["weights"])
     if table:
         lines += [f"Weights: mean (least to greatest); of each tensor: {CARD}.", ""]
         lines += [f"| tensors | {' | '.join(roles[1:])} |", "|---" * len(roles) + "|"]
-        lines += [f"| {' | '.join(row)} |" for row in table]
+        plain = re.compile(r"[\w .*()-]*")
+        lines += [
+            f"| {' | '.join(c if plain.fullmatch(c) else markdown(c) for c in row)} |"
+            for row in table
+        ]
     return "\n".join(lines).rstrip() + "\n"
 
 

@@ -16,10 +16,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
 from harness.core.errors import BadData, UserError
+from harness.models.template_limits import BeyondLimits, check_template
 
 Message = Mapping[str, str]
 ROLES = ("system", "user", "assistant")
@@ -41,6 +43,8 @@ class Tokenizer(Protocol):
     def added_tokens_decoder(self) -> Any: ...
     @property
     def all_special_tokens(self) -> list[str]: ...
+    @property
+    def special_tokens_map(self) -> Mapping[str, Any]: ...
     def __call__(self, text: str, **options: Any) -> Any: ...
     def apply_chat_template(self, conversation: Any, **options: Any) -> Any: ...
     def convert_tokens_to_ids(self, tokens: str) -> Any: ...
@@ -174,7 +178,7 @@ def render(tokenizer: Tokenizer, messages: list[dict[str, str]], *, generation: 
 
     Raises:
         UserError: the tokenizer has no chat template.
-        BadData: the template refuses the messages.
+        BadData: the template refuses the messages, does not end in time, or writes too much.
     """
     if not tokenizer.chat_template:
         raise UserError(
@@ -186,11 +190,15 @@ def render(tokenizer: Tokenizer, messages: list[dict[str, str]], *, generation: 
         text = _apply(tokenizer, messages, generation)
         if not has_system or messages[0]["content"].strip() in text:
             return text
+    except BeyondLimits:
+        raise
     except Exception as error:
         if not has_system:
             raise BadData(_refusal(tokenizer, error)) from error
     try:
         return _apply(tokenizer, _fold_system(messages), generation)
+    except BeyondLimits:
+        raise
     except Exception as error:
         raise BadData(_refusal(tokenizer, error)) from error
 
@@ -263,7 +271,33 @@ def _any_of(tokens: Sequence[str]) -> re.Pattern[str] | None:
     return re.compile("|".join(map(re.escape, tokens))) if tokens else None
 
 
+def check_limits(tokenizer: Tokenizer, messages: Sequence[Message], *, generation: bool) -> None:
+    """Notice a chat template that does not end, or writes too much, before it is rendered here.
+
+    Raises:
+        BeyondLimits: it does.
+    """
+    template = tokenizer.chat_template
+    if isinstance(template, dict):
+        template = template.get("default", "")
+    if isinstance(template, str):
+        # A model reference may have arguments of the template, see `load_tokenizer`.
+        applied = tokenizer.apply_chat_template
+        given = applied.keywords if isinstance(applied, partial) else {}
+        variables = {
+            "messages": [dict(message) for message in messages],
+            "tools": None,
+            "documents": None,
+            "add_generation_prompt": generation,
+            "date_string": DATE.strftime("%d %b %Y"),
+            **tokenizer.special_tokens_map,
+            **given,
+        }
+        check_template(template, variables, DATE, name_of(tokenizer))
+
+
 def _apply(tokenizer: Tokenizer, messages: list[dict[str, str]], generation: bool) -> str:
+    check_limits(tokenizer, messages, generation=generation)
     return str(
         tokenizer.apply_chat_template(
             messages,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from harness.core.errors import BadData
 from harness.training.losses import get_loss
 from harness.training.preference_operations import TrainPreferenceParams
 
@@ -23,8 +24,10 @@ def check_loss(params: TrainPreferenceParams, with_reference: bool) -> None:
     lengths = torch.full((ROWS, columns), 5)
     loss = get_loss(params.loss)
     scheduled = loss.scheduled_at(params.settings, 1, 2)
-    losses, metrics = loss(logps, reference, lengths, settings=params.settings, **scheduled)
-    assert losses.shape == (ROWS,), f"{where}: shape {tuple(losses.shape)}; expected a loss per row"
+    try:
+        losses, metrics = loss(logps, reference, lengths, settings=params.settings, **scheduled)
+    except BadData as problem:
+        raise AssertionError(str(problem)) from None
     for name, shape in (("rewards", (ROWS, columns)), ("margins", (ROWS,)), ("accuracy", (ROWS,))):
         found = tuple(metrics[name].shape) if name in metrics else None
         assert found == shape, (

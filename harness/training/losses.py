@@ -66,11 +66,40 @@ class PreferenceLoss:
         settings: Record,
         **scheduled: float,
     ) -> Result:
-        return self.function(logps, reference, lengths, settings=settings, **scheduled)
+        found = self.function(logps, reference, lengths, settings=settings, **scheduled)
+        return self._checked(found, len(logps))
+
+    def _checked(self, found: Any, rows: int) -> Result:
+        """What the function returned.
+
+        Raises:
+            BadData: it is not one loss per row and the metrics.
+        """
+        where = f'loss "{self.function.__module__}:{self.function.__qualname__}"'
+        if not isinstance(found, tuple) or len(found) != 2 or not isinstance(found[1], dict):
+            raise BadData(
+                f"{where} returned {_shown(found)}; expected a tuple (losses, metrics), as "
+                "harness.training.losses.with_metrics returns it"
+            )
+        losses, metrics = found
+        if _shown(losses) != f"a tensor of shape ({rows},)":
+            raise BadData(
+                f"{where} returned losses that are {_shown(losses)}; expected a loss per row, of "
+                f"shape ({rows},): leave the mean to the trainer"
+            )
+        return losses, metrics
 
     def scheduled_at(self, settings: Record, step: int, total: int) -> dict[str, float]:
         """The scheduled arguments after `step` of `total` updates."""
         return {name: value(settings, step, total) for name, value in self.scheduled.items()}
+
+
+def _shown(value: Any) -> str:
+    from torch import Tensor  # loaded by now; the module itself loads without torch
+
+    if not isinstance(value, Tensor):
+        return f"a {type(value).__name__}"
+    return f"a tensor of shape {tuple(value.shape)}" if value.ndim else "a scalar tensor"
 
 
 def preference_loss(

@@ -3,11 +3,13 @@
     operations    row operations that add `checks` to response rows
     mathematics   equivalence of answers, by math-verify in a child process (equivalence)
     equal_answers equality of final answers (final_answers, answer_forms; final_answers_released)
-    code          tests in a jail (jail, confinement, screening)
+    code          tests in a jail: tester, asserting, pytest_rules run the tests; answer runs the
+                  code; proxies, remote and wire join them; jail, confinement, landlock and memory
+                  confine both; screening, scripts and reasons prepare and report
     letters       the letter chosen in an answer to a multiple-choice question
     candidates    table with one row per response; export as a data set
     selection     rules that turn candidates into SFT rows and preference pairs
 
-jail, confinement, screening and equivalence run in separate processes and import nothing else of
-this distribution.
+The modules of the jail and equivalence run in separate processes and import nothing else of this
+distribution.
 """

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from harness.core.errors import BadData, MissingExtra
 from harness.core.records import Record
+from harness.core.text import encodable, markdown, visible
 from harness.engine.io import atomic_folder, write_rows
 from harness.engine.operations import Artifact, Context, Row, operation
 
@@ -158,7 +159,7 @@ def export(
                 from pyarrow import parquet
             except ImportError:
                 raise MissingExtra("pyarrow", "train") from None
-            parquet.write_table(pa.Table.from_pylist(rows), fresh / name)
+            parquet.write_table(pa.Table.from_pylist(encodable(rows)), fresh / name)
         else:
             write_rows(fresh / name, rows)
         text = card(kept, name, title, licence, settings or {})
@@ -174,24 +175,25 @@ def card(
 ) -> str:
     """README of the data set: metadata header for hubs, counts, settings, licence."""
     header = {
-        "license": licence,
-        "pretty_name": title,
+        "license": visible(licence),
+        "pretty_name": visible(title),
         "configs": [{"config_name": "default", "data_files": name}],
     }
     headings = ("domain", "source", "prompts", "responses", "rewards", "right", "wrong", "open")
     groups: dict[tuple[str, str], list[Candidate]] = {}
     for candidate in candidates:
         groups.setdefault((candidate.domain, candidate.source_model), []).append(candidate)
-    table: list[tuple[object, ...]] = [headings, ("---",) * len(headings)]
+    table: list[tuple[object, ...]] = [headings]
     for key, found in groups.items():
         verdicts = Counter(candidate.right for candidate in found)
         prompts = len({candidate.prompt_id for candidate in found})
         rewards = sum(candidate.rm_score is not None for candidate in found)
         table.append((*key, prompts, len(found), rewards, *map(verdicts.get, (True, False, None))))
+    shown = [f"| {' | '.join(markdown(str(cell or 0)) for cell in row)} |" for row in table]
     lines = [
         *("---", *(f"{key}: {json.dumps(value)}" for key, value in header.items()), "---", ""),
-        *(f"# {title}", "", f"{len(candidates)} candidates, one response each.", ""),
-        *("| " + " | ".join(str(cell or 0) for cell in row) + " |" for row in table),
+        *(f"# {markdown(title)}", "", f"{len(candidates)} candidates, one response each.", ""),
+        *(shown[0], "|---" * len(headings) + "|", *shown[1:]),
         *("", "## Settings", "", "```json"),
         *(json.dumps(settings, indent=1, sort_keys=True, default=str), "```", "", "## Licence", ""),
         "Prompts come from the data sets named above and keep their licences. Responses are output "

@@ -1,12 +1,12 @@
 """Check code by its tests in a confined child process; see `jail`.
 
-Every result names the confinement that was applied: "namespaces", or the weaker "system call
-filter" if the machine does not allow namespaces. If neither works, no code is run.
+Every result names the confinement that was applied: "namespaces", or "Landlock" if the machine does
+not allow namespaces, or the weak "system call filter", which is used on request only. If none
+works, no code is run.
 """
 
 from __future__ import annotations
 
-import ast
 import json
 import os
 import re
@@ -15,6 +15,7 @@ import sys
 import sysconfig
 import tempfile
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,12 @@ from pydantic import Field
 from harness.core.errors import EnvironmentProblem, UserError
 from harness.core.records import Record
 from harness.verification.confinement import HOME
+from harness.verification.reasons import hidden, told
+from harness.verification.scripts import joined, split_tests
 
+__all__ = ["CodeCheck", "Limits", "check_code", "extract_code", "isolation", "split_tests"]
+
+NAMESPACES, LANDLOCK, FILTER = "namespaces", "Landlock", "system call filter"
 JAIL = Path(__file__).with_name("jail.py")
 LONGEST = 100_000  # characters; longer code is rejected without being run
 _FENCE = re.compile(r"```[ \t]*([\w+-]*)[^\n]*\n(.*?)(?:```|\Z)", re.DOTALL)
@@ -37,11 +43,11 @@ class Limits(Record):
     Attributes:
         wall_s: time from start to last test, in seconds.
         cpu_s: CPU time of each process, in seconds.
-        memory_mb: address space of each process, and private memory of all processes together.
-        file_mb: total size of files; without namespaces, size of each file.
-        files: number of files; not limited without namespaces.
+        memory_mb: address space of each process, and memory of all processes together.
+        file_mb: total size of files.
+        files: number of files.
         open_files: open files of each process.
-        processes: number of processes and threads; always 1 without namespaces.
+        processes: number of processes and threads of the code; always 1 without namespaces.
         output_kb: size of printed output.
         packages: installed packages can be imported, not only the standard library.
     """
@@ -83,36 +89,27 @@ def extract_code(response: str) -> str:
     return max(found, key=len) if found else response
 
 
-def split_tests(script: str) -> tuple[str, ...]:
-    """Split a test script: one test per top-level assert, with the lines before it.
-
-    A script without a top-level assert, or that does not parse, is one test.
-
-    >>> split_tests("x = f(1)\\nassert x == 1\\nassert f(2) == 4\\n")
-    ('x = f(1)\\nassert x == 1', 'assert f(2) == 4')
-    """
-    try:
-        body = ast.parse(script).body
-        found = {node.end_lineno or 0 for node in body if isinstance(node, ast.Assert)}
-    except SyntaxError:
-        found = set()
-    lines, inner = script.split("\n"), sorted(found)[:-1]
-    spans = zip([0, *inner], [*inner, len(lines)])
-    return tuple("\n".join(lines[start:end]).rstrip() for start, end in spans)
-
-
 def check_code(
     code: str,
     tests: Sequence[str],
     limits: Limits | None = None,
     *,
+    entry_point: str = "",
     allow_code_execution: bool = False,
+    allow_weak_isolation: bool = False,
 ) -> CodeCheck:
     """Run tests against code in the jail, in order and in one global scope.
 
+    Args:
+        tests: scripts; each passes if nothing in it fails and at least one assertion holds.
+            Functions `test*`, classes of tests, TestCases and `check(candidate)` that a script
+            defines are called. Scripts that only prepare later ones belong to the next test.
+        entry_point: name of what `check(candidate)` receives; "" means the only function.
+        allow_weak_isolation: run code even where only the filter of system calls can be applied.
+
     Raises:
         UserError: `allow_code_execution` is not set.
-        EnvironmentProblem: this machine supports no confinement.
+        EnvironmentProblem: this machine supports no confinement, or only the weak one.
     """
     if not allow_code_execution:
         raise UserError(
@@ -123,12 +120,13 @@ def check_code(
     if len(code) > LONGEST:
         reason = f"longer than {LONGEST:,} characters"
         return CodeCheck(static_ok=False, tests_passed=0, tests_total=total, reason=reason)
-    used = isolation()
-    found = _jailed(code, tests, limits or Limits(), used)
+    used = isolation(allow_weak_isolation)
+    with hidden() if used != NAMESPACES else nullcontext():
+        found = _jailed(code, tests, limits or Limits(), used, entry_point=entry_point)
     if "setup" in found:
         raise EnvironmentProblem(f"the jail for code cannot be set up: {found['setup']}")
     stopped = found.get("stopped", "")
-    reason = found.get("objection") or found.get("reason") or ""
+    reason = found.get("objection") or told(found.get("reason", ""), brief=used == FILTER)
     if not reason and stopped:
         reason = _REASONS.get(stopped, f"passed its limit of {stopped}")
     return CodeCheck(
@@ -147,17 +145,27 @@ _REASONS = {
 
 
 @cache
-def isolation() -> str:
+def isolation(weak: bool = False) -> str:
     """Name of the strongest confinement that works on this machine.
+
+    Args:
+        weak: a filter of system calls alone is enough.
 
     Raises:
         EnvironmentProblem: none works; the message gives the reasons.
     """
-    problems = []
-    for name in ("namespaces", "system call filter"):
-        found = _jailed("", ["import decimal"], Limits(), name)
+    problems: list[str] = []
+    for name in (NAMESPACES, LANDLOCK, FILTER):
+        found = _jailed("x = 1", ["import decimal\nassert x == 1"], Limits(), name)
         if found.get("passed") == 1:
-            return name
+            if name != FILTER or weak:
+                return name
+            raise EnvironmentProblem(
+                "code can be confined on this machine by a filter of system calls only "
+                f"({'; '.join(problems)}): it could read and write every file that you can, so "
+                "none is run; use Linux 5.13 or later, or give --allow-weak-isolation as well if "
+                "nothing on this machine is worth protecting"
+            )
         problems.append(f"{name}: {found.get('setup') or found.get('reason') or found}")
     raise EnvironmentProblem(
         f"code cannot be confined on this machine ({'; '.join(problems)}), so none is run: use "
@@ -166,46 +174,57 @@ def isolation() -> str:
 
 
 def _jailed(
-    code: str, tests: Sequence[str], limits: Limits, how: str, python: str = sys.executable
+    code: str,
+    tests: Sequence[str],
+    limits: Limits,
+    how: str,
+    python: str = sys.executable,
+    *,
+    entry_point: str = "",
 ) -> dict[str, Any]:
     """Result of one run as reported by the jail process."""
     paths = [sys.base_prefix]
     if limits.packages:
         paths.append(sysconfig.get_path("purelib"))
-    with tempfile.TemporaryDirectory(prefix="jail-", ignore_cleanup_errors=True) as root:
-        home = HOME if how == "namespaces" else root
-        request = {
-            "caller": os.getpid(),
-            "isolation": how,
-            "root": root,
-            "paths": paths,
-            "limits": limits.model_dump(),
-        }
-        # The caller's environment is not passed on: it may contain keys.
-        process = subprocess.Popen(
-            [python, "-S", "-s", "-P", str(JAIL), json.dumps(request)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            cwd="/",
-            start_new_session=True,
-            env={
-                "PATH": "/usr/bin:/bin",
-                "HOME": home,
-                "TMPDIR": home,
-                "LANG": "C.UTF-8",
-                "PYTHONHASHSEED": "0",
-                "OMP_NUM_THREADS": "1",
-                "OPENBLAS_NUM_THREADS": "1",
-            },
-        )
+    request = {
+        "caller": os.getpid(),
+        "isolation": how,
+        "temporary": tempfile.gettempdir(),
+        "paths": paths,
+        "limits": limits.model_dump(),
+    }
+    # The caller's environment is not passed on: it may contain keys.
+    process = subprocess.Popen(
+        [python, "-S", "-s", "-P", str(JAIL), json.dumps(request)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        cwd="/",
+        start_new_session=True,
+        env={
+            "PATH": "/usr/bin:/bin",
+            "HOME": HOME,
+            "TMPDIR": HOME,
+            "LANG": "C.UTF-8",
+            "PYTHONHASHSEED": "0",
+            "OMP_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+        },
+    )
+    try:
+        scripts = joined(tests)
+        given: dict[str, Any] = {"code": code, "entry_point": entry_point}
+        given |= {"tests": [s.text for s in scripts], "weights": [s.tests for s in scripts]}
+        output, _ = process.communicate(json.dumps(given).encode(), timeout=limits.wall_s + 30)
+        found: dict[str, Any] = json.loads(output)
+    except (subprocess.TimeoutExpired, ValueError):
+        found = {"stopped": "ended early", "passed": 0}
+    finally:
+        if process.poll() is None:
+            process.terminate()  # it removes what it made, and its descendants end with it
         try:
-            given = json.dumps({"code": code, "tests": list(tests)}).encode()
-            output, _ = process.communicate(given, timeout=limits.wall_s + 30)
-            found: dict[str, Any] = json.loads(output)
-        except (subprocess.TimeoutExpired, ValueError):
-            found = {"stopped": "ended early", "passed": 0}
-        finally:
-            process.kill()  # the kernel then kills its descendants, which are tied to it
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
             process.wait()
-        return found
+    return found

@@ -1,9 +1,10 @@
 """Confine the current process before it runs untrusted code; Linux, standard library only.
 
-Two ways: namespaces (no network, no visible other processes, a read-only root of system folders,
-files in memory), which an unprivileged user may create on most machines; otherwise a system call
-filter alone. With the filter alone, code can read every file that the user can read, and the size
-of each file is limited but not their number.
+Three ways. Namespaces: no network, no visible other processes, a read-only root of system folders,
+files in memory; an unprivileged user may create them on most machines. Landlock and a filter of
+system calls: no network, no other processes, no files but system folders and a folder of its own;
+any user of Linux 5.13 or later. The filter alone: code can read and write every file that the user
+can, so it is used on request only.
 """
 
 from __future__ import annotations
@@ -16,11 +17,16 @@ import struct
 from contextlib import suppress
 from typing import Any
 
+from harness.verification import landlock
+
 NEW_USER, NAMESPACES = 0x10000000, 0x20000 | 0x4000000 | 0x8000000 | 0x20000000 | 0x40000000
 BIND, READ_ONLY, REMOUNT, PRIVATE, NO_SUID, NO_DEVICES = 0x5000, 1, 0x20, 0x44000, 2, 4
-DIE_WITH_PARENT, NO_NEW_PRIVILEGES, SET_SECCOMP, SET_DUMPABLE = 1, 38, 22, 4  # of prctl
+# Commands of prctl.
+DIE_WITH_PARENT, NO_NEW_PRIVILEGES, SET_SECCOMP, SET_DUMPABLE, GET_DUMPABLE = 1, 38, 22, 4, 3
 HOME = "/jail"  # the only writable folder; /tmp links to it
 SYSTEM = ("/usr", "/bin", "/lib", "/lib64", "/dev/null", "/dev/urandom")
+LINKER = ("/etc/ld.so.cache",)
+PLACES = ("/mnt", "/media", "/srv", "/opt", "/run", "/tmp")  # one of them becomes the new root
 # System calls that the filter refuses, with their numbers on (x86-64, ARM64): ways out of the
 # confinement, and memory that the limits do not count.
 DENIED = {
@@ -31,11 +37,27 @@ DENIED = {
     "msgget": (68, 186), "mq_open": (240, 180), "add_key": (248, 217), "keyctl": (250, 219),
     "pidfd_getfd": (438, 438), "fsopen": (430, 430), "open_tree": (428, 428), "chroot": (161, 51),
 }  # fmt: skip
-# Also refused without a PID namespace: starting, signalling or limiting another process.
+# Also refused without namespaces: starting, signalling or slowing another process, and changes of
+# the metadata of files, which Landlock does not cover.
 DENIED_ALONE = {
     "clone": (56, 220), "clone3": (435, 435), "fork": (57, -1), "vfork": (58, -1),
     "kill": (62, 129), "tkill": (200, 130), "tgkill": (234, 131), "rt_sigqueueinfo": (129, 138),
     "rt_tgsigqueueinfo": (297, 240), "pidfd_open": (434, 434), "prlimit64": (302, 261),
+    "pidfd_send_signal": (424, 424), "setpriority": (141, 140), "sched_setparam": (142, 118),
+    "sched_setscheduler": (144, 119), "sched_setaffinity": (203, 122), "sched_setattr": (314, 274),
+    "ioprio_set": (251, 30), "process_madvise": (440, 440), "process_mrelease": (448, 448),
+    "kcmp": (312, 272), "migrate_pages": (256, 238), "move_pages": (279, 239),
+    "chmod": (90, -1), "fchmod": (91, 52), "fchmodat": (268, 53), "fchmodat2": (452, 452),
+    "chown": (92, -1), "fchown": (93, 55), "lchown": (94, -1), "fchownat": (260, 54),
+    "utime": (132, -1), "utimes": (235, -1), "futimesat": (261, -1), "utimensat": (280, 88),
+    "setxattr": (188, 5), "lsetxattr": (189, 6), "fsetxattr": (190, 7), "setxattrat": (463, 463),
+    "removexattr": (197, 14), "lremovexattr": (198, 15), "fremovexattr": (199, 16),
+    "removexattrat": (466, 466), "file_setattr": (469, 469), "truncate": (76, 45),
+    "shmat": (30, 196), "shmctl": (31, 195), "semget": (64, 190), "semop": (65, 193),
+    "semctl": (66, 191), "semtimedop": (220, 192), "msgsnd": (69, 189), "msgrcv": (70, 188),
+    "msgctl": (71, 187), "mq_unlink": (241, 181), "inotify_init": (253, -1),
+    "inotify_init1": (294, 26), "fanotify_init": (300, 262), "name_to_handle_at": (303, 264),
+    "open_by_handle_at": (304, 265), "request_key": (249, 218),
 }  # fmt: skip
 ERRORS = {"clone": 11, "fork": 11, "vfork": 11, "clone3": 38}  # errno; EPERM for other calls
 libc = ctypes.CDLL(None, use_errno=True)
@@ -47,14 +69,18 @@ def check(result: int, what: str) -> None:
         raise OSError(ctypes.get_errno(), f"{what}: {os.strerror(ctypes.get_errno())}")
 
 
-def tie() -> None:
-    """Make the kernel kill this process when its parent ends."""
-    libc.prctl(DIE_WITH_PARENT, signal.SIGKILL, 0, 0, 0)
+def tie(number: int = signal.SIGKILL) -> None:
+    """Make the kernel signal this process when its parent ends."""
+    libc.prctl(DIE_WITH_PARENT, number, 0, 0, 0)
 
 
-def hide() -> None:
-    """Make /proc/<pid> of this process unreadable to other processes."""
-    libc.prctl(SET_DUMPABLE, 0, 0, 0, 0)
+def hide(hidden: bool = True) -> None:
+    """Make /proc/<pid> of this process, with its environment, unreadable to other processes."""
+    libc.prctl(SET_DUMPABLE, int(not hidden), 0, 0, 0)
+
+
+def is_hidden() -> bool:
+    return not libc.prctl(GET_DUMPABLE, 0, 0, 0, 0)
 
 
 def enter_namespaces() -> None:
@@ -74,11 +100,15 @@ def mount(source: str, target: str, kind: str, flags: int, options: str = "") ->
     check(libc.mount(*names, ctypes.c_ulong(flags), options.encode()), f"mount {target}")
 
 
-def build_root(root: str, limits: dict[str, Any], paths: list[str]) -> None:
+def build_root(limits: dict[str, Any], paths: list[str]) -> None:
     """Enter a read-only root of system folders and `paths`, with a limited memory folder `HOME`.
 
-    After chroot the kernel also refuses new user namespaces.
+    It is mounted in this mount namespace only, over a folder that is not needed, so that nothing
+    remains on disk. After chroot the kernel also refuses new user namespaces.
     """
+    needed = {os.path.realpath(path) for path in (*SYSTEM, *paths)} | {*SYSTEM, *paths}
+    free = (p for p in PLACES if os.path.isdir(p) and not os.path.islink(p))
+    root = next(p for p in free if not any(path.startswith(p + "/") for path in needed))
     mount("none", "/", "", PRIVATE)
     mount("tmpfs", root, "tmpfs", NO_SUID | NO_DEVICES, "size=1m,nr_inodes=256,mode=755")
     for path in (*SYSTEM, *paths):
@@ -104,17 +134,25 @@ def build_root(root: str, limits: dict[str, Any], paths: list[str]) -> None:
     os.chdir(HOME)
 
 
-def confine(request: dict[str, Any], apart: bool, pipes: tuple[int, int, int]) -> None:
-    """Reduce the calling process to three pipes; set limits, drop privileges, filter calls.
+def confine(
+    request: dict[str, Any],
+    apart: bool,
+    pipes: tuple[int, ...],
+    output: int,
+    measured: bool = False,
+) -> None:
+    """Reduce the calling process to some pipes; set limits, drop privileges, filter calls.
 
     Args:
         apart: the process is in namespaces.
-        pipes: descriptors of questions (read), answers (write) and printed output (write).
+        pipes: descriptors to keep.
+        output: descriptor of printed output.
+        measured: the supervisor, an ordinary user, must be able to read how memory is used.
     """
     os.dup2(os.open(os.devnull, os.O_RDWR), 0)
-    os.dup2(pipes[2], 1)
-    os.dup2(pipes[2], 2)
-    for descriptor in set(range(3, 1024)) - set(pipes[:2]):
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    for descriptor in set(range(3, 1024)) - set(pipes):
         with suppress(OSError):
             os.close(descriptor)
     limits, user = request["limits"], os.geteuid()
@@ -123,7 +161,7 @@ def confine(request: dict[str, Any], apart: bool, pipes: tuple[int, int, int]) -
         resource.RLIMIT_FSIZE: limits["file_mb"] << 20,
         resource.RLIMIT_NOFILE: limits["open_files"],
         resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_NPROC: limits["processes"] + 2 * bool(user),  # supervisor, init
+        resource.RLIMIT_NPROC: limits["processes"] + 1 + 2 * bool(user),  # tester, supervisor, init
     }
     for kind, value in caps.items():
         resource.setrlimit(kind, (value, value))
@@ -137,6 +175,9 @@ def confine(request: dict[str, Any], apart: bool, pipes: tuple[int, int, int]) -
         raise PermissionError(f"{os.__file__} cannot be read by an unprivileged user")
     tie()
     check(libc.prctl(NO_NEW_PRIVILEGES, 1, 0, 0, 0), "no new privileges")
+    hide(not measured)
+    if request["isolation"] == "Landlock" or (not apart and landlock.version()):
+        landlock.restrict([*SYSTEM, *LINKER, *request["paths"]], [request["root"], os.devnull])
     _filter_calls(DENIED if apart else {**DENIED, **DENIED_ALONE})
 
 

@@ -59,12 +59,14 @@ class VerifyCodeParams(Record):
 
     Attributes:
         field: column with the tests: a list, or a script for `split_tests`.
+        entry_point: column with the name of what `check(candidate)` receives, where there is one.
         limits: resource limits of the checked code.
         static_only: only compile and screen the code; needs no permission and passes no test.
         batch_size: rows per stored batch.
     """
 
     field: str = "tests"
+    entry_point: str = "entry_point"
     limits: Limits = Limits()
     static_only: bool = Field(default=False, exclude_if=lambda value: not value)
     batch_size: int = Field(default=8, ge=1)
@@ -147,7 +149,7 @@ def _released(row: Row, field: str) -> Row:
 
 @operation(
     "verify_code",
-    version=1,
+    version=2,
     params=VerifyCodeParams,
     rows="responses",
     batch_size=lambda params: params.batch_size,
@@ -162,14 +164,15 @@ def verify_code(
 ) -> Iterator[list[Row]]:
     """Run each row's tests against the code in each response.
 
+    A test passes if at least one assertion holds; functions and classes of tests are run.
     Permission to execute code is a setting of the run (--allow-code-execution), never of a recipe.
 
     Raises:
         BadData: a row without tests.
         UserError: the run does not permit code execution.
-        EnvironmentProblem: this machine supports no confinement.
+        EnvironmentProblem: this machine supports no confinement, or only the weak one.
     """
-    allowed = context.services.settings.allow_code_execution
+    settings = context.services.settings
 
     def check(row: Row, response: str) -> Row:
         tests = row[params.field]
@@ -178,7 +181,15 @@ def verify_code(
         if params.static_only:
             reason = objection(code[:LONGEST])
             return {"static_ok": not reason, "reason": reason}
-        return check_code(code, tests, params.limits, allow_code_execution=allowed).model_dump()
+        found = check_code(
+            code,
+            tests,
+            params.limits,
+            entry_point=str(row.get(params.entry_point) or ""),
+            allow_code_execution=settings.allow_code_execution,
+            allow_weak_isolation=settings.allow_weak_isolation,
+        )
+        return found.model_dump()
 
     with _pool() as pool:
         for batch in batches:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 
 from leaderboards.board import Board, Row
 from leaderboards.render import text
@@ -11,6 +12,7 @@ from leaderboards.scores import scope_of
 
 # Spreadsheets interpret a cell that starts with one of these as a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
+_AFTER = re.compile(r"(;[ '\"]*)(?=[=+@＝＋＠]|[-－][^ ])")
 
 
 def safe(value: str) -> str:
@@ -19,7 +21,8 @@ def safe(value: str) -> str:
     >>> safe("=1+1"), safe("Target")
     ("'=1+1", 'Target')
     """
-    shown = text.visible(value)
+    # Where a spreadsheet separates cells by ";", the rest of a name is a cell of its own.
+    shown = _AFTER.sub(r"\1'", text.visible(value))
     return f"'{shown}" if shown.lstrip(" '\"").startswith(_FORMULA) else shown
 
 

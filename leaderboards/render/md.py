@@ -2,34 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
+from harness.core.text import code_span
+from harness.core.text import markdown as escape
 from leaderboards.board import Board, Row
 from leaderboards.render import text
 
 MARKS = {"best": " ★", "tied": " ≈", "": ""}
-
-_SPECIAL = re.compile(r"([\\`*_{}\[\]|~$!#@])")
-_LINK = re.compile(r"(https?|ftp|mailto|xmpp):|\bwww\.", re.IGNORECASE)
-
-# At the start of a line these would begin a list, a heading underline or a rule.
-_BLOCK = re.compile(r"^(\s*\d*)([-+.)](?=\s|$|--)|=)")
-
-
-def escape(value: str, limit: int | None = None) -> str:
-    """`value` escaped so that Markdown and HTML display it literally.
-
-    >>> escape("a_b | <script>")
-    'a\\\\_b \\\\| &lt;script&gt;'
-    """
-    safe = text.visible(value, limit)
-    # Entities first: the escapes added below contain no "&", "<" or ">".
-    safe = safe.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    safe = _SPECIAL.sub(r"\\\1", safe)
-    # Break automatic links: a name must not become clickable.
-    safe = _LINK.sub(lambda found: f"{found[0][:-1]}\\{found[0][-1]}", safe)
-    return _BLOCK.sub(r"\1\\\2", safe)
 
 
 def render(board: Board) -> str:
@@ -45,7 +25,7 @@ def render(board: Board) -> str:
     if lines := text.notes(board):
         parts += ["## Notes", "\n".join(f"- {escape(line.strip())}" for line in lines)]
     if facts := text.provenance_lines(board):
-        lines = [f"- {escape(name.strip())}: {_code(value)}" for name, value in facts]
+        lines = [f"- {escape(name.strip())}: {code_span(value)}" for name, value in facts]
         parts += ["## Provenance", "\n".join(lines)]
     return "\n\n".join(parts) + "\n"
 
@@ -95,11 +75,3 @@ def _claims(board: Board) -> str:
 
 def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
-
-
-def _code(value: str) -> str:
-    """A code span whose fence is longer than any run of backticks inside it."""
-    longest = max((len(run) for run in re.findall("`+", value)), default=0)
-    fence = "`" * (longest + 1)
-    pad = " " if value.startswith("`") or value.endswith("`") else ""
-    return f"{fence}{pad}{value}{pad}{fence}"

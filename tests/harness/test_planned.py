@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from harness.cli.estimate import show_hosted
-from harness.core.errors import EnvironmentProblem
+from harness.core.errors import EnvironmentProblem, UnknownName
 from harness.engine.calls import CallSettings
 from harness.engine.store import Store
 from harness.nano.faults import FaultScript, fault
@@ -42,6 +42,23 @@ def test_a_missing_key_is_noticed_before_the_first_stage(
         made.run(tmp_path / "store")
     assert made.store is not None
     assert not made.store.ids()
+
+
+def test_stages_are_computed_again_on_request(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    made = evaluate("nano:target", "alpaca_eval2", edition="nano", limit=3)
+    made.run(store)
+    assert made.todo(store) == []
+    before = made.cells
+    assert made.forget(store, "judge_alpaca") >= 2  # and the scores
+    names = [stage.operation.name for stage in made.todo(store)]
+    assert names[-1] == "score_alpaca"
+    assert "sample" not in names
+    made.run(store)
+    assert made.cells == before
+    assert made.forget(store, "all") == len(made.plan.needed(made.targets, []))
+    with pytest.raises(UnknownName, match='did you mean "sample"'):
+        made.forget(store, "smaple")
 
 
 def test_failed_rows_are_forgotten_with_what_was_made_of_them(tmp_path: Path) -> None:

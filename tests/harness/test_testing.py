@@ -28,6 +28,8 @@ def good(h: Any) -> Any:
         (good, ""),
         (lambda h: (good(h)[0], {"margin": h[:, 0]}), "its metrics lack rewards"),
         (lambda h: (good(h)[0].mean(), good(h)[1]), "expected a loss per row"),
+        (lambda h: good(h)[0].mean(), r"returned a scalar tensor; expected a tuple \(losses"),
+        (lambda h: [good(h)[0]], "returned a list; expected a tuple"),
         (lambda h: (good(h)[0] * float("nan"), good(h)[1]), "not finite"),
         (lambda h: (good(h)[0] + h.mean().detach() / 0, good(h)[1]), "not finite"),
     ],

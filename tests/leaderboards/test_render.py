@@ -412,3 +412,10 @@ def test_notes_of_stages_are_shown_up_to_a_number() -> None:
     assert notes[0] == "Stage sample 0: cut"
     assert notes[-1] == "... and 2 more notes of stages"
     assert len(notes) == text.STAGE_NOTES + 1
+
+
+@pytest.mark.parametrize("said", ["a;=1+1", "a; @x", 'b;"-cmd', "c;  +1", "d;＝1"])
+def test_csv_has_no_formula_where_semicolons_separate_cells(said):
+    for cell in csv_render.safe(said).split(";"):
+        assert not re.match(r"[ \"]*[=+\-@＝]", cell)
+    assert csv_render.safe("one; - two") == "one; - two"

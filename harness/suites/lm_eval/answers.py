@@ -22,6 +22,7 @@ from lm_eval.models.utils import normalize_gen_kwargs
 from harness.core.errors import BadData, EnvironmentProblem
 from harness.core.hashing import digest, seed_from
 from harness.engine.store import Log
+from harness.models.rendering import check_limits
 from harness.suites.lm_eval import batches
 
 Progress = Callable[[int, int, str], None]
@@ -126,8 +127,11 @@ class Answering(LM):
     ) -> str:
         """Render messages and record their digest, which does not depend on the template."""
         model: Any = self.model
+        tokenizer = getattr(model, "tokenizer", None)  # a hosted model has none
 
         def render(messages: list[dict[str, str]]) -> str:
+            if tokenizer is not None:
+                check_limits(tokenizer, messages, generation=add_generation_prompt)
             return str(model.apply_chat_template(messages, add_generation_prompt))
 
         text = render(chat_history)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import unicodedata
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.core.text import line, plain, visible
+from harness.core.text import code_span, encodable, line, markdown, plain, visible
 
 # Unicode's DerivedCoreProperties.txt, Default_Ignorable_Code_Point.
 DEFAULT_IGNORABLE = (
@@ -96,3 +97,18 @@ def test_visible_text_is_one_line_and_stable(said: str) -> None:
 def test_long_text_is_cut_with_an_ellipsis() -> None:
     assert visible("abcdef", limit=4) == "abc…"
     assert visible("abcd", limit=4) == "abcd"
+
+
+@given(st.text(alphabet="ab|`*_#[]()<>!\n\r\t \\\ud800=-+.1", max_size=20))
+def test_markdown_stays_in_its_cell(value: str) -> None:
+    shown = markdown(value)
+    assert "\n" not in shown
+    assert not re.search(r"(?<!\\)(?:\\\\)*[|`<>\[]", shown)
+    span = code_span(value)
+    fence = span[: len(span) - len(span.lstrip("`"))]
+    assert fence not in span[len(fence) : -len(fence)]
+
+
+def test_lone_surrogates_become_their_escapes() -> None:
+    given = {"\ud800": ["\udc80", 1, None, ("é", 2.5)]}
+    assert encodable(given) == {"\\ud800": ["\\udc80", 1, None, ["é", 2.5]]}

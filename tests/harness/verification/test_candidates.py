@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -130,3 +131,33 @@ def test_a_data_set_appears_as_a_whole_or_not_at_all(
     (tmp_path / "set" / "mine").touch()
     with pytest.raises(UserError, match="exists"):
         export([], tmp_path / "set", form="jsonl")
+
+
+@pytest.mark.parametrize("form", ["parquet", "jsonl"])
+def test_hostile_names_stay_in_their_cells_and_broken_text_is_exported(
+    form: Any, tmp_path: Path
+) -> None:
+    name = "a | b\n| x | y\n```\n# <img src=x> [l](http://e.x) \ud800"
+    found = Candidate(
+        domain=name, prompt_id="p", source_model=name, sample_index=0, response="lone \udc80",
+        messages=({"role": "user", "content": "\ud83d"},), sampling={"\ud800": "\udfff"},
+    )  # fmt: skip
+    folder = tmp_path / "set"
+    export([found], folder, form=form, title=name, licence=f"{name}: x", settings={name: name})
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    table = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(table) == 3
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in table} == {9}
+    assert [line for line in text.splitlines() if line.startswith("```")] == ["```json", "```"]
+    assert len([line for line in text.splitlines() if line.startswith("#")]) == 3
+    assert "<img" not in text.split("---\n", 2)[2].partition("## Settings")[0]
+    yaml = pytest.importorskip("yaml")
+    header = yaml.safe_load(text.split("---\n")[1])
+    assert set(header) == {"license", "pretty_name", "configs"}
+    if form == "parquet":
+        (row,) = (
+            pytest.importorskip("pyarrow.parquet")
+            .read_table(folder / "candidates.parquet")
+            .to_pylist()
+        )
+        assert row["response"] == "lone \\udc80"
