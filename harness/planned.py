@@ -18,6 +18,7 @@ from harness.core.errors import UserError
 from harness.core.records import Cell, parse
 from harness.engine.calls import Account, CallSettings, Services
 from harness.engine.io import disk_errors
+from harness.engine.mending import examine
 from harness.engine.operations import Estimate, Row
 from harness.engine.plan import Handle, Plan, Stage
 from harness.engine.prices import BATCH_SHARE, PROVIDER, Price, PriceList
@@ -94,17 +95,16 @@ class PlannedRun(ABC):
         calls = calls or CallSettings()
         if calls.responses is None:
             calls = calls.model_copy(update={"responses": store.root / "responses.sqlite"})
-        check_keys(self.plan, self.plan.needed(targets, self._finished(store)), calls)
+        finished = examine(self.plan, targets, store)[0]
+        check_keys(self.plan, self.plan.needed(targets, finished), calls)
         with Services(calls) as services:
             self.account = services.account
             return InlineExecutor(services).execute(self.plan, targets, store, progress)
 
-    def _finished(self, store: Store | None) -> list[str]:
-        return [id for id in self.plan.stages if store is not None and store.has(id)]
-
     def todo(self, store: Store | None) -> list[Stage]:
         """Stages that a run would execute; None is an empty store."""
-        return self.plan.needed(self.targets, self._finished(store))
+        finished = [] if store is None else examine(self.plan, self.targets, store)[0]
+        return self.plan.needed(self.targets, finished)
 
     @property
     def board(self) -> Board:
@@ -160,8 +160,8 @@ class PlannedRun(ABC):
         gone: set[str] = set()
         total = 0
         for stage in self.plan.stages.values():
-            if not store.has(stage.id):
-                continue
+            if not store.has(stage.id) or store.problem(stage.id):
+                continue  # a damaged one is computed again in any case
             failed = 0
             if stage.operation.rows is not None:
                 rows = store.artifact(stage.id).rows()

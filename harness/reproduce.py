@@ -133,7 +133,7 @@ class Reproduction(PlannedRun):
         fresh = folder.with_name(f".{folder.name}.partial")
         with disk_errors(folder.parent):
             shutil.rmtree(fresh, ignore_errors=True)
-            shutil.copytree(store.folder(handle.id), fresh)
+            shutil.copytree(store.artifact(handle.id).path, fresh)
             fresh.rename(folder)
         return handle.id
 
