@@ -46,6 +46,7 @@ class PlannedRun(ABC):
     plan: Plan = field(default_factory=Plan, kw_only=True)
     store: Store | None = field(default=None, kw_only=True)
     account: Account = field(default_factory=Account, kw_only=True)
+    _read: dict[str, list[Cell]] = field(default_factory=dict, kw_only=True, repr=False)
 
     @property
     @abstractmethod
@@ -96,10 +97,20 @@ class PlannedRun(ABC):
         if calls.responses is None:
             calls = calls.model_copy(update={"responses": store.root / "responses.sqlite"})
         finished = examine(self.plan, targets, store)[0]
-        check_keys(self.plan, self.plan.needed(targets, finished), calls)
+        if todo := self.plan.needed(targets, finished):
+            self.check(todo, calls)
+        self._read.clear()
         with Services(calls) as services:
             self.account = services.account
             return InlineExecutor(services).execute(self.plan, targets, store, progress)
+
+    def check(self, todo: Sequence[Stage], calls: CallSettings) -> None:
+        """Refuse a run that could not finish, before its first stage.
+
+        Raises:
+            EnvironmentProblem, UserError: see `check_keys`.
+        """
+        check_keys(self.plan, todo, calls)
 
     def todo(self, store: Store | None) -> list[Stage]:
         """Stages that a run would execute; None is an empty store."""
@@ -179,9 +190,13 @@ class PlannedRun(ABC):
         return self.store
 
     def _cells_of(self, handle: Handle) -> list[Cell]:
-        artifact = self._done().artifact(handle.id)
-        listed = artifact.read_json("cells.json")
-        return [parse(Cell, data, f"artifact {artifact.id}") for data in listed]
+        """The scores of one stage; read once per run."""
+        if handle.id not in self._read:
+            artifact = self._done().artifact(handle.id)
+            listed = artifact.read_json("cells.json")
+            where = f"artifact {artifact.id}"
+            self._read[handle.id] = [parse(Cell, data, where) for data in listed]
+        return self._read[handle.id]
 
 
 def opened(store: Store | Path | str | None) -> Store:

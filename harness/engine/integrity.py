@@ -129,15 +129,16 @@ def _problem(path: Path, name: str, known: Mapping[str, Any], largest: int | Non
         return ""
     if _facts(path)["sha256"] != known["sha256"]:
         return f"{name} has another content than was written, in the same {status.st_size:,} bytes"
-    _READ[str(path)] = _state(status)
+    _READ[str(path)] = state_of(status)
     return ""
 
 
 def _is_known(path: Path, status: os.stat_result) -> bool:
-    return _READ.get(str(path)) == _state(status)
+    return _READ.get(str(path)) == state_of(status)
 
 
-def _state(status: os.stat_result) -> tuple[int, ...]:
+def state_of(status: os.stat_result) -> tuple[int, ...]:
+    """What changes when a file does."""
     return (
         status.st_dev,
         status.st_ino,
@@ -164,7 +165,7 @@ def _form(path: Path, largest: int | None) -> str:
             _check_tensors(path, status.st_size)
     except BadData as error:
         return str(error).removeprefix(f"{path.parent}{os.sep}")
-    _READ[str(path)] = _state(status)
+    _READ[str(path)] = state_of(status)
     return ""
 
 

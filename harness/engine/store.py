@@ -23,7 +23,14 @@ from pathlib import Path
 from typing import Any
 
 from harness.core.errors import BadData, DamagedArtifact, StoreProblem
-from harness.engine.integrity import MANIFEST, files_problem, inventory, manifest_problem, seal
+from harness.engine.integrity import (
+    MANIFEST,
+    files_problem,
+    inventory,
+    manifest_problem,
+    seal,
+    state_of,
+)
 from harness.engine.io import (
     disk_errors,
     make_folder,
@@ -56,6 +63,7 @@ class Store:
 
     def __init__(self, root: Path | None = None) -> None:
         self.root = (root or default_root()).absolute()
+        self._manifests: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {}  # sound ones
         marker = self.root / "store.json"
         with disk_errors(self.root):
             if not marker.exists():
@@ -102,14 +110,20 @@ class Store:
         """The manifest of an artifact, and what is wrong with it."""
         path = self.folder(id) / MANIFEST
         try:
+            state = state_of(os.stat(path))
+            if self._manifests.get(id, (None,))[0] == state:
+                return self._manifests[id][1], ""
             manifest = read_json(path)
         except BadData as error:
-            problem = str(error).removeprefix(f"{path.parent}{os.sep}")
-            return {}, problem if path.exists() else f"{MANIFEST} is missing"
+            return {}, str(error).removeprefix(f"{path.parent}{os.sep}")
+        except FileNotFoundError:
+            return {}, f"{MANIFEST} is missing"
         except OSError as error:
             return {}, f"{MANIFEST} cannot be read: {error.strerror}"
-        problem = manifest_problem(manifest, id)
-        return ({} if problem else manifest), problem
+        if problem := manifest_problem(manifest, id):
+            return {}, problem
+        self._manifests[id] = state, manifest
+        return manifest, ""
 
     def problem(self, id: str, largest: int | None = None) -> str:
         """What is wrong with an artifact; "" for one that is sound, or not there at all.
@@ -229,6 +243,25 @@ class Store:
                     raise
                 self._put_aside(path, "found where a lock was expected")
                 return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+
+    def locked(self, id: str) -> bool:
+        """Whether a process works on a stage."""
+        try:
+            descriptor = os.open(self.root / "partial" / f"{id}.lock", os.O_RDONLY)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
+
+    def locks(self) -> list[str]:
+        """Ids of the stages on which a process works."""
+        found = (path.stem for path in self.root.glob("partial/*.lock"))
+        return sorted(id for id in found if self.locked(id))
 
     def make_way(self, folder: Path) -> Path:
         """Create a folder of the store; what has its name and is no folder is set aside."""
