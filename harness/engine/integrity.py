@@ -3,6 +3,8 @@
     inventory(folder)                  name -> size, digest and rows of every file, for the manifest
     manifest_problem(manifest, id)     what is wrong with a manifest
     files_problem(folder, manifest)    what is wrong with the files, by size and digest
+    list_files(folder, listing)        the same for a folder that is not an artifact:
+    listed_files_are_sound(listing)    whether the files listed by a file are what was written
 
 Artifacts of earlier versions have no list of files. Theirs are examined for what a reader would
 stumble over: JSON that cannot be parsed, rows without ids or with repeated ones, and safetensors
@@ -23,7 +25,7 @@ from typing import Any
 
 from harness.core.errors import BadData
 from harness.core.hashing import digest
-from harness.engine.io import iterate_objects, read_json
+from harness.engine.io import flush_tree, iterate_objects, read_json, replace_file
 
 MANIFEST = "manifest.json"
 ROWS = "rows.jsonl"
@@ -93,11 +95,14 @@ def manifest_problem(manifest: object, id: str) -> str:
     return ""
 
 
-def files_problem(folder: Path, manifest: Mapping[str, Any], largest: int | None = None) -> str:
+def files_problem(
+    folder: Path, manifest: Mapping[str, Any], largest: int | None = None, *, others: bool = True
+) -> str:
     """What is wrong with the files of an artifact; "" if nothing is found.
 
     Args:
         largest: larger files are checked by their size alone; None reads all.
+        others: whether a file that the manifest does not list is wrong.
     """
     listed: dict[str, dict[str, Any]] | None = manifest.get("files")
     try:
@@ -110,7 +115,7 @@ def files_problem(folder: Path, manifest: Mapping[str, Any], largest: int | None
     except OSError as error:
         name = Path(error.filename).name if isinstance(error.filename, str) else folder.name
         return f"{name} cannot be read: {error.strerror}"
-    for name in sorted(found - set(listed)):
+    for name in sorted(found - set(listed)) if others else ():
         return f"{name} was not written with it"
     return ""
 
@@ -146,6 +151,30 @@ def state_of(status: os.stat_result) -> tuple[int, ...]:
         status.st_mtime_ns,
         status.st_ctime_ns,
     )
+
+
+# Folders that a stage keeps for its next attempt
+
+
+def list_files(folder: Path, listing: Path) -> None:
+    """Write size and digest of every file of a folder into a file, on disk before it is there."""
+    flush_tree(folder)
+    replace_file(listing, json.dumps(inventory(folder)).encode())
+
+
+def listed_files_are_sound(listing: Path) -> bool:
+    """Whether the files beside a listing are those that were listed.
+
+    An empty file is the listing of an earlier version, which says nothing.
+    """
+    try:
+        text = listing.read_bytes()
+        listed = json.loads(text) if text else {}
+        return not any(
+            _problem(listing.parent / name, name, known, None) for name, known in listed.items()
+        )
+    except (OSError, ValueError, AttributeError, KeyError, TypeError, RecursionError):
+        return False
 
 
 # Artifacts of earlier versions

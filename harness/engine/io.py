@@ -230,7 +230,7 @@ def atomic_folder(out: Path, *, merge: bool = False) -> Iterator[Path]:
         raise UserError(f"{out} exists already; remove it or choose another folder")
     partial = out.with_name(f".{out.name}.partial")
     with disk_errors(out, kept="nothing of it was kept"):
-        partial.mkdir(parents=True, exist_ok=True)
+        make_folder(partial)
         with _claimed(partial, out):
             for path in partial.iterdir():
                 shutil.rmtree(path) if path.is_dir() else path.unlink()

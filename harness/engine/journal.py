@@ -10,6 +10,7 @@ again. Lines of earlier versions have no digest.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -38,6 +39,18 @@ def _digest(rest: bytes) -> bytes:
     return hashlib.sha256(rest).hexdigest()[:_DIGEST].encode("ascii")
 
 
+class Unreadable(Exception):
+    """The disk cannot read a file; it was moved away, and nothing of it is used."""
+
+
+def _sound(line: bytes) -> bytes:
+    """The content of a line that is what was written; else nothing."""
+    if not line.startswith(_MARK):
+        return line[:-1]
+    rest = b"{" + line[_START:-1]
+    return rest if line[len(_MARK) : len(_MARK) + _DIGEST] == _digest(rest) else b""
+
+
 class LineFile:
     """Lines in a file, each with a digest and written at once.
 
@@ -47,35 +60,48 @@ class LineFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        make_folder(path.parent)
-        if path.is_dir():  # not made by a store
-            aside = path.with_name(f"{path.name}.damaged")
-            remove(aside)
-            move(path, aside)
         self.dropped = 0
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         self._size = 0
+        make_folder(path.parent)
+        if os.path.lexists(path) and not path.is_file():  # not made by a store
+            self._move_away()
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+
+    def _move_away(self) -> None:
+        aside = self._path.with_name(f"{self._path.name}.damaged")
+        remove(aside)
+        move(self._path, aside)
 
     def read(self) -> Iterator[tuple[int, bytes]]:
-        """Start and content of every sound line, digest removed; then the file ends with them."""
-        start = 0
-        with os.fdopen(os.dup(self._descriptor), "rb") as stream:
-            stream.seek(0)
-            for line in stream:
-                if not line.endswith(b"\n"):
-                    break
-                rest = line[:-1]
-                if line.startswith(_MARK):
-                    rest = b"{" + line[_START:-1]
-                    if line[len(_MARK) : len(_MARK) + _DIGEST] != _digest(rest):
-                        rest = b""
+        """Start and content of every sound line, digest removed; then the file ends with them.
+
+        A file that the disk cannot read is moved away, and a new one begun.
+        """
+        try:
+            for start, line in self._lines():
+                rest = _sound(line)
                 if rest:
                     yield start, rest
                 else:
                     self.dropped += 1
-                start += len(line)
-        self._size = start
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            os.close(self._descriptor)
+            self._move_away()
+            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
+            self._size = 0
+            raise Unreadable from None
         os.ftruncate(self._descriptor, self._size)
+
+    def _lines(self) -> Iterator[tuple[int, bytes]]:
+        """Start and content of every complete line."""
+        with os.fdopen(os.dup(self._descriptor), "rb") as stream:
+            stream.seek(0)
+            for line in stream:
+                if line.endswith(b"\n"):
+                    yield self._size, line
+                    self._size += len(line)
 
     def append(self, line: bytes) -> int:
         """Append one JSON object, given as one line without its end; returns where it starts."""
@@ -118,10 +144,13 @@ class Log:
     def __init__(self, path: Path, keys: Sequence[str] = ()) -> None:
         self._file = LineFile(path)
         self.found: list[Row] = []
-        for _, line in self._file.read():
-            entry = parsed(line)
-            if isinstance(entry, dict) and all(key in entry for key in keys):
-                self.found.append(entry)
+        try:
+            for _, line in self._file.read():
+                entry = parsed(line)
+                if isinstance(entry, dict) and all(key in entry for key in keys):
+                    self.found.append(entry)
+        except Unreadable:
+            self.found.clear()
 
     def append(self, line: bytes) -> None:
         """Append one JSON object, given as one line without its end."""
@@ -152,16 +181,18 @@ class Journal:
     def __init__(self, path: Path, fits: Callable[[int, list[Row]], bool] | None = None) -> None:
         self._file = LineFile(path)
         self._starts = array("q")  # of lines, by number of the batch; -1 is not finished
-        self._known = 0
-        unfit = 0
-        for start, line in self._file.read():
-            entry = parsed(line)
-            number, rows = _batch(entry)
-            if number < 0 or (fits is not None and not fits(number, rows)):
-                unfit += 1
-            else:
-                self._place(number, start)
-        self.dropped = self._file.dropped + unfit
+        self._known = self.dropped = 0
+        try:
+            for start, line in self._file.read():
+                number, rows = _batch(parsed(line))
+                if number < 0 or (fits is not None and not fits(number, rows)):
+                    self.dropped += 1
+                else:
+                    self._place(number, start)
+        except Unreadable:
+            self.dropped += self._known
+            self._starts, self._known = array("q"), 0
+        self.dropped += self._file.dropped
 
     def _place(self, number: int, start: int) -> None:
         lacking = number + 1 - len(self._starts)

@@ -137,14 +137,14 @@ class Store:
         return problem or files_problem(self.folder(id), manifest, largest)
 
     def artifact(self, id: str) -> Artifact:
-        """A finished artifact, its files checked.
+        """A finished artifact, its listed files checked.
 
         Raises:
             StoreProblem: there is no such artifact.
             DamagedArtifact: one of its files is not what was written.
         """
         manifest = self.manifest(id)
-        if problem := files_problem(self.folder(id), manifest):
+        if problem := files_problem(self.folder(id), manifest, others=False):
             raise DamagedArtifact(id, problem, self.root)
         return Artifact(id, self.folder(id), manifest["operation"], manifest["params"])
 
