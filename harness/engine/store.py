@@ -73,6 +73,12 @@ class Store:
                 self._put_aside(marker, "not the format of a store")
                 self._create(marker)
                 found = FORMAT
+        for folder in (self.root / "artifacts", self.root / "partial"):
+            if folder.is_symlink() and not folder.exists():
+                raise StoreProblem(
+                    f"{folder} is a link to {os.readlink(folder)}, which is not there; mount that "
+                    "disk, or remove the link to begin again"
+                )
         if found > FORMAT:
             raise StoreProblem(
                 f"the store {self.root} has format {found}, this version reads up to {FORMAT}; "
@@ -169,7 +175,7 @@ class Store:
 
     def _put_aside(self, path: Path, why: str) -> Path:
         aside = self.root / "damaged"
-        if aside.exists() and not aside.is_dir():
+        if os.path.lexists(aside) and not aside.is_dir():
             move(aside, self.root / "damaged.0")
         make_folder(aside)
         taken = {entry.name for entry in aside.iterdir()}
