@@ -289,7 +289,6 @@ def move(path: Path, out: Path) -> None:
         near.rename(out)
         remove(path)
     _flush(out.parent)
-    _flush(path.parent)
 
 
 def remove(path: Path) -> None:

@@ -270,13 +270,17 @@ class Store:
         return sorted(id for id in found if self.locked(id))
 
     def make_way(self, folder: Path) -> Path:
-        """Create a folder of the store; what has its name and is no folder is set aside."""
+        """Create a folder for unfinished work."""
+        self._clear(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def _clear(self, folder: Path) -> None:
+        """Set aside what has the name of a folder, or of one that it is in, and is none."""
         for place in (*reversed(folder.parents), folder):
             inside = place != self.root and place.is_relative_to(self.root)
             if inside and os.path.lexists(place) and not place.is_dir():
                 self._put_aside(place, "found where a folder was expected")
-        make_folder(folder)
-        return folder
 
     def fresh_output(self, id: str) -> Path:
         """An empty folder that `commit` turns into the artifact."""
@@ -294,7 +298,7 @@ class Store:
         with disk_errors(self.root):
             sealed = seal({**manifest, "files": inventory(output)})
             write_json(output / MANIFEST, sealed, end="")
-            self.make_way(target.parent)
+            self._clear(target.parent)
             if os.path.lexists(target):  # without a manifest: not written by a store
                 self._put_aside(target, f"found without {MANIFEST} where an artifact was expected")
             publish(output, target)

@@ -19,6 +19,12 @@ from harness.reproduce import evaluate
 Damage = Callable[[Path], object]
 
 
+@pytest.fixture(autouse=True)
+def no_flush(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flushing takes most of the time of these runs; see test_power_cuts.py."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+
+
 def planned() -> Evaluation:
     return evaluate("nano:target", ["alpaca_eval2", "mt_bench"], limit=3)
 

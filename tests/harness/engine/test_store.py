@@ -49,8 +49,9 @@ def store_squares(
 
 
 @pytest.fixture(autouse=True)
-def nothing_computed() -> None:
+def nothing_computed(monkeypatch: pytest.MonkeyPatch) -> None:
     COMPUTED.clear()
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # see test_power_cuts.py; it is slow
 
 
 def planned(**params: object) -> tuple[Plan, Handle]:
