@@ -75,6 +75,8 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except RecursionError as error:
+        _fail(f"a file or a reply nests deeper than can be read: {error}", 2)
     except OSError as error:
         if error.errno is None or error.filename is None:
             raise

@@ -30,6 +30,7 @@ from harness.engine.io import flush_tree, iterate_objects, read_json, replace_fi
 MANIFEST = "manifest.json"
 ROWS = "rows.jsonl"
 BLOCK = 1 << 20
+HEADER = 100_000_000  # bytes; the safetensors format allows no longer header
 SMALL = 64 * 2**20  # bytes; files up to this size are read even if a run does not open them
 
 _NEEDED: dict[str, type | tuple[type, ...]] = {
@@ -210,7 +211,7 @@ def _check_rows(path: Path) -> None:
 def _check_tensors(path: Path, size: int) -> None:
     with path.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
-        header = stream.read(length) if 8 + length <= size else b""
+        header = stream.read(length) if length <= min(size, HEADER) else b""
     try:
         entries = json.loads(header)
         end = max((e["data_offsets"][1] for n, e in entries.items() if n[:2] != "__"), default=0)

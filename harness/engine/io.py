@@ -29,7 +29,7 @@ from harness.core.errors import BadData, StoreProblem, UserError
 from harness.core.hashing import canonical_json
 
 # A gzipped file may become this large, or this many times as large; JSON lines reach about 20.
-UNPACKED_BYTES, UNPACKED_TIMES = 256 * 2**20, 100
+UNPACKED_BYTES, UNPACKED_TIMES = 16 * 2**20, 100
 
 # Errors of a disk or its file system, rather than of the program.
 _DISK_FAULTS = {
@@ -157,7 +157,7 @@ def unpacked(path: Path) -> BinaryIO:
     """The content of a gzipped file as a stream; its `read` may return fewer bytes than asked for.
 
     Raises:
-        BadData: while reading, for a file of 256 MiB and more that was 100 times smaller.
+        BadData: while reading, for more than 16 MiB from a file 100 times smaller.
     """
     return cast(BinaryIO, _Unpacked(path))
 
@@ -189,7 +189,7 @@ def write_json(
     path.write_bytes((text + end).encode(errors="backslashreplace"))
 
 
-def make_folder(path: Path) -> Path:
+def make_folder(path: Path) -> None:
     """Create a folder and its parents, where missing, on disk before this returns."""
     missing = []
     while not path.is_dir():
@@ -198,7 +198,6 @@ def make_folder(path: Path) -> Path:
     for folder in reversed(missing):
         folder.mkdir(exist_ok=True)
         _flush(folder.parent)
-    return missing[0] if missing else path
 
 
 def replace_file(path: Path, data: bytes) -> None:
