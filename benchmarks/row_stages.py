@@ -58,12 +58,12 @@ def stage(home: Path, rows: int, stop: int | None) -> None:
     store, plan = Store(home), Plan()
     made = plan.stage("bench_rows", rows=rows)
     InlineExecutor().execute(plan, [made], store)
-    before, start = _mebibytes(), time.monotonic()
+    before, start, cpu = _mebibytes(), time.monotonic(), time.process_time()
     target = plan.stage("bench_mapped", rows=made)
     InlineExecutor().execute(plan, [target], store)
-    seconds = time.monotonic() - start
+    seconds, cpu = time.monotonic() - start, time.process_time() - cpu
     size = (store.folder(target.id) / "rows.jsonl").stat().st_size
-    print(json.dumps({"seconds": seconds, "mib": _mebibytes() - before, "bytes": size}))
+    print(json.dumps({"seconds": seconds, "cpu": cpu, "mib": _mebibytes() - before, "bytes": size}))
 
 
 def main() -> None:
@@ -86,7 +86,8 @@ def main() -> None:
             found = json.loads(done.stdout)
             print(
                 f"{name}: {options.rows:,} rows ({found['bytes'] / 1e9:.2f} GB) in "
-                f"{found['seconds']:.1f} s, {options.rows / found['seconds']:,.0f} rows/s, "
+                f"{found['seconds']:.1f} s ({found['cpu']:.1f} s of CPU), "
+                f"{options.rows / found['seconds']:,.0f} rows/s, "
                 f"{found['mib']:.0f} MiB above the interpreter"
             )
 
