@@ -25,7 +25,7 @@ def _mebibytes() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def stage(home: Path, rows: int, stop: int | None) -> None:
+def stage(home: Path, rows: int, batch: int, stop: int | None) -> None:
     """Child process: run the stage, or kill this process after `stop` batches."""
     from harness.core.records import Record
     from harness.engine.operations import operation
@@ -36,8 +36,8 @@ def stage(home: Path, rows: int, stop: int | None) -> None:
     class Size(Record):
         rows: int = 0
 
-    class Nothing(Record):
-        pass
+    class Batched(Record):
+        batch: int
 
     @operation("bench_rows", version=1, params=Size)
     def source(context: Any, params: Size) -> None:
@@ -46,9 +46,15 @@ def stage(home: Path, rows: int, stop: int | None) -> None:
             for number in range(params.rows):
                 stream.write(json.dumps({"id": f"row-{number:07d}", "text": text}) + "\n")
 
-    @operation("bench_mapped", version=1, params=Nothing, rows="rows", batch_size=lambda params: 64)
+    @operation(
+        "bench_mapped",
+        version=1,
+        params=Batched,
+        rows="rows",
+        batch_size=lambda params: params.batch,
+    )
     def mapped(
-        context: Any, params: Nothing, batches: Iterable[list[Any]], *, rows: Any
+        context: Any, params: Batched, batches: Iterable[list[Any]], *, rows: Any
     ) -> Iterator[list[Any]]:
         for number, batch in enumerate(batches):
             if number == stop:
@@ -59,7 +65,7 @@ def stage(home: Path, rows: int, stop: int | None) -> None:
     made = plan.stage("bench_rows", rows=rows)
     InlineExecutor().execute(plan, [made], store)
     before, start, cpu = _mebibytes(), time.monotonic(), time.process_time()
-    target = plan.stage("bench_mapped", rows=made)
+    target = plan.stage("bench_mapped", rows=made, batch=batch)
     InlineExecutor().execute(plan, [target], store)
     seconds, cpu = time.monotonic() - start, time.process_time() - cpu
     size = (store.folder(target.id) / "rows.jsonl").stat().st_size
@@ -69,17 +75,19 @@ def stage(home: Path, rows: int, stop: int | None) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--root", type=Path, default=Path(__file__).resolve().parent.parent)
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
-        stage(Path(options.child[0]), options.rows, int(options.child[1]) or None)
+        stage(Path(options.child[0]), options.rows, options.batch, int(options.child[1]) or None)
         return
     env = {**os.environ, "PYTHONPATH": str(options.root)}
-    for name, stops in (("undisturbed", [0]), ("resumed", [options.rows // 128, 0])):
+    for name, stops in (("undisturbed", [0]), ("resumed", [options.rows // options.batch // 2, 0])):
         with tempfile.TemporaryDirectory() as folder:
             for stop in stops:
                 command = [sys.executable, __file__, "--rows", str(options.rows)]
+                command += ["--batch", str(options.batch)]
                 command += ["--child", folder, str(stop)]
                 done = subprocess.run(command, env=env, capture_output=True, text=True)
                 assert done.returncode == (9 if stop else 0), done.stderr

@@ -62,6 +62,7 @@ class LineFile:
         self._path = path
         self.dropped = 0
         self._size = 0
+        self._window = 0, b""  # place and content of the part that was read last
         make_folder(path.parent)
         if os.path.lexists(path) and not path.is_file():  # not made by a store
             self._move_away()
@@ -118,14 +119,17 @@ class LineFile:
 
     def line(self, start: int) -> bytes:
         """The line that starts at a place, with its end."""
-        found = b""
-        while not found.endswith(b"\n"):
-            part = os.pread(self._descriptor, _PART, start + len(found))
-            end = part.find(b"\n") + 1
-            found += part[:end] if end else part
-            if not part:
+        size = _PART
+        while True:
+            place, held = self._window
+            found = held.find(b"\n", start - place) if start >= place else -1
+            if found >= 0:
+                return held[start - place : found + 1]
+            held = os.pread(self._descriptor, size, start)
+            if len(held) < size and not held.endswith(b"\n"):
                 raise BadData(f"{self._path} became shorter while it was used; run again")
-        return found
+            self._window = start, held
+            size *= 2
 
     def close(self) -> None:
         os.close(self._descriptor)

@@ -9,9 +9,12 @@ stages that it executes. Of other artifacts, files above `integrity.SMALL` are c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import zip_longest
+from pathlib import Path
 
-from harness.engine.integrity import SMALL
+from harness.engine.integrity import ROWS, SMALL
+from harness.engine.io import iterate_objects
 from harness.engine.plan import Handle, Plan, Stage
 from harness.engine.store import Store
 
@@ -24,8 +27,8 @@ def examine(
     An artifact made from a damaged one is not used either.
     """
     damaged: dict[str, str] = {}
-    for id in plan.stages:
-        if problem := store.problem(id, SMALL):
+    for id, stage in plan.stages.items():
+        if problem := store.problem(id, SMALL) or _ids_problem(stage, store):
             damaged[id] = problem
     while True:
         finished = _usable(plan, store, damaged)
@@ -37,6 +40,24 @@ def examine(
         if not found:
             return finished, damaged
         damaged |= found
+
+
+def _ids_problem(stage: Stage, store: Store) -> str:
+    """Of a row stage of an earlier version: whether its rows are those of its input."""
+    source = stage.inputs.get(stage.operation.rows or "")
+    if not isinstance(source, Handle) or not store.has(stage.id) or not store.has(source.id):
+        return ""
+    if "files" in store.manifest(stage.id) or store.problem(source.id, SMALL):
+        return ""
+    made, given = (_ids(store.folder(id) / ROWS) for id in (stage.id, source.id))
+    for number, (id, other) in enumerate(zip_longest(made, given), 1):
+        if id != other:
+            return f"row {number} of {ROWS} is that of {id!r}; {other!r} was given"
+    return ""
+
+
+def _ids(path: Path) -> Iterator[object]:
+    return (row.get("id") for row in iterate_objects(path))
 
 
 def _usable(plan: Plan, store: Store, damaged: Iterable[str]) -> list[str]:

@@ -230,12 +230,13 @@ def test_damage_of_an_earlier_versions_artifact_is_found_by_its_form(
     store, made, heard = Store(tmp_path / "store"), planned(), Heard()
     assert made.run(store).executed == ()
     for operation, damage in (
-        ("sample", cut(0.9)),
+        ("sample", DAMAGES["the last answer gone"][1]),
+        ("follow_up", cut(0.9)),
         ("judge_alpaca", DAMAGES["a judgment twice"][1]),
     ):
         stage = next(s for s in made.plan.stages.values() if s.operation.name == operation)
         damage(store.folder(stage.id) / "rows.jsonl")
     made.run(store, heard)
-    assert len(heard.said) == 2
+    assert len(heard.said) == 3
     assert any("occurs twice" in text for text in heard.said)
     assert made.render("json") == whole[1]
