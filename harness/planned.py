@@ -20,6 +20,7 @@ from harness.core.records import Cell, parse
 from harness.engine.calls import Account, CallSettings, Services
 from harness.engine.code import changed
 from harness.engine.io import disk_errors
+from harness.engine.mending import examine
 from harness.engine.operations import Estimate, Row
 from harness.engine.plan import Handle, Plan, Stage
 from harness.engine.prices import BATCH_SHARE, PROVIDER, Price, PriceList
@@ -47,6 +48,7 @@ class PlannedRun(ABC):
     plan: Plan = field(default_factory=Plan, kw_only=True)
     store: Store | None = field(default=None, kw_only=True)
     account: Account = field(default_factory=Account, kw_only=True)
+    _read: dict[str, list[Cell]] = field(default_factory=dict, kw_only=True, repr=False)
 
     @property
     @abstractmethod
@@ -96,17 +98,26 @@ class PlannedRun(ABC):
         calls = calls or CallSettings()
         if calls.responses is None:
             calls = calls.model_copy(update={"responses": store.root / "responses.sqlite"})
-        check_keys(self.plan, self.plan.needed(targets, self._finished(store)), calls)
+        finished = examine(self.plan, targets, store)[0]
+        if todo := self.plan.needed(targets, finished):
+            self.check(todo, calls)
+        self._read.clear()
         with Services(calls) as services:
             self.account = services.account
             return InlineExecutor(services).execute(self.plan, targets, store, progress)
 
-    def _finished(self, store: Store | None) -> list[str]:
-        return [id for id in self.plan.stages if store is not None and store.has(id)]
+    def check(self, todo: Sequence[Stage], calls: CallSettings) -> None:
+        """Refuse a run that could not finish, before its first stage.
+
+        Raises:
+            EnvironmentProblem, UserError: see `check_keys`.
+        """
+        check_keys(self.plan, todo, calls)
 
     def todo(self, store: Store | None) -> list[Stage]:
         """Stages that a run would execute; None is an empty store."""
-        return self.plan.needed(self.targets, self._finished(store))
+        finished = [] if store is None else examine(self.plan, self.targets, store)[0]
+        return self.plan.needed(self.targets, finished)
 
     def changes(self, store: Store | None) -> list[str]:
         """Sentences about plugins whose code changed since earlier runs of these stages."""
@@ -194,8 +205,8 @@ class PlannedRun(ABC):
         gone: set[str] = set()
         total = 0
         for stage in self.plan.stages.values():
-            if not store.has(stage.id):
-                continue
+            if not store.has(stage.id) or store.problem(stage.id):
+                continue  # a damaged one is computed again in any case
             failed = 0
             if stage.operation.rows is not None:
                 rows = store.artifact(stage.id).rows()
@@ -213,9 +224,13 @@ class PlannedRun(ABC):
         return self.store
 
     def _cells_of(self, handle: Handle) -> list[Cell]:
-        artifact = self._done().artifact(handle.id)
-        listed = artifact.read_json("cells.json")
-        return [parse(Cell, data, f"artifact {artifact.id}") for data in listed]
+        """The scores of one stage; read once per run."""
+        if handle.id not in self._read:
+            artifact = self._done().artifact(handle.id)
+            listed = artifact.read_json("cells.json")
+            where = f"artifact {artifact.id}"
+            self._read[handle.id] = [parse(Cell, data, where) for data in listed]
+        return self._read[handle.id]
 
 
 def opened(store: Store | Path | str | None) -> Store:

@@ -25,7 +25,7 @@ from harness.engine import registry
 from harness.engine.calls import CallSettings
 from harness.engine.extras import check_extras
 from harness.engine.io import disk_errors
-from harness.engine.plan import Handle, StageMaker
+from harness.engine.plan import Handle, Stage, StageMaker
 from harness.engine.recipe import (
     Method,
     Overrides,
@@ -36,7 +36,7 @@ from harness.engine.recipe import (
     read_toml,
     with_settings,
 )
-from harness.engine.run import Reporter, RunSummary
+from harness.engine.run import Reporter
 from harness.engine.store import Store
 from harness.evaluate import evaluate
 from harness.nano.rehearsal import Rehearsal
@@ -99,16 +99,17 @@ class Reproduction(PlannedRun):
                 found.append(cell.model_copy(update={"artifacts": links, "details": details}))
         return found
 
-    def run(
-        self,
-        store: Store | Path | str | None = None,
-        progress: Reporter | None = None,
-        calls: CallSettings | None = None,
-    ) -> RunSummary:
-        store = opened(store)
-        if self.todo(store):
+    def check(self, todo: Sequence[Stage], calls: CallSettings) -> None:
+        """As `PlannedRun.check`; also the extras that the recipe needs, and its board.
+
+        Raises:
+            EnvironmentProblem: an extra is not installed.
+            BadRecord: the board could not be written.
+        """
+        if {handle.id for handle in self.targets}.intersection(stage.id for stage in todo):
             check_extras(self.recipe)
-        return super().run(store, progress, calls)
+            self._layout("", self.scale)
+        super().check(todo, calls)
 
     def export_checkpoint(
         self,
@@ -133,7 +134,7 @@ class Reproduction(PlannedRun):
         fresh = folder.with_name(f".{folder.name}.partial")
         with disk_errors(folder.parent):
             shutil.rmtree(fresh, ignore_errors=True)
-            shutil.copytree(store.folder(handle.id), fresh)
+            shutil.copytree(store.artifact(handle.id).path, fresh)
             fresh.rename(folder)
         return handle.id
 
@@ -142,12 +143,20 @@ class Reproduction(PlannedRun):
 
         A shipped board definition named like the recipe adds labels, published figures and
         columns; suites that it does not list show their primary metrics.
+
+        Raises:
+            BadRecord: the recipe gives a board that cannot be written.
         """
+        return self._layout(command, self._scale())
+
+    def _layout(self, command: str, scale: str) -> BoardSpec:
         recipe, name = self.recipe, f"{self.method}-{self.scale}"
         known = recipe.method in shipped()
-        base = (
-            board_spec(recipe.method) if known else BoardSpec(name=name, title=recipe.title or name)
-        )
+        named = {"name": name, "title": recipe.title or name}
+        where = f"board of the {recipe.method} recipe"
+        base = parse(BoardSpec, named, where)
+        if known:
+            base = board_spec(recipe.method)
         rows = {row.name: row for row in base.systems}
         systems = tuple(
             rows.get(spec.name, Row(name=spec.name)).model_copy(
@@ -172,16 +181,17 @@ class Reproduction(PlannedRun):
             command=command,
             libraries=registry.plugin_versions(used),
         )
-        return base.model_copy(
+        made = base.model_copy(
             update={
                 "name": name,
-                "scale": self._scale(),
+                "scale": scale,
                 "systems": systems,
                 "columns": tuple(columns),
                 "claims": tuple(claims),
                 "provenance": provenance,
             }
         )
+        return parse(BoardSpec, made.model_dump(), where)
 
     def _scale(self) -> str:
         """Scale of the board: that of its cells, since a profile of any name may be of the nano

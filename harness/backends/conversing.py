@@ -16,7 +16,7 @@ from contextlib import closing
 from itertools import chain, islice
 from typing import NamedTuple, Protocol
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from harness.backends.base import (
     Backend,
@@ -155,7 +155,10 @@ def converse_about_rows(
         return converse(backend, asked, log=log, count=context.count, thoughts="split")
 
     size = 1 if backend.parallel == 1 else max(WINDOW, backend.parallel)
-    with closing(Log(context.scratch / "turns.jsonl")) as log, backend.keeping_prefixes():
+    with (
+        closing(Log(context.scratch / "turns.jsonl", ("key", "turn"))) as log,
+        backend.keeping_prefixes(),
+    ):
         for batch, found in in_windows(batches, dialogues, ended, size):
             yield batch, dict(found.values())
 
@@ -227,11 +230,14 @@ class _TurnLog:
     def __init__(self, log: Log, fingerprint: str) -> None:
         self._log = log
         self._fingerprint = fingerprint
-        self._found = {entry["key"]: entry["turn"] for entry in log.found}
+        self._found = {str(entry["key"]): entry["turn"] for entry in log.found}
 
     def find(self, key: str) -> Turn | None:
         found = self._found.get(key)
-        return None if found is None else Turn.model_validate(found)
+        try:
+            return None if found is None else Turn.model_validate(found)
+        except ValidationError:  # a damaged line of an earlier version; asked again
+            return None
 
     def key(self, request: Request) -> str:
         shown = [[message.role, message.content] for message in request.messages]

@@ -6,12 +6,24 @@ import os
 import signal
 import sys
 import threading
+from itertools import chain
 from types import FrameType
 
 import typer
 from typer.core import TyperCommand
 
-from harness.cli import agreement, analysis, boards, catalogue, doctor, nano, plugins, runs, show
+from harness.cli import (
+    agreement,
+    analysis,
+    boards,
+    catalogue,
+    doctor,
+    nano,
+    plugins,
+    runs,
+    show,
+    store,
+)
 from harness.cli.once import OnceCommand
 from harness.core.errors import CrucibleError
 from harness.core.text import plain
@@ -36,7 +48,9 @@ app = typer.Typer(
 for module in (catalogue, runs, boards, show, agreement, analysis, plugins, doctor):
     module.register(app)
 app.add_typer(nano.app, name="nano")
-for command in (*app.registered_commands, *nano.app.registered_commands):
+app.add_typer(store.app, name="store", rich_help_panel="Boards")
+commands = (app.registered_commands, nano.app.registered_commands, store.app.registered_commands)
+for command in chain(*commands):
     if command.cls is TyperCommand:
         command.cls = OnceCommand
 
@@ -63,11 +77,21 @@ def main() -> None:
             _fail(STOPPED, INTERRUPTED)
     except CrucibleError as error:
         _fail(str(error), error.exit_code)
-    except (KeyboardInterrupt, typer.Abort):
+    except typer.Abort as error:
+        if isinstance(error.__cause__, EOFError):  # typer takes it for the end of a dialogue
+            _fail(f"a file ended before it was complete: {error.__cause__}", 2)
+        _fail(STOPPED, INTERRUPTED)
+    except KeyboardInterrupt:
         _fail(STOPPED, INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except RecursionError as error:
+        _fail(f"a file or a reply nests deeper than can be read: {error}", 2)
+    except OSError as error:
+        if error.errno is None or error.filename is None:
+            raise
+        _fail(f"{error.filename}: {error.strerror}; look at it, and run again", 3)
     except Exception as error:
         if not hasattr(error, "format_message"):
             raise

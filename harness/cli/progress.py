@@ -71,7 +71,10 @@ class ProgressReporter:
         self.bars.update(self._current, completed=done, total=total, unit=unit, rate=rate)
 
     def note(self, stage: Stage, text: str) -> None:
-        self._notes.append(text)
+        if self._current is None:  # about the run, before its stages
+            self.console.out(f"  {plain(stage.label)}: {plain(text)}", highlight=False)
+        else:
+            self._notes.append(text)
 
     def end(self, stage: Stage, seconds: float) -> None:
         if self._current is not None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+import typer
 from rich.table import Table
 from rich.text import Text
 
@@ -19,6 +21,18 @@ if TYPE_CHECKING:
 _STYLES = {"win": "green", "high": "green", "right": "green", "failed": "bold red"} | dict.fromkeys(
     ("loss", "low", "wrong"), "red"
 )
+
+
+def print_json(samples: Samples, row: str = "") -> None:
+    """Print samples as JSON, all or the one with an id."""
+    from harness.cli.contents import as_json
+
+    found = [asdict(sample) for sample in samples.samples if row in ("", sample.id)]
+    if row and not found:
+        raise unknown("sample", row, (sample.id for sample in samples.samples))
+    cell = None if samples.cell is None else samples.cell.model_dump(mode="json")
+    about = {"title": samples.title, "kind": samples.kind, "artifacts": samples.artifacts}
+    typer.echo(as_json({**about, "cell": cell, "samples": found}))
 
 
 def list_samples(console: Console, samples: Samples, total: int, limit: int, target: str) -> None:

@@ -9,18 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from harness.cli.once import OnceCommand
-from harness.core.errors import StoreProblem, UnknownName, UserError, unknown
-from harness.core.records import parse
-from harness.core.text import line, plain
-from harness.merging.card import CARD, weight_rows
+from harness.core.errors import StoreProblem, UnknownName, UserError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from harness.engine.store import Store
     from leaderboards.samples import Samples
-
-LISTED_CELLS = 40
 
 
 class _HtmlAlone(OnceCommand):
@@ -86,6 +81,9 @@ def show(
             "a card.",
         ),
     ] = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print JSON: the store, an artifact, or all samples.")
+    ] = False,
     store: Annotated[Path | None, typer.Option("--store", help="Store folder.")] = None,
 ) -> None:
     """Show the samples behind a score, down to the prompts and replies of the judge.
@@ -100,7 +98,8 @@ def show(
     """
     from rich.console import Console
 
-    from harness.cli.sample_view import list_samples, show_sample
+    from harness.cli.artifact_view import list_store, show_artifact
+    from harness.cli.sample_view import list_samples, print_json, show_sample
     from harness.engine.store import Store
     from leaderboards.samples.addresses import is_address
 
@@ -111,7 +110,7 @@ def show(
                 "which samples? expected a cell's address first, as in: crucible show "
                 f"{_an_address(found)} --html"
             )
-        _list_store(console, found)
+        list_store(console, found, json)
         return
     if is_address(target):
         samples = _samples_of(found, target)
@@ -121,13 +120,16 @@ def show(
             _export(console, found, id, export)
             return
         if html is None and not filters and not search and sort == "stored":
-            _show_artifact(console, found, id, row, limit)
+            show_artifact(console, found, id, row, limit, json)
             return
         samples = _rows_of(found, id)
-    if row:
+    if row and not json:
         show_sample(console, samples, row)
         return
     chosen = _chosen(samples, filters or (), search, sort)
+    if json:
+        print_json(chosen, row)
+        return
     if html is not None:
         _write_page(console, chosen, html)
         return
@@ -221,64 +223,3 @@ def _file_name(title: str) -> str:
     'org-name-mt_bench-turn_1'
     """
     return re.sub(r"[^A-Za-z0-9._]+", "-", title).strip("-.")[:120] or "rows"
-
-
-# Artifacts
-
-
-def _list_store(console: Console, store: Store) -> None:
-    from leaderboards.samples.addresses import cells_of_store
-
-    for known in store.ids():
-        console.out(f"{known[:12]}  {plain(store.manifest(known)['label'])}", highlight=False)
-    primary = [place for place in cells_of_store(store) if place.cell.primary]
-    addresses = dict.fromkeys(plain(place.address) for place in primary)
-    if addresses:
-        console.out("\ncells (crucible show CELL lists the samples behind the number)")
-        console.out("\n".join(list(addresses)[:LISTED_CELLS]), highlight=False)
-        if len(addresses) > LISTED_CELLS:
-            console.out(f"... and {len(addresses) - LISTED_CELLS} more")
-
-
-def _show_artifact(console: Console, store: Store, id: str, row: str, limit: int) -> None:
-    from harness.cli.sample_view import bold
-    from leaderboards.samples.addresses import cells_of_store
-
-    manifest = store.manifest(id)
-    console.print(bold(f"{manifest['label']}  {id}"), highlight=False)
-    for key in ("operation", "version", "params", "libraries", "ledger", "finished", "revision"):
-        console.out(f"{key:<10} {plain(manifest.get(key))}", highlight=False)
-    for text in manifest.get("notes", ()):
-        console.out(f"note       {plain(text)}", highlight=False)
-    for name, value in manifest["inputs"].items():
-        for other in value if isinstance(value, list) else [value]:
-            label = store.manifest(other)["label"] if store.has(other) else "(deleted)"
-            console.out(f"from       {plain(name)}: {other[:12]}  {plain(label)}", highlight=False)
-    if not (store.folder(id) / "rows.jsonl").is_file():
-        files = sorted(path.name for path in store.folder(id).iterdir())
-        console.out(f"files      {', '.join(files)}  in {store.folder(id)}", highlight=False)
-        if (store.folder(id) / "alignment.json").is_file():
-            from harness.distillation.align.report import AlignmentReport
-
-            report = parse(AlignmentReport, store.artifact(id).read_json("alignment.json"), id)
-            for text in report.lines():
-                console.out(f"alignment  {plain(text)}", highlight=False)
-        if (store.folder(id) / CARD).is_file():
-            for kind, *weights in weight_rows(store.artifact(id).read_json(CARD)["weights"]):
-                console.out(f"weights    {plain(kind)}: {', '.join(weights)}", highlight=False)
-        for place in cells_of_store(store, id):
-            console.out(f"cell       {plain(place.full)}", highlight=False)
-        return
-    rows = store.artifact(id).rows()
-    if row:
-        match = next((item for item in rows if item["id"] == row), None)
-        if match is None:
-            raise unknown("row", row, (item["id"] for item in rows), f"crucible show {id[:10]}")
-        for key, value in match.items():
-            console.print(bold(key), highlight=False)
-            console.out(f"  {plain(value)}", highlight=False)
-        return
-    console.out(f"rows       {len(rows)} (one in full: --row ID; a page: --html)\n")
-    for item in rows[: limit or None]:
-        rest = {key: value for key, value in item.items() if key != "id"}
-        console.out(line(f"{item['id']}  {rest}", 240), highlight=False)

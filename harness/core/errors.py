@@ -6,6 +6,7 @@
     │   ├── BadRecord                 a recipe, setting or option of the wrong shape
     │   ├── BadData                   rows, annotations or answers that cannot be used
     │   └── StoreProblem              the chosen store is full, of a newer version or unreadable
+    │       └── DamagedArtifact           a file of an artifact is not what was written
     ├── EnvironmentProblem        3   the machine lacks something
     │   └── MissingExtra              an optional dependency is not installed
     └── ClaimContradicted         4   a claim failed under --strict
@@ -53,6 +54,23 @@ class MissingExtra(EnvironmentProblem):
 
 class StoreProblem(UserError):
     pass
+
+
+class DamagedArtifact(StoreProblem):
+    """An artifact whose files are not those that were written.
+
+    Attributes:
+        id: of the artifact.
+        problem: file, what was found and what was expected.
+    """
+
+    def __init__(self, id: str, problem: str, root: object) -> None:
+        super().__init__(
+            f"artifact {id[:10]} in {root} is damaged: {problem}; the command that made it "
+            "computes it again, and crucible store verify --repair sets it aside"
+        )
+        self.id = id
+        self.problem = problem
 
 
 class ClaimContradicted(CrucibleError):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import gzip
 import pickletools
 import zlib
 from pathlib import Path
 
 from harness.core.errors import BadData
+from harness.engine.io import unpacked
 
 NAMES = (".pkl", ".pickle", ".joblib", ".dill", ".npy", ".npz", ".pt", ".pth", ".bin", ".ckpt")
 # Compressions that joblib uses.
@@ -41,7 +41,8 @@ def pickle_inside(path: Path) -> str | None:
     try:
         data = path.read_bytes()
         if data[:2] == b"\x1f\x8b":
-            data = gzip.decompress(data)
+            with unpacked(path) as stream:
+                data = stream.read()
     except (OSError, EOFError, zlib.error) as error:
         raise BadData(f"{path}: cannot be read: {error}") from None
     if data[:1] == b"\x80" and data[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):

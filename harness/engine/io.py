@@ -1,8 +1,10 @@
 """Files in and out: rows, JSON, and files and folders that appear whole or not at all.
 
 read_objects(path)         objects of a JSON list or of JSON lines, also gzipped
+unpacked(path)             bytes of a gzipped file, up to a limit
 write_rows(path, rows)     one row per line, as canonical JSON
 write_json(path, value)    one JSON value
+make_folder(path)          a folder that is on disk, with its parents
 replace_file(path, data)   a file that is on disk before it takes its name
 atomic_folder(out)         a folder that is filled and on disk before it takes its name
 """
@@ -12,6 +14,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import gzip
+import io
 import json
 import os
 import shutil
@@ -20,10 +23,38 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Any, BinaryIO, TextIO, cast
 
 from harness.core.errors import BadData, StoreProblem, UserError
 from harness.core.hashing import canonical_json
+
+# A gzipped file may become this large, or this many times as large; JSON lines reach about 20.
+UNPACKED_BYTES, UNPACKED_TIMES = 16 * 2**20, 100
+
+# Errors of a disk or its file system, rather than of the program.
+_DISK_FAULTS = {
+    errno.EIO: "check the disk",
+    errno.EUCLEAN: "check the file system",
+    errno.ESTALE: "mount the network disk again",
+    errno.ENODEV: "mount the disk again",
+    errno.ENXIO: "mount the disk again",
+    errno.ENOTCONN: "mount the disk again",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.ENFILE: "close other programs",
+    errno.ENOLCK: "the file system must support flock",
+}
+# Something else has the name of a file or folder that is needed.
+_WRONG_KIND = (
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EEXIST,
+    errno.ENOTEMPTY,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.EXDEV,
+    errno.EBUSY,
+    errno.EFBIG,
+)
 
 
 def read_text(path: Path) -> str:
@@ -75,10 +106,10 @@ def iterate_objects(path: Path) -> Iterator[dict[str, Any]]:
 @contextmanager
 def _reading(path: Path) -> Iterator[TextIO]:
     try:
-        opened = gzip.open if path.suffix == ".gz" else open
+        opened: Any = unpacked(path) if path.suffix == ".gz" else path.open("rb")
         # Only "\n" ends a line, and no line end is converted: CSV cells may contain "\r\n".
         # Some editors put a byte-order mark before the text, which is none of it.
-        with opened(path, "rt", encoding="utf-8-sig", newline="\n") as stream:
+        with opened, io.TextIOWrapper(opened, encoding="utf-8-sig", newline="\n") as stream:
             yield cast(TextIO, stream)
     except UnicodeDecodeError as error:
         raise BadData(f"{path}: not UTF-8 text: {error.reason}") from None
@@ -93,6 +124,42 @@ def _parsed(text: str, path: Path, line: int, expected: str = "") -> Any:
     except json.JSONDecodeError as error:
         where = f"{path}, line {line + error.lineno - 1}"
         raise BadData(f"{where}: not JSON: {error.msg}{expected}") from None
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits, brackets in brackets
+        raise BadData(f"{path}, line {line}: not usable JSON: {error}{expected}") from None
+
+
+class _Unpacked(gzip.GzipFile):
+    """A gzipped file that may not grow out of all proportion when it is read."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "rb")
+        self._path = path
+        self._left = self._limit = max(UNPACKED_BYTES, path.stat().st_size * UNPACKED_TIMES)
+
+    def read1(self, size: int = -1) -> bytes:
+        data = super().read1(size)
+        self._left -= len(data)
+        if self._left < 0:
+            raise BadData(
+                f"{self._path}: cannot be read: it has {self._path.stat().st_size:,} bytes and "
+                f"more than {self._limit:,} unpacked; if that is right, unpack it (gunzip) and "
+                "give that file"
+            )
+        return data
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is not None and size >= 0:
+            return self.read1(size)
+        return b"".join(iter(lambda: self.read1(1 << 20), b""))
+
+
+def unpacked(path: Path) -> BinaryIO:
+    """The content of a gzipped file as a stream; its `read` may return fewer bytes than asked for.
+
+    Raises:
+        BadData: while reading, for more than 16 MiB from a file 100 times smaller.
+    """
+    return cast(BinaryIO, _Unpacked(path))
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
@@ -122,6 +189,17 @@ def write_json(
     path.write_bytes((text + end).encode(errors="backslashreplace"))
 
 
+def make_folder(path: Path) -> None:
+    """Create a folder and its parents, where missing, on disk before this returns."""
+    missing = []
+    while not path.is_dir():
+        missing.append(path)
+        path = path.parent
+    for folder in reversed(missing):
+        folder.mkdir(exist_ok=True)
+        _flush(folder.parent)
+
+
 def replace_file(path: Path, data: bytes) -> None:
     """Write a file, flush it to disk, then give it its name; other processes may do the same."""
     fresh = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
@@ -129,6 +207,7 @@ def replace_file(path: Path, data: bytes) -> None:
         fresh.write_bytes(data)
         _flush(fresh)
         fresh.replace(path)
+        _flush(path.parent)
     finally:
         fresh.unlink(missing_ok=True)
 
@@ -150,7 +229,7 @@ def atomic_folder(out: Path, *, merge: bool = False) -> Iterator[Path]:
         raise UserError(f"{out} exists already; remove it or choose another folder")
     partial = out.with_name(f".{out.name}.partial")
     with disk_errors(out, kept="nothing of it was kept"):
-        partial.mkdir(parents=True, exist_ok=True)
+        make_folder(partial)
         with _claimed(partial, out):
             for path in partial.iterdir():
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -178,17 +257,53 @@ def _claimed(partial: Path, out: Path) -> Iterator[None]:
 
 
 def publish(folder: Path, out: Path) -> None:
-    """Flush a folder to disk and rename it, or its files if `out` has files already."""
-    for path in folder.rglob("*"):
-        _flush(path)
-    _flush(folder)
+    """Flush a folder to disk and rename it, or its files if `out` has files already.
+
+    Where `out` is on another disk, the folder is copied beside it first.
+    """
+    make_folder(out.parent)
+    flush_tree(folder)
     if out.exists() and any(out.iterdir()):
         for path in folder.iterdir():
             path.replace(out / path.name)
         _flush(out)
+        return
+    move(folder, out)
+
+
+def move(path: Path, out: Path) -> None:
+    """Give a file or folder another name, on disk before this returns; also to another disk."""
+    try:
+        path.rename(out)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        near = out.with_name(f".{out.name}.{os.getpid()}")
+        remove(near)
+        if path.is_dir() and not path.is_symlink():
+            shutil.copytree(path, near, symlinks=True)
+            flush_tree(near)
+        else:
+            shutil.copy2(path, near, follow_symlinks=False)
+        near.rename(out)
+        remove(path)
+    _flush(out.parent)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, link or folder, if there is one."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
     else:
-        folder.rename(out)
-        _flush(out.parent)
+        path.unlink(missing_ok=True)
+
+
+def flush_tree(folder: Path) -> None:
+    """Flush a folder and everything in it to disk."""
+    for path in folder.rglob("*"):
+        if path.is_file() or path.is_dir():
+            _flush(path)
+    _flush(folder)
 
 
 def _flush(path: Path) -> None:
@@ -201,7 +316,7 @@ def _flush(path: Path) -> None:
 
 @contextmanager
 def disk_errors(place: Path, kept: str = "what is finished is kept") -> Iterator[None]:
-    """Turn a full or read-only disk into a one-line error about `place`."""
+    """Turn an error of the disk into a one-line error about `place`."""
     try:
         yield
     except Exception as error:
@@ -216,5 +331,12 @@ def disk_errors(place: Path, kept: str = "what is finished is kept") -> Iterator
             raise StoreProblem(
                 f"{place} cannot be written ({os.strerror(number)}); choose another folder "
                 "(for the store: CRUCIBLE_HOME)"
+            ) from None
+        if number in _DISK_FAULTS or number in _WRONG_KIND:
+            named = getattr(error, "filename", None) or place
+            todo = _DISK_FAULTS.get(number or 0, f"look at {named} and move it away")
+            raise StoreProblem(
+                f"{place} cannot be used: {named}: {os.strerror(number or 0)}; {todo}, or choose "
+                f"another folder (for the store: CRUCIBLE_HOME), and run again; {kept}"
             ) from None
         raise

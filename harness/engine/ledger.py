@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import subprocess
 import time
+from functools import cache
 from pathlib import Path
 
 from harness.core.records import Record
@@ -98,6 +99,7 @@ def provenance() -> dict[str, str | None]:
     }
 
 
+@cache  # of the code that this process has loaded
 def _git_revision() -> str | None:
     folder = Path(__file__).resolve().parents[2]
     if not (folder / ".git").exists():

@@ -9,18 +9,25 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from harness.core.errors import BadData, CrucibleError
+from harness.core.errors import CrucibleError, DamagedArtifact
 from harness.engine.calls import Services
 from harness.engine.code import remember
-from harness.engine.io import disk_errors, write_rows
+from harness.engine.integrity import ROWS
+from harness.engine.io import disk_errors, iterate_objects
+from harness.engine.journal import Journal
 from harness.engine.ledger import Ledger, provenance
+from harness.engine.mending import mend
 from harness.engine.operations import Artifact, Row
 from harness.engine.plan import Handle, Plan, Stage
-from harness.engine.store import Journal, Store
+from harness.engine.row_files import RowFile
+from harness.engine.store import Store
+
+ATTEMPTS = 5  # at a run whose artifacts are damaged while it goes on
 
 
 class Reporter(Protocol):
@@ -71,24 +78,43 @@ class InlineExecutor:
     ) -> RunSummary:
         reporter = reporter or Silent()
         start = time.monotonic()
-        finished = [id for id in plan.stages if store.has(id)]
-        todo = plan.needed(targets, finished)
-        executed = []
+        executed: list[str] = []
+        worked: set[str] = set()
         own = Services() if self.services is None else None
         try:
             services = self.services or own
             assert services is not None
-            for number, stage in enumerate(todo, 1):
-                began = time.monotonic()
-                reporter.begin(stage, number, len(todo))
-                if run_stage(stage, store, reporter, services):
-                    executed.append(stage.id)
-                reporter.end(stage, time.monotonic() - began)
+            for _ in range(ATTEMPTS):
+                finished = mend(plan, targets, store, reporter.note)
+                todo = plan.needed(targets, finished)
+                worked.update(stage.id for stage in todo)
+                try:
+                    self._run(todo, store, reporter, services, executed)
+                    break
+                except DamagedArtifact as error:  # since the plan was examined
+                    damage = error
+            else:
+                raise damage
         finally:
             if own is not None:
                 own.close()
-        reused = len(plan.stages) - len(todo)
+        reused = len(plan.stages) - len(worked)
         return RunSummary(tuple(executed), reused, time.monotonic() - start)
+
+    def _run(
+        self,
+        todo: Sequence[Stage],
+        store: Store,
+        reporter: Reporter,
+        services: Services,
+        executed: list[str],
+    ) -> None:
+        for number, stage in enumerate(todo, 1):
+            began = time.monotonic()
+            reporter.begin(stage, number, len(todo))
+            if run_stage(stage, store, reporter, services):
+                executed.append(stage.id)
+            reporter.end(stage, time.monotonic() - began)
 
 
 @dataclass
@@ -155,8 +181,7 @@ def run_stage(
         if store.has(stage.id):
             return False
         with disk_errors(store.root):
-            scratch = store.partial(stage.id) / "scratch"
-            scratch.mkdir(parents=True, exist_ok=True)
+            scratch = store.make_way(store.partial(stage.id) / "scratch")
             output = store.fresh_output(stage.id)
             context = StageContext(
                 stage, output, scratch, Ledger(), reporter, services or Services()
@@ -203,57 +228,58 @@ def _manifest(stage: Stage, context: StageContext) -> dict[str, Any]:
 
 
 def _run_rows(stage: Stage, store: Store, context: StageContext, inputs: dict[str, Any]) -> None:
-    """Compute the missing batches of a row stage, then write all rows in input order."""
+    """Compute the missing batches of a row stage, then write all rows in input order.
+
+    In memory are the batches under way alone: rows come from the input's file and go to the
+    journal's, and from there to the output's.
+    """
     operation = stage.operation
     assert operation.rows is not None
-    rows = inputs[operation.rows].rows()
-    _check_ids(rows, stage)
     size = operation.batch_size(stage.params) if operation.batch_size else 1
-    batches = [rows[start : start + size] for start in range(0, len(rows), size)]
-    journal = Journal(store.partial(stage.id) / "journal.jsonl")
-    try:
-        context.resumed_batches = len(journal.batches)
-        done = sum(len(batches[number]) for number in journal.batches)
-        context.progress(done, len(rows))
-        missing = [n for n in range(len(batches)) if n not in journal.batches]
-        if missing:
-            by_first_id = {batches[n][0]["id"]: n for n in missing}
-            queue: Iterator[list[Row]] = (batches[n] for n in missing)
-            for made in operation.function(context, stage.params, queue, **inputs):
-                number = _batch_number(made, by_first_id, batches, stage)
-                journal.append(number, made)
-                done += len(made)
-                context.progress(done, len(rows))
-        if len(journal.batches) != len(batches):
-            raise CrucibleError(
-                f'operation "{operation.name}" returned {len(journal.batches)} of '
-                f"{len(batches)} batches"
+    path = inputs[operation.rows].path / ROWS
+    with (
+        closing(RowFile(path, size, f'input of stage "{stage.label}"')) as rows,
+        closing(Journal(store.partial(stage.id) / "journal.jsonl", rows.fits)) as journal,
+    ):
+        if journal.dropped:
+            context.reporter.note(
+                stage, f"{journal.dropped} damaged batches of its journal are computed again"
             )
-        written = [row for number in range(len(batches)) for row in journal.batches[number]]
-        write_rows(context.directory / "rows.jsonl", written)
-        for text in operation.notes(stage.params, written) if operation.notes else ():
-            context.note(text)
-    finally:
-        journal.close()
+        context.resumed_batches = len(journal)
+        if len(journal) < rows.batches:
+            _run_batches(stage, context, inputs, rows, journal)
+        if len(journal) != rows.batches:
+            raise CrucibleError(
+                f'operation "{operation.name}" returned {len(journal)} of {rows.batches} batches'
+            )
+        journal.write_rows(context.directory / ROWS)
+    written = iterate_objects(context.directory / ROWS)
+    for text in operation.notes(stage.params, written) if operation.notes else ():
+        context.note(text)
 
 
-def _check_ids(rows: list[Row], stage: Stage) -> None:
-    seen: set[str] = set()
-    for row in rows:
-        id = row.get("id")
-        if not isinstance(id, str) or id in seen:
-            what = "is missing or not text" if not isinstance(id, str) else f'"{id}" occurs twice'
-            raise BadData(f'input of stage "{stage.label}": row id {what}')
-        seen.add(id)
+def _run_batches(
+    stage: Stage, context: StageContext, inputs: dict[str, Any], rows: RowFile, journal: Journal
+) -> None:
+    """Compute the batches that a journal lacks, and append them to it."""
+    under_way: dict[str, tuple[int, list[str]]] = {}  # first id -> number and ids of a batch
 
+    def queue() -> Iterator[list[Row]]:
+        for number in range(rows.batches):
+            if number not in journal:
+                batch = rows.read(number)
+                under_way[batch[0]["id"]] = number, [row["id"] for row in batch]
+                yield batch
 
-def _batch_number(
-    made: list[Row], by_first_id: dict[str, int], batches: list[list[Row]], stage: Stage
-) -> int:
-    number = by_first_id.get(made[0]["id"]) if made else None
-    if number is None or [row["id"] for row in made] != [row["id"] for row in batches[number]]:
-        raise CrucibleError(
-            f'operation "{stage.operation.name}" must yield one list per batch with the ids it '
-            f"was given; found {[row.get('id') for row in made][:3]}"
-        )
-    return number
+    done = sum(map(rows.count, journal.batches))
+    context.progress(done, len(rows))
+    for made in stage.operation.function(context, stage.params, queue(), **inputs):
+        number, ids = under_way.pop(made[0]["id"] if made else "", (-1, []))
+        if number < 0 or [row["id"] for row in made] != ids:
+            raise CrucibleError(
+                f'operation "{stage.operation.name}" must yield one list per batch with the ids it '
+                f"was given; found {[row.get('id') for row in made][:3]}"
+            )
+        journal.append(number, made)
+        done += len(made)
+        context.progress(done, len(rows))

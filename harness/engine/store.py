@@ -12,19 +12,39 @@ complete or computed again. Artifacts are plain files (JSON, JSON lines, safeten
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from harness.core.errors import BadData, StoreProblem
-from harness.core.hashing import canonical_json
-from harness.engine.io import disk_errors, publish, replace_file, write_json
-from harness.engine.operations import Artifact, Row
+from harness.core.errors import BadData, DamagedArtifact, StoreProblem
+from harness.engine.integrity import (
+    MANIFEST,
+    files_problem,
+    inventory,
+    manifest_problem,
+    seal,
+    state_of,
+)
+from harness.engine.io import (
+    disk_errors,
+    make_folder,
+    move,
+    publish,
+    read_json,
+    remove,
+    replace_file,
+    write_json,
+)
+from harness.engine.journal import Journal, Log
+from harness.engine.operations import Artifact
+
+__all__ = ["FORMAT", "Journal", "Log", "Store", "default_root"]
 
 FORMAT = 1
 
@@ -43,22 +63,30 @@ class Store:
 
     def __init__(self, root: Path | None = None) -> None:
         self.root = (root or default_root()).absolute()
+        self._manifests: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {}  # sound ones
         marker = self.root / "store.json"
         with disk_errors(self.root):
             if not marker.exists():
                 self._create(marker)
-        try:
-            found = json.loads(marker.read_text(encoding="utf-8"))["format"]
-        except (ValueError, KeyError, TypeError):
-            raise StoreProblem(f"{marker} is damaged; expected {{'format': {FORMAT}}}") from None
-        if not isinstance(found, int) or found > FORMAT:
+            found = _format(marker)
+            if found is None:  # nothing else is in that file, so nothing is lost
+                self._put_aside(marker, "not the format of a store")
+                self._create(marker)
+                found = FORMAT
+        for folder in (self.root / "artifacts", self.root / "partial"):
+            if folder.is_symlink() and not folder.exists():
+                raise StoreProblem(
+                    f"{folder} is a link to {os.readlink(folder)}, which is not there; mount that "
+                    "disk, or remove the link to begin again"
+                )
+        if found > FORMAT:
             raise StoreProblem(
                 f"the store {self.root} has format {found}, this version reads up to {FORMAT}; "
                 "upgrade crucible-bench or set CRUCIBLE_HOME to another folder"
             )
 
     def _create(self, marker: Path) -> None:
-        self.root.mkdir(parents=True, exist_ok=True)
+        make_folder(self.root)
         replace_file(marker, json.dumps({"format": FORMAT}).encode())
 
     # Finished artifacts
@@ -67,19 +95,97 @@ class Store:
         return self.root / "artifacts" / id[:2] / id
 
     def has(self, id: str) -> bool:
-        return (self.folder(id) / "manifest.json").is_file()
+        """Whether an artifact is there; nothing is said about its files."""
+        return os.path.isfile(self.folder(id) / MANIFEST)
 
     def manifest(self, id: str) -> dict[str, Any]:
-        path = self.folder(id) / "manifest.json"
-        try:
-            manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            raise StoreProblem(f"artifact {id} in {self.root} is missing or damaged") from None
+        """The manifest of an artifact.
+
+        Raises:
+            StoreProblem: there is no such artifact.
+            DamagedArtifact: its manifest is not what was written.
+        """
+        if not os.path.lexists(self.folder(id)):
+            raise StoreProblem(f"artifact {id} is missing from the store {self.root}")
+        manifest, problem = self._manifest(id)
+        if problem:
+            raise DamagedArtifact(id, problem, self.root)
         return manifest
 
+    def _manifest(self, id: str) -> tuple[dict[str, Any], str]:
+        """The manifest of an artifact, and what is wrong with it."""
+        path = self.folder(id) / MANIFEST
+        try:
+            state = state_of(os.stat(path))
+            if self._manifests.get(id, (None,))[0] == state:
+                return self._manifests[id][1], ""
+            manifest = read_json(path)
+        except BadData as error:
+            return {}, str(error).removeprefix(f"{path.parent}{os.sep}")
+        except FileNotFoundError:
+            return {}, f"{MANIFEST} is missing"
+        except OSError as error:
+            return {}, f"{MANIFEST} cannot be read: {error.strerror}"
+        if problem := manifest_problem(manifest, id):
+            return {}, problem
+        self._manifests[id] = state, manifest
+        return manifest, ""
+
+    def problem(self, id: str, largest: int | None = None) -> str:
+        """What is wrong with an artifact; "" for one that is sound, or not there at all.
+
+        Args:
+            largest: larger files are checked by their size alone; None reads all.
+        """
+        if not os.path.lexists(self.folder(id)):
+            return ""
+        manifest, problem = self._manifest(id)
+        return problem or files_problem(self.folder(id), manifest, largest)
+
     def artifact(self, id: str) -> Artifact:
+        """A finished artifact, its listed files checked.
+
+        Raises:
+            StoreProblem: there is no such artifact.
+            DamagedArtifact: one of its files is not what was written.
+        """
         manifest = self.manifest(id)
+        if problem := files_problem(self.folder(id), manifest, others=False):
+            raise DamagedArtifact(id, problem, self.root)
         return Artifact(id, self.folder(id), manifest["operation"], manifest["params"])
+
+    def made_from(self, ids: Iterable[str]) -> list[str]:
+        """Ids of the artifacts that were made from some others, directly or not; sorted."""
+        inputs = {id: set(inputs_of(self._manifest(id)[0])) for id in self.ids()}
+        reached, found = set(ids), set[str]()
+        while more := {id for id, used in inputs.items() if used & reached} - found:
+            found |= more
+            reached |= more
+        return sorted(found - set(ids))
+
+    def set_aside(self, id: str, why: str) -> Path | None:
+        """Move an artifact, sound or not, to the folder `damaged`.
+
+        Returns:
+            Its new place; None if there is no such artifact any more.
+        """
+        with self.lock(id), disk_errors(self.root):
+            folder = self.folder(id)
+            return self._put_aside(folder, why) if os.path.lexists(folder) else None
+
+    def _put_aside(self, path: Path, why: str) -> Path:
+        aside = self.root / "damaged"
+        if os.path.lexists(aside) and not aside.is_dir():
+            move(aside, self.root / "damaged.0")
+        make_folder(aside)
+        taken = {entry.name for entry in aside.iterdir()}
+        names = (f"{path.name}{f'-{n}' if n else ''}" for n in range(len(taken) + 1))
+        place = aside / next(name for name in names if name not in taken)
+        if path.is_dir() and not path.is_symlink():
+            os.chmod(path, 0o700)  # a folder that its owner cannot write cannot be moved
+        move(path, place)
+        (aside / f"{place.name}.txt").write_text(f"{why}\n", encoding="utf-8", errors="replace")
+        return place
 
     def ids(self) -> list[str]:
         """Ids of all finished artifacts, sorted."""
@@ -104,10 +210,11 @@ class Store:
     def discard(self, id: str) -> None:
         """Remove a finished artifact, in one rename; the stage will be computed again."""
         with self.lock(id), disk_errors(self.root):
-            if self.has(id):
-                trash = self.partial(id).with_suffix(".discarded")
-                self.folder(id).rename(trash)
-                shutil.rmtree(trash)
+            if os.path.lexists(self.folder(id)):
+                trash = self.folder(id).with_name(f".{id}.discarded")
+                remove(trash)
+                move(self.folder(id), trash)
+                remove(trash)
 
     # Unfinished stages
 
@@ -118,98 +225,98 @@ class Store:
     def lock(self, id: str) -> Iterator[None]:
         """Exclusive lock on one stage; a second process waits, then finds the stage finished."""
         path = self.root / "partial" / f"{id}.lock"
-        with disk_errors(self.root):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
+        while True:
+            descriptor = self._lock_file(path)
             fcntl.flock(descriptor, fcntl.LOCK_EX)
+            try:
+                if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+                    break
+            except FileNotFoundError:  # removed by the process that held it
+                pass
+            os.close(descriptor)
+        try:
             yield
         finally:
             os.close(descriptor)
+
+    def _lock_file(self, path: Path) -> int:
+        with disk_errors(self.root):
+            self.make_way(path.parent)
+            try:
+                return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            except OSError as error:
+                if error.errno not in (errno.EISDIR, errno.ELOOP, errno.ENXIO, errno.ENOENT):
+                    raise
+                self._put_aside(path, "found where a lock was expected")
+                return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+
+    def locked(self, id: str) -> bool:
+        """Whether a process works on a stage."""
+        try:
+            descriptor = os.open(self.root / "partial" / f"{id}.lock", os.O_RDONLY)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
+
+    def locks(self) -> list[str]:
+        """Ids of the stages on which a process works."""
+        found = (path.stem for path in self.root.glob("partial/*.lock"))
+        return sorted(id for id in found if self.locked(id))
+
+    def make_way(self, folder: Path) -> Path:
+        """Create a folder for unfinished work."""
+        self._clear(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def _clear(self, folder: Path) -> None:
+        """Set aside what has the name of a folder, or of one that it is in, and is none."""
+        for place in (*reversed(folder.parents), folder):
+            inside = place != self.root and place.is_relative_to(self.root)
+            if inside and os.path.lexists(place) and not place.is_dir():
+                self._put_aside(place, "found where a folder was expected")
 
     def fresh_output(self, id: str) -> Path:
         """An empty folder that `commit` turns into the artifact."""
         output = self.partial(id) / "output"
         with disk_errors(self.root):
-            if output.exists():
-                shutil.rmtree(output)
-            output.mkdir(parents=True)
-        return output
+            remove(output)
+            return self.make_way(output)
 
     def commit(self, id: str, manifest: dict[str, Any]) -> None:
-        """Turn the output folder of stage `id` into the artifact `id`, in one rename."""
-        output = self.partial(id) / "output"
+        """Turn the output folder of stage `id` into the artifact `id`, in one rename.
+
+        The manifest gains the size and digest of every file. Everything is on disk before.
+        """
+        output, target = self.partial(id) / "output", self.folder(id)
         with disk_errors(self.root):
-            write_json(output / "manifest.json", manifest, end="")
-            target = self.folder(id)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if target.exists():  # without a manifest: not written by a store
-                shutil.rmtree(target)
+            sealed = seal({**manifest, "files": inventory(output)})
+            write_json(output / MANIFEST, sealed, end="")
+            self._clear(target.parent)
+            if os.path.lexists(target):  # without a manifest: not written by a store
+                self._put_aside(target, f"found without {MANIFEST} where an artifact was expected")
             publish(output, target)
             shutil.rmtree(self.partial(id), ignore_errors=True)
             (self.root / "partial" / f"{id}.lock").unlink(missing_ok=True)
 
 
-class Log:
-    """JSON objects, one per line, each appended in one write; a line cut off by a crash is dropped.
-
-    Attributes:
-        found: objects written by earlier attempts.
-    """
-
-    def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.found: list[Row] = []
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        self._size = self._read(path)
-        os.ftruncate(self._descriptor, self._size)
-
-    def _read(self, path: Path) -> int:
-        """Load complete lines; returns their length in bytes."""
-        sound = 0
-        with path.open("rb") as stream:
-            for line in stream:
-                try:
-                    entry = json.loads(line) if line.endswith(b"\n") else None
-                except ValueError:
-                    entry = None
-                if entry is None:
-                    break
-                self.found.append(entry)
-                sound += len(line)
-        return sound
-
-    def append(self, line: bytes) -> None:
-        """Append one JSON object, given as one line without its end."""
-        data = line + b"\n"
-        try:
-            written = 0
-            while written < len(data):
-                written += os.pwrite(self._descriptor, data[written:], self._size + written)
-        except OSError:
-            os.ftruncate(self._descriptor, self._size)
-            raise
-        self._size += len(data)
-
-    def close(self) -> None:
-        os.close(self._descriptor)
+def inputs_of(manifest: dict[str, Any]) -> list[str]:
+    """Ids of the artifacts that an artifact was made from."""
+    values = manifest.get("inputs", {}).values()
+    return [id for value in values for id in (value if isinstance(value, list) else [value])]
 
 
-class Journal:
-    """Finished batches of a row stage.
-
-    Attributes:
-        batches: number of a batch -> its rows, those of earlier attempts included.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._log = Log(path)
-        self.batches: dict[int, list[Row]] = {e["batch"]: e["rows"] for e in self._log.found}
-        self._log.found.clear()
-
-    def append(self, batch: int, rows: list[Row]) -> None:
-        self._log.append(canonical_json({"batch": batch, "rows": rows}))
-        self.batches[batch] = rows
-
-    def close(self) -> None:
-        self._log.close()
+def _format(marker: Path) -> int | None:
+    """The format in a store's marker; None if there is no number."""
+    try:
+        found = read_json(marker)
+    except BadData:
+        return None
+    number = found.get("format") if isinstance(found, dict) else None
+    return number if type(number) is int and number > 0 else None

@@ -173,7 +173,7 @@ def _header(file: Path) -> dict[str, Stored]:
         with file.open("rb") as stream:
             (length,) = struct.unpack("<Q", stream.read(8))
             header = json.loads(stream.read(length))
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, ValueError, RecursionError) as error:
         raise BadData(f"{file} is missing, damaged or truncated: {error}") from None
     header.pop("__metadata__", None)
     found = {}

@@ -331,6 +331,12 @@ def _explain(source: Resolved, error: Exception, what: str = "as a model") -> Ex
             f"{source.location} needs Python code from its folder; read that code, then set "
             "trust_remote_code = true for this model in the recipe"
         )
+    if not source.hub and "UnpicklingError" in names:
+        return BadData(
+            f"{source.location}: its weights are pickled (.bin) and contain more than tensors, "
+            "which could run code, or are damaged; expected *.safetensors (save_pretrained of "
+            "current transformers writes them), or a .bin file from where you trust it"
+        )
     if not source.hub and not has_tokenizer(Path(source.location)):
         return BadData(
             f"{source.location} has no tokenizer; expected tokenizer.json or tokenizer.model "

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.core.errors import BadData
+from harness.engine.integrity import HEADER
 
 _EIGHT_BITS_OR_FEWER = ("I8", "U8", "F8", "F6", "F4", "I4", "U4")
 _FULL = "use the full-precision checkpoint"
@@ -129,7 +130,8 @@ def _header(path: Path) -> dict[str, dict[str, Any]]:
     try:
         with path.open("rb") as stream:
             size = int.from_bytes(stream.read(8), "little")
-            header = json.loads(stream.read(size)) if size < path.stat().st_size else {}
-    except (OSError, ValueError):
+            whole = size < min(path.stat().st_size, HEADER)
+            header = json.loads(stream.read(size)) if whole else {}
+    except (OSError, ValueError, RecursionError):
         return {}  # loading will say so
     return {key: entry for key, entry in header.items() if isinstance(entry, dict)}

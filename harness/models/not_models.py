@@ -10,6 +10,7 @@ from pathlib import Path
 from shlex import quote
 
 from harness.core.errors import UserError
+from harness.engine.integrity import HEADER
 
 SERVED = "openai:<model>@<url>"
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
@@ -111,7 +112,7 @@ def _adapter(folder: Path) -> str:
     try:
         found = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
         base = str(found.get("base_model_name_or_path") or "BASE")
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         base = "BASE"
     name = folder.resolve().name
     return (
@@ -195,7 +196,7 @@ def check_weights(folder: Path) -> None:
 def _check_parts(index: Path) -> None:
     try:
         parts = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    except (ValueError, KeyError, AttributeError, TypeError):
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
         return  # transformers says what is wrong with it
     lacking = sorted(name for name in parts if not (index.parent / str(name)).is_file())
     if lacking:
@@ -214,11 +215,11 @@ def _check_whole(path: Path) -> None:
         if start == _LFS[:8]:
             raise UserError(_pointer(path))
         length = int.from_bytes(start, "little")
-        header = stream.read(length) if len(start) == 8 and length < size else b""
+        header = stream.read(length) if len(start) == 8 and length < min(size, HEADER) else b""
     try:
         listed = json.loads(header)
         ends = [one["data_offsets"][1] for name, one in listed.items() if name != "__metadata__"]
-    except (ValueError, AttributeError, KeyError, TypeError, IndexError):
+    except (ValueError, AttributeError, KeyError, TypeError, IndexError, RecursionError):
         raise UserError(f"{path} is no whole safetensors file; download it again") from None
     expected = 8 + length + max(ends, default=0)
     if size != expected:

@@ -20,6 +20,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from harness.core.errors import CrucibleError, EnvironmentProblem
 from harness.core.hashing import finite
+from harness.engine.integrity import list_files, listed_files_are_sound
 from harness.engine.operations import Context
 from harness.models.threads import one_core
 from harness.training.saving import Saver, step_log
@@ -90,13 +91,14 @@ class Progress(TrainerCallback):
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        (folder / COMPLETE).touch()
+        list_files(folder, folder / COMPLETE)
 
 
 def newest_checkpoint(scratch: Path) -> Path | None:
-    """The newest checkpoint that was written completely, or None."""
+    """The newest checkpoint that was written completely and is still what was written, or None."""
     complete = [path.parent for path in scratch.glob(f"checkpoint-*/{COMPLETE}")]
-    return max(complete, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+    ordered = sorted(complete, key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
+    return next((path for path in ordered if listed_files_are_sound(path / COMPLETE)), None)
 
 
 def run(trainer: Trainer, context: Context) -> None:

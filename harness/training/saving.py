@@ -24,12 +24,13 @@ from transformers import Trainer
 
 from harness.core.errors import BadData, CrucibleError, StoreProblem
 from harness.core.hashing import finite
+from harness.engine.integrity import files_problem, list_files, listed_files_are_sound
 from harness.engine.io import atomic_folder, disk_errors, read_json, write_json
 from harness.engine.operations import Context
 from harness.training.parts import State, apart, check_types, checkpoints_of, one_line
 from harness.training.settings import RunSettings
 
-WEIGHTS, LOG = "weights.safetensors", "training_log.json"
+WEIGHTS, LOG, LISTING = "weights.safetensors", "training_log.json", "files.json"
 COPIES = 2  # of the weights: kept, and in the checkpoint
 STATE = 3  # weights and both moments of Adam in a checkpoint to resume from
 LINE = 1024  # bytes at most of an entry of the log, and of a tensor in a file's header
@@ -57,8 +58,17 @@ class Saver:
 
     @property
     def finished(self) -> bool:
-        """Whether an earlier attempt trained to the end and kept its weights."""
-        return self._kept.is_dir()
+        """Whether an earlier attempt trained to the end and kept its weights, unharmed."""
+        if not self._kept.is_dir():
+            return False
+        listing = self._kept / LISTING
+        if listing.exists():
+            sound = listed_files_are_sound(listing)
+        else:  # of an earlier version
+            sound = not files_problem(self._kept, {})
+        if not sound:
+            shutil.rmtree(self._kept)
+        return sound
 
     def check(self, updates: int, *, main: bool = True) -> None:
         """Try everything that saving needs, and say what it will do differently.
@@ -106,6 +116,7 @@ class Saver:
             with atomic_folder(self._kept) as folder:
                 save_file(apart(state, ()), folder / WEIGHTS)
                 write_json(folder / LOG, log)
+                list_files(folder, folder / LISTING)
         except Exception as error:  # saving may succeed all the same
             self.context.note(f"trained weights could not be kept apart: {one_line(error)}")
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.core.errors import BadData, unknown
+from harness.core.errors import BadData, DamagedArtifact, unknown
 from harness.core.records import Cell, parse
 from harness.engine.io import read_objects
 from harness.engine.store import Store
@@ -51,12 +51,18 @@ def cells_of_store(store: Store, beginning: str = "") -> list[Place]:
     """All cells of the store, without replicates, or those of artifacts with an id prefix."""
     found = []
     for id in store.ids():
-        path = store.folder(id) / CELLS
-        if id.startswith(beginning) and path.is_file():
-            for data in read_objects(path):
-                # Replicates are most of a cell's bytes and not needed for addresses.
-                cell = parse(Cell, {**data, "replicates": ()}, f"artifact {id}")
-                found.append(Place(id[:10], cell))
+        if not id.startswith(beginning) or not (store.folder(id) / CELLS).is_file():
+            continue
+        try:
+            path = store.artifact(id).path / CELLS
+        except DamagedArtifact:
+            if beginning:
+                raise
+            continue  # a run computes it again
+        for data in read_objects(path):
+            # Replicates are most of a cell's bytes and not needed for addresses.
+            cell = parse(Cell, {**data, "replicates": ()}, f"artifact {id}")
+            found.append(Place(id[:10], cell))
     return found
 
 

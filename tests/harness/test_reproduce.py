@@ -150,3 +150,13 @@ def test_a_checkpoint_is_exported_once_and_only_of_what_is_trained(tmp_path: Pat
     assert store.has(id)
     with pytest.raises(UserError, match="exists already"):
         made.export_checkpoint("sft", tmp_path / "out", store)
+
+
+@pytest.mark.parametrize("scale", ["my scale", "échelle", "a/b", "nano "])
+def test_a_board_that_could_not_be_written_is_refused_first(tmp_path: Path, scale: str) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(RECIPE.read_text().replace("[profile.nano", f'[profile."{scale}"'))
+    made = reproduce(path, scale, **SMALL)  # type: ignore[arg-type]
+    with pytest.raises(BadRecord, match=r'key "name" is .*; expected: '):
+        made.run(tmp_path / "store")
+    assert Store(tmp_path / "store").ids() == []

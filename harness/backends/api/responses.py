@@ -8,10 +8,14 @@ Several processes and threads may share a file (write-ahead log, one short trans
 arrivals). A committed row survives `kill -9` of the process; after a power failure the file is
 intact and may lack its last rows. A read-only file or folder still returns its rows. Rows contain
 the server's body unchanged, and never an API key or secrets of a URL.
+
+Each row has a digest of what was stored; a row that differs from its digest is not returned, so
+that its response is requested again. Rows of format 1 have none.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 import threading
@@ -25,19 +29,18 @@ from typing import Any, cast
 from harness.core.errors import StoreProblem
 from harness.engine.io import disk_errors
 
-FORMAT = 1
+FORMAT = 2
 LOOKUP = 500  # keys per query; SQLite's limit on variables is at least 999
 MAGIC = b"SQLite format 3\0"  # first bytes of an SQLite file
 BUSY_S = 0.1  # maximum time that one statement waits for another process
 PATIENCE_S = 60.0  # maximum time that a blocking caller waits
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS responses (
-    key BLOB NOT NULL UNIQUE, model TEXT NOT NULL, body TEXT NOT NULL,
-    tokens_in INTEGER, tokens_out INTEGER, latency_s REAL, time REAL NOT NULL
-);
-CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-"""
+_SCHEMA = (
+    "CREATE TABLE IF NOT EXISTS responses (key BLOB NOT NULL UNIQUE, model TEXT NOT NULL, "
+    "body TEXT NOT NULL, tokens_in INTEGER, tokens_out INTEGER, latency_s REAL, "
+    "time REAL NOT NULL, digest BLOB)",
+    "CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,26 @@ class Stored:
     time: float
 
 
+_COLUMNS = "key, model, body, tokens_in, tokens_out, latency_s, time"
+
+
+def _digest(row: Sequence[Any]) -> bytes:
+    """Digest of the values of `_COLUMNS`."""
+    *values, latency_s, time = row
+    times = (None if latency_s is None else float(latency_s), float(time))
+    text = repr((*values, *times))
+    return hashlib.sha256(text.encode(errors="backslashreplace")).digest()[:16]
+
+
+@dataclass(frozen=True)
+class Verified:
+    """Number of rows that are what was stored, of rows without a digest, and keys of others."""
+
+    sound: int
+    unlisted: int
+    damaged: tuple[str, ...]
+
+
 class Busy(Exception):
     """Another process is writing; try again."""
 
@@ -75,6 +98,8 @@ class ResponseStore:
         self.path = path.absolute()
         self._lock = threading.Lock()
         self.read_only = False
+        self._digests = "digest"  # of each row; NULL in a read-only file of format 1
+        self._differing: set[bytes] = set()  # keys of rows to be replaced
         with disk_errors(self.path.parent), self._problems():
             self._connection = self._open()
 
@@ -96,13 +121,16 @@ class ResponseStore:
         return self._open_read_only()
 
     def _connect(self, mode: str) -> sqlite3.Connection:
-        return sqlite3.connect(
+        connection = sqlite3.connect(
             f"{self.path.as_uri()}?mode={mode}",
             uri=True,
             timeout=BUSY_S,
             isolation_level=None,
             check_same_thread=False,
         )
+        # A damaged text may be no UTF-8; its digest will tell.
+        connection.text_factory = lambda data: data.decode("utf-8", "backslashreplace")
+        return connection
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         version = connection.execute("PRAGMA user_version").fetchone()[0]
@@ -113,8 +141,14 @@ class ResponseStore:
             )
         if version < FORMAT:
             connection.execute("PRAGMA journal_mode=WAL")
-            script = f"BEGIN IMMEDIATE;{_SCHEMA}PRAGMA user_version={FORMAT};COMMIT"
-            connection.executescript(script)
+            connection.execute("BEGIN IMMEDIATE")
+            # Another process may have done it by now.
+            if connection.execute("PRAGMA user_version").fetchone()[0] == 1:
+                connection.execute("ALTER TABLE responses ADD COLUMN digest BLOB")
+            for statement in _SCHEMA:
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version={FORMAT}")
+            connection.execute("COMMIT")
         else:
             # Fails now, not at the first response, if the folder cannot be written.
             connection.execute("BEGIN IMMEDIATE")
@@ -131,6 +165,8 @@ class ResponseStore:
             connection = self._connect(mode)
             try:
                 connection.execute("SELECT count(*) FROM notes").fetchone()
+                if connection.execute("PRAGMA user_version").fetchone()[0] < FORMAT:
+                    self._digests = "NULL"
                 return connection
             except sqlite3.OperationalError:
                 connection.close()
@@ -147,11 +183,27 @@ class ResponseStore:
         for start in range(0, len(keys), LOOKUP):
             part = [bytes.fromhex(key) for key in keys[start : start + LOOKUP]]
             marks = ",".join("?" * len(part))
-            query = f"SELECT * FROM responses WHERE key IN ({marks})"
-            for key, *rest in self._rows(query, part):
-                row = Stored(key.hex(), *rest)
+            query = f"SELECT {_COLUMNS}, {self._digests} FROM responses WHERE key IN ({marks})"
+            for *values, known in self._rows(query, part):
+                if known is not None and known != _digest(values):
+                    self._differing.add(values[0])
+                    continue
+                row = Stored(values[0].hex(), *values[1:])
                 found[row.key] = row
         return found
+
+    def verify(self) -> Verified:
+        """Compare every row with its digest."""
+        sound = unlisted = 0
+        damaged = []
+        for _, *values, known in self._in_order():
+            if known is None:
+                unlisted += 1
+            elif known == _digest(values):
+                sound += 1
+            else:
+                damaged.append(bytes(values[0]).hex())
+        return Verified(sound, unlisted, tuple(damaged))
 
     def put(self, rows: Sequence[Stored], *, wait: bool = True) -> None:
         """Store rows in one transaction; a known key keeps its first response.
@@ -164,8 +216,12 @@ class ResponseStore:
             (bytes.fromhex(r.key), r.model, r.body, r.tokens_in, r.tokens_out, r.latency_s, r.time)
             for r in rows
         ]
-        statement = "INSERT OR IGNORE INTO responses VALUES (?, ?, ?, ?, ?, ?, ?)"
-        self._write(statement, values, PATIENCE_S if wait else 0)
+        rowed = [(*value, _digest(value)) for value in values]
+        patience_s = PATIENCE_S if wait else 0
+        if lost := [(key,) for key, *_ in values if key in self._differing]:
+            self._write("DELETE FROM responses WHERE key = ?", lost, patience_s)
+        self._write("INSERT OR IGNORE INTO responses VALUES (?,?,?,?,?,?,?,?)", rowed, patience_s)
+        self._differing.difference_update(key for key, *_ in values)
 
     def drop(self, keys: Sequence[str]) -> None:
         """Remove responses that must be requested again; a read-only file keeps them."""
@@ -178,15 +234,19 @@ class ResponseStore:
 
     def all(self) -> Iterator[Stored]:
         """Every response, in order of arrival."""
+        for _, key, *rest, _ in self._in_order():
+            yield Stored(key.hex(), *rest)
+
+    def _in_order(self) -> Iterator[tuple[Any, ...]]:
         last = 0
+        columns = f"rowid, {_COLUMNS}, {self._digests}"
         while True:
-            query = "SELECT rowid, * FROM responses WHERE rowid > ? ORDER BY rowid LIMIT 1000"
+            query = f"SELECT {columns} FROM responses WHERE rowid > ? ORDER BY rowid LIMIT 1000"
             rows = self._rows(query, [last])
             if not rows:
                 return
-            for rowid, key, *rest in rows:
-                last = rowid
-                yield Stored(key.hex(), *rest)
+            yield from rows
+            last = rows[-1][0]
 
     # Notes
 

@@ -41,8 +41,13 @@ class StoredAnswers:
     """
 
     def __init__(self, folder: Path, identity: Mapping[str, object]) -> None:
-        self._log = Log(folder / f"answers-{digest(dict(identity))[:16]}.jsonl")
-        self.known: dict[str, list[Any]] = {e["key"]: e["answers"] for e in self._log.found}
+        path = folder / f"answers-{digest(dict(identity))[:16]}.jsonl"
+        self._log = Log(path, ("key", "answers"))
+        self.known: dict[str, list[Any]] = {
+            str(entry["key"]): entry["answers"]
+            for entry in self._log.found
+            if isinstance(entry["answers"], list)
+        }
 
     def add(self, key: str, answers: list[Any]) -> None:
         """Append an answered batch."""

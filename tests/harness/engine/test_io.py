@@ -18,10 +18,12 @@ from harness.engine.io import (
     atomic_folder,
     disk_errors,
     iterate_objects,
+    make_folder,
     publish,
     read_json,
     read_objects,
     read_text,
+    remove,
     replace_file,
     write_json,
     write_rows,
@@ -237,3 +239,46 @@ def test_disk_errors_are_one_line(error: Exception, said: str) -> None:
         raise error
     with pytest.raises(OSError, match="else"), disk_errors(Path("here")):
         raise OSError(errno.ENOENT, "else")
+
+
+def test_a_bomb_is_not_unpacked(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl.gz"
+    with gzip.open(path, "wb") as stream:
+        for _ in range(20):
+            stream.write(b'{"text":"' + b"0" * 2**20 + b'"}\n')
+    with pytest.raises(BadData, match=r"more than 16,777,216 unpacked; .* unpack it \(gunzip\)"):
+        read_objects(path)
+    with gzip.open(path, "wb") as stream:
+        stream.write(b"[" + b" " * 2**20 + b"{}]")
+    assert read_objects(path) == [{}]
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, '{"a":' + "9" * 5000 + "}"])
+def test_json_that_python_cannot_read_is_one_sentence(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(text)
+    with pytest.raises(BadData, match=r"a\.jsonl, line 1: not"):
+        read_objects(path)
+
+
+def test_folders_are_made_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed, fsync = [], os.fsync
+
+    def seen(descriptor: int) -> None:
+        flushed.append(os.fstat(descriptor).st_ino)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", seen)
+    make_folder(tmp_path / "a" / "b")
+    assert flushed == [tmp_path.stat().st_ino, (tmp_path / "a").stat().st_ino]
+    make_folder(tmp_path / "a" / "b")
+    assert len(flushed) == 2
+
+
+def test_whatever_it_is_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "folder" / "in").mkdir(parents=True)
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "link").symlink_to(tmp_path / "folder")
+    for name in ("link", "file", "nothing", "folder"):
+        remove(tmp_path / name)
+        assert not os.path.lexists(tmp_path / name)

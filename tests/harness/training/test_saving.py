@@ -10,19 +10,22 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from harness.core.errors import BadData, CrucibleError, StoreProblem
 from harness.core.records import Record
+from harness.engine.integrity import list_files
 from harness.engine.operations import Context, operation
 from harness.engine.plan import Plan, Stage
 from harness.engine.run import InlineExecutor, Silent
 from harness.engine.store import Store
+from harness.training.runs import COMPLETE, newest_checkpoint
 from harness.training.saving import Saver, step_log
 from harness.training.settings import RunSettings
 from harness.training.trainer import train
 from tests.harness.training.advantage_objective import Advantage, make_examples
+from tests.operation_runs import FakeContext
 from tests.tiny_models import make_model, make_tokenizer
 
 Make = Callable[..., Any]
@@ -209,6 +212,56 @@ def test_a_stage_resumes_at_saving(tmp_path: Path) -> None:
     assert state.keys() == make_model("llama").state_dict().keys()
     assert Watching.updates == 0
     assert not store.partial(stage.id).exists()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(path.read_bytes()[:-9]),
+        lambda path: path.write_bytes((1 << 40).to_bytes(8, "little") + b"{}"),
+        lambda path: path.write_bytes(path.read_bytes()[:-4] + b"\0\0\0\1"),
+        lambda path: path.unlink(),
+    ],
+)
+@pytest.mark.parametrize("listed", [True, False])
+def test_damaged_kept_weights_are_trained_again(
+    tmp_path: Path, damage: Callable[[Path], object], listed: bool
+) -> None:
+    context = FakeContext(tmp_path)
+    kept = context.scratch / "trained"
+    kept.mkdir(parents=True)
+    save_file({"a": torch.zeros(3)}, kept / "weights.safetensors")
+    (kept / "training_log.json").write_text("{}")
+    if listed:
+        list_files(kept, kept / "files.json")
+    saver = Saver(make_model("llama"), make_tokenizer(), SETTINGS, context)
+    assert saver.finished
+    whole = (kept / "weights.safetensors").stat().st_size
+    damage(kept / "weights.safetensors")
+    same = not listed and (
+        not (kept / "weights.safetensors").exists()
+        or (kept / "weights.safetensors").stat().st_size == whole
+    )
+    if not same:
+        assert not saver.finished
+        assert not kept.exists()
+
+
+def test_a_damaged_checkpoint_is_not_resumed_from(tmp_path: Path) -> None:
+    for step in (2, 4, 6, 8):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        (folder / "optimizer.pt").write_text(str(step))
+        if step == 2:
+            (folder / COMPLETE).touch()  # of an earlier version
+        elif step != 8:
+            list_files(folder, folder / COMPLETE)
+    assert newest_checkpoint(tmp_path) == tmp_path / "checkpoint-6"
+    (tmp_path / "checkpoint-6" / "optimizer.pt").write_bytes(b"")
+    assert newest_checkpoint(tmp_path) == tmp_path / "checkpoint-4"
+    (tmp_path / "checkpoint-4" / COMPLETE).write_text("[" * 100_000)
+    assert newest_checkpoint(tmp_path) == tmp_path / "checkpoint-2"
 
 
 class Watching(Silent):

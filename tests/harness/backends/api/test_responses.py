@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.backends.api.responses import Busy, ResponseStore, Stored
+from harness.backends.api.responses import Busy, ResponseStore, Stored, Verified
 from harness.core.errors import StoreProblem
 
 
@@ -98,6 +98,56 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     path.write_bytes(data)
     with pytest.raises(StoreProblem, match=r"r\.sqlite is not an intact file"):
         list(ResponseStore(path).all())
+
+
+def test_a_changed_row_is_not_returned_and_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "r.sqlite"
+    store = ResponseStore(path)
+    store.put([row(n) for n in range(4)])
+    store.close()
+    changes = ("body = 'x'", "tokens_out = 9", "body = CAST(X'ff' AS TEXT)")
+    with sqlite3.connect(path) as connection:
+        for number, change in enumerate(changes):
+            key = bytes.fromhex(row(number).key)
+            connection.execute(f"UPDATE responses SET {change} WHERE key = ?", [key])
+    connection.close()
+    store = ResponseStore(path)
+    keys = [row(n).key for n in range(4)]
+    assert list(store.get(keys)) == keys[3:]
+    assert store.verify() == Verified(1, 0, tuple(keys[:3]))
+    store.put([row(1, "new"), row(3, "other")])
+    assert [found.body for found in store.get(keys[1:]).values()] == ["new", row(3).body]
+    store.drop([keys[0], keys[2]])
+    assert store.verify() == Verified(2, 0, ())
+    store.close()
+
+
+OLD = """
+CREATE TABLE responses (
+    key BLOB NOT NULL UNIQUE, model TEXT NOT NULL, body TEXT NOT NULL,
+    tokens_in INTEGER, tokens_out INTEGER, latency_s REAL, time REAL NOT NULL
+);
+CREATE TABLE notes (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+PRAGMA user_version=1;
+"""
+
+
+def test_a_file_of_the_first_format_gains_digests(tmp_path: Path) -> None:
+    path = tmp_path / "r.sqlite"
+    old = row(1)
+    with sqlite3.connect(path) as connection:
+        connection.executescript(OLD)
+        values = (old.key, old.model, old.body, old.tokens_in, old.tokens_out, None, old.time)
+        connection.execute(
+            "INSERT INTO responses VALUES (?,?,?,?,?,?,?)", (bytes.fromhex(old.key), *values[1:])
+        )
+    connection.close()
+    store = ResponseStore(path)
+    assert store.get([old.key])[old.key].body == old.body
+    store.put([row(2)])
+    assert store.verify() == Verified(1, 1, ())
+    assert [found.key for found in store.all()] == [old.key, row(2).key]
+    store.close()
 
 
 def test_a_newer_format_is_refused(tmp_path: Path) -> None:
