@@ -152,7 +152,10 @@ def used_names(sources: list[str]) -> tuple[set[str], set[str]]:
 
 
 def imported_names(code: str) -> dict[str, Any]:
-    """Name -> function that imports what the answer imports under it, from the library."""
+    """Name -> function that imports what the answer imports under it, from the library.
+
+    It returns nothing for what the answer renames (`from m import a as b`).
+    """
     found: dict[str, Any] = {}
     for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.Import):
@@ -163,7 +166,9 @@ def imported_names(code: str) -> dict[str, Any]:
             for alias in node.names:
                 load = _importing(ast.ImportFrom(node.module, [alias], 0))
                 found |= dict.fromkeys(load() if alias.name == "*" else (), load)
-                found[alias.asname or alias.name] = load
+                # Under another name, a function of the library could stand in for a helper.
+                same = alias.asname in (None, alias.name)
+                found[alias.asname or alias.name] = load if same else dict
     return found
 
 

@@ -80,6 +80,11 @@ CHEATS = (
         ("assert math.isclose(f(3), 9)",),
     ),
     Attack(
+        "renamed_helper",
+        "from unittest.mock import MagicMock as is_close\ndef f(x): return 0\n",
+        ("assert is_close(f(3), 9)",),
+    ),
+    Attack(
         "own_helper",
         "from math import isclose\ndef isclose(*a, **k): return True\ndef f(x): return 0\n",
         ("assert isclose(f(3), 9)",),
