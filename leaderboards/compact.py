@@ -247,8 +247,8 @@ def packed(numbers: Sequence[float | None]) -> str | list[float | None]:
     A number is coded as its units of the last decimal place above the least; the last code is None.
     The text holds one whole number with a digit of base `codes` for each number, the first lowest.
 
-    >>> packed([1.5, None, 2.0]), unpacked("1:7:15:3:|Ns")
-    ('1:7:15:3:|Ns', [1.5, None, 2.0])
+    >>> packed([1.5, None, 2.0]), unpacked("1:7:15:3:9{~")
+    ('1:7:15:3:9{~', [1.5, None, 2.0])
     """
     known = [number for number in numbers if number is not None]
     for places in range(_MOST_DECIMALS + 1):
