@@ -12,7 +12,7 @@ version = release = metadata.version("crucible-bench")
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "catalogue", "docstrings"]
 # The documentation is built without these packages; only docstrings are read.
 autodoc_mock_imports = ["safetensors", "torch", "transformers"]
-exclude_patterns = ["_ext"]
+exclude_patterns = ["_ext", "catalogue/claims_overview.md"]
 
 myst_heading_anchors = 4
 myst_enable_extensions = ["attrs_block"]

@@ -116,7 +116,8 @@ def build_board(spec: BoardSpec, cells: Iterable[Cell]) -> Board:
         BadData: two different cells have the same system, suite, metric and seed.
     """
     listed = {system.name for system in spec.systems}
-    kept = tidy(cell for cell in cells if not spec.only_listed or cell.system in listed)
+    listed_cells = (c for c in cells if not spec.only_listed or c.system in listed)
+    kept = tidy(listed_cells, compact=spec.compact)
     scores = combine_all(kept, spec.level)
     scored = {(score.suite, score.metric) for score in scores.values()}
     columns = tuple(c for c in spec.columns if not c.optional or (c.suite, c.metric) in scored)

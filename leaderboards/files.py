@@ -4,6 +4,10 @@
     spec.json     the board's specification
     board.md .csv .json .tex .html
 
+A compact board (`BoardSpec.compact`, for boards under version control) has a short form of the
+cells, see `leaderboards.compact`, and no board.json and board.html, which
+`crucible board NAME --format html` prints. Both forms are read alike.
+
 `check_board` renders the board again from cells.jsonl and spec.json and compares every file byte
 for byte. Files contain no dates, host names or other data that a second run would not reproduce.
 """
@@ -11,36 +15,56 @@ for byte. Files contain no dates, host names or other data that a second run wou
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from harness.core.errors import StoreProblem, UserError
 from harness.core.hashing import canonical_json
 from harness.core.records import Cell, parse
 from harness.engine.io import atomic_folder, read_json, read_objects
 from leaderboards.board import Board, build_board
+from leaderboards.compact import CellKey, Rows, key_of, read_lines, sheets
 from leaderboards.render import FORMATS, render
 from leaderboards.spec import BoardSpec
 
 CELLS, SPEC = "cells.jsonl", "spec.json"
+LARGE = ("json", "html")  # formats that a compact board leaves out
+_NO_ROWS: Mapping[CellKey, Rows] = MappingProxyType({})
 
 
-def board_files(board: Board) -> dict[str, bytes]:
-    """Name -> content of every file in a board's folder."""
-    lines = [canonical_json(cell.model_dump(mode="json")) + b"\n" for cell in board.cells]
+def board_files(board: Board, rows: Mapping[CellKey, Rows] = _NO_ROWS) -> dict[str, bytes]:
+    """Name -> content of every file in a board's folder.
+
+    Args:
+        rows: as in `leaderboards.compact.sheets`.
+    """
+    if board.spec.compact:
+        lines = sheets(board.cells, rows)
+    else:
+        lines = [canonical_json(cell.model_dump(mode="json")) + b"\n" for cell in board.cells]
     spec = board.spec.model_dump(mode="json", exclude_defaults=True)
     files = {
         CELLS: b"".join(lines),
         SPEC: (json.dumps(spec, indent=2, sort_keys=True) + "\n").encode(),
     }
-    for name in FORMATS:
+    for name in _formats(board.spec):
         text = render(board, name)
         files[f"board.{name}"] = text.encode("utf-8", errors="backslashreplace")
     return files
 
 
-def write_board(folder: Path, spec: BoardSpec, cells: Iterable[Cell]) -> Board:
-    """Build a board and write its folder; other files in the folder are kept.
+def _formats(spec: BoardSpec) -> tuple[str, ...]:
+    return tuple(name for name in FORMATS if not spec.compact or name not in LARGE)
+
+
+def write_board(
+    folder: Path,
+    spec: BoardSpec,
+    cells: Iterable[Cell],
+    rows: Mapping[CellKey, Rows] = _NO_ROWS,
+) -> Board:
+    """Build a board and write its folder; files in the folder that are no board's are kept.
 
     All files are written and synced before the first one is replaced, so a full disk leaves the
     previous board intact.
@@ -50,12 +74,15 @@ def write_board(folder: Path, spec: BoardSpec, cells: Iterable[Cell]) -> Board:
         StoreProblem: the folder cannot be written.
     """
     board = build_board(spec, cells)
-    files = board_files(board)
+    files = board_files(board, rows)
     folder = folder.absolute()
     try:
         with atomic_folder(folder, merge=True) as fresh:
             for name, data in files.items():
                 (fresh / name).write_bytes(data)
+        for name in FORMATS:
+            if f"board.{name}" not in files:
+                (folder / f"board.{name}").unlink(missing_ok=True)
     except OSError as error:
         raise StoreProblem(
             f"cannot write {folder}: {error}; no file was left partially written"
@@ -69,13 +96,27 @@ def read_board(folder: Path) -> tuple[BoardSpec, tuple[Cell, ...]]:
     Raises:
         UserError: a file is missing or invalid; the message names file and line.
     """
+    spec, cells, _ = read_rows(folder)
+    return spec, cells
+
+
+def read_spec_of(folder: Path) -> BoardSpec:
+    """The specification in a board's folder; errors as `read_board`."""
     for name in (SPEC, CELLS):
         if not (folder / name).is_file():
             raise UserError(f"{folder} has no {name}; expected a board's folder")
-    spec = parse(BoardSpec, read_json(folder / SPEC), str(folder / SPEC))
-    rows = enumerate(read_objects(folder / CELLS), start=1)
-    cells = (parse(Cell, row, f"{folder / CELLS}, line {number}") for number, row in rows)
-    return spec, tuple(cells)
+    return parse(BoardSpec, read_json(folder / SPEC), str(folder / SPEC))
+
+
+def read_rows(folder: Path) -> tuple[BoardSpec, tuple[Cell, ...], dict[CellKey, Rows]]:
+    """As `read_board`, with the rows of cells that do not have their own."""
+    spec = read_spec_of(folder)
+    lines = enumerate(read_objects(folder / CELLS), start=1)
+    found = list(read_lines((f"{folder / CELLS}, line {number}", line) for number, line in lines))
+    rows = {key_of(cell): own for cell, own in found if own is not None}
+    if spec.compact:  # a sheet of metrics per line; boards list all systems of a metric
+        found.sort(key=lambda pair: key_of(pair[0]))
+    return spec, tuple(cell for cell, _ in found), rows
 
 
 def check_board(folder: Path) -> str:
@@ -84,8 +125,8 @@ def check_board(folder: Path) -> str:
     Returns:
         The first difference, or "" if there is none.
     """
-    spec, cells = read_board(folder)
-    for name, expected in board_files(build_board(spec, cells)).items():
+    spec, cells, rows = read_rows(folder)
+    for name, expected in board_files(build_board(spec, cells), rows).items():
         path = folder / name
         found = path.read_bytes() if path.is_file() else b""
         if found != expected:

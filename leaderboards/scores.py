@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from harness.core.errors import BadData
 from harness.core.records import Cell, Interval, Record, Resampled
 from harness.stats.bootstrap import NOT_IDENTIFIED, paired_difference
+from leaderboards.compact import REPLICATE_DECIMALS, recomputed
 from leaderboards.intervals import holding, interval_of
 from leaderboards.pairing import Difference, Pairing, pair
 
@@ -28,7 +29,6 @@ CHECKPOINTS = "these checkpoints"
 
 # Stored precision. Replicates are only used for quantiles and differences of two decimals.
 DECIMALS = 6
-REPLICATE_DECIMALS = 4
 
 
 class Score(Record):
@@ -96,10 +96,14 @@ class Score(Record):
         return tuple(sorted({str(getattr(cell, field)) for cell in self.cells}))
 
 
-def tidy(cells: Iterable[Cell]) -> tuple[Cell, ...]:
-    """Cells rounded to the stored precision, sorted, without exact duplicates; idempotent."""
+def tidy(cells: Iterable[Cell], *, compact: bool = False) -> tuple[Cell, ...]:
+    """Cells rounded to the stored precision, sorted, without exact duplicates; idempotent.
+
+    Args:
+        compact: take replicates that differ only in precision from those of the rounded rows.
+    """
     ordered = sorted(
-        (_rounded(cell) for cell in cells),
+        (_of_rows(_rounded(cell)) if compact else _rounded(cell) for cell in cells),
         key=lambda cell: (cell.suite, cell.metric, cell.system, cell.seed),
     )
     out: list[Cell] = []
@@ -129,6 +133,16 @@ def _rounded(cell: Cell) -> Cell:
             "resampled": None if cell.resampled is None else _rounded_sample(cell.resampled),
         }
     )
+
+
+def _of_rows(cell: Cell) -> Cell:
+    draws = recomputed(cell.prompt_set, cell.resampled, len(cell.replicates))
+    if draws is None or any(
+        abs(draw - stored) > 2 * 10**-REPLICATE_DECIMALS
+        for draw, stored in zip(draws, cell.replicates, strict=True)
+    ):
+        return cell
+    return cell.model_copy(update={"replicates": draws})
 
 
 def _rounded_sample(sample: Resampled) -> Resampled:

@@ -113,6 +113,7 @@ class BoardSpec(Record):
         level: confidence level of the intervals.
         digits: decimals of values.
         allow_mixed: rank cells that differ in scale, prompt set or judge, with a warning.
+        compact: short form for version control, see `leaderboards.files`.
         stage_notes: what the stages noted that made the scores, for example cut answers.
     """
 
@@ -130,6 +131,7 @@ class BoardSpec(Record):
     level: float = Field(default=0.95, gt=0, lt=1)
     digits: int = Field(default=1, ge=0, le=6)
     allow_mixed: bool = False
+    compact: bool = Field(default=False, exclude_if=lambda compact: not compact)
     stage_notes: tuple[str, ...] = Field(default=(), exclude_if=lambda notes: not notes)
 
     @model_validator(mode="after")

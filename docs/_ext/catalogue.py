@@ -16,11 +16,13 @@ from inspect import getdoc
 from pathlib import Path
 from typing import Any
 
+from harness.cli.claims import paper_claims
 from harness.core.records import Record
 from harness.engine import registry
 from harness.engine.recipe import Method, ModelSpec, Recipe, load_recipe, profiles
 from harness.engine.registry import Entry
 from harness.suites.base import Suite
+from leaderboards import overview as claims
 
 DOCS = Path(__file__).parent.parent
 PAGES = DOCS / "catalogue"
@@ -43,6 +45,14 @@ def write(folder: Path = PAGES) -> None:
             text = "\n\n".join(part for part in page(group, entry) if part)
             (folder / group / f"{entry.name}.md").write_text(text + "\n", encoding="utf-8")
         (folder / f"{group}.md").write_text(overview(group, title, built_in), encoding="utf-8")
+
+
+def write_claims(folder: Path = PAGES) -> None:
+    """Write the page of all claims, and its overview for the front page."""
+    papers = paper_claims()
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "claims.md").write_text(claims.page(papers), encoding="utf-8")
+    (folder / "claims_overview.md").write_text(claims.overview(papers) + "\n", encoding="utf-8")
 
 
 def overview(group: str, title: str, entries: list[Entry]) -> str:
@@ -206,5 +216,5 @@ def table(headings: Row, rows: list[Row]) -> str:
 
 
 def setup(app: Any) -> dict[str, bool]:
-    app.connect("builder-inited", lambda app: write())
+    app.connect("builder-inited", lambda app: (write(), write_claims()))
     return {"parallel_read_safe": True}

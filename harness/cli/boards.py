@@ -38,6 +38,13 @@ def board(
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="Rewrite the files of the board from its cells.")
     ] = False,
+    compact: Annotated[
+        bool,
+        typer.Option("--compact", help="Rewrite the board in the short form for version control."),
+    ] = False,
+    claims: Annotated[
+        bool, typer.Option("--claims", help="Claims of all papers and their verdicts, as Markdown.")
+    ] = False,
     annotations: Annotated[
         Path | None,
         typer.Option("--annotations", help="Published annotations: a file, or a folder of models."),
@@ -69,6 +76,12 @@ def board(
     console = Console()
     if format not in FORMATS:
         raise unknown("format", format, FORMATS)
+    if claims:
+        from harness.cli.claims import paper_claims
+        from leaderboards.overview import page
+
+        typer.echo(page(paper_claims()), nl=False)
+        return
     if annotations is not None:
         if name != "alpaca_eval2":
             raise unknown("suite with published annotations", name or "", ["alpaca_eval2"])
@@ -82,11 +95,13 @@ def board(
     if check:
         _check(console, folder)
         return
-    from leaderboards.files import read_board, write_board
+    from leaderboards.files import read_rows, write_board
 
-    spec, cells = read_board(folder)
-    if rebuild:
-        write_board(folder, spec, cells)
+    spec, cells, rows = read_rows(folder)
+    if compact:
+        spec = spec.model_copy(update={"compact": True})
+    if rebuild or compact:
+        write_board(folder, spec, cells, rows)
     _print(console, build_board(spec, cells), format)
 
 

@@ -1,0 +1,46 @@
+"""All claims of the built-in recipes, with the verdicts of the committed boards."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from harness.core.records import parse
+from harness.engine import registry
+from harness.engine.recipe import Method, load_recipe, profiles
+from leaderboards.claims import Claim
+from leaderboards.overview import RESULTS, PaperClaims, side
+
+MECHANISM = ("mechanism", "nano")  # profiles, the first that a recipe has
+CONTROL = ("nano-control",)
+
+
+@cache
+def paper_claims(results: Path = RESULTS) -> tuple[PaperClaims, ...]:
+    """The claims of every built-in method that has a recipe, in the order of the catalogue."""
+    found = []
+    for entry in registry.entries("methods").values():
+        method = registry.load("methods", entry.name)
+        if entry.origin != "built-in" or not isinstance(method, Method) or not method.recipe_file:
+            continue
+        names = profiles(method.recipe_file)
+        recipes = {name: load_recipe(method.recipe, method.recipe_file, name) for name in names}
+        claims: dict[tuple[str, float | None, str], Claim] = {}  # profiles repeat most of them
+        for name, recipe in recipes.items():
+            for data in recipe.claims:
+                claim = parse(Claim, data, f"{entry.name}/{name}, claim")
+                claims.setdefault((claim.id, claim.paper_difference, claim.source), claim)
+        mechanism, control = (
+            next((name for name in wanted if name in names), "") for wanted in (MECHANISM, CONTROL)
+        )
+        found.append(
+            PaperClaims(
+                method=entry.name,
+                title=next((r.title for r in recipes.values() if r.title), ""),
+                paper=entry.paper,
+                claims=tuple(claims.values()),
+                mechanism=side(entry.name, mechanism, results),
+                control=side(entry.name, control, results),
+            )
+        )
+    return tuple(found)

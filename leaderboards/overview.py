@@ -1,0 +1,167 @@
+"""All claims of all papers on one page: what each paper reports, what the committed boards show.
+
+    mechanism   a board of the world in which the cause of the paper's effect exists
+    control     a board of the world without that cause, where no claim should hold
+
+A profile without a committed board is "not run"; a method without such a profile has "no profile".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from harness.core.records import Record
+from leaderboards.board import build_board
+from leaderboards.claims import Claim, ClaimResult, summary
+from leaderboards.files import CELLS, read_board, read_spec_of
+from leaderboards.render.md import escape
+
+NOT_RUN, NO_PROFILE, NOT_CLAIMED = "not run", "no profile", "not claimed"
+RESULTS = Path(__file__).parent / "results"
+TITLE = "Claims of the papers"
+SIGNS = 4  # significant digits of differences
+
+
+class Side(Record):
+    """One column of verdicts.
+
+    Attributes:
+        profile: of the recipe; "" if the recipe has none.
+        results: verdicts of the committed board; None without a board.
+        seeds: number of seeds of that board.
+    """
+
+    profile: str = ""
+    board: str = ""
+    results: tuple[ClaimResult, ...] | None = None
+    seeds: int = 0
+
+    @property
+    def short(self) -> str:
+        """The number of claims per verdict."""
+        if self.results is None:
+            return NOT_RUN if self.profile else NO_PROFILE
+        return summary(self.results)
+
+    def verdict(self, claim: Claim) -> str:
+        """The verdict on a claim with its difference, e.g. "holds (+2.1 [0.4, 3.8])"."""
+        if self.results is None:
+            return NOT_RUN if self.profile else NO_PROFILE
+        found = {result.claim.id: result for result in self.results}.get(claim.id)
+        if found is None:
+            return NOT_CLAIMED
+        if found.difference is None or found.interval is None:
+            return found.label
+        low, high = (_number(end) for end in (found.interval.low, found.interval.high))
+        return f"{found.label} ({_number(found.difference, sign=True)} [{low}, {high}])"
+
+
+class PaperClaims(Record):
+    """The claims of one recipe and the verdicts on them."""
+
+    method: str
+    title: str = ""
+    paper: str = ""
+    claims: tuple[Claim, ...]
+    mechanism: Side
+    control: Side
+
+
+def side(recipe: str, profile: str, results: Path = RESULTS) -> Side:
+    """Verdicts of the committed board that was made from a profile of a recipe.
+
+    Raises:
+        UserError: a board's folder is broken.
+    """
+    if not profile:
+        return Side()
+    for folder in sorted(path.parent for path in results.glob(f"*/{CELLS}")):
+        if read_spec_of(folder).provenance.recipe == f"{recipe}/{profile}":
+            spec, cells = read_board(folder)
+            seeds = len({cell.seed for cell in cells})
+            found = build_board(spec, cells).claims
+            return Side(profile=profile, board=folder.name, results=found, seeds=seeds)
+    return Side(profile=profile)
+
+
+def page(papers: Iterable[PaperClaims], title: str = TITLE) -> str:
+    """The page as Markdown: an overview, then the claims of each paper."""
+    papers = list(papers)
+    parts = [f"# {title}", INTRODUCTION, overview(papers)]
+    for paper in papers:
+        parts += [f"## {escape(paper.title or paper.method)}", _origin(paper), _claims(paper)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+INTRODUCTION = """\
+Made from the recipes and the committed boards by `crucible board --claims`. *Expected* is the claim
+and *paper* its figure; *mechanism* is the verdict in a nano world that has the cause of the effect,
+*control* in one without it, with the paired difference and its interval. Verdicts at nano say
+whether the implementation shows the effect, not whether the paper is right."""
+
+
+def overview(papers: Iterable[PaperClaims]) -> str:
+    """One row for each recipe: its number of claims, and of verdicts."""
+    rows = []
+    for p in papers:
+        seeds = p.mechanism.seeds or p.control.seeds
+        count = str(seeds) if seeds else ""
+        name = f"`{p.method}`"
+        rows.append(
+            (name, escape(p.paper), str(len(p.claims)), p.mechanism.short, p.control.short, count)
+        )
+    return _table(("method", "paper", "claims", "mechanism", "control", "seeds"), rows)
+
+
+def _origin(paper: PaperClaims) -> str:
+    boards = [
+        f"{name}: profile `{found.profile}`" + (f", board `{found.board}`" if found.board else "")
+        for name, found in (("mechanism", paper.mechanism), ("control", paper.control))
+        if found.profile
+    ]
+    return "; ".join(
+        [f"`{paper.method}`", *([escape(paper.paper)] if paper.paper else []), *boards]
+    )
+
+
+def _claims(paper: PaperClaims) -> str:
+    rows = [
+        (
+            escape(claim.statement) + _margin(claim),
+            _figure(claim),
+            escape(claim.source),
+            escape(paper.mechanism.verdict(claim)),
+            escape(paper.control.verdict(claim)),
+        )
+        for claim in paper.claims
+    ]
+    return _table(("expected", "paper", "source", "mechanism", "control"), rows)
+
+
+def _margin(claim: Claim) -> str:
+    return f" (by more than {_number(claim.margin)})" if claim.margin else ""
+
+
+def _figure(claim: Claim) -> str:
+    """The paper's values and their difference, as far as it gives them."""
+    gain = claim.paper_difference
+    if gain is None:
+        return "no figure"
+    if claim.paper_better is None or claim.paper_worse is None:
+        return _number(gain, sign=True)
+    pair = f"{_number(claim.paper_better)} / {_number(claim.paper_worse)}"
+    return f"{_number(gain, sign=True)} ({pair})"
+
+
+def _number(value: float, sign: bool = False) -> str:
+    """
+    >>> _number(12.345678, sign=True), _number(0.0)
+    ('+12.35', '0')
+    """
+    return f"{value:{'+' if sign else ''}.{SIGNS}g}"
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

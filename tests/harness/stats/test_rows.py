@@ -1,0 +1,46 @@
+"""Replicates recomputed from rows: equal to the bootstrap's, and exact."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from harness.stats.bootstrap import cluster_counts, replicate_means, resample_counts
+from harness.stats.rows import replicates_of_rows
+
+
+def test_a_mean_has_the_replicates_of_the_bootstrap():
+    values = np.round(np.random.default_rng(0).uniform(0, 100, 30), 6)
+    found = replicates_of_rows("set", values.tolist(), 200)
+    assert np.allclose(found, replicate_means(values, resample_counts("set", 30, 200)), atol=1e-9)
+
+
+def test_missing_rows_and_clusters_are_those_of_the_bootstrap():
+    values = [1.0, None, 3.0, 10.0, None, 2.5]
+    topics = [0, 0, 1, 1, 2, 2]
+    array = np.array([np.nan if v is None else v for v in values])
+    expected = replicate_means(array, cluster_counts("set", topics, 100))
+    found = replicates_of_rows("set", values, 100, clusters=topics)
+    assert np.allclose(found, expected)
+
+
+def test_a_ratio_divides_the_drawn_sums():
+    above, below = [1.0, 0.0, 4.0, 0.0], [2.0, 1.0, 4.0, 0.0]
+    counts = resample_counts("set", 4, 50)
+    drawn = counts @ np.array(below)
+    expected = np.where(drawn > 0, counts @ np.array(above) / np.maximum(drawn, 1), 5 / 7)
+    assert np.array_equal(replicates_of_rows("set", above, 50, weights=below), expected)
+
+
+def test_the_order_of_rows_in_a_unit_changes_no_bit():
+    values = np.round(np.random.default_rng(1).normal(size=400), 6)
+    units = np.repeat(np.arange(20), 20)
+    mixed = np.random.default_rng(2).permutation(400)
+    one = replicates_of_rows("set", values.tolist(), 100, clusters=units.tolist())
+    two = replicates_of_rows("set", values[mixed].tolist(), 100, clusters=units[mixed].tolist())
+    assert np.array_equal(one, two)
+
+
+@pytest.mark.parametrize("values", [[None, None], [1e10, 1e10]])
+def test_rows_without_weight_or_beyond_exact_sums_have_none(values):
+    assert replicates_of_rows("set", values, 10) is None
