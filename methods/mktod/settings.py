@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from harness.core.records import Record
+from harness.engine.recipe import Rehearsed
 from harness.suites.dialogue.answering import Base
 from harness.training.settings import RunSettings
 
 Meta = Literal["none", "prefix", "prompt", "contrastive"]
 Fusion = Literal["fid", "concat", "split"]
+# A rehearsal trains on all turns of the nano world, which no limit shortens.
+Steps = Annotated[int | None, Rehearsed(lambda steps: 4), Field(ge=1)]
 
 
 class RetrieverParams(RunSettings):
@@ -29,6 +32,7 @@ class RetrieverParams(RunSettings):
     """
 
     learning_rate: float = Field(default=5e-5, gt=0)
+    max_steps: Steps = None
     weight_decay: float = Field(default=0.01, ge=0)
     scheduler: Literal["cosine", "linear", "constant_with_warmup", "constant"] = "linear"
     max_length: int = Field(default=128, ge=4)
@@ -111,6 +115,7 @@ class JointParams(RunSettings):
     layout: Layout = Layout()
     weights: MktodWeights = MktodWeights()
     learning_rate: float = Field(default=1e-4, gt=0)
+    max_steps: Steps = None
     weight_decay: float = Field(default=0.01, ge=0)
     scheduler: Literal["cosine", "linear", "constant_with_warmup", "constant"] = "linear"
     temperature: float = Field(default=0.05, gt=0)

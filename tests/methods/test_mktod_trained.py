@@ -184,3 +184,14 @@ def test_ablations_differ_in_what_they_name_alone(profile: str) -> None:
         layout = {k for k in whole["layout"] if changed["layout"][k] != whole["layout"][k]}
         assert len(flat) <= 1, system.name
         assert layout <= {"meta"}, system.name
+
+
+def test_a_rehearsal_trains_tiny_models_for_a_few_updates() -> None:
+    from harness.nano.rehearsal import Rehearsal
+
+    recipe = Rehearsal().recipe(load_recipe(DialogueRecipe, RECIPE, "paper"))
+    assert recipe.models.generator is not None
+    assert recipe.models.encoder is not None
+    refs = (recipe.models.generator.ref, recipe.models.encoder.ref)
+    assert refs == ("nano:seq2seq", "nano:encoder")
+    assert (recipe.retriever.max_steps, recipe.joint.max_steps) == (4, 4)
