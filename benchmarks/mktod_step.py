@@ -142,7 +142,7 @@ def report(runs: dict[str, list[dict[str, Any]]]) -> None:
     met = equal and shared["calls"] == 1 and shared["seconds"] < separate["seconds"]
     print(
         f"separate / shared: time {separate['seconds'] / shared['seconds']:.2f}, memory "
-        f"{separate['gib'] / shared['gib']:.2f}; losses equal: {equal}: "
+        f"{separate['gib'] / max(shared['gib'], 1e-9):.2f}; losses equal: {equal}: "
         f"{'met' if met else 'MISSED'}"
     )
 

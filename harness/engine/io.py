@@ -42,6 +42,7 @@ _DISK_FAULTS = {
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
     errno.ENFILE: "close other programs",
     errno.ENOLCK: "the file system must support flock",
+    errno.EFBIG: "raise the limit on the size of files (ulimit -f)",
 }
 # Something else has the name of a file or folder that is needed.
 _WRONG_KIND = (
@@ -53,7 +54,6 @@ _WRONG_KIND = (
     errno.ENAMETOOLONG,
     errno.EXDEV,
     errno.EBUSY,
-    errno.EFBIG,
 )
 
 

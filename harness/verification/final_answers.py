@@ -90,9 +90,8 @@ def _told(rest: str) -> str:
 
 def _concluded(response: str) -> str | None:
     formulas = list(_MATH.finditer(response))
-    if formulas:
-        said = _formula(formulas[-1])
-        return said.rsplit("=", 1)[-1].strip() if "=" in said else said
+    if formulas and (said := _formula(formulas[-1]).rsplit("=", 1)[-1].strip()):
+        return said
     sentences = [part for part in _SENTENCE_END.split(response) if re.search(r"\w", part)]
     last = sentences[-1].strip() if sentences else ""
     marks = list(_CONCLUDED.finditer(last))

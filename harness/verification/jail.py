@@ -297,6 +297,7 @@ def be_answer(request: dict[str, Any], apart: bool, pipes: tuple[int, int], outp
 
 
 if __name__ == "__main__":
+    sys.set_int_max_str_digits(0)  # numbers of any length cross between the processes as text
     try:
         outcome = supervise()
     except Exception as error:

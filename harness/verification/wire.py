@@ -20,7 +20,6 @@ from typing import Any
 _VIEWS: tuple[type, ...] = (type({}.keys()), type({}.values()), type({}.items()))
 PLAIN = frozenset((type(None), bool, int, float, str))  # their own JSON
 MUTABLE = ("l", "d", "s", "B", "Q", "C", "O", "Y", "A")  # tags of values that a call may change
-sys.set_int_max_str_digits(0)
 
 
 class Ended(BaseException):

@@ -203,7 +203,7 @@ def test_a_disk_that_fills_leaves_nothing(
 ) -> None:
     base, targets = family()
     before = {path.name for path in tmp_path.iterdir()}
-    with files_end_at(1200), pytest.raises(OSError, match="too large"):
+    with files_end_at(1200), pytest.raises(StoreProblem, match="ulimit -f"):
         merge_checkpoints(base, targets, tmp_path / "out", SCE)
     assert {path.name for path in tmp_path.iterdir()} == before
 
