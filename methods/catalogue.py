@@ -217,16 +217,14 @@ METHODS = (
     _entry(
         "mktod", _DIALOGUE, "mktod.trained:MKTOD", _MKTOD, "mktod",
         "generator and retriever trained together: marginal likelihood, meta knowledge",
-        ("train", "dialogue"),
     ),
     _entry(
         "mktod_retriever", _DIALOGUE, "mktod.trained:MKTOD_RETRIEVER", _MKTOD, "mktod",
-        "retriever: that of MK-TOD after the joint training", ("train", "dialogue"),
+        "retriever: that of MK-TOD after the joint training",
     ),
     _entry(
         "distant_supervision", _DIALOGUE, "mktod.trained:DISTANT_SUPERVISION", _MKTOD, "mktod",
         "retriever: an encoder trained on the records whose values a turn names",
-        ("train", "dialogue"),
     ),
     _entry(
         "mktod_chat", _DIALOGUE, "mktod.method:MKTOD_CHAT", f"{_MKTOD}; wording ours", "mktod_chat",
