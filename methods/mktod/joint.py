@@ -7,7 +7,7 @@ gradient; encode all views once; decode the reply from all records (L_NLL) and f
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -67,8 +67,8 @@ class JointObjective(Objective):
     index: Index
     reader: GeneratorReader
     params: JointParams
-    measure: Any = None
-    recalls: list[tuple[int, float]] = field(default_factory=list)
+    measure: Callable[[Any, Index], float] | None = None
+    _recall: float | None = None
     _parts: Parts | None = None
     _refreshed: int | None = None
     _frozen: dict[int, Tensor] = field(default_factory=dict)  # queries of turns, while it waits
@@ -112,15 +112,17 @@ class JointObjective(Objective):
         due = step - step % self.params.refresh_steps
         changed = self._refreshed is None or learns
         if changed and self._refreshed != due:
-            assert self._parts is not None
-            self.index.refresh(self._parts[RETRIEVER])
+            self._recall = self.recall()
             self._refreshed = due
-            if self.measure is not None:
-                self.recalls.append((step, self.measure(self._parts[RETRIEVER], self.index)))
         found = {"retriever_learns": float(learns)}
-        if self.recalls:
-            found["valid_recall"] = self.recalls[-1][1]
-        return found
+        return found if self._recall is None else {**found, "valid_recall": self._recall}
+
+    def recall(self) -> float | None:
+        """Refresh the index, and measure the retriever as it is now; None without `measure`."""
+        assert self._parts is not None
+        retriever = self._parts[RETRIEVER]
+        self.index.refresh(retriever)
+        return None if self.measure is None else self.measure(retriever, self.index)
 
     def sums(
         self, model: nn.Module, batch: Batch, scheduled: Mapping[str, float]

@@ -18,7 +18,7 @@ from pydantic import Field
 from harness.core.errors import BadData
 from harness.core.records import parse
 from harness.engine import costs
-from harness.engine.io import write_json
+from harness.engine.io import read_json, write_json
 from harness.engine.operations import Artifact, Context, Estimate, Row, operation
 from harness.suites.dialogue.answering import KnowledgeParams, knowledge_of, shared_base
 from harness.suites.dialogue.records import Knowledge
@@ -175,11 +175,11 @@ def train_mktod(
         context.count(tokens_in=sum(len(turn.context) + len(turn.reply) for turn in turns))
         names = {GENERATOR: words, RETRIEVER: pieces}
         train(parts, names, range(len(turns)), objective, params, context)
-    if objective.recalls and valid is not None:
-        objective.scheduled(10**9, 1)  # the last recall, after the last update
-        _report(context, objective.recalls, layout.k)
+    recalls = _recalls(context, objective.recall())
+    if recalls:
+        _report(context, recalls, layout.k)
     write_json(context.directory / LAYOUT, layout.model_dump())
-    write_json(context.directory / SUMMARY, {"valid_recall": objective.recalls, "turns": len(rows)})
+    write_json(context.directory / SUMMARY, {"valid_recall": recalls, "turns": len(rows)})
 
 
 def _base(dialogues: Artifact, knowledge: str) -> Base:
@@ -223,6 +223,21 @@ def _recall(
         return 100.0 * sum(whole) / len(whole)
 
     return measure
+
+
+def _recalls(context: Context, last: float | None) -> list[tuple[int, float]]:
+    """(updates, recall) wherever it changed, and after the last update.
+
+    Read from the log, which a training that was killed and resumed has in full.
+    """
+    if last is None:
+        return []
+    log = read_json(context.directory / "training_log.json")
+    found: list[tuple[int, float]] = []
+    for entry in log["log"]:
+        if not found or found[-1][1] != entry["valid_recall"]:
+            found.append((entry["step"] - 1, entry["valid_recall"]))
+    return [*found, (log["updates"], last)]
 
 
 def _report(context: Context, recalls: list[tuple[int, float]], k: int) -> None:

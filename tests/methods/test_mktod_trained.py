@@ -79,7 +79,8 @@ def test_a_trained_system_retrieves_and_replies(
 ) -> None:
     system = trained(layout={"meta": meta, "copying": meta == "prefix"})
     assert system.read_json(LAYOUT)["meta"] == meta
-    assert system.read_json("summary.json")["valid_recall"][0][0] == 0
+    recalls = system.read_json("summary.json")["valid_recall"]
+    assert (recalls[0][0], recalls[-1][0]) == (0, QUICK["max_steps"])
     made = run_operation("reply_with_records", {"keep": 3}, dialogues=train, system=system)
     rows = made.rows()
     base = Knowledge.of(RECORDS)

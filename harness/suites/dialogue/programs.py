@@ -1,11 +1,10 @@
 """Programs that answer dialogues, for methods and plugins: the task `reply`.
 
-A program's `answer(dialogues, stage, *, knowledge, keep, decode, seed, batch_size, train,
-valid)` returns
-turn rows with `responses` (one text) or `reply` (an outcome of `ask`), without either if it only
-retrieves, and `retrieved`, `scores` and `base` if it retrieves, see
-`harness.suites.dialogue.answering`. `train` and `valid` are the training and
-validation dialogues, or None.
+A program's `answer(dialogues, stage, *, knowledge, keep, decode, seed, batch_size, train, valid)`
+returns turn rows with `responses` (one text) or `reply` (an outcome of `ask`), without either if it
+only retrieves, and `retrieved`, `scores` and `base` if it retrieves, see
+`harness.suites.dialogue.answering`. `train` and `valid` are the training and validation dialogues,
+or None.
 """
 
 from __future__ import annotations
