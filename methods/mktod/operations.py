@@ -162,6 +162,12 @@ def train_mktod(
             )
             for row in rows
         ]
+        measure = _recall(valid, base, params, queries.context)
+        if valid is not None and measure is None:
+            context.note(
+                "validation recall is not measured: no validation turn mentions a place first, or "
+                "their records are not those of the training dialogues"
+            )
         index = Index([queries.record(one) for one in base.records], pieces.pad_token_id or 0)
         objective = JointObjective(
             turns,
@@ -169,7 +175,7 @@ def train_mktod(
             index,
             reader,
             params,
-            _recall(valid, base, params, queries.context),
+            measure,
         )
         parts = Parts({GENERATOR: writer, RETRIEVER: network})
         context.count(tokens_in=sum(len(turn.context) + len(turn.reply) for turn in turns))

@@ -15,11 +15,13 @@ from harness.engine.plan import Plan
 from harness.engine.recipe import load_recipe, profiles
 from harness.suites.base import Decode, Program
 from harness.suites.dialogue.records import Knowledge
-from methods.mktod.operations import LAYOUT
+from methods.mktod.operations import LAYOUT, SUMMARY, train_mktod
 from methods.mktod.recipe import DialogueRecipe
+from methods.mktod.settings import JointParams, Layout
 from methods.mktod.trained import DISTANT_SUPERVISION, MKTOD, MKTOD_RETRIEVER, RECIPE
 from tests.methods.mktod_world import RECORDS, TURNS, encoder, turn
 from tests.operation_runs import rows_artifact, run_operation
+from tests.tiny_models import FakeContext
 
 __all__ = ["rows_artifact", "run_operation"]
 Run = Callable[..., Artifact]
@@ -196,3 +198,48 @@ def test_a_rehearsal_trains_tiny_models_for_a_few_updates() -> None:
     refs = (recipe.models.generator.ref, recipe.models.encoder.ref)
     assert refs == ("nano:seq2seq", "nano:encoder")
     assert (recipe.retriever.max_steps, recipe.joint.max_steps) == (4, 4)
+
+
+def test_a_killed_training_reports_what_an_undisturbed_one_does(
+    run_operation: Run, train: Artifact, bert: Artifact, tmp_path: Path
+) -> None:
+    generator = run_operation("new_generator", {"layers": 1, "hidden": 16}, dialogues=train)
+    steps = {"max_steps": 4, "save_steps": 2, "refresh_steps": 2, "mml_start": 0.0}
+    params = JointParams(**{**QUICK, **steps}, layout=Layout(**LAYOUT_SMALL))
+    given = {"dialogues": train, "generator": generator, "retriever": bert, "valid": train}
+    found = {}
+    for name in ("undisturbed", "killed"):
+        context: Any = FakeContext(tmp_path / name / "out", tmp_path / name / "scratch")
+        context.scratch.mkdir(parents=True)
+        context.directory.mkdir()
+        if name == "killed":
+            context.progress = killed_at(3)
+            with pytest.raises(KeyboardInterrupt):
+                train_mktod(context, params, **given)
+            context.progress = killed_at(99)
+        train_mktod(context, params, **given)
+        found[name] = (context.directory / SUMMARY).read_text()
+    assert found["killed"] == found["undisturbed"]
+    assert len(json.loads(found["killed"])["valid_recall"]) >= 2
+
+
+def killed_at(update: int) -> Callable[..., None]:
+    def progress(done: int, total: int, unit: str = "") -> None:
+        if done == update:
+            raise KeyboardInterrupt
+
+    return progress
+
+
+def test_validation_turns_of_other_records_are_said_not_to_count(
+    run_operation: Run, train: Artifact, bert: Artifact, tmp_path: Path
+) -> None:
+    other = dialogues(tmp_path / "other", TURNS, [*RECORDS, {"name": "elsewhere"}])
+    generator = run_operation("new_generator", {"layers": 1, "hidden": 16}, dialogues=train)
+    context: Any = FakeContext(tmp_path / "out", tmp_path / "scratch")
+    context.scratch.mkdir()
+    context.directory.mkdir()
+    params = JointParams(**QUICK, layout=Layout(**LAYOUT_SMALL))
+    train_mktod(context, params, dialogues=train, generator=generator, retriever=bert, valid=other)
+    assert any("validation recall is not measured" in note for note in context.notes)
+    assert json.loads((context.directory / SUMMARY).read_text())["valid_recall"] == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -171,3 +173,9 @@ def test_splitting_loses_no_line(lines: list[str]) -> None:
     found = split_tests(script)
     assert "\n".join(found) == script
     assert len(found) == max(1, lines.count("assert x"))
+
+
+def test_long_integers_are_compared_in_the_jail_and_limited_outside(confined: str) -> None:
+    code, tests = "def f(n):\n    return 10 ** n", ["assert f(9000) == 10 ** 9000"]
+    assert check_code(code, tests, allow_code_execution=True).tests_passed == 1
+    assert 0 < sys.get_int_max_str_digits() <= 4300  # a file with a longer number is refused
