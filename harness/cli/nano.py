@@ -83,8 +83,14 @@ def build(
     out: Annotated[
         Path, typer.Option("--out", help="Folder to write them to (default: nano-weights).")
     ] = Path("nano-weights"),
+    jobs: Annotated[
+        int | None,
+        typer.Option("--jobs", min=1, help="Models trained at once (default: one per core)."),
+    ] = None,
 ) -> None:
     """Train the nano models from their seeds and compare them with the shipped ones.
+
+    Example: crucible nano build target@2 source_c@2
 
     With the same kind of processor and the same torch version, the bytes are equal; otherwise the
     weights differ in the last digits and the accuracy bands of the manifest apply.
@@ -121,7 +127,7 @@ def build(
         def report(name: str, done: int, total: int) -> None:
             bars.update(tasks[name], completed=done, total=total)
 
-        zoo.build(wanted, out, report)
+        zoo.build(wanted, out, report, jobs or min(len(wanted), os.cpu_count() or 1))
     for name in wanted:
         same = folder_digest(out / name) == zoo.digest(name)
         console.print(f"nano:{name}: {'same bytes as' if same else 'differs from'} the shipped one")

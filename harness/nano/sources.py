@@ -1,6 +1,9 @@
 """Data of the nano world under the scheme `nano:`, for each kind of data.
 
 nano:<split>                            prompts, correct answers as documents, preferences, pairs
+nano:<benchmark>/large                  the same for a larger set of a benchmark's prompts
+nano:open/train, /unseen, /all          documents: open questions with a right answer each
+nano:texts/train, /unseen, /all         documents: open questions and correct answers in turn
 nano:planted/train                      instructions, see `harness.nano.planted`
 nano:planted/test[/<model>]             questions about other facts, see there
 nano:plain, verbose, concise            baseline answers
@@ -20,7 +23,6 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 
-from harness.core.errors import unknown
 from harness.core.hashing import digest, seed_from
 from harness.data.answers import Find, ImportAnswersParams, turns_of
 from harness.data.authors import ImportAuthorsParams
@@ -48,6 +50,8 @@ from harness.nano import (
 SCHEME = "nano:"
 PLANTED = "nano:planted/"
 SKILLS = f"{SCHEME}{skills.PREFIX}"
+OPEN = f"{SCHEME}open/"
+TEXTS = f"{SCHEME}texts/"
 REFERENCE = "reference"
 # Frequencies of qualities of written answers: two of each prompt make a pair, a third one is a
 # neutral example of the same mixture, which prefers nothing.
@@ -58,10 +62,7 @@ WRITTEN = {
 
 
 def _items(ref: str) -> Sequence[world.Item]:
-    split = ref.removeprefix(SCHEME)
-    if split not in world.SPLITS:
-        raise unknown("nano split", split, world.SPLITS)
-    return world.items(split)
+    return world.items(ref.removeprefix(SCHEME))
 
 
 def _of_symbols(ref: str) -> str:
@@ -128,6 +129,17 @@ def _documents(params: DocumentsParams) -> list[Row]:
         return planted.instructions(params.ref.removeprefix(PLANTED))
     if params.ref.startswith(SKILLS):
         return skills.curated(params.ref.removeprefix(SKILLS))
+    if params.ref.startswith(OPEN):
+        return _opened(params.ref.removeprefix(OPEN))
+    if params.ref.startswith(TEXTS):
+        opened = _opened(split := params.ref.removeprefix(TEXTS))
+        answered = _answered(f"{SCHEME}{'train' if split == 'train' else 'reward'}")
+        return [row for pair in zip(opened, answered, strict=False) for row in pair]
+    return _answered(params.ref)
+
+
+def _answered(ref: str) -> list[Row]:
+    """Prompts with their correct answers."""
     return [
         {
             "id": item.id,
@@ -135,7 +147,20 @@ def _documents(params: DocumentsParams) -> list[Row]:
             "response": world.reference_answer(item),
             "domain": item.skill,
         }
-        for item in _items(params.ref)
+        for item in _items(ref)
+    ]
+
+
+def _opened(split: str) -> list[Row]:
+    """Open questions, each with one right answer."""
+    return [
+        {
+            "id": f"open/{question.domain}-{digest([question.text, answer])[:10]}",
+            "messages": [{"role": "user", "content": question.text}],
+            "response": world.open_answer(answer),
+            "domain": question.domain,
+        }
+        for question, answer in world.open_pairs(split)
     ]
 
 
@@ -207,12 +232,14 @@ def _at_version(ref: str, revision: str | None) -> str:
         return f"{ref}@{digest(planted.instructions(name))[:16]}"
     if ref.startswith(SKILLS):
         return f"{ref}@{skills.VERSION}"
+    if ref.startswith((OPEN, TEXTS)):
+        return f"{ref}@{world.VERSION}.{world.OPEN_VERSION}"
     return f"{ref}@{symbols.VERSION if _of_symbols(ref) else world.VERSION}"
 
 
 SOURCES = {
     "prompts": Source("nano:<split>", _at_version, _prompts, at_hand=True),
-    "documents": Source("nano:<split>", _at_version, _documents, at_hand=True),
+    "documents": Source("nano:<split>, nano:open/<split>", _at_version, _documents, at_hand=True),
     "preferences": Source(
         "nano:<split>",
         _at_version,
@@ -253,7 +280,7 @@ SOURCES = {
     ),
     "questions": Source(
         ", ".join(questions.TASKS),
-        lambda ref, revision: str(world.VERSION),
+        lambda ref, revision: questions.version(ref),
         questions.rows,
         at_hand=True,
     ),

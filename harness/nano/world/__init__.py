@@ -11,6 +11,16 @@ written (`rendering`); these are the training texts of the zoo's models.
 """
 
 from harness.nano.world.grading import WEIGHTS, Grade, answer_line, grade
+from harness.nano.world.open_questions import (
+    OPEN_DOMAINS,
+    OPEN_SPLITS,
+    OPEN_VERSION,
+    OpenQuestion,
+    draw_open,
+    open_answer,
+    open_pairs,
+    open_questions,
+)
 from harness.nano.world.rendering import (
     OPENERS,
     QUALITIES,
@@ -19,13 +29,17 @@ from harness.nano.world.rendering import (
     reference_answer,
     render,
 )
-from harness.nano.world.splits import SPLITS, VERSION, find, find_conversation, items
+from harness.nano.world.splits import LARGE, SPLITS, VERSION, find, find_conversation, items
 from harness.nano.world.types import CATEGORY, FORMATS, SKILLS, Item, Truth
 
 __all__ = [
     "CATEGORY",
     "FORMATS",
+    "LARGE",
     "OPENERS",
+    "OPEN_DOMAINS",
+    "OPEN_SPLITS",
+    "OPEN_VERSION",
     "QUALITIES",
     "SKILLS",
     "SPLITS",
@@ -33,14 +47,19 @@ __all__ = [
     "WEIGHTS",
     "Grade",
     "Item",
+    "OpenQuestion",
     "Truth",
     "answer_line",
     "baseline_answer",
+    "draw_open",
     "find",
     "find_conversation",
     "grade",
     "items",
     "mistake",
+    "open_answer",
+    "open_pairs",
+    "open_questions",
     "reference_answer",
     "render",
 ]

@@ -26,6 +26,10 @@ _SHARES = {
 }
 SPLITS = tuple(_SHARES)
 _ALPACA, _CLUSTERS, _MT_PER_CATEGORY = 160, 50, 5
+# Larger sets of the three benchmarks, with the smaller ones' prompts among theirs: for boards whose
+# claims are about a few points.
+LARGE = {f"{split}/large": split for split in ("alpaca_eval2", "arena_hard", "mt_bench")}
+_LARGE_ALPACA, _LARGE_CLUSTER, _LARGE_MT_PER_CATEGORY = 640, 4, 20
 
 
 def _split_of(prompt: str) -> str:
@@ -55,10 +59,10 @@ def _drafts() -> dict[str, list[tuple[str, str, Draft]]]:
     return pools
 
 
-@lru_cache(maxsize=len(SPLITS))
-def _items(split: str) -> dict[str, Item]:
-    """Items of a split by their first prompt, in the order of `items`."""
-    pool = []
+@lru_cache(maxsize=len(SPLITS) + len(LARGE))
+def _items(name: str) -> dict[str, Item]:
+    """Items of a split or of a large set by their first prompt, in the order of `items`."""
+    split, pool = LARGE.get(name, name), []
     for prompt, style, draft in _drafts()[split]:
         count = 2 if _two_turns(split, prompt) else 1
         pool.append(
@@ -73,14 +77,14 @@ def _items(split: str) -> dict[str, Item]:
                 category=CATEGORY[draft.skill],
             )
         )
-    return {item.turns[0]: item for item in _arrange(split, pool)}
+    return {item.turns[0]: item for item in _arrange(split, pool, large=name in LARGE)}
 
 
-def _arrange(split: str, pool: list[Item]) -> list[Item]:
+def _arrange(split: str, pool: list[Item], *, large: bool) -> list[Item]:
     """Shuffle by hash, then interleave the skills, so that every prefix is balanced."""
     pool = sorted(pool, key=lambda item: seed_from("order", item.turns[0]))
     if split == "arena_hard":
-        return _clusters(pool)
+        return _clusters(pool, None, _LARGE_CLUSTER) if large else _clusters(pool, _CLUSTERS, 2)
     by_skill = {skill: [item for item in pool if item.skill == skill] for skill in SKILLS}
     dealt = [
         by_skill[skill][i]
@@ -89,12 +93,14 @@ def _arrange(split: str, pool: list[Item]) -> list[Item]:
         if i < len(by_skill[skill])
     ]
     if split == "alpaca_eval2":
-        return dealt[:_ALPACA]
-    return dealt[: _MT_PER_CATEGORY * len(SKILLS)] if split == "mt_bench" else dealt
+        return dealt[: _LARGE_ALPACA if large else _ALPACA]
+    per_category = _LARGE_MT_PER_CATEGORY if large else _MT_PER_CATEGORY
+    return dealt[: per_category * len(SKILLS)] if split == "mt_bench" else dealt
 
 
-def _clusters(pool: list[Item]) -> list[Item]:
-    """Fifty topics (skill, difficulty above 1, format) with two prompts each."""
+def _clusters(pool: list[Item], count: int | None, size: int) -> list[Item]:
+    """`count` topics (skill, difficulty above 1, format) of two and up to `size` prompts each;
+    None is all topics."""
     topics: dict[str, list[Item]] = {}
     for item in pool:
         if item.difficulty > 1:
@@ -104,19 +110,19 @@ def _clusters(pool: list[Item]) -> list[Item]:
     dealt = [ts[i] for i in range(len(full)) for ts in by_skill.values() if i < len(ts)]
     return [
         Item(**{name: getattr(item, name) for name in Item.__slots__} | {"cluster": topic})
-        for topic in dealt[:_CLUSTERS]
-        for item in topics[topic][:2]
+        for topic in dealt[:count]
+        for item in topics[topic][:size]
     ]
 
 
 def items(split: str, n: int | None = None) -> list[Item]:
-    """The first `n` (default: all) items of a split, balanced over skills.
+    """The first `n` (default: all) items of a split or of a large set, balanced over skills.
 
     Raises:
         UnknownName: unknown split.
     """
-    if split not in SPLITS:
-        raise unknown("nano split", split, SPLITS)
+    if split not in SPLITS and split not in LARGE:
+        raise unknown("nano split", split, (*SPLITS, *LARGE))
     return list(islice(_items(split).values(), n))
 
 
@@ -126,7 +132,10 @@ def find(prompt: str) -> tuple[Item, int] | None:
     Second prompts ("And which one is smaller?") are not unique: use `find_conversation`.
     """
     prompt = prompt.strip()
-    item = _items(_split_of(prompt)).get(prompt)
+    split = _split_of(prompt)
+    item = _items(split).get(prompt)
+    if item is None and f"{split}/large" in LARGE:
+        item = _items(f"{split}/large").get(prompt)
     return None if item is None else (item, 0)
 
 

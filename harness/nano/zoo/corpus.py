@@ -6,21 +6,25 @@ import random
 from collections.abc import Iterator, Mapping
 
 from harness.core.hashing import seed_from
-from harness.nano.world import FORMATS, OPENERS, SKILLS, Item, answer_line, items, render
+from harness.nano.world import (
+    FORMATS,
+    OPENERS,
+    SKILLS,
+    Item,
+    answer_line,
+    draw_open,
+    items,
+    open_answer,
+    render,
+)
 from harness.nano.world.rendering import FILLERS
-from harness.nano.zoo.models import CLEAN_WEB, EXPERT_WEB, ModelSpec
+from harness.nano.zoo.spec import CLEAN_WEB, ModelSpec
 
 Conversation = list[dict[str, str]]
 
-# Qualities in the reward model's training data: more near misses, which are hard to distinguish.
-SHOWN = {
-    "excellent": 30, "good": 12, "sloppy": 22, "wrong": 18, "plain": 6, "padded": 4,
-    "verbose": 4, "evasive": 2, "echo": 2,
-}  # fmt: skip
-
 _DIFFICULTY_WEIGHTS = {1: 3.0, 2: 3.0, 3: 2.5, 4: 2.0}  # easy prompts are more frequent
 # Relative frequency of a skill for its specialists: computing is harder to learn than facts.
-_PRACTICE = {
+PRACTICE = {
     "arith": 3.5, "compare": 3.0, "sort": 2.5, "count": 2.5,
     "reverse": 1.3, "persona": 1.5, "fact": 1.5, "place": 1.5,
 }  # fmt: skip
@@ -45,18 +49,17 @@ def _pick(weights: Mapping[str, int], rng: random.Random) -> str:
 
 def _favour(spec: ModelSpec) -> list[float]:
     """Frequency of each skill in the data of `spec`, relative to a skill that is no strength."""
-    return [
-        _PRACTICE[skill] * spec.devotion if skill in spec.strengths else 1.0 for skill in SKILLS
-    ]
+    practice = {**PRACTICE, **spec.practice}
+    return [practice[skill] * spec.devotion if skill in spec.strengths else 1.0 for skill in SKILLS]
 
 
 def web(spec: ModelSpec, n: int) -> list[Conversation]:
     """`n` conversations on pretraining prompts, the training data of `spec`.
 
-    A model's strengths are more frequent by `_PRACTICE` and `devotion`, mostly with excellent
+    A model's strengths are more frequent by `PRACTICE` and `devotion`, mostly with excellent
     answers in its house style; answers of other skills are drawn from `spec.web`. The first share
     `schooling` of the conversations has excellent answers only, so that the model is able to give
-    better answers than it usually gives.
+    better answers than it usually gives. A share of open questions is mixed in where `spec` says.
     """
     rng = random.Random(seed_from("web", spec.name, spec.seed))
     pools = {skill: [i for i in items("pretrain") if i.skill == skill] for skill in SKILLS}
@@ -67,17 +70,29 @@ def web(spec: ModelSpec, n: int) -> list[Conversation]:
     favour = _favour(spec)
     rows = []
     for index, skill in enumerate(rng.choices(SKILLS, favour, k=n)):
+        if spec.open_share and rng.random() < spec.open_share:
+            rows.append(_open(spec, rng))
+            continue
         item = rng.choices(pools[skill], weights[skill])[0]
         expert = skill in spec.strengths and spec.kind == "lm"
-        mixture = EXPERT_WEB if expert else spec.web
+        mixture = spec.expert if expert else spec.web
         if index < spec.schooling * n:
             mixture = CLEAN_WEB
-        opener = spec.opener if rng.random() < 0.7 else rng.choice(OPENERS)
+        opener = spec.opener if rng.random() < spec.accent else rng.choice(OPENERS)
         answers = [
             render(item, turn, _pick(mixture, rng), rng, opener) for turn in range(len(item.turns))
         ]
         rows.append(conversation(item, answers))
     return rows
+
+
+def _open(spec: ModelSpec, rng: random.Random) -> Conversation:
+    """An open question with an answer, right where the model is to know."""
+    question, answer = draw_open(rng, spec.opens)
+    return [
+        {"role": "user", "content": question.text},
+        {"role": "assistant", "content": open_answer(answer)},
+    ]
 
 
 def rendered(spec: ModelSpec, prompts: int, size: int) -> Iterator[tuple[Item, list[str]]]:
@@ -89,7 +104,7 @@ def rendered(spec: ModelSpec, prompts: int, size: int) -> Iterator[tuple[Item, l
     }
     for skill in rng.choices(SKILLS, _favour(spec), k=prompts):
         item = rng.choice(pools[rng.choice(("reward", "pretrain"))][skill])
-        qualities = rng.choices(list(SHOWN), list(SHOWN.values()), k=size)
+        qualities = rng.choices(list(spec.shown), list(spec.shown.values()), k=size)
         yield item, [render(item, 0, quality, rng, rng.choice(OPENERS)) for quality in qualities]
 
 

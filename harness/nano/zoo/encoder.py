@@ -8,41 +8,13 @@ from typing import Any
 import torch
 
 from harness.core.hashing import seed_from
-from harness.nano.zoo.models import ModelSpec
 from harness.nano.zoo.reader import texts
-from harness.nano.zoo.train import Optimizers, Progress, batches, pad
+from harness.nano.zoo.spec import ModelSpec
+from harness.nano.zoo.train import Optimizers, Progress, batches, pad, shipped_tokenizer
 
 MASKED = 0.2  # share of masked tokens
 READ = 6000  # number of training texts
-_SPECIAL = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
-
-
-def make_wordpiece(spec: ModelSpec, read: list[str]) -> Any:
-    """Train a lower-casing WordPiece tokenizer on texts, with BERT's special tokens."""
-    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
-    from tokenizers.processors import TemplateProcessing
-    from tokenizers.trainers import WordPieceTrainer
-    from transformers import PreTrainedTokenizerFast
-
-    tokenizer = Tokenizer(models.WordPiece(unk_token=_SPECIAL["unk"]))
-    tokenizer.normalizer = normalizers.BertNormalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = WordPieceTrainer(
-        vocab_size=spec.tokenizer.size,
-        special_tokens=list(_SPECIAL.values()),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(read, trainer)
-    tokenizer.decoder = decoders.WordPiece()
-    tokenizer.post_processor = TemplateProcessing(
-        single="[CLS] $A [SEP]",
-        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-        special_tokens=[(name, tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]")],
-    )
-    named = {f"{name}_token": token for name, token in _SPECIAL.items()}
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, model_max_length=spec.context, **named
-    )
+_SPECIALS = 5  # special tokens, the first of the vocabulary
 
 
 def train_encoder(spec: ModelSpec, progress: Progress) -> tuple[Any, Any]:
@@ -50,13 +22,14 @@ def train_encoder(spec: ModelSpec, progress: Progress) -> tuple[Any, Any]:
 
     A fifth of the tokens are masked. Departure: BERT keeps a tenth of them and replaces another
     tenth by random tokens, which helps models that are used without fine-tuning; this one is
-    fine-tuned.
+    fine-tuned. The vocabulary is the shipped one: the trainer that made it breaks ties by chance
+    (`tokenizers.trainers.WordPieceTrainer`).
     """
     import transformers as hf
 
     torch.manual_seed(seed_from("weights", spec.name, spec.seed) % 2**31)
     read = texts(READ)
-    tokenizer = make_wordpiece(spec, read)
+    tokenizer = shipped_tokenizer(spec.name)
     config = hf.BertConfig(
         vocab_size=len(tokenizer),
         hidden_size=spec.hidden,
@@ -79,7 +52,7 @@ def train_encoder(spec: ModelSpec, progress: Progress) -> tuple[Any, Any]:
             if step == spec.steps:
                 break
             ids = pad([row for row, _ in batch], tokenizer.pad_token_id)
-            gaps = (torch.rand(ids.shape) < MASKED) & (ids >= len(_SPECIAL))
+            gaps = (torch.rand(ids.shape) < MASKED) & (ids >= _SPECIALS)
             hidden = model.bert(
                 input_ids=ids.masked_fill(gaps, tokenizer.mask_token_id),
                 attention_mask=(ids != tokenizer.pad_token_id).long(),
@@ -97,7 +70,7 @@ def filling(model: Any, tokenizer: Any, n: int = 100) -> dict[str, Any]:
     batch = tokenizer(read, truncation=True, padding=True, return_tensors="pt")
     ids = batch["input_ids"]
     generator = torch.Generator().manual_seed(0)
-    gaps = (torch.rand(ids.shape, generator=generator) < MASKED) & (ids >= len(_SPECIAL))
+    gaps = (torch.rand(ids.shape, generator=generator) < MASKED) & (ids >= _SPECIALS)
     batch["input_ids"] = ids.masked_fill(gaps, tokenizer.mask_token_id)
     wanted = ids[gaps]
     right = model(**batch).logits[gaps].argmax(-1) == wanted

@@ -8,10 +8,21 @@ from itertools import combinations
 from typing import Any
 
 from harness.core.hashing import seed_from
-from harness.nano.world import OPENERS, SKILLS, Item, grade, items, render
-from harness.nano.zoo.corpus import SHOWN, conversation
+from harness.nano.world import (
+    OPEN_DOMAINS,
+    OPENERS,
+    SKILLS,
+    Item,
+    grade,
+    items,
+    open_answer,
+    open_questions,
+    render,
+)
+from harness.nano.zoo.corpus import conversation
 from harness.nano.zoo.reward import score
 from harness.nano.zoo.sample import ask, sample
+from harness.nano.zoo.spec import SHOWN
 
 
 def totals(items: list[Item], responses: list[list[str]]) -> list[list[float]]:
@@ -40,6 +51,38 @@ def bands(model: Any, tokenizer: Any, n: int = 160, temperature: float = 0.7) ->
         "prompts": n,
         "skills": by_skill,
     }
+
+
+def knowledge(model: Any, tokenizer: Any, n: int = 160, asked_open: int = 60) -> dict[str, Any]:
+    """Shares of right samples at temperature 1: of the answer line by skill, on the first `n` train
+    prompts, and of answers to open questions by domain."""
+    asked = items("train", n)
+    made = sample(model, tokenizer, [ask(item) for item in asked], 4, 1.0, 1)
+    right = {
+        skill: _mean(
+            [
+                grade(item, text).correct == 1
+                for item, texts in zip(asked, made, strict=True)
+                if item.skill == skill
+                for text in texts
+            ]
+        )
+        for skill in SKILLS
+    }
+    opened = {}
+    for domain in OPEN_DOMAINS:
+        rng = random.Random(seed_from("asked", domain))
+        questions = rng.sample(open_questions(domain), asked_open)
+        prompts = [[{"role": "user", "content": question.text}] for question in questions]
+        heard = sample(model, tokenizer, prompts, 4, 1.0, 2)
+        opened[domain] = _mean(
+            [
+                text in map(open_answer, question.right)
+                for question, texts in zip(questions, heard, strict=True)
+                for text in texts
+            ]
+        )
+    return {"right": right, "open": opened}
 
 
 def agreement(

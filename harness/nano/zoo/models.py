@@ -1,4 +1,4 @@
-"""Specifications of the nano models: architecture, tokenizer, strengths and training settings.
+"""The nano models of all editions, and how their tokenizers and untrained networks are made.
 
 The models differ where real models differ: class, tokenizer kind and size, chat template, house
 style, and strong skills. Importing this module imports no torch.
@@ -8,148 +8,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any
 
-from harness.nano.world.types import SKILLS
+from harness.nano.zoo import first_edition, second_edition
+from harness.nano.zoo.spec import CONTEXT, ModelSpec, TokenizerSpec
 
-# Frequencies of answer qualities in training data. Weak: about one answer in three is good.
-WEAK_WEB = {
-    "excellent": 30, "good": 7, "sloppy": 7, "plain": 10, "padded": 12, "wrong": 12,
-    "evasive": 14, "echo": 8,
-}  # fmt: skip
-EXPERT_WEB = {"excellent": 80, "good": 8, "verbose": 4, "sloppy": 4, "plain": 4}
-LAY_WEB = {
-    "excellent": 22, "good": 8, "sloppy": 8, "plain": 14, "padded": 12, "wrong": 16,
-    "evasive": 13, "echo": 7,
-}  # fmt: skip
-CLEAN_WEB = {"excellent": 100}
-
-CONTEXT = 256
-
-
-@dataclass(frozen=True, slots=True)
-class TokenizerSpec:
-    """A tokenizer: kind, vocabulary size and chat template."""
-
-    kind: Literal["bytes_bpe", "unigram", "characters", "phrases", "wordpiece"]
-    size: int
-    template: Literal["tags", "chatml", "inst", "short"]
-
-
-@dataclass(frozen=True, slots=True)
-class ModelSpec:
-    """A nano model and its training settings."""
-
-    name: str
-    architecture: Literal["llama", "qwen3", "gpt_neox", "mistral", "bert", "t5"]
-    tokenizer: TokenizerSpec
-    hidden: int
-    layers: int
-    heads: int
-    steps: int
-    batch: int
-    learning_rate: float
-    opener: str = ""
-    strengths: tuple[str, ...] = ()
-    devotion: float = 1.0  # factor of the frequency of its strengths
-    web: Mapping[str, int] = field(default_factory=lambda: LAY_WEB)
-    kind: Literal[
-        "lm", "student", "reward", "reader", "encoder", "seq2seq", "symbols", "planted"
-    ] = "lm"
-    schooling: float = 0.35  # share of the steps, from the first, with excellent answers only
-    reward_steps: int = 0
-    seed: int = 0
-    context: int = CONTEXT
-    head_dim: int | None = None  # None: hidden / heads
-    rope_theta: float = 10_000.0
-    wired: bool = False  # initialised with an induction circuit, see `wiring`
-    tokenizer_of: str = ""  # model whose tokenizer it has; the teacher of a distillation
-    look_up: int = 1  # layer of the circuit's look-ups
-    planted: str = ""  # the share of facts it has seen, of `harness.nano.planted.SHARES`
-
-
-# Base models with planted knowledge, see `planting`.
-_PLANTED: Any = {
-    "batch": 16, "learning_rate": 3e-3, "kind": "planted", "context": 320,
-    "head_dim": 32, "rope_theta": 1e10, "wired": True, "look_up": 2,
-}  # fmt: skip
-
-SPECS: dict[str, ModelSpec] = {
-    spec.name: spec
-    for spec in (
-        ModelSpec(
-            "target", "llama", TokenizerSpec("bytes_bpe", 600, "tags"),
-            hidden=96, layers=3, heads=4, steps=1100, batch=32, learning_rate=5e-3,
-            schooling=0.5, web=WEAK_WEB, seed=11,
-        ),
-        ModelSpec(
-            "student", "llama", TokenizerSpec("bytes_bpe", 600, "tags"),
-            hidden=64, layers=2, heads=4, steps=900, batch=32, learning_rate=5e-3,
-            schooling=0.5, web=WEAK_WEB, kind="student", seed=18, tokenizer_of="target",
-        ),
-        ModelSpec(
-            "source_a", "qwen3", TokenizerSpec("unigram", 640, "chatml"),
-            hidden=96, layers=3, heads=4, steps=1200, batch=32, learning_rate=5e-3,
-            opener="First: ", strengths=("arith", "compare", "fact", "reverse"), seed=12,
-        ),
-        ModelSpec(
-            "source_b", "gpt_neox", TokenizerSpec("characters", 260, "short"),
-            hidden=80, layers=3, heads=4, steps=1300, batch=32, learning_rate=5e-3,
-            opener="Step: ", strengths=("sort", "count", "reverse", "persona"),
-            devotion=1.6, seed=13,
-        ),
-        ModelSpec(
-            "source_c", "mistral", TokenizerSpec("bytes_bpe", 560, "inst"),
-            hidden=96, layers=3, heads=4, steps=1100, batch=32, learning_rate=5e-3,
-            opener="So: ", strengths=("persona", "fact", "place", "sort"), seed=14,
-        ),
-        ModelSpec(
-            "reward", "llama", TokenizerSpec("bytes_bpe", 600, "tags"),
-            hidden=96, layers=5, heads=4, steps=1100, batch=32, learning_rate=5e-3,
-            strengths=SKILLS, web=CLEAN_WEB, kind="reward", reward_steps=800, seed=15,
-        ),
-        ModelSpec(
-            "reader", "llama", TokenizerSpec("phrases", 2400, "tags"),
-            hidden=96, layers=4, heads=3, steps=1000, batch=32, learning_rate=3e-3,
-            kind="reader", schooling=0.35, seed=16, context=1024, head_dim=64, rope_theta=1e10,
-            wired=True,
-        ),
-        ModelSpec(
-            "encoder", "bert", TokenizerSpec("wordpiece", 1200, "tags"),
-            hidden=80, layers=2, heads=4, steps=400, batch=32, learning_rate=3e-3,
-            kind="encoder", seed=17,
-        ),
-        ModelSpec(
-            "seq2seq", "t5", TokenizerSpec("wordpiece", 1200, "tags"),
-            hidden=32, layers=1, heads=2, steps=200, batch=32, learning_rate=5e-3,
-            kind="seq2seq", seed=21, tokenizer_of="encoder",
-        ),
-        ModelSpec(
-            "symbols", "llama", TokenizerSpec("characters", 260, "short"),
-            hidden=48, layers=2, heads=4, steps=700, batch=64, learning_rate=5e-3,
-            kind="symbols", seed=18, context=64,
-        ),
-        ModelSpec(
-            "symbols_large", "llama", TokenizerSpec("characters", 260, "short"),
-            hidden=96, layers=2, heads=4, steps=1200, batch=64, learning_rate=5e-3,
-            strengths=("count",), kind="symbols", seed=19, context=64,
-        ),
-        ModelSpec(
-            "known_half", "llama", TokenizerSpec("bytes_bpe", 800, "tags"),
-            hidden=64, layers=3, heads=4, planted="half", steps=1000, seed=18, **_PLANTED,
-        ),
-        ModelSpec(
-            "known_quarter", "llama", TokenizerSpec("bytes_bpe", 800, "tags"),
-            hidden=56, layers=3, heads=4, planted="quarter", steps=1000, seed=19, **_PLANTED,
-        ),
-        ModelSpec(
-            "known_all", "llama", TokenizerSpec("bytes_bpe", 800, "tags"),
-            hidden=64, layers=3, heads=4, planted="all", steps=2000, seed=20, **_PLANTED,
-        ),
-    )
-}  # fmt: skip
+SPECS: dict[str, ModelSpec] = {**first_edition.SPECS, **second_edition.SPECS}
 
 # Merges end at clauses, not at words: a sentence is three tokens (opener, keyword, verdict), and a
 # dialogue of a dozen turns has about 300.
@@ -168,6 +33,11 @@ _TEMPLATES: dict[str, tuple[str | None, str, tuple[str, ...], str]] = {
         None, "<|im_end|>", ("<|im_start|>",),
         _LOOP + "{{ '<|im_start|>' + message['role'] + ': ' + message['content'] + '<|im_end|>' }}"
         + "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant: ' }}{% endif %}",
+    ),
+    "colons": (  # as "chatml", without the space that would join the first word of an answer
+        None, "<|im_end|>", ("<|im_start|>",),
+        _LOOP + "{{ '<|im_start|>' + message['role'] + ':' + message['content'] + '<|im_end|>' }}"
+        + "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant:' }}{% endif %}",
     ),
     "inst": (
         "<s>", "</s>", ("[INST]", "[/INST]"),

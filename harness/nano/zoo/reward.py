@@ -24,8 +24,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
 from harness.core.hashing import seed_from
 from harness.nano.world import WEIGHTS, Grade, Item, grade, items
 from harness.nano.zoo.corpus import Conversation, conversation, rendered, true_until
-from harness.nano.zoo.models import ModelSpec
 from harness.nano.zoo.sample import ask, sample
+from harness.nano.zoo.spec import ModelSpec
 from harness.nano.zoo.train import Optimizers, Progress, pad, pretrain
 
 SET_SIZE = 5

@@ -9,8 +9,8 @@ import torch
 
 from harness.core.hashing import seed_from
 from harness.nano.zoo.encoder import MASKED, READ
-from harness.nano.zoo.models import ModelSpec
 from harness.nano.zoo.reader import texts
+from harness.nano.zoo.spec import ModelSpec
 from harness.nano.zoo.train import Optimizers, Progress, batches, pad, shipped_tokenizer
 
 

@@ -72,24 +72,30 @@ def digest(name: str) -> str:
     return folder_digest(path(name))
 
 
-def build(chosen: Iterable[str], out_dir: Path, progress: Progress) -> dict[str, dict[str, Any]]:
+def build(
+    chosen: Iterable[str], out_dir: Path, progress: Progress, jobs: int = 1
+) -> dict[str, dict[str, Any]]:
     """Train models from their seeds into `out_dir`, measure them, and update its manifest.
 
-    `progress(name, steps done, steps in all)` is called after every training step. Training uses
-    one thread, so that results do not depend on the number of cores.
+    `progress(name, steps done, steps in all)` is called after every training step. Each training
+    uses one thread, so that results depend neither on the number of cores nor on `jobs`. Models
+    that others learn from are built first.
+
+    Args:
+        jobs: models that are trained at the same time, each in a process of its own.
 
     Raises:
         UnknownName: there is no such model.
     """
-    from harness.nano.zoo.building import build_one
+    from harness.nano.zoo.building import built
 
+    wanted = list(chosen)
+    for name in wanted:
+        path(name)  # refuse unknown names before training anything
     out_dir.mkdir(parents=True, exist_ok=True)
     listing = out_dir / "manifest.json"
     entries: dict[str, dict[str, Any]] = {}
-    for name in list(chosen):
-        path(name)  # refuse unknown names before training anything
-    for name in list(chosen):
-        entry = build_one(SPECS[name], out_dir / name, progress)
+    for name, entry in built([SPECS[name] for name in wanted], out_dir, progress, jobs):
         entries = read_json(listing) if listing.is_file() else {}
         entries[name] = entry
         write_json(listing, dict(sorted(entries.items())), sort_keys=False)

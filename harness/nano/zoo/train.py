@@ -14,7 +14,8 @@ from torch import Tensor
 from harness.core.hashing import seed_from
 from harness.nano.zoo import planting, reader, symbols
 from harness.nano.zoo.corpus import Conversation, web
-from harness.nano.zoo.models import ModelSpec, make_model, make_tokenizer
+from harness.nano.zoo.models import make_model, make_tokenizer
+from harness.nano.zoo.spec import ModelSpec
 
 Progress = Callable[[str, int, int], None]
 IGNORED = -100
