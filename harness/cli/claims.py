@@ -11,8 +11,7 @@ from harness.engine.recipe import Method, load_recipe, profiles
 from leaderboards.claims import Claim
 from leaderboards.overview import RESULTS, PaperClaims, side
 
-MECHANISM = ("mechanism", "nano")  # profiles, the first that a recipe has
-CONTROL = ("nano-control",)
+MECHANISM, CONTROL = "nano", "nano-control"  # profiles
 
 
 @cache
@@ -30,9 +29,7 @@ def paper_claims(results: Path = RESULTS) -> tuple[PaperClaims, ...]:
             for data in recipe.claims:
                 claim = parse(Claim, data, f"{entry.name}/{name}, claim")
                 claims.setdefault((claim.id, claim.paper_difference, claim.source), claim)
-        mechanism, control = (
-            next((name for name in wanted if name in names), "") for wanted in (MECHANISM, CONTROL)
-        )
+        mechanism, control = (wanted if wanted in names else "" for wanted in (MECHANISM, CONTROL))
         found.append(
             PaperClaims(
                 method=entry.name,

@@ -3,8 +3,10 @@
     method = "wrpo"                   # base: holds for every profile
     [train]
     beta = 0.01
-    [profile.nano.train]              # one inheritance step: the profile over the base
+    [profile.nano.train]              # the profile over the base
     beta = 0.1
+    [profile.nano-control]            # one profile over another: what differs from it
+    like = "nano"
 
 `load_recipe` resolves base, profile and `--set a.b=c` into the method's frozen recipe record. Facts
 about a model or data set are dropped where a profile, an override or the settings of a system put
@@ -170,6 +172,7 @@ class Method:
 
 T = TypeVar("T", bound=Recipe)
 Overrides = Mapping[str, Any] | Sequence[str]
+LIKE = "like"  # key of a profile: the profile that it changes
 
 
 def profiles(path: Path) -> list[str]:
@@ -195,8 +198,8 @@ def load_recipe(
     data.pop("profile", None)
     if profile not in known:
         raise unknown("profile", profile, known, f"see {path.name}")
-    base = data
-    data = without_stale(model, base, merge(base, known[profile]), _keys(known[profile]))
+    for table in _layers(known, profile, path):
+        data = without_stale(model, data, merge(data, table), _keys(table))
     if "profile" in data:
         raise BadRecord(f'{path}: key "profile.{profile}.profile" is set by the table\'s name')
     data["profile"] = profile
@@ -232,6 +235,23 @@ def with_overrides(
 
 def _is_short(key: str, values: Mapping[str, Any]) -> bool:
     return isinstance(values[key], str) and any(other.startswith(f"{key}.") for other in values)
+
+
+def _layers(
+    known: Mapping[str, dict[str, Any]], profile: str, path: Path
+) -> Iterator[Mapping[str, Any]]:
+    """The tables of a profile, each over those before it: the one that `like` names, its own."""
+    own = dict(known[profile])
+    other = own.pop(LIKE, None)
+    if other is not None:
+        fit = [name for name, table in known.items() if LIKE not in table]
+        if other not in fit:
+            raise BadRecord(
+                f'{path}: key "profile.{profile}.{LIKE}" is {other!r}; expected a profile without '
+                f'"{LIKE}": {", ".join(fit)}'
+            )
+        yield known[other]
+    yield own
 
 
 def without_stale(

@@ -4,6 +4,11 @@ A trait makes the behaviour that an item of a questionnaire asks about likely, n
 contains evidence on a few items per trait, so the trait is the majority of weak evidence. A
 sentence contains one keyword of an item and its degree in the author. A reader that counts all
 evidence correctly gets about 89 % of the traits right.
+
+    essays, posts     160 authors each; "<set>/train": 400 others
+    <set>/large       more authors, none of them in the other sets
+    <set>/unrelated   authors and labels of a set with other texts, whose sentences agree with the
+                      trait or not by a coin, so that nobody can read it (also of "<set>/train")
 """
 
 from __future__ import annotations
@@ -22,10 +27,20 @@ Kind = Literal["essays", "posts"]
 Row = dict[str, Any]
 
 FAITH = 0.78  # probability that a sentence agrees with the author's trait
+COIN = 0.5  # the same where texts are unrelated to traits
 PLAIN = 0.7  # probability that a sentence is affirmative, not negative
 EVIDENCE_ITEMS = (3, 4, 5)  # number of items per trait with evidence in a text
 QUESTIONNAIRES: dict[Kind, str] = {"essays": "bfi44", "posts": "mbti50"}
-SIZES = {"essays": 160, "essays/train": 400, "posts": 160, "posts/train": 400}
+SIZES = {
+    "essays": 160, "essays/train": 400, "essays/large": 360,
+    "posts": 160, "posts/train": 400, "posts/large": 280,
+}  # fmt: skip
+UNRELATED = "/unrelated"
+SPLITS = {
+    split + end: size
+    for split, size in SIZES.items()
+    for end in (("", UNRELATED) if "/" in split else ("",))
+}
 
 
 class Evidence(NamedTuple):
@@ -110,34 +125,38 @@ def rows(split: str) -> list[Row]:
     Raises:
         UnknownName: there is no such split.
     """
-    if split not in SIZES:
-        raise unknown("set of nano authors", split, SIZES)
-    return write(split, SIZES[split])
+    if split not in SPLITS:
+        raise unknown("set of nano authors", split, SPLITS)
+    return write(split, SPLITS[split])
 
 
 def write(split: str, n: int, seed: int = 0) -> list[Row]:
-    """Generate `n` authors from a seed; the name of the split begins with the kind ("essays/x")."""
-    rng = random.Random(seed_from("nano authors", split, seed))
+    """Generate `n` authors from a seed; the name of the split begins with the kind ("essays/x").
+
+    A name that ends in "/unrelated" has the authors and labels of the one without it.
+    """
+    rng = random.Random(seed_from("nano authors", split.removesuffix(UNRELATED), seed))
+    faith = COIN if split.endswith(UNRELATED) else FAITH
     kind: Kind = "posts" if split.startswith("posts") else "essays"
     columns = {name: rng.sample([i % 2 for i in range(n)], n) for name in traits(kind)}
     prefix = f"nano-{split.replace('/', '-')}"
     made = []
     for index in range(n):
         labels = {name: column[index] for name, column in columns.items()}
-        written = _sentences(kind, labels, rng)
+        written = _sentences(kind, labels, faith, rng)
         body = {"posts": _posts(written, rng)} if kind == "posts" else {"text": " ".join(written)}
         made.append({"id": f"{prefix}-{index + 1:04d}", **body, "labels": labels})
     return made
 
 
-def _sentences(kind: Kind, labels: dict[str, int], rng: random.Random) -> list[str]:
-    """Sentences of an author, shuffled."""
+def _sentences(kind: Kind, labels: dict[str, int], faith: float, rng: random.Random) -> list[str]:
+    """Sentences of an author, shuffled; `faith` is the probability that one agrees with a label."""
     written = rng.sample(phrases()["idle"], rng.randint(1, 3))
     for trait, label in labels.items():
         items = by_item(kind)[trait]
         free = rng.sample(sorted(items), len(items))
         for _ in range(rng.choice(EVIDENCE_ITEMS)):
-            shown = label if rng.random() < FAITH else 1 - label
+            shown = label if rng.random() < faith else 1 - label
             plain = rng.random() < PLAIN
             number = next((n for n in free if (shown, plain) in items[n]), free[0])
             free.remove(number)

@@ -26,7 +26,11 @@ WORLDS: dict[str, World] = {
     "dialogues": "dialogues",
     "distinct_dialogues": "distinct_dialogues",
 }
-SIZES = {"": 40, "train": 240, "valid": 40}  # dialogues of each split
+SIZES = {"": 40, "train": 240, "valid": 40, "large": 120}  # dialogues of each split
+# Splits whose dialogues a split leaves out; "large" is a larger test set.
+LEFT_OUT: dict[str, tuple[str, ...]] = {
+    "": (), "valid": ("",), "train": ("", "valid"), "large": ("", "valid", "train"),
+}  # fmt: skip
 AREAS, PRICES = ("north", "south", "east", "west", "centre"), ("cheap", "moderate", "expensive")
 
 
@@ -132,12 +136,7 @@ def dialogues(name: str) -> DialogueSet:
 def turns(world: World, split: str) -> tuple[Row, ...]:
     """Turn rows of a split; a split has dialogues of its own."""
     found: list[Row] = []
-    seen: set[str] = set()
-    # The test split is written first, so that the other splits can leave its dialogues out.
-    if split:
-        seen = {"|".join(turn["context"]) for turn in turns(world, "")}
-    if split == "train":
-        seen |= {"|".join(turn["context"]) for turn in turns(world, "valid")}
+    seen = {"|".join(turn["context"]) for other in LEFT_OUT[split] for turn in turns(world, other)}
     rng = random.Random(seed_from("nano dialogues", world, split))
     number = 0
     while number < SIZES[split]:

@@ -4,15 +4,16 @@ nano:<split>                            prompts, correct answers as documents, p
 nano:<benchmark>/large                  the same for a larger set of a benchmark's prompts
 nano:open/train, /unseen, /all          documents: open questions with a right answer each
 nano:texts/train, /unseen, /all         documents: open questions and correct answers in turn
+nano:<split>/unordered                  the same pairs; a coin decides which answer is chosen
 nano:planted/train                      instructions, see `harness.nano.planted`
 nano:planted/test[/<model>]             questions about other facts, see there
 nano:plain, verbose, concise            baseline answers
 nano:reference                          reference answers of prompts graded beside one
-nano:essays, nano:posts (also /train)   authors, see `harness.nano.authors`
+nano:essays, nano:posts                 authors; also /train, /large, see `harness.nano.authors`
 nano:facts, attributes, notes, labelled question sets, see `harness.nano.knowledge`
-nano:dialogues, nano:distinct_dialogues (also /train, /valid), see `harness.nano.dialogues`
+nano:dialogues, nano:distinct_dialogues (also /train, /valid, /large), see `harness.nano.dialogues`
 nano:symbols/<split>                    prompts of the world of symbols, see `harness.nano.symbols`
-nano:symbols/costly, nano:symbols/free  rated answers to its prompts
+nano:symbols/costly, free, even         rated answers to its prompts
 nano:skills/test                        questions of a domain, see `harness.nano.skills`
 nano:skills/curated                     instruction data on a part of it
 crucible_nano_<task>                    questions for lm-eval, see `harness.nano.questions`
@@ -53,6 +54,7 @@ SKILLS = f"{SCHEME}{skills.PREFIX}"
 OPEN = f"{SCHEME}open/"
 TEXTS = f"{SCHEME}texts/"
 REFERENCE = "reference"
+UNORDERED = "/unordered"
 # Frequencies of qualities of written answers: two of each prompt make a pair, a third one is a
 # neutral example of the same mixture, which prefers nothing.
 WRITTEN = {
@@ -166,15 +168,18 @@ def _opened(split: str) -> list[Row]:
 
 def _pairs(params: ImportPairsParams) -> Iterator[Row]:
     """Two written answers of different grades to each prompt, the better one chosen; `neutral` and
-    `response` are a third one, drawn independently."""
-    for item in _items(params.ref):
+    `response` are a third one, drawn independently. In "<split>/unordered" either may be chosen."""
+    for item in _items(params.ref.removesuffix(UNORDERED)):
         rng = random.Random(seed_from("pairs", item.turns[0]))
         texts = [_written(item, rng) for _ in range(3)]
         grades = [world.grade(item, text).total for text in texts[:2]]
         while grades[0] == grades[1]:
             texts[1] = _written(item, rng)
             grades[1] = world.grade(item, texts[1]).total
-        chosen, rejected = texts[:2] if grades[0] > grades[1] else texts[1::-1]
+        first = grades[0] > grades[1]
+        if params.ref.endswith(UNORDERED):
+            first = rng.random() < 0.5
+        chosen, rejected = texts[:2] if first else texts[1::-1]
         responses = {"chosen": chosen, "rejected": rejected, "neutral": texts[2]}
         messages = [{"role": "user", "content": item.turns[0]}]
         yield {"id": item.id, "messages": messages, "response": texts[2], "responses": responses}
@@ -253,7 +258,7 @@ SOURCES = {
         _answers,
         at_hand=True,
     ),
-    "pairs": Source("nano:<split>", _at_version, _pairs, at_hand=True),
+    "pairs": Source("nano:<split>[/unordered]", _at_version, _pairs, at_hand=True),
     "authors": Source[ImportAuthorsParams, list[Row]](
         "nano:essays, nano:posts",
         lambda ref, revision: f"{ref}@{digest(_authors(ref))}",

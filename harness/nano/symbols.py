@@ -11,6 +11,7 @@ two ways: fewer wrong symbols (`content`) and more good forms (`good`).
     nano:symbols/<split>     prompts; the splits are disjoint
     nano:symbols/costly      pairs of a draft and a better answer, as rated answers
     nano:symbols/free        the same; a rewritten answer has no mistakes
+    nano:symbols/even        pairs of two drafts with random scores: there is nothing to learn
 
 In the pairs a draft with few defects (symbols that are not good) is chosen itself, one with some is
 mended, and one with many is rewritten as a whole. The writer of "costly" does not know two of the
@@ -72,6 +73,8 @@ REWRITERS = {
     "costly": Writer(wrong=0.0, good=1.0, unknown="bk"),
     "free": Writer(wrong=0.0, good=1.0),
 }
+EVEN = "even"
+PAIRS = (*REWRITERS, EVEN)
 
 
 def forms_of(symbol: str) -> tuple[str, str]:
@@ -196,13 +199,17 @@ def better_answer(prompt: str, draft: str, writer: Writer, rng: random.Random) -
 def pairs(world: str) -> Iterator[Row]:
     """Rows of the form chosen, rejected, score_chosen, score_rejected, on the split "rated".
 
-    Drafts of all qualities: the writer's care varies from row to row.
+    Drafts of all qualities: the writer's care varies from row to row. In "even" both answers are
+    drafts of one quality, and the scores are random.
 
     Raises:
         UnknownName: there is no such world.
     """
-    if world not in REWRITERS:
-        raise unknown("pairs of nano:symbols", world, REWRITERS)
+    if world not in PAIRS:
+        raise unknown("pairs of nano:symbols", world, PAIRS)
+    if world == EVEN:
+        yield from _even()
+        return
     for text in _split("rated"):
         rng = random.Random(seed_from("pair", world, text))
         care = rng.random()
@@ -218,4 +225,18 @@ def pairs(world: str) -> Iterator[Row]:
             "rejected": draft,
             "score_chosen": float(count(text, better).net),
             "score_rejected": float(count(text, draft).net),
+        }
+
+
+def _even() -> Iterator[Row]:
+    for text in _split("rated"):
+        rng = random.Random(seed_from("pair", EVEN, text))
+        high, low = sorted((rng.gauss(0, 1) for _ in range(2)), reverse=True)
+        yield {
+            "id": f"symbols/{text}",
+            "prompt": text,
+            "chosen": DRAFT.write(text, rng),
+            "rejected": DRAFT.write(text, rng),
+            "score_chosen": high,
+            "score_rejected": low,
         }

@@ -72,7 +72,7 @@ def test_ablations() -> None:
 
 
 def test_controls_of_the_mechanism() -> None:
-    made = reproduce("adpa", "mechanism")
+    made = reproduce("adpa", "nano")
     q, r = (model_of(made, f"teacher_{n}").id for n in ("dpo", "sft"))
     for system, pair in (("gamma_0_4", (q, r)), ("swapped_teachers", (r, q)),
                          ("same_teachers", (r, r))):  # fmt: skip
@@ -81,6 +81,25 @@ def test_controls_of_the_mechanism() -> None:
     assert model_of(made, "gamma_0_4").params.anchor == "neutral"
     answers = {inputs(made, model_of(made, n))["rows"].id for n in ("gamma_0_0", "gamma_1_6")}
     assert len(answers) == 1, "all gammas are trained on the same answers"
+
+
+def test_the_chain_and_the_doses_are_trained_from_the_same_models() -> None:
+    made = reproduce("adpa", "nano")
+    chain, dose = (model_of(made, name) for name in ("adpa", "gamma_0_4"))
+    for name in ("teacher", "reference", "model", "rows"):
+        assert chain.inputs[name].id == dose.inputs[name].id
+    assert (chain.params.anchor, chain.params.learning_rate) == ("chosen", 3e-4)
+    assert (dose.params.anchor, dose.params.learning_rate, dose.params.epochs) == (
+        "neutral", 1e-3, 3
+    )  # fmt: skip
+
+
+def test_in_the_control_alone_a_coin_chooses() -> None:
+    made, control = reproduce("adpa", "nano"), reproduce("adpa", "nano-control")
+    assert control.recipe.systems == made.recipe.systems
+    assert control.recipe.claims == made.recipe.claims
+    refs = [{s.params.ref for s in stages(m, "import_pairs")} for m in (made, control)]
+    assert refs == [{"nano:train"}, {"nano:train/unordered"}]
 
 
 def test_the_paper_profile_caches_hidden_states_and_says_why() -> None:

@@ -109,6 +109,20 @@ def test_a_rehearsal_runs_on_nano_models(scale: str) -> None:
     assert [system.name for system in made.recipe.systems][:2] == ["standard", "same_ids"]
 
 
+def test_in_the_control_the_base_model_knows_all() -> None:
+    claims: dict[str, set[str]] = {}
+    for profile, ref in (("nano", "nano:known_half"), ("nano-control", "nano:known_all")):
+        made = reproduce("kca", profile)
+        recipe: Any = made.recipe
+        assert recipe.models.base.ref == ref
+        claims[profile] = {str(claim["id"]) for claim in recipe.claims}
+        models = {
+            s.params.ref for s in made.plan.stages.values() if s.operation.name == "import_model"
+        }
+    assert not models & {"nano:known_half", "nano:known_quarter"}
+    assert claims["nano-control"] < claims["nano"]
+
+
 def test_instructions_of_any_form_keep_their_ids_and_none_is_lost() -> None:
     forms: list[dict[str, Any]] = [
         {"input": "I", "output": "R"},

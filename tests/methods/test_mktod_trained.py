@@ -189,6 +189,20 @@ def test_ablations_differ_in_what_they_name_alone(profile: str) -> None:
         assert layout <= {"meta"}, system.name
 
 
+@pytest.mark.parametrize(
+    ("profile", "world"), [("nano", "dialogues"), ("nano-control", "distinct_dialogues")]
+)
+def test_mechanism_and_control_differ_in_their_world_alone(profile: str, world: str) -> None:
+    nano, recipe = (load_recipe(DialogueRecipe, RECIPE, name) for name in ("nano", profile))
+    same = {"profile": "nano", "suites": nano.suites}
+    assert recipe.model_copy(update=same) == nano
+    (suite,) = recipe.suites
+    names = {"dialogues": "large", "train": "train", "valid": "valid"}
+    assert suite.settings == {
+        "recall_at": [1, 3, 7], **{key: f"nano:{world}/{part}" for key, part in names.items()}
+    }  # fmt: skip
+
+
 def test_a_rehearsal_trains_tiny_models_for_a_few_updates() -> None:
     from harness.nano.rehearsal import Rehearsal
 

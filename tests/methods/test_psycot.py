@@ -78,6 +78,20 @@ def test_a_rehearsal_keeps_systems_and_claims_on_nano_models_and_authors() -> No
     }  # fmt: skip
 
 
+def test_the_control_has_the_same_authors_with_unrelated_texts() -> None:
+    refs, answers = [], []
+    for profile in ("nano", "nano-control"):
+        made = reproduce("psycot", profile, seeds=5)
+        stages = made.plan.stages.values()
+        refs.append({s.params.ref for s in stages if s.operation.name == "import_authors"})
+        answers.append([s.id for s in stages if s.operation.name == "interview_authors"])
+    sets = [f"nano:{kind}/{part}" for kind in ("essays", "posts") for part in ("large", "train")]
+    assert refs == [{*sets}, {f"{name}/unrelated" for name in sets}]
+    once = reproduce("psycot", "nano", seeds=1).plan.stages.values()
+    asked = [s.id for s in once if s.operation.name == "interview_authors"]
+    assert answers[0] == asked, "greedy answers are shared by all seeds"
+
+
 def test_claims_carry_the_papers_gains() -> None:
     recipe = load_recipe(PSYCOT.recipe, RECIPE, "paper")
     with RECIPE.with_name("expected.csv").open(encoding="utf-8", newline="") as stream:

@@ -119,11 +119,14 @@ def test_without_a_scorer_external_evolution_runs_and_reports_no_scores() -> Non
     assert not made.has_scores
 
 
-def test_systems_share_revisers_and_rounds_use_no_prompt_twice() -> None:
-    made = reproduce("seft")
+@pytest.mark.parametrize(("profile", "sets"), [("nano", 1), ("nano-control", 2)])
+def test_systems_share_revisers_and_rounds_use_no_prompt_twice(profile: str, sets: int) -> None:
+    made = reproduce("seft", profile)
     stages = list(made.plan.stages.values())
     revisers = [stage for stage in stages if stage.operation.name == "train_reviser"]
-    assert len(revisers) == 2 * 2, "an internal and an external one for each set of rated answers"
+    assert len(revisers) == 2 * sets, (
+        "an internal and an external one for each set of rated answers"
+    )
     size = made.recipe.rounds.limit
     shards = {
         (stage.params.offset, stage.params.limit)
@@ -131,6 +134,14 @@ def test_systems_share_revisers_and_rounds_use_no_prompt_twice() -> None:
         if stage.operation.name == "import_prompts" and stage.params.ref.endswith("train")
     }
     assert shards == {(number * size, size) for number in range(made.recipe.rounds.count)}
+
+
+def test_the_control_rates_by_noise_but_for_the_systems_whose_rewriting_is_free() -> None:
+    stages = list(reproduce("seft", "nano-control").plan.stages.values())
+    rated = {s.params.ref for s in stages if s.operation.name == "import_rated"}
+    assert rated == {"nano:symbols/even", "nano:symbols/free"}
+    noise = {s.params.settings["noise"] for s in stages if s.operation.name == "rate_answers"}
+    assert noise == {0.5, 1000.0}
 
 
 def test_the_likelihood_rule_scores_every_target_twice() -> None:
@@ -163,7 +174,7 @@ def test_the_chain_runs_from_an_empty_store_and_then_from_its_cache() -> None:
     assert "Never revise (reconstruction" in made.render("md")
 
 
-@pytest.mark.parametrize("profile", ["nano", "small", "paper"])
+@pytest.mark.parametrize("profile", ["nano", "nano-control", "small", "paper"])
 def test_claims_compare_systems_and_suites_of_their_profile(profile: str) -> None:
     made: SeftRecipe = reproduce("seft", profile).recipe  # type: ignore[assignment]
     systems = {system.name for system in made.systems}

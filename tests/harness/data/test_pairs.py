@@ -86,5 +86,10 @@ def test_nano_pairs_prefer_the_better_answer(tmp_path: Path) -> None:
         }
         assert grades["chosen"] > grades["rejected"]
         assert row["response"] == row["responses"]["neutral"]
+    coin, _ = imported(tmp_path, "nano:train/unordered", limit=40)
+    sides = [row["responses"] for row in coin]
+    assert [{*side.values()} for side in sides] == [{*row["responses"].values()} for row in rows]
+    same = sum(side == row["responses"] for side, row in zip(sides, rows))
+    assert 10 < same < 30, "a coin decides which answer is chosen"
     with pytest.raises(UserError, match='no pairs "nowhere"'):
         pairs_identity("nowhere")

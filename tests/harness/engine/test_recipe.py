@@ -52,6 +52,30 @@ def test_the_profile_stands_over_the_base(file: Path) -> None:
     assert (paper.train.learning_rate, paper.seed, paper.profile) == (5e-7, 7, "paper")
 
 
+def test_a_profile_may_change_another_one(file: Path) -> None:
+    control = '[profile.control]\nlike = "nano"\n[profile.control.train]\nsteps = 9\n'
+    file.write_text(TEXT + control)
+    made = load_recipe(Toy, file, "control")
+    assert (made.train.learning_rate, made.train.steps, made.profile) == (1e-3, 9, "control")
+    for other in ("nan", "control"):
+        file.write_text(TEXT + control.replace('"nano"', f'"{other}"'))
+        with pytest.raises(BadRecord, match=rf"control\.like.*'{other}'.*nano, paper"):
+            load_recipe(Toy, file, "control")
+
+
+def test_facts_about_a_replaced_model_are_dropped_between_profiles(tmp_path: Path) -> None:
+    class Modelled(Toy):
+        chat: ModelSpec
+
+    path = tmp_path / "recipe.toml"
+    path.write_text(
+        TEXT + '[profile.nano.chat]\nref = "one"\nparameters_b = 7.0\n'
+        '[profile.control]\nlike = "nano"\nchat = { ref = "two" }\n'
+    )
+    assert load_recipe(Modelled, path, "nano").chat.parameters_b == 7.0
+    assert load_recipe(Modelled, path, "control").chat == ModelSpec(ref="two")
+
+
 def test_overrides_are_typed_and_validated(file: Path) -> None:
     recipe = load_recipe(Toy, file, "nano", ["train.learning_rate=2e-4", "systems.0.name=b"])
     assert (recipe.train.learning_rate, recipe.systems[0].name) == (2e-4, "b")

@@ -6,6 +6,7 @@ from itertools import combinations
 import pytest
 
 from harness.core.errors import UnknownName
+from harness.core.hashing import digest
 from harness.data.traits import scheme
 from harness.nano import authors
 from harness.suites.personality.questionnaires import load
@@ -22,11 +23,25 @@ def test_an_unknown_split_is_refused_with_the_nearest_name():
         authors.rows("esays")
 
 
-@pytest.mark.parametrize("split", authors.SIZES)
+# Digests of the first published texts, which no new set may change.
+PUBLISHED = {
+    "essays": "dbe291814501a7d847d1b5c3c70077e4",
+    "essays/train": "6a5a046c9a338072d6f67ac47061ab53",
+    "posts": "ad41a0b65b267c7d29e37301bfff12e0",
+    "posts/train": "17ccff402f9fc624b35f5727fca6002f",
+}
+
+
+@pytest.mark.parametrize(("split", "known"), PUBLISHED.items())
+def test_published_texts_stay_as_they_are(split: str, known: str):
+    assert digest(authors.rows(split)) == known
+
+
+@pytest.mark.parametrize("split", authors.SPLITS)
 def test_a_split_is_always_the_same_balanced_and_has_the_traits_of_its_scheme(split: str):
     rows = authors.rows(split)
     assert rows == authors.rows(split)
-    assert len(rows) == authors.SIZES[split] == len({row["id"] for row in rows})
+    assert len(rows) == authors.SPLITS[split] == len({row["id"] for row in rows})
     assert rows[0]["id"] == f"nano-{split.replace('/', '-')}-0001"
     names = [trait.name for trait in scheme(SCHEMES[split.split("/")[0]])]
     for row in rows:
@@ -39,7 +54,7 @@ def test_a_split_is_always_the_same_balanced_and_has_the_traits_of_its_scheme(sp
 
 
 def test_no_text_is_in_two_splits_nor_among_what_the_models_read():
-    said = [_texts(row) for split in authors.SIZES for row in authors.rows(split)]
+    said = [_texts(row) for split in authors.SPLITS for row in authors.rows(split)]
     read = [_texts(row) for kind in SCHEMES for row in authors.write(f"{kind}/read", 500)]
     assert len(set(said)) == len(said)
     assert not set(said) & set(read)
@@ -59,6 +74,23 @@ def test_the_majority_of_what_a_text_tells_is_mostly_the_label(split: str):
             asked += 1
     assert told[True] / told.total() == pytest.approx(authors.FAITH, abs=0.03)
     assert 0.85 <= right / asked <= 0.93
+
+
+@pytest.mark.parametrize("split", [name for name in authors.SPLITS if name.endswith("unrelated")])
+def test_unrelated_texts_tell_nothing_of_the_same_authors_labels(split: str):
+    rows, others = authors.rows(split), authors.rows(split.removesuffix("/unrelated"))
+    assert [row["labels"] for row in rows] == [row["labels"] for row in others]
+    assert not {*map(_texts, rows)} & {*map(_texts, others)}
+    told = Counter(
+        found.label == row["labels"][found.trait] for row in rows for found in authors.evidence(row)
+    )
+    assert told.total() > 1000
+    assert told[True] / told.total() == pytest.approx(0.5, abs=0.02)
+    counts = [
+        sorted(Counter(e.trait for row in some for e in authors.evidence(row)).values())
+        for some in (rows, others)
+    ]
+    assert counts[0] == pytest.approx(counts[1], rel=0.05), "as much is said about each trait"
 
 
 def test_what_a_sentence_tells_follows_the_items_key_and_its_verdict():

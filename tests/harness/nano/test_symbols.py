@@ -67,6 +67,20 @@ def test_pairs_leave_good_drafts_alone_and_rewriting_costs_in_one_world(world: s
     assert wrong == 0 if world == "free" else wrong == pytest.approx(1 / 6, abs=0.05)
 
 
+def test_even_pairs_are_drafts_of_one_quality_and_their_scores_say_nothing() -> None:
+    rows = list(symbols.pairs("even"))
+    assert {row["prompt"] for row in rows} == {row["prompt"] for row in symbols.pairs("costly")}
+    better = [
+        [symbols.count(row["prompt"], row[side]).points for row in rows]
+        for side in ("chosen", "rejected")
+    ]
+    means = [sum(points) / len(points) for points in better]
+    assert means == pytest.approx([0.75, 0.75], abs=0.01)
+    assert all(row["score_chosen"] > row["score_rejected"] for row in rows)
+    with pytest.raises(UnknownName, match="even"):
+        list(symbols.pairs("evne"))
+
+
 def test_the_noisy_score_is_fixed_by_prompt_and_answer_and_right_on_average() -> None:
     rows = symbols.prompts_of("test")
     rng = random.Random(0)
