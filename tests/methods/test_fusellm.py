@@ -141,7 +141,7 @@ def test_systems_share_the_stages_they_have_in_common() -> None:
     assert found.count("import_documents") == 2 + 3  # to train on, held out, and the experts'
     assert found.count("make_teacher") == 4
     assert found.count("map_teacher") == 3 + 3  # and as released
-    assert found.count("train_fusion") == 5 + 3  # and the experts
+    assert found.count("train_fusion") == 7 + 3  # and the experts
 
 
 def test_a_small_run_from_documents_to_a_checkpoint(tmp_path: Path) -> None:
@@ -156,5 +156,5 @@ def test_a_small_run_from_documents_to_a_checkpoint(tmp_path: Path) -> None:
     mapped = [s for s in plan.stages.values() if s.operation.name == "map_teacher"]
     for stage in mapped:
         report = json.loads((store.folder(stage.id) / "alignment.json").read_text())
-        assert (report["base"], report["documents"]) == ("nano:target", 16)
+        assert (report["base"], report["documents"]) == ("nano:target@2", 16)
         assert report["transferable"] > 0.8

@@ -93,7 +93,9 @@ def agreement(
     `sampled`: share of pairs of language models' samples ordered as by their grades;
     `sampled_wide`: the same for totals that differ by more than 0.2; `written`: the same for
     written responses with near misses; `picked`: mean grade of the sample with the highest reward;
-    `best`: mean grade of the best sample.
+    `best`: mean grade of the best sample; `well_formed`: share of the pairs of samples and of
+    written answers, both in the form that is asked for, of which one line is right and the other
+    wrong, ordered by truth.
     """
     asked = items("train", n)
     rng = random.Random(seed_from("agreement"))
@@ -112,17 +114,20 @@ def agreement(
     ]
     grades, scores = totals(asked, heard), _scored(model, tokenizer, asked, heard)
     ordered = _ordered(grades, scores)
+    told = _scored(model, tokenizer, asked, written)
+    formed = [
+        right
+        for item, texts, values in zip(
+            [*asked, *asked], [*heard, *written], [*scores, *told], strict=True
+        )
+        for right in _by_truth(item, texts, values)
+    ]
     return {
         "sampled": _mean([right for right, _ in ordered]),
         "sampled_wide": _mean([right for right, gap in ordered if gap > 0.2]),
-        "written": _mean(
-            [
-                right
-                for right, _ in _ordered(
-                    totals(asked, written), _scored(model, tokenizer, asked, written)
-                )
-            ]
-        ),
+        "written": _mean([right for right, _ in _ordered(totals(asked, written), told)]),
+        "well_formed": _mean(formed),
+        "well_formed_pairs": len(formed),
         "picked": _mean([g[s.index(max(s))] for g, s in zip(grades, scores, strict=True)]),
         "best": _mean([max(row) for row in grades]),
         "prompts": n,
@@ -146,6 +151,17 @@ def _ordered(grades: list[list[float]], scores: list[list[float]]) -> list[tuple
         for i, j in combinations(range(len(g)), 2)
         if abs(g[i] - g[j]) > 1e-3
     ]
+
+
+def _by_truth(item: Item, texts: list[str], scores: list[float]) -> list[bool]:
+    """Whether scores order each pair of well-formed answers with a right and a wrong line."""
+    graded = [(grade(item, text), score) for text, score in zip(texts, scores, strict=True)]
+    formed = [
+        (grades.correct + grades.complete == 2, score)
+        for grades, score in graded
+        if grades.formatted == 1
+    ]
+    return [right > wrong for known, right in formed if known for lost, wrong in formed if not lost]
 
 
 def _mean(values: Sequence[float]) -> float:
