@@ -80,7 +80,7 @@ class Board(Record):
     """A specification filled with scores.
 
     Attributes:
-        columns: of the specification, without optional columns that have no cell.
+        columns: of the specification, without optional ones of which nothing was expected.
         ranking: index of the column that ranks the rows.
         scales: scales of the cells.
         warnings: one line per mixture that `allow_mixed` permitted.
@@ -119,7 +119,7 @@ def build_board(spec: BoardSpec, cells: Iterable[Cell]) -> Board:
     listed_cells = (c for c in cells if not spec.only_listed or c.system in listed)
     kept = tidy(listed_cells, compact=spec.compact)
     scores = combine_all(kept, spec.level)
-    scored = {(score.suite, score.metric) for score in scores.values()}
+    scored = {(score.suite, score.metric) for score in scores.values() if score.n_expected}
     columns = tuple(c for c in spec.columns if not c.optional or (c.suite, c.metric) in scored)
     columns = columns or _default_columns(scores)
     warnings = _mixtures(spec, columns, scores, kept)

@@ -54,7 +54,7 @@ class ColumnSpec(Record):
         digits: decimals; default: those of the board.
         interval: whether to show the interval.
         rank: whether this column ranks the rows.
-        optional: omit the column if no system has a cell for it.
+        optional: omit the column if no system has a cell for it of which anything was expected.
     """
 
     suite: str

@@ -188,7 +188,7 @@ def test_claims_of_suites_that_do_not_run_are_left_out() -> None:
 
 TINY = (
     "data.limit=8", "domains.instruction.n=2", "domains.mathematics.n=4", "sampling.max_tokens=40",
-    "sft.max_steps=1", "train.max_steps=1", 'domains.mathematics.sources=["source_c"]',
+    "sft.max_steps=1", "train.max_steps=1", 'domains.mathematics.sources=["source_c@2"]',
 )  # fmt: skip
 
 
