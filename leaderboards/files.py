@@ -5,8 +5,9 @@
     board.md .csv .json .tex .html
 
 A compact board (`BoardSpec.compact`, for boards under version control) has a short form of the
-cells, see `leaderboards.compact`, and no board.json and board.html, which
-`crucible board NAME --format html` prints. Both forms are read alike.
+cells, see `leaderboards.blocks` and, for boards of earlier versions, `leaderboards.compact`, and no
+board.json and board.html, which `crucible board NAME --format html` prints. All forms are read
+alike.
 
 `check_board` renders the board again from cells.jsonl and spec.json and compares every file byte
 for byte. Files contain no dates, host names or other data that a second run would not reproduce.
@@ -23,6 +24,8 @@ from harness.core.errors import StoreProblem, UserError
 from harness.core.hashing import canonical_json
 from harness.core.records import Cell, parse
 from harness.engine.io import atomic_folder, read_json, read_objects
+from leaderboards.block_writer import blocks
+from leaderboards.blocks import is_block, read_blocks
 from leaderboards.board import Board, build_board
 from leaderboards.compact import CellKey, Rows, key_of, read_lines, sheets
 from leaderboards.render import FORMATS, render
@@ -39,7 +42,9 @@ def board_files(board: Board, rows: Mapping[CellKey, Rows] = _NO_ROWS) -> dict[s
     Args:
         rows: as in `leaderboards.compact.sheets`.
     """
-    if board.spec.compact:
+    if board.spec.compact and board.spec.layout == "blocks":
+        lines = blocks(board.cells)
+    elif board.spec.compact:
         lines = sheets(board.cells, rows)
     else:
         lines = [canonical_json(cell.model_dump(mode="json")) + b"\n" for cell in board.cells]
@@ -111,8 +116,15 @@ def read_spec_of(folder: Path) -> BoardSpec:
 def read_rows(folder: Path) -> tuple[BoardSpec, tuple[Cell, ...], dict[CellKey, Rows]]:
     """As `read_board`, with the rows of cells that do not have their own."""
     spec = read_spec_of(folder)
-    lines = enumerate(read_objects(folder / CELLS), start=1)
-    found = list(read_lines((f"{folder / CELLS}, line {number}", line) for number, line in lines))
+    lines = [
+        (f"{folder / CELLS}, line {number}", line)
+        for number, line in enumerate(read_objects(folder / CELLS), start=1)
+    ]
+    found: list[tuple[Cell, Rows | None]]
+    if lines and is_block(lines[0][1]):
+        found = [(cell, None) for cell in read_blocks(lines)]
+    else:
+        found = list(read_lines(lines))
     rows = {key_of(cell): own for cell, own in found if own is not None}
     if spec.compact:  # a sheet of metrics per line; boards list all systems of a metric
         found.sort(key=lambda pair: key_of(pair[0]))
