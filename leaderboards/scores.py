@@ -148,7 +148,8 @@ def _of_rows(cell: Cell) -> Cell:
 def _rounded_sample(sample: Resampled) -> Resampled:
     values = tuple(None if value is None else _round(value) for value in sample.values)
     weights = tuple(_round(weight) for weight in sample.weights)
-    return sample.model_copy(update={"values": values, "weights": weights})
+    columns = tuple(tuple(_round(number) for number in column) for column in sample.columns)
+    return sample.model_copy(update={"values": values, "weights": weights, "columns": columns})
 
 
 def _round(value: float, decimals: int = DECIMALS) -> float:
