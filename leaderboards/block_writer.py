@@ -27,21 +27,41 @@ from leaderboards.compact import recomputed
 from leaderboards.tables import joined, table
 
 _KEY = {"suite", "metric", "system", "seed", "replicates"}
+INLINE = 100_000  # bytes
+_SHORT = 4  # so few numbers are listed
 _HEX = frozenset("0123456789abcdef")
 
 
-def blocks(cells: Iterable[Cell]) -> list[bytes]:
-    """Lines of `cells.jsonl` with cells by suite and metric."""
+def blocks(cells: Iterable[Cell]) -> tuple[list[bytes], bytes]:
+    """Lines of `cells.jsonl` with cells by suite and metric, and the content of `rows.bin`.
+
+    Up to `INLINE` bytes stand in the lines, and the content is empty.
+    """
     groups: dict[tuple[str, str, int], dict[Pair, Cell]] = defaultdict(dict)
     for cell in cells:
         groups[cell.suite, cell.metric, len(cell.replicates)][cell.system, cell.seed] = cell
     parts = {key: (group, _unfounded(group)) for key, group in groups.items()}
-    known, lines = Known(), []
+    known, found = Known(), []
     for key in sorted(parts, key=lambda key: _order(key, *parts[key])):
         group, kept = parts[key]
-        line = _block(dict(sorted(group.items())), kept, known)
-        lines.append(canonical_json(line) + b"\n")
-    return lines
+        found.append(_block(dict(sorted(group.items())), kept, known))
+    data = bytearray()
+    placed = [_placed(line, data) for line in found]
+    if len(data) <= INLINE:
+        placed, data = [_placed(line, None) for line in found], bytearray()
+    return [canonical_json(line) + b"\n" for line in placed], bytes(data)
+
+
+def _placed(value: Any, data: bytearray | None) -> Any:
+    """A line with [start, end] for bytes, which are added to `data`; without it, in base 85."""
+    if isinstance(value, bytes):
+        if data is None:
+            return base64.b85encode(value).decode()
+        data += value
+        return [len(data) - len(value), len(data)]
+    if isinstance(value, dict):
+        return {name: _placed(inner, data) for name, inner in value.items()}
+    return value
 
 
 def _order(
@@ -132,22 +152,18 @@ def _stored(name: str, column: Column, pairs: Sequence[Pair], known: Known) -> d
         if address[2] == name and len(values) > 1 and other == column and _same(other, column):
             return {"as": list(address), **more}
     if all(isinstance(value, str) and len(value) == 32 and set(value) <= _HEX for value in values):
-        ids = base64.b85encode(bytes.fromhex("".join(values))).decode()
-        return {"ids": ids, **more}
+        return {"ids": bytes.fromhex("".join(values)), **more}
     kinds = {type(value) for value in values if value is not None}
     if kinds in ({int}, {float}) and (found := table([values])) is not None:
         real = {"real": True} if kinds == {float} else {}
-        return min({"numbers": found, **real, **more}, {"list": values, **more}, key=_length)
+        packed = {"numbers": found, **real, **more}
+        return packed if len(values) > _SHORT else {"list": values, **more}
     return {"list": values, **more}
 
 
 def _same(first: Column, second: Column) -> bool:
     """Whether equal columns are also written alike: 1, 1.0 and true are equal."""
     return all(type(first[pair]) is type(second[pair]) for pair in second)
-
-
-def _length(value: Any) -> int:
-    return len(canonical_json(value))
 
 
 def _rows(name: str, column: Column, values: Sequence[Any], known: Known) -> dict[str, Any]:
@@ -203,7 +219,7 @@ def _kept(group: Mapping[Pair, Cell], kept: Sequence[Pair], known: Known) -> dic
     found: dict[str, Any] = {
         "least": least,
         "codes": codes,
-        "data": base64.b85encode(data).decode(),
+        "data": data,
     }
     if len(kept) < len(group):
         found["at"] = [places[pair] for pair in kept]

@@ -7,10 +7,11 @@ A line of `cells.jsonl` is a block, the cells of one metric (with equally many r
 
 `pairs` may be missing, and fields of `all`: they are those of the line before, less the fields in
 `drop`. Fields of `interval`, `resampled`, `details` and `artifacts` are named with a dot. Columns
-list the values of the cells, less those whose places are in "without":
+list the values of the cells, less those whose places are in "without". Bytes
+are [start, end] in `rows.bin` or, on small boards, base 85:
 
     {"list": [...]}           as they are
-    {"ids": "..."}            hexadecimal digits in base 85
+    {"ids": bytes}            hexadecimal digits
     {"numbers": {...}}        a row of a table (`leaderboards.tables`); "real": true for floats
     {"rows": {...}}           lists of numbers, rows of a table; a single row is that of every cell
     {"as": [suite, metric, field]}                 equal to an earlier column
@@ -72,11 +73,12 @@ def predicted(slope: int, other: Units) -> Units:
     return found
 
 
-def read_blocks(lines: Iterable[tuple[str, Mapping[str, Any]]]) -> Iterator[Cell]:
+def read_blocks(lines: Iterable[tuple[str, Mapping[str, Any]]], data: bytes) -> Iterator[Cell]:
     """The cells of lines of this form.
 
     Args:
         lines: where a line is, for errors, and its object.
+        data: content of `rows.bin`.
 
     Raises:
         BadRecord: a line is no block, or names a column that no line before contains.
@@ -84,12 +86,29 @@ def read_blocks(lines: Iterable[tuple[str, Mapping[str, Any]]]) -> Iterator[Cell
     known = Known()
     for where, line in lines:
         try:
-            yield from _cells(line, known, where)
+            parts = {name: _found(line.get(name, {}), data) for name in ("each", "replicates")}
+            yield from _cells({**line, **parts}, known, where)
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             raise BadRecord(
                 f"{where}: {type(error).__name__} {error}; expected a block of cells with suite, "
                 "metric, each and columns that it or a line before contains"
             ) from None
+
+
+def _found(value: Any, data: bytes) -> Any:
+    """A part of a line with its bytes."""
+    if not isinstance(value, dict):
+        return value
+    found = {name: _found(inner, data) for name, inner in value.items()}
+    for name in ("data", "ids"):
+        if isinstance(value.get(name), str):
+            found[name] = base64.b85decode(value[name])
+        elif name in value:
+            start, end = value[name]
+            found[name] = data[start:end]
+            if len(found[name]) != end - start:
+                raise ValueError(f"bytes {start} to {end} of rows.bin, which has {len(data)}")
+    return found
 
 
 def _cells(line: Mapping[str, Any], known: Known, where: str) -> Iterator[Cell]:
@@ -110,7 +129,7 @@ def _cells(line: Mapping[str, Any], known: Known, where: str) -> Iterator[Cell]:
         whole = _joined(everywhere | own)
         head = {"suite": suite, "metric": metric, "system": pair[0], "seed": pair[1]}
         found[pair] = parse(Cell, whole | head, f"{where}, {pair[0]}, seed {pair[1]}")
-    draws = _draws(line.get("replicates"), found, known, where)
+    draws = _draws(line["replicates"], found, known, where)
     for pair, cell in found.items():
         yield cell.model_copy(update={"replicates": draws[pair]}) if draws else cell
 
@@ -119,7 +138,7 @@ def _values(stored: Mapping[str, Any], present: Sequence[Pair], known: Known) ->
     if "list" in stored:
         return list(stored["list"])
     if "ids" in stored:
-        text = base64.b85decode(stored["ids"]).hex()
+        text = stored["ids"].hex()
         return [text[at : at + 32] for at in range(0, len(text), 32)]
     if "numbers" in stored:
         (values,) = rows_of(stored["numbers"])
@@ -152,9 +171,9 @@ def _joined(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _draws(
-    stored: Mapping[str, Any] | None, cells: Mapping[Pair, Cell], known: Known, where: str
+    stored: Mapping[str, Any], cells: Mapping[Pair, Cell], known: Known, where: str
 ) -> dict[Pair, tuple[float, ...]]:
-    if stored is None:
+    if not stored:
         return {}
     first = next(iter(cells.values()))
     rounds, kept = stored["rounds"], stored.get("kept", {})
@@ -178,7 +197,7 @@ def _draws(
 def _read_kept(
     kept: Mapping[str, Any], pairs: Sequence[Pair], known: Known, suite: str, rounds: int
 ) -> Iterator[tuple[Pair, Units]]:
-    data, at = base64.b85decode(kept["data"]), 0
+    data, at = kept["data"], 0
     places = kept.get("at", range(len(pairs)))
     slopes = kept.get("slopes", [0] * len(places))
     for place, slope, least, codes in zip(

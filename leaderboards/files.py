@@ -1,6 +1,7 @@
 """Board folders: cells.jsonl and spec.json define a board, all other files are rendered from them.
 
     cells.jsonl   one cell per line, canonical JSON, sorted
+    rows.bin      numbers that the lines of a large compact board refer to
     spec.json     the board's specification
     board.md .csv .json .tex .html
 
@@ -31,7 +32,7 @@ from leaderboards.compact import CellKey, Rows, key_of, read_lines, sheets
 from leaderboards.render import FORMATS, render
 from leaderboards.spec import BoardSpec
 
-CELLS, SPEC = "cells.jsonl", "spec.json"
+CELLS, SPEC, ROWS = "cells.jsonl", "spec.json", "rows.bin"
 LARGE = ("json", "html")  # formats that a compact board leaves out
 _NO_ROWS: Mapping[CellKey, Rows] = MappingProxyType({})
 
@@ -42,8 +43,9 @@ def board_files(board: Board, rows: Mapping[CellKey, Rows] = _NO_ROWS) -> dict[s
     Args:
         rows: as in `leaderboards.compact.sheets`.
     """
+    data = b""
     if board.spec.compact and board.spec.layout == "blocks":
-        lines = blocks(board.cells)
+        lines, data = blocks(board.cells)
     elif board.spec.compact:
         lines = sheets(board.cells, rows)
     else:
@@ -53,6 +55,8 @@ def board_files(board: Board, rows: Mapping[CellKey, Rows] = _NO_ROWS) -> dict[s
         CELLS: b"".join(lines),
         SPEC: (json.dumps(spec, indent=2, sort_keys=True) + "\n").encode(),
     }
+    if data:
+        files[ROWS] = data
     for name in _formats(board.spec):
         text = render(board, name)
         files[f"board.{name}"] = text.encode("utf-8", errors="backslashreplace")
@@ -85,9 +89,9 @@ def write_board(
         with atomic_folder(folder, merge=True) as fresh:
             for name, data in files.items():
                 (fresh / name).write_bytes(data)
-        for name in FORMATS:
-            if f"board.{name}" not in files:
-                (folder / f"board.{name}").unlink(missing_ok=True)
+        for name in (ROWS, *(f"board.{format}" for format in FORMATS)):
+            if name not in files:
+                (folder / name).unlink(missing_ok=True)
     except OSError as error:
         raise StoreProblem(
             f"cannot write {folder}: {error}; no file was left partially written"
@@ -122,7 +126,8 @@ def read_rows(folder: Path) -> tuple[BoardSpec, tuple[Cell, ...], dict[CellKey, 
     ]
     found: list[tuple[Cell, Rows | None]]
     if lines and is_block(lines[0][1]):
-        found = [(cell, None) for cell in read_blocks(lines)]
+        data = (folder / ROWS).read_bytes() if (folder / ROWS).is_file() else b""
+        found = [(cell, None) for cell in read_blocks(lines, data)]
     else:
         found = list(read_lines(lines))
     rows = {key_of(cell): own for cell, own in found if own is not None}

@@ -1,17 +1,16 @@
-"""Tables of numbers as text: few characters per number, and the same text on every machine.
+"""Tables of numbers as bytes: few bits per number, and the same bytes on every machine.
 
-    {"size": 3, "places": 1, "least": 15, "codes": 7, "data": "..."}    decimals of a narrow range
-    {"size": 3, "values": [0.0, 50.0, null], "data": "..."}             few different numbers
+    {"size": 3, "places": 1, "least": 15, "codes": 7, "data": bytes}    decimals of a narrow range
+    {"size": 3, "values": [0.0, 50.0, None], "data": bytes}             few different numbers
 
 A number is coded as its units of the last decimal place above `least`, the last code being None, or
 as its place in `values`. Each row of `size` numbers is one whole number with a digit of base
 `codes` for each, the first lowest, in as many bytes as the largest such number needs; `data` is
-the rows in base 85.
+the rows one after the other.
 """
 
 from __future__ import annotations
 
-import base64
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -39,7 +38,7 @@ def table(rows: Sequence[Sequence[Number]]) -> dict[str, Any] | None:
     head, coded, codes = min(forms, key=lambda form: _cost(form[0], form[2], rows))
     size = sizes.pop()
     data = b"".join(joined(row, codes) for row in coded)
-    return {"size": size, **head, "data": base64.b85encode(data).decode()}
+    return {"size": size, **head, "data": data}
 
 
 def rows_of(stored: Any) -> list[list[Number]]:
@@ -49,7 +48,7 @@ def rows_of(stored: Any) -> list[list[Number]]:
         ValueError: it is not a table.
     """
     try:
-        size, data = stored["size"], base64.b85decode(stored["data"])
+        size, data = stored["size"], stored["data"]
         values = stored.get("values")
         codes = len(values) if values is not None else stored["codes"]
         width = width_of(size, codes)
@@ -125,4 +124,4 @@ def _units(rows: Sequence[Sequence[Number]]) -> Form | None:
 
 def _cost(head: dict[str, Any], codes: int, rows: Sequence[Sequence[Number]]) -> float:
     bits = math.log2(codes) * len(rows[0]) if codes > 1 else 0.0
-    return len(canonical_json(head)) + len(rows) * math.ceil(bits / 8) * 1.25
+    return len(canonical_json(head)) + len(rows) * math.ceil(bits / 8)

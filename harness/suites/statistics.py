@@ -7,8 +7,7 @@ cell's unit, NaN where undefined. A name may have whole numbers as arguments, su
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -40,7 +39,7 @@ def replicates_of_columns(prompt_set: str, sample: Resampled, rounds: int) -> Fl
     return np.where(np.isnan(values[1:]), values[0], values[1:])
 
 
-def statistic(name: str) -> Any:
+def statistic(name: str) -> Callable[[ArrayLike], Floats]:
     """The function that a name stands for; errors as `replicates_of_columns`.
 
     >>> float(statistic("percent")([[1.0, 4.0]])[0])
@@ -51,7 +50,8 @@ def statistic(name: str) -> Any:
     if first not in known:
         raise unknown("statistic", first, known)
     function = load_target(known[first])
-    return partial(function, *(int(part) for part in rest.split(","))) if rest else function
+    settings = [int(part) for part in rest.split(",")] if rest else []
+    return lambda sums: function(sums, *settings)
 
 
 def percent(sums: ArrayLike) -> Floats:
