@@ -97,7 +97,7 @@ def _listed(rows: Sequence[Sequence[Number]]) -> Form | None:
     different = {number for row in rows for number in row}
     if len(different) > _FEW:
         return None
-    values: list[Number] = sorted(number for number in different if number is not None)
+    values: list[Number] = [*sorted(number for number in different if number is not None)]
     values += [None] if None in different else []
     places = {number: place for place, number in enumerate(values)}
     return {"values": values}, [[places[n] for n in row] for row in rows], len(values)

@@ -42,13 +42,13 @@ def paper_claims(results: Path = RESULTS) -> tuple[PaperClaims, ...]:
                 claims=tuple(claims.values()),
                 mechanism=side(entry.name, mechanism, results),
                 control=side(entry.name, control, results),
-                prediction=_prediction(method.recipe_file.parent),
+                prediction=prediction(method.recipe_file.parent),
             )
         )
     return tuple(found)
 
 
-def _prediction(folder: Path) -> str:
+def prediction(folder: Path) -> str:
     """Path of a method's prediction from the root of the repository; "" if it has none."""
     page = folder / "prediction.md"
     return page.relative_to(ROOT).as_posix() if page.is_file() else ""
