@@ -24,7 +24,7 @@ from types import MappingProxyType
 from harness.core.errors import StoreProblem, UserError
 from harness.core.hashing import canonical_json
 from harness.core.records import Cell, parse
-from harness.engine.io import atomic_folder, read_json, read_objects
+from harness.engine.io import atomic_folder, iterate_objects, read_json, read_objects
 from leaderboards.block_writer import blocks
 from leaderboards.blocks import is_block, read_blocks
 from leaderboards.board import Board, build_board
@@ -134,6 +134,16 @@ def read_rows(folder: Path) -> tuple[BoardSpec, tuple[Cell, ...], dict[CellKey, 
     if spec.compact:  # a sheet of metrics per line; boards list all systems of a metric
         found.sort(key=lambda pair: key_of(pair[0]))
     return spec, tuple(cell for cell, _ in found), rows
+
+
+def artifacts_of(folder: Path) -> set[str]:
+    """Ids of the artifacts that the cells of a board refer to; errors as `read_board`."""
+    found: set[str] = set()
+    for line in iterate_objects(folder / CELLS):
+        if "cells" in line or is_block(line):
+            return {id for cell in read_board(folder)[1] for id in cell.artifacts.values()}
+        found |= {str(id) for id in dict(line.get("artifacts") or {}).values()}
+    return found
 
 
 def check_board(folder: Path) -> str:

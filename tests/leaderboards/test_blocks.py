@@ -14,7 +14,7 @@ from leaderboards.block_writer import blocks
 from leaderboards.blocks import read_blocks
 from leaderboards.board import build_board
 from leaderboards.compact import key_of
-from leaderboards.files import check_board, read_board, write_board
+from leaderboards.files import artifacts_of, check_board, read_board, write_board
 from leaderboards.render import FORMATS, render
 from leaderboards.scores import tidy
 from leaderboards.spec import BoardSpec
@@ -118,6 +118,12 @@ def test_cells_that_differ_in_every_way_are_read_back(cell):
     assert found == wanted
     assert [c.model_dump_json() for c in found] == [c.model_dump_json() for c in wanted]
     assert back(*lines_of(mixed[::-1])) == wanted
+
+
+@pytest.mark.parametrize("spec", [PLAIN, PLAIN.model_copy(update={"compact": True}), COMPACT])
+def test_every_form_names_its_artifacts(tmp_path, some, spec):
+    write_board(tmp_path / "b", spec, some)
+    assert artifacts_of(tmp_path / "b") == {id for cell in some for id in cell.artifacts.values()}
 
 
 def test_no_cells_make_no_line(tmp_path):
