@@ -72,6 +72,7 @@ class ClaimResult(Record):
     Attributes:
         ours_better, ours_worse: our values, in the metric's unit.
         difference: ours_better - ours_worse, with its paired interval.
+        detectable: minimum detectable effect of the difference, see `harness.stats.power`.
         seeds: number of seeds behind both scores.
         scope: what the verdict is about, see `scope_of`.
         reason: why the claim was not tested, or what its verdict does not show.
@@ -83,6 +84,7 @@ class ClaimResult(Record):
     ours_worse: float | None = None
     difference: float | None = None
     interval: Interval | None = None
+    detectable: float | None = None
     higher_is_better: bool = True
     unit: str = ""
     seeds: int = 0
@@ -113,13 +115,14 @@ def judge_claim(claim: Claim, scores: Mapping[ScoreKey, Score], level: float = 0
         ours_worse=worse.value,
         difference=delta.value,
         interval=delta.interval,
+        detectable=delta.detectable,
         higher_is_better=better.higher_is_better,
         unit=better.unit,
         seeds=min(better.n_seeds, worse.n_seeds),
         reason=mismatch(better, worse) or delta.reason,
     )
     if result.reason or delta.interval is None:
-        return result.model_copy(update={"interval": None})
+        return result.model_copy(update={"interval": None, "detectable": None})
     margin = claim.margin if better.higher_is_better else -claim.margin
     verdict = outcome_of(delta.interval, claim.margin, better.higher_is_better)
     if delta.side(margin) == 0:  # the bounds of failed judgments contain the margin

@@ -32,6 +32,7 @@ from harness.core.errors import BadRecord
 from harness.core.hashing import canonical_json
 from harness.core.records import Cell, Json, Record, Resampled, parse
 from harness.stats.rows import replicates_of_rows
+from harness.suites.statistics import replicates_of_columns
 
 REPLICATE_DECIMALS = 4
 CellKey = tuple[str, str, str, int]  # suite, metric, system, seed
@@ -53,11 +54,15 @@ def recomputed(
     prompt_set: str, rows: Resampled | Rows | None, rounds: int
 ) -> tuple[float, ...] | None:
     """Replicates that follow from rows, at the stored precision; None if none do."""
-    if rows is None or not rows.values or not rounds:
+    if rows is None or not rounds:
         return None
-    found = replicates_of_rows(
-        prompt_set, rows.values, rounds, weights=rows.weights, clusters=rows.clusters
-    )
+    found = None
+    if isinstance(rows, Resampled) and rows.statistic:
+        found = replicates_of_columns(prompt_set, rows, rounds)
+    elif rows.values:
+        found = replicates_of_rows(
+            prompt_set, rows.values, rounds, weights=rows.weights, clusters=rows.clusters
+        )
     if found is None:
         return None
     return tuple((np.rint(found * _SCALE) / _SCALE + 0.0).tolist())

@@ -1,12 +1,14 @@
 """Board folders: cells.jsonl and spec.json define a board, all other files are rendered from them.
 
     cells.jsonl   one cell per line, canonical JSON, sorted
+    rows.bin      numbers that the lines of a large compact board refer to
     spec.json     the board's specification
     board.md .csv .json .tex .html
 
 A compact board (`BoardSpec.compact`, for boards under version control) has a short form of the
-cells, see `leaderboards.compact`, and no board.json and board.html, which
-`crucible board NAME --format html` prints. Both forms are read alike.
+cells, see `leaderboards.blocks` and, for boards of earlier versions, `leaderboards.compact`, and no
+board.json and board.html, which `crucible board NAME --format html` prints. All forms are read
+alike.
 
 `check_board` renders the board again from cells.jsonl and spec.json and compares every file byte
 for byte. Files contain no dates, host names or other data that a second run would not reproduce.
@@ -22,13 +24,15 @@ from types import MappingProxyType
 from harness.core.errors import StoreProblem, UserError
 from harness.core.hashing import canonical_json
 from harness.core.records import Cell, parse
-from harness.engine.io import atomic_folder, read_json, read_objects
+from harness.engine.io import atomic_folder, iterate_objects, read_json, read_objects
+from leaderboards.block_writer import blocks
+from leaderboards.blocks import is_block, read_blocks
 from leaderboards.board import Board, build_board
 from leaderboards.compact import CellKey, Rows, key_of, read_lines, sheets
 from leaderboards.render import FORMATS, render
 from leaderboards.spec import BoardSpec
 
-CELLS, SPEC = "cells.jsonl", "spec.json"
+CELLS, SPEC, ROWS = "cells.jsonl", "spec.json", "rows.bin"
 LARGE = ("json", "html")  # formats that a compact board leaves out
 _NO_ROWS: Mapping[CellKey, Rows] = MappingProxyType({})
 
@@ -39,7 +43,10 @@ def board_files(board: Board, rows: Mapping[CellKey, Rows] = _NO_ROWS) -> dict[s
     Args:
         rows: as in `leaderboards.compact.sheets`.
     """
-    if board.spec.compact:
+    data = b""
+    if board.spec.compact and board.spec.layout == "blocks":
+        lines, data = blocks(board.cells)
+    elif board.spec.compact:
         lines = sheets(board.cells, rows)
     else:
         lines = [canonical_json(cell.model_dump(mode="json")) + b"\n" for cell in board.cells]
@@ -48,6 +55,8 @@ def board_files(board: Board, rows: Mapping[CellKey, Rows] = _NO_ROWS) -> dict[s
         CELLS: b"".join(lines),
         SPEC: (json.dumps(spec, indent=2, sort_keys=True) + "\n").encode(),
     }
+    if data:
+        files[ROWS] = data
     for name in _formats(board.spec):
         text = render(board, name)
         files[f"board.{name}"] = text.encode("utf-8", errors="backslashreplace")
@@ -80,9 +89,9 @@ def write_board(
         with atomic_folder(folder, merge=True) as fresh:
             for name, data in files.items():
                 (fresh / name).write_bytes(data)
-        for name in FORMATS:
-            if f"board.{name}" not in files:
-                (folder / f"board.{name}").unlink(missing_ok=True)
+        for name in (ROWS, *(f"board.{format}" for format in FORMATS)):
+            if name not in files:
+                (folder / name).unlink(missing_ok=True)
     except OSError as error:
         raise StoreProblem(
             f"cannot write {folder}: {error}; no file was left partially written"
@@ -111,12 +120,30 @@ def read_spec_of(folder: Path) -> BoardSpec:
 def read_rows(folder: Path) -> tuple[BoardSpec, tuple[Cell, ...], dict[CellKey, Rows]]:
     """As `read_board`, with the rows of cells that do not have their own."""
     spec = read_spec_of(folder)
-    lines = enumerate(read_objects(folder / CELLS), start=1)
-    found = list(read_lines((f"{folder / CELLS}, line {number}", line) for number, line in lines))
+    lines = [
+        (f"{folder / CELLS}, line {number}", line)
+        for number, line in enumerate(read_objects(folder / CELLS), start=1)
+    ]
+    found: list[tuple[Cell, Rows | None]]
+    if lines and is_block(lines[0][1]):
+        data = (folder / ROWS).read_bytes() if (folder / ROWS).is_file() else b""
+        found = [(cell, None) for cell in read_blocks(lines, data)]
+    else:
+        found = list(read_lines(lines))
     rows = {key_of(cell): own for cell, own in found if own is not None}
     if spec.compact:  # a sheet of metrics per line; boards list all systems of a metric
         found.sort(key=lambda pair: key_of(pair[0]))
     return spec, tuple(cell for cell, _ in found), rows
+
+
+def artifacts_of(folder: Path) -> set[str]:
+    """Ids of the artifacts that the cells of a board refer to; errors as `read_board`."""
+    found: set[str] = set()
+    for line in iterate_objects(folder / CELLS):
+        if "cells" in line or is_block(line):
+            return {id for cell in read_board(folder)[1] for id in cell.artifacts.values()}
+        found |= {str(id) for id in dict(line.get("artifacts") or {}).values()}
+    return found
 
 
 def check_board(folder: Path) -> str:

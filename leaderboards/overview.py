@@ -13,7 +13,7 @@ from pathlib import Path
 
 from harness.core.records import Record
 from leaderboards.board import build_board
-from leaderboards.claims import Claim, ClaimResult, summary
+from leaderboards.claims import Claim, ClaimOutcome, ClaimResult, summary
 from leaderboards.files import CELLS, read_board, read_spec_of
 from leaderboards.render.md import escape
 
@@ -21,6 +21,12 @@ NOT_RUN, NO_PROFILE, NOT_CLAIMED = "not run", "no profile", "not claimed"
 RESULTS = Path(__file__).parent / "results"
 TITLE = "Claims of the papers"
 SIGNS = 4  # significant digits of differences
+VERDICTS: tuple[tuple[ClaimOutcome, str], ...] = (
+    ("holds", "hold"),
+    ("contradicted", "contradicted"),
+    ("not shown", "not shown"),
+    ("not tested", "not tested"),
+)
 
 
 class Side(Record):
@@ -44,8 +50,12 @@ class Side(Record):
             return NOT_RUN if self.profile else NO_PROFILE
         return summary(self.results)
 
+    def count(self, verdict: ClaimOutcome) -> int:
+        """Number of claims with a verdict on the committed board."""
+        return sum(result.verdict == verdict for result in self.results or ())
+
     def verdict(self, claim: Claim) -> str:
-        """The verdict on a claim with its difference, e.g. "holds (+2.1 [0.4, 3.8])"."""
+        """The verdict and the difference, e.g. "holds (+2.1 [0.4, 3.8], detectable 2.4)"."""
         if self.results is None:
             return NOT_RUN if self.profile else NO_PROFILE
         found = {result.claim.id: result for result in self.results}.get(claim.id)
@@ -54,11 +64,17 @@ class Side(Record):
         if found.difference is None or found.interval is None:
             return found.label
         low, high = (_number(end) for end in (found.interval.low, found.interval.high))
-        return f"{found.label} ({_number(found.difference, sign=True)} [{low}, {high}])"
+        least = f", detectable {found.detectable:.2g}" if found.detectable else ""
+        return f"{found.label} ({_number(found.difference, sign=True)} [{low}, {high}]{least})"
 
 
 class PaperClaims(Record):
-    """The claims of one recipe and the verdicts on them."""
+    """The claims of one recipe and the verdicts on them.
+
+    Attributes:
+        prediction: path, from the root of the repository, of the page that was written before the
+            recipe was run; "" if there is none.
+    """
 
     method: str
     title: str = ""
@@ -66,6 +82,12 @@ class PaperClaims(Record):
     claims: tuple[Claim, ...]
     mechanism: Side
     control: Side
+    prediction: str = ""
+
+    @property
+    def false_holds(self) -> int | None:
+        """Claims that hold in the control, where none should; None without its board."""
+        return None if self.control.results is None else self.control.count("holds")
 
 
 def side(recipe: str, profile: str, results: Path = RESULTS) -> Side:
@@ -85,44 +107,88 @@ def side(recipe: str, profile: str, results: Path = RESULTS) -> Side:
     return Side(profile=profile)
 
 
-def page(papers: Iterable[PaperClaims], title: str = TITLE) -> str:
-    """The page as Markdown: an overview, then the claims of each paper."""
+def page(papers: Iterable[PaperClaims], title: str = TITLE, root: str = "..") -> str:
+    """The page as Markdown: verdicts of all methods together and of each, then the claims.
+
+    Args:
+        root: of the repository, as seen from the page's folder.
+    """
     papers = list(papers)
-    parts = [f"# {title}", INTRODUCTION, overview(papers)]
+    parts = [f"# {title}", INTRODUCTION, totals(papers), overview(papers)]
     for paper in papers:
-        parts += [f"## {escape(paper.title or paper.method)}", _origin(paper), _claims(paper)]
+        heading = f"## {escape(paper.title or paper.method)}"
+        parts += [heading, _origin(paper, root), _claims(paper)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 INTRODUCTION = """\
 Made from the recipes and the committed boards by `crucible board --claims`. *Expected* is the claim
 and *paper* its figure; *mechanism* is the verdict in a nano world that has the cause of the effect,
-*control* in one without it, with the paired difference and its interval. Verdicts at nano say
-whether the implementation shows the effect, not whether the paper is right."""
+*control* in one without it, with the paired difference, its interval, and the difference that a
+comparison with these prompts and seeds finds with 80 % probability (*detectable*). A claim that
+holds in a control is a *false hold*. Verdicts at nano say whether the implementation shows the
+effect, not whether the paper is right."""
+
+
+def totals(papers: Iterable[PaperClaims]) -> str:
+    """Verdicts of all methods together, and the number of false holds in the controls."""
+    papers = list(papers)
+    rows = []
+    for name, sides in (
+        ("mechanism", [paper.mechanism for paper in papers]),
+        ("control", [paper.control for paper in papers]),
+    ):
+        run = [one for one in sides if one.results is not None]
+        boards = f"{len(run)} of {sum(bool(one.profile) for one in sides)}"
+        counts = [str(sum(one.count(verdict) for one in run)) for verdict, _ in VERDICTS]
+        rows.append((name, boards, *counts))
+    heads = ("all methods", "boards", *(label for _, label in VERDICTS))
+    return f"{_table(heads, rows)}\n\n{_false_holds(papers)}"
+
+
+def _false_holds(papers: Sequence[PaperClaims]) -> str:
+    known = [(paper, paper.false_holds) for paper in papers]
+    found = {paper.method: count for paper, count in known if count is not None}
+    if not found:
+        return "False holds in controls: unknown, because no control has a committed board yet."
+    judged = sum(
+        len(paper.control.results or ()) - paper.control.count("not tested") for paper in papers
+    )
+    where = ", ".join(f"`{method}` {count}" for method, count in found.items() if count)
+    total = sum(found.values())
+    return f"False holds in controls: {total} of {judged} tested claims" + (
+        f" ({where})." if where else "."
+    )
 
 
 def overview(papers: Iterable[PaperClaims]) -> str:
-    """One row for each recipe: its number of claims, and of verdicts."""
+    """One row for each recipe: its number of claims, of verdicts, and of false holds."""
     rows = []
     for p in papers:
         seeds = p.mechanism.seeds or p.control.seeds
         count = str(seeds) if seeds else ""
         name = f"`{p.method}`"
         rows.append(
-            (name, escape(p.paper), str(len(p.claims)), p.mechanism.short, p.control.short, count)
+            (
+                *(name, escape(p.paper), str(len(p.claims))),
+                *(p.mechanism.short, p.control.short, count),
+                "" if p.false_holds is None else str(p.false_holds),
+            )
         )
-    return _table(("method", "paper", "claims", "mechanism", "control", "seeds"), rows)
+    heads = ("method", "paper", "claims", "mechanism", "control", "seeds", "false holds")
+    return _table(heads, rows)
 
 
-def _origin(paper: PaperClaims) -> str:
+def _origin(paper: PaperClaims, root: str) -> str:
     boards = [
         f"{name}: profile `{found.profile}`" + (f", board `{found.board}`" if found.board else "")
         for name, found in (("mechanism", paper.mechanism), ("control", paper.control))
         if found.profile
     ]
-    return "; ".join(
-        [f"`{paper.method}`", *([escape(paper.paper)] if paper.paper else []), *boards]
-    )
+    parts = [f"`{paper.method}`", *([escape(paper.paper)] if paper.paper else []), *boards]
+    if paper.prediction:
+        parts.append(f"[prediction, written before the run]({root}/{paper.prediction})")
+    return "; ".join(parts)
 
 
 def _claims(paper: PaperClaims) -> str:

@@ -33,6 +33,7 @@ class Difference(Record):
             won, and the reverse; None if none failed, or if a metric with failures has no bounds.
         reason: why there is no value or no interval.
         note: what a reader must know of an interval that exists.
+        detectable: minimum detectable effect, see `harness.stats.power`; None without an interval.
     """
 
     value: float | None = None
@@ -41,6 +42,7 @@ class Difference(Record):
     bounds: tuple[float, float] | None = None
     reason: str = ""
     note: str = ""
+    detectable: float | None = None
 
     @property
     def _ends(self) -> tuple[float, float] | None:

@@ -12,9 +12,13 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from harness.core.errors import BadData
 from harness.core.records import Cell, Interval, Record, Resampled
 from harness.stats.bootstrap import NOT_IDENTIFIED, paired_difference
+from harness.stats.power import minimum_detectable_effect, standard_error
 from leaderboards.compact import REPLICATE_DECIMALS, recomputed
 from leaderboards.intervals import holding, interval_of
 from leaderboards.pairing import Difference, Pairing, pair
@@ -148,7 +152,8 @@ def _of_rows(cell: Cell) -> Cell:
 def _rounded_sample(sample: Resampled) -> Resampled:
     values = tuple(None if value is None else _round(value) for value in sample.values)
     weights = tuple(_round(weight) for weight in sample.weights)
-    return sample.model_copy(update={"values": values, "weights": weights})
+    columns = tuple(tuple(_round(number) for number in column) for column in sample.columns)
+    return sample.model_copy(update={"values": values, "weights": weights, "columns": columns})
 
 
 def _round(value: float, decimals: int = DECIMALS) -> float:
@@ -223,9 +228,10 @@ def difference(first: Score, second: Score, level: float = 0.95) -> Difference:
     if pairing.restricted:
         a, b = pairing.first.values, pairing.second.values
         value = round(math.fsum(a) / len(a) - math.fsum(b) / len(b), 9)
+    draws, others = (side.replicates.mean(axis=0) for side in (pairing.first, pairing.second))
     found = paired_difference(
-        pairing.first.replicates.mean(axis=0),
-        pairing.second.replicates.mean(axis=0),
+        draws,
+        others,
         value,
         0.0,
         level=level,
@@ -241,7 +247,14 @@ def difference(first: Score, second: Score, level: float = 0.95) -> Difference:
         p_value=found.p_value,
         bounds=_bounds_of_difference(first, second),
         note=_note(first, second, pairing),
+        detectable=_detectable(draws - others, pairing),
     )
+
+
+def _detectable(gaps: NDArray[np.float64], pairing: Pairing) -> float | None:
+    """Minimum detectable effect; None for systems that never differ."""
+    found = minimum_detectable_effect(standard_error(gaps, pairing.seeds))
+    return round(found, 9) or None
 
 
 def _pairing(first: Score, second: Score) -> tuple[Pairing | None, str]:

@@ -114,6 +114,8 @@ class BoardSpec(Record):
         digits: decimals of values.
         allow_mixed: rank cells that differ in scale, prompt set or judge, with a warning.
         compact: short form for version control, see `leaderboards.files`.
+        layout: of a compact board's cells: by metric (`leaderboards.blocks`), or by system and seed
+            as in earlier versions (`leaderboards.compact`).
         stage_notes: what the stages noted that made the scores, for example cut answers.
     """
 
@@ -132,6 +134,9 @@ class BoardSpec(Record):
     digits: int = Field(default=1, ge=0, le=6)
     allow_mixed: bool = False
     compact: bool = Field(default=False, exclude_if=lambda compact: not compact)
+    layout: Literal["sheets", "blocks"] = Field(
+        default="sheets", exclude_if=lambda layout: layout == "sheets"
+    )
     stage_notes: tuple[str, ...] = Field(default=(), exclude_if=lambda notes: not notes)
 
     @model_validator(mode="after")

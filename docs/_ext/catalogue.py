@@ -51,7 +51,7 @@ def write_claims(folder: Path = PAGES) -> None:
     """Write the page of all claims, and its overview for the front page."""
     papers = paper_claims()
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "claims.md").write_text(claims.page(papers), encoding="utf-8")
+    (folder / "claims.md").write_text(claims.page(papers, root="../.."), encoding="utf-8")
     (folder / "claims_overview.md").write_text(claims.overview(papers) + "\n", encoding="utf-8")
 
 

@@ -99,7 +99,8 @@ def board(
 
     spec, cells, rows = read_rows(folder)
     if compact:
-        spec = spec.model_copy(update={"compact": True})
+        # Rows beside the cells of earlier versions have no place in the form by metric.
+        spec = spec.model_copy(update={"compact": True, "layout": "sheets" if rows else "blocks"})
     if rebuild or compact:
         write_board(folder, spec, cells, rows)
     _print(console, build_board(spec, cells), format)

@@ -11,6 +11,7 @@ from harness.engine.recipe import Method, load_recipe, profiles
 from leaderboards.claims import Claim
 from leaderboards.overview import RESULTS, PaperClaims, side
 
+ROOT = Path(__file__).resolve().parents[2]
 MECHANISM, CONTROL = "nano", "nano-control"  # profiles
 
 
@@ -38,6 +39,13 @@ def paper_claims(results: Path = RESULTS) -> tuple[PaperClaims, ...]:
                 claims=tuple(claims.values()),
                 mechanism=side(entry.name, mechanism, results),
                 control=side(entry.name, control, results),
+                prediction=prediction(method.recipe_file.parent),
             )
         )
     return tuple(found)
+
+
+def prediction(folder: Path) -> str:
+    """Path of a method's prediction from the root of the repository; "" if it has none."""
+    page = folder / "prediction.md"
+    return page.relative_to(ROOT).as_posix() if page.is_file() else ""

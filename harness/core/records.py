@@ -12,6 +12,7 @@ from typing import TypeVar
 from pydantic import (
     BaseModel,
     ConfigDict,
+    Field,
     SerializerFunctionWrapHandler,
     ValidationError,
     model_serializer,
@@ -118,6 +119,9 @@ class Resampled(Record):
         clusters: number of each row's resampling unit; () if every row is one.
         failed_scored: failed rows have a value by the metric's own rule (an abstention counts as
             wrong); the bounds then do not qualify comparisons.
+        statistic: for a metric that is no ratio of sums, the name of the function of the sums of
+            `columns` that gives it, see `harness.suites.statistics`.
+        columns: sufficient statistics: for each, one number per row, 0 for a row left out.
     """
 
     units: int
@@ -126,6 +130,8 @@ class Resampled(Record):
     weights: tuple[float, ...] = ()
     clusters: tuple[int, ...] = ()
     failed_scored: bool = False
+    statistic: str = Field(default="", exclude_if=lambda name: not name)
+    columns: tuple[tuple[float, ...], ...] = Field(default=(), exclude_if=lambda found: not found)
 
 
 class Cell(Record):

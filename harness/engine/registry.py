@@ -20,6 +20,7 @@ Tables of a catalogue:
     PROMPTS      prompt builder -> "module:function", see `harness.backends.prompting`
     READERS      reply parser -> "module:function", the same
     PARSERS      dependency parser -> its opener, see `harness.data.instructions.parsers`
+    STATISTICS   statistic of a cell -> "module:function", see `harness.suites.statistics`
     LOSSES       preference loss -> its definition, see `harness.training.losses`
 """
 

@@ -15,6 +15,7 @@ kappa is 0/0; it is defined as 1 here, because nothing disagrees.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -129,6 +130,13 @@ def kappa(found: Floats) -> Floats:
     chance = np.einsum("ri,ri->r", found.sum(axis=2), found.sum(axis=1))
     expected = 1.0 - _ratio(chance, total**2)
     return _one_minus(observed, expected)
+
+
+def kappa_of_sums(sums: ArrayLike) -> Floats:
+    """Cohen's kappa (R,) of confusion tables as rows of k * k numbers (R, k * k)."""
+    table = np.asarray(sums, dtype=np.float64)
+    k = math.isqrt(table.shape[-1])
+    return kappa(table.reshape(-1, k, k))
 
 
 def quadratic_kappa(a: ArrayLike, b: ArrayLike, units: Whole, counts: Floats) -> Floats:

@@ -1,10 +1,11 @@
-"""Replicates of a mean or a ratio of sums, recomputed from its rows to the last bit.
+"""Replicates of a mean, a ratio or another function of sums, recomputed from rows to the last bit.
 
     replicate_r = sum_i c_ri v_i / sum_i c_ri w_i    c_ri: draws of row i's unit in round r
 
 Values and weights are decimals with at most `DECIMALS` places. They are added as integers, which
 float64 holds exactly, so that neither the order of addition nor the machine changes a result, and
-stored rows stand for the replicates themselves.
+stored rows stand for the replicates themselves. Other functions of sums (an F score, BLEU) take the
+sums of several columns, `sums_of_rows`.
 """
 
 from __future__ import annotations
@@ -59,6 +60,36 @@ def replicates_of_rows(
         totals, drawn, out=np.full(rounds, whole), where=drawn > 0
     )
     return ratios
+
+
+def sums_of_rows(
+    prompt_set: str,
+    columns: Sequence[Sequence[float]],
+    rounds: int,
+    *,
+    clusters: Sequence[int] = (),
+) -> NDArray[np.float64] | None:
+    """Sums of columns in the sample and in each resample of `prompt_set`: (1 + rounds, columns).
+
+    Args:
+        columns: for each, one number per row.
+        clusters: as in `replicates_of_rows`.
+
+    Returns:
+        None without rows, or if the sums are too large to be exact.
+    """
+    table = np.stack([_whole(column) for column in columns]) if columns else np.empty((0, 0))
+    units = np.asarray(clusters or range(table.shape[1]), dtype=np.int64)
+    if not units.size:
+        return None
+    n = int(units.max()) + 1
+    if n * np.abs(table).sum(axis=1).max() >= _MOST:
+        return None
+    sums = np.stack([np.bincount(units, column, n) for column in table], axis=1)
+    counts = resample_counts(prompt_set, n, rounds).astype(np.float64)
+    whole = np.concatenate([sums.sum(axis=0, keepdims=True), counts @ sums])
+    found: NDArray[np.float64] = whole / _SCALE
+    return found
 
 
 def _whole(numbers: Sequence[float]) -> NDArray[np.float64]:

@@ -201,6 +201,18 @@ JUDGED = {
     "judge_domain": "harness.suites.domain.judging:ORDERINGS",
 }
 
+# Statistics of cells -> function of sums over rows, see `harness.suites.statistics`.
+STATISTICS = {
+    "percent": "harness.suites.statistics:percent",
+    "bleu": "harness.suites.dialogue.bleu:bleu",
+    "entity_f1": "harness.suites.dialogue.entity_f1:f1_percent",
+    "label_macro_f1": "harness.suites.personality.labels:macro_f1_percent",
+    "label_accuracy": "harness.suites.personality.labels:accuracy_percent",
+    "label_macro_f1_worst": "harness.suites.personality.labels:worst_macro_f1",
+    "label_macro_f1_sd": "harness.suites.personality.labels:spread_of_macro_f1",
+    "kappa": "harness.stats.agreement:kappa_of_sums",
+}
+
 # Published judgments -> their reader, a `harness.judging.verdict_sets.JudgmentForm`.
 JUDGMENT_FORMS = {
     "arena_hard": "harness.suites.arena_hard.judgment_files:FORM",

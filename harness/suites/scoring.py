@@ -219,6 +219,26 @@ def sample_of(
     )
 
 
+def with_columns(
+    sample: Resampled, statistic: str, columns: Floats, clusters: Sequence[Hashable] = ()
+) -> Resampled:
+    """A sample with what its statistic depends on, see `harness.suites.statistics`.
+
+    Args:
+        columns: (rows, columns), 0 for rows left out.
+        clusters: resampling unit of each row; () if every row is one.
+    """
+    numbers: dict[Hashable, int] = {}
+    member = tuple(numbers.setdefault(name, len(numbers)) for name in clusters)
+    return sample.model_copy(
+        update={
+            "statistic": statistic,
+            "columns": tuple(tuple(column) for column in columns.T.astype(float).tolist()),
+            "clusters": () if len(numbers) == len(member) else member,
+        }
+    )
+
+
 def cell_maker(
     params: CellParams, texts: Mapping[str, Sequence[str]], **links: Artifact | None
 ) -> CellMaker:

@@ -240,6 +240,7 @@ def _claim(board: Board, result: ClaimResult, domain: tuple[float, float]) -> Vi
         "unit": result.unit,
         "ours": text.signed(result.difference, digits),
         "span": text.span(result.interval, digits, signed=True) if result.interval else "",
+        "detectable": text.claim_detectable(result, digits),
         "ours_values": text.against(result.ours_better, result.ours_worse, digits),
         "paper": text.signed(paper, digits),
         "paper_values": text.against(result.claim.paper_better, result.claim.paper_worse, digits),

@@ -87,12 +87,13 @@ def _score(score: Score) -> dict[str, Json]:
 
 
 def _claim(result: ClaimResult) -> dict[str, Json]:
-    shown = result.model_dump(mode="json", exclude={"interval", "difference"})
+    shown = result.model_dump(mode="json", exclude={"interval", "difference", "detectable"})
     del shown["claim"]["paper_gain"]  # included below in the paper's difference
     return {
         **shown,
         "difference": _tidy(result.difference),
         "interval": _interval(result.interval),
+        "detectable": _tidy(result.detectable),
         "paper_difference": result.claim.paper_difference,
     }
 

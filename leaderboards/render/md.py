@@ -55,7 +55,7 @@ def _row(board: Board, row: Row) -> list[str]:
 
 
 def _claims(board: Board) -> str:
-    lines = [["Verdict", "Claim", "Here", "Paper", "Source"], ["---"] * 5]
+    lines = [["Verdict", "Claim", "Here", "Detectable", "Paper", "Source"], ["---"] * 6]
     for result in board.claims:
         digits = text.claim_digits(board, result)
         here = escape(text.claim_ours(result, digits))
@@ -66,6 +66,7 @@ def _claims(board: Board) -> str:
                 f"**{result.verdict}**" + (f" ({result.scope})" if result.scope else ""),
                 escape(text.claim_statement(board, result)),
                 here,
+                escape(text.claim_detectable(result, digits)),
                 escape(text.claim_paper(result, digits)),
                 escape(result.claim.source, 300),
             ]

@@ -90,6 +90,7 @@ def claims(board: Board, width: int = 100) -> RenderableType:
     table.add_column("Verdict", no_wrap=True)
     table.add_column("Claim", overflow="fold")
     table.add_column("Here", justify="right", no_wrap=True)
+    table.add_column("Detectable", justify="right", no_wrap=True)
     table.add_column("Paper", justify="right", no_wrap=True)
     for result in board.claims:
         digits = text.claim_digits(board, result)
@@ -101,6 +102,7 @@ def claims(board: Board, width: int = 100) -> RenderableType:
             Text(result.label.replace(" (", "\n(", 1), style=OUTCOME_STYLES[result.verdict]),
             statement,
             Text(text.claim_ours(result, digits)),
+            Text(text.claim_detectable(result, digits)),
             Text(text.claim_paper(result, digits) if roomy else paper, style="dim"),
         )
     return table

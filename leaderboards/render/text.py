@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from harness.core.records import Interval
 from harness.core.text import visible
 from harness.stats.mcnemar import OUTCOMES
+from harness.stats.power import ALPHA, POWER
 from leaderboards.board import Board, Entry
 from leaderboards.claims import ClaimResult
 from leaderboards.scores import Detail, scope_of
@@ -191,6 +192,21 @@ def claim_ours(result: ClaimResult, digits: int) -> str:
     return f"{text} {span(result.interval, digits, signed=True)}"
 
 
+def claim_detectable(result: ClaimResult, digits: int) -> str:
+    """The minimum detectable effect with one more decimal, or a dash."""
+    return MISSING if result.detectable is None else number(result.detectable, digits + 1)
+
+
+def power_note(board: Board) -> str:
+    """One sentence on the claims' minimum detectable effects."""
+    if all(result.detectable is None for result in board.claims):
+        return ""
+    return (
+        "Detectable: the difference that a comparison with these prompts and seeds finds with "
+        f"{100 * POWER:g} % probability (two-sided {100 * ALPHA:g} %)."
+    )
+
+
 def claim_paper(result: ClaimResult, digits: int) -> str:
     """ "+5.2 (55.9 against 50.7)", the paper's difference."""
     values = against(result.claim.paper_better, result.claim.paper_worse, digits)
@@ -243,8 +259,9 @@ def reference_text(board: Board, system: str, index: int) -> str:
 
 
 def notes(board: Board) -> list[str]:
-    """Notes below the table: spread, intervals, marks, seeds, mixtures, failures, stages."""
+    """Notes below the table: spread, intervals, marks, seeds, power, mixtures, failures, stages."""
     lines = [spread_note(board), interval_note(board), standing_note(board), seeds_note(board)]
+    lines.append(power_note(board))
     lines += [f"Mixed: {visible(warning, 600)}" for warning in board.warnings]
     return [line for line in lines + failure_notes(board) + stage_notes(board) if line]
 

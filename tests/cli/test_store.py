@@ -15,6 +15,7 @@ from harness.cli.contents import items_of, size_text
 from harness.cli.main import app
 from harness.cli.store import since_when
 from harness.core.errors import BadData, BadRecord, UnknownName, UserError
+from harness.engine.store import Store
 from harness.reproduce import Reproduction, reproduce
 
 Call = Callable[..., str]
@@ -139,6 +140,15 @@ def test_a_damaged_artifact_does_not_hide_the_others(
     with pytest.raises(BadData, match=r"is damaged: manifest.json contains list"):
         call("show", artifact(finished, "score_arena"))
     assert len(json.loads(call("store", "ls", "--kind", "damaged", "--json"))) == 3
+
+
+def test_cleaning_keeps_what_compact_boards_use(
+    call: Call, home: Path, finished: Reproduction
+) -> None:
+    call("board", "target-nano", "--compact")
+    assert f"board target-nano: {len(finished.plan.stages)} artifacts" in call("store")
+    call("store", "gc", "--keep-boards")
+    assert {item.id for item in items_of(Store(home))} == set(finished.plan.stages)
 
 
 def test_cleaning_keeps_what_boards_use(call: Call, home: Path, finished: Reproduction) -> None:

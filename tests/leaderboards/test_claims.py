@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
+
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.core.errors import ClaimContradicted
 from harness.core.records import Cell, Interval
+from leaderboards.board import build_board
 from leaderboards.claims import Claim, ClaimResult, judge_claim, outcome_of, require, summary
+from leaderboards.render import render, terminal, text
 from leaderboards.scores import combine_all
+from leaderboards.spec import BoardSpec
 
 
 def judge_claims(claims: list[Claim], cells: list[Cell]) -> list[ClaimResult]:
@@ -29,6 +35,35 @@ def test_a_clear_difference_holds_with_the_papers_figure_beside_it(cells):
     assert result.difference == pytest.approx(result.ours_better - result.ours_worse)
     assert result.claim.paper_difference == 29.9
     assert result.seeds == 3
+
+
+def test_a_tested_claim_has_a_minimum_detectable_effect(cells):
+    scores = combine_all(cells())
+    result = judge_claim(claim(), scores)
+    sides = [scores[name, "alpaca_eval2", "lc_win_rate"] for name in ("target-sft-wrpo", "target")]
+    draws = [np.mean(score.replicates, axis=0) for score in sides]
+    gaps = np.subtract(*([cell.value for cell in score.cells] for score in sides))
+    error = np.hypot((draws[0] - draws[1]).std(ddof=1), gaps.std(ddof=1) / np.sqrt(3))
+    assert result.detectable == pytest.approx(2.801585 * error, rel=1e-6)
+    reverse = judge_claim(claim("target", "target-sft-wrpo"), scores)
+    assert reverse.detectable == pytest.approx(result.detectable)
+    assert judge_claim(claim(better="nobody"), scores).detectable is None
+
+
+def test_every_format_with_claims_shows_the_detectable_effect(cells):
+    board = build_board(BoardSpec(name="b", title="B", claims=(claim(),)), cells())
+    shown = text.number(board.claims[0].detectable, 2)
+    assert json.loads(render(board, "json"))["claims"][0]["detectable"] == pytest.approx(
+        board.claims[0].detectable, abs=1e-6
+    )
+    row = next(line for line in render(board, "md").splitlines() if line.startswith("| **holds**"))
+    assert f"| {shown} |" in row
+    assert f'data-name="detectable">{shown}<' in render(board, "html")
+    assert shown in terminal.render(board)
+    for name in ("md", "html"):
+        assert "with 80 % probability" in render(board, name)
+    none = build_board(BoardSpec(name="b", title="B", claims=(claim(better="x"),)), cells())
+    assert "probability" not in render(none, "md")
 
 
 def test_a_paper_may_give_the_difference_alone(cells):

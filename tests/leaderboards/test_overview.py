@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from harness.cli.claims import paper_claims
+from harness.cli.claims import paper_claims, prediction
 from harness.cli.main import app
 from harness.engine import registry
 from harness.engine.recipe import Method, load_recipe, profiles
 from leaderboards.claims import Claim
 from leaderboards.files import write_board
-from leaderboards.overview import PaperClaims, Side, overview, page, side
+from leaderboards.overview import PaperClaims, Side, overview, page, side, totals
 from leaderboards.spec import BoardSpec, Provenance
 
 README = Path(__file__).resolve().parents[2] / "leaderboards" / "README.md"
@@ -60,6 +61,39 @@ def test_the_page_lists_figures_and_verdicts(results):
     assert row.endswith("| not run |")
     assert "| -1.5 |" in text
     assert overview([paper]) in text
+    assert totals([paper]) in text
+    assert re.search(r"holds \(\+[^)]* detectable \d", text)
+    assert "prediction" not in text
+
+
+def test_totals_count_verdicts_and_false_holds(results, tmp_path, cells):
+    provenance = Provenance(recipe="mine/nano-control")
+    spec = BoardSpec(name="c", title="C", claims=(UP, OTHER), provenance=provenance)
+    write_board(tmp_path / "mine-control", spec, cells())
+    paper = PaperClaims(
+        method="mine", claims=(UP, OTHER), prediction="methods/mine/prediction.md",
+        mechanism=side("mine", "nano", results), control=side("mine", "nano-control", results),
+    )  # fmt: skip
+    other = PaperClaims(method="other", claims=(OTHER,), mechanism=Side(profile="nano"),
+                        control=Side())  # fmt: skip
+    found = totals([paper, other])
+    assert "| mechanism | 1 of 2 | 1 | 0 | 0 | 0 |" in found
+    assert "| control | 1 of 1 | 1 | 0 | 0 | 1 |" in found
+    assert found.endswith("False holds in controls: 1 of 1 tested claims (`mine` 1).")
+    assert (paper.false_holds, other.false_holds) == (1, None)
+    assert "| `mine` |  | 2 | 1 holds | 1 holds, 1 not tested | 3 | 1 |" in overview([paper])
+    text = page([paper, other], root="../..")
+    assert "[prediction, written before the run](../../methods/mine/prediction.md)" in text
+    assert totals([other]).endswith("because no control has a committed board yet.")
+
+
+def test_a_prediction_is_found_beside_the_recipe(tmp_path, monkeypatch):
+    monkeypatch.setattr("harness.cli.claims.ROOT", tmp_path)
+    folder = tmp_path / "methods" / "mine"
+    folder.mkdir(parents=True)
+    assert prediction(folder) == ""
+    (folder / "prediction.md").write_text("# Prediction")
+    assert prediction(folder) == "methods/mine/prediction.md"
 
 
 def test_every_claim_of_every_recipe_is_listed():

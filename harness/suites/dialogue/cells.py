@@ -32,7 +32,7 @@ from harness.suites.dialogue import metrics_released as compat
 from harness.suites.dialogue.answering import Base, shared_base
 from harness.suites.dialogue.bleu import bleu, has_sacrebleu, sacrebleu, sacrebleu_counts
 from harness.suites.dialogue.entities import entity_list
-from harness.suites.dialogue.entity_f1 import scores
+from harness.suites.dialogue.entity_f1 import f1_percent, scores
 from harness.suites.dialogue.recall import READINGS
 from harness.suites.dialogue.records import Knowledge
 from harness.suites.dialogue.text import value_runs
@@ -53,8 +53,10 @@ from harness.suites.scoring import (
     cell_maker,
     endings,
     sample_of,
+    with_columns,
     write_cells,
 )
+from harness.suites.statistics import percent
 
 Floats = NDArray[np.float64]
 KIND = "bootstrap over dialogues"
@@ -138,6 +140,7 @@ def ends(recall_at: Sequence[int]) -> list[int]:
 
 
 Statistic = Callable[[Floats], Floats]  # summed counts (..., c) -> values (...), NaN undefined
+_NAMES: dict[Statistic, str] = {bleu: "bleu", f1_percent: "entity_f1", percent: "percent"}
 
 
 @dataclass(frozen=True)
@@ -228,7 +231,7 @@ class _Cells:
         domains = sorted(set(names.tolist()))
         for domain in domains if len(domains) > 1 else ():
             own = table(lambda counts: counts.surface, names == domain)
-            cells.append(self._cell(f"{SURFACE}:{domain}", own, _f1, primary=False))
+            cells.append(self._cell(f"{SURFACE}:{domain}", own, f1_percent, primary=False))
         return [*cells, self._sacrebleu(scored)]
 
     def _sacrebleu(self, scored: NDArray[np.bool_]) -> Cell:
@@ -275,9 +278,9 @@ class _Cells:
                 table = _Table(own, low, high, scored, among, ratio=True)
                 name = f"recall_{reading}"
                 primary = place == 0 and k in shown
-                cells.append(self._cell(f"{name}:{k}", table, _share, primary=primary))
+                cells.append(self._cell(f"{name}:{k}", table, percent, primary=primary))
                 if k == shown[-1]:
-                    cells.append(self._ceiling(name, table, _share, primary=place == 0))
+                    cells.append(self._ceiling(name, table, percent, primary=place == 0))
         return cells
 
     # --- One cell
@@ -328,19 +331,23 @@ class _Cells:
             tally,
             replicates=np.where(np.isnan(draws), point, draws),
             bounds=bounds,
-            resampled=self._sample(table),
+            resampled=self._sample(table, value),
             kind=KIND,
             primary=primary,
             details=own,
         )
 
-    def _sample(self, table: _Table) -> Resampled:
+    def _sample(self, table: _Table, value: Statistic) -> Resampled:
         clusters = [turn["dialogue"] for turn in self.turns]
         if table.ratio:
             top = np.where(table.chosen, 100 * table.rows[:, 0], np.nan)
             return sample_of(top, clusters, np.where(table.chosen, table.rows[:, 1], 0.0), SPAN)
         units = {name for name, has in zip(clusters, table.chosen, strict=True) if has}
-        return Resampled(units=len(units), span=SPAN)
+        sample = Resampled(units=len(units), span=SPAN)
+        if value not in _NAMES:
+            return sample
+        rows = np.where(table.chosen[:, None], table.rows, 0.0)
+        return with_columns(sample, _NAMES[value], rows, clusters)
 
 
 def _value(value: Statistic, rows: Floats, chosen: NDArray[np.bool_]) -> float | None:
@@ -349,20 +356,6 @@ def _value(value: Statistic, rows: Floats, chosen: NDArray[np.bool_]) -> float |
         return None
     found = float(value(rows[chosen].sum(axis=0)))
     return None if np.isnan(found) else found
-
-
-def _share(sums: Floats) -> Floats:
-    """100 * column 0 / column 1, NaN where that is 0."""
-    whole = sums[..., 1]
-    found: Floats = np.divide(
-        100 * sums[..., 0], whole, out=np.full(whole.shape, np.nan), where=whole > 0
-    )
-    return found
-
-
-def _f1(sums: Floats) -> Floats:
-    """F1 in per cent; 0 without true positives, as in the reference code."""
-    return 100 * scores(sums).f1
 
 
 def _macro(counts: TextCounts) -> tuple[float, float]:
@@ -376,8 +369,8 @@ TEXT = ("bleu", SURFACE)  # primary metrics of texts
 # Name, counts of a turn, statistic of their sums, whether it is primary.
 _TEXT_METRICS: tuple[tuple[str, Callable[[TextCounts], Sequence[float]], Statistic, bool], ...] = (
     ("bleu", lambda counts: counts.bleu, bleu, True),
-    (SURFACE, lambda counts: counts.surface, _f1, True),
-    ("entity_f1_strict", lambda counts: counts.strict, _f1, False),
-    ("entity_f1_gold_micro", lambda counts: counts.gold, _f1, False),
-    ("entity_f1_gold_macro", _macro, _share, False),
+    (SURFACE, lambda counts: counts.surface, f1_percent, True),
+    ("entity_f1_strict", lambda counts: counts.strict, f1_percent, False),
+    ("entity_f1_gold_micro", lambda counts: counts.gold, f1_percent, False),
+    ("entity_f1_gold_macro", _macro, percent, False),
 )

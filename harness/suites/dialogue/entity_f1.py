@@ -85,5 +85,10 @@ def scores(counts: ArrayLike) -> F1:
     return F1(_share(2 * tp, 2 * tp + fp + fn), _share(tp, tp + fp), _share(tp, tp + fn))
 
 
+def f1_percent(sums: ArrayLike) -> Floats:
+    """F1 in per cent of summed counts (..., 3); 0 without true positives, as in reference code."""
+    return 100 * scores(sums).f1
+
+
 def _share(part: Floats, whole: Floats) -> Floats:
     return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)

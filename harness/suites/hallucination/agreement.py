@@ -30,7 +30,7 @@ from harness.suites.hallucination.cells import question_cells
 from harness.suites.hallucination.judging import Parser
 from harness.suites.hallucination.metrics import judge_counts, read_answer
 from harness.suites.ratios import ratio_cell
-from harness.suites.scoring import CellMaker, CellParams, Tally, write_cells
+from harness.suites.scoring import CellMaker, CellParams, Tally, with_columns, write_cells
 
 ANSWERS = ("response", "chatgpt_response", "model_answer")
 LABELS = ("label", "hallucination")
@@ -167,6 +167,10 @@ def _kappa(
         return maker.cell("judge_kappa", None, tally, **more)
     counts = stats.with_point(cluster_counts(maker.prompt_set, ids, maker.params.rounds))
     ours, theirs = ([int(side[n] or 0) for n in kept] for side in (verdict, people))
+    labels = sorted({*ours, *theirs})
+    confusion = np.zeros((len(ids), len(labels) ** 2))
+    for number, own, other in zip(kept, ours, theirs, strict=True):
+        confusion[number, labels.index(own) * len(labels) + labels.index(other)] = 1
     values = stats.kappa(stats.tables(ours, theirs, np.array(kept), counts))
     found = stats.estimate(values, maker.params.level, units=len(kept))
     return maker.cell(
@@ -175,6 +179,6 @@ def _kappa(
         tally,
         interval=found.interval,
         replicates=found.replicates,
-        resampled=Resampled(units=len(kept)),
+        resampled=with_columns(Resampled(units=len(kept)), "kappa", confusion),
         **more,
     )

@@ -28,8 +28,15 @@ from harness.core.records import Cell, Interval, Resampled
 from harness.engine.operations import Artifact, Context, Row, operation
 from harness.stats.bootstrap import NOT_IDENTIFIED, cluster_counts
 from harness.stats.mcnemar import OUTCOMES, pack
-from harness.suites.personality.labels import POLICIES, Policy, label_scores
-from harness.suites.scoring import CellMaker, CellParams, Tally, cell_maker, write_cells
+from harness.suites.personality.labels import POLICIES, Policy, indicators_of, label_scores
+from harness.suites.scoring import (
+    CellMaker,
+    CellParams,
+    Tally,
+    cell_maker,
+    with_columns,
+    write_cells,
+)
 
 Floats = NDArray[np.float64]
 KIND = "bootstrap over authors"
@@ -191,6 +198,8 @@ class _Scorer:
         values, resampled = (100 * np.array(scores, dtype=float) for scores in found)
         details = {f"macro_f1, {name}": value[0] for name, value in zip(runs, values, strict=True)}
         n = self.gold.size * len(runs)
+        columns = [self._indicators(run.labels, everything, policy) for run in runs.values()]
+        sample, number = np.concatenate(columns, axis=1), len(runs)
         tally = Tally(n, n - sum(int(answers.silent.sum()) for answers in runs.values()))
         cells = [
             self.maker.cell(
@@ -198,7 +207,7 @@ class _Scorer:
                 over(values)[0],
                 tally,
                 replicates=over(resampled),
-                resampled=self._sample(policy),
+                resampled=self._sample(policy, f"label_macro_f1_{name}:{number}", sample),
                 kind=KIND,
                 primary=False,
                 higher_is_better=name == "worst",
@@ -263,7 +272,9 @@ class _Scorer:
             interval=interval,
             details=details,
             bounds=(low, high) if failed else None,
-            resampled=self._sample(policy),
+            resampled=self._sample(
+                policy, f"label_{measure}", self._indicators(labels, columns, policy)
+            ),
             kind=KIND,
             **more,
         )
@@ -276,15 +287,24 @@ class _Scorer:
             100 * shares.mean(),
             Tally(happened.size, happened.size),
             replicates=100 * (self.counts @ shares) / len(shares),
-            resampled=self._sample("wrong"),
+            resampled=self._sample(
+                "wrong",
+                "percent",
+                np.stack([happened.sum(axis=1), np.full(len(shares), happened.shape[1])], axis=1),
+            ),
             kind=KIND,
             primary=False,
             higher_is_better=False,
         )
 
-    def _sample(self, policy: Policy) -> Resampled:
+    def _indicators(self, labels: Floats, columns: Sequence[int], policy: Policy) -> Floats:
+        parts = [indicators_of(self.gold[:, c], labels[:, c], policy) for c in columns]
+        return np.concatenate(parts, axis=1)
+
+    def _sample(self, policy: Policy, statistic: str, columns: NDArray[Any]) -> Resampled:
         scored = policy != "drop"
-        return Resampled(units=len(self.gold), span=(0.0, 100.0), failed_scored=scored)
+        sample = Resampled(units=len(self.gold), span=(0.0, 100.0), failed_scored=scored)
+        return with_columns(sample, statistic, columns)
 
     def _trait_details(self, answers: Answers, column: int) -> dict[str, Any]:
         gold, given = self.gold[:, column], answers.labels[:, column]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from harness.stats.bootstrap import cluster_counts, replicate_means, resample_counts
-from harness.stats.rows import replicates_of_rows
+from harness.stats.rows import replicates_of_rows, sums_of_rows
 
 
 def test_a_mean_has_the_replicates_of_the_bootstrap():
@@ -44,3 +44,13 @@ def test_the_order_of_rows_in_a_unit_changes_no_bit():
 @pytest.mark.parametrize("values", [[None, None], [1e10, 1e10]])
 def test_rows_without_weight_or_beyond_exact_sums_have_none(values):
     assert replicates_of_rows("set", values, 10) is None
+
+
+def test_sums_of_columns_are_those_of_the_resamples():
+    columns = [[1.5, 0.25, 3.0, 0.0], [0.0, 1.0, 1.0, 1.0]]
+    found = sums_of_rows("set", columns, 20, clusters=[0, 0, 1, 2])
+    counts = resample_counts("set", 3, 20)[:, [0, 0, 1, 2]]
+    expected = np.vstack([np.sum(columns, axis=1), counts @ np.array(columns).T])
+    assert np.array_equal(found, expected)
+    assert sums_of_rows("set", [], 5) is None
+    assert sums_of_rows("set", [[1e10, 1e10]], 5) is None

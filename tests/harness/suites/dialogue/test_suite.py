@@ -27,6 +27,7 @@ from harness.suites.dialogue.suite import (
     DialogueSettings,
 )
 from harness.suites.editions import resolve_settings, scale_of
+from leaderboards.compact import recomputed
 
 SUITES = (SUITE, CAMREST_SUITE, MULTIWOZ_SUITE, SMD_SUITE)
 SYSTEMS = "tests.dialogue_systems:"
@@ -88,6 +89,14 @@ def test_empty_replies_score_nothing_and_stop_nothing(run: Run) -> None:
     assert cells["bleu"].value == cells["entity_f1_surface_micro"].value == 0
     assert cells["bleu"].n_failed == 0
     assert cells["recall_turn:1"].value == 0
+
+
+def test_replicates_follow_from_columns_and_from_rows(run: Run) -> None:
+    cells = run(replying_by(f"{SYSTEMS}right", {"skip": 4}))
+    found = {name: recomputed(cell.prompt_set, cell.resampled, 40) for name, cell in cells.items()}
+    for name in ("bleu", "entity_f1_strict", "entity_f1_gold_macro", "recall_name:1"):
+        assert found[name] == pytest.approx(cells[name].replicates, abs=1e-4), name
+    assert found["sacrebleu"] is None
 
 
 def test_turns_that_were_not_answered_widen_the_bounds(run: Run) -> None:

@@ -19,6 +19,7 @@ from harness.nano import knowledge
 from harness.suites.base import System
 from harness.suites.hallucination import suite as suites
 from harness.suites.hallucination.agreement import LabelAnswersParams, labelled
+from leaderboards.compact import recomputed
 
 SUITE = suites.HALLUCINATION_JUDGE
 
@@ -44,6 +45,10 @@ def test_a_perfect_and_an_erring_judge(tmp_path: Path) -> None:
     assert perfect["judge_kappa"].value == 1
     assert perfect["judge_kappa"].judge == "people"
     erring, rows = cells_of("nano:oracle?judge_error=0.25", store)
+    kappa = erring["judge_kappa"]
+    assert recomputed(kappa.prompt_set, kappa.resampled, 40) == pytest.approx(
+        kappa.replicates, abs=1e-4
+    )
     pairs = [(row["hallucination"]["value"]["score"], row["label"]) for row in rows]
     both = sum(said == label == 1 for said, label in pairs)
     said = sum(said for said, _ in pairs)

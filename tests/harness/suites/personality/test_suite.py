@@ -24,6 +24,7 @@ from harness.suites.editions import resolve_settings, scale_of
 from harness.suites.personality.orders import Orders
 from harness.suites.personality.suite import ESSAYS_SUITE, MBTI_SUITE
 from leaderboards.board import build_board
+from leaderboards.compact import recomputed
 from leaderboards.compare import compare_systems, mcnemar_text
 from leaderboards.render import render
 from leaderboards.spec import BoardSpec
@@ -168,6 +169,9 @@ def test_the_order_of_authors_changes_nothing(
 
 def test_other_orders_are_run_and_measured(evaluate: Evaluate, file: str) -> None:
     cells = evaluate("mbti", "gold", frozenset(Orders.model_fields), authors=file, robustness=2)
+    for name, cell in cells.items():
+        found = recomputed(cell.prompt_set, cell.resampled, len(cell.replicates))
+        assert not cell.replicates or found == pytest.approx(cell.replicates, abs=1e-4), name
     assert cells["macro_f1_worst"].value < 100
     assert cells["macro_f1_worst"].n_expected == 5 * 32
     # One of 32 labels flips in one of four other runs.
