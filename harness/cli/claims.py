@@ -46,6 +46,7 @@ def paper_claims(results: Path = RESULTS) -> tuple[PaperClaims, ...]:
 
 
 def prediction(folder: Path) -> str:
-    """Path of a method's prediction from the root of the repository; "" if it has none."""
+    """Path of a method's prediction from the root of the repository; "" if it has none there."""
     page = folder / "prediction.md"
-    return page.relative_to(ROOT).as_posix() if page.is_file() else ""
+    inside = page.is_file() and page.is_relative_to(ROOT)
+    return page.relative_to(ROOT).as_posix() if inside else ""
