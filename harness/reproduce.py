@@ -43,7 +43,7 @@ from harness.nano.rehearsal import Rehearsal
 from harness.planned import PlannedRun, checked, opened
 from harness.suites.base import SYSTEM, Program, System
 from harness.suites.editions import resolve_settings, scale_of
-from leaderboards.claims import Claim
+from leaderboards.claims import claims_of, parse_claim
 from leaderboards.spec import BoardSpec, ColumnSpec, Provenance, board_spec, shipped
 from leaderboards.spec import SystemSpec as Row
 
@@ -172,7 +172,6 @@ class Reproduction(PlannedRun):
                 columns += [
                     ColumnSpec(suite=suite.name, metric=m.name) for m in metrics if m.primary
                 ]
-        claims = (parse(Claim, claim, f"{recipe.method} recipe, claim") for claim in recipe.claims)
         used = [("methods", spec.method) for spec in recipe.systems]
         used += [("suites", suite.name) for suite in recipe.suites]
         provenance = Provenance(
@@ -187,7 +186,7 @@ class Reproduction(PlannedRun):
                 "scale": scale,
                 "systems": systems,
                 "columns": tuple(columns),
-                "claims": tuple(claims),
+                "claims": claims_of(recipe),
                 "provenance": provenance,
             }
         )
@@ -277,7 +276,8 @@ def _only(recipe: Recipe, name: str) -> Recipe:
     if not any(system.method == name for system in kept):
         kept.append(SystemSpec(name=name, method=name))
     names = {system.name for system in kept}
-    claims = [c for c in recipe.claims if {c.get("better"), c.get("worse")} <= names]
+    where = f"{recipe.method} recipe, claim"
+    claims = [c for c in recipe.claims if set(parse_claim(c, where).systems) <= names]
     return recipe.model_copy(update={"systems": tuple(kept), "claims": tuple(claims)})
 
 
