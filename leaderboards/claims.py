@@ -128,9 +128,6 @@ class DoseClaim(Statement):
 
     @model_validator(mode="after")
     def _doses_have_a_slope(self) -> DoseClaim:
-        odd = [f"{n} = {d:g}" for n, d in self.doses.items() if not math.isfinite(d)]
-        if odd:
-            raise ValueError(f"doses that are finite numbers (found {', '.join(odd)})")
         low = [f"{n} = {d:g}" for n, d in self.doses.items() if d <= 0]
         if self.log_dose and low:
             raise ValueError(f"doses above 0 where log_dose = true (found {', '.join(low)})")

@@ -189,7 +189,7 @@ def test_intervals_cover_the_slope_of_new_prompts_and_trainings() -> None:
         ({"doses": {"a": 0.1, "b": 0.1, "c": 0.1}}, "at least two are distinct"),
         ({"doses": {}}, "at least two are distinct (found none)"),
         ({"doses": {"a": 0.0, "b": 1.0}, "log_dose": True}, "above 0 where log_dose = true (found"),
-        ({"doses": {"a": 0.0, "b": float("nan")}}, "finite numbers (found b = nan)"),
+        ({"doses": {"a": 0.0, "b": float("nan")}}, 'key "doses.b" is nan'),
         ({"doses": {"a": 0.0, "b": "much"}}, "key \"doses.b\" is 'much'"),
         ({"doses": [["a", 1]]}, 'key "doses" is'),
         ({"kind": "slop"}, 'key "kind" is \'slop\'; expected "difference"'),
