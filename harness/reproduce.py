@@ -33,6 +33,7 @@ from harness.engine.recipe import (
     SuiteSpec,
     SystemSpec,
     load_recipe,
+    named_systems,
     read_toml,
     with_settings,
 )
@@ -172,6 +173,8 @@ class Reproduction(PlannedRun):
                 columns += [
                     ColumnSpec(suite=suite.name, metric=m.name) for m in metrics if m.primary
                 ]
+        about = f"{recipe.method} recipe, claim"
+        claims = tuple(parse_claim(claim, about) for claim in recipe.claims)
         used = [("methods", spec.method) for spec in recipe.systems]
         used += [("suites", suite.name) for suite in recipe.suites]
         provenance = Provenance(
@@ -186,7 +189,7 @@ class Reproduction(PlannedRun):
                 "scale": scale,
                 "systems": systems,
                 "columns": tuple(columns),
-                "claims": claims_of(recipe),
+                "claims": claims,
                 "provenance": provenance,
             }
         )
@@ -224,7 +227,7 @@ def reproduce(
 
     Raises:
         UnknownName: for a method, profile, suite or system that does not exist.
-        BadRecord: for a recipe or override of the wrong shape.
+        BadRecord: for a recipe or override of the wrong shape, or a claim about unknown systems.
     """
     method, path = recipe_of(name)
     recipe = load_recipe(method.recipe, path, scale, overrides, seed)
@@ -235,6 +238,7 @@ def reproduce(
     if rehearsal is not None:
         recipe = rehearsal.recipe(recipe)
     recipe = _expanded(recipe)
+    claims_of(recipe, named_systems(path))
     made = Reproduction(
         method.name,
         recipe,

@@ -199,20 +199,23 @@ def parse_claim(data: Mapping[str, Any], where: str) -> Claim | DoseClaim:
     return parse(kind, data, where)
 
 
-def claims_of(recipe: Recipe) -> tuple[Claim | DoseClaim, ...]:
-    """The claims of a recipe with all its systems.
+def claims_of(recipe: Recipe, file: Iterable[str] = ()) -> tuple[Claim | DoseClaim, ...]:
+    """The claims of a recipe.
+
+    Args:
+        file: names of further systems in its file: a run of fewer systems does not test all claims.
 
     Raises:
-        BadRecord: a claim is not one, or names a system that the recipe does not have.
+        BadRecord: a claim is not one, or names a system that recipe and file do not have.
     """
-    names = [system.name for system in recipe.systems]
+    names = {*file, *(system.name for system in recipe.systems)}
     where = f"{recipe.method} recipe, claim"
     claims = tuple(parse_claim(data, where) for data in recipe.claims)
     for claim in claims:
         for name in claim.systems:
             if name not in names:
                 guess = nearest(name, names)
-                hint = f'did you mean "{guess}"?' if guess else f"it has {', '.join(names)}"
+                hint = f'did you mean "{guess}"?' if guess else f"it has {', '.join(sorted(names))}"
                 raise BadRecord(
                     f'{where} "{claim.id}": no system of the recipe is called "{name}"; {hint}'
                 )
