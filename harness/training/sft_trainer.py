@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from harness.core.errors import MissingExtra
@@ -122,10 +123,11 @@ class TokenLoss(Objective):
         self, model: nn.Module, batch: Batch, scheduled: Mapping[str, float]
     ) -> tuple[Sums, Sums]:
         inputs = {name: value for name, value in batch.items() if name != "labels"}
-        logits, labels = model(**inputs).logits[:, :-1].float(), batch["labels"][:, 1:]
-        loss = nn.functional.cross_entropy(
-            logits.transpose(1, 2), labels, ignore_index=IGNORE, reduction="sum"
-        )
+        logits, labels = model(**inputs).logits[:, :-1], batch["labels"][:, 1:]
+        losses = [  # row by row, because float32 logits take much memory
+            nn.functional.cross_entropy(row.float(), own, ignore_index=IGNORE, reduction="sum")
+            for row, own in zip(logits, labels, strict=True)
+        ]
         trained = labels != IGNORE
         right, count = ((logits.argmax(dim=-1) == labels) & trained).sum(), trained.sum()
-        return {"loss": (loss, count)}, {"mean_token_accuracy": (right, count)}
+        return {"loss": (torch.stack(losses).sum(), count)}, {"mean_token_accuracy": (right, count)}
