@@ -33,6 +33,7 @@ from harness.engine.recipe import (
     SuiteSpec,
     SystemSpec,
     load_recipe,
+    named_systems,
     read_toml,
     with_settings,
 )
@@ -43,7 +44,7 @@ from harness.nano.rehearsal import Rehearsal
 from harness.planned import PlannedRun, checked, opened
 from harness.suites.base import SYSTEM, Program, System
 from harness.suites.editions import resolve_settings, scale_of
-from leaderboards.claims import Claim
+from leaderboards.claims import claims_of, parse_claim
 from leaderboards.spec import BoardSpec, ColumnSpec, Provenance, board_spec, shipped
 from leaderboards.spec import SystemSpec as Row
 
@@ -172,7 +173,8 @@ class Reproduction(PlannedRun):
                 columns += [
                     ColumnSpec(suite=suite.name, metric=m.name) for m in metrics if m.primary
                 ]
-        claims = (parse(Claim, claim, f"{recipe.method} recipe, claim") for claim in recipe.claims)
+        about = f"{recipe.method} recipe, claim"
+        claims = tuple(parse_claim(claim, about) for claim in recipe.claims)
         used = [("methods", spec.method) for spec in recipe.systems]
         used += [("suites", suite.name) for suite in recipe.suites]
         provenance = Provenance(
@@ -187,7 +189,7 @@ class Reproduction(PlannedRun):
                 "scale": scale,
                 "systems": systems,
                 "columns": tuple(columns),
-                "claims": tuple(claims),
+                "claims": claims,
                 "provenance": provenance,
             }
         )
@@ -225,7 +227,7 @@ def reproduce(
 
     Raises:
         UnknownName: for a method, profile, suite or system that does not exist.
-        BadRecord: for a recipe or override of the wrong shape.
+        BadRecord: for a recipe or override of the wrong shape, or a claim about unknown systems.
     """
     method, path = recipe_of(name)
     recipe = load_recipe(method.recipe, path, scale, overrides, seed)
@@ -236,6 +238,7 @@ def reproduce(
     if rehearsal is not None:
         recipe = rehearsal.recipe(recipe)
     recipe = _expanded(recipe)
+    claims_of(recipe, named_systems(path))
     made = Reproduction(
         method.name,
         recipe,
@@ -277,7 +280,8 @@ def _only(recipe: Recipe, name: str) -> Recipe:
     if not any(system.method == name for system in kept):
         kept.append(SystemSpec(name=name, method=name))
     names = {system.name for system in kept}
-    claims = [c for c in recipe.claims if {c.get("better"), c.get("worse")} <= names]
+    where = f"{recipe.method} recipe, claim"
+    claims = [c for c in recipe.claims if set(parse_claim(c, where).systems) <= names]
     return recipe.model_copy(update={"systems": tuple(kept), "claims": tuple(claims)})
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from harness.core.records import Record
 from leaderboards.board import build_board
-from leaderboards.claims import Claim, ClaimOutcome, ClaimResult, summary
+from leaderboards.claims import AnyClaim, ClaimOutcome, ClaimResult, summary
 from leaderboards.files import CELLS, read_board, read_spec_of
 from leaderboards.render.md import escape
 
@@ -54,18 +54,19 @@ class Side(Record):
         """Number of claims with a verdict on the committed board."""
         return sum(result.verdict == verdict for result in self.results or ())
 
-    def verdict(self, claim: Claim) -> str:
-        """The verdict and the difference, e.g. "holds (+2.1 [0.4, 3.8], detectable 2.4)"."""
+    def verdict(self, claim: AnyClaim) -> str:
+        """The verdict with the difference or slope: "holds (+2.1 [0.4, 3.8], detectable 2.4)"."""
         if self.results is None:
             return NOT_RUN if self.profile else NO_PROFILE
         found = {result.claim.id: result for result in self.results}.get(claim.id)
         if found is None:
             return NOT_CLAIMED
-        if found.difference is None or found.interval is None:
+        if found.effect is None or found.interval is None:
             return found.label
         low, high = (_number(end) for end in (found.interval.low, found.interval.high))
         least = f", detectable {found.detectable:.2g}" if found.detectable else ""
-        return f"{found.label} ({_number(found.difference, sign=True)} [{low}, {high}]{least})"
+        shown = f"{_number(found.effect, sign=True)} [{low}, {high}]{_rate(found.claim)}{least}"
+        return f"{found.label} ({shown})"
 
 
 class PaperClaims(Record):
@@ -79,7 +80,7 @@ class PaperClaims(Record):
     method: str
     title: str = ""
     paper: str = ""
-    claims: tuple[Claim, ...]
+    claims: tuple[AnyClaim, ...]
     mechanism: Side
     control: Side
     prediction: str = ""
@@ -194,7 +195,7 @@ def _origin(paper: PaperClaims, root: str) -> str:
 def _claims(paper: PaperClaims) -> str:
     rows = [
         (
-            escape(claim.statement) + _margin(claim),
+            escape(claim.statement + _doses(claim)) + _margin(claim),
             _figure(claim),
             escape(claim.source),
             escape(paper.mechanism.verdict(claim)),
@@ -205,17 +206,28 @@ def _claims(paper: PaperClaims) -> str:
     return _table(("expected", "paper", "source", "mechanism", "control"), rows)
 
 
-def _margin(claim: Claim) -> str:
-    return f" (by more than {_number(claim.margin)})" if claim.margin else ""
+def _margin(claim: AnyClaim) -> str:
+    return f" (by more than {_number(claim.margin)}{_rate(claim)})" if claim.margin else ""
 
 
-def _figure(claim: Claim) -> str:
+def _doses(claim: AnyClaim) -> str:
+    """The systems of a dose-response, ": dpo 0, wrpo 0.1"."""
+    if claim.kind == "difference":
+        return ""
+    return ": " + ", ".join(f"{name} {_number(dose)}" for name, dose in claim.pairs)
+
+
+def _rate(claim: AnyClaim) -> str:
+    return f" {claim.rate}" if claim.kind == "slope" else ""
+
+
+def _figure(claim: AnyClaim) -> str:
     """The paper's values and their difference, as far as it gives them."""
-    gain = claim.paper_difference
+    gain = claim.paper_effect
     if gain is None:
         return "no figure"
-    if claim.paper_better is None or claim.paper_worse is None:
-        return _number(gain, sign=True)
+    if claim.kind == "slope" or claim.paper_better is None or claim.paper_worse is None:
+        return _number(gain, sign=True) + _rate(claim)
     pair = f"{_number(claim.paper_better)} / {_number(claim.paper_worse)}"
     return f"{_number(gain, sign=True)} ({pair})"
 

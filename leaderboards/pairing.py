@@ -1,7 +1,7 @@
-"""Pairing of two systems' cells by prompt and by seed.
+"""Pairing of several systems' cells by prompt and by seed.
 
-Two means are compared on the prompts that both systems have a value on. Where the failed prompts of
-two cells differ, value and replicates of both are computed again from the rows that the cells hold
+Means are compared on the prompts that all systems have a value on. Where the failed prompts of the
+cells differ, values and replicates of all are computed again from the rows that the cells hold
 (`Cell.resampled`), on the draws that made the cells' own replicates:
 
     replicate_r = sum_i c_ri v_i / sum_i c_ri w_i    c_ri: draws of row i's prompt in round r
@@ -24,13 +24,13 @@ Mask = NDArray[np.bool_]
 
 
 class Difference(Record):
-    """One score minus another.
+    """One score minus another, or another weighted sum of scores, such as a slope.
 
     Attributes:
-        value: over the prompts that both systems have a value on, where the cells hold their rows.
+        value: over the prompts that all systems have a value on, where the cells hold their rows.
         interval, p_value: paired over prompts and seeds; None if the replicates do not allow it.
-        bounds: difference if all failed judgments of one system were lost and all of the other
-            won, and the reverse; None if none failed, or if a metric with failures has no bounds.
+        bounds: lowest and highest value if the failed judgments of each system were all lost or all
+            won; None if none failed, or if a metric with failures has no bounds.
         reason: why there is no value or no interval.
         note: what a reader must know of an interval that exists.
         detectable: minimum detectable effect, see `harness.stats.power`; None without an interval.
@@ -55,16 +55,21 @@ class Difference(Record):
             return 0
         return found
 
-    def remark(self, margin: float = 0.0) -> str:
-        """The note, and whether failed judgments could reverse what the interval shows."""
+    def remark(self, margin: float = 0.0, noun: str = "difference") -> str:
+        """The note, and whether failed judgments could reverse what the interval shows.
+
+        Args:
+            noun: what the value is.
+        """
         found = _side(self._ends, margin)
         parts = [self.note] if self.note else []
         if found and self.bounds is not None and self.side(margin) == 0:
             low, high = self.bounds
             sign = "sign" if margin == 0 else "verdict"
+            ends = " and ".join(f"{end:+.{'1f' if abs(end) >= 1 else '2g'}}" for end in (low, high))
             parts.append(
-                f"failed judgments could change the {sign}: their bounds give a difference between "
-                f"{low:+.1f} and {high:+.1f}"
+                f"failed judgments could change the {sign}: their bounds give a {noun} between "
+                f"{ends}"
             )
         return "; ".join(parts)
 
@@ -95,59 +100,63 @@ class Side:
 
 @dataclass(frozen=True)
 class Pairing:
-    """Two systems on common prompts.
+    """Systems on common prompts.
 
     Attributes:
         same_seeds: the systems have the same seeds, so that values are paired by seed.
-        span: lowest and highest possible value, if both cells state it.
-        aligned: the cells hold their rows, so that both sides are on the same ones.
+        span: lowest and highest possible value, if all cells state it.
+        aligned: the cells hold their rows, so that all sides are on the same ones.
         restricted: rows of a side had to be left out.
-        rows: scored rows of each side, and `common`: the first's that both have; over seeds.
+        rows: scored rows of each side, and `common`: the first's that all have; over seeds.
     """
 
-    first: Side
-    second: Side
+    sides: tuple[Side, ...]
     same_seeds: bool
     span: tuple[float, float] | None
     aligned: bool = False
     restricted: bool = False
-    rows: tuple[int, int] = (0, 0)
+    rows: tuple[int, ...] = ()
     common: int = 0
 
     @property
-    def seeds(self) -> tuple[Floats, ...]:
-        """Groups of per-seed values, see `harness.stats.bootstrap.paired_difference`."""
-        a, b = self.first.values, self.second.values
-        return (a - b,) if self.same_seeds else (a, b)
-
-    @property
     def units(self) -> int:
-        return min(self.first.units, self.second.units)
+        return min(side.units for side in self.sides)
+
+    def seeds(self, weights: Sequence[float]) -> tuple[Floats, ...]:
+        """Groups of per-seed values of a weighted sum, see `harness.stats.bootstrap.contrast`."""
+        parts = [weight * side.values for weight, side in zip(weights, self.sides, strict=True)]
+        return (np.sum(parts, axis=0),) if self.same_seeds else tuple(parts)
 
 
-def pair(first: Sequence[Cell], second: Sequence[Cell]) -> Pairing | None:
+def pair(*systems: Sequence[Cell]) -> Pairing | None:
     """Pair cells with values and equally many replicates; None if no prompt is common.
 
     Cells that do not hold their rows are paired as they are.
+
+    Args:
+        systems: the cells of each, one per seed.
     """
-    same = [cell.seed for cell in first] == [cell.seed for cell in second]
-    spans = {None if c.resampled is None else c.resampled.span for c in (*first, *second)}
+    same = len({tuple(cell.seed for cell in cells) for cells in systems}) == 1
+    spans = {None if c.resampled is None else c.resampled.span for cells in systems for c in cells}
     span = spans.pop() if len(spans) == 1 else None
-    known = [[_scored(cell) for cell in cells] for cells in (first, second)]
+    whole = tuple(_as_is(cells) for cells in systems)
+    known = [[_scored(cell) for cell in cells] for cells in systems]
     masks = [[mask for mask in side if mask is not None] for side in known]
     if (
         any(mask is None for side in known for mask in side)
         or len({mask.size for side in masks for mask in side}) > 1
     ):
-        return Pairing(_as_is(first), _as_is(second), same, span)
-    kept = _common(masks[0], masks[1], same)
-    counts = [sum(int(mask.sum()) for mask in side) for side in (*masks, kept[0], kept[1])]
-    if counts[:2] == counts[2:]:
-        return Pairing(_as_is(first), _as_is(second), same, span, aligned=True)
+        return Pairing(whole, same, span)
+    kept = _common(masks, same)
+    rows, common = (
+        tuple(sum(int(mask.sum()) for mask in side) for side in sides) for sides in (masks, kept)
+    )
+    if rows == common:
+        return Pairing(whole, same, span, aligned=True)
     if not all(mask.any() for side in kept for mask in side):
         return None
-    sides = _over(first, kept[0]), _over(second, kept[1])
-    return Pairing(*sides, same, span, True, True, (counts[0], counts[1]), counts[2])
+    sides = tuple(_over(cells, own) for cells, own in zip(systems, kept, strict=True))
+    return Pairing(sides, same, span, True, True, rows, common[0])
 
 
 def _scored(cell: Cell) -> Mask | None:
@@ -157,15 +166,13 @@ def _scored(cell: Cell) -> Mask | None:
     return np.array([value is not None for value in cell.resampled.values])
 
 
-def _common(
-    first: Sequence[Mask], second: Sequence[Mask], same_seeds: bool
-) -> tuple[list[Mask], list[Mask]]:
-    """Rows scored on both sides: per seed if both have the same seeds, else by every cell."""
+def _common(masks: Sequence[Sequence[Mask]], same_seeds: bool) -> list[list[Mask]]:
+    """Rows scored on all sides: per seed if all have the same seeds, else by every cell."""
     if same_seeds:
-        both = [one & other for one, other in zip(first, second, strict=True)]
-        return both, both
-    everywhere = np.logical_and.reduce([*first, *second])
-    return [everywhere] * len(first), [everywhere] * len(second)
+        shared = [np.logical_and.reduce(seed) for seed in zip(*masks, strict=True)]
+        return [shared] * len(masks)
+    everywhere = np.logical_and.reduce([mask for side in masks for mask in side])
+    return [[everywhere] * len(side) for side in masks]
 
 
 def _as_is(cells: Sequence[Cell]) -> Side:

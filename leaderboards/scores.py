@@ -3,7 +3,8 @@
 The value is the mean over the seeds that have one; counts are summed; the interval combines the
 bootstrap over prompts with Student's t over seeds (`harness.stats.bootstrap`), so it covers both
 prompt and seed variation. A score does not depend on other systems' cells. A difference of means is
-over the prompts that both systems have a value on (`leaderboards.pairing`).
+over the prompts that both systems have a value on, another weighted sum over those that all have
+(`leaderboards.pairing`).
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from numpy.typing import NDArray
 
 from harness.core.errors import BadData
 from harness.core.records import Cell, Interval, Record, Resampled
-from harness.stats.bootstrap import NOT_IDENTIFIED, paired_difference
+from harness.stats.bootstrap import NOT_IDENTIFIED
+from harness.stats.bootstrap import contrast as contrast_of
 from harness.stats.power import minimum_detectable_effect, standard_error
 from leaderboards.compact import REPLICATE_DECIMALS, recomputed
 from leaderboards.intervals import holding, interval_of
@@ -218,26 +220,34 @@ def combine(cells: Sequence[Cell], level: float = 0.95) -> Score:
 
 def difference(first: Score, second: Score, level: float = 0.95) -> Difference:
     """`first` minus `second`, paired by prompt, and by seed where both have the same seeds."""
-    if first.value is None or second.value is None:
-        absent = first if first.value is None else second
+    return contrast((first, second), (1.0, -1.0), level)
+
+
+def contrast(scores: Sequence[Score], weights: Sequence[float], level: float = 0.95) -> Difference:
+    """The sum of weight times score, over the prompts and seeds that the scores share.
+
+    Args:
+        weights: one per score, with sum 0.
+    """
+    absent = next((score for score in scores if score.value is None), None)
+    if absent is not None:
         return Difference(reason=f"{absent.system}: {absent.reason}")
-    value = round(first.value - second.value, 9)
-    pairing, reason = _pairing(first, second)
+    value = _weighted([score.value for score in scores if score.value is not None], weights)
+    pairing, reason = _pairing(scores)
     if pairing is None:
         return Difference(value=value, reason=f"no paired interval: {reason}")
     if pairing.restricted:
-        a, b = pairing.first.values, pairing.second.values
-        value = round(math.fsum(a) / len(a) - math.fsum(b) / len(b), 9)
-    draws, others = (side.replicates.mean(axis=0) for side in (pairing.first, pairing.second))
-    found = paired_difference(
+        means = [math.fsum(side.values) / len(side.values) for side in pairing.sides]
+        value = _weighted(means, weights)
+    draws = [side.replicates.mean(axis=0) for side in pairing.sides]
+    found = contrast_of(
         draws,
-        others,
+        weights,
         value,
-        0.0,
         level=level,
         units=pairing.units,
         span=pairing.span,
-        seeds=pairing.seeds,
+        seeds=pairing.seeds(weights),
     )
     if found.interval is None:
         return Difference(value=value, reason="no paired interval: only one prompt is common")
@@ -245,60 +255,75 @@ def difference(first: Score, second: Score, level: float = 0.95) -> Difference:
         value=value,
         interval=holding(found.interval, value),
         p_value=found.p_value,
-        bounds=_bounds_of_difference(first, second),
-        note=_note(first, second, pairing),
-        detectable=_detectable(draws - others, pairing),
+        bounds=_bounds_of_contrast(scores, weights),
+        note=_note(scores, pairing),
+        detectable=_detectable(draws, weights, pairing),
     )
 
 
-def _detectable(gaps: NDArray[np.float64], pairing: Pairing) -> float | None:
+def _detectable(
+    draws: Sequence[NDArray[np.float64]], weights: Sequence[float], pairing: Pairing
+) -> float | None:
     """Minimum detectable effect; None for systems that never differ."""
-    found = minimum_detectable_effect(standard_error(gaps, pairing.seeds))
+    whole = np.sum([w * draw for w, draw in zip(weights, draws, strict=True)], axis=0)
+    found = minimum_detectable_effect(standard_error(whole, pairing.seeds(weights)))
     return round(found, 9) or None
 
 
-def _pairing(first: Score, second: Score) -> tuple[Pairing | None, str]:
+def _weighted(values: Sequence[float], weights: Sequence[float]) -> float:
+    return round(math.fsum(w * value for w, value in zip(weights, values, strict=True)), 9)
+
+
+def _pairing(scores: Sequence[Score]) -> tuple[Pairing | None, str]:
     """The cells paired by prompt, or the reason why they cannot be."""
-    if reason := mismatch(first, second, ("prompt_set",)):
+    if reason := mismatch_of(scores, ("prompt_set",)):
         return None, reason
-    for score in (first, second):
+    for score in scores:
         if score.interval is not None and score.interval.kind == NOT_IDENTIFIED:
             return None, f"{score.metric} of {score.system} is not identified"
-    lengths = {len(row) for row in first.replicates + second.replicates}
+    lengths = {len(row) for score in scores for row in score.replicates}
     if lengths == {0}:
         return None, "the cells hold no replicates"
     if len(lengths) > 1:
         return None, "the cells hold different numbers of replicates"
-    valued = [[cell for cell in s.cells if cell.value is not None] for s in (first, second)]
-    found = pair(*valued)
-    return found, "" if found else "no prompt has a value of both systems"
+    found = pair(*([cell for cell in s.cells if cell.value is not None] for s in scores))
+    if found is None:
+        return None, f"no prompt has a value of {_all(scores)} systems"
+    return found, ""
 
 
-def _bounds_of_difference(first: Score, second: Score) -> tuple[float, float] | None:
-    if not first.unresolved and not second.unresolved:
+def _all(scores: Sequence[Score]) -> str:
+    return "both" if len(scores) == 2 else "all"
+
+
+def _bounds_of_contrast(
+    scores: Sequence[Score], weights: Sequence[float]
+) -> tuple[float, float] | None:
+    if not any(score.unresolved for score in scores):
         return None
-    ends = []
-    for score in (first, second):
+    lows, highs = [], []
+    for score, weight in zip(scores, weights, strict=True):
         if score.unresolved and score.bounds is None:
             return None
         assert score.value is not None
         known = score.bounds if score.unresolved else None
-        ends.append(known or (score.value, score.value))
-    (low, high), (least, greatest) = ends
-    return (round(low - greatest, 9), round(high - least, 9))
+        ends = sorted(weight * end for end in known or (score.value, score.value))
+        lows.append(ends[0])
+        highs.append(ends[1])
+    return round(math.fsum(lows), 9), round(math.fsum(highs), 9)
 
 
-def _note(first: Score, second: Score, pairing: Pairing) -> str:
-    """Which judgments the difference is over, if some failed."""
-    names = (first.system, second.system)
+def _note(scores: Sequence[Score], pairing: Pairing) -> str:
+    """Which judgments a comparison is over, if some failed."""
+    names = [score.system for score in scores]
     if pairing.restricted:
         own = ", ".join(f"{name}: {n}" for name, n in zip(names, pairing.rows, strict=True))
-        return f"over the {pairing.common} judgments that both have (of {own})"
-    if pairing.aligned or not (first.unresolved or second.unresolved):
+        return f"over the {pairing.common} judgments that {_all(scores)} have (of {own})"
+    if pairing.aligned or not any(score.unresolved for score in scores):
         return ""
-    own = f"{first.system}: {first.n_scored}, {second.system}: {second.n_scored}"
+    own = ", ".join(f"{score.system}: {score.n_scored}" for score in scores)
     note = f"each over its own scored judgments ({own})"
-    unbounded = any(score.unresolved and score.bounds is None for score in (first, second))
+    unbounded = any(score.unresolved and score.bounds is None for score in scores)
     return f"{note}; the failed ones have no bounds" if unbounded else note
 
 
@@ -322,6 +347,12 @@ def mismatch(first: Score, second: Score, fields: Sequence[str] = SHARED) -> str
                 f"{second.system}: {', '.join(b)}{sizes[1]})"
             )
     return ""
+
+
+def mismatch_of(scores: Sequence[Score], fields: Sequence[str] = SHARED) -> str:
+    """The first mismatch of several scores with the first of them."""
+    first, *others = scores
+    return next(filter(None, (mismatch(first, other, fields) for other in others)), "")
 
 
 def _size(score: Score) -> str:

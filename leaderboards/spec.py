@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 
 from harness.core.errors import BadRecord, unknown
 from harness.core.records import Record, parse
-from leaderboards.claims import Claim
+from leaderboards.claims import AnyClaim
 
 BOARDS = Path(__file__).parent / "boards"
 
@@ -126,7 +126,7 @@ class BoardSpec(Record):
     systems: tuple[SystemSpec, ...] = ()
     only_listed: bool = False
     columns: tuple[ColumnSpec, ...] = ()
-    claims: tuple[Claim, ...] = ()
+    claims: tuple[AnyClaim, ...] = ()
     references: tuple[Reference, ...] = ()
     provenance: Provenance = Provenance()
     order: Literal["rank", "spec"] = "rank"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -13,6 +14,7 @@ from harness.core.text import line, plain
 from harness.engine.integrity import ROWS
 from harness.engine.io import iterate_objects, read_json
 from harness.merging.card import CARD, weight_rows
+from harness.training.held_out import LOG, chart
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -99,9 +101,18 @@ def _print_json(store: Store, id: str, record: dict[str, Any], problem: str, row
     found: dict[str, Any] = {**record, "folder": str(store.folder(id)), "damaged": problem}
     if record["kind"] != "damaged":
         found["manifest"] = manifest_of(store, id)
+    if curve := _training_log(store.folder(id)).get("validation"):
+        found["validation"] = curve
     if row:
         found["row"] = _row(store, id, row)
     typer.echo(as_json(found))
+
+
+def _training_log(folder: Path) -> dict[str, Any]:
+    """training_log.json of a training; {} of any other artifact."""
+    path = folder / LOG
+    found: dict[str, Any] = read_json(path) if path.is_file() else {}
+    return found
 
 
 def _row(store: Store, id: str, row: str) -> dict[str, Any]:
@@ -138,6 +149,8 @@ def _show_files(console: Console, store: Store, id: str) -> None:
     folder = store.folder(id)
     files = sorted(path.name for path in folder.iterdir())
     console.out(f"files      {', '.join(files)}  in {folder}", highlight=False)
+    for text in chart(_training_log(folder)):
+        console.out(text, highlight=False)
     if (folder / "alignment.json").is_file():
         from harness.distillation.align.report import AlignmentReport
 

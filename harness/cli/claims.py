@@ -5,10 +5,9 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-from harness.core.records import parse
 from harness.engine import registry
 from harness.engine.recipe import Method, load_recipe, profiles
-from leaderboards.claims import Claim
+from leaderboards.claims import Claim, DoseClaim, parse_claim
 from leaderboards.overview import RESULTS, PaperClaims, side
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,11 +24,12 @@ def paper_claims(results: Path = RESULTS) -> tuple[PaperClaims, ...]:
             continue
         names = profiles(method.recipe_file)
         recipes = {name: load_recipe(method.recipe, method.recipe_file, name) for name in names}
-        claims: dict[tuple[str, float | None, str], Claim] = {}  # profiles repeat most of them
+        # Profiles repeat most of them.
+        claims: dict[tuple[str, float | None, str], Claim | DoseClaim] = {}
         for name, recipe in recipes.items():
             for data in recipe.claims:
-                claim = parse(Claim, data, f"{entry.name}/{name}, claim")
-                claims.setdefault((claim.id, claim.paper_difference, claim.source), claim)
+                claim = parse_claim(data, f"{entry.name}/{name}, claim")
+                claims.setdefault((claim.id, claim.paper_effect, claim.source), claim)
         mechanism, control = (wanted if wanted in names else "" for wanted in (MECHANISM, CONTROL))
         found.append(
             PaperClaims(

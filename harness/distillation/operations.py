@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
@@ -22,7 +23,11 @@ from harness.engine import costs
 from harness.engine.operations import Artifact, Context, operation
 from harness.models.references import model_identity, pointer_of
 from harness.models.tokenize import tokenizer_digest
+from harness.training.held_out import prompt_key, split
 from harness.training.settings import Dtype, RunSettings
+
+if TYPE_CHECKING:
+    from harness.distillation.fusion_data import FusionExample
 
 VLLM_LOGPROBS = 20  # limit of vLLM's server by default
 
@@ -235,7 +240,7 @@ def train_fusion(
         BadData: no rows, or teachers of another tokenizer, corpus or tokenisation.
     """
     from harness.distillation.documents import corpus_digest
-    from harness.distillation.fusion_data import Blocks, FusionExample, fusion_example, plan_blocks
+    from harness.distillation.fusion_data import Blocks, fusion_example, plan_blocks
     from harness.distillation.fusion_objective import FusionObjective
     from harness.distillation.shards import Teacher
     from harness.models.collate import pad_id_of
@@ -258,9 +263,18 @@ def train_fusion(
         # Every row of every teacher is read once now, so that nothing fails in mid-training.
         lengths = [len(load(number)) for number in range(len(documents))]
         context.count(tokens_in=sum(lengths))
-        plan = plan_blocks(lengths, params.block_size, params.packing)
-        blocks = Blocks(load, plan, params.packing, params.level)
+        parts = []
+        for places in split([prompt_key(row) for row in rows], params):
+            plan = plan_blocks([lengths[n] for n in places], params.block_size, params.packing)
+            own = partial(_at, load, places)
+            parts.append(Blocks(own, plan, params.packing, params.level))
+        blocks, held_out = parts
         pad_id = pad_id_of(tokenizer, embedding_rows(student))
         objective = FusionObjective(params.loss, params.packing, pad_id)
         beta2 = params.adam_beta2
-        train(student, tokenizer, blocks, objective, params, context, adam_beta2=beta2)
+        train(student, tokenizer, blocks, objective, params, context, held_out, adam_beta2=beta2)
+
+
+def _at(load: Callable[[int], FusionExample], places: Sequence[int], number: int) -> FusionExample:
+    """The example of a document of a part, by its number there."""
+    return load(places[number])

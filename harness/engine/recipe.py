@@ -180,6 +180,14 @@ def profiles(path: Path) -> list[str]:
     return list(_table(read_toml(path), "profile", path))
 
 
+def named_systems(path: Path) -> set[str]:
+    """Names of the systems in a recipe file, of all profiles."""
+    data = read_toml(path)
+    tables = [data, *_table(data, "profile", path).values()]
+    listed = [system for table in tables for system in table.get("systems", ())]
+    return {str(s["name"]) for s in listed if isinstance(s, dict) and "name" in s}
+
+
 def load_recipe(
     model: type[T], path: Path, profile: str, overrides: Overrides = (), seed: int | None = None
 ) -> T:

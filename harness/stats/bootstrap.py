@@ -51,11 +51,11 @@ FEW = 8  # fewer units than this also take the t interval
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """Difference of two scores, a minus b, with its paired bootstrap.
+    """Difference of two scores, a minus b, with its paired bootstrap; or another contrast.
 
     Attributes:
         interval: None if only one unit was resampled.
-        share_above: share of replicates in which a is above b; ties count one half.
+        share_above: share of replicates above 0 (in which a is above b); ties count one half.
         p_value: two-sided: 1 minus the highest level at which the interval excludes 0, at least
             2 / (rounds + 1); None without an interval.
         rounds: number of resamples.
@@ -204,23 +204,59 @@ def paired_difference(
         BadData: the two have different numbers of rounds, or none.
     """
     a, b = np.asarray(replicates_a, dtype=np.float64), np.asarray(replicates_b, dtype=np.float64)
-    if a.shape != b.shape or a.size == 0:
-        raise BadData(
-            f"paired scores have {a.size} and {b.size} replicates; expected equally many, not 0"
-        )
-    gaps = a - b
-    point = float(value_a - value_b)
+    return contrast(
+        (a, b), (1.0, -1.0), float(value_a - value_b),
+        level=level, units=units, span=span, seeds=seeds,
+    )  # fmt: skip
+
+
+def contrast(
+    replicates: Sequence[ArrayLike],
+    weights: Sequence[float],
+    value: float,
+    *,
+    level: float = 0.95,
+    units: int | None = None,
+    span: tuple[float, float] | None = None,
+    seeds: Sequence[ArrayLike] = (),
+) -> PairedDifference:
+    """A weighted sum of scores with the interval of the same sum of replicates, round by round.
+
+    As `paired_difference`, which has the weights (1, -1), for K scores: `replicates` are K rows
+    (rounds,) from the same draws, `weights` K numbers with sum 0, `value` the sum of the scores
+    themselves. A least-squares slope is one, see `harness.stats.slopes`.
+
+    Args:
+        seeds: (the weighted sums,) by seed of systems with the same seeds, else weight times
+            per-seed values of each system.
+
+    Raises:
+        BadData: scores have different numbers of rounds, or none.
+    """
+    rows = [np.asarray(row, dtype=np.float64) for row in replicates]
+    if len({row.shape for row in rows}) > 1 or rows[0].size == 0:
+        sizes = " and ".join(str(row.size) for row in rows)
+        raise BadData(f"paired scores have {sizes} replicates; expected equally many, not 0")
+    gaps = np.zeros_like(rows[0])
+    for weight, row in zip(weights, rows, strict=True):
+        gaps += weight * row
     # Systems that never differ have [0, 0]: no verdict follows from it.
-    reach = None if span is None or point == 0 else (span[0] - span[1], span[1] - span[0])
-    spread = _Spread(gaps, point, units, reach, tuple(np.asarray(s, float) for s in seeds))
+    reach = None if span is None or value == 0 else _reach(weights, span)
+    spread = _Spread(gaps, value, units, reach, tuple(np.asarray(s, float) for s in seeds))
     return PairedDifference(
-        difference=point,
+        difference=value,
         interval=spread.interval(level, f"paired {OVER_PROMPTS}"),
         standard_error=float(gaps.std(ddof=1)) if gaps.size > 1 else 0.0,
         share_above=float(np.mean(gaps > 0) + 0.5 * np.mean(gaps == 0)),
         p_value=spread.p_value(),
         rounds=int(gaps.size),
     )
+
+
+def _reach(weights: Sequence[float], span: tuple[float, float]) -> tuple[float, float]:
+    """Lowest and highest possible weighted sum of scores within a span."""
+    ends = [sorted((weight * span[0], weight * span[1])) for weight in weights]
+    return sum(low for low, _ in ends), sum(high for _, high in ends)
 
 
 def _at_end(replicates: ArrayLike, span: tuple[float, float] | None) -> tuple[float, float] | None:

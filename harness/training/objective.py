@@ -19,8 +19,9 @@ This module loads without torch.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -28,6 +29,14 @@ if TYPE_CHECKING:
 Batch = Mapping[str, "Tensor"]
 Counts = dict[str, "Tensor"]
 Sums = dict[str, tuple["Tensor", "Tensor"]]  # name -> (sum, number of tokens or rows summed over)
+
+
+class Examples(Protocol):
+    """A training set, by index."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, place: int, /) -> Any: ...
 
 
 class Objective(ABC):
@@ -62,6 +71,19 @@ class Objective(ABC):
             total: updates of the whole run.
         """
         return {}
+
+    @contextmanager
+    def held_out(self, total: int) -> Iterator[Mapping[str, float]]:
+        """Around a measurement on held-out rows: the scheduled values for it.
+
+        These are those of the end of the run, so that all points of a curve are of one loss. An
+        objective with a state of its own puts it aside here, because measuring must not change the
+        training.
+
+        Args:
+            total: updates of the whole run.
+        """
+        yield self.scheduled(total, total)
 
     @abstractmethod
     def sums(

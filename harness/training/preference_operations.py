@@ -17,6 +17,7 @@ from harness.core.records import Record
 from harness.engine import costs
 from harness.engine.operations import Artifact, Context, Row, operation
 from harness.training.answer_counts import AnswerCounts
+from harness.training.held_out import prompt_key, split
 from harness.training.losses import LossChoice, PreferenceLoss, get_loss, loss_settings
 from harness.training.settings import Dtype, PromptLimit, RunSettings
 
@@ -217,13 +218,14 @@ def train_preference(
         )
     with runs.quiet():
         policy, tokenizer = runs.open_model(model.path)
-        examples, answers = _examples(tokenizer, params, loss, rows, reference)
+        every, keys, answers = _examples(tokenizer, params, loss, rows, reference)
+        examples, held_out = split(keys, params).of(every)
         answers.report(context)
         tokens = sum(len(s.input_ids) for example in examples for s in example.sequences)
         context.count(tokens_in=tokens)
         pad_id = pad_id_of(tokenizer, embedding_rows(policy))
         objective = PreferenceObjective(loss, params.settings, params.columns, pad_id)
-        train(policy, tokenizer, examples, objective, params, context)
+        train(policy, tokenizer, examples, objective, params, context, held_out)
 
 
 def _examples(
@@ -232,7 +234,8 @@ def _examples(
     loss: PreferenceLoss,
     rows: Artifact,
     reference: Artifact | None,
-) -> tuple[list[PreferenceExample], AnswerCounts]:
+) -> tuple[list[PreferenceExample], list[str], AnswerCounts]:
+    """The examples of the rows that are kept, the keys of their prompts, and counts of answers."""
     from harness.models.tokenize import is_cut, tokenize_row
     from harness.training.preference import PreferenceExample, references_of
 
@@ -245,7 +248,7 @@ def _examples(
                 "reference_logps stage as reference"
             )
         frozen = {row["id"]: row for row in reference.rows()}
-    examples, counts = [], AnswerCounts(params.cut_answers)
+    examples, keys, counts = [], [], AnswerCounts(params.cut_answers)
     for row in rows.rows():
         tokens = tokenize_row(
             tokenizer,
@@ -267,6 +270,7 @@ def _examples(
                 raise BadData(f'no reference log-probabilities for preference row "{row["id"]}"')
             values = references_of(frozen[row["id"]], columns, tokens)
         examples.append(PreferenceExample(tuple(tokens[name] for name in columns), values))
+        keys.append(prompt_key(row))
     if not examples:
         raise BadData(counts.nothing("preference rows"))
-    return examples, counts
+    return examples, keys, counts

@@ -23,6 +23,7 @@ from harness.core.hashing import finite
 from harness.engine.integrity import list_files, listed_files_are_sound
 from harness.engine.operations import Context
 from harness.models.threads import one_core
+from harness.training.held_out import curve_of, passed_best
 from harness.training.saving import Saver, step_log
 from harness.training.settings import RunSettings
 
@@ -125,10 +126,16 @@ def open_model(path: Path) -> tuple[Any, Any]:
     return model, tokenizer
 
 
-def run_and_save(trainer: Trainer, tokenizer: Any, params: RunSettings, context: Context) -> None:
+def run_and_save(
+    trainer: Trainer, tokenizer: Any, params: RunSettings, context: Context, held_out: int = 0
+) -> None:
     """Check what saving needs, train, and write checkpoint, tokenizer and training_log.json.
 
     An attempt that trained to the end and then failed to save, or was killed, is not trained again.
+    A held-out loss that rose again before the end is noted.
+
+    Args:
+        held_out: number of rows of a curve in the trainer's history.
 
     Raises:
         BadData: the model or tokenizer cannot be saved.
@@ -141,8 +148,12 @@ def run_and_save(trainer: Trainer, tokenizer: Any, params: RunSettings, context:
         log = saver.kept_log()
     else:
         run(trainer, context)
-        log = {"updates": trainer.state.global_step, "log": step_log(trainer.state.log_history)}
+        history = trainer.state.log_history
+        log = {"updates": trainer.state.global_step, "log": step_log(history)}
+        log |= curve_of(history, held_out)
         saver.keep(trainer, log)
+    if said := passed_best(log):
+        context.note(said)
     saver.save(trainer, log)
 
 

@@ -27,10 +27,11 @@ from harness.core.hashing import finite
 from harness.engine.integrity import files_problem, list_files, listed_files_are_sound
 from harness.engine.io import atomic_folder, disk_errors, read_json, write_json
 from harness.engine.operations import Context
+from harness.training.held_out import LOG
 from harness.training.parts import State, apart, check_types, checkpoints_of, one_line
 from harness.training.settings import RunSettings
 
-WEIGHTS, LOG, LISTING = "weights.safetensors", "training_log.json", "files.json"
+WEIGHTS, LISTING = "weights.safetensors", "files.json"
 COPIES = 2  # of the weights: kept, and in the checkpoint
 STATE = 3  # weights and both moments of Adam in a checkpoint to resume from
 LINE = 1024  # bytes at most of an entry of the log, and of a tensor in a file's header

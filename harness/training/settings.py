@@ -12,6 +12,19 @@ from harness.models.tokenize import CutAnswers
 Dtype = Literal["float32", "bfloat16"]
 
 
+class Validation(Record):
+    """Learning curve on rows that are not trained on, see `harness.training.held_out`.
+
+    Attributes:
+        share: of the prompts that are held out, with all their rows; at least one prompt.
+        points: number of measurements after the one before the first update, the last one at the
+            end.
+    """
+
+    share: float = Field(default=0.1, gt=0, lt=1)
+    points: int = Field(default=8, ge=1)
+
+
 class RunSettings(Record):
     """Duration, learning rate and batches of a training run.
 
@@ -22,6 +35,7 @@ class RunSettings(Record):
             float32 during training in any case: an update at the learning rates used here is
             smaller than the distance between two bfloat16 numbers and would be lost.
         save_steps: updates between checkpoints from which a killed run resumes; None for none.
+        validation: hold out rows and log their loss during the run; None trains on all rows.
     """
 
     learning_rate: float = Field(gt=0)
@@ -37,6 +51,7 @@ class RunSettings(Record):
     dtype: Dtype = "float32"
     gradient_checkpointing: bool = False
     save_steps: int | None = Field(default=None, ge=1)
+    validation: Validation | None = Field(default=None, exclude_if=lambda value: value is None)
 
     @property
     def sequences_per_row(self) -> int:

@@ -11,6 +11,7 @@ from harness.engine import costs
 from harness.engine.operations import Artifact, Context, Row, operation
 from harness.models.templates import TEMPLATES, TemplateName
 from harness.training.answer_counts import AnswerCounts
+from harness.training.held_out import prompt_key, split
 from harness.training.settings import AnswerEnds, RunSettings
 
 if TYPE_CHECKING:
@@ -86,21 +87,25 @@ def train_sft(context: Context, params: SftParams, *, rows: Artifact, model: Art
         if params.chat_template:
             tokenizer.chat_template = TEMPLATES[params.chat_template]
         answers = AnswerCounts(params.cut_answers)
-        sequences = _sequences(tokenizer, params, rows, answers)
+        every, keys = _sequences(tokenizer, params, rows, answers)
+        sequences, held_out = split(keys, params).of(every)
         answers.report(context)
         context.count(tokens_in=sum(len(sequence.input_ids) for sequence in sequences))
         pack_to = params.max_length if params.packing else None
-        trainer = sft_trainer(policy, tokenizer, sequences, params, context, pack_to=pack_to)
-        runs.run_and_save(trainer, tokenizer, params, context)
+        trainer = sft_trainer(
+            policy, tokenizer, sequences, params, context, pack_to=pack_to, held_out=held_out
+        )
+        runs.run_and_save(trainer, tokenizer, params, context, len(held_out))
 
 
 def _sequences(
     tokenizer: Any, params: SftParams, rows: Artifact, counts: AnswerCounts
-) -> list[TokenSequence]:
+) -> tuple[list[TokenSequence], list[str]]:
+    """The sequences of the rows that are kept, and the keys of their prompts."""
     from harness.models.tokenize import TokenSequence, answer_ids, cut, is_cut, join
     from harness.training.sft_released import split_released
 
-    found = []
+    found, keys = [], []
     for row in rows.rows():
         answer = _first(row.get(params.field))
         if not isinstance(answer, str):
@@ -130,9 +135,10 @@ def _sequences(
         if params.loss_on == "all":
             sequence = TokenSequence(sequence.input_ids, list(sequence.input_ids))
         found.append(sequence)
+        keys.append(prompt_key(row))
     if not found:
         raise BadData(counts.nothing())
-    return found
+    return found, keys
 
 
 def _first(value: Any) -> Any:

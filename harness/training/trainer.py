@@ -7,8 +7,8 @@ two responses.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,17 +17,10 @@ from transformers import Trainer, TrainingArguments
 from harness.engine.operations import Context
 from harness.models.rows import check_ids, embedding_rows, tokenizer_ids
 from harness.training import runs
-from harness.training.objective import Objective
+from harness.training.objective import Batch, Examples, Objective, Sums
 from harness.training.parts import Parts, apart
 from harness.training.settings import RunSettings
-
-
-class Examples(Protocol):
-    """A training set, by index."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, place: int, /) -> Any: ...
+from harness.training.validation import Validator
 
 
 def train(
@@ -37,6 +30,7 @@ def train(
     objective: Objective,
     params: RunSettings,
     context: Context,
+    held_out: Examples = (),
     **arguments: Any,
 ) -> None:
     """Train a model and write checkpoint, tokenizer and training_log.json into the stage's folder.
@@ -44,19 +38,23 @@ def train(
     Args:
         model: a transformers model, or several as `Parts`, each saved into a folder of its name.
         tokenizer: that of the model; of `Parts`, a mapping by name.
+        held_out: examples whose loss is logged, see `harness.training.held_out`.
         arguments: further transformers.TrainingArguments.
 
     Raises:
         BadData: an example has a token without an embedding row; or as `runs.run_and_save`.
     """
     if not isinstance(model, Parts) and tokenizer_ids(tokenizer) > (rows := embedding_rows(model)):
-        batches = (objective.collate([examples[place]]) for place in range(len(examples)))
+        sets = (examples, held_out)
+        batches = (objective.collate([part[n]]) for part in sets for n in range(len(part)))
         check_ids(tokenizer, rows, (batch["input_ids"].flatten().tolist() for batch in batches))
     settings = runs.training_arguments(
         TrainingArguments, params, context, remove_unused_columns=False, **arguments
     )
     trainer = ObjectiveTrainer(model, settings, examples, objective)
-    runs.run_and_save(trainer, tokenizer, params, context)
+    if params.validation is not None and len(held_out):
+        trainer.add_callback(Validator(trainer, objective, held_out, params.validation.points))
+    runs.run_and_save(trainer, tokenizer, params, context, len(held_out))
 
 
 class ObjectiveTrainer(Trainer):
@@ -113,6 +111,17 @@ class ObjectiveTrainer(Trainer):
 
     def _sums(self, model: nn.Module, batch: dict[str, Tensor]) -> Any:
         return self.objective.sums(model, batch, self._scheduled)
+
+    def measure(
+        self, objective: Objective, batch: Batch, scheduled: Mapping[str, float]
+    ) -> tuple[Sums, Sums]:
+        """The sums of the objective in the model's forward pass, with other scheduled values."""
+        kept, self._scheduled = self._scheduled, dict(scheduled)
+        try:
+            found: tuple[Sums, Sums] = self.model_wrapped(objective=batch)
+        finally:
+            self._scheduled = kept
+        return found
 
     def get_batch_samples(
         self, epoch_iterator: Any, num_batches: int, device: torch.device

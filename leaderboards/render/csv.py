@@ -7,6 +7,7 @@ import io
 import re
 
 from leaderboards.board import Board, Row
+from leaderboards.claims import DoseClaim
 from leaderboards.render import text
 from leaderboards.scores import scope_of
 
@@ -27,7 +28,10 @@ def safe(value: str) -> str:
 
 
 def render(board: Board) -> str:
-    """Rank and system, then value, interval, standing and counts of each column."""
+    """Rank and system, then value, interval, standing and counts of each column; then the doses.
+
+    A dose-response claim has a column ID.dose, from which its line can be fitted again.
+    """
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_MINIMAL)
     writer.writerow(_header(board))
@@ -44,7 +48,11 @@ def _header(board: Board) -> list[str]:
             names.append(f"{key}.{text.visible(column.spread)}")
         if not column.detail:
             names += [f"{key}.{part}" for part in _PARTS]
-    return names
+    return names + [f"{safe(claim.id)}.dose" for claim in _dose_claims(board)]
+
+
+def _dose_claims(board: Board) -> list[DoseClaim]:
+    return [claim for claim in board.spec.claims if claim.kind == "slope"]
 
 
 _PARTS = (
@@ -77,7 +85,8 @@ def _line(board: Board, row: Row) -> list[str]:
             cells.append("" if entry.spread is None else text.number(entry.spread, digits))
         if not column.detail:
             cells += _parts(board, row, index, digits)
-    return cells
+    doses = (claim.doses.get(system.name) for claim in _dose_claims(board))
+    return cells + ["" if dose is None else f"{dose:g}" for dose in doses]
 
 
 def _parts(board: Board, row: Row, index: int, digits: int) -> list[str]:

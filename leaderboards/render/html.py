@@ -201,7 +201,7 @@ def _addresses(cell: Cell) -> dict[str, str]:
 
 def _claims(board: Board) -> list[View]:
     domains = _claim_domains(board.claims)
-    return [_claim(board, result, domains[result.unit]) for result in board.claims]
+    return [_claim(board, result, domains[_axis(result)]) for result in board.claims]
 
 
 def _verdicts(results: Sequence[ClaimResult]) -> list[tuple[str, str, str, int]]:
@@ -216,20 +216,25 @@ def _verdicts(results: Sequence[ClaimResult]) -> list[tuple[str, str, str, int]]
 
 def _claim_domains(results: Sequence[ClaimResult]) -> dict[str, tuple[float, float]]:
     """Unit -> one range around 0 for all its tested claims, so that bars are comparable."""
-    reach: dict[str, float] = {result.unit: 0.0 for result in results}
+    reach: dict[str, float] = {_axis(result): 0.0 for result in results}
     for result in results:
-        if result.difference is None:
+        if result.effect is None:
             continue
-        ends = [result.difference or 0.0, result.claim.paper_difference or 0.0]
+        ends = [result.effect or 0.0, result.claim.paper_effect or 0.0]
         if result.interval is not None:
             ends += [result.interval.low, result.interval.high]
-        reach[result.unit] = max([reach[result.unit], *(abs(end) for end in ends)])
+        reach[_axis(result)] = max([reach[_axis(result)], *(abs(end) for end in ends)])
     return {unit: (-1.08 * (far or 1.0), 1.08 * (far or 1.0)) for unit, far in reach.items()}
 
 
+def _axis(result: ClaimResult) -> str:
+    """Unit of what is judged; slopes per different doses have different ones."""
+    return f"{result.unit} {text.claim_rate(result)}".rstrip()
+
+
 def _claim(board: Board, result: ClaimResult, domain: tuple[float, float]) -> View:
-    digits = text.claim_digits(board, result)
-    paper = result.claim.paper_difference
+    digits = text.effect_digits(board, result)
+    ours = text.claim_values(board, result)
     return {
         "id": result.claim.id,
         "statement": text.claim_statement(board, result),
@@ -238,12 +243,14 @@ def _claim(board: Board, result: ClaimResult, domain: tuple[float, float]) -> Vi
         "sign": SIGNS[result.verdict],
         "slug": result.verdict.replace(" ", "-"),
         "unit": result.unit,
-        "ours": text.signed(result.difference, digits),
+        "rate": text.claim_rate(result),
+        "doses": ours if result.points else "",
+        "ours": text.signed(result.effect, digits),
         "span": text.span(result.interval, digits, signed=True) if result.interval else "",
         "detectable": text.claim_detectable(result, digits),
-        "ours_values": text.against(result.ours_better, result.ours_worse, digits),
-        "paper": text.signed(paper, digits),
-        "paper_values": text.against(result.claim.paper_better, result.claim.paper_worse, digits),
+        "ours_values": "" if result.points else ours,
+        "paper": text.signed(result.claim.paper_effect, digits),
+        "paper_values": text.paper_values(result, digits),
         "source": result.claim.source,
         "reason": result.reason,
         "forest": _forest(result, domain),
@@ -255,12 +262,12 @@ def _forest(result: ClaimResult, domain: tuple[float, float]) -> View:
     def at(value: float | None) -> str | None:
         return None if value is None else _at(value, domain, FOREST_WIDTH)
 
-    interval, tested = result.interval, result.difference is not None
+    interval, tested = result.interval, result.effect is not None
     return {
         "width": FOREST_WIDTH,
         "zero": at(0.0),
-        "point": at(result.difference),
+        "point": at(result.effect),
         "low": at(interval.low) if interval else None,
         "high": at(interval.high) if interval else None,
-        "paper": at(result.claim.paper_difference) if tested else None,
+        "paper": at(result.claim.paper_effect) if tested else None,
     }

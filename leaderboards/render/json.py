@@ -87,7 +87,24 @@ def _score(score: Score) -> dict[str, Json]:
 
 
 def _claim(result: ClaimResult) -> dict[str, Json]:
-    shown = result.model_dump(mode="json", exclude={"interval", "difference", "detectable"})
+    shown = result.model_dump(
+        mode="json", exclude={"interval", "difference", "points", "slope", "detectable"}
+    )
+    if result.claim.kind == "slope":
+        for name in ("ours_better", "ours_worse"):
+            del shown[name]
+        points = [
+            {
+                "system": point.system,
+                "dose": point.dose,
+                "value": _tidy(point.value),
+                "interval": _interval(point.interval),
+            }
+            for point in result.points
+        ]
+        slope = {"slope": _tidy(result.slope), "per": result.claim.rate, "points": points}
+        ends = {"interval": _interval(result.interval), "detectable": _tidy(result.detectable)}
+        return {**shown, **slope, **ends}
     del shown["claim"]["paper_gain"]  # included below in the paper's difference
     return {
         **shown,

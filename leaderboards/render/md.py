@@ -57,14 +57,18 @@ def _row(board: Board, row: Row) -> list[str]:
 def _claims(board: Board) -> str:
     lines = [["Verdict", "Claim", "Here", "Detectable", "Paper", "Source"], ["---"] * 6]
     for result in board.claims:
-        digits = text.claim_digits(board, result)
-        here = escape(text.claim_ours(result, digits))
+        digits = text.effect_digits(board, result)
+        rate = f" {escape(text.claim_rate(result))}" if result.claim.kind == "slope" else ""
+        here = escape(text.claim_ours(result, digits)) + rate
+        statement = escape(text.claim_statement(board, result))
+        if result.points:
+            statement += f": {escape(text.claim_values(board, result), 1000)}"
         if result.reason:
             here += f" ({escape(result.reason, 300)})"
         lines.append(
             [
                 f"**{result.verdict}**" + (f" ({result.scope})" if result.scope else ""),
-                escape(text.claim_statement(board, result)),
+                statement,
                 here,
                 escape(text.claim_detectable(result, digits)),
                 escape(text.claim_paper(result, digits)),

@@ -93,15 +93,20 @@ def claims(board: Board, width: int = 100) -> RenderableType:
     table.add_column("Detectable", justify="right", no_wrap=True)
     table.add_column("Paper", justify="right", no_wrap=True)
     for result in board.claims:
-        digits = text.claim_digits(board, result)
+        digits = text.effect_digits(board, result)
         statement = Text(text.claim_statement(board, result))
+        if result.points:
+            statement.append(f"\n{text.claim_values(board, result)}", style="dim")
         if result.reason:
             statement.append(f"\n{text.visible(result.reason, 200)}", style="dim")
-        paper = text.signed(result.claim.paper_difference, digits)
+        paper = text.signed(result.claim.paper_effect, digits)
+        ours = Text(text.claim_ours(result, digits))
+        if rate := text.claim_rate(result):
+            ours.append(f"\n{rate}", style="dim")
         table.add_row(
             Text(result.label.replace(" (", "\n(", 1), style=OUTCOME_STYLES[result.verdict]),
             statement,
-            Text(text.claim_ours(result, digits)),
+            ours,
             Text(text.claim_detectable(result, digits)),
             Text(text.claim_paper(result, digits) if roomy else paper, style="dim"),
         )

@@ -6,6 +6,7 @@ import re
 from itertools import groupby
 
 from leaderboards.board import Board, Row
+from leaderboards.claims import ClaimResult, DoseClaim
 from leaderboards.render import text
 
 _ESCAPES = {
@@ -50,7 +51,10 @@ def escape(value: str, limit: int | None = None) -> str:
 
 
 def render(board: Board) -> str:
-    """One table; best values bold, those not distinguishable from the best underlined."""
+    """One table, and one for each dose-response claim.
+
+    Best values are bold, those not distinguishable from the best underlined.
+    """
     lines = [f"% {text.visible(board.spec.title)}"]
     lines += [f"% {name}: {value}" for name, value in text.provenance_lines(board)]
     lines += [
@@ -69,6 +73,9 @@ def render(board: Board) -> str:
         previous = row.system.group
         lines.append(_row(board, row))
     lines += [r"\bottomrule", r"\end{tabular}", rf"\caption{{{_caption(board)}}}", r"\end{table}"]
+    for result in board.claims:
+        if result.claim.kind == "slope":
+            lines += _dose_table(board, result, result.claim)
     return "\n".join(lines) + "\n"
 
 
@@ -107,6 +114,39 @@ def _row(board: Board, row: Row) -> str:
             value += rf" {{\scriptsize $[{low},\,{high}]$}}"
         cells.append(value)
     return " & ".join(cells) + r" \\"
+
+
+def _dose_table(board: Board, result: ClaimResult, claim: DoseClaim) -> list[str]:
+    """Doses and scores of a dose-response, with its slope and verdict in the caption."""
+    digits, labels = text.claim_digits(board, result), text.labels(board)
+    rows = []
+    for point in result.points:
+        value = text.MISSING if point.value is None else text.number(point.value, digits)
+        span = "" if point.interval is None else text.span(point.interval, digits)
+        system = labels.get(point.system, point.system)
+        shown = (escape(system, text.NAME_LIMIT), f"{point.dose:g}", escape(value), escape(span))
+        rows.append(" & ".join(shown) + r" \\")
+    unit = escape(f"score ({result.unit})" if result.unit else "score")
+    ours = text.claim_ours(result, text.effect_digits(board, result))
+    reason = f" {text.visible(result.reason, 300)}." if result.reason else ""
+    caption = (
+        f"{text.claim_statement(board, result)}: {result.label}. "
+        f"Slope {ours} {text.claim_rate(result)}.{reason}"
+    )
+    return [
+        r"\begin{table}[t]",
+        r"\centering",
+        r"\small",
+        r"\begin{tabular}{lrrr}",
+        r"\toprule",
+        rf"System & {escape(claim.cause or 'dose', text.NAME_LIMIT)} & {unit} & interval \\",
+        r"\midrule",
+        *rows,
+        r"\bottomrule",
+        r"\end{tabular}",
+        rf"\caption{{{escape(caption)}}}",
+        r"\end{table}",
+    ]
 
 
 def _caption(board: Board) -> str:

@@ -6,6 +6,7 @@ that a name cannot break a line, reorder a row or be hidden.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from harness.core.records import Interval
@@ -164,12 +165,24 @@ def column_digits(board: Board, index: int) -> int:
 
 
 def claim_digits(board: Board, result: ClaimResult) -> int:
-    """Decimals of a claim: those of its column, if the table contains it."""
+    """Decimals of a claim's scores: those of its column, if the table contains it."""
     for column in board.columns:
         same = (column.suite, column.metric) == (result.claim.suite, result.claim.metric)
         if same and not column.detail:
             return board.spec.digits_of(column)
     return board.spec.digits
+
+
+def effect_digits(board: Board, result: ClaimResult) -> int:
+    """Decimals of a claim's difference; of a slope, enough to show two digits of it."""
+    digits = claim_digits(board, result)
+    if result.claim.kind == "difference":
+        return digits
+    sizes = [result.slope, result.claim.paper_slope]
+    if result.interval is not None:
+        sizes += [result.interval.low, result.interval.high]
+    largest = max((abs(size) for size in sizes if size), default=1.0)
+    return max(digits, min(9, 1 - math.floor(math.log10(largest))))
 
 
 def signed(value: float | None, digits: int) -> str:
@@ -185,8 +198,8 @@ def against(better: float | None, worse: float | None, digits: int) -> str:
 
 
 def claim_ours(result: ClaimResult, digits: int) -> str:
-    """ "+3.2 [+0.4, +6.1]", the difference and its interval; a dash without a difference."""
-    text = signed(result.difference, digits)
+    """ "+3.2 [+0.4, +6.1]", the difference or slope with its interval; a dash without one."""
+    text = signed(result.effect, digits)
     if result.interval is None:
         return text
     return f"{text} {span(result.interval, digits, signed=True)}"
@@ -207,11 +220,40 @@ def power_note(board: Board) -> str:
     )
 
 
+def claim_rate(result: ClaimResult) -> str:
+    """ "per unit of alpha": what a slope is per; "" for a difference."""
+    return visible(result.claim.rate, NAME_LIMIT) if result.claim.kind == "slope" else ""
+
+
 def claim_paper(result: ClaimResult, digits: int) -> str:
-    """ "+5.2 (55.9 against 50.7)", the paper's difference."""
-    values = against(result.claim.paper_better, result.claim.paper_worse, digits)
-    text = signed(result.claim.paper_difference, digits)
+    """ "+5.2 (55.9 against 50.7)", the paper's difference or slope."""
+    values = paper_values(result, digits)
+    text = signed(result.claim.paper_effect, digits)
     return f"{text} ({values})" if values else text
+
+
+def paper_values(result: ClaimResult, digits: int) -> str:
+    """ "55.9 against 50.7", the values of the paper's difference; "" without them."""
+    claim = result.claim
+    if claim.kind == "slope":
+        return ""
+    return against(claim.paper_better, claim.paper_worse, digits)
+
+
+def claim_values(board: Board, result: ClaimResult) -> str:
+    """Our scores behind a claim: "55.9 against 50.7", or those of a dose-response by dose.
+
+    The latter as "47.2 % at 0 (DPO), 48.1 % at 0.5 (WRPO)".
+    """
+    digits = claim_digits(board, result)
+    if result.claim.kind == "difference":
+        return against(result.ours_better, result.ours_worse, digits)
+    names, unit = labels(board), " %" if result.unit == "%" else ""
+    return ", ".join(
+        f"{MISSING if point.value is None else number(point.value, digits) + unit} at "
+        f"{point.dose:g} ({visible(names.get(point.system, point.system), NAME_LIMIT)})"
+        for point in result.points
+    )
 
 
 def claim_statement(board: Board, result: ClaimResult) -> str:
@@ -219,13 +261,18 @@ def claim_statement(board: Board, result: ClaimResult) -> str:
     claim = result.claim
     if claim.text:
         return visible(claim.text, 300)
-    labels = {row.system.name: row.system.title for row in board.rows}
-    better, worse = (visible(labels.get(n, n), NAME_LIMIT) for n in (claim.better, claim.worse))
+    names = {name: visible(label, NAME_LIMIT) for name, label in labels(board).items()}
+    names = {name: names.get(name, visible(name, NAME_LIMIT)) for name in claim.systems}
     metric = visible(f"{claim.suite} {claim.metric.replace('_', ' ')}", NAME_LIMIT)
     for column in board.columns:
         if (column.suite, column.metric, column.detail) == (claim.suite, claim.metric, None):
             metric = column_name(column)
-    return f"{better} beats {worse} on {metric}"
+    return visible(claim.said(names, metric))
+
+
+def labels(board: Board) -> dict[str, str]:
+    """Displayed title of each system, by name; not yet made visible."""
+    return {row.system.name: row.system.title for row in board.rows}
 
 
 def provenance_lines(board: Board) -> list[tuple[str, str]]:

@@ -7,7 +7,8 @@ gradient; encode all views once; decode the reply from all records (L_NLL) and f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -71,6 +72,7 @@ class JointObjective(Objective):
     _recall: float | None = None
     _parts: Parts | None = None
     _refreshed: int | None = None
+    _measures: bool = False  # on held-out turns, without dropout
     _frozen: dict[int, Tensor] = field(default_factory=dict)  # queries of turns, while it waits
 
     def prepare(self, model: nn.Module) -> None:
@@ -123,6 +125,22 @@ class JointObjective(Objective):
         retriever = self._parts[RETRIEVER]
         self.index.refresh(retriever)
         return None if self.measure is None else self.measure(retriever, self.index)
+
+    @contextmanager
+    def held_out(self, total: int) -> Iterator[Mapping[str, float]]:
+        """All terms, with an index of the retriever as it is now; index and queries are put back.
+
+        Where the retriever never learns, its marginal likelihood is measured all the same.
+        """
+        assert self._parts is not None
+        kept = self.index.vectors, self._frozen
+        self._frozen, self._measures = {}, True
+        try:
+            self.index.refresh(self._parts[RETRIEVER])
+            yield {"retriever_learns": float(self.params.weights.beta > 0)}
+        finally:
+            self.index.vectors, self._frozen = kept
+            self._measures = False
 
     def sums(
         self, model: nn.Module, batch: Batch, scheduled: Mapping[str, float]
@@ -212,7 +230,7 @@ class JointObjective(Objective):
         texts, pad = rows_of(queries.clamp(min=-1)), self.index.pad
         if learns:
             self._frozen.clear()
-            encoder.train()
+            encoder.train(not self._measures)
             return pooled(encoder, texts, pad)
         new = {p: text for p, text in zip(places, texts, strict=True) if p not in self._frozen}
         if new:

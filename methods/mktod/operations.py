@@ -22,6 +22,7 @@ from harness.engine.io import read_json, write_json
 from harness.engine.operations import Artifact, Context, Estimate, Row, operation
 from harness.suites.dialogue.answering import KnowledgeParams, knowledge_of, shared_base
 from harness.suites.dialogue.records import Knowledge
+from harness.training.held_out import prompt_key, split
 from methods.mktod.settings import JointParams, Layout, RetrieverParams, ScratchParams
 
 if TYPE_CHECKING:
@@ -97,11 +98,13 @@ def train_retriever(
     with runs.quiet():
         network, tokenizer = load_encoder(encoder.path, "cpu", fresh=True)
         reader = QueryReader(tokenizer, longest(network, params.max_length), params.released)
-        examples = [(reader.context(turn["context"]), label) for turn, label in pairs]
+        every = [(reader.context(turn["context"]), label) for turn, label in pairs]
+        keys = [prompt_key(turn) for turn, _ in pairs]
+        examples, held_out = split(keys, params).of(every)
         records = [reader.record(record) for record in base.records]
         objective = DistantSupervision(records, params, tokenizer.pad_token_id or 0)
         context.count(tokens_in=sum(len(ids) for ids, _ in examples))
-        train(network, tokenizer, examples, objective, params, context)
+        train(network, tokenizer, examples, objective, params, context, held_out)
     summary = {"turns": len(turns), "labelled": len(pairs), "records": len(base.records)}
     write_json(context.directory / SUMMARY, summary)
 
@@ -178,9 +181,11 @@ def train_mktod(
             measure,
         )
         parts = Parts({GENERATOR: writer, RETRIEVER: network})
-        context.count(tokens_in=sum(len(turn.context) + len(turn.reply) for turn in turns))
+        trained, held_out = split([prompt_key(row) for row in rows], params)
+        read = (len(turns[place].context) + len(turns[place].reply) for place in trained)
+        context.count(tokens_in=sum(read))
         names = {GENERATOR: words, RETRIEVER: pieces}
-        train(parts, names, range(len(turns)), objective, params, context)
+        train(parts, names, trained, objective, params, context, held_out)
     recalls = _recalls(context, objective.recall())
     if recalls:
         _report(context, recalls, layout.k)

@@ -19,6 +19,7 @@ from pydantic import Field
 from harness.core.errors import BadData
 from harness.engine import costs
 from harness.engine.operations import Artifact, Context, Row, operation
+from harness.training.held_out import prompt_key, split
 from harness.training.settings import PromptLimit, RunSettings
 from methods.seft.labels import NO
 from methods.seft.wording import Wording
@@ -72,15 +73,17 @@ def train_reviser(
 
     with runs.quiet():
         reviser, tokenizer = runs.open_model(model.path)
-        examples = [sequences_of(tokenizer, row, params) for row in rows.rows()]
-        if not examples:
+        pairs = rows.rows()
+        every = [sequences_of(tokenizer, row, params) for row in pairs]
+        if not every:
             raise BadData("there are no labelled pairs to train a reviser on")
+        examples, held_out = split([prompt_key(row) for row in pairs], params).of(every)
         read = sum(len(each.tokens.input_ids) for example in examples for each in example)
         context.count(tokens_in=read)
         label, text = params.label_weight, params.text_weight
         weights = {"label": label, "text": text, "end": label}
         objective = WeightedTokens(weights, pad_id_of(tokenizer), accuracy_of=("label",))
-        train(reviser, tokenizer, examples, objective, params, context)
+        train(reviser, tokenizer, examples, objective, params, context, held_out)
 
 
 def sequences_of(

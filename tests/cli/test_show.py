@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -158,3 +159,14 @@ def test_hostile_samples_neither_style_nor_move_nor_hide(show, hand_made: HandMa
     assert "[bold red]markup[/] [/nope]" in said
     assert "<U+001B>[31mred" in said
     assert "<U+202E>gnp.exe" in said
+
+
+def test_a_training_shows_its_learning_curve(show, hand_made: HandMade) -> None:
+    id = hand_made.put("train_sft")
+    points = [{"step": step, "loss": loss} for step, loss in ((0, 2.0), (5, 1.0), (10, 1.5))]
+    log = {"updates": 10, "log": [], "validation": {"rows": 3, "points": points}}
+    (hand_made.store.folder(id) / "training_log.json").write_text(json.dumps(log))
+    said = show(id[:12])
+    assert "held-out loss (3 rows) by update" in said
+    assert "      5   1.0000  # lowest\n" in said
+    assert json.loads(show(id[:12], "--json"))["validation"]["points"] == points

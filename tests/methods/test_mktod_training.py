@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from harness.core.errors import BadData
+from harness.engine.io import read_json
 from harness.suites.dialogue.encoding import pooled
 from harness.training.parts import Parts
 from harness.training.trainer import train
@@ -281,3 +282,24 @@ def test_no_label_is_refused(tmp_path: Path) -> None:
             dialogues=Artifact("d", folder),
             encoder=Artifact("e", folder),  # type: ignore[arg-type]
         )
+
+
+@pytest.mark.parametrize("start", [0.0, 0.5])
+def test_measuring_held_out_turns_leaves_no_trace(start: float, tmp_path: Path) -> None:
+    """Index and kept queries are put back; the loss is that of a retriever that learns."""
+    found, logs = {}, {}
+    for name, held_out in (("with", [3]), ("without", [])):
+        context = FakeContext(tmp_path / name / "out", tmp_path / name / "scratch")
+        context.scratch.mkdir(parents=True)
+        context.directory.mkdir()
+        validation = {"share": 0.3, "points": 2} if held_out else None
+        objective, parts, tokenizers = made(mml_start=start, refresh_steps=3, validation=validation)
+        train(parts, tokenizers, range(3), objective, objective.params, context, held_out)  # type: ignore[arg-type]
+        found[name] = state(parts)
+        logs[name] = read_json(context.directory / "training_log.json")
+    assert same(found["with"], found["without"])
+    assert logs["with"]["log"] == logs["without"]["log"]
+    points = logs["with"]["validation"]["points"]
+    assert [point["step"] for point in points] == [0, 2, 4]
+    assert all(point["mml"] > 0 for point in points)
+    assert points[0]["loss"] == pytest.approx(points[0]["nll"] + points[0]["mml"], rel=1e-5)

@@ -28,6 +28,7 @@ from harness.models.heads import Head, output_head
 from harness.models.tokenize import TokenSequence, is_cut, tokenizer_digest
 from harness.training import runs
 from harness.training.answer_counts import AnswerCounts
+from harness.training.held_out import prompt_key, split
 from harness.training.trainer import train
 
 
@@ -64,24 +65,23 @@ class PairRun:
         teachers, vocabulary = self._teachers(tokenizer)
         if self.cache is not None:
             self._check_cache(tokenizer)
-        examples = self._examples(tokenizer)
-        if not examples:
+        every, keys = self._examples(tokenizer)
+        if not every:
             raise BadData(
                 "no row has a scored token: every answer is empty, or prompts fill max_length "
                 f"({self.params.max_length}); raise max_length or lower max_prompt_length"
             )
+        examples, held_out = split(keys, self.params).of(every)
         counted = (len(e.chosen.input_ids) for e in examples)
         others = (len(e.response.input_ids) for e in examples if e.response)
         self.context.count(tokens_in=sum(counted) + sum(others))
         pad_id = pad_id_of(tokenizer)
-        objective = PairObjective(
-            self.params.loss, teachers, pad_id, vocabulary, empty_rows(examples)
-        )
-        train(student, tokenizer, examples, objective, self.params, self.context)
+        objective = PairObjective(self.params.loss, teachers, pad_id, vocabulary, empty_rows(every))
+        train(student, tokenizer, examples, objective, self.params, self.context, held_out)
 
-    def _examples(self, tokenizer: Any) -> list[PairExample]:
-        """The rows with a scored token; cut answers are counted."""
-        counts, found = AnswerCounts(self.params.cut_answers), []
+    def _examples(self, tokenizer: Any) -> tuple[list[PairExample], list[str]]:
+        """The rows with a scored token and the keys of their prompts; cut answers are counted."""
+        counts, found, keys = AnswerCounts(self.params.cut_answers), [], []
         names = [name for name in (self.params.anchor, self.params.response) if name]
         for row in self.rows.rows():
             example = self._example(tokenizer, row)
@@ -89,8 +89,9 @@ class PairRun:
             cut = {name: is_cut(finish.get(name)) for name in names}
             if counts.keep(cut, empty=not example.chosen.length and example.response is None):
                 found.append(example)
+                keys.append(prompt_key(row))
         counts.report(self.context)
-        return found
+        return found, keys
 
     def _check_sources(self) -> None:
         loss, given = self.params.loss, self.artifacts

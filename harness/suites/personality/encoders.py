@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from harness.core.records import Record
 from harness.engine.io import read_json, write_json
@@ -50,6 +50,15 @@ class EncoderSettings(Record):
     training: RunSettings = RunSettings(
         learning_rate=5e-5, epochs=4, scheduler="linear", weight_decay=0.01
     )
+
+    @model_validator(mode="after")
+    def _on_all_authors(self) -> EncoderSettings:
+        if self.training.validation is not None:
+            raise ValueError(
+                "training without validation: the folds of a classifier are trained on all of "
+                "their authors"
+            )
+        return self
 
 
 class ClassifierSettings(Learning):

@@ -21,6 +21,7 @@ from harness.distillation.operations import (
     train_fusion,
 )
 from harness.engine.operations import Artifact, Row
+from harness.training.held_out import prompt_key, split
 from tests.tokenizers import WEIGHTS
 
 Make = Callable[..., Any]
@@ -191,3 +192,24 @@ def test_a_source_with_another_tokenizer_teaches_through_its_mapping(
             context("refused"), params(), corpus=corpus, model=checkpoint("llama"),
             teachers=(teachers[0], Artifact("t", made.directory)),
         )  # fmt: skip
+
+
+def test_held_out_documents_leave_the_training_as_it_is(
+    corpus: Artifact, teachers: Any, checkpoint: Make, context: Make, rows_artifact: Make
+) -> None:
+    short = {"max_steps": 4, "packing": "documents"}
+    on = params(**short, validation={"share": 0.3, "points": 2})
+    documents = corpus.rows()
+    left = rows_artifact(split([prompt_key(row) for row in documents], on).of(documents)[0], "left")
+    model = checkpoint("llama")
+    train_fusion(context("with"), on, corpus=corpus, model=model)
+    train_fusion(context("without"), params(**short), corpus=left, model=model)
+    both = [context(name).directory / "model.safetensors" for name in ("with", "without")]
+    assert both[0].read_bytes() == both[1].read_bytes()
+    assert log_of(context("with")) == log_of(context("without"))
+    train_fusion(context("taught"), on, corpus=corpus, model=model, teachers=teachers)
+    found = json.loads((context("taught").directory / "training_log.json").read_text())
+    points = found["validation"]["points"]
+    assert [point["step"] for point in points] == [0, 2, 4]
+    for point in points:
+        assert point["loss"] == pytest.approx(0.5 * point["clm"] + 0.5 * point["fusion"], rel=1e-4)

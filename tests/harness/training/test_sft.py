@@ -23,7 +23,7 @@ Make = Callable[..., Any]
 
 
 def _sequences(tokenizer: Any, settings: SftParams, rows: Artifact) -> Any:
-    return counted_sequences(tokenizer, settings, rows, AnswerCounts(settings.cut_answers))
+    return counted_sequences(tokenizer, settings, rows, AnswerCounts(settings.cut_answers))[0]
 
 
 def params(**changes: Any) -> SftParams:

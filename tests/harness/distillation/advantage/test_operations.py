@@ -31,6 +31,7 @@ from harness.distillation.advantage.spans import (
 from harness.distillation.align.tokens import vocabulary
 from harness.distillation.caches import Cache
 from harness.engine.operations import Artifact, Row
+from harness.training.held_out import prompt_key, split
 from tests.tiny_models import make_model, make_tokenizer
 
 Make = Callable[..., Any]
@@ -399,3 +400,19 @@ def test_boundaries_end_with_the_end_token() -> None:
     assert boundaries(ids, words, "ab") == [1, 2]
     assert boundaries([*ids, tokenizer.eos_token_id], words, "ab") == [1, 2, END]
     assert boundaries([], words, "ab") == []
+
+
+def test_held_out_pairs_leave_the_training_as_it_is(
+    trio: dict[str, Artifact], rows_artifact: Make, context: Make
+) -> None:
+    given, on = rows(), params(validation={"share": 0.3, "points": 2})
+    left = split([prompt_key(row) for row in given], on).of(given)[0]
+    train_on_pairs(context("with"), on, rows=rows_artifact(given, "all"), **trio)
+    train_on_pairs(context("without"), params(), rows=rows_artifact(left, "left"), **trio)
+    without = weights(context("without"))
+    assert all(torch.equal(v, without[n]) for n, v in weights(context("with")).items())
+    assert log(context("with")) == log(context("without"))
+    found = json.loads((context("with").directory / "training_log.json").read_text())
+    assert found["validation"]["rows"] == 2
+    for point in found["validation"]["points"]:
+        assert point["loss"] == pytest.approx(point["nll"] - 0.8 * point["advantage"], rel=1e-4)
