@@ -237,8 +237,7 @@ def reproduce(
     rehearsal = Rehearsal() if rehearse else None
     if rehearsal is not None:
         recipe = rehearsal.recipe(recipe)
-    recipe = _expanded(recipe)
-    claims_of(recipe, named_systems(path))
+    recipe = _claiming(_expanded(recipe), path)
     made = Reproduction(
         method.name,
         recipe,
@@ -273,16 +272,27 @@ def recipe_of(name: str | Path) -> tuple[Method, Path]:
     return method, hosted.recipe_file
 
 
+def _claiming(recipe: Recipe, path: Path) -> Recipe:
+    """The recipe without claims about systems that only other profiles of its file have.
+
+    Raises:
+        BadRecord: a claim about a system that no profile has.
+    """
+    names = {system.name for system in recipe.systems}
+    parsed = claims_of(recipe, named_systems(path))
+    claims = [
+        c for c, claim in zip(recipe.claims, parsed, strict=True) if names >= {*claim.systems}
+    ]
+    return recipe.model_copy(update={"claims": tuple(claims)})
+
+
 def _only(recipe: Recipe, name: str) -> Recipe:
     """The recipe with the systems of one method, and its first system for comparison."""
     first = recipe.systems[:1]
     kept = [*first, *(s for s in recipe.systems if s.method == name and s not in first)]
     if not any(system.method == name for system in kept):
         kept.append(SystemSpec(name=name, method=name))
-    names = {system.name for system in kept}
-    where = f"{recipe.method} recipe, claim"
-    claims = [c for c in recipe.claims if set(parse_claim(c, where).systems) <= names]
-    return recipe.model_copy(update={"systems": tuple(kept), "claims": tuple(claims)})
+    return recipe.model_copy(update={"systems": tuple(kept)})
 
 
 def _limited(recipe: Recipe, limit: int | None, suites: Sequence[str]) -> Recipe:
