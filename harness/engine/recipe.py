@@ -172,7 +172,6 @@ class Method:
 
 T = TypeVar("T", bound=Recipe)
 Overrides = Mapping[str, Any] | Sequence[str]
-LIKE = "like"  # key of a profile: the profile that it changes
 
 
 def profiles(path: Path) -> list[str]:
@@ -245,18 +244,16 @@ def _is_short(key: str, values: Mapping[str, Any]) -> bool:
     return isinstance(values[key], str) and any(other.startswith(f"{key}.") for other in values)
 
 
-def _layers(
-    known: Mapping[str, dict[str, Any]], profile: str, path: Path
-) -> Iterator[Mapping[str, Any]]:
+def _layers(known: dict[str, Any], profile: str, path: Path) -> Iterator[dict[str, Any]]:
     """The tables of a profile, each over those before it: the one that `like` names, its own."""
     own = dict(known[profile])
-    other = own.pop(LIKE, None)
+    other = own.pop("like", None)
     if other is not None:
-        fit = [name for name, table in known.items() if LIKE not in table]
+        fit = [name for name, table in known.items() if "like" not in table]
         if other not in fit:
             raise BadRecord(
-                f'{path}: key "profile.{profile}.{LIKE}" is {other!r}; expected a profile without '
-                f'"{LIKE}": {", ".join(fit)}'
+                f'{path}: key "profile.{profile}.like" is {other!r}; expected a profile without '
+                f'"like": {", ".join(fit)}'
             )
         yield known[other]
     yield own

@@ -136,9 +136,11 @@ def write(split: str, n: int, seed: int = 0) -> list[Row]:
     A name that ends in "/unrelated" has the authors and labels of the one without it.
     """
     rng = random.Random(seed_from("nano authors", split.removesuffix(UNRELATED), seed))
-    faith = COIN if split.endswith(UNRELATED) else FAITH
     kind: Kind = "posts" if split.startswith("posts") else "essays"
     columns = {name: rng.sample([i % 2 for i in range(n)], n) for name in traits(kind)}
+    faith = FAITH
+    if split.endswith(UNRELATED):
+        faith, rng = COIN, random.Random(seed_from("nano authors", split, seed))
     prefix = f"nano-{split.replace('/', '-')}"
     made = []
     for index in range(n):

@@ -16,8 +16,9 @@ are not a diagnosis and must not be used to profile people.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -32,6 +33,8 @@ from harness.suites.personality.interviewing import interviewing
 from harness.suites.personality.labels import Policy
 from harness.suites.personality.orders import Orders
 
+OrderKind = Literal["options", "items", "posts"]
+ORDERS: tuple[OrderKind, ...] = ("options", "items", "posts")
 TASK = "label_authors"
 UNIT = "%"
 
@@ -48,6 +51,7 @@ class PersonalitySettings(Record):
             `harness.suites.personality.labels`.
         robustness: number of item orders to run additionally, along with exchanged options and
             shuffled posts, if a system's answers can depend on them; 0 runs none.
+        orders: kinds of orders that robustness tests.
         mask: remove the 16 type words from posts.
         batch_size: authors per batch.
         rounds: resamples of the authors per interval.
@@ -62,6 +66,7 @@ class PersonalitySettings(Record):
     )
     policy: Policy = "wrong"
     robustness: int = Field(default=0, ge=0)
+    orders: tuple[OrderKind, ...] = ORDERS
     mask: bool = True
     batch_size: int = Field(default=16, ge=1)
     rounds: int = Field(default=1000, ge=1)
@@ -114,7 +119,7 @@ def plan(
     varying = program.sensitive_to
     if settings.robustness and not may_have_posts(ImportAuthorsParams(**source)):
         varying -= {"post_seed"}
-    others = perturbations(settings.robustness, varying)
+    others = perturbations(settings.robustness, varying, settings.orders)
     more: dict[str, Any] = {}
     if others:
         perturbed = [answers(orders) for orders in others.values()]
@@ -149,7 +154,9 @@ def _train(
     return stage("import_authors", ref=ref, digest=digest, apart=authors, **shared)
 
 
-def perturbations(items: int, sensitive_to: frozenset[str]) -> dict[str, Orders]:
+def perturbations(
+    items: int, sensitive_to: frozenset[str], kinds: Sequence[OrderKind] = ORDERS
+) -> dict[str, Orders]:
     """Orders to test by name, limited to those that can change answers; `items` item orders.
 
     >>> list(perturbations(1, frozenset({"item_seed", "post_seed"})))
@@ -164,6 +171,7 @@ def perturbations(items: int, sensitive_to: frozenset[str]) -> dict[str, Orders]
         name: orders
         for name, orders in found.items()
         if set(orders.model_dump(exclude_defaults=True)) <= sensitive_to
+        and name.partition("_")[0] in kinds
     }
 
 

@@ -186,6 +186,15 @@ def test_other_orders_are_run_and_measured(evaluate: Evaluate, file: str) -> Non
     assert "flip_rate" not in evaluate("mbti", "gold", authors=file, robustness=2)
 
 
+def test_some_kinds_of_orders_can_be_left_out(evaluate: Evaluate, file: str) -> None:
+    every = frozenset(Orders.model_fields)
+    chosen = {"authors": file, "robustness": 2, "orders": ("options",)}
+    cells = evaluate("mbti", "gold", every, **chosen)
+    assert {m for m in cells if m.startswith("flip_rate:")} == {"flip_rate:options"}
+    assert cells["macro_f1_worst"].n_expected == 2 * 32
+    assert "flip_rate" not in evaluate("mbti", "gold", frozenset({"item_seed"}), **chosen)
+
+
 @pytest.mark.parametrize("scheme", SUITES)
 def test_posts_are_shuffled_only_where_authors_have_some(
     scheme: str, evaluate: Evaluate, tmp_path: Path
