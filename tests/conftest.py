@@ -72,3 +72,9 @@ def realdata() -> Callable[[str], Path]:
         return path
 
     return find
+
+
+@pytest.fixture
+def numbers() -> Callable[[str], Path]:
+    """`numbers("alpaca_eval2")`: a folder of numbers derived from public data, always there."""
+    return lambda name: ROOT / "tests" / "numbers" / name
