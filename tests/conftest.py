@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,10 @@ settings.load_profile("tests")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+# Background jobs of scripts ignore Ctrl-C, and so would this process and those that tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parent.parent
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
@@ -67,3 +72,9 @@ def realdata() -> Callable[[str], Path]:
         return path
 
     return find
+
+
+@pytest.fixture
+def numbers() -> Callable[[str], Path]:
+    """`numbers("alpaca_eval2")`: a folder of numbers derived from public data, always there."""
+    return lambda name: ROOT / "tests" / "numbers" / name

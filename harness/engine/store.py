@@ -188,8 +188,8 @@ class Store:
         return place
 
     def ids(self) -> list[str]:
-        """Ids of all finished artifacts, sorted."""
-        return sorted(p.parent.name for p in self.root.glob("artifacts/*/*/manifest.json"))
+        """Ids of all finished artifacts, sorted; hidden folders are being removed or copied."""
+        return sorted(p.parent.name for p in self.root.glob("artifacts/*/[!.]*/manifest.json"))
 
     def find(self, prefix: str) -> str:
         """The one id that begins with `prefix`.

@@ -66,12 +66,19 @@ def cell(cells: list[Cell], metric: str = "win_rate", system: str = "m") -> Cell
     return found
 
 
+def test_published_rows_of_four_models_are_reproduced(numbers: Callable[[str], Path]) -> None:
+    reproduce_rows(numbers("alpaca_eval2"))
+
+
 @pytest.mark.realdata
 def test_published_boards_are_reproduced(realdata: Callable[[str], Path]) -> None:
+    reproduce_rows(realdata("alpaca_eval2"))
+
+
+def reproduce_rows(data: Path) -> None:
     """Win rates to 1e-9; LC to 1e-6 with the folds that each published row was made with."""
     pytest.importorskip("pyarrow")
     pytest.importorskip("sklearn")
-    data = realdata("alpaca_eval2")
     tables = sorted(data.glob("annotations_*.parquet"))
     assert tables
     for path in tables:
@@ -108,12 +115,19 @@ def test_published_boards_are_reproduced(realdata: Callable[[str], Path]) -> Non
             assert lc.interval.low <= lc.value <= lc.interval.high
 
 
+def test_the_exact_mode_is_near_four_published_rows(numbers: Callable[[str], Path]) -> None:
+    near_published(numbers("alpaca_eval2"), "four")
+
+
 @pytest.mark.realdata
 def test_the_exact_mode_is_near_the_published_board(realdata: Callable[[str], Path]) -> None:
+    near_published(realdata("alpaca_eval2"), "half")
+
+
+def near_published(data: Path, name: str) -> None:
     pytest.importorskip("pyarrow")
-    data = realdata("alpaca_eval2")
-    expected = json.loads((data / "expected_half.json").read_text())
-    cells = published_board(data / "annotations_half.parquet", rounds=20)
+    expected = json.loads((data / f"expected_{name}.json").read_text())
+    cells = published_board(data / f"annotations_{name}.parquet", rounds=20)
     assert len({c.system for c in cells}) == len(expected)
     for model, entry in expected.items():
         lc = cell(cells, "lc_win_rate", model)

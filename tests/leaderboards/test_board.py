@@ -191,5 +191,5 @@ def test_adding_a_system_changes_no_other_value(cell, skill, name):
 
 def test_an_empty_board_is_a_board():
     board = build_board(SPEC, [])
-    assert board.rows == ()
-    assert all(board_files(board).values()) is False or board.ranking is None
+    assert (board.rows, board.columns, board.cells, board.ranking) == ((), (), (), None)
+    assert b"Board" in board_files(board)["board.md"]

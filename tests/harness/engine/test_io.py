@@ -19,7 +19,6 @@ from harness.engine.io import (
     disk_errors,
     iterate_objects,
     make_folder,
-    publish,
     read_json,
     read_objects,
     read_text,
@@ -216,14 +215,6 @@ def test_files_are_merged_into_a_folder(tmp_path: Path) -> None:
         (folder / "file").write_text(str(1 / 0))
     assert (out / "file").read_text() == "new"
     assert list(tmp_path.iterdir()) == [out]
-
-
-def test_a_folder_is_published_in_one_rename(tmp_path: Path) -> None:
-    folder = tmp_path / "made"
-    folder.mkdir()
-    (folder / "file").write_text("x")
-    publish(folder, tmp_path / "out")
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats as scipy_stats
 
 from harness.judging.records import Game, Judged, JudgedTurn
 from harness.suites.scoring import (
@@ -64,3 +65,33 @@ def test_mean_cells_hold_their_rows() -> None:
     single = maker.mean_cell("share", [1.0], ["a"], factor=100)
     assert single.interval is None
     assert single.value == 100
+
+
+@pytest.mark.parametrize("level", [0.5, 0.9, 0.95, 0.99])
+def test_the_interval_of_a_mean_is_students_at_the_level_of_the_stage(level: float) -> None:
+    values = np.random.default_rng(3).uniform(size=300)
+    params = CellParams(suite="s", system="m", scale="nano", rounds=6000, level=level)
+    cell = CellMaker(params, "set", {}).mean_cell("share", values.tolist(), range(300), factor=100)
+    half = scipy_stats.t.ppf((1 + level) / 2, 299) * 100 * values.std(ddof=1) / np.sqrt(300)
+    assert cell.value == pytest.approx(100 * values.mean())
+    found = (cell.interval.low - cell.value, cell.interval.high - cell.value)
+    assert found == pytest.approx((-half, half), abs=0.06 * half)
+    assert (cell.interval.level, cell.interval.kind) == (level, "bootstrap over prompts")
+    assert len(cell.replicates) == 6000
+
+
+def test_failed_prompts_of_a_metric_are_counted_and_bounded_by_the_ends_of_its_span() -> None:
+    maker = CellMaker(CellParams(suite="s", system="m", scale="nano", rounds=20), "set", {})
+    values, among = [1.0, None, 0.25, 0.5, None], [True, True, False, True, False]
+    share = maker.mean_cell("share", values, list("abcde"), among, factor=100)
+    assert (share.n_expected, share.n_scored, share.n_failed) == (3, 2, 1)
+    assert share.value == 75
+    assert share.bounds == pytest.approx((50, 100 * 2.5 / 3))
+    assert share.resampled.values == (100, None, None, 50, None)
+    lead = maker.mean_cell("lead", values, list("abcde"), among, span=(-2.0, 10.0))
+    assert lead.bounds == pytest.approx(((1.5 - 2) / 3, (1.5 + 10) / 3))
+    assert lead.resampled.span == (-2, 10)
+    whole = maker.mean_cell("share", [1.0, 0.0], list("ab"))
+    assert (whole.value, whole.bounds) == (0.5, None)
+    none = maker.mean_cell("share", values, list("abcde"), [False, True, False, False, True])
+    assert (none.value, none.interval, none.n_expected, none.n_failed) == (None, None, 2, 2)

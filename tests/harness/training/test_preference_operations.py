@@ -347,7 +347,7 @@ def test_cut_answers_are_counted_and_can_be_left_out(
     train_preference(run, params(), **changed)
     summary = json.loads((run.directory / "summary.json").read_text())
     count = len(rows)
-    assert summary["rows"], summary["left_out"] == (count, 0)
+    assert (summary["rows"], summary["left_out"]) == (count, 0)
     assert summary["cut"] == dict.fromkeys(columns, 2)
     assert summary["answers"] == dict.fromkeys(columns, count)
     assert "6 of" in run.notes[0]

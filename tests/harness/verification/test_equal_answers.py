@@ -170,7 +170,7 @@ def test_hostile_answers_take_no_time() -> None:
     def unsure(one: str, other: str) -> None:
         asked.append(one)
 
-    started = time.perf_counter()
+    started = time.process_time()
     parts = (
         "5 abc..",
         "(",
@@ -189,5 +189,5 @@ def test_hostile_answers_take_no_time() -> None:
             text = part * (size // len(part))
             equal_answers(text, text[1:], unsure)
             equal_answers(text + "1", text, unsure)
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
     assert len(asked) < 10_000

@@ -86,8 +86,8 @@ def test_any_response_has_an_answer_or_none(response: str) -> None:
 
 
 def test_hostile_responses_take_no_time() -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     for part in ("\\boxed{", "answer ", "$", "is ", "\\[", "answer to a "):
         final_answer(part * 20_000)
         released_answer(part * 20_000)
-    assert time.perf_counter() - started < 3
+    assert time.process_time() - started < 3

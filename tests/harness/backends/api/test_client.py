@@ -52,7 +52,7 @@ def test_what_passes_is_asked_again(backend: Make) -> None:
         return PASSING[asked.prompt]
 
     with FakeServer(behave) as server:
-        judge = backend(server.url, timeout_s=0.5)
+        judge = backend(server.url, timeout_s=1.5)  # a busy machine answers late
         answers = {r.id: r for r in judge.generate([ask(name) for name in ["sound", *PASSING]])}
         assert {name: answers[name].error for name in PASSING} == dict.fromkeys(PASSING)
         assert all(a.completions[0].text.startswith("reply ") for a in answers.values())
@@ -67,7 +67,7 @@ def test_what_does_not_pass_is_an_error_of_the_row(backend: Make, fault: str) ->
         return PASSING[fault] if asked.prompt == "bad" else good(asked)
 
     with FakeServer(behave) as server:
-        judge = backend(server.url, timeout_s=0.3)
+        judge = backend(server.url, timeout_s=1.5)  # a busy machine answers late
         answers = {r.id: r for r in judge.generate([ask("bad"), *(ask(str(n)) for n in range(4))])}
         assert answers["bad"].error
         assert answers["bad"].completions == ()

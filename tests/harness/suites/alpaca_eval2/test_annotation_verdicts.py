@@ -92,6 +92,19 @@ def test_several_judges_need_a_choice(tmp_path: Path) -> None:
         read_annotation_verdicts(tmp_path, "three")
 
 
+def test_a_published_judge_agrees_with_itself_on_four_models(
+    numbers: Callable[[str], Path],
+) -> None:
+    pytest.importorskip("pyarrow")
+    found = read_annotation_verdicts(numbers("alpaca_eval2") / "annotations_four.parquet")
+    assert len(found.systems) == 4
+    assert len(found.items) == 4 * 805 - 1  # one row was lost
+    result = compare(found, found, rounds=2)
+    assert result.n_scored == len(found.items) - sum(v.value is None for v in found.items)
+    assert result.figure("agreement").value == 100.0  # type: ignore[union-attr]
+    assert result.figure("kendall").value == pytest.approx(1.0)  # type: ignore[union-attr]
+
+
 @pytest.mark.slow
 @pytest.mark.realdata
 def test_the_published_judge_agrees_with_itself_and_switches_orders(

@@ -49,9 +49,9 @@ def anchors_of(seed: int, n: int = 2 * N) -> Anchors:
 
 
 @pytest.fixture
-def synthetic(golden: Finder, realdata: Finder) -> list[tuple[dict, Rows, Anchors]]:
+def synthetic(golden: Finder, numbers: Finder) -> list[tuple[dict, Rows, Anchors]]:
     models = vectors(golden("alpaca_eval2/glm_synthetic.json"))
-    reference = read_reference(realdata("alpaca_eval2"))
+    reference = read_reference(numbers("alpaca_eval2"))
     cases = []
     for model in models:
         rows = Rows(
@@ -64,7 +64,6 @@ def synthetic(golden: Finder, realdata: Finder) -> list[tuple[dict, Rows, Anchor
     return cases
 
 
-@pytest.mark.realdata
 def test_golden_fits_in_compat_mode(synthetic: list[tuple[dict, Rows, Anchors]]) -> None:
     pytest.importorskip("sklearn")
     for model, rows, anchors in synthetic:
@@ -84,7 +83,6 @@ def test_golden_fits_in_compat_mode(synthetic: list[tuple[dict, Rows, Anchors]])
                 assert getattr(raw, name) == expected[name], where
 
 
-@pytest.mark.realdata
 def test_golden_fits_of_the_exact_solver(synthetic: list[tuple[dict, Rows, Anchors]]) -> None:
     for model, rows, anchors in synthetic:
         for formula, expected in model["expected"].items():

@@ -14,7 +14,7 @@ from hypothesis.extra.numpy import arrays
 
 from harness.core.errors import BadData
 from harness.data.forms import instruction_id
-from harness.stats.bootstrap import paired_difference
+from harness.stats.bootstrap import paired_difference, percentile_interval, resample_counts
 from harness.suites.alpaca_eval2.length_control import Rows, of_baseline
 from harness.suites.alpaca_eval2.metrics import (
     average_length,
@@ -86,11 +86,18 @@ def model(seed: int, n: int = 80) -> Rows:
 def test_evaluation_has_intervals_bounds_and_shared_draws() -> None:
     first, second = model(0), model(1)
     first.preferences[:4] = np.nan
-    a, b = evaluate_board([first, second], "set", rounds=200)
+    a, b = evaluate_board([first, second], "set", rounds=200, level=0.8)
     for scores in (a, b):
-        assert scores.interval.low <= scores.raw.win_rate <= scores.interval.high
         lc = scores.length_controlled.lc_win_rate
-        assert scores.lc_interval.low <= lc <= scores.lc_interval.high
+        for found, draws, value in (
+            (scores.interval, scores.replicates, scores.raw.win_rate),
+            (scores.lc_interval, scores.lc_replicates, lc),
+        ):
+            assert found == percentile_interval(
+                draws, 0.8, point=value, units=scores.n_scored, span=(0.0, 100.0)
+            )
+    drawn = resample_counts("set", 80, 200)[:, 4:]
+    assert a.replicates == pytest.approx(100 * (drawn @ first.preferences[4:]) / drawn.sum(axis=1))
     assert (a.n_expected, a.n_scored) == (80, 76)
     assert a.bounds is not None
     assert a.bounds[1] - a.bounds[0] == pytest.approx(100 * 4 / 80)

@@ -138,8 +138,8 @@ def test_any_text_has_a_verdict_or_none_and_mirrors(text: str) -> None:
 
 
 def test_hostile_reviews_take_no_time() -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     for text in ("assistant 1 better " * 5000, "@1 " * 9000, "order " * 9000, "assistant " * 9000):
         parse_verdict(text)
         states_order(text)
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2

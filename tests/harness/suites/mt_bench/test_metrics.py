@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.core.errors import BadData
+from harness.stats.bootstrap import percentile_interval, resample_counts
 from harness.suites.mt_bench.metrics import (
     PairRecord,
     Rating,
@@ -105,6 +106,25 @@ def test_standard_error_is_clustered_by_question() -> None:
     means = [2.0, 4.0, 6.0, 8.0]
     spread = math.sqrt(sum((m - 5.0) ** 2 for m in means) / 3)
     assert line.standard_error == pytest.approx(spread / 2)
+
+
+def test_average_bounds_and_interval_of_three_questions_by_hand() -> None:
+    """Ratings 2, 4; 6 and a missing one; 9, 9."""
+    rows = [(81, 1, 2.0), (81, 2, 4.0), (82, 1, 6.0), (83, 1, 9.0), (83, 2, 9.0)]
+    ratings = [Rating(question, "m", turn, score) for question, turn, score in rows]
+    (line,) = aggregate_single(ratings, OFFICIAL, "set", rounds=60, level=0.8)
+    assert line.average == 6
+    assert (line.n_expected, line.n_scored, line.n_missing) == (6, 5, 1)
+    assert line.bounds == pytest.approx((31 / 6, 40 / 6))
+    assert line.turns == pytest.approx({1: 17 / 3, 2: 6.5})
+    assert line.mean_of_turns == pytest.approx((17 / 3 + 6.5) / 2)
+    assert line.standard_error == pytest.approx(math.sqrt(3 / 2 * (36 + 0 + 36)) / 5)
+    drawn = resample_counts("set", 3, 60)
+    assert line.replicates == pytest.approx(drawn @ [6, 6, 18] / (drawn @ [2, 1, 2]))
+    expected = percentile_interval(
+        line.replicates, 0.8, point=6.0, units=3, span=(1.0, 10.0), kind=line.interval.kind
+    )
+    assert line.interval == expected
 
 
 def test_category_means_weighted_by_rows_give_the_average() -> None:

@@ -1,0 +1,5 @@
+"""Running one operation on rows, without an engine."""
+
+from tests.operation_runs import rows_artifact, run_operation
+
+__all__ = ["rows_artifact", "run_operation"]

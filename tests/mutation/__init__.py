@@ -1,0 +1,1 @@
+"""Small faults planted one by one in a module, to see whether its tests notice them."""
