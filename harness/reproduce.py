@@ -26,6 +26,7 @@ from harness.engine.calls import CallSettings
 from harness.engine.extras import check_extras
 from harness.engine.io import disk_errors
 from harness.engine.plan import Handle, Stage, StageMaker
+from harness.engine.preconditions import listed
 from harness.engine.recipe import (
     Method,
     Overrides,
@@ -71,6 +72,7 @@ class Reproduction(PlannedRun):
         scale: profile of the recipe, or "rehearsal".
         runs: one per seed, system and suite.
         models: (seed, system) -> model artifact; None for a program without a model.
+        preconditions: stages that measure the preconditions of the recipe's methods.
     """
 
     method: str
@@ -79,10 +81,11 @@ class Reproduction(PlannedRun):
     seeds: list[int]
     runs: list[Run] = field(default_factory=list)
     models: dict[tuple[int, str], Handle | None] = field(default_factory=dict)
+    preconditions: list[Handle] = field(default_factory=list)
 
     @property
     def targets(self) -> list[Handle]:
-        return [run.cells for run in self.runs]
+        return [run.cells for run in self.runs] + self.preconditions
 
     @property
     def cells(self) -> list[Cell]:
@@ -97,6 +100,10 @@ class Reproduction(PlannedRun):
                 links = {**checkpoint, **cell.artifacts, "cells": run.cells.id}
                 details = {**cell.details, **more}
                 found.append(cell.model_copy(update={"artifacts": links, "details": details}))
+        for handle in self.preconditions:
+            for cell in self._cells_of(handle):
+                links = {**cell.artifacts, "cells": handle.id}
+                found.append(cell.model_copy(update={"artifacts": links}))
         return found
 
     def check(self, todo: Sequence[Stage], calls: CallSettings) -> None:
@@ -188,6 +195,7 @@ class Reproduction(PlannedRun):
                 "systems": systems,
                 "columns": tuple(columns),
                 "claims": tuple(claims),
+                "preconditions": listed(method.preconditions for method in _methods(recipe)),
                 "provenance": provenance,
             }
         )
@@ -321,6 +329,7 @@ def _plan_seed(made: Reproduction, recipe: Recipe, rehearsal: Rehearsal | None) 
         suite = registry.load("suites", suite_spec.name)
         resolved = resolve_settings(suite, suite_spec.edition, suite_spec.settings)
         suites.append((suite_spec, suite, resolved))
+    scale = _one_scale(made, [settings for _, _, settings in suites])
     peers: dict[str, System] = {}
     named = {spec.name: spec for spec in recipe.systems}
     for name in _baselines(settings for _, _, settings in suites):
@@ -338,6 +347,24 @@ def _plan_seed(made: Reproduction, recipe: Recipe, rehearsal: Rehearsal | None) 
             labelled = _labelled(stage, f"{spec.name} on {suite.name}")
             cells = checked(suite.plan(system, settings, labelled), f'suite "{suite.name}"')
             made.runs.append(Run(recipe.seed, spec, suite_spec, cells))
+    for method in _methods(recipe):
+        if method.preconditions is not None:
+            labelled = _labelled(stage, "precondition")
+            found = method.preconditions.stages(recipe, labelled, scale, recipe.seed)
+            made.preconditions += [handle for handle in found if handle not in made.preconditions]
+
+
+def _methods(recipe: Recipe) -> list[Method]:
+    """The methods of a recipe's systems, each once."""
+    names = dict.fromkeys(spec.method for spec in recipe.systems)
+    return [registry.load("methods", name) for name in names]
+
+
+def _one_scale(made: Reproduction, settings: Sequence[Record]) -> str:
+    """Scale of what belongs to no suite: that of the first suite, as a board has one scale."""
+    if made.scale == REHEARSAL or not settings:
+        return made.scale
+    return scale_of(settings[0], made.scale)
 
 
 def _planned(

@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 
 from harness.core.errors import BadRecord, unknown
 from harness.core.records import Record, parse
+from harness.engine.preconditions import Precondition
 from leaderboards.claims import Claim
 
 BOARDS = Path(__file__).parent / "boards"
@@ -115,6 +116,7 @@ class BoardSpec(Record):
         allow_mixed: rank cells that differ in scale, prompt set or judge, with a warning.
         compact: short form for version control, see `leaderboards.files`.
         stage_notes: what the stages noted that made the scores, for example cut answers.
+        preconditions: lines of the table of preconditions, see `leaderboards.preconditions`.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
@@ -133,6 +135,7 @@ class BoardSpec(Record):
     allow_mixed: bool = False
     compact: bool = Field(default=False, exclude_if=lambda compact: not compact)
     stage_notes: tuple[str, ...] = Field(default=(), exclude_if=lambda notes: not notes)
+    preconditions: tuple[Precondition, ...] = Field(default=(), exclude_if=lambda lines: not lines)
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> BoardSpec:

@@ -22,6 +22,8 @@ def render(board: Board) -> str:
     parts.append(_table(board))
     if board.claims:
         parts += ["## Claims of the paper", _claims(board)]
+    if board.preconditions:
+        parts += ["## Preconditions", text.PRECONDITIONS, _preconditions(board)]
     if lines := text.notes(board):
         parts += ["## Notes", "\n".join(f"- {escape(line.strip())}" for line in lines)]
     if facts := text.provenance_lines(board):
@@ -71,6 +73,12 @@ def _claims(board: Board) -> str:
             ]
         )
     return "\n".join(_line(line) for line in lines)
+
+
+def _preconditions(board: Board) -> str:
+    rows = [[escape(cell) for cell in text.precondition(row)] for row in board.preconditions]
+    rule = ["---", "---", "---:", "---:", "---"]
+    return "\n".join(_line(cells) for cells in ([*text.PRECONDITION_HEADS], rule, *rows))
 
 
 def _line(cells: Sequence[str]) -> str:

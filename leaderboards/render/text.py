@@ -13,6 +13,7 @@ from harness.core.text import visible
 from harness.stats.mcnemar import OUTCOMES
 from leaderboards.board import Board, Entry
 from leaderboards.claims import ClaimResult
+from leaderboards.preconditions import Measured
 from leaderboards.scores import Detail, scope_of
 from leaderboards.spec import ColumnSpec
 
@@ -210,6 +211,46 @@ def claim_statement(board: Board, result: ClaimResult) -> str:
         if (column.suite, column.metric, column.detail) == (claim.suite, claim.metric, None):
             metric = column_name(column)
     return f"{better} beats {worse} on {metric}"
+
+
+PRECONDITIONS = (
+    "What must be true of the run before the claimed effects can appear; measured in the run itself, "
+    "never ranked."
+)
+
+
+def precondition(row: Measured) -> tuple[str, ...]:
+    """A row of the table of preconditions: what, of which system, figure, items, what is needed.
+
+    Figures in per cent have one decimal, others three.
+    """
+    score = row.score
+    figure = MISSING if score.value is None else precondition_figure(score.value, score.unit)
+    if score.interval is not None:
+        figure += f" {span(score.interval, precondition_digits(score.unit))}"
+    return (
+        visible(row.text, NAME_LIMIT),
+        visible(score.system, NAME_LIMIT),
+        figure if score.value is not None else f"{MISSING} ({visible(score.reason, NAME_LIMIT)})",
+        row.items,
+        visible(row.needs, NAME_LIMIT),
+    )
+
+
+PRECONDITION_HEADS = ("Precondition", "Of", "Here", "Items", "The effect needs")
+
+
+def precondition_digits(unit: str) -> int:
+    """Decimals of a figure of this unit."""
+    return 1 if unit == "%" else 3
+
+
+def precondition_figure(value: float, unit: str) -> str:
+    """
+    >>> precondition_figure(12.25, "%"), precondition_figure(0.5, "bits per byte")
+    ('12.2 %', '0.500 bits per byte')
+    """
+    return f"{number(value, precondition_digits(unit))} {visible(unit, 30)}"
 
 
 def provenance_lines(board: Board) -> list[tuple[str, str]]:
