@@ -101,9 +101,9 @@ class Reproduction(PlannedRun):
                 details = {**cell.details, **more}
                 found.append(cell.model_copy(update={"artifacts": links, "details": details}))
         for handle in self.preconditions:
+            made = {"cells": handle.id}
             for cell in self._cells_of(handle):
-                links = {**cell.artifacts, "cells": handle.id}
-                found.append(cell.model_copy(update={"artifacts": links}))
+                found.append(cell.model_copy(update={"artifacts": cell.artifacts | made}))
         return found
 
     def check(self, todo: Sequence[Stage], calls: CallSettings) -> None:
@@ -362,9 +362,8 @@ def _methods(recipe: Recipe) -> list[Method]:
 
 def _one_scale(made: Reproduction, settings: Sequence[Record]) -> str:
     """Scale of what belongs to no suite: that of the first suite, as a board has one scale."""
-    if made.scale == REHEARSAL or not settings:
-        return made.scale
-    return scale_of(settings[0], made.scale)
+    rehearsed = made.scale == REHEARSAL or not settings
+    return made.scale if rehearsed else scale_of(settings[0], made.scale)
 
 
 def _planned(

@@ -3,11 +3,13 @@
     grade = truth_about("nano:train")          None where nothing is known to be right
     grade(row, "So: 3+4=7. Answer: 7, odd.")   -> Verity(grade=1.0, formed=True)
 
-The reference is that of the prompts, pairs or authors that a recipe uses. Worlds add their truths to
+The reference is that of the prompts, pairs or authors of a recipe. Worlds add their truths to
 the table SOURCES of their catalogue, as two kinds of data (`harness.data.sources`):
 
     truths    (prompt row, response) -> `Verity`, None for a prompt that the world does not know
     signs     author row -> what the text shows about the items of a questionnaire
+    facts     of a model reference: (prompt row) -> whether the model has seen the facts that it
+              needs, None for a prompt that needs none
 
 No method and no training reads these: they say afterwards whether what a method needs was there.
 """
@@ -44,6 +46,7 @@ class Sign(NamedTuple):
 
 Grader = Callable[[Row, str], Verity | None]
 Signs = Callable[[Row], Sequence[Sign]]
+Knows = Callable[[Row], bool | None]
 
 
 def _source(kind: str, ref: str) -> Source[str, Any] | None:
@@ -70,6 +73,12 @@ def truth_about(ref: str, planned: str | None = None) -> Grader | None:
 def signs_about(ref: str, planned: str | None = None) -> Signs | None:
     """What the texts of a set of authors show; None if it is unknown."""
     found: Signs | None = _opened("signs", ref, planned)
+    return found
+
+
+def facts_known_by(model: str, planned: str | None = None) -> Knows | None:
+    """Which facts a model has seen, by its reference; None if this is unknown."""
+    found: Knows | None = _opened("facts", model, planned)
     return found
 
 

@@ -3,7 +3,7 @@
     WRPO = Method("wrpo", FusionRecipe, wrpo, RECIPE, preconditions=Preconditions(LISTED, measured))
 
 A method declares which figures they are (`Precondition`) and a plan of the stages that measure them
-in its own run. These stages write cells of the suite `preconditions`, which boards show in a section
+in its own run. These stages write cells of the suite `preconditions`; boards show them in a section
 of their own and never rank. A figure that a suite of the recipe measures anyway is only named.
 """
 

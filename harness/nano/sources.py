@@ -32,7 +32,7 @@ from harness.data.question_rows import QuestionSet
 from harness.data.question_sets import ImportQuestionSetParams
 from harness.data.rated import ImportRatedParams
 from harness.data.sources import Source
-from harness.data.truths import Grader, Sign, Verity
+from harness.data.truths import Grader, Knows, Sign, Verity
 from harness.distillation.corpus import DocumentsParams
 from harness.engine.operations import Row
 from harness.nano import (
@@ -48,6 +48,7 @@ from harness.nano import (
 
 SCHEME = "nano:"
 PLANTED = "nano:planted/"
+KNOWN = "known_"  # base models with planted facts
 SKILLS = f"{SCHEME}{skills.PREFIX}"
 REFERENCE = "reference"
 # Frequencies of qualities of written answers: two of each prompt make a pair, a third one is a
@@ -230,6 +231,24 @@ def _of_world(row: Row, text: str) -> Verity | None:
     return Verity(grade.total, grade.formatted == 1)
 
 
+def _facts(ref: str) -> Knows | None:
+    """Whether the entity of a question is planted in a base model."""
+    share = ref.removeprefix(SCHEME).removeprefix(KNOWN)
+    if share == ref.removeprefix(SCHEME) or share not in planted.SHARES:
+        return None
+    names = planted.planted(share)
+
+    def knows(row: Row) -> bool | None:
+        fact = planted.find(str(row["messages"][-1]["content"]))
+        return None if fact is None else fact.name in names
+
+    return knows
+
+
+def _facts_version(ref: str, revision: str | None) -> str:
+    return f"{ref}@{world.VERSION}" if _facts(ref) is not None else ""
+
+
 def _signs(row: Row) -> list[Sign]:
     """The evidence of a text by item; a text has at most one sentence on an item."""
     return [Sign(each.trait, each.number, each.label) for each in authors.evidence(row)]
@@ -243,6 +262,7 @@ SOURCES = {
         lambda ref: _signs,
         at_hand=True,
     ),
+    "facts": Source[str, Knows | None]("nano:known_<share>", _facts_version, _facts, at_hand=True),
     "prompts": Source("nano:<split>", _at_version, _prompts, at_hand=True),
     "documents": Source("nano:<split>", _at_version, _documents, at_hand=True),
     "preferences": Source(

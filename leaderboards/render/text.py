@@ -214,8 +214,8 @@ def claim_statement(board: Board, result: ClaimResult) -> str:
 
 
 PRECONDITIONS = (
-    "What must be true of the run before the claimed effects can appear; measured in the run itself, "
-    "never ranked."
+    "What must be true of the run before the claimed effects can appear; measured in the run "
+    "itself, never ranked."
 )
 
 

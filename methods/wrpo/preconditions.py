@@ -39,9 +39,14 @@ def measured(recipe: FusionRecipe, stage: StageMaker, **about: Any) -> tuple[Han
     reward = recipe.models.reward
     assert reward is not None  # the recipe refuses sampled responses without one
     ref = recipe.data.prompts
-    own = from_responses.own_responses(recipe, stage)
-    sources = from_responses.source_responses(recipe, stage)
-    found = answers_compared(stage, ref, own, sources, OWN, about)
+    found = answers_compared(
+        stage,
+        ref,
+        lambda: [from_responses.own_responses(recipe, stage)],
+        lambda: from_responses.source_responses(recipe, stage),
+        OWN,
+        about,
+    )
     return (*found, pairs_graded(stage, ref, rows, COMPARISONS, reward.display_name(), about))
 
 

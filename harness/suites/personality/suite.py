@@ -17,7 +17,7 @@ are not a diagnosis and must not be used to profile people.
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field
 
@@ -224,18 +224,30 @@ def _suite(
     )
 
 
-SCHEMES = {"personality_essays": "big_five", "personality_mbti": "mbti"}
 ESSAYS_SUITE = _suite(
     "personality_essays",
-    SCHEMES["personality_essays"],
+    "big_five",
     EssaysSettings,
     "five traits of authors from essays; macro-F1",
     "essays_test",
 )
 MBTI_SUITE = _suite(
     "personality_mbti",
-    SCHEMES["personality_mbti"],
+    "mbti",
     MBTISettings,
     "four dimensions of types from forum posts; macro-F1",
     "kaggle_mbti_test",
 )
+
+
+class OfAuthors(NamedTuple):
+    """A suite of authors and its scheme of traits."""
+
+    suite: Suite
+    scheme: str
+
+
+SUITES = {
+    ESSAYS_SUITE.name: OfAuthors(ESSAYS_SUITE, "big_five"),
+    MBTI_SUITE.name: OfAuthors(MBTI_SUITE, "mbti"),
+}

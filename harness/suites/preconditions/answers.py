@@ -66,7 +66,11 @@ class _Answers:
 
 @operation("compare_answers", version=1, params=TruthParams)
 def compare_answers(
-    context: Context, params: TruthParams, *, own: Artifact, answered: tuple[Artifact, ...]
+    context: Context,
+    params: TruthParams,
+    *,
+    own: tuple[Artifact, ...],
+    answered: tuple[Artifact, ...],
 ) -> None:
     """Write for each source, and for the best of several, how often its answers are truly better.
 
@@ -84,8 +88,9 @@ def compare_answers(
     grader = params.grader()
     if grader is None:
         raise UserError(f'no truth about "{params.truth}"; expected a reference such as nano:train')
-    prompts = {row["id"]: row for row in own.rows()}
-    ours = graded(params.system, own.rows(), grader)
+    asked = [row for artifact in own for row in artifact.rows()]
+    prompts = {row["id"]: row for row in asked}
+    ours = graded(params.system, asked, grader)
     by_system: dict[str, list[Row]] = {}
     for artifact in answered:
         for row in artifact.rows():
@@ -97,7 +102,7 @@ def compare_answers(
         everyone[id] = [grade for grades in known for grade in grades] or None
     best = _Answers(BEST, everyone)
     texts = {id: _asked(row) for id, row in prompts.items()}
-    maker = cell_maker(params, texts, own=own)
+    maker = cell_maker(params, texts, own=own[0])
     rivals = [*others, best] if len(others) > 1 else others
     cells = [cell for each in rivals for cell in _against(maker, ours, each, prompts)]
     cells += _grades(maker, ours, prompts)
@@ -157,7 +162,8 @@ def _against(
 
 def _sign(pair: tuple[float | None, float | None]) -> int:
     a, b = pair
-    assert a is not None and b is not None
+    assert a is not None
+    assert b is not None
     return (a > b) - (a < b)
 
 

@@ -6,7 +6,7 @@ read are the stages of the run itself wherever it has them, so that nothing is s
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from harness.distillation.explicit_fusion import ExplicitFusionRecipe
@@ -62,8 +62,8 @@ READINGS = (
 def answers_compared(
     stage: StageMaker,
     ref: str,
-    own: Handle,
-    answered: Sequence[Handle],
+    own: Callable[[], Sequence[Handle]],
+    answered: Callable[[], Sequence[Handle]],
     system: str,
     about: Mapping[str, Any],
 ) -> tuple[Handle, ...]:
@@ -71,12 +71,13 @@ def answers_compared(
 
     Args:
         ref: of the prompts.
+        own, answered: the answers; called only where there is a truth.
         system: name of the model.
     """
     truth = truth_arguments(ref)
     if not truth:
         return ()
-    made = stage("compare_answers", own=own, answered=answered, system=system, **truth, **about)
+    made = stage("compare_answers", own=own(), answered=answered(), system=system, **truth, **about)
     return (made,)
 
 
