@@ -45,7 +45,7 @@ def render(board: Board) -> str:
             rows=[_row(board, row) for row in board.rows],
             claims=_claims(board),
             verdicts=_verdicts(board.claims),
-            preconditions=[text.precondition(row) for row in board.preconditions],
+            preconditions=text.precondition_rows(board.preconditions),
             precondition_heads=text.PRECONDITION_HEADS,
             precondition_note=text.PRECONDITIONS,
             warnings=board.warnings,

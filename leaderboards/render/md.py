@@ -76,7 +76,7 @@ def _claims(board: Board) -> str:
 
 
 def _preconditions(board: Board) -> str:
-    rows = [[escape(cell) for cell in text.precondition(row)] for row in board.preconditions]
+    rows = [[escape(c) for c in row] for row in text.precondition_rows(board.preconditions)]
     rule = ["---", "---", "---:", "---:", "---"]
     return "\n".join(_line(cells) for cells in ([*text.PRECONDITION_HEADS], rule, *rows))
 

@@ -124,8 +124,8 @@ def preconditions(rows: Sequence[Measured], width: int = 100) -> RenderableType:
     for head in text.PRECONDITION_HEADS:
         right = head in ("Here", "Items")
         table.add_column(head, justify="right" if right else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in text.precondition(row)))
+    for cells in text.precondition_rows(rows):
+        table.add_row(*(Text(cell) for cell in cells))
     return table
 
 

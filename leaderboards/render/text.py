@@ -6,7 +6,7 @@ that a name cannot break a line, reorder a row or be hidden.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from harness.core.records import Interval
 from harness.core.text import visible
@@ -219,11 +219,20 @@ PRECONDITIONS = (
 )
 
 
-def precondition(row: Measured) -> tuple[str, ...]:
-    """A row of the table of preconditions: what, of which system, figure, items, what is needed.
+def precondition_rows(rows: Sequence[Measured]) -> list[tuple[str, ...]]:
+    """The table of preconditions; what the effect needs is said once for each figure."""
+    found: list[tuple[str, ...]] = []
+    said = ""
+    for row in rows:
+        *cells, needs = _precondition(row)
+        found.append((*cells, "" if row.text == said else needs))
+        said = row.text
+    return found
 
-    Figures in per cent have one decimal, others three.
-    """
+
+def _precondition(row: Measured) -> tuple[str, ...]:
+    """What, of which system, figure, items, what is needed: in per cent with one decimal, others
+    with three."""
     score = row.score
     figure = MISSING if score.value is None else precondition_figure(score.value, score.unit)
     if score.interval is not None:

@@ -55,7 +55,7 @@ READINGS = (
         needs="less than the target's, of a source or of the best of each document",
         metric="bits_per_byte",
     ),
-    Precondition(text="bits per byte", metric="bits_per_byte:*"),
+    Precondition(text="bits per byte of right answers", metric="bits_per_byte:*"),
 )
 
 
