@@ -122,7 +122,7 @@ MERGES = {"fusechat": fusechat, "fusechat_mergekit": fusechat_mergekit}
 LISTED = (
     *READINGS,
     Precondition(
-        text="distance from the target, in % of its length",
+        text="distance from the target",
         needs="not 0, and not equal for all fused models: else every rule gives the mean",
         metric="distance",
     ),

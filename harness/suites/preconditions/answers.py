@@ -77,7 +77,7 @@ def compare_answers(
     above        % of prompts on which its best answer is truly better than the best own one
     below        % on which it is worse
     best_grade   true grade of its best answer, and of the best own one
-    mean_grade   true grade of all its answers, and of all own ones
+    mean_grade   true grade of all its answers, and of all own ones, if there are several
 
     Prompts are those of `own`; rows.jsonl has the grades of each. `params.system` names the own
     model.
@@ -168,10 +168,13 @@ def _sign(pair: tuple[float | None, float | None]) -> int:
 
 
 def _grades(maker: CellMaker, whose: _Answers, prompts: Mapping[str, Row]) -> list[Cell]:
-    """The cells of the best and of the mean grade of one model."""
+    """The cells of the best grade of one model, and of the mean where it has several answers."""
+    found = {"best_grade": whose.best}
+    if any(len(grades) > 1 for grades in whose.grades.values() if grades):
+        found["mean_grade"] = whose.mean
     return [
         _grade_cell(maker, whose.name, name, [grade(id) for id in prompts], prompts)
-        for name, grade in (("best_grade", whose.best), ("mean_grade", whose.mean))
+        for name, grade in found.items()
     ]
 
 

@@ -94,6 +94,7 @@ def _distance(maker: CellMaker, found: Sequence[TensorChange], number: int, left
         Tally(len(names), len(names)),
         replicates=draws if whole else (),
         kind=OVER_TENSORS,
+        unit="% of the base",
         primary=False,
         details={"tensors left out": left} if left else None,
     )

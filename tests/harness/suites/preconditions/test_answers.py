@@ -24,7 +24,7 @@ def of(item: world.Item, quality: str) -> str:
     return {
         "right": world.reference_answer(item),
         "formless": item.truths[0].main,
-        "wrong_form": "Answer: zzz, zzz.",
+        "wrong_form": world.answer_line("zzz", "zzz", item.format),
         "bad": "I cannot say.",
     }[quality]
 
