@@ -4,7 +4,7 @@
     grade(row, "So: 3+4=7. Answer: 7, odd.")   -> Verity(grade=1.0, formed=True)
 
 The reference is that of the prompts, pairs or authors of a recipe. Worlds add their truths to
-the table SOURCES of their catalogue, as two kinds of data (`harness.data.sources`):
+the table SOURCES of their catalogue, as three kinds of data (`harness.data.sources`):
 
     truths    (prompt row, response) -> `Verity`, None for a prompt that the world does not know
     signs     author row -> what the text shows about the items of a questionnaire

@@ -177,7 +177,7 @@ def test_preconditions_are_printed_for_a_board_and_for_all(
         "test",
     )  # fmt: skip
     monkeypatch.setenv("COLUMNS", "160")
-    with pytest.raises(UserError, match="no board in .* has preconditions"):
+    with pytest.raises(UserError, match=r"no board in .* has preconditions"):
         show("preconditions")
     write_board(hand_made.store.root / "boards" / "mine", spec, [figure])
     write_board(hand_made.store.root / "boards" / "bare", spec, [])
