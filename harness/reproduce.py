@@ -26,7 +26,7 @@ from harness.engine.calls import CallSettings
 from harness.engine.extras import check_extras
 from harness.engine.io import disk_errors
 from harness.engine.plan import Handle, Stage, StageMaker
-from harness.engine.preconditions import listed
+from harness.engine.preconditions import Preconditions, listed
 from harness.engine.recipe import (
     Method,
     Overrides,
@@ -43,7 +43,7 @@ from harness.evaluate import evaluate
 from harness.nano.rehearsal import Rehearsal
 from harness.planned import PlannedRun, checked, opened
 from harness.suites.base import SYSTEM, Program, System
-from harness.suites.editions import resolve_settings, scale_of
+from harness.suites.editions import NANO, resolve_settings, scale_of
 from leaderboards.claims import Claim
 from leaderboards.spec import BoardSpec, ColumnSpec, Provenance, board_spec, shipped
 from leaderboards.spec import SystemSpec as Row
@@ -329,7 +329,6 @@ def _plan_seed(made: Reproduction, recipe: Recipe, rehearsal: Rehearsal | None) 
         suite = registry.load("suites", suite_spec.name)
         resolved = resolve_settings(suite, suite_spec.edition, suite_spec.settings)
         suites.append((suite_spec, suite, resolved))
-    scale = _one_scale(made, [settings for _, _, settings in suites])
     peers: dict[str, System] = {}
     named = {spec.name: spec for spec in recipe.systems}
     for name in _baselines(settings for _, _, settings in suites):
@@ -347,23 +346,23 @@ def _plan_seed(made: Reproduction, recipe: Recipe, rehearsal: Rehearsal | None) 
             labelled = _labelled(stage, f"{spec.name} on {suite.name}")
             cells = checked(suite.plan(system, settings, labelled), f'suite "{suite.name}"')
             made.runs.append(Run(recipe.seed, spec, suite_spec, cells))
+    nano = made.scale != REHEARSAL and NANO in (scale_of(chosen, "") for _, _, chosen in suites)
+    _plan_preconditions(made, recipe, NANO if nano else made.scale)
+
+
+def _plan_preconditions(made: Reproduction, recipe: Recipe, scale: str) -> None:
+    labelled = _labelled(made.plan.stage, "precondition")
     for method in _methods(recipe):
-        if method.preconditions is not None:
-            labelled = _labelled(stage, "precondition")
-            found = method.preconditions.stages(recipe, labelled, scale, recipe.seed)
-            made.preconditions += [handle for handle in found if handle not in made.preconditions]
+        declared = method.preconditions or Preconditions(())
+        found = declared.stages(recipe, labelled, scale, recipe.seed)
+        new = [checked(handle, f'method "{method.name}", preconditions') for handle in found]
+        made.preconditions += [handle for handle in new if handle not in made.preconditions]
 
 
 def _methods(recipe: Recipe) -> list[Method]:
     """The methods of a recipe's systems, each once."""
     names = dict.fromkeys(spec.method for spec in recipe.systems)
     return [registry.load("methods", name) for name in names]
-
-
-def _one_scale(made: Reproduction, settings: Sequence[Record]) -> str:
-    """Scale of what belongs to no suite: that of the first suite, as a board has one scale."""
-    rehearsed = made.scale == REHEARSAL or not settings
-    return made.scale if rehearsed else scale_of(settings[0], made.scale)
 
 
 def _planned(
