@@ -195,7 +195,7 @@ class Reproduction(PlannedRun):
                 "systems": systems,
                 "columns": tuple(columns),
                 "claims": tuple(claims),
-                "preconditions": listed(method.preconditions for method in _methods(recipe)),
+                "preconditions": listed((m.preconditions for m in _methods(recipe)), recipe),
                 "provenance": provenance,
             }
         )

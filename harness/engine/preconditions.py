@@ -9,7 +9,7 @@ of their own and never rank. A figure that a suite of the recipe measures anyway
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -67,13 +67,17 @@ class Preconditions:
     """The preconditions of a method.
 
     Attributes:
-        listed: lines of the table, in order.
+        listed: lines of the table, in order; or the function that gives those of a recipe.
         plan: stages that write cells of the suite `preconditions`; None if suites of the recipe
             measure everything. It may return none, for instance where nothing is known to be right.
     """
 
-    listed: tuple[Precondition, ...]
+    listed: tuple[Precondition, ...] | Callable[[Any], tuple[Precondition, ...]]
     plan: Measuring | None = None
+
+    def lines(self, recipe: Any) -> tuple[Precondition, ...]:
+        """The lines for a recipe."""
+        return self.listed if isinstance(self.listed, tuple) else self.listed(recipe)
 
     def stages(self, recipe: Any, stage: StageMaker, scale: str, seed: int) -> tuple[Handle, ...]:
         """The measuring stages for one seed."""
@@ -82,6 +86,6 @@ class Preconditions:
         return tuple(self.plan(recipe, stage, suite=SUITE, scale=scale, seed=seed))
 
 
-def listed(declared: Iterable[Preconditions | None]) -> tuple[Precondition, ...]:
-    """The lines of several methods, each once."""
-    return tuple(dict.fromkeys(line for found in declared if found for line in found.listed))
+def listed(declared: Iterable[Preconditions | None], recipe: Any) -> tuple[Precondition, ...]:
+    """The lines of several methods for a recipe, each once."""
+    return tuple(dict.fromkeys(line for found in declared if found for line in found.lines(recipe)))

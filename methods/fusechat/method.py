@@ -20,7 +20,7 @@ from harness.distillation.explicit_fusion import ExplicitFusionRecipe, trained
 from harness.engine.preconditions import Precondition, Preconditions
 from harness.engine.recipe import Method, ModelSpec, SystemSpec, with_settings
 from harness.merging.settings import MergekitParams, MergeParams, SceSettings
-from harness.suites.preconditions.planning import READINGS, readings_compared
+from harness.suites.preconditions.planning import reading_lines, readings_compared
 from harness.training.from_responses import model
 
 RECIPE = Path(__file__).with_name("recipe.toml")
@@ -120,7 +120,6 @@ def each_pair(recipe: FuseChatRecipe) -> tuple[SystemSpec, ...]:
 
 MERGES = {"fusechat": fusechat, "fusechat_mergekit": fusechat_mergekit}
 LISTED = (
-    *READINGS,
     Precondition(
         text="distance from the target",
         needs="not 0, and not equal for all fused models: else every rule gives the mean",
@@ -162,7 +161,12 @@ def measured(recipe: FuseChatRecipe, stage: Any, **about: Any) -> tuple[Any, ...
     return (readings_compared(recipe, stage, about), fused, merged)
 
 
-PRECONDITIONS = Preconditions(LISTED, measured)
+def lines(recipe: FuseChatRecipe) -> tuple[Precondition, ...]:
+    """Of readings and changes."""
+    return (*reading_lines(recipe), *LISTED)
+
+
+PRECONDITIONS = Preconditions(lines, measured)
 FUSECHAT = Method("fusechat", FuseChatRecipe, fusechat, RECIPE, preconditions=PRECONDITIONS)
 FUSECHAT_MERGEKIT = Method(
     "fusechat_mergekit", FuseChatRecipe, fusechat_mergekit, preconditions=PRECONDITIONS

@@ -21,7 +21,7 @@ from harness.core.errors import BadRecord
 from harness.distillation.explicit_fusion import ExplicitFusionRecipe, trained
 from harness.engine.preconditions import Preconditions
 from harness.engine.recipe import Method, Refers
-from harness.suites.preconditions.planning import READINGS, readings_compared
+from harness.suites.preconditions.planning import reading_lines, readings_compared
 from harness.training.from_responses import model
 
 RECIPE = Path(__file__).with_name("recipe.toml")
@@ -91,7 +91,7 @@ def measured(recipe: ExplicitFusionRecipe, stage: Any, **about: Any) -> tuple[An
     return (readings_compared(recipe, stage, about),)
 
 
-PRECONDITIONS = Preconditions(READINGS, measured)
+PRECONDITIONS = Preconditions(reading_lines, measured)
 FUSELLM = Method("fusellm", FuseLLMRecipe, fusellm, RECIPE, preconditions=PRECONDITIONS)
 FUSELLM_AVGCE = Method("fusellm_avgce", FuseLLMRecipe, fusellm_avgce, preconditions=PRECONDITIONS)
 CLM = Method("clm", FuseLLMRecipe, clm)

@@ -204,8 +204,12 @@ def test_readings_of_a_suite_are_shared_with_the_preconditions() -> None:
     read = {i for s in made.plan.stages.values() if s.operation.name == "score_perplexity"
             for i in s.input_ids()}  # fmt: skip
     assert set(stage.input_ids()) <= read
+    assert stage.params.each is False  # type: ignore[attr-defined]
+    lines = made.board_spec().preconditions
+    assert ("target", "source_a", "source_b", "source_c") in {line.systems for line in lines}
     alone = reproduce("fusellm", limit=4, suites=["lm_nano"])
     (handle,) = alone.preconditions
+    assert alone.plan.stages[handle.id].params.each is True  # type: ignore[attr-defined]
     first = alone.plan.stages[alone.plan.stages[handle.id].input_ids()[0]]
     documents = alone.plan.stages[first.inputs["documents"].id]  # type: ignore[union-attr]
     assert documents.params.ref == "nano:train"  # type: ignore[attr-defined]

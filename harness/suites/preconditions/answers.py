@@ -23,7 +23,7 @@ from harness.suites.scoring import CellMaker, CellParams, cell_maker, write_cell
 BEST = "best source"
 PAIRS = "training pairs"
 GRADE = "grade"  # true, in [0, 1]
-DECIMALS = 3  # of stored grades; comparisons are made before rounding
+DECIMALS = 2  # of stored grades and margins; comparisons are made before rounding
 Comparison = tuple[str, str]  # names of two responses, the preferred one first
 
 
@@ -317,7 +317,7 @@ class _Unit:
 def _of_units(maker: CellMaker, units: Sequence[_Unit], known: bool) -> list[Cell]:
     prompts = [unit.prompt for unit in units]
     ranked = [unit.margin is not None for unit in units]
-    margins = [unit.margin for unit in units]
+    margins = [None if unit.margin is None else round(unit.margin, DECIMALS) for unit in units]
     cells = []
     if any(ranked):
         cells.append(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from pydantic import Field
 
 from harness.core.records import Cell
 from harness.engine.io import write_rows
@@ -29,9 +30,11 @@ class MeasureChangesParams(CellParams):
         names: of the models, in order.
         together: the models are merged with each other, so that their changes can conflict;
             `system` names them together.
+        rounds: fewer than usual, since tensors are few and the replicates of a root are stored.
     """
 
     names: tuple[str, ...]
+    rounds: int = Field(default=200, ge=1)
     together: bool = False
 
 

@@ -11,8 +11,9 @@ from typing import Any
 
 from harness.distillation.explicit_fusion import ExplicitFusionRecipe
 from harness.engine.plan import Handle, StageMaker
-from harness.engine.preconditions import Precondition
+from harness.engine.preconditions import FAMILY, Precondition
 from harness.suites.editions import resolve_settings
+from harness.suites.perplexity.operations import OVERALL
 from harness.suites.perplexity.suite import SUITE, PerplexitySettings, readings
 from harness.suites.preconditions.answers import Comparison, truth_arguments
 from harness.training.from_responses import model
@@ -43,19 +44,6 @@ PAIRS = (
     ),
     Precondition(text="true grade of the training's responses", metric="grade:*"),
     Precondition(text="reward of the preferred answer less the other's", metric="reward_margin"),
-)
-READINGS = (
-    Precondition(
-        text="right answers that it predicts better than the target",
-        needs="many: the sources' predictions add something",
-        metric="documents_ahead",
-    ),
-    Precondition(
-        text="bits per byte of right answers",
-        needs="less than the target's, of a source or of the best of each document",
-        metric="bits_per_byte",
-    ),
-    Precondition(text="bits per byte of right answers", metric="bits_per_byte:*"),
 )
 
 
@@ -106,13 +94,41 @@ def pairs_graded(
     )
 
 
+def reading_lines(recipe: ExplicitFusionRecipe) -> tuple[Precondition, ...]:
+    """Lines about the bits per byte of target and sources; those that a suite has are named."""
+    needs = "less than the target's, of a source or of the best of each document"
+    text = "bits per byte of right answers"
+    own = Precondition(text=text, needs=needs, metric=OVERALL)
+    rows = _measured_by_suite(recipe)
+    named = {"suite": SUITE.name, "systems": rows} if rows else {}
+    return (
+        Precondition(
+            text="right answers that it predicts better than the target",
+            needs="many: the sources' predictions add something",
+            metric="documents_ahead",
+        ),
+        own,
+        *([own.model_copy(update=named)] if rows else []),
+        Precondition(text=text, metric=f"{OVERALL}{FAMILY}", **named),
+    )
+
+
+def _measured_by_suite(recipe: ExplicitFusionRecipe) -> tuple[str, ...]:
+    """Names of target and sources among the systems; () if the suite does not measure all."""
+    rows = [spec for spec in recipe.systems if spec.method in ("target", "source")]
+    every = {spec.method for spec in rows} == {"target", "source"}
+    measured = any(spec.name == SUITE.name for spec in recipe.suites)
+    whole = every and measured and len(rows) == 1 + len(recipe.models.sources)
+    return tuple(spec.name for spec in rows) if whole else ()
+
+
 def readings_compared(
     recipe: ExplicitFusionRecipe, stage: StageMaker, about: Mapping[str, Any]
 ) -> Handle:
-    """Bits per byte of the target and every source.
+    """Which documents sources predict better than the target.
 
-    Documents are those of the recipe's suite `perplexity`, whose readings are shared; without that
-    suite, the first MOST_DOCUMENTS of the corpus.
+    Documents are those of the recipe's suite `perplexity`, whose readings and cells are shared;
+    without that suite, the first MOST_DOCUMENTS of the corpus.
     """
     settings = _documents(recipe)
     sources = recipe.models.sources
@@ -121,6 +137,7 @@ def readings_compared(
         target=readings(model(recipe.models.target, stage), settings, stage),
         sources=[readings(model(spec, stage), settings, stage) for spec in sources],
         names=tuple(spec.display_name() for spec in sources),
+        each=not _measured_by_suite(recipe),
         system=recipe.models.target.display_name(),
         **about,
     )

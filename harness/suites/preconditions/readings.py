@@ -30,9 +30,15 @@ Floats = NDArray[np.float64]
 
 
 class CompareReadingsParams(CellParams):
-    """Parameters of `compare_readings`: `system` names the target, `names` the sources in order."""
+    """Parameters of `compare_readings`.
+
+    Attributes:
+        names: of the sources, in order; `system` names the target.
+        each: whether to write the bits of target and sources; a suite may have them already.
+    """
 
     names: tuple[str, ...]
+    each: bool = True
 
 
 @operation("compare_readings", version=1, params=CompareReadingsParams)
@@ -45,10 +51,11 @@ def compare_readings(
 ) -> None:
     """Write the bits per byte of each model and domain, and the shares that sources predict better.
 
-    bits_per_byte, bits_per_byte:<domain>   of target and sources; of "best of each document", the
-                                            fewest bits of all of them, which MinCE chooses
-    documents_ahead                         % of documents of which a source has fewer bits than the
-                                            target; of "best source", any of them
+    documents_ahead            % of documents of which a source has fewer bits than the target; of
+                               "best source", any of several
+    bits_per_byte              of "best of each document", the fewest bits of all models (MinCE's
+                               choice); with `each`, of target and sources
+    bits_per_byte:<domain>     of these
 
     Raises:
         BadData: the artifacts are about different documents.
@@ -66,11 +73,13 @@ def compare_readings(
     own = bits[params.system]
     fewest = np.fmin.reduce(list(bits.values()))
     others = {name: bits[name] for name in params.names}
-    others[BEST] = np.fmin.reduce(list(others.values()))
+    if len(others) > 1:
+        others[BEST] = np.fmin.reduce(list(others.values()))
+    shown = {CHOSEN: fewest, **(bits if params.each else {})}
     cells = [
         cell
-        for name, each in {**bits, CHOSEN: fewest}.items()
-        for cell in _bits_cells(of_system(maker, name), rows, each)
+        for name, each in shown.items()
+        for cell in _bits_cells(of_system(maker, name), rows, each, name != CHOSEN)
     ]
     ids = [row["id"] for row in rows]
     for name, each in others.items():
@@ -93,13 +102,13 @@ def _told(rows: Sequence[Row], readings: Mapping[str, Sequence[Row]]) -> list[di
     ]
 
 
-def _bits_cells(maker: CellMaker, rows: Sequence[Row], bits: Floats) -> list[Cell]:
-    """Bits per byte of all documents, and of each domain if there are several."""
+def _bits_cells(maker: CellMaker, rows: Sequence[Row], bits: Floats, parts: bool) -> list[Cell]:
+    """Bits per byte of all documents, and with `parts` of each domain if there are several."""
     domains = np.array([row["domain"] for row in rows])
     size = np.array([row["bytes"] for row in rows], float)
     among = {OVERALL: np.ones(len(rows), bool)}
     names = sorted(set(domains.tolist()))
-    among |= {f"{OVERALL}:{name}": domains == name for name in names if len(names) > 1}
+    among |= {f"{OVERALL}:{name}": domains == name for name in names if parts and len(names) > 1}
     ids = [row["id"] for row in rows]
     counts = cluster_counts(maker.prompt_set, ids, maker.params.rounds).astype(float)
     cells = []

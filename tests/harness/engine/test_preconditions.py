@@ -53,4 +53,6 @@ def test_the_plan_gets_what_all_cells_share_and_may_be_missing() -> None:
 
 def test_lines_of_several_methods_are_listed_once() -> None:
     both = [Preconditions((LINE, NAMED)), None, Preconditions((NAMED, FAMILY))]
-    assert listed(both) == (LINE, NAMED, FAMILY)
+    assert listed(both, None) == (LINE, NAMED, FAMILY)
+    of_recipe = Preconditions(lambda recipe: (LINE,) if recipe == "this" else ())
+    assert (of_recipe.lines("this"), of_recipe.lines("that")) == ((LINE,), ())

@@ -47,7 +47,21 @@ def test_documents_that_a_source_predicts_better_are_counted(
     assert cells["a", "bits_per_byte:fact"].n_scored == 2
     assert cells["a", "bits_per_byte"].higher_is_better is False
     assert not any(cell.primary for cell in found)
+    assert (CHOSEN, "bits_per_byte:fact") not in cells
     assert made.rows()[2]["bits"] == {"target": 10, "a": 20, "b": 8}
+
+
+def test_bits_that_a_suite_has_are_not_written_again(
+    run_operation: Callable[..., Artifact], rows_artifact: Callable[..., Artifact]
+) -> None:
+    made = run_operation(
+        "compare_readings",
+        {**ABOUT, "names": ("a",), "each": False},
+        target=rows_artifact(readings(10, 10, 10, 10)),
+        sources=(rows_artifact(readings(5, 5, 20, 20)),),
+    )
+    found = {(c["system"], c["metric"]) for c in made.read_json("cells.json")}
+    assert found == {(CHOSEN, "bits_per_byte"), ("a", AHEAD)}
 
 
 def test_readings_of_other_documents_are_refused(
