@@ -100,7 +100,7 @@ def test_the_table_is_in_every_format_that_has_room(board: Board, format: str) -
     if found:
         assert found[0]["text"] == "sources that are <better>"
         assert found[0]["n_scored"] == 240
-        assert found[0]["interval"]["kind"] == "bootstrap over prompts"
+        assert found[0]["interval"]["kind"] == "bootstrap over prompts, seeds nested"
 
 
 @pytest.mark.parametrize("compact", [False, True])
