@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from pydantic import Field
+
 from harness.core.errors import UserError
 from harness.core.records import Cell
 from harness.data.truths import Grader, Verity, truth_about, truth_identity
@@ -196,9 +198,12 @@ class GradePairsParams(TruthParams):
 
     Attributes:
         comparisons: pairs of responses that training compares, by name, the preferred one first.
+        most: number of rows that are read, from the first; resamples of more need much memory and
+            tell little more.
     """
 
     comparisons: tuple[Comparison, ...]
+    most: int = Field(default=2000, ge=1)
 
 
 @operation("grade_pairs", version=1, params=GradePairsParams)
@@ -222,7 +227,7 @@ def grade_pairs(context: Context, params: GradePairsParams, *, pairs: Artifact) 
     A pair without rewards is ordered as its data order it. All but the margin and the last need a
     truth. rows.jsonl has the grades of each row.
     """
-    rows = [row for row in pairs.rows() if row["responses"]]
+    rows = [row for row in pairs.rows() if row["responses"]][: params.most]
     grader = params.grader()
     names = list(dict.fromkeys(name for row in rows for name in row["responses"]))
     found = [_verities(grader, row) for row in rows]
@@ -250,10 +255,14 @@ def grade_pairs(context: Context, params: GradePairsParams, *, pairs: Artifact) 
     cells += [of_rows.mean_cell(name, v, ids, primary=False, **how) for name, v, how in by_row]
     write_cells(context, cells)
     told = [
-        {"id": row["id"], "messages": row["messages"], "responses": row["responses"],
-         "rewards": row.get("rewards"), "true_grades": _grades_of(verities)}
+        {
+            "id": row["id"],
+            "messages": row["messages"],
+            "rewards": row.get("rewards"),
+            "true_grades": _grades_of(verities),
+        }
         for row, verities in zip(rows, found, strict=True)
-    ]  # fmt: skip
+    ]
     write_rows(context.directory / "rows.jsonl", told)
 
 

@@ -170,6 +170,12 @@ def test_without_a_truth_there_are_margins_alone(run: Any) -> None:
     assert set(cells) == {("rm", "reward_margin"), (PAIRS, "source_rewarded")}
 
 
+def test_the_first_rows_are_read(run: Any) -> None:
+    two = {"system": "rm", **BOTH, "most": 2}
+    cells, rows = run("grade_pairs", two, pairs=preferences())
+    assert len(rows) == cells[PAIRS, "grade:source"].n_expected == 2
+
+
 def test_pairs_of_one_source_have_no_figure_about_sources(run: Any) -> None:
     rows = [pair(ITEMS[0], {"chosen": "right", "rejected": "bad"}, {"chosen": 2, "rejected": 1})]
     one = {"system": "rm", "comparisons": (("chosen", "rejected"),)}
