@@ -336,8 +336,9 @@ def _plan_seed(made: Reproduction, recipe: Recipe, rehearsal: Rehearsal | None) 
             raise unknown("system of this recipe", name, named)
         made_by = _planned(made, named[name], recipe, rehearsal)
         peers[name] = System.of(name, made_by, seed=recipe.seed)
+    returned = {}
     for spec in recipe.systems:
-        planned = _planned(made, spec, recipe, rehearsal)
+        planned = returned[spec.name] = _planned(made, spec, recipe, rehearsal)
         made.models[recipe.seed, spec.name] = System.of(spec.name, planned).model
         for suite_spec, suite, settings in suites:
             scale = made.scale if made.scale == REHEARSAL else scale_of(settings, made.scale)
@@ -347,14 +348,10 @@ def _plan_seed(made: Reproduction, recipe: Recipe, rehearsal: Rehearsal | None) 
             cells = checked(suite.plan(system, settings, labelled), f'suite "{suite.name}"')
             made.runs.append(Run(recipe.seed, spec, suite_spec, cells))
     nano = made.scale != REHEARSAL and NANO in (scale_of(chosen, "") for _, _, chosen in suites)
-    _plan_preconditions(made, recipe, NANO if nano else made.scale)
-
-
-def _plan_preconditions(made: Reproduction, recipe: Recipe, scale: str) -> None:
-    labelled = _labelled(made.plan.stage, "precondition")
+    labelled, scale = _labelled(stage, "precondition"), NANO if nano else made.scale
     for method in _methods(recipe):
         declared = method.preconditions or Preconditions(())
-        found = declared.stages(recipe, labelled, scale, recipe.seed)
+        found = declared.stages(recipe, labelled, returned, scale, recipe.seed)
         new = [checked(handle, f'method "{method.name}", preconditions') for handle in found]
         made.preconditions += [handle for handle in new if handle not in made.preconditions]
 

@@ -9,7 +9,7 @@ of their own and never rank. A figure that a suite of the recipe measures anyway
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -54,12 +54,15 @@ class Precondition(Record):
 
 
 class Measuring(Protocol):
-    """(recipe, stage, scale, seed) -> the stages that write the cells.
+    """(recipe, stage, planned, suite, scale, seed) -> the stages that write the cells.
 
-    `about` are parameters that all these stages share: suite, scale and seed.
+    `planned` is what the plan of each system of the run returned, by name; `about` are parameters
+    that all these stages share: suite, scale and seed.
     """
 
-    def __call__(self, recipe: Any, stage: StageMaker, **about: Any) -> Sequence[Handle]: ...
+    def __call__(
+        self, recipe: Any, stage: StageMaker, planned: Mapping[str, Any], **about: Any
+    ) -> Sequence[Handle]: ...
 
 
 @dataclass(frozen=True)
@@ -79,11 +82,13 @@ class Preconditions:
         """The lines for a recipe."""
         return self.listed if isinstance(self.listed, tuple) else self.listed(recipe)
 
-    def stages(self, recipe: Any, stage: StageMaker, scale: str, seed: int) -> tuple[Handle, ...]:
+    def stages(
+        self, recipe: Any, stage: StageMaker, planned: Mapping[str, Any], scale: str, seed: int
+    ) -> tuple[Handle, ...]:
         """The measuring stages for one seed."""
         if self.plan is None:
             return ()
-        return tuple(self.plan(recipe, stage, suite=SUITE, scale=scale, seed=seed))
+        return tuple(self.plan(recipe, stage, planned, suite=SUITE, scale=scale, seed=seed))
 
 
 def listed(declared: Iterable[Preconditions | None], recipe: Any) -> tuple[Precondition, ...]:

@@ -275,7 +275,7 @@ def _fixed(**settings: Any) -> Any:
     return plan
 
 
-def measured(recipe: AdpaRecipe, stage: Any, **about: Any) -> tuple[Any, ...]:
+def measured(recipe: AdpaRecipe, stage: Any, planned: Any, **about: Any) -> tuple[Any, ...]:
     """The answers of the teacher before and after DPO to the questions of the recipe's suite."""
     spec = next((spec for spec in recipe.suites if spec.name == ALPACA.name), None)
     if spec is None:

@@ -18,7 +18,7 @@ from typing import Any
 from harness.core.errors import BadRecord
 from harness.distillation.explicit_fusion import ExplicitFusionRecipe, trained
 from harness.engine.preconditions import Precondition, Preconditions
-from harness.engine.recipe import Method, ModelSpec, SystemSpec, with_settings
+from harness.engine.recipe import Method, ModelSpec, SystemSpec
 from harness.merging.settings import MergekitParams, MergeParams, SceSettings
 from harness.suites.preconditions.planning import reading_lines, readings_compared
 from harness.training.from_responses import model
@@ -118,7 +118,7 @@ def each_pair(recipe: FuseChatRecipe) -> tuple[SystemSpec, ...]:
     )
 
 
-MERGES = {"fusechat": fusechat, "fusechat_mergekit": fusechat_mergekit}
+MERGES = ("fusechat", "fusechat_mergekit")
 LISTED = (
     Precondition(
         text="distance from the target",
@@ -133,14 +133,10 @@ LISTED = (
 )
 
 
-def measured(recipe: FuseChatRecipe, stage: Any, **about: Any) -> tuple[Any, ...]:
+def measured(recipe: FuseChatRecipe, stage: Any, planned: Any, **about: Any) -> tuple[Any, ...]:
     """What sources know, and how far fused and merged models are from the target."""
     base = model(recipe.models.target, stage)
-    merges = {
-        spec.name: MERGES[spec.method](with_settings(recipe, spec.set, spec.name), stage)
-        for spec in recipe.systems
-        if spec.method in MERGES
-    }
+    merges = {s.name: planned[s.name] for s in recipe.systems if s.method in MERGES}
     fused = stage(
         "measure_changes",
         base=base,

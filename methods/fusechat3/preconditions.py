@@ -19,7 +19,7 @@ COMPARISONS = (("chosen", "rejected"),)
 MOST_PROMPTS = 120  # of each set that the target is asked
 
 
-def measured(recipe: FuseChat3Recipe, stage: Any, **about: Any) -> tuple[Handle, ...]:
+def measured(recipe: FuseChat3Recipe, stage: Any, planned: Any, **about: Any) -> tuple[Handle, ...]:
     """The preference pairs, and the sources' answers beside the target's.
 
     The method never asks the target. It is asked here, before training, as often as a source, and

@@ -86,7 +86,9 @@ def parameter_averaging(recipe: FuseLLMRecipe, stage: Any) -> Any:
     )
 
 
-def measured(recipe: ExplicitFusionRecipe, stage: Any, **about: Any) -> tuple[Any, ...]:
+def measured(
+    recipe: ExplicitFusionRecipe, stage: Any, planned: Any, **about: Any
+) -> tuple[Any, ...]:
     """Sources that predict right answers better than the target."""
     return (readings_compared(recipe, stage, about),)
 

@@ -240,7 +240,9 @@ def base(recipe: KCARecipe, stage: StageMaker) -> Handle:
     return model(recipe.models.base, stage)
 
 
-def measured(recipe: KCARecipe, stage: StageMaker, **about: Any) -> tuple[Handle, ...]:
+def measured(
+    recipe: KCARecipe, stage: StageMaker, planned: Any, **about: Any
+) -> tuple[Handle, ...]:
     """What the base model has seen, and whether the exam says so."""
     return exam_checked(recipe, stage, lambda: examined(recipe, stage), about)
 

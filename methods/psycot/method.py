@@ -60,11 +60,7 @@ def questionnaire(
     return plan
 
 
-INTERVIEWS: dict[str, dict[str, Any]] = {
-    "psycot": {"form": "psycot"},
-    "psycot_single_turn": {"form": "single_turn"},
-    "psycot_released": {"form": "psycot", "released": True},
-}
+INTERVIEWS = ("psycot", "psycot_single_turn", "psycot_released")
 LISTED = (
     Precondition(
         text="items rated as the text says",
@@ -79,7 +75,9 @@ LISTED = (
 )
 
 
-def measured(recipe: AuthorsRecipe, stage: StageMaker, **about: Any) -> tuple[Handle, ...]:
+def measured(
+    recipe: AuthorsRecipe, stage: StageMaker, planned: Any, **about: Any
+) -> tuple[Handle, ...]:
     """The answers of each system to its items, in each suite of authors."""
     made = []
     for suite in (spec for spec in recipe.suites if spec.name in SUITES):
@@ -87,8 +85,7 @@ def measured(recipe: AuthorsRecipe, stage: StageMaker, **about: Any) -> tuple[Ha
         assert isinstance(settings, PersonalitySettings)
         for spec in (spec for spec in recipe.systems if spec.method in INTERVIEWS):
             own = with_settings(recipe, spec.set, spec.name)
-            program = questionnaire(**INTERVIEWS[spec.method])(own, stage)
-            scheme = SUITES[suite.name].scheme
+            scheme, program = SUITES[suite.name].scheme, planned[spec.name]
             interviews = answered(
                 suite.name, scheme, program, recipe.seed, settings, stage, Orders()
             )

@@ -30,7 +30,9 @@ CHOSEN = (
 )
 
 
-def measured(recipe: FusionRecipe, stage: StageMaker, **about: Any) -> tuple[Handle, ...]:
+def measured(
+    recipe: FusionRecipe, stage: StageMaker, planned: Any, **about: Any
+) -> tuple[Handle, ...]:
     """The preference rows, and the answers that they were chosen from."""
     given = recipe.data.preferences
     rows = from_responses.preference_rows(recipe, stage)

@@ -41,14 +41,14 @@ def test_a_family_has_parts_and_a_metric_none() -> None:
 def test_the_plan_gets_what_all_cells_share_and_may_be_missing() -> None:
     asked: dict[str, Any] = {}
 
-    def plan(recipe: Any, stage: Any, **about: Any) -> list[Handle]:
-        asked.update(about, recipe=recipe)
+    def plan(recipe: Any, stage: Any, planned: Any, **about: Any) -> list[Handle]:
+        asked.update(about, recipe=recipe, planned=planned)
         return [Handle("x")]
 
-    made = Preconditions((LINE,), plan).stages("r", None, "nano", 7)  # type: ignore[arg-type]
+    made = Preconditions((LINE,), plan).stages("r", None, {"a": 1}, "nano", 7)  # type: ignore[arg-type]
     assert made == (Handle("x"),)
-    assert asked == {"recipe": "r", "suite": SUITE, "scale": "nano", "seed": 7}
-    assert Preconditions((LINE,)).stages("r", None, "nano", 7) == ()  # type: ignore[arg-type]
+    assert asked == {"recipe": "r", "planned": {"a": 1}, "suite": SUITE, "scale": "nano", "seed": 7}
+    assert Preconditions((LINE,)).stages("r", None, {}, "nano", 7) == ()  # type: ignore[arg-type]
 
 
 def test_lines_of_several_methods_are_listed_once() -> None:
