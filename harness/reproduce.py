@@ -26,6 +26,7 @@ from harness.engine.calls import CallSettings
 from harness.engine.extras import check_extras
 from harness.engine.io import disk_errors
 from harness.engine.plan import Handle, Stage, StageMaker
+from harness.engine.preconditions import Preconditions, listed
 from harness.engine.recipe import (
     Method,
     Overrides,
@@ -43,7 +44,7 @@ from harness.evaluate import evaluate
 from harness.nano.rehearsal import Rehearsal
 from harness.planned import PlannedRun, checked, opened
 from harness.suites.base import SYSTEM, Program, System
-from harness.suites.editions import resolve_settings, scale_of
+from harness.suites.editions import NANO, resolve_settings, scale_of
 from leaderboards.claims import claims_of, parse_claim
 from leaderboards.spec import BoardSpec, ColumnSpec, Provenance, board_spec, shipped
 from leaderboards.spec import SystemSpec as Row
@@ -72,6 +73,7 @@ class Reproduction(PlannedRun):
         scale: profile of the recipe, or "rehearsal".
         runs: one per seed, system and suite.
         models: (seed, system) -> model artifact; None for a program without a model.
+        preconditions: stages that measure the preconditions of the recipe's methods.
     """
 
     method: str
@@ -80,10 +82,11 @@ class Reproduction(PlannedRun):
     seeds: list[int]
     runs: list[Run] = field(default_factory=list)
     models: dict[tuple[int, str], Handle | None] = field(default_factory=dict)
+    preconditions: list[Handle] = field(default_factory=list)
 
     @property
     def targets(self) -> list[Handle]:
-        return [run.cells for run in self.runs]
+        return [run.cells for run in self.runs] + self.preconditions
 
     @property
     def cells(self) -> list[Cell]:
@@ -98,6 +101,10 @@ class Reproduction(PlannedRun):
                 links = {**checkpoint, **cell.artifacts, "cells": run.cells.id}
                 details = {**cell.details, **more}
                 found.append(cell.model_copy(update={"artifacts": links, "details": details}))
+        for handle in self.preconditions:
+            made = {"cells": handle.id}
+            for cell in self._cells_of(handle):
+                found.append(cell.model_copy(update={"artifacts": cell.artifacts | made}))
         return found
 
     def check(self, todo: Sequence[Stage], calls: CallSettings) -> None:
@@ -190,6 +197,7 @@ class Reproduction(PlannedRun):
                 "systems": systems,
                 "columns": tuple(columns),
                 "claims": claims,
+                "preconditions": listed((m.preconditions for m in _methods(recipe)), recipe),
                 "provenance": provenance,
             }
         )
@@ -342,8 +350,9 @@ def _plan_seed(made: Reproduction, recipe: Recipe, rehearsal: Rehearsal | None) 
             raise unknown("system of this recipe", name, named)
         made_by = _planned(made, named[name], recipe, rehearsal)
         peers[name] = System.of(name, made_by, seed=recipe.seed)
+    returned = {}
     for spec in recipe.systems:
-        planned = _planned(made, spec, recipe, rehearsal)
+        planned = returned[spec.name] = _planned(made, spec, recipe, rehearsal)
         made.models[recipe.seed, spec.name] = System.of(spec.name, planned).model
         for suite_spec, suite, settings in suites:
             scale = made.scale if made.scale == REHEARSAL else scale_of(settings, made.scale)
@@ -352,6 +361,19 @@ def _plan_seed(made: Reproduction, recipe: Recipe, rehearsal: Rehearsal | None) 
             labelled = _labelled(stage, f"{spec.name} on {suite.name}")
             cells = checked(suite.plan(system, settings, labelled), f'suite "{suite.name}"')
             made.runs.append(Run(recipe.seed, spec, suite_spec, cells))
+    nano = made.scale != REHEARSAL and NANO in (scale_of(chosen, "") for _, _, chosen in suites)
+    labelled, scale = _labelled(stage, "precondition"), NANO if nano else made.scale
+    for method in _methods(recipe):
+        declared = method.preconditions or Preconditions(())
+        found = declared.stages(recipe, labelled, returned, scale, recipe.seed)
+        new = [checked(handle, f'method "{method.name}", preconditions') for handle in found]
+        made.preconditions += [handle for handle in new if handle not in made.preconditions]
+
+
+def _methods(recipe: Recipe) -> list[Method]:
+    """The methods of a recipe's systems, each once."""
+    names = dict.fromkeys(spec.method for spec in recipe.systems)
+    return [registry.load("methods", name) for name in names]
 
 
 def _planned(

@@ -13,7 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from harness.core.errors import UserError
 from harness.core.records import Cell, Interval, Record
+from harness.engine.preconditions import SUITE as PRECONDITIONS
 from leaderboards.claims import ClaimResult, judge_claim
+from leaderboards.preconditions import Measured, measured
 from leaderboards.scores import SHARED, Score, ScoreKey, combine_all, difference, mismatch, tidy
 from leaderboards.spec import BoardSpec, ColumnSpec, Reference, SystemSpec
 
@@ -84,6 +86,7 @@ class Board(Record):
         ranking: index of the column that ranks the rows.
         scales: scales of the cells.
         warnings: one line per mixture that `allow_mixed` permitted.
+        preconditions: what must be true of the run before the claimed effects can appear.
         cells: rounded and sorted; the board can be rebuilt from `spec` and these.
     """
 
@@ -95,6 +98,7 @@ class Board(Record):
     suites: tuple[SuiteFacts, ...]
     scales: tuple[str, ...]
     warnings: tuple[str, ...]
+    preconditions: tuple[Measured, ...] = ()
     cells: tuple[Cell, ...]
 
     def reference(self, system: str, column: ColumnSpec) -> Reference | None:
@@ -116,9 +120,13 @@ def build_board(spec: BoardSpec, cells: Iterable[Cell]) -> Board:
         BadData: two different cells have the same system, suite, metric and seed.
     """
     listed = {system.name for system in spec.systems}
-    listed_cells = (c for c in cells if not spec.only_listed or c.system in listed)
+    # Preconditions are about models that may be no rows, and are never in rows or columns.
+    listed_cells = (
+        c for c in cells if not spec.only_listed or c.system in listed or c.suite == PRECONDITIONS
+    )
     kept = tidy(listed_cells, compact=spec.compact)
-    scores = combine_all(kept, spec.level)
+    every = combine_all(kept, spec.level)
+    scores = {key: score for key, score in every.items() if score.suite != PRECONDITIONS}
     scored = {(score.suite, score.metric) for score in scores.values() if score.n_expected}
     columns = tuple(c for c in spec.columns if not c.optional or (c.suite, c.metric) in scored)
     columns = columns or _default_columns(scores)
@@ -135,10 +143,11 @@ def build_board(spec: BoardSpec, cells: Iterable[Cell]) -> Board:
         columns=columns,
         ranking=ranking,
         rows=_rows(spec, columns, ranking, scores),
-        claims=tuple(judge_claim(claim, scores, spec.level) for claim in spec.claims),
-        suites=_facts(kept),
+        claims=tuple(judge_claim(claim, every, spec.level) for claim in spec.claims),
+        suites=_facts([cell for cell in kept if cell.suite != PRECONDITIONS]),
         scales=tuple(sorted({cell.scale for cell in kept})),
         warnings=warnings,
+        preconditions=measured(spec.preconditions, every.values()),
         cells=kept,
     )
 

@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 
 from harness.core.errors import BadRecord, unknown
 from harness.core.records import Record, parse
+from harness.engine.preconditions import Precondition
 from leaderboards.claims import AnyClaim
 
 BOARDS = Path(__file__).parent / "boards"
@@ -117,6 +118,7 @@ class BoardSpec(Record):
         layout: of a compact board's cells: by metric (`leaderboards.blocks`), or by system and seed
             as in earlier versions (`leaderboards.compact`).
         stage_notes: what the stages noted that made the scores, for example cut answers.
+        preconditions: lines of the table of preconditions, see `leaderboards.preconditions`.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
@@ -138,6 +140,7 @@ class BoardSpec(Record):
         default="sheets", exclude_if=lambda layout: layout == "sheets"
     )
     stage_notes: tuple[str, ...] = Field(default=(), exclude_if=lambda notes: not notes)
+    preconditions: tuple[Precondition, ...] = Field(default=(), exclude_if=lambda lines: not lines)
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> BoardSpec:

@@ -392,6 +392,7 @@ OPERATIONS = {
     "kca_questions": "methods.kca.operations",
     "kca_outcomes": "methods.kca.operations",
     "kca_rows": "methods.kca.operations",
+    "check_exam": "methods.kca.preconditions",
     "score_knowledge_exam": "methods.kca.suite",
     "mine_pairs": "methods.seft.pairs",
     "label_pairs": "methods.seft.pairs",

@@ -81,9 +81,23 @@ def show_artifact(
         for other in value if isinstance(value, list) else [value]:
             console.out(f"from       {plain(name)}: {_input(store, other)}", highlight=False)
     if (store.folder(id) / ROWS).is_file():
+        if not row:
+            _show_preconditions(console, store, id)
         _show_rows(console, store, id, row, limit)
     else:
         _show_files(console, store, id)
+
+
+def _show_preconditions(console: Console, store: Store, id: str) -> None:
+    """Figures of an artifact that measures preconditions, before the rows behind them."""
+    from leaderboards.preconditions import measured
+    from leaderboards.render.terminal import preconditions
+    from leaderboards.samples.addresses import cells_of_store
+    from leaderboards.scores import combine_all
+
+    scores = combine_all(place.cell for place in cells_of_store(store, id))
+    if rows := measured((), scores.values()):
+        console.print(preconditions(rows, console.width))
 
 
 def _input(store: Store, id: str) -> str:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from leaderboards.samples import Samples
 
 
+PRECONDITIONS = "preconditions"
+
+
 class _HtmlAlone(OnceCommand):
     """Command whose option `--html` takes an optional value, which typer does not support."""
 
@@ -41,7 +44,7 @@ def show(
         typer.Argument(
             metavar="CELL | ID",
             help="SYSTEM/SUITE/METRIC\\[@SEED], BOARD:SYSTEM/SUITE/METRIC, or the beginning of an "
-            "artifact's id; without it, the store is listed.",
+            "artifact's id; without it, the store is listed. BOARD:preconditions is a table.",
         ),
     ] = "",
     row: Annotated[str, typer.Option("--row", help="Show one sample in full, by its id.")] = "",
@@ -94,6 +97,8 @@ def show(
 
     crucible show nano:target/arena_hard/score --html       a page to browse, search and share
 
+    crucible show wrpo-nano:preconditions                   what the claimed effects need
+
     Boards (json and html) contain addresses and ids; `crucible plan` prints ids, too.
     """
     from rich.console import Console
@@ -111,6 +116,12 @@ def show(
                 f"{_an_address(found)} --html"
             )
         list_store(console, found, json)
+        return
+    place, _, last = target.rpartition(":")
+    if last == PRECONDITIONS:
+        from harness.cli.precondition_view import show_preconditions
+
+        show_preconditions(console, found, place, json)
         return
     if is_address(target):
         samples = _samples_of(found, target)

@@ -26,6 +26,7 @@ from pydantic import BaseModel
 from harness.core.errors import BadRecord, UserError, unknown
 from harness.core.hashing import digest
 from harness.core.records import Record, parse, record_at
+from harness.engine.preconditions import Preconditions
 
 Reference = Literal[
     "language_model",  # a ModelSpec without metadata is one
@@ -160,6 +161,7 @@ class Method:
             `source` that are several systems.
         fidelity: "reconstruction" for a method whose paper's settings and code are not public;
             shown on boards and recorded in cells.
+        preconditions: what must be true of a run before the paper's effect can appear in it.
     """
 
     name: str
@@ -168,6 +170,7 @@ class Method:
     recipe_file: Path | None = None
     variants: Callable[[Any], tuple[SystemSpec, ...]] | None = field(default=None, kw_only=True)
     fidelity: Literal["", "reconstruction"] = field(default="", kw_only=True)
+    preconditions: Preconditions | None = field(default=None, kw_only=True)
 
 
 T = TypeVar("T", bound=Recipe)

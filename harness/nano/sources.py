@@ -35,6 +35,7 @@ from harness.data.question_rows import QuestionSet
 from harness.data.question_sets import ImportQuestionSetParams
 from harness.data.rated import ImportRatedParams
 from harness.data.sources import Source
+from harness.data.truths import Grader, Knows, Sign, Verity
 from harness.distillation.corpus import DocumentsParams
 from harness.engine.operations import Row
 from harness.nano import (
@@ -50,6 +51,7 @@ from harness.nano import (
 
 SCHEME = "nano:"
 PLANTED = "nano:planted/"
+KNOWN = "known_"  # base models with planted facts
 SKILLS = f"{SCHEME}{skills.PREFIX}"
 OPEN = f"{SCHEME}open/"
 TEXTS = f"{SCHEME}texts/"
@@ -242,7 +244,57 @@ def _at_version(ref: str, revision: str | None) -> str:
     return f"{ref}@{symbols.VERSION if _of_symbols(ref) else world.VERSION}"
 
 
+def _truth(ref: str) -> Grader | None:
+    """The grade of the world's splits; other sets are measured by suites of their own."""
+    return _of_world if ref.removeprefix(SCHEME) in world.SPLITS else None
+
+
+def _truth_version(ref: str, revision: str | None) -> str:
+    """ "" where nothing is known, so that nothing is planned."""
+    return _at_version(ref, revision) if _truth(ref) is not None else ""
+
+
+def _of_world(row: Row, text: str) -> Verity | None:
+    asked = [str(m["content"]) for m in row["messages"] if m["role"] == "user"]
+    found = world.find_conversation(asked)
+    if found is None:
+        return None
+    grade = world.grade(found[0], text, found[1])
+    return Verity(grade.total, grade.formatted == 1)
+
+
+def _facts(ref: str) -> Knows | None:
+    """Whether the entity of a question is planted in a base model."""
+    share = ref.removeprefix(SCHEME).removeprefix(KNOWN)
+    if share == ref.removeprefix(SCHEME) or share not in planted.SHARES:
+        return None
+    names = planted.planted(share)
+
+    def knows(row: Row) -> bool | None:
+        fact = planted.find(str(row["messages"][-1]["content"]))
+        return None if fact is None else fact.name in names
+
+    return knows
+
+
+def _facts_version(ref: str, revision: str | None) -> str:
+    return f"{ref}@{world.VERSION}" if _facts(ref) is not None else ""
+
+
+def _signs(row: Row) -> list[Sign]:
+    """The evidence of a text by item; a text has at most one sentence on an item."""
+    return [Sign(each.trait, each.number, each.label) for each in authors.evidence(row)]
+
+
 SOURCES = {
+    "truths": Source[str, Grader | None]("nano:<split>", _truth_version, _truth, at_hand=True),
+    "signs": Source(
+        "nano:essays, nano:posts",
+        lambda ref, revision: f"{ref}@{digest(_authors(ref))}",
+        lambda ref: _signs,
+        at_hand=True,
+    ),
+    "facts": Source[str, Knows | None]("nano:known_<share>", _facts_version, _facts, at_hand=True),
     "prompts": Source("nano:<split>", _at_version, _prompts, at_hand=True),
     "documents": Source("nano:<split>, nano:open/<split>", _at_version, _documents, at_hand=True),
     "preferences": Source(

@@ -224,6 +224,11 @@ JUDGMENT_FORMS = {
 
 # Operation -> the module that defines it.
 OPERATIONS = {
+    "compare_answers": "harness.suites.preconditions.answers",
+    "grade_pairs": "harness.suites.preconditions.answers",
+    "compare_readings": "harness.suites.preconditions.readings",
+    "measure_changes": "harness.suites.preconditions.changes",
+    "score_ratings": "harness.suites.preconditions.ratings",
     "judge_alpaca": "harness.suites.alpaca_eval2.judging",
     "judge_arena": "harness.suites.arena_hard.judging",
     "judge_mt_bench": "harness.suites.mt_bench.judging",

@@ -160,7 +160,7 @@ class CellMaker:
         among: Sequence[bool] | None = None,
         *,
         factor: float = 1.0,
-        span: tuple[float, float] = (0.0, 1.0),
+        span: tuple[float, float] | None = (0.0, 1.0),
         **more: Any,
     ) -> Cell:
         """The mean of per-prompt values, where None is a failed judgment.
@@ -170,7 +170,7 @@ class CellMaker:
             among: which values belong to the metric. The others are excluded from value and counts
                 but keep their place in the resamples, which all metrics of the prompt set share.
             factor: unit of the result.
-            span: least and greatest value of a prompt.
+            span: least and greatest value of a prompt; None has no bounds.
         """
         chosen = np.ones(len(values), bool) if among is None else np.array(among, bool)
         array = np.array([np.nan if value is None else value for value in values], float)
@@ -181,12 +181,14 @@ class CellMaker:
             return self.cell(metric, None, tally, **more)
         counts = cluster_counts(self.prompt_set, clusters, self.params.rounds)
         total = float(np.nansum(array))
-        bounds = None
-        if tally.failed:
+        bounds, ends = None, None
+        if span is not None:
+            ends = (factor * span[0], factor * span[1])
+        if span is not None and tally.failed:
             low, high = (factor * (total + end * tally.failed) / tally.expected for end in span)
             bounds = (low, high)
         replicates = factor * replicate_means(array, counts)
-        sample = sample_of(factor * array, clusters, span=(factor * span[0], factor * span[1]))
+        sample = sample_of(factor * array, clusters, span=ends)
         value = factor * total / scored
         return self.cell(
             metric, value, tally, replicates=replicates, bounds=bounds, resampled=sample, **more

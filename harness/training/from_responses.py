@@ -260,10 +260,10 @@ def sampled(recipe: ResponsesRecipe, stage: Any, *, name: str, **how: Any) -> An
     return scored(recipe, stage, responses_of(recipe, stage, name=name, **how), name)
 
 
-def best_source_responses(recipe: FusionRecipe, stage: Any, name: str) -> Any:
-    """y_ws for the prompts of one part, from the samples of all sources."""
+def source_responses(recipe: FusionRecipe, stage: Any) -> list[Any]:
+    """Responses of each source to all prompts, with their rewards."""
     every = prompts(recipe, stage)
-    answered = [
+    return [
         sampled(
             recipe,
             stage,
@@ -274,9 +274,13 @@ def best_source_responses(recipe: FusionRecipe, stage: Any, name: str) -> Any:
         )
         for spec in recipe.models.sources
     ]
+
+
+def best_source_responses(recipe: FusionRecipe, stage: Any, name: str) -> Any:
+    """y_ws for the prompts of one part, from the samples of all sources."""
     return stage(
         "best_responses",
-        scored=answered,
+        scored=source_responses(recipe, stage),
         prompts=part(recipe, stage, name),
         label=f"best source responses ({name})",
     )
@@ -316,12 +320,9 @@ def sft_on(
     )
 
 
-def preference_rows(recipe: FusionRecipe, stage: Any) -> Any:
-    """(x, y_ws, y_wt, y_l) on the preference part; y_wt and y_l come from the SFT model."""
-    given = given_of(recipe, stage)
-    if given is not None:
-        return given["preference"]
-    own = sampled(
+def own_responses(recipe: FusionRecipe, stage: Any) -> Any:
+    """Responses of the SFT model to the preference part, with their rewards."""
+    return sampled(
         recipe,
         stage,
         of=sft_model(recipe, stage),
@@ -330,6 +331,14 @@ def preference_rows(recipe: FusionRecipe, stage: Any) -> Any:
         name="target-sft",
         keep_ids=True,
     )
+
+
+def preference_rows(recipe: FusionRecipe, stage: Any) -> Any:
+    """(x, y_ws, y_wt, y_l) on the preference part; y_wt and y_l come from the SFT model."""
+    given = given_of(recipe, stage)
+    if given is not None:
+        return given["preference"]
+    own = own_responses(recipe, stage)
     best = best_source_responses(recipe, stage, "preference")
     return stage(
         "preference_pairs", best=best, own=own, ties=recipe.data.ties, label="preference rows"

@@ -7,6 +7,7 @@ import json
 from harness.core.records import Interval, Json
 from leaderboards.board import Board, Row
 from leaderboards.claims import ClaimResult
+from leaderboards.preconditions import Measured
 from leaderboards.render.text import shown_details
 from leaderboards.scores import Score, scope_of
 
@@ -22,6 +23,10 @@ def render(board: Board) -> str:
 def as_json(board: Board) -> dict[str, Json]:
     """The board as JSON values."""
     spec = board.spec
+    # Boards without preconditions have no such key, as before there were any.
+    more: dict[str, Json] = {}
+    if board.preconditions:
+        more["preconditions"] = [_precondition(row) for row in board.preconditions]
     ranking = None if board.ranking is None else board.columns[board.ranking].key
     return {
         "format": FORMAT,
@@ -40,6 +45,7 @@ def as_json(board: Board) -> dict[str, Json]:
         "suites": [suite.model_dump(mode="json") for suite in board.suites],
         "references": [reference.model_dump() for reference in spec.references],
         "provenance": spec.provenance.model_dump(),
+        **more,
     }
 
 
@@ -84,6 +90,10 @@ def _score(score: Score) -> dict[str, Json]:
             for cell in score.cells
         ],
     }
+
+
+def _precondition(row: Measured) -> dict[str, Json]:
+    return {"text": row.text, "needs": row.needs, **_score(row.score)}
 
 
 def _claim(result: ClaimResult) -> dict[str, Json]:

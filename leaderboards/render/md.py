@@ -22,6 +22,8 @@ def render(board: Board) -> str:
     parts.append(_table(board))
     if board.claims:
         parts += ["## Claims of the paper", _claims(board)]
+    if board.preconditions:
+        parts += ["## Preconditions", text.PRECONDITIONS, _preconditions(board)]
     if lines := text.notes(board):
         parts += ["## Notes", "\n".join(f"- {escape(line.strip())}" for line in lines)]
     if facts := text.provenance_lines(board):
@@ -76,6 +78,12 @@ def _claims(board: Board) -> str:
             ]
         )
     return "\n".join(_line(line) for line in lines)
+
+
+def _preconditions(board: Board) -> str:
+    rows = [[escape(c) for c in row] for row in text.precondition_rows(board.preconditions)]
+    rule = ["---", "---", "---:", "---:", "---"]
+    return "\n".join(_line(cells) for cells in ([*text.PRECONDITION_HEADS], rule, *rows))
 
 
 def _line(cells: Sequence[str]) -> str:

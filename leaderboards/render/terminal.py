@@ -20,6 +20,7 @@ from rich.text import Text
 from leaderboards.board import Board, Entry, Row
 from leaderboards.claims import ClaimOutcome, summary
 from leaderboards.compare import Comparison, mcnemar_text
+from leaderboards.preconditions import Measured
 from leaderboards.render import text
 
 WIDEST = 160  # tables are not made wider, because longer lines are hard to read
@@ -58,7 +59,7 @@ def render(board: Board) -> str:
 
 
 def parts(board: Board, width: int) -> Iterator[RenderableType]:
-    """Banner, tables, claims and notes."""
+    """Banner, tables, claims, preconditions and notes."""
     if banner := text.banner(board):
         yield Panel(Text(banner, style="bold yellow"), box=box.ROUNDED, expand=False)
     layout = "interval" if _width(board, "interval", None) <= width else "half width"
@@ -67,6 +68,8 @@ def parts(board: Board, width: int) -> Iterator[RenderableType]:
         yield _table(board, chunk, layout, title)
     if board.claims:
         yield claims(board, width)
+    if board.preconditions:
+        yield preconditions(board.preconditions, width)
     halves = any(e.interval and e.spread is None for row in board.rows for e in row.entries)
     for line in text.notes(board):
         if layout == "half width" and line.startswith("Brackets:"):
@@ -110,6 +113,26 @@ def claims(board: Board, width: int = 100) -> RenderableType:
             Text(text.claim_detectable(result, digits)),
             Text(text.claim_paper(result, digits) if roomy else paper, style="dim"),
         )
+    return table
+
+
+def preconditions(rows: Sequence[Measured], width: int = 100) -> RenderableType:
+    """The table of preconditions."""
+    table = Table(
+        title="Preconditions",
+        caption=text.PRECONDITIONS,
+        title_justify="left",
+        caption_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        width=width if width < 100 else None,
+        pad_edge=False,
+    )
+    for head in text.PRECONDITION_HEADS:
+        right = head in ("Here", "Items")
+        table.add_column(head, justify="right" if right else "left", overflow="fold")
+    for cells in text.precondition_rows(rows):
+        table.add_row(*(Text(cell) for cell in cells))
     return table
 
 

@@ -7,7 +7,7 @@ that a name cannot break a line, reorder a row or be hidden.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from harness.core.records import Interval
 from harness.core.text import visible
@@ -15,6 +15,7 @@ from harness.stats.mcnemar import OUTCOMES
 from harness.stats.power import ALPHA, POWER
 from leaderboards.board import Board, Entry
 from leaderboards.claims import ClaimResult
+from leaderboards.preconditions import Measured
 from leaderboards.scores import Detail, scope_of
 from leaderboards.spec import ColumnSpec
 
@@ -273,6 +274,55 @@ def claim_statement(board: Board, result: ClaimResult) -> str:
 def labels(board: Board) -> dict[str, str]:
     """Displayed title of each system, by name; not yet made visible."""
     return {row.system.name: row.system.title for row in board.rows}
+
+
+PRECONDITIONS = (
+    "What must be true of the run before the claimed effects can appear; measured in the run "
+    "itself, never ranked."
+)
+
+
+def precondition_rows(rows: Sequence[Measured]) -> list[tuple[str, ...]]:
+    """The table of preconditions; what the effect needs is said once for each figure."""
+    found: list[tuple[str, ...]] = []
+    said = ""
+    for row in rows:
+        *cells, needs = _precondition(row)
+        found.append((*cells, "" if row.text == said else needs))
+        said = row.text
+    return found
+
+
+def _precondition(row: Measured) -> tuple[str, ...]:
+    """What, of which system, figure, items, what is needed: in per cent with one decimal, others
+    with three."""
+    score = row.score
+    figure = MISSING if score.value is None else precondition_figure(score.value, score.unit)
+    if score.interval is not None:
+        figure += f" {span(score.interval, precondition_digits(score.unit))}"
+    return (
+        visible(row.text, NAME_LIMIT),
+        visible(score.system, NAME_LIMIT),
+        figure if score.value is not None else f"{MISSING} ({visible(score.reason, NAME_LIMIT)})",
+        row.items,
+        visible(row.needs, NAME_LIMIT),
+    )
+
+
+PRECONDITION_HEADS = ("Precondition", "Of", "Here", "Items", "The effect needs")
+
+
+def precondition_digits(unit: str) -> int:
+    """Decimals of a figure of this unit."""
+    return 1 if unit == "%" else 3
+
+
+def precondition_figure(value: float, unit: str) -> str:
+    """
+    >>> precondition_figure(12.25, "%"), precondition_figure(0.5, "bits per byte")
+    ('12.2 %', '0.500 bits per byte')
+    """
+    return f"{number(value, precondition_digits(unit))} {visible(unit, 30)}"
 
 
 def provenance_lines(board: Board) -> list[tuple[str, str]]:

@@ -23,9 +23,15 @@ from harness.distillation.advantage.choice import Choice, choose
 from harness.distillation.advantage.settings import ANSWER, CHOSEN
 from harness.distillation.corpus import documents_identity
 from harness.engine.operations import Estimate
+from harness.engine.preconditions import Preconditions
 from harness.engine.recipe import Method
+from harness.suites.alpaca_eval2.suite import SUITE as ALPACA
+from harness.suites.base import System, answers_of, import_prompts
+from harness.suites.editions import resolve_settings
+from harness.suites.preconditions.planning import answers_compared
 from harness.training.from_responses import model
 from harness.training.settings import PromptLimit, RunSettings
+from methods.adpa.preconditions import GAIN
 from methods.adpa.settings import Adpa, AdpaRecipe
 
 RECIPE = Path(__file__).with_name("recipe.toml")
@@ -269,11 +275,40 @@ def _fixed(**settings: Any) -> Any:
     return plan
 
 
-ADPA = Method("adpa", AdpaRecipe, adpa, RECIPE)
-ADPA_PLUS = Method("adpa_plus", AdpaRecipe, adpa_plus)
+def measured(recipe: AdpaRecipe, stage: Any, planned: Any, **about: Any) -> tuple[Any, ...]:
+    """The answers of the teacher before and after DPO to the questions of the recipe's suite."""
+    spec = next((spec for spec in recipe.suites if spec.name == ALPACA.name), None)
+    if spec is None:
+        return ()
+    settings: Any = resolve_settings(ALPACA, spec.edition, spec.settings)
+
+    def answers(name: str, made: Any) -> Any:
+        # Named as the recipe's systems, whose answers these are where it has them.
+        system = System.of(name, made, seed=recipe.seed)
+        prompts = import_prompts(settings, stage)
+        return answers_of(system, prompts, settings, settings.decode, stage, ALPACA.name)
+
+    return answers_compared(
+        stage,
+        settings.prompts,
+        lambda: [answers("teacher_sft", after_sft(recipe, stage, "teacher"))],
+        lambda: [answers("teacher_dpo", after_dpo(recipe, stage, "teacher"))],
+        "teacher_sft",
+        about,
+    )
+
+
+PRECONDITIONS = Preconditions(GAIN, measured)
+ADPA = Method("adpa", AdpaRecipe, adpa, RECIPE, preconditions=PRECONDITIONS)
+ADPA_PLUS = Method("adpa_plus", AdpaRecipe, adpa_plus, preconditions=PRECONDITIONS)
 ADPA_NO_REFERENCE = Method("adpa_no_reference", AdpaRecipe, _fixed(reference="none"))
 ADPA_SEQUENCE = Method("adpa_sequence", AdpaRecipe, _fixed(level="sequence"))
-DCKD = Method("dckd", AdpaRecipe, lambda recipe, stage: imitated(recipe, stage, rejected=True))
+DCKD = Method(
+    "dckd",
+    AdpaRecipe,
+    lambda recipe, stage: imitated(recipe, stage, rejected=True),
+    preconditions=PRECONDITIONS,
+)
 KD = Method("kd", AdpaRecipe, lambda recipe, stage: imitated(recipe, stage, rejected=False))
 SEQKD = Method("seqkd", AdpaRecipe, seqkd)
 STUDENT_SFT = Method("student_sft", AdpaRecipe, lambda r, stage: after_sft(r, stage, "student"))

@@ -25,6 +25,7 @@ from pydantic import Field, model_validator
 from harness.core.records import Record
 from harness.distillation.corpus import DOCUMENTS
 from harness.engine.plan import Handle, StageMaker
+from harness.engine.preconditions import Precondition, Preconditions
 from harness.engine.recipe import Method, ModelSpec, Recipe, Rehearsed, with_settings
 from harness.training.from_responses import model
 from harness.training.sft import SftParams
@@ -202,7 +203,19 @@ RELEASED = {
     "sample__rule": "released",
 }
 
-EXPLORE_INSTRUCT = Method("explore_instruct", ExploreRecipe, explore_instruct, RECIPE)
+PRECONDITIONS = Preconditions(
+    (
+        Precondition(
+            text="skills of the domain that the instruction data cover",
+            needs="more by exploring than by curated data",
+            metric="covered",
+            suite="skill_coverage",
+        ),
+    )
+)
+EXPLORE_INSTRUCT = Method(
+    "explore_instruct", ExploreRecipe, explore_instruct, RECIPE, preconditions=PRECONDITIONS
+)
 DEPTH_FIRST = Method(
     "explore_depth_first", ExploreRecipe, variant(search__extension__policy="depth_first")
 )

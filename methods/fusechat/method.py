@@ -17,8 +17,10 @@ from typing import Any
 
 from harness.core.errors import BadRecord
 from harness.distillation.explicit_fusion import ExplicitFusionRecipe, trained
+from harness.engine.preconditions import Precondition, Preconditions
 from harness.engine.recipe import Method, ModelSpec, SystemSpec
 from harness.merging.settings import MergekitParams, MergeParams, SceSettings
+from harness.suites.preconditions.planning import reading_lines, readings_compared
 from harness.training.from_responses import model
 
 RECIPE = Path(__file__).with_name("recipe.toml")
@@ -116,7 +118,54 @@ def each_pair(recipe: FuseChatRecipe) -> tuple[SystemSpec, ...]:
     )
 
 
-FUSECHAT = Method("fusechat", FuseChatRecipe, fusechat, RECIPE)
-FUSECHAT_MERGEKIT = Method("fusechat_mergekit", FuseChatRecipe, fusechat_mergekit)
+MERGES = ("fusechat", "fusechat_mergekit")
+LISTED = (
+    Precondition(
+        text="distance from the target",
+        needs="not 0, and not equal for all fused models: else every rule gives the mean",
+        metric="distance",
+    ),
+    Precondition(
+        text="entries that two fused models or more changed, in different directions",
+        needs="many: the rules differ in how they resolve them",
+        metric="sign_conflict",
+    ),
+)
+
+
+def measured(recipe: FuseChatRecipe, stage: Any, planned: Any, **about: Any) -> tuple[Any, ...]:
+    """What sources know, and how far fused and merged models are from the target."""
+    base = model(recipe.models.target, stage)
+    merges = {s.name: planned[s.name] for s in recipe.systems if s.method in MERGES}
+    fused = stage(
+        "measure_changes",
+        base=base,
+        models=pairs(recipe, stage),
+        names=tuple(f"fused_{spec.display_name()}" for spec in chosen(recipe)),
+        together=True,
+        system="fused models",
+        **about,
+    )
+    merged = stage(
+        "measure_changes",
+        base=base,
+        models=tuple(merges.values()),
+        names=tuple(merges),
+        system="merges",
+        **about,
+    )
+    return (readings_compared(recipe, stage, about), fused, merged)
+
+
+def lines(recipe: FuseChatRecipe) -> tuple[Precondition, ...]:
+    """Of readings and changes."""
+    return (*reading_lines(recipe), *LISTED)
+
+
+PRECONDITIONS = Preconditions(lines, measured)
+FUSECHAT = Method("fusechat", FuseChatRecipe, fusechat, RECIPE, preconditions=PRECONDITIONS)
+FUSECHAT_MERGEKIT = Method(
+    "fusechat_mergekit", FuseChatRecipe, fusechat_mergekit, preconditions=PRECONDITIONS
+)
 FUSECHAT_PAIR = Method("fusechat_pair", FuseChatRecipe, fusechat_pair, variants=each_pair)
 MERGE = Method("merge", FuseChatRecipe, merge)

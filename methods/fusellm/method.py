@@ -19,7 +19,9 @@ from typing import Annotated, Any
 
 from harness.core.errors import BadRecord
 from harness.distillation.explicit_fusion import ExplicitFusionRecipe, trained
+from harness.engine.preconditions import Preconditions
 from harness.engine.recipe import Method, Refers
+from harness.suites.preconditions.planning import reading_lines, readings_compared
 from harness.training.from_responses import model
 
 RECIPE = Path(__file__).with_name("recipe.toml")
@@ -84,8 +86,16 @@ def parameter_averaging(recipe: FuseLLMRecipe, stage: Any) -> Any:
     )
 
 
-FUSELLM = Method("fusellm", FuseLLMRecipe, fusellm, RECIPE)
-FUSELLM_AVGCE = Method("fusellm_avgce", FuseLLMRecipe, fusellm_avgce)
+def measured(
+    recipe: ExplicitFusionRecipe, stage: Any, planned: Any, **about: Any
+) -> tuple[Any, ...]:
+    """Sources that predict right answers better than the target."""
+    return (readings_compared(recipe, stage, about),)
+
+
+PRECONDITIONS = Preconditions(reading_lines, measured)
+FUSELLM = Method("fusellm", FuseLLMRecipe, fusellm, RECIPE, preconditions=PRECONDITIONS)
+FUSELLM_AVGCE = Method("fusellm_avgce", FuseLLMRecipe, fusellm_avgce, preconditions=PRECONDITIONS)
 CLM = Method("clm", FuseLLMRecipe, clm)
 DISTILLATION = Method("distillation", FuseLLMRecipe, distillation)
 PARAMETER_AVERAGING = Method("parameter_averaging", FuseLLMRecipe, parameter_averaging)

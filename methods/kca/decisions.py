@@ -16,11 +16,21 @@ from collections.abc import Mapping, Sequence
 from math import comb
 from typing import Literal
 
+from pydantic import Field
+
 from harness.core.records import Record
 
 Part = Literal["no_need", "consistent", "inconsistent", "unexamined", "unparsed"]
 PARTS: tuple[Part, ...] = ("no_need", "consistent", "inconsistent", "unexamined", "unparsed")
 LETTERS = "ABCD"
+
+
+class Decision(Record):
+    """See `decide`."""
+
+    tau: float = 0.6
+    min_questions: int = Field(default=1, ge=1)
+    rule: Literal["accuracy", "posterior"] = "accuracy"
 
 
 class Outcome(Record):

@@ -26,10 +26,13 @@ from harness.core.records import Record
 from harness.distillation.corpus import DOCUMENTS
 from harness.engine.operations import Estimate
 from harness.engine.plan import Handle, StageMaker
+from harness.engine.preconditions import Preconditions
 from harness.engine.recipe import Method, ModelSpec, Recipe, Refers, Rehearsed
 from harness.training.from_responses import model
 from harness.training.sft import SftParams
+from methods.kca.decisions import Decision
 from methods.kca.examination import ExamSettings
+from methods.kca.preconditions import LISTED, exam_checked
 from methods.kca.prompts import ParserMode
 from methods.kca.replies_released import replies_identity
 
@@ -87,14 +90,6 @@ class HelperSettings(Record):
     retries: int = Field(default=1, ge=0)
     max_questions: int = Field(default=3, ge=1)
     batch_size: int = Field(default=64, ge=1)
-
-
-class Decision(Record):
-    """See `methods.kca.decisions.decide`."""
-
-    tau: float = 0.6
-    min_questions: int = Field(default=1, ge=1)
-    rule: Literal["accuracy", "posterior"] = "accuracy"
 
 
 class KCARecipe(Recipe):
@@ -245,10 +240,33 @@ def base(recipe: KCARecipe, stage: StageMaker) -> Handle:
     return model(recipe.models.base, stage)
 
 
-KCA = Method("kca", KCARecipe, tuned, RECIPE)
-OPEN_BOOK = Method("kca_open_book", KCARecipe, with_strategy(strategy="open_book", rows="decided"))
-DISCARD = Method("kca_discard", KCARecipe, with_strategy(strategy="discard", rows="decided"))
-REFUSAL = Method("kca_refusal", KCARecipe, with_strategy(strategy="refusal", rows="decided"))
+def measured(
+    recipe: KCARecipe, stage: StageMaker, planned: Any, **about: Any
+) -> tuple[Handle, ...]:
+    """What the base model has seen, and whether the exam says so."""
+    return exam_checked(recipe, stage, lambda: examined(recipe, stage), about)
+
+
+PRECONDITIONS = Preconditions(LISTED, measured)
+KCA = Method("kca", KCARecipe, tuned, RECIPE, preconditions=PRECONDITIONS)
+OPEN_BOOK = Method(
+    "kca_open_book",
+    KCARecipe,
+    with_strategy(strategy="open_book", rows="decided"),
+    preconditions=PRECONDITIONS,
+)
+DISCARD = Method(
+    "kca_discard",
+    KCARecipe,
+    with_strategy(strategy="discard", rows="decided"),
+    preconditions=PRECONDITIONS,
+)
+REFUSAL = Method(
+    "kca_refusal",
+    KCARecipe,
+    with_strategy(strategy="refusal", rows="decided"),
+    preconditions=PRECONDITIONS,
+)
 STANDARD = Method("kca_standard", KCARecipe, with_strategy(strategy="standard", rows="all"))
 SAME_IDS = Method("kca_same_ids", KCARecipe, with_strategy(strategy="standard", rows="decided"))
 BASE = Method("kca_base", KCARecipe, base)

@@ -23,9 +23,9 @@ from harness.engine.recipe import Refers
 from harness.models.references import model_identity
 from harness.suites.base import NANO, Metric, PromptSuiteSettings, Suite, System
 from harness.suites.scoring import CellParams, cell_maker, write_cells
-from methods.kca.decisions import Outcome
+from methods.kca.decisions import Decision, Outcome
 from methods.kca.examination import ExamSettings
-from methods.kca.method import HELPER, Decision, HelperSettings, asked, exam_of
+from methods.kca.method import HELPER, HelperSettings, asked, exam_of
 from methods.kca.operations import part_of, report
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from harness.core.errors import BadRecord
 from harness.core.hashing import digest
 from harness.engine.plan import Handle, StageMaker
+from harness.engine.preconditions import Precondition, Preconditions
 from harness.engine.recipe import Method
 from harness.suites.base import Program
 from harness.suites.dialogue.programs import TASK, retrieving
@@ -108,5 +109,22 @@ def _generator(recipe: DialogueRecipe, stage: StageMaker, train: Handle) -> Hand
 
 
 DISTANT_SUPERVISION = Method("distant_supervision", DialogueRecipe, retriever)
-MKTOD = Method("mktod", DialogueRecipe, joint(writes=True), RECIPE)
+PRECONDITIONS = Preconditions(
+    (
+        Precondition(
+            text="turns whose values the first record has, before the joint training",
+            needs="above chance, below 100 %: a retriever to start from, and something to gain",
+            metric="recall_turn:1",
+            suite="dialogue",
+            systems=("distant_supervision",),
+        ),
+        Precondition(
+            text="turns whose entity is among the first seven records",
+            needs="many: the generator can copy what it needs",
+            metric="recall_name:7",
+            suite="dialogue",
+        ),
+    )
+)
+MKTOD = Method("mktod", DialogueRecipe, joint(writes=True), RECIPE, preconditions=PRECONDITIONS)
 MKTOD_RETRIEVER = Method("mktod_retriever", DialogueRecipe, joint(writes=False))

@@ -28,11 +28,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from harness.engine.plan import StageMaker
-from harness.engine.recipe import Method
+from harness.data.truths import truth_identity
+from harness.engine.plan import Handle, StageMaker
+from harness.engine.preconditions import Precondition, Preconditions
+from harness.engine.recipe import Method, with_settings
 from harness.suites.base import Program
+from harness.suites.editions import resolve_settings
 from harness.suites.personality.interviewing import interviewing
+from harness.suites.personality.orders import Orders
 from harness.suites.personality.recipe import AuthorsRecipe
+from harness.suites.personality.suite import (
+    SUITES,
+    PersonalitySettings,
+    answered,
+    imported,
+)
 from harness.training import from_responses
 
 RECIPE = Path(__file__).with_name("recipe.toml")
@@ -50,7 +60,55 @@ def questionnaire(
     return plan
 
 
-PSYCOT = Method("psycot", AuthorsRecipe, questionnaire(form="psycot"), RECIPE)
+INTERVIEWS = ("psycot", "psycot_single_turn", "psycot_released")
+LISTED = (
+    Precondition(
+        text="items rated as the text says",
+        needs="far above 50 %: the questionnaire reads the text",
+        metric="rating_accuracy:*",
+    ),
+    Precondition(
+        text="items rated as the author's trait says",
+        needs="above 50 %: their sum tells the trait",
+        metric="trait_accuracy:*",
+    ),
+)
+
+
+def measured(
+    recipe: AuthorsRecipe, stage: StageMaker, planned: Any, **about: Any
+) -> tuple[Handle, ...]:
+    """The answers of each system to its items, in each suite of authors."""
+    made = []
+    for suite in (spec for spec in recipe.suites if spec.name in SUITES):
+        settings = resolve_settings(SUITES[suite.name].suite, suite.edition, suite.settings)
+        assert isinstance(settings, PersonalitySettings)
+        for spec in (spec for spec in recipe.systems if spec.method in INTERVIEWS):
+            own = with_settings(recipe, spec.set, spec.name)
+            scheme, program = SUITES[suite.name].scheme, planned[spec.name]
+            interviews = answered(
+                suite.name, scheme, program, recipe.seed, settings, stage, Orders()
+            )
+            signs = truth_identity(settings.authors, "signs")
+            known = {"signs": settings.authors, "signs_digest": signs} if signs else {}
+            ratings = stage(
+                "score_ratings",
+                authors=imported(scheme, settings, stage),
+                interviews=interviews,
+                questionnaire=own.interview.questionnaire,
+                of=suite.name,
+                system=spec.name,
+                **known,
+                **about,
+            )
+            made.append(ratings)
+    return tuple(made)
+
+
+PRECONDITIONS = Preconditions(LISTED, measured)
+PSYCOT = Method(
+    "psycot", AuthorsRecipe, questionnaire(form="psycot"), RECIPE, preconditions=PRECONDITIONS
+)
 PSYCOT_RATINGS = Method(
     "psycot_ratings", AuthorsRecipe, questionnaire(form="psycot", by_items=True)
 )

@@ -21,8 +21,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from harness.engine.preconditions import Precondition, Preconditions
 from harness.engine.recipe import Method, with_settings
 from methods.seft import evolution
+from methods.seft.labels import NO
 from methods.seft.recipe import SeftRecipe
 
 RECIPE = Path(__file__).with_name("recipe.toml")
@@ -55,7 +57,31 @@ def reconstruction(name: str, plan: Callable[[SeftRecipe, Any], Any]) -> Method:
     return Method(name, SeftRecipe, plan, fidelity="reconstruction")
 
 
-SEFT = Method("seft", SeftRecipe, seft, RECIPE, fidelity="reconstruction")
+def of_round(text: str, metric: str, needs: str = "") -> Precondition:
+    """A figure of the first round, which the suite `seft_rounds` measures."""
+    metric = f"{metric}:1"
+    return Precondition(
+        text=text, metric=metric, needs=needs, suite="seft_rounds", systems=("seft",)
+    )
+
+
+PRECONDITIONS = Preconditions(
+    (
+        of_round("score of the policy's answers in round 1", "source_score"),
+        of_round(
+            "score of the training targets of round 1",
+            "target_score",
+            "higher: the reviser improves answers",
+        ),
+        of_round("revisions that score below their source", "worse", "few"),
+        of_round(
+            "answers that the reviser leaves alone", NO, "neither 0 nor 100 %: it is adaptive"
+        ),
+    )
+)
+SEFT = Method(
+    "seft", SeftRecipe, seft, RECIPE, fidelity="reconstruction", preconditions=PRECONDITIONS
+)
 INTERNAL = reconstruction("seft_internal", variant(rounds__schedule="internal"))
 EXTERNAL = reconstruction("seft_external", variant(rounds__schedule="external"))
 GATED = reconstruction("seft_gated", variant(gate__min_gain=0.0, gate__max_length_ratio=2.0))

@@ -19,6 +19,7 @@ from typing import Any
 from harness.engine.recipe import Method
 from harness.training import from_responses
 from harness.training.from_responses import FusionRecipe
+from methods.wrpo.preconditions import PRECONDITIONS
 
 RECIPE = Path(__file__).with_name("recipe.toml")
 
@@ -37,6 +38,6 @@ def wrpo_ipo(recipe: FusionRecipe, stage: Any) -> Any:
     return from_responses.preference_model(recipe, stage, loss="wrpo_ipo")
 
 
-WRPO = Method("wrpo", FusionRecipe, wrpo, RECIPE)
-WRPO_SIMPO = Method("wrpo_simpo", FusionRecipe, wrpo_simpo)
-WRPO_IPO = Method("wrpo_ipo", FusionRecipe, wrpo_ipo)
+WRPO = Method("wrpo", FusionRecipe, wrpo, RECIPE, preconditions=PRECONDITIONS)
+WRPO_SIMPO = Method("wrpo_simpo", FusionRecipe, wrpo_simpo, preconditions=PRECONDITIONS)
+WRPO_IPO = Method("wrpo_ipo", FusionRecipe, wrpo_ipo, preconditions=PRECONDITIONS)

@@ -9,8 +9,11 @@ import pytest
 from typer.testing import CliRunner
 
 from harness.cli.main import app
-from harness.core.errors import CrucibleError
+from harness.core.errors import CrucibleError, UnknownName, UserError
+from harness.core.records import parse
 from harness.distillation.align.report import AlignmentReport
+from leaderboards.files import write_board
+from leaderboards.spec import BoardSpec
 from tests.hand_made import HOSTILE, HandMade, four_games, hostile_cell
 
 CELL = "target/arena_hard/score"
@@ -170,3 +173,41 @@ def test_a_training_shows_its_learning_curve(show, hand_made: HandMade) -> None:
     assert "held-out loss (3 rows) by update" in said
     assert "      5   1.0000  # lowest\n" in said
     assert json.loads(show(id[:12], "--json"))["validation"]["points"] == points
+
+
+def test_preconditions_are_printed_for_a_board_and_for_all(
+    show, hand_made: HandMade, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figure = hand_made.cell(
+        system="source", suite="preconditions", metric="above", artifacts={}, primary=False
+    )
+    spec = parse(
+        BoardSpec,
+        {"name": "mine", "title": "Mine",
+         "preconditions": [{"text": "better sources", "metric": "above", "needs": "many"}]},
+        "test",
+    )  # fmt: skip
+    monkeypatch.setenv("COLUMNS", "160")
+    with pytest.raises(UserError, match=r"no board in .* has preconditions"):
+        show("preconditions")
+    write_board(hand_made.store.root / "boards" / "mine", spec, [figure])
+    write_board(hand_made.store.root / "boards" / "bare", spec, [])
+    for said in (show("preconditions"), show("mine:preconditions")):
+        assert "Mine (mine)" in said
+        assert "(bare)" not in said
+        assert "better sources" in said
+        assert "many" in said
+    assert json.loads(show("mine:preconditions", "--json"))["mine"][0]["system"] == "source"
+    with pytest.raises(UserError, match="board bare has no preconditions"):
+        show("bare:preconditions")
+    with pytest.raises(UnknownName):
+        show("none:preconditions")
+
+
+def test_a_stage_of_preconditions_shows_figures_before_rows(show, hand_made: HandMade) -> None:
+    cell = hand_made.cell(system="source", suite="preconditions", metric="above", artifacts={})
+    rows = [{"id": "one", "best_grades": {"own": 0.5}}]
+    id = hand_made.put("compare_answers", rows, [cell])
+    said = show(id[:12])
+    assert said.index("above") < said.index("rows       1")
+    assert "best_grades" in said

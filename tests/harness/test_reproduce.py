@@ -160,3 +160,63 @@ def test_a_board_that_could_not_be_written_is_refused_first(tmp_path: Path, scal
     with pytest.raises(BadRecord, match=r'key "name" is .*; expected: '):
         made.run(tmp_path / "store")
     assert Store(tmp_path / "store").ids() == []
+
+
+def test_preconditions_are_measured_in_the_run_and_shown_apart(tmp_path: Path) -> None:
+    made = reproduce("wrpo_simpo", limit=12, suites=["alpaca_eval2"])
+    operations = [made.plan.stages[handle.id].operation.name for handle in made.preconditions]
+    assert operations == ["compare_answers", "grade_pairs"]
+    made.run(tmp_path / "store")
+    board = made.board
+    assert {row.system.name for row in board.rows} == {"target", "wrpo_simpo"}
+    found = {(row.score.system, row.score.metric): row for row in board.preconditions}
+    above = found["source_a", "above"]
+    assert above.items == "8"  # two thirds of twelve prompts
+    assert above.score.interval is not None
+    assert above.needs
+    assert found["best source", "best_grade"].score.value is not None
+    assert found["reward", "reward_accuracy"].score.unit == "%"
+    cell = above.score.cells[0]
+    assert cell.scale == "nano"
+    assert cell.artifacts["cells"] == made.preconditions[0].id
+    folder = made.write_board(tmp_path / "board")
+    assert check_board(folder) == ""
+    assert "## Preconditions" in (folder / "board.md").read_text()
+
+
+def test_methods_without_preconditions_measure_none() -> None:
+    made = small("dpo")
+    assert made.preconditions == []
+    assert made.board_spec().preconditions == ()
+
+
+def test_every_seed_measures_its_own_preconditions() -> None:
+    made = reproduce("fusellm", limit=4, suites=["perplexity"], seeds=2)
+    assert len(made.preconditions) == len(set(made.preconditions)) == 2
+    seeds = {made.plan.stages[h.id].params.seed for h in made.preconditions}  # type: ignore[attr-defined]
+    assert seeds == {42, 43}
+
+
+def test_readings_of_a_suite_are_shared_with_the_preconditions() -> None:
+    made = reproduce("fusellm", limit=4, suites=["perplexity"])
+    (handle,) = made.preconditions
+    stage = made.plan.stages[handle.id]
+    read = {i for s in made.plan.stages.values() if s.operation.name == "score_perplexity"
+            for i in s.input_ids()}  # fmt: skip
+    assert set(stage.input_ids()) <= read
+    assert stage.params.each is False  # type: ignore[attr-defined]
+    lines = made.board_spec().preconditions
+    assert ("target", "source_a", "source_b", "source_c") in {line.systems for line in lines}
+    alone = reproduce("fusellm", limit=4, suites=["lm_nano"])
+    (handle,) = alone.preconditions
+    assert alone.plan.stages[handle.id].params.each is True  # type: ignore[attr-defined]
+    first = alone.plan.stages[alone.plan.stages[handle.id].input_ids()[0]]
+    documents = alone.plan.stages[first.inputs["documents"].id]  # type: ignore[union-attr]
+    assert documents.params.ref == "nano:train"  # type: ignore[attr-defined]
+
+
+def test_without_a_truth_only_what_needs_none_is_planned() -> None:
+    made = reproduce("wrpo", "small")
+    operations = [made.plan.stages[handle.id].operation.name for handle in made.preconditions]
+    assert operations == ["grade_pairs"]
+    assert made.plan.stages[made.preconditions[0].id].params.truth == ""  # type: ignore[attr-defined]

@@ -39,22 +39,25 @@ class PerplexitySettings(Record):
     rounds: int = Field(default=1000, ge=1)
 
 
-def plan(system: System, settings: PerplexitySettings, stage: StageMaker) -> Handle:
-    """Stages of one system: score all documents, then make cells."""
-    system.program_for("log_likelihoods", "perplexity")  # refuses programs
-    identity = documents_identity(settings.documents)
+def readings(model: Handle, settings: PerplexitySettings, stage: StageMaker) -> Handle:
+    """Bits and bytes of each document, read by one model."""
     documents = stage(
         "import_documents",
         ref=settings.documents,
-        digest=identity,
+        digest=documents_identity(settings.documents),
         **settings.model_dump(include={"split", "field", "form", "limit"}),
     )
-    readings = stage(
-        "read_documents", documents=documents, model=system.model, batch_size=settings.batch_size
-    )
+    return stage("read_documents", documents=documents, model=model, batch_size=settings.batch_size)
+
+
+def plan(system: System, settings: PerplexitySettings, stage: StageMaker) -> Handle:
+    """Stages of one system: score all documents, then make cells."""
+    system.program_for("log_likelihoods", "perplexity")  # refuses programs
+    assert system.model is not None  # a system is a program or has a model
+    identity = documents_identity(settings.documents)
     return stage(
         "score_perplexity",
-        readings=readings,
+        readings=readings(system.model, settings, stage),
         **system.links(),
         suite="perplexity",
         system=system.name,

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -27,7 +27,7 @@ from harness.core.records import Record
 from harness.data.authors import ImportAuthorsParams, authors_identity, may_have_posts
 from harness.engine.plan import Handle, StageMaker
 from harness.engine.recipe import Refers, Rehearsed
-from harness.suites.base import NANO, Decode, Metric, Suite, System
+from harness.suites.base import NANO, Decode, Metric, Program, Suite, System
 from harness.suites.personality.dialogues import InterviewSettings
 from harness.suites.personality.interviewing import interviewing
 from harness.suites.personality.labels import Policy
@@ -98,25 +98,11 @@ def plan(
         assert system.model is not None  # a system has a model or a program
         program = interviewing(system.model, InterviewSettings())
     identity = authors_identity(settings.authors)
-    shared: dict[str, Any] = {"scheme": scheme, "columns": settings.columns}
-    if scheme == "mbti":
-        shared["mask"] = settings.mask
-    source = {"ref": settings.authors, "digest": identity, "limit": settings.limit, **shared}
-    authors = stage("import_authors", **source)
-    train = _train(settings, authors, stage, shared)
-
-    def answers(orders: Orders) -> Handle:
-        return program.answer(
-            authors,
-            stage,
-            orders=orders,
-            train=train,
-            seed=seed_from(system.seed, name) % 2**31,
-            batch_size=settings.batch_size,
-        )
-
+    authors = imported(scheme, settings, stage)
+    answers = partial(answered, name, scheme, program, system.seed, settings, stage)
     base = answers(Orders())
     varying = program.sensitive_to
+    source = _source(scheme, settings)
     if settings.robustness and not may_have_posts(ImportAuthorsParams(**source)):
         varying -= {"post_seed"}
     others = perturbations(settings.robustness, varying, settings.orders)
@@ -140,6 +126,50 @@ def plan(
         rounds=settings.rounds,
         data="" if settings.authors.startswith(NANO) else identity,
     )
+
+
+def imported(scheme: str, settings: PersonalitySettings, stage: StageMaker) -> Handle:
+    """The authors to label."""
+    return stage("import_authors", **_source(scheme, settings))
+
+
+def answered(
+    name: str,
+    scheme: str,
+    program: Program,
+    seed: int,
+    settings: PersonalitySettings,
+    stage: StageMaker,
+    orders: Orders,
+) -> Handle:
+    """The labels of a program, asked in these orders.
+
+    Args:
+        name: of the suite.
+        seed: of the system.
+    """
+    authors = imported(scheme, settings, stage)
+    return program.answer(
+        authors,
+        stage,
+        orders=orders,
+        train=_train(settings, authors, stage, _shared(scheme, settings)),
+        seed=seed_from(seed, name) % 2**31,
+        batch_size=settings.batch_size,
+    )
+
+
+def _shared(scheme: str, settings: PersonalitySettings) -> dict[str, Any]:
+    """Parameters of every import of authors."""
+    shared: dict[str, Any] = {"scheme": scheme, "columns": settings.columns}
+    return {**shared, "mask": settings.mask} if scheme == "mbti" else shared
+
+
+def _source(scheme: str, settings: PersonalitySettings) -> dict[str, Any]:
+    """Parameters of the import of the authors to label."""
+    identity = authors_identity(settings.authors)
+    source = {"ref": settings.authors, "digest": identity, "limit": settings.limit}
+    return source | _shared(scheme, settings)
 
 
 def _train(
@@ -216,3 +246,16 @@ MBTI_SUITE = _suite(
     "four dimensions of types from forum posts; macro-F1",
     "kaggle_mbti_test",
 )
+
+
+class OfAuthors(NamedTuple):
+    """A suite of authors and its scheme of traits."""
+
+    suite: Suite
+    scheme: str
+
+
+SUITES = {
+    ESSAYS_SUITE.name: OfAuthors(ESSAYS_SUITE, "big_five"),
+    MBTI_SUITE.name: OfAuthors(MBTI_SUITE, "mbti"),
+}
