@@ -123,9 +123,10 @@ def judge_agreement(
     from harness.judging.agreement import compare
     from harness.judging.agreement_cells import cells
 
-    screen.say(f"reading {judged} and {reference}")
+    screen.begin(f"reading {judged} and {reference}")
     found = Store(store)
     sides = _side(found, judged, judge), _side(found, reference, reference_judge)
+    screen.say(f"resampling {rounds:,} times")
     result = compare(*sides, tie_margin=tie_margin, rounds=rounds)
     made = cells(result)
     if json_file == OPTIONAL_VALUE:

@@ -102,7 +102,7 @@ def analyse(
 
     Writes analysis.html, .md and .json. Stages are stored: the same command resumes.
     """
-    screen.say(f"planning the analysis of {', '.join(data)}")
+    screen.begin(f"planning the analysis of {', '.join(data)}")
     from harness.cli.progress import ProgressReporter
     from harness.cli.runs import command_line
     from harness.data.instructions.analysing import plan_analysis
@@ -124,6 +124,7 @@ def analyse(
         compared=compared,
         rounds=rounds,
     )
+    screen.end_line()
     console, found = screen.results(), Store(store)
     with ProgressReporter(screen.status()) as reporter:
         made.run(found, reporter)

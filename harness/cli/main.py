@@ -22,6 +22,7 @@ from harness.cli import (
     plots,
     plugins,
     runs,
+    screen,
     show,
     store,
 )
@@ -110,6 +111,7 @@ def main() -> None:
 
 
 def _fail(message: str, code: int) -> None:
+    screen.clear_line()
     typer.echo(f"crucible: {plain(message)}", err=True)
     sys.exit(code)
 

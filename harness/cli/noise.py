@@ -11,6 +11,7 @@ import os
 import sys
 import warnings
 
+from harness.cli import screen
 from harness.core.text import line
 
 VARIABLE = "CRUCIBLE_WARNINGS"
@@ -58,4 +59,5 @@ class _Lines(logging.Handler):
         self.setFormatter(logging.Formatter("warning: %(message)s"))
 
     def emit(self, record: logging.LogRecord) -> None:
+        screen.end_line()
         sys.stderr.write(line(self.format(record), LONGEST) + "\n")

@@ -53,7 +53,7 @@ def plot(
     train.settings.beta=0.1 --out low, then the same with 0.5 and --out high, then crucible plot low
     high --kind sweep.
     """
-    screen.say(f"plotting {', '.join(boards)} ({kind})")
+    screen.begin(f"plotting {', '.join(boards)} ({kind})")
     from harness.cli.boards import find_board
     from leaderboards.board import build_board
     from leaderboards.files import read_board
@@ -70,6 +70,7 @@ def plot(
     drawn = chart(kind, made, metric, over, settings)
     path = out or Path(f"{folders[0].name}-{kind}.svg")
     draw(drawn, path)
+    screen.end_line()
     screen.results().print(f"plot: {path}", highlight=False, markup=False, soft_wrap=True)
     screen.data({"plot": str(path), **drawn.model_dump(mode="json")})
 

@@ -84,7 +84,7 @@ def _planned(
     method: str, scale: str, overrides: Sequence[str] | None, **options: Any
 ) -> Reproduction:
     """The plan of a reproduction; says at once what is planned, before the slow imports."""
-    screen.say(f"planning {method} ({'rehearsal of ' if options.get('rehearse') else ''}{scale})")
+    screen.begin(f"planning {method} ({'rehearsal of ' if options.get('rehearse') else ''}{scale})")
     from harness.reproduce import reproduce as plan_reproduction
 
     return plan_reproduction(method, scale, overrides=overrides or (), **options)
@@ -131,8 +131,10 @@ def _carry_out(
     from leaderboards.claims import require
     from leaderboards.render.terminal import render_board
 
-    console, status, store = screen.results(), screen.status(), Store(home)
+    store = Store(home)
     sink = open_sink(tracker, store) if tracker else None
+    screen.say(f"{len(made.plan.stages)} stages")
+    console, status = screen.results(), screen.status()
     _announce(status, made)
     say_changes(status, made, store, fresh)
     say_todo(made, store)
@@ -167,8 +169,8 @@ def _carry_out(
 
 
 def say_todo(made: PlannedRun, store: Store) -> None:
-    """Print how many stages there are and how many of them will run."""
-    screen.say(f"{len(made.plan.stages)} stages, {len(made.todo(store))} to run")
+    """Print how many stages will run."""
+    screen.say(f"{len(made.todo(store))} of {len(made.plan.stages)} stages to run")
 
 
 def say_changes(
@@ -229,6 +231,7 @@ def _show_plan(made: Reproduction, home: Path | None) -> None:
     root = home or default_root()
     finished = Store(root) if (root / "store.json").exists() else None
     console = screen.results()
+    screen.say(f"{len(made.plan.stages)} stages")
     show_plan(console, made, finished)
     screen.data(plan_record(made, finished))
     for text in made.changes(finished):
@@ -256,8 +259,10 @@ def train(
     from harness.cli.tracking import Tracked, open_sink
     from harness.engine.store import Store
 
-    status, home = screen.status(), Store(store)
+    home = Store(store)
     sink = open_sink(tracker, home) if tracker else None
+    screen.say(f"{len(made.plan.stages)} stages")
+    status = screen.status()
     say_changes(status, made, home, fresh or ())
     with ProgressReporter(status) as reporter:
         tracked = Tracked(reporter, sink, home)
@@ -339,7 +344,7 @@ def evaluate(
     Every response is stored when it arrives: the same command resumes, and costs nothing if nothing
     is missing. A key is read from OPENAI_API_KEY, or from the variable named by ?key=.
     """
-    screen.say(f"planning {model} on {suite}")
+    screen.begin(f"planning an evaluation on {suite}")
     from harness.cli.evaluation import run_evaluation
     from harness.engine.store import Store
     from harness.evaluate import evaluate as plan_evaluation
@@ -355,6 +360,7 @@ def evaluate(
         limit=limit,
     )
     home = Store(store)
+    screen.say(f"{len(made.plan.stages)} stages")
     say_changes(screen.status(), made, home, () if plan_only else fresh or ())
     run_evaluation(
         made,
