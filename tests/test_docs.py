@@ -96,7 +96,8 @@ def test_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_the_scripts_of_the_python_page_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In the order of the page; the first reproduces and prints a board in five lines at most."""
+    """In the order of the page; the first judges, evaluates and prints in five lines at most."""
+    pytest.importorskip("pandas")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CRUCIBLE_HOME", str(tmp_path / "home"))
     scripts = re.findall(
@@ -108,10 +109,16 @@ def test_the_scripts_of_the_python_page_run(
     for script in scripts:
         exec(script, names)
         printed.append(capsys.readouterr().out)
-    assert "Target-SFT-DPO" in printed[0]
-    assert "dpo lc_win_rate" in printed[1]
-    assert "| nano:target |" in printed[2]
-    assert printed[3] == "0\n"
+    result = names["result"]
+    assert printed[0] == f"{result.score} {result.interval}\n"
+    assert result.interval.low <= result.score <= result.interval.high
+    assert printed[1].endswith("\n16\n")
+    assert "Target-SFT-DPO" in printed[2]
+    assert "dpo lc_win_rate" in printed[2]
+    assert "wrpo ahead on" in printed[3]
+    assert "| nano:source\\_a |" in printed[3]
+    assert printed[4].startswith("1.0 [")
+    assert printed[5] == "0\n"
 
 
 @pages

@@ -56,11 +56,11 @@ def overview(pages: list[tuple[str, Any]]) -> str:
     return (
         "# Commands\n\n"
         "Every command takes `--store FOLDER` (default: `$CRUCIBLE_HOME` or `.crucible`), "
-        "`--quiet` (results and errors only), `--json` (results as JSON) and `-h`. Results are "
-        "printed on stdout; progress, a line per stage and every 30 seconds where there is no terminal, on "
-        "stderr. Exit codes: 0 done, 2 your input, 3 this machine, 4 a claim contradicted "
-        "(`--strict`). `crucible --install-completion` sets up the shell; `CRUCIBLE_WARNINGS=1` "
-        "shows the warnings of libraries, which are hidden otherwise.\n\n"
+        "`--quiet` (results and errors only), `--json` (results as JSON) and `-h`. Results are on "
+        "stdout; progress is on stderr, where there is no terminal as a line per stage and one "
+        "every 30 seconds. Exit codes: 0 done, 2 your input, 3 this machine, 4 a claim "
+        "contradicted (`--strict`). `crucible --install-completion` sets up the shell; "
+        "`CRUCIBLE_WARNINGS=1` shows the warnings of libraries, which are hidden otherwise.\n\n"
         f"{table(('command', 'what it does'), rows)}\n\n"
         f"```{{toctree}}\n:hidden:\n\n{names}\n```\n"
     )
