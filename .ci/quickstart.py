@@ -69,8 +69,8 @@ def main(arguments: list[str]) -> int:
         return code
     say(f"3/3 crucible reproduce wrpo (installed after {time.monotonic() - began:.0f} s)")
     sys.stdout.write(
-        "four tiny models answer, nine systems are trained, three suites evaluate them: about four\n"
-        "minutes on two cores. Each line is a stage; Ctrl-C stops, the same command resumes.\n"
+        "four tiny models answer, nine systems are trained, three suites evaluate them: about\n"
+        "four minutes on two cores. Ctrl-C stops, the same command resumes.\n"
     )
     sys.stdout.flush()
     code = subprocess.call(

@@ -58,6 +58,14 @@ Tracker = Annotated[
         help="Send curves and scores to trackio, wandb, tensorboard or mlflow (default: none).",
     ),
 ]
+Push = Annotated[
+    str,
+    typer.Option(
+        "--push",
+        metavar="OWNER/NAME",
+        help="Also upload the folder to the Hugging Face hub; a new repository is private.",
+    ),
+]
 Fresh = Annotated[
     list[str] | None,
     typer.Option(

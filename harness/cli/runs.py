@@ -20,6 +20,7 @@ from harness.cli.run_options import (
     Limit,
     MethodName,
     Overrides,
+    Push,
     Scale,
     Seed,
     Seeds,
@@ -248,17 +249,26 @@ def train(
     fresh: Fresh = None,
     dry_run: DryRun = False,
     tracker: Tracker = "",
+    push: Push = "",
     store: Home = None,
 ) -> None:
-    """Train one method and copy its checkpoint to a folder, without evaluation."""
+    """Train one method and copy its checkpoint to a folder, without evaluation.
+
+    The folder gets a model card (README.md) with recipe, data, the scores that the store has, and
+    provenance.
+    """
     made = _planned(method, scale, overrides, seed=seed, limit=limit)
     if dry_run:
         _show_plan(made, store)
         return
+    from harness.api import hub
+    from harness.api.cards import write_model_card
     from harness.cli.progress import ProgressReporter
     from harness.cli.tracking import Tracked, open_sink
     from harness.engine.store import Store
 
+    if push:
+        hub.check_push(push)
     home = Store(store)
     sink = open_sink(tracker, home) if tracker else None
     screen.say(f"{len(made.plan.stages)} stages")
@@ -268,7 +278,11 @@ def train(
         tracked = Tracked(reporter, sink, home)
         id = made.export_checkpoint(made.method, out, home, tracked)
     screen.results().print(f"checkpoint: {out}  (artifact {id[:10]})", highlight=False)
-    screen.data({"checkpoint": str(out), "artifact": id})
+    write_model_card(out, made, id, home, command_line())
+    address = hub.push(out, push, "model", f"{made.method} {id[:10]}") if push else ""
+    if address:
+        screen.results().out(f"pushed: {address}", highlight=False)
+    screen.data({"checkpoint": str(out), "artifact": id, "pushed": address})
 
 
 @with_call_options

@@ -71,6 +71,14 @@ def show(
             "a card.",
         ),
     ] = None,
+    push: Annotated[
+        str,
+        typer.Option(
+            "--push",
+            metavar="OWNER/NAME",
+            help="With --export: also upload the data set to the Hugging Face hub, privately.",
+        ),
+    ] = "",
     json: Annotated[
         bool, typer.Option("--json", help="Print JSON: the store, an artifact, or all samples.")
     ] = False,
@@ -107,7 +115,7 @@ def show(
     else:
         id = found.find(target)
         if export is not None:
-            _export(console, found, id, export)
+            _export(console, found, id, export, push)
             return
         if html is None and not filters and not search and sort == "stored":
             show_artifact(console, found, id, row, limit, json)
@@ -209,10 +217,10 @@ def _written(path: Path, data: bytes) -> None:
         ) from None
 
 
-def _export(console: Console, store: Store, id: str, folder: Path) -> None:
-    from harness.engine.io import iterate_objects
-
+def _export(console: Console, store: Store, id: str, folder: Path, push: str) -> None:
     """Write all candidates of a selection with its rules in the card, or one candidate table."""
+    from harness.api import hub
+    from harness.engine.io import iterate_objects
     from harness.verification.candidates import export, read_candidates
 
     manifest = store.manifest(id)
@@ -222,10 +230,16 @@ def _export(console: Console, store: Store, id: str, folder: Path) -> None:
             f"{manifest['label']} ({id[:10]}) contains no candidates; expected --export with "
             "training rows or a candidate table (crucible show lists the store)"
         )
+    if push:
+        hub.check_push(push)
     files = [store.artifact(table).path / "rows.jsonl" for table in tables]
     rows = (row for file in files for row in iterate_objects(file))
     export(read_candidates(rows), folder, title=manifest["label"], settings=manifest["params"])
     console.out(f"{folder}: the data set, and README.md", highlight=False)
+    address = hub.push(folder, push, "dataset", f"{manifest['label']} {id[:10]}") if push else ""
+    if address:
+        console.out(f"pushed: {address}", highlight=False)
+    screen.data({"folder": str(folder), "artifact": id, "pushed": address})
 
 
 def _file_name(title: str) -> str:
