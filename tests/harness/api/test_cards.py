@@ -63,7 +63,7 @@ def test_a_card_has_recipe_data_scores_and_provenance(
     assert "| model | nano:target |" in card
     assert "| prompts | " in card
     assert "None yet: `crucible reproduce sft` evaluates it." in card
-    assert json.loads(card.split("```json\n")[1].split("\n```")[0])["method"] == "sft"
+    assert json.loads(card.split("```json\n")[1].split("\n```")[0])["systems"]
     assert f"- artifact: `{handle.id}`" in card
     assert "- command: `crucible train sft --out x`" in card
     assert "a-secret-host" not in card
