@@ -21,5 +21,8 @@ def make_callable(module: str, function: Callable[..., Any]) -> None:
     >>> sys.modules.pop("lengths")("four")
     4
     """
-    kind = type("CallableModule", (ModuleType,), {"__call__": staticmethod(function)})
-    sys.modules[module].__class__ = kind
+
+    class CallableModule(ModuleType):
+        __call__ = staticmethod(function)
+
+    sys.modules[module].__class__ = CallableModule

@@ -59,7 +59,7 @@ def draw(chart: Chart, path: Path) -> None:
         figure.suptitle(_plain(chart.title), fontsize=10)
         figure.supxlabel(_plain(chart.note), fontsize=7, color="#555555")
         try:
-            figure.savefig(path, metadata={DATES[format]: None}, dpi=200)
+            figure.savefig(path, format=format, metadata={DATES[format]: None}, dpi=200)
         except OSError as error:
             raise StoreProblem(f"{path} cannot be written: {error.strerror}") from None
 

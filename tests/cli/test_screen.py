@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from typer.testing import CliRunner
 from harness.cli import completion, noise, progress, screen
 from harness.cli.main import app
 from harness.engine.plan import Plan
+from tests.cli.test_messages import crucible
 from tests.hand_made import HandMade, arena_row
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -230,3 +232,21 @@ def test_the_shell_gets_completions() -> None:
         },
     )
     assert "wrpo" in done.stdout.split(), done.stdout + done.stderr
+
+
+def test_a_run_prints_json_alone_and_its_stages_on_stderr(tmp_path: Path) -> None:
+    """In a process of its own, as a script would run it: nothing of a library is printed."""
+    done = crucible(
+        *("eval", "nano:target", "--suite", "arena_hard", "--limit", "4", "--json"), cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    scores = json.loads(done.stdout)["scores"]
+    main = next(score for score in scores if score["primary"])
+    assert main["interval"]["low"] <= main["value"] <= main["interval"]["high"]
+    assert main["n_expected"] == 4
+    lines = done.stderr.splitlines()
+    assert lines[0].startswith("planning an evaluation on arena_hard ... ")
+    stages = [text for text in lines if re.match(r" +\d+/\d+  ", text)]
+    assert len(stages) >= 4
+    known = ("planning ", "nano:target on ", " stages", "done in ", "note: ")
+    assert all(text in stages or any(word in text for word in known) for text in lines), lines
