@@ -128,8 +128,8 @@ def _scores(cells: Sequence[Cell], method: str) -> str:
         span = cell.interval
         between = "—" if span is None else f"{span.low:.2f} to {span.high:.2f}"
         counts = f"{cell.n_scored}/{cell.n_expected}"
-        words = (cell.suite, cell.metric, value, between, counts, cell.judge or "")
-        lines.append(f"| {' | '.join(markdown(word, 120) for word in words)} |")
+        names = [markdown(name, 120) for name in (cell.suite, cell.metric, cell.judge or "")]
+        lines.append(f"| {' | '.join([*names[:2], value, between, counts, names[2]])} |")
     return "\n".join(lines)
 
 

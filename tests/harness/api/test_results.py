@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
 
-from harness.api.boards import board, compare
+from harness.api.boards import BoardResult, board, compare
 from harness.api.judges import judge
 from harness.api.results import Result, SampleTable, results_of
 from harness.api.tables import html_table
@@ -19,6 +20,12 @@ from tests.hand_made import HandMade, arena_row
 
 ROOT = Path(__file__).resolve().parents[3]
 HOSTILE = "<script>alert(1)</script>\u202e"
+
+
+@cache
+def published() -> BoardResult:
+    """The committed board, built once."""
+    return board("wrpo-nano")
 
 
 @pytest.fixture
@@ -66,7 +73,7 @@ def test_notebook_tables_show_text_and_run_nothing(stored: tuple[Result, Store])
 
 
 def test_a_published_board_has_scores_and_no_samples() -> None:
-    found = board("wrpo-nano")
+    found = published()
     result = found["wrpo", "arena_hard", "score"]
     entry = next(row for row in found.table.rows if row.system.name == "wrpo")
     scores = {(score.suite, score.metric): score for score in entry.scores}
@@ -80,8 +87,8 @@ def test_a_published_board_has_scores_and_no_samples() -> None:
 
 
 def test_a_board_is_written_as_it_was(tmp_path: Path) -> None:
-    folder = board("wrpo-nano").write(tmp_path / "copy")
-    assert board(folder).table == board("wrpo-nano").table
+    folder = published().write(tmp_path / "copy")
+    assert board(folder).table == published().table
 
 
 @pytest.mark.parametrize(
@@ -98,16 +105,16 @@ def test_a_wrong_key_says_what_there_is(
     key: str | tuple[str, ...], error: type[CrucibleError], message: str
 ) -> None:
     with pytest.raises(error, match=message):
-        _ = board("wrpo-nano")[key]
+        _ = published()[key]
 
 
 def test_several_suites_have_no_single_score() -> None:
-    cells = [cell for cell in board("wrpo-nano").result_cells if cell.system == "wrpo"]
+    cells = [cell for cell in published().result_cells if cell.system == "wrpo"]
 
-    class One(type(board("wrpo-nano"))):  # type: ignore[misc]
+    class One(type(published())):  # type: ignore[misc]
         result_cells = cells
 
-    made = One(board("wrpo-nano").table)
+    made = One(published().table)
     with pytest.raises(UserError, match=r"scores of 3 suites: .*result\['alpaca_eval2'\]"):
         _ = made.score
     assert made["mt_bench"].system == "wrpo"
@@ -117,13 +124,13 @@ def test_systems_are_compared_by_name() -> None:
     found = compare("wrpo", "target", "wrpo-nano")
     line = next(row for row in found.rows() if row["metric"] == "lc_win_rate")
     assert line["ahead"] == "first"
-    assert found.comparison == compare("wrpo", "target", board("wrpo-nano")).comparison
+    assert found.comparison == compare("wrpo", "target", published()).comparison
     assert "wrpo ahead on" in found.summary
     assert "lc_win_rate" in found._repr_html_()
     with pytest.raises(UserError, match="two names and a board"):
         compare("wrpo", "target")
     with pytest.raises(UnknownName, match='no system named "wrpp"'):
-        compare("wrpp", "target", "wrpo-nano")
+        compare("wrpp", "target", published())
 
 
 def test_mistakes_with_boards_say_what_to_do() -> None:
