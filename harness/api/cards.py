@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from harness.core.records import Cell
+from harness.core.errors import DamagedArtifact
+from harness.core.records import Cell, parse
 from harness.core.text import code_span, markdown, visible
 from harness.engine.store import Store, inputs_of
 from harness.reproduce import Reproduction
@@ -85,7 +87,10 @@ def _sources(store: Store, id: str) -> Iterable[tuple[str, dict[str, Any]]]:
         if current in seen or not store.has(current):
             continue
         seen.add(current)
-        manifest = store.manifest(current)
+        try:
+            manifest = store.manifest(current)
+        except DamagedArtifact:  # the next run computes it again
+            continue
         if str(manifest["operation"]).startswith("import_"):
             yield str(manifest["operation"]), dict(manifest.get("params", {}))
         waiting += inputs_of(manifest)
@@ -111,8 +116,9 @@ def _cells(made: Reproduction, id: str, store: Store) -> list[Cell]:
     for run in made.runs:
         model = made.models.get((run.seed, run.system.name))
         if model is not None and model.id == id and store.has(run.cells.id):
-            listed = store.artifact(run.cells.id).read_json("cells.json")
-            found += [Cell.model_validate(data) for data in listed]
+            with suppress(DamagedArtifact):
+                listed = store.artifact(run.cells.id).read_json("cells.json")
+                found += [parse(Cell, data, f"artifact {run.cells.id}") for data in listed]
     return found
 
 

@@ -86,9 +86,12 @@ def test_scores_of_the_store_are_in_the_card(
     cell = HandMade(store.root).cell(system="sft", suite="alpaca_eval2", metric="lc|win")
     folder = store.fresh_output(run.cells.id)
     (folder / "cells.json").write_text(json.dumps([cell.model_dump(mode="json")]))
-    store.commit(run.cells.id, {"id": run.cells.id, "operation": "score_alpaca", "inputs": {}})
+    about = {"id": run.cells.id, "operation": "score_alpaca", "label": "scores"}
+    store.commit(run.cells.id, {**about, "version": 1, "params": {}, "inputs": {}})
     card = model_card(made, handle.id, store)
     assert "| alpaca\\_eval2 | lc\\|win | 50.00 | — | 4/4 | nano:oracle |" in card
+    (store.folder(run.cells.id) / "cells.json").write_text("[")  # damaged: left out, no error
+    assert "None yet: " in model_card(made, handle.id, store)
 
 
 def test_the_card_is_written_beside_the_weights(
