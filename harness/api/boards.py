@@ -187,8 +187,8 @@ def compare(
     """
     if isinstance(first, PlannedRun) and isinstance(second, PlannedRun):
         cells = [*first.result_cells, *second.result_cells]
-        names = [_one_system(run) for run in (first, second)]
-        return ComparisonResult(compare_systems(cells, *names))
+        compared = compare_systems(cells, _one_system(first), _one_system(second))
+        return ComparisonResult(compared)
     if not (isinstance(first, str) and isinstance(second, str)) or board is None:
         raise UserError(
             'expected two runs, or two names and a board, as in compare("wrpo", "dpo", "wrpo-nano")'
