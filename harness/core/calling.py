@@ -6,6 +6,7 @@ give something to call, whether or not the module has been imported before.
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable
 from types import ModuleType
@@ -24,5 +25,7 @@ def make_callable(module: str, function: Callable[..., Any]) -> None:
 
     class CallableModule(ModuleType):
         __call__ = staticmethod(function)
+        # Python 3.11 would leave out the first parameter of a static __call__.
+        __signature__ = inspect.signature(function)
 
     sys.modules[module].__class__ = CallableModule
