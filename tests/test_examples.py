@@ -126,7 +126,7 @@ def words_of(line: str) -> tuple[str, ...]:
 
 
 def test_there_are_examples() -> None:
-    assert len(examples()) > 150
+    assert len(examples()) > 140
     assert ("reproduce", "wrpo", "--scale", "small", "--max-cost", "600") in examples()
     places = [place for place, _ in examples().values()]
     assert any(place.startswith("help of ") for place in places)
