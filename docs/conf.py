@@ -9,7 +9,14 @@ sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 project = "Crucible"
 author = "the Crucible authors"
 version = release = metadata.version("crucible-bench")
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "catalogue", "docstrings"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "catalogue",
+    "command_pages",
+    "docstrings",
+]
 # The documentation is built without these packages; only docstrings are read.
 autodoc_mock_imports = ["safetensors", "torch", "transformers"]
 exclude_patterns = ["_ext", "catalogue/claims_overview.md"]

@@ -1,9 +1,9 @@
 """Evaluations as Python calls: one model on benchmark suites.
 
-from harness.reproduce import evaluate
+from harness import evaluate
 
 made = evaluate("nano:target", "alpaca_eval2", limit=24)
-made.run()
+print(made.score, made.interval)
 print(made.render())
 """
 
@@ -15,7 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness.api.judges import JudgeReference
 from harness.backends.joins import Join, stored_joins
+from harness.core.calling import make_callable
 from harness.core.errors import BadRecord, UserError, unknown
 from harness.core.records import Cell
 from harness.engine import registry
@@ -51,6 +53,10 @@ class Evaluation(PlannedRun):
         return list(self.scores.values())
 
     @property
+    def main_system(self) -> str:
+        return self.title
+
+    @property
     def cells(self) -> list[Cell]:
         """The scores, suite by suite."""
         return [cell for handle in self.targets for cell in self._cells_of(handle)]
@@ -77,20 +83,21 @@ def evaluate(
     model: str,
     suite: str | Sequence[str],
     *,
-    judge: str = "",
+    judge: str | JudgeReference = "",
     edition: str = AUTO,
     name: str = "",
     overrides: Overrides = (),
     seed: int = 42,
     limit: int | None = None,
 ) -> Evaluation:
-    """Plan the evaluation of one model; nothing runs.
+    """Plan the evaluation of one model; it runs when a score is asked for, or by `run`.
 
     Args:
         model: nano:<name>, a checkpoint folder, a hub id, vllm:<model>, openai:<model>[@<url>], or
             a file of stored outputs.
         suite: one name or several.
-        judge: nano:oracle or openai:<model>[@<url>]; "" takes the suite's own.
+        judge: nano:oracle or openai:<model>[@<url>], or what `judge` made of it; "" takes the
+            suite's own.
         edition: question set: "official", "nano", or "auto": official unless the judge is nano.
         name: name of the model in tables (default: the reference, or the name of the file).
         overrides: settings: {"mt_bench.rounds": 200} or ["mt_bench.rounds=200"].
@@ -103,6 +110,7 @@ def evaluate(
         BadData: a file of stored answers answers none of a suite's prompts, or contradicts itself.
     """
     names = (suite,) if isinstance(suite, str) else tuple(suite)
+    judge = str(judge)
     if not names:
         raise UserError("no suite given; for example alpaca_eval2,mt_bench (crucible suites)")
     if edition not in EDITIONS:
@@ -164,3 +172,6 @@ def _settings_by_suite(
             )
         found[suite] = set_key(found[suite], key.removeprefix(suite + "."), value)
     return found
+
+
+make_callable(__name__, evaluate)

@@ -8,12 +8,13 @@ finish.
 from __future__ import annotations
 
 import shutil
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness.api.results import Scored, results_html
 from harness.backends.hosted import open_backend
 from harness.core.errors import UserError, unknown
 from harness.core.records import Cell, parse
@@ -37,7 +38,7 @@ from leaderboards.spec import BoardSpec
 
 
 @dataclass
-class PlannedRun(ABC):
+class PlannedRun(Scored):
     """Stages planned, not yet run.
 
     Attributes:
@@ -67,6 +68,31 @@ class PlannedRun(ABC):
     @abstractmethod
     def board_spec(self, command: str = "") -> BoardSpec:
         """Rows, columns and claims of the board; `command` goes into its provenance."""
+
+    @property
+    def result_cells(self) -> Sequence[Cell]:
+        """The scores; stages that the default store lacks are executed, reported on stderr."""
+        if self.store is None or not all(self.store.has(handle.id) for handle in self.targets):
+            from rich.console import Console
+
+            from harness.cli.progress import ProgressReporter
+
+            with ProgressReporter(Console(stderr=True)) as reporter:
+                self.run(self.store, reporter)
+        return self.cells
+
+    @property
+    def result_store(self) -> Store | None:
+        return self.store
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the main scores, or what a run would do."""
+        if self.store is not None:
+            return results_html([r for r in self.results if r.combined.primary])
+        return (
+            f"<p>{len(self.plan.stages)} stages planned, none run: "
+            "<code>.run()</code> or <code>.score</code> runs them</p>"
+        )
 
     def run(
         self,

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness.core.calling import make_callable
 from harness.core.errors import BadRecord, UserError, unknown
 from harness.core.records import Cell, Record, parse
 from harness.engine import registry
@@ -83,6 +84,10 @@ class Reproduction(PlannedRun):
     runs: list[Run] = field(default_factory=list)
     models: dict[tuple[int, str], Handle | None] = field(default_factory=dict)
     preconditions: list[Handle] = field(default_factory=list)
+
+    @property
+    def main_system(self) -> str:
+        return next((s.name for s in self.recipe.systems if s.method == self.method), "")
 
     @property
     def targets(self) -> list[Handle]:
@@ -221,7 +226,7 @@ def reproduce(
     suites: Sequence[str] = (),
     rehearse: bool = False,
 ) -> Reproduction:
-    """Resolve a recipe and plan it; nothing runs.
+    """Resolve a recipe and plan it; it runs when a score is asked for, or by `run`.
 
     Args:
         name: a method, or a recipe file (.toml) of one.
@@ -409,3 +414,6 @@ def _labelled(stage: StageMaker, prefix: str) -> StageMaker:
         return stage(name, label=f"{prefix}: {label or name}", **arguments)
 
     return named
+
+
+make_callable(__name__, reproduce)

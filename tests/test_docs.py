@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import doctest
+import html
 import importlib
 import importlib.util
+import json
 import re
 import shlex
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -96,7 +100,8 @@ def test_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_the_scripts_of_the_python_page_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In the order of the page; the first reproduces and prints a board in five lines at most."""
+    """In the order of the page; the first judges, evaluates and prints in five lines at most."""
+    pytest.importorskip("pandas")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CRUCIBLE_HOME", str(tmp_path / "home"))
     scripts = re.findall(
@@ -108,10 +113,84 @@ def test_the_scripts_of_the_python_page_run(
     for script in scripts:
         exec(script, names)
         printed.append(capsys.readouterr().out)
-    assert "Target-SFT-DPO" in printed[0]
-    assert "dpo lc_win_rate" in printed[1]
-    assert "| nano:target |" in printed[2]
-    assert printed[3] == "0\n"
+    result = names["result"]
+    assert printed[0] == f"{result.score} {result.interval}\n"
+    assert result.interval.low <= result.score <= result.interval.high
+    assert printed[1].endswith("\n16\n")
+    assert "Target-SFT-DPO" in printed[2]
+    assert "dpo lc_win_rate" in printed[2]
+    assert "wrpo ahead on" in printed[3]
+    assert "| nano:source\\_a |" in printed[3]
+    assert re.match(r"(0\.\d+|1\.0) \[", printed[4])
+    assert printed[5] == "0\n"
+
+
+def test_the_cells_of_the_notebook_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Jupyter runs them: a cell that ends with an expression shows it as HTML, if it can."""
+    pytest.importorskip("pandas")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CRUCIBLE_HOME", str(tmp_path / "home"))
+    notebook = json.loads((ROOT / "docs/first_steps.ipynb").read_text("utf-8"))
+    scripts = ["".join(c["source"]) for c in notebook["cells"] if c["cell_type"] == "code"]
+    names: dict[str, Any] = {}
+    shown = []
+    for script in scripts:
+        tree = ast.parse(script)
+        last = tree.body.pop()
+        assert isinstance(last, ast.Expr)
+        exec(compile(tree, "cell", "exec"), names)
+        value = eval(compile(ast.Expression(last.value), "cell", "eval"), names)
+        shown.append(value._repr_html_() if hasattr(value, "_repr_html_") else repr(value))
+    assert "Target-SFT-WRPO" in shown[0]
+    assert "lc_win_rate" in shown[1]
+    assert "arena_hard/" in shown[3]
+    assert not any(cell.get("outputs") for cell in notebook["cells"])  # outputs are not committed
+
+
+def test_the_picture_of_the_front_pages_shows_the_committed_board() -> None:
+    """Its figures, not its bytes: those depend on the version of rich."""
+    script = extension("board_picture")
+    board = script.committed()
+    drawn = text_of(script.PICTURE.read_text("utf-8"))
+    assert drawn == text_of(script.picture(board)), (
+        "the board has changed: python docs/_ext/board_picture.py draws it again"
+    )
+    for row in board.rows:
+        assert row.system.title.replace(" ", "") in drawn
+    for page in ("README.md", "docs/index.md"):
+        assert "_static/board.svg" in (ROOT / page).read_text("utf-8")
+
+
+def text_of(svg: str) -> str:
+    """All text of a picture, without blanks."""
+    found = re.findall(r"<text[^>]*>(.*?)</text>", svg, re.S)
+    return re.sub(r"\s|\u00a0|&#160;", "", html.unescape("".join(found)))
+
+
+def test_every_command_has_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "docs/_ext"))
+    extension("command_pages").write_commands(tmp_path)
+    overview = (tmp_path / "commands.md").read_text("utf-8")
+    names = [name.strip() for name in paths(commands())]
+    assert {"reproduce", "plot", "nano serve", "store ls", "store"} <= set(names)
+    for name in names:
+        page = (tmp_path / "commands" / f"{name.replace(' ', '-')}.md").read_text("utf-8")
+        assert page.startswith(f"# crucible {name}\n")
+        assert "`--store`" in page
+        assert f"commands/{name.replace(' ', '-')}\n" in overview
+    reproduce = (tmp_path / "commands/reproduce.md").read_text("utf-8")
+    assert "| `--seeds` INTEGER RANGE | `1` | Number of seeds. |" in reproduce
+    assert "## Hosted models and servers" in reproduce
+    evaluate = (tmp_path / "commands/eval.md").read_text("utf-8")
+    assert "```sh\ncrucible eval nano:target\n```" in evaluate
+
+
+def paths(command: Any, name: str = "") -> Iterator[str]:
+    inner = getattr(command, "commands", {})
+    if name and (not inner or command.invoke_without_command):
+        yield name
+    for key, value in inner.items():
+        yield from paths(value, f"{name} {key}")
 
 
 @pages
@@ -220,7 +299,12 @@ def anchors(page: Path) -> set[str]:
 
 @cache
 def catalogue() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("catalogue", ROOT / "docs/_ext/catalogue.py")
+    return extension("catalogue")
+
+
+def extension(name: str) -> ModuleType:
+    """A module of docs/_ext."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / f"docs/_ext/{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

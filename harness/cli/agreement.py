@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.cli import screen
+from harness.cli.once import OPTIONAL_VALUE, ValueOptionalCommand
 from harness.core.errors import StoreProblem, UserError
 from harness.core.text import plain
 from harness.engine.io import write_json
@@ -50,7 +52,9 @@ _FILES = (".json", ".jsonl", ".gz", ".parquet")
 
 
 def register(app: typer.Typer) -> None:
-    app.command("judge-agreement", rich_help_panel="Boards")(judge_agreement)
+    app.command("judge-agreement", cls=ValueOptionalCommand, rich_help_panel="Boards")(
+        judge_agreement
+    )
 
 
 def judge_agreement(
@@ -84,8 +88,12 @@ def judge_agreement(
         int, typer.Option("--rounds", min=1, help="Number of prompt resamples for intervals.")
     ] = 1000,
     json_file: Annotated[
-        Path | None,
-        typer.Option("--json", metavar="FILE", help="Also write all figures to this file."),
+        str | None,
+        typer.Option(
+            "--json",
+            metavar="[FILE]",
+            help="Also write all figures to this file; without it, print them as JSON.",
+        ),
     ] = None,
     out: Annotated[
         Path | None,
@@ -111,24 +119,29 @@ def judge_agreement(
     Files: AlpacaEval annotations (.json, .parquet, or a folder of models), Arena-Hard and MT-Bench
     model_judgment (.jsonl), judgment rows of Crucible, answers labelled by people (HaluEval).
     """
-    from rich.console import Console
-
     from harness.engine.store import Store
     from harness.judging.agreement import compare
     from harness.judging.agreement_cells import cells
 
+    screen.begin(f"reading {judged} and {reference}")
     found = Store(store)
     sides = _side(found, judged, judge), _side(found, reference, reference_judge)
+    screen.say(f"resampling {rounds:,} times")
     result = compare(*sides, tie_margin=tie_margin, rounds=rounds)
     made = cells(result)
-    _print(Console(), result)
-    if json_file is not None:
-        _write_json(json_file, result, made)
+    if json_file == OPTIONAL_VALUE:
+        screen.switch_to_json()
+    _print(screen.results(), result)
+    record = _record(result, made)
+    screen.data(record)
+    if json_file not in (None, OPTIONAL_VALUE):
+        _write_json(Path(json_file), record)
     if out is not None:
         from leaderboards.judge_board import add_to_board
 
         board = add_to_board(out, made)
-        typer.echo(f"{out}: board of {len(board.rows)} judges (crucible board {out})")
+        said = f"{out}: board of {len(board.rows)} judges (crucible board {out})"
+        screen.results().out(said, highlight=False)
 
 
 def _side(store: Store, text: str, judge: str | None) -> VerdictSet:
@@ -284,9 +297,9 @@ def _notes(result: Agreement) -> list[str]:
     return notes
 
 
-def _write_json(path: Path, result: Agreement, cells: list[Cell]) -> None:
+def _record(result: Agreement, cells: list[Cell]) -> dict[str, Any]:
     joined = result.joined
-    data = {
+    return {
         "judge": result.judged.judge,
         "reference": result.reference.judge,
         "suite": result.judged.suite,
@@ -311,6 +324,9 @@ def _write_json(path: Path, result: Agreement, cells: list[Cell]) -> None:
         ],
         "cells": [cell.model_dump(mode="json", exclude={"replicates"}) for cell in cells],
     }
+
+
+def _write_json(path: Path, data: dict[str, Any]) -> None:
     try:
         write_json(path, data, sort_keys=False)
     except OSError as error:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.cli import screen
 from harness.core.errors import unknown
 
 if TYPE_CHECKING:
@@ -101,12 +102,11 @@ def analyse(
 
     Writes analysis.html, .md and .json. Stages are stored: the same command resumes.
     """
-    from rich.console import Console
-
+    screen.begin(f"planning the analysis of {', '.join(data)}")
     from harness.cli.progress import ProgressReporter
     from harness.cli.runs import command_line
     from harness.data.instructions.analysing import plan_analysis
-    from harness.engine.io import disk_errors
+    from harness.engine.io import disk_errors, read_json
     from harness.engine.store import Store
     from leaderboards.analyses.figures import notes
     from leaderboards.analyses.files import write_analysis
@@ -124,8 +124,9 @@ def analyse(
         compared=compared,
         rounds=rounds,
     )
-    console, found = Console(), Store(store)
-    with ProgressReporter(console) as reporter:
+    screen.end_line()
+    console, found = screen.results(), Store(store)
+    with ProgressReporter(screen.status()) as reporter:
         made.run(found, reporter)
     analysis = made.result(found)
     console.print(_table(analysis))
@@ -135,6 +136,8 @@ def analyse(
     with disk_errors(folder):
         write_analysis(folder, analysis, command=command_line())
     console.print(f"page: {folder / 'analysis.html'}", highlight=False, soft_wrap=True)
+    if screen.wants_json():
+        screen.data(read_json(folder / "analysis.json"))
 
 
 def _table(analysis: Analysis) -> Table:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.cli import completion, screen
 from harness.core.errors import BadData, UserError, unknown
 from harness.core.text import plain
 
@@ -27,7 +28,10 @@ def register(app: typer.Typer) -> None:
 def board(
     name: Annotated[
         str | None,
-        typer.Argument(help="Board folder, board in the store, or (with --annotations) suite."),
+        typer.Argument(
+            help="Board folder, board in the store, or (with --annotations) suite.",
+            autocompletion=completion.boards,
+        ),
     ] = None,
     format: Annotated[
         str, typer.Option("--format", help=f"One of {', '.join(FORMATS)}.")
@@ -69,18 +73,29 @@ def board(
     Without a name, lists the available boards. `crucible board alpaca_eval2 --annotations PATH`
     prints the official leaderboard of published annotations, with intervals.
     """
-    from rich.console import Console
-
     from leaderboards.board import build_board
 
-    console = Console()
+    console = screen.results()
     if format not in FORMATS:
         raise unknown("format", format, FORMATS)
+    if screen.wants_json():
+        format = "json"
     if claims:
         from harness.cli.claims import paper_claims
         from leaderboards.overview import page
 
-        typer.echo(page(paper_claims()), nl=False)
+        papers = paper_claims()
+        screen.data(
+            [
+                {
+                    "method": paper.method,
+                    "claims": [c.model_dump(mode="json") for c in paper.claims],
+                }
+                for paper in papers
+            ]
+        )
+        if not screen.wants_json():
+            typer.echo(page(papers), nl=False)
         return
     if annotations is not None:
         if name != "alpaca_eval2":
@@ -94,6 +109,7 @@ def board(
     folder = find_board(name)
     if check:
         _check(console, folder)
+        screen.data({"board": str(folder), "rebuilt": True})
         return
     from leaderboards.files import read_rows, write_board
 
@@ -156,7 +172,8 @@ def _print(console: Console, board: Board, format: str) -> None:
     typer.echo(render(board, format), nl=False)
 
 
-def _board_folders() -> list[Path]:
+def board_folders() -> list[Path]:
+    """Folders of the boards of the store, then of the published ones."""
     from harness.engine.store import default_root
 
     shipped = Path(__file__).resolve().parents[2] / "leaderboards" / "results"
@@ -172,16 +189,17 @@ def find_board(name: str) -> Path:
     """
     if (Path(name) / "cells.jsonl").is_file():
         return Path(name)
-    known = {folder.name: folder for folder in reversed(_board_folders())}
+    known = {folder.name: folder for folder in reversed(board_folders())}
     if name not in known:
         raise unknown("board", name, known, "crucible board")
     return known[name]
 
 
 def _list_boards(console: Console, check: bool) -> None:
-    folders = _board_folders()
+    folders = board_folders()
     if not folders:
         raise UserError("no board yet; make one with: crucible reproduce wrpo")
+    screen.data([{"name": folder.name, "folder": str(folder)} for folder in folders])
     for folder in folders:
         if check:
             _check(console, folder)
@@ -201,14 +219,17 @@ def _check(console: Console, folder: Path) -> None:
 def compare(
     first: Annotated[str, typer.Argument(help="A system.")],
     second: Annotated[str, typer.Argument(help="System to compare it with.")],
-    board: Annotated[str, typer.Option("--board", help="Board with both systems.")] = "wrpo-nano",
+    board: Annotated[
+        str,
+        typer.Option("--board", help="Board with both systems.", autocompletion=completion.boards),
+    ] = "wrpo-nano",
 ) -> None:
     """Compare two systems of a board: paired difference and interval for each metric."""
-    from rich.console import Console
-
     from leaderboards.compare import compare_systems
     from leaderboards.files import read_board
     from leaderboards.render.terminal import render_comparison
 
     _, cells = read_board(find_board(board))
-    Console().print(render_comparison(compare_systems(cells, first, second)))
+    comparison = compare_systems(cells, first, second)
+    screen.data({**comparison.model_dump(mode="json"), "summary": comparison.summary})
+    screen.results().print(render_comparison(comparison))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.cli import screen
 from harness.core.errors import unknown
 
 if TYPE_CHECKING:
@@ -29,7 +31,6 @@ def suites(paper: Annotated[str, typer.Argument(help="List of a paper: fusechat3
     if not paper:
         _table("suites", ("suite", "what it measures", "paper"))
         return
-    from rich.console import Console
     from rich.table import Table
 
     from harness.suites.lm_eval.catalogue import BENCHMARKS
@@ -43,12 +44,12 @@ def suites(paper: Annotated[str, typer.Argument(help="List of a paper: fusechat3
         run_by = found.run_by or "not here"
         offline = found.offline or "cannot be run"
         table.add_row(found.name, run_by, found.unit, found.needs or "nothing more", offline)
-    Console().print(table)
+    screen.data([asdict(found) for found in BENCHMARKS[paper]])
+    screen.results().print(table)
 
 
 def models() -> None:
     """List the embedded nano models and the other forms of model references."""
-    from rich.console import Console
     from rich.table import Table
 
     import harness.nano.zoo as zoo
@@ -59,7 +60,8 @@ def models() -> None:
     for name, facts in zoo.manifest().items():
         count = f"{facts['parameters']:,}"
         table.add_row(f"nano:{name}", facts["class"], count, str(facts["tokenizer"]))
-    console = Console()
+    screen.data([{"model": f"nano:{name}", **facts} for name, facts in zoo.manifest().items()])
+    console = screen.results()
     console.print(table)
     console.print(
         "\nAlso: a folder with a checkpoint, a hub id such as org/name, vllm:<model>,\n"
@@ -70,13 +72,11 @@ def models() -> None:
 
 def judges() -> None:
     """List the judges and the AlpacaEval annotators, whose prompts a judge can use."""
-    from rich.console import Console
-
     from harness.core.errors import MissingExtra
     from harness.judging import annotators
 
     _table("judges", ("judge", "what it is", "paper"))
-    console = Console()
+    console = screen.results()
     console.print("\nAnnotators (--set alpaca_eval2.annotator=NAME):", highlight=False)
     try:
         names = [annotators.OWN, *annotators.supported()]
@@ -91,14 +91,15 @@ def _table(group: str, headings: tuple[str, ...]) -> None:
     """Entries below the heading of their kind; extras are named where they are missing."""
     from itertools import groupby
 
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     from harness.core.text import line
     from harness.engine import plugins, registry
+    from harness.engine.extras import missing
 
     entries = list(registry.entries(group).values())
+    screen.data([{**asdict(entry), "missing": missing(entry.needs)} for entry in entries])
     kinds = list(dict.fromkeys(map(_kind, entries)))
     table = Table(box=None, pad_edge=False)
     for heading in headings:
@@ -111,7 +112,7 @@ def _table(group: str, headings: tuple[str, ...]) -> None:
         for entry in members:
             text = f"{entry.problem or entry.summary}{_needs(entry.needs)}"
             table.add_row(*(escape(line(cell)) for cell in (entry.name, text, entry.paper)))
-    console = Console()
+    console = screen.results()
     console.print(table)
     for note in (*registry.notes(group), *plugins.offers()[1], *registry.catalogue_problems()):
         console.print(line(note), markup=False, highlight=False, soft_wrap=True)

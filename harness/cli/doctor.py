@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import typer
 
+from harness.cli import screen
 from harness.core.errors import CrucibleError, EnvironmentProblem
 
 
@@ -28,10 +29,9 @@ def doctor() -> None:
 
     Exits with 3 if an essential part is broken.
     """
-    from rich.console import Console
     from rich.markup import escape
 
-    console = Console()
+    console = screen.results()
     checks = [*_packages(), *_extras(), *_plugins(), _store(), _disk(), _gpu(), _weights()]
     marks = {True: "[green]ok[/green]  ", False: "[red]bad[/red] ", None: "[yellow]--[/yellow]  "}
     for check in checks:
@@ -39,6 +39,7 @@ def doctor() -> None:
         console.print(
             f"{marks[check.ok]} {check.name:<22} {found}", highlight=False, soft_wrap=True
         )
+    screen.data([check._asdict() for check in checks])
     broken = [check.name for check in checks if check.ok is False]
     if broken:
         raise EnvironmentProblem(f"broken: {', '.join(broken)} (see the lines marked bad)")

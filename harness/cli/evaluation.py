@@ -10,8 +10,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from harness.cli import screen
 from harness.cli.estimate import show_estimate
+from harness.cli.plan_view import plan_record
 from harness.cli.progress import ProgressReporter
+from harness.cli.scores import score_records
 from harness.core.records import Cell
 from harness.engine.calls import Account, CallSettings
 from harness.engine.store import Store
@@ -21,7 +24,6 @@ from harness.suites.scoring import ENDINGS
 
 
 def run_evaluation(
-    console: Console,
     made: Evaluation,
     store: Store,
     calls: CallSettings,
@@ -32,22 +34,24 @@ def run_evaluation(
     command: str = "",
 ) -> None:
     """Estimate, run and print an evaluation; with `out`, also write its board."""
-    console.print(f"[bold]{escape(made.title)}[/bold] on {', '.join(made.scores)}", highlight=False)
+    console, status = screen.results(), screen.status()
+    status.print(f"[bold]{escape(made.title)}[/bold] on {', '.join(made.scores)}", highlight=False)
     for join in made.joins:
-        console.print(str(join), highlight=False, markup=False, soft_wrap=True)
+        status.print(str(join), highlight=False, markup=False, soft_wrap=True)
     if retry_failed:
         count = made.forget_failures(store)
-        console.print(
+        status.print(
             f"{count} failed rows are asked again"
             if count
             else "no judgment or answer has failed; nothing is asked again",
             highlight=False,
         )
-    show_estimate(console, made, store, calls)
+    show_estimate(console if plan_only else status, made, store, calls)
     if plan_only:
+        screen.data(plan_record(made, store))
         return
     try:
-        with ProgressReporter(console) as reporter:
+        with ProgressReporter(status) as reporter:
             made.run(store, reporter, calls)
     finally:
         show_account(console, made.account)
@@ -58,6 +62,7 @@ def run_evaluation(
     if out is not None:
         made.write_board(out, command)
         console.print(f"board: {out / 'board.html'}", highlight=False, soft_wrap=True)
+    screen.data({"board": out and str(out), "scores": score_records(cells)})
 
 
 def cells_table(cells: Sequence[Cell]) -> Table:

@@ -19,11 +19,15 @@ from harness.cli import (
     catalogue,
     doctor,
     nano,
+    plots,
     plugins,
     runs,
+    screen,
     show,
     store,
 )
+from harness.cli.common_options import with_common_options
+from harness.cli.noise import hush
 from harness.cli.once import OnceCommand
 from harness.core.errors import CrucibleError
 from harness.core.text import plain
@@ -38,14 +42,18 @@ app = typer.Typer(
         "Start here: [bold]crucible reproduce wrpo[/bold] runs a whole paper on this machine's "
         "CPU with tiny embedded models (no network, no key) and ends with a board."
     ),
-    epilog="Exit codes: 0 done, 2 your input, 3 this machine, 4 a claim contradicted (--strict).",
+    epilog=(
+        "Every command takes --store, --quiet and --json; results are printed on stdout, progress "
+        "on stderr. Exit codes: 0 done, 2 your input, 3 this machine, 4 a claim contradicted "
+        "(--strict)."
+    ),
     rich_markup_mode="rich",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for module in (catalogue, runs, boards, show, agreement, analysis, plugins, doctor):
+for module in (catalogue, runs, boards, show, agreement, analysis, plots, plugins, doctor):
     module.register(app)
 app.add_typer(nano.app, name="nano")
 app.add_typer(store.app, name="store", rich_help_panel="Boards")
@@ -53,6 +61,8 @@ commands = (app.registered_commands, nano.app.registered_commands, store.app.reg
 for command in chain(*commands):
     if command.cls is TyperCommand:
         command.cls = OnceCommand
+    if command.callback is not None:
+        command.callback = with_common_options(command.callback)
 
 
 @app.callback(invoke_without_command=True)
@@ -71,6 +81,7 @@ def main() -> None:
     """Run the command line and exit with its code."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _terminate)
+    hush()
     try:
         code = app(standalone_mode=False)
         if code == INTERRUPTED:  # typer turns KeyboardInterrupt into this
@@ -100,6 +111,7 @@ def main() -> None:
 
 
 def _fail(message: str, code: int) -> None:
+    screen.clear_line()
     typer.echo(f"crucible: {plain(message)}", err=True)
     sys.exit(code)
 

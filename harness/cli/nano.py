@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.cli import screen
+
 if TYPE_CHECKING:
     from harness.nano.server import NanoServer
 
@@ -95,7 +97,6 @@ def build(
     With the same kind of processor and the same torch version, the bytes are equal; otherwise the
     weights differ in the last digits and the accuracy bands of the manifest apply.
     """
-    from rich.console import Console
     from rich.progress import (
         BarColumn,
         Progress,
@@ -113,7 +114,7 @@ def build(
         zoo.path(name)
     if out.exists() and any(out.iterdir()):
         raise UserError(f"{out} is not empty; choose a new folder with --out")
-    console = Console()
+    console, status = screen.results(), screen.status()
     columns = (
         TextColumn("{task.description:<12}"),
         BarColumn(),
@@ -121,15 +122,18 @@ def build(
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console) as bars:
+    if not status.is_terminal:
+        screen.say(f"training {', '.join(wanted)}; minutes for each")
+    with Progress(*columns, console=status) as bars:
         tasks = {name: bars.add_task(name, total=None) for name in wanted}
 
         def report(name: str, done: int, total: int) -> None:
             bars.update(tasks[name], completed=done, total=total)
 
         zoo.build(wanted, out, report, jobs or min(len(wanted), os.cpu_count() or 1))
-    for name in wanted:
-        same = folder_digest(out / name) == zoo.digest(name)
+    equal = {name: folder_digest(out / name) == zoo.digest(name) for name in wanted}
+    screen.data({"folder": str(out), "same_bytes": equal})
+    for name, same in equal.items():
         console.print(f"nano:{name}: {'same bytes as' if same else 'differs from'} the shipped one")
     console.print(f"written to {out}", highlight=False)
 
@@ -197,14 +201,20 @@ def _serve(server: NanoServer, key_variable: str | None, model: str) -> None:
         server.start()
         judge = f"openai:{'nano-oracle' if model == '*' else model}@{server.url}"
         judge += f"?key={key_variable}" if key_variable else ""
-        typer.echo(f"serving {model} at {server.url} (Ctrl-C stops)")
-        typer.echo(f'try: crucible eval nano:target --suite alpaca_eval2 --judge "{judge}"')
+        screen.data({"model": model, "url": server.url, "judge": judge})
+        console = screen.results()
+        console.out(f"serving {model} at {server.url} (Ctrl-C stops)", highlight=False)
+        console.out(
+            f'try: crucible eval nano:target --suite alpaca_eval2 --judge "{judge}"',
+            highlight=False,
+        )
         sys.stdout.flush()
         server.wait()
     except KeyboardInterrupt:
         server.stop()
         counts = server.counts()
-        typer.echo(f"stopped after {counts['requests']} requests, {counts['ok']} of them answered")
+        said = f"stopped after {counts['requests']} requests, {counts['ok']} of them answered"
+        screen.results().out(said, highlight=False)
 
 
 def _options(pairs: list[str]) -> dict[str, str]:

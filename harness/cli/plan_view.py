@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from harness.engine.operations import Estimate
     from harness.engine.plan import Plan, Stage
     from harness.engine.store import Store
+    from harness.planned import PlannedRun
     from harness.reproduce import Reproduction
 
 UNKNOWN = "?"
@@ -54,6 +56,23 @@ def show_plan(console: Console, made: Reproduction, store: Store | None) -> None
     _show_totals(console, [estimates[id] for id in made.plan.stages if id in todo], made)
     show_hosted(console, made.plan, left, CallSettings())
     console.print("[dim]assumptions behind the estimates: docs/estimates.md[/dim]")
+
+
+def plan_record(made: PlannedRun, store: Store | None) -> dict[str, Any]:
+    """The stages of a plan with state and estimates, for other programs."""
+    estimates = made.plan.estimates()
+    todo = {stage.id for stage in made.todo(store)}
+    stages = [
+        {
+            "id": id,
+            "operation": stage.operation.name,
+            "label": stage.label,
+            "to_do": id in todo,
+            **asdict(estimates[id]),
+        }
+        for id, stage in made.plan.stages.items()
+    ]
+    return {"stages": stages, "to_do": len(todo)}
 
 
 def _show_totals(console: Console, estimates: list[Estimate], made: Reproduction) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from harness.cli import screen
 from harness.core.errors import UserError
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
@@ -46,8 +47,6 @@ def new_suite(
 
 
 def _write(kind: str, name: str, out: Path | None, then: str) -> None:
-    from rich.console import Console
-
     from harness.engine import registry
 
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,39}[a-z0-9]", name):
@@ -70,7 +69,8 @@ def _write(kind: str, name: str, out: Path | None, then: str) -> None:
             path.write_text(filled(source.read_text(encoding="utf-8")), encoding="utf-8")
     except OSError as error:
         raise UserError(f"{folder}: {error.strerror}; choose another folder with --out") from None
-    Console().print(
+    screen.data({"folder": str(folder), "next": f"pip install -e {folder} && {then}"})
+    screen.results().print(
         f"written: {folder}\nnext: pip install -e {folder} && {then}",
         highlight=False,
         soft_wrap=True,

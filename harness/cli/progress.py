@@ -1,8 +1,10 @@
-"""Progress bars of a running plan."""
+"""Progress of a running plan, on stderr: bars on a terminal, lines elsewhere."""
 
 from __future__ import annotations
 
+import threading
 import time
+from dataclasses import dataclass
 
 from rich.console import Console
 from rich.progress import (
@@ -16,15 +18,43 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from harness.core.text import plain
+from harness.core.text import line, plain
 from harness.engine.plan import Stage
 
 
+@dataclass
+class _Counted:
+    """Rows or steps of the running stage; `first` is where its rate is counted from."""
+
+    started: float
+    done: int = 0
+    total: int = 0
+    unit: str = ""
+    first: tuple[int, float] | None = None
+
+    def count(self, done: int, total: int, unit: str, now: float) -> None:
+        self.done, self.total, self.unit = done, total, unit
+        if self.first is None:
+            self.first = (done, now)
+
+    def rate(self, now: float) -> float | None:
+        """Units per second since the first count; None until a second has passed."""
+        if self.first is None:
+            return None
+        made, seconds = self.done - self.first[0], now - self.first[1]
+        return made / seconds if made and seconds > 1 else None
+
+
 class ProgressReporter:
-    """Two bars on a terminal (stages, rows of the current stage), and one line per stage that took
-    at least LISTED_S seconds or has notes, followed by its notes."""
+    """Reports stages as they start and end.
+
+    On a terminal: two bars (stages, rows of the current stage), and one line per stage that took at
+    least LISTED_S seconds or has notes. Elsewhere: a line at the start of each stage, every EVERY_S
+    seconds a line with rate and time left, and one at the end of a stage that took LISTED_S.
+    """
 
     LISTED_S = 1.0
+    EVERY_S = 30.0
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -42,52 +72,103 @@ class ProgressReporter:
         )
         self._all: TaskID | None = None
         self._current: TaskID | None = None
-        self._number = self._total = 0
-        self._first: tuple[int, float] | None = None
+        self._place = ""
+        self._label = ""
+        self._counted = _Counted(time.monotonic())
         self._notes: list[str] = []
+        self._running = False  # whether a stage is
+        self._stopped = threading.Event()
+        self._clock: threading.Thread | None = None
 
     def __enter__(self) -> ProgressReporter:
         self.bars.start()
+        if not self.console.is_terminal and not self.console.quiet:
+            self._clock = threading.Thread(target=self._tick, daemon=True)
+            self._clock.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        if self._clock is not None:
+            self._clock.join()
         self.bars.stop()
 
     def begin(self, stage: Stage, number: int, total: int) -> None:
         if self._all is None:
             self._all = self.bars.add_task("all stages", total=total, unit="stages", rate="")
         self._current = self.bars.add_task(stage.label, total=None, unit="", rate="")
-        self._first, self._notes = None, []
-        self._number, self._total = number, total
+        self._place, self._label = f"{number:>3}/{total}", line(stage.label, 80)
+        self._counted, self._notes = _Counted(time.monotonic()), []
+        self._running = True
+        if not self.console.is_terminal:
+            self._line(f"{self._place}  {self._label}  {stage.id[:10]}")
 
     def progress(self, stage: Stage, done: int, total: int, unit: str) -> None:
         if self._current is None:
             return
         now = time.monotonic()
-        if self._first is None:
-            self._first = (done, now)
-        made, seconds = done - self._first[0], now - self._first[1]
-        rate = f", {made / seconds:.1f}/s" if made and seconds > 1 else ""
-        self.bars.update(self._current, completed=done, total=total, unit=unit, rate=rate)
+        self._counted.count(done, total, unit, now)
+        rate = self._counted.rate(now)
+        said = "" if rate is None else f", {rate:.1f}/s"
+        self.bars.update(self._current, completed=done, total=total, unit=unit, rate=said)
 
     def note(self, stage: Stage, text: str) -> None:
         if self._current is None:  # about the run, before its stages
-            self.console.out(f"  {plain(stage.label)}: {plain(text)}", highlight=False)
+            self._line(f"{plain(stage.label)}: {plain(text)}")
         else:
             self._notes.append(text)
 
     def end(self, stage: Stage, seconds: float) -> None:
+        self._running = False
         if self._current is not None:
             self.bars.remove_task(self._current)
             self._current = None
         if self._all is not None:
             self.bars.advance(self._all)
-        if seconds < self.LISTED_S and not self._notes:
+        if seconds >= self.LISTED_S or (self._notes and self.console.is_terminal):
+            self._end_line(stage, seconds)
+        for text in self._notes:
+            self.console.out(f"           note: {plain(text)}", highlight=False)
+
+    def _end_line(self, stage: Stage, seconds: float) -> None:
+        if not self.console.is_terminal:
+            self._line(f"{self._place}  done in {duration(seconds)}")
             return
         self.console.print(
-            f"  [dim]{self._number:>3}/{self._total}[/dim]  {stage.label:<44.44} "
+            f"  [dim]{self._place}[/dim]  {stage.label:<44.44} "
             f"[dim]{seconds:7.1f} s  {stage.id[:10]}[/dim]",
             highlight=False,
         )
-        for text in self._notes:
-            self.console.out(f"           note: {plain(text)}", highlight=False)
+
+    def _tick(self) -> None:
+        while not self._stopped.wait(self.EVERY_S):
+            if self._running:
+                self._line(f"{self._place}  {self.so_far(time.monotonic())}")
+
+    def so_far(self, now: float) -> str:
+        """The running stage with its rows, rate and time left, as far as they are known."""
+        counted = self._counted
+        parts = [duration(now - counted.started)]
+        if counted.total:
+            parts.insert(0, f"{counted.done:,} of {counted.total:,} {counted.unit}".rstrip())
+        if rate := counted.rate(now):
+            left = (counted.total - counted.done) / rate
+            parts += [f"{rate:.1f}/s", f"about {duration(left)} left"]
+        return f"{self._label}: {', '.join(parts)}"
+
+    def _line(self, text: str) -> None:
+        self.console.out(f"  {text}", highlight=False)
+
+
+def duration(seconds: float) -> str:
+    """Seconds in a unit that a reader grasps.
+
+    >>> duration(0.44), duration(75), duration(7260)
+    ('0.4 s', '1 min 15 s', '2 h 01 min')
+    """
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02} s"
+    return f"{minutes // 60} h {minutes % 60:02} min"

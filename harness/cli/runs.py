@@ -7,11 +7,26 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.cli import completion, screen
 from harness.cli.call_options import with_call_options
+from harness.cli.run_options import (
+    DryRun,
+    Fresh,
+    Home,
+    Limit,
+    MethodName,
+    Overrides,
+    Push,
+    Scale,
+    Seed,
+    Seeds,
+    Suites,
+    Tracker,
+)
 from harness.engine.calls import CallSettings
 
 if TYPE_CHECKING:
@@ -20,45 +35,6 @@ if TYPE_CHECKING:
     from harness.engine.store import Store
     from harness.planned import PlannedRun
     from harness.reproduce import Reproduction
-
-MethodName = Annotated[
-    str, typer.Argument(help="A method of `crucible methods`, e.g. wrpo, or a recipe file (.toml).")
-]
-Scale = Annotated[
-    str, typer.Option("--scale", help="Profile of the recipe: nano (CPU), small (one GPU), paper.")
-]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a recipe key: train.beta=0.1"),
-]
-Seeds = Annotated[int, typer.Option("--seeds", min=1, help="Number of seeds.")]
-Seed = Annotated[
-    int | None, typer.Option("--seed", help="First seed (default: that of the recipe).")
-]
-Limit = Annotated[
-    int | None,
-    typer.Option(
-        "--limit", min=2, help="Largest number of training prompts and of prompts per suite."
-    ),
-]
-Suites = Annotated[
-    str,
-    typer.Option(
-        "--suite", help="Only these suites, separated by commas; the recipe need not list them."
-    ),
-]
-Fresh = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--fresh",
-        metavar="STAGE",
-        help="Compute these stages again, and all that use them: a name of crucible plan, the "
-        "beginning of an id, or all.",
-    ),
-]
-Home = Annotated[
-    Path | None, typer.Option("--store", help="Store folder (default: $CRUCIBLE_HOME or .crucible)")
-]
 
 
 def register(app: typer.Typer) -> None:
@@ -85,6 +61,8 @@ def reproduce(
         bool, typer.Option("--strict", help="Exit with 4 if a claim is contradicted.")
     ] = False,
     fresh: Fresh = None,
+    dry_run: DryRun = False,
+    tracker: Tracker = "",
     store: Home = None,
     *,
     calls: CallSettings,
@@ -94,18 +72,23 @@ def reproduce(
     Finished work is stored: the same command resumes after an interruption, and takes seconds if
     nothing is left to do.
     """
+    made = _planned(
+        method, scale, overrides, seeds=seeds, seed=seed, limit=limit, suites=_names(suite)
+    )
+    if dry_run:
+        _show_plan(made, store)
+        return
+    _carry_out(made, out, strict, store, calls, fresh or (), tracker)
+
+
+def _planned(
+    method: str, scale: str, overrides: Sequence[str] | None, **options: Any
+) -> Reproduction:
+    """The plan of a reproduction; says at once what is planned, before the slow imports."""
+    screen.begin(f"planning {method} ({'rehearsal of ' if options.get('rehearse') else ''}{scale})")
     from harness.reproduce import reproduce as plan_reproduction
 
-    made = plan_reproduction(
-        method,
-        scale,
-        overrides=overrides or (),
-        seeds=seeds,
-        seed=seed,
-        limit=limit,
-        suites=_names(suite),
-    )
-    _carry_out(made, out, strict, store, calls, fresh or ())
+    return plan_reproduction(method, scale, overrides=overrides or (), **options)
 
 
 def rehearse(
@@ -113,17 +96,17 @@ def rehearse(
     scale: Scale = "paper",
     overrides: Overrides = None,
     suite: Suites = "",
+    dry_run: DryRun = False,
     store: Home = None,
 ) -> None:
     """Run the plan of a recipe on nano models, nano data and a few rows.
 
     Shows in about a minute whether a recipe that needs a cluster runs from end to end.
     """
-    from harness.reproduce import reproduce as plan_reproduction
-
-    made = plan_reproduction(
-        method, scale, overrides=overrides or (), rehearse=True, suites=_names(suite)
-    )
+    made = _planned(method, scale, overrides, rehearse=True, suites=_names(suite))
+    if dry_run:
+        _show_plan(made, store)
+        return
     _carry_out(made, None, False, store, CallSettings())
 
 
@@ -138,22 +121,28 @@ def _carry_out(
     home: Path | None,
     calls: CallSettings,
     fresh: Sequence[str] = (),
+    tracker: str = "",
 ) -> None:
     """Run a reproduction, write its board and print it."""
-    from rich.console import Console
-
     from harness.cli.evaluation import show_account
     from harness.cli.progress import ProgressReporter
+    from harness.cli.scores import score_records
+    from harness.cli.tracking import Tracked, open_sink
     from harness.engine.store import Store
     from leaderboards.claims import require
     from leaderboards.render.terminal import render_board
 
-    console, store = Console(), Store(home)
-    _announce(console, made)
-    say_changes(console, made, store, fresh)
+    store = Store(home)
+    sink = open_sink(tracker, store) if tracker else None
+    screen.say(f"{len(made.plan.stages)} stages")
+    console, status = screen.results(), screen.status()
+    _announce(status, made)
+    say_changes(status, made, store, fresh)
+    say_todo(made, store)
     try:
-        with ProgressReporter(console) as reporter:
-            summary = made.run(store, reporter, calls)
+        with ProgressReporter(status) as reporter:
+            tracked = Tracked(reporter, sink, store)
+            summary = made.run(store, tracked, calls)
     finally:
         show_account(console, made.account)
     console.print(
@@ -162,10 +151,27 @@ def _carry_out(
         highlight=False,
     )
     folder, board = made.write_board(out, command_line()), made.board
+    about = {"recipe": made.recipe.id(), "scale": made.scale, "command": command_line()}
+    tracked.scores(board.spec.title, made.cells, about)
     console.print(render_board(board))
     console.print(f"board: {folder / 'board.html'}", highlight=False, soft_wrap=True)
+    screen.data(
+        {
+            "board": str(folder),
+            "executed": len(summary.executed),
+            "reused": summary.reused,
+            "seconds": round(summary.seconds, 3),
+            "scores": score_records(made.cells),
+            "claims": [result.model_dump(mode="json") for result in board.claims],
+        }
+    )
     if strict:
         require(board.claims)
+
+
+def say_todo(made: PlannedRun, store: Store) -> None:
+    """Print how many stages will run."""
+    screen.say(f"{len(made.todo(store))} of {len(made.plan.stages)} stages to run")
 
 
 def say_changes(
@@ -215,19 +221,20 @@ def plan(
 
     Nothing runs and nothing is downloaded.
     """
-    from rich.console import Console
+    made = _planned(method, scale, overrides, seeds=seeds, limit=limit, suites=_names(suite))
+    _show_plan(made, store)
 
-    from harness.cli.plan_view import show_plan
+
+def _show_plan(made: Reproduction, home: Path | None) -> None:
+    from harness.cli.plan_view import plan_record, show_plan
     from harness.engine.store import Store, default_root
-    from harness.reproduce import reproduce as plan_reproduction
 
-    made = plan_reproduction(
-        method, scale, overrides=overrides or (), seeds=seeds, limit=limit, suites=_names(suite)
-    )
-    root = store or default_root()
+    root = home or default_root()
     finished = Store(root) if (root / "store.json").exists() else None
-    console = Console()
+    console = screen.results()
+    screen.say(f"{len(made.plan.stages)} stages")
     show_plan(console, made, finished)
+    screen.data(plan_record(made, finished))
     for text in made.changes(finished):
         console.print(text, highlight=False, markup=False)
 
@@ -240,22 +247,42 @@ def train(
     overrides: Overrides = None,
     limit: Limit = None,
     fresh: Fresh = None,
+    dry_run: DryRun = False,
+    tracker: Tracker = "",
+    push: Push = "",
     store: Home = None,
 ) -> None:
-    """Train one method and copy its checkpoint to a folder, without evaluation."""
-    from rich.console import Console
+    """Train one method and copy its checkpoint to a folder, without evaluation.
 
+    The folder gets a model card (README.md) with recipe, data, the scores that the store has, and
+    provenance.
+    """
+    made = _planned(method, scale, overrides, seed=seed, limit=limit)
+    if dry_run:
+        _show_plan(made, store)
+        return
+    from harness.api import hub
+    from harness.api.cards import write_model_card
     from harness.cli.progress import ProgressReporter
+    from harness.cli.tracking import Tracked, open_sink
     from harness.engine.store import Store
-    from harness.reproduce import reproduce as plan_reproduction
 
-    console = Console()
-    made = plan_reproduction(method, scale, overrides=overrides or (), seed=seed, limit=limit)
+    if push:
+        hub.check_push(push)
     home = Store(store)
-    say_changes(console, made, home, fresh or ())
-    with ProgressReporter(console) as reporter:
-        id = made.export_checkpoint(made.method, out, home, reporter)
-    console.print(f"checkpoint: {out}  (artifact {id[:10]})", highlight=False)
+    sink = open_sink(tracker, home) if tracker else None
+    screen.say(f"{len(made.plan.stages)} stages")
+    status = screen.status()
+    say_changes(status, made, home, fresh or ())
+    with ProgressReporter(status) as reporter:
+        tracked = Tracked(reporter, sink, home)
+        id = made.export_checkpoint(made.method, out, home, tracked)
+    screen.results().print(f"checkpoint: {out}  (artifact {id[:10]})", highlight=False)
+    write_model_card(out, made, id, home, command_line())
+    address = hub.push(out, push, "model", f"{made.method} {id[:10]}") if push else ""
+    if address:
+        screen.results().out(f"pushed: {address}", highlight=False)
+    screen.data({"checkpoint": str(out), "artifact": id, "pushed": address})
 
 
 @with_call_options
@@ -264,11 +291,17 @@ def evaluate(
         str,
         typer.Argument(
             help="nano:<name>, a checkpoint folder, a hub id, vllm:<model>, "
-            "openai:<model> or openai:<model>@<url>, or a file of stored outputs."
+            "openai:<model> or openai:<model>@<url>, or a file of stored outputs.",
+            autocompletion=completion.models,
         ),
     ],
     suite: Annotated[
-        str, typer.Option("--suite", help="Suites of `crucible suites`, separated by commas.")
+        str,
+        typer.Option(
+            "--suite",
+            help="Suites of `crucible suites`, separated by commas.",
+            autocompletion=completion.suites,
+        ),
     ] = "alpaca_eval2,arena_hard,mt_bench",
     judge: Annotated[
         str,
@@ -298,7 +331,10 @@ def evaluate(
         Path | None, typer.Option("--out", help="Also write a board folder with these cells.")
     ] = None,
     plan_only: Annotated[
-        bool, typer.Option("--plan", help="Show stages and costs; run nothing, call no model.")
+        bool,
+        typer.Option(
+            "--plan", "--dry-run", help="Show stages and costs; run nothing, call no model."
+        ),
     ] = False,
     retry_failed: Annotated[
         bool,
@@ -322,8 +358,7 @@ def evaluate(
     Every response is stored when it arrives: the same command resumes, and costs nothing if nothing
     is missing. A key is read from OPENAI_API_KEY, or from the variable named by ?key=.
     """
-    from rich.console import Console
-
+    screen.begin(f"planning an evaluation on {suite}")
     from harness.cli.evaluation import run_evaluation
     from harness.engine.store import Store
     from harness.evaluate import evaluate as plan_evaluation
@@ -338,10 +373,10 @@ def evaluate(
         seed=seed,
         limit=limit,
     )
-    console, home = Console(), Store(store)
-    say_changes(console, made, home, () if plan_only else fresh or ())
+    home = Store(store)
+    screen.say(f"{len(made.plan.stages)} stages")
+    say_changes(screen.status(), made, home, () if plan_only else fresh or ())
     run_evaluation(
-        console,
         made,
         home,
         calls,

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli.once import OnceCommand
+from harness.cli import screen
+from harness.cli.once import OPTIONAL_VALUE, ValueOptionalCommand
 from harness.core.errors import StoreProblem, UnknownName, UserError
+
+LOG = "training_log.json"
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,21 +24,8 @@ if TYPE_CHECKING:
 PRECONDITIONS = "preconditions"
 
 
-class _HtmlAlone(OnceCommand):
-    """Command whose option `--html` takes an optional value, which typer does not support."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        completed: list[str] = []
-        for place, word in enumerate(args):
-            completed.append(word)
-            following = args[place + 1 : place + 2]
-            if word == "--html" and (not following or following[0].startswith("--")):
-                completed.append("")
-        return list(super().parse_args(ctx, completed))
-
-
 def register(app: typer.Typer) -> None:
-    app.command(cls=_HtmlAlone, rich_help_panel="Boards")(show)
+    app.command(cls=ValueOptionalCommand, rich_help_panel="Boards")(show)
 
 
 def show(
@@ -53,7 +43,7 @@ def show(
         typer.Option(
             "--html",
             metavar="[FILE]",
-            help="Write all samples as one self-contained page.",
+            help="Write all samples, or a training's curves, as one self-contained page.",
         ),
     ] = None,
     filters: Annotated[
@@ -84,6 +74,14 @@ def show(
             "a card.",
         ),
     ] = None,
+    push: Annotated[
+        str,
+        typer.Option(
+            "--push",
+            metavar="OWNER/NAME",
+            help="With --export: also upload the data set to the Hugging Face hub, privately.",
+        ),
+    ] = "",
     json: Annotated[
         bool, typer.Option("--json", help="Print JSON: the store, an artifact, or all samples.")
     ] = False,
@@ -99,16 +97,16 @@ def show(
 
     crucible show wrpo-nano:preconditions                   what the claimed effects need
 
+    crucible show ID --html                                 curves, if ID is a trained checkpoint
+
     Boards (json and html) contain addresses and ids; `crucible plan` prints ids, too.
     """
-    from rich.console import Console
-
     from harness.cli.artifact_view import list_store, show_artifact
     from harness.cli.sample_view import list_samples, print_json, show_sample
     from harness.engine.store import Store
     from leaderboards.samples.addresses import is_address
 
-    found, console = Store(store), Console()
+    found, console = Store(store), screen.results()
     if not target:
         if html is not None or row or filters or search:
             raise UserError(
@@ -128,10 +126,13 @@ def show(
     else:
         id = found.find(target)
         if export is not None:
-            _export(console, found, id, export)
+            _export(console, found, id, export, push)
             return
         if html is None and not filters and not search and sort == "stored":
             show_artifact(console, found, id, row, limit, json)
+            return
+        if html is not None and (found.folder(id) / LOG).is_file():
+            _write_curves(console, found, id, "" if html == OPTIONAL_VALUE else html)
             return
         samples = _rows_of(found, id)
     if row and not json:
@@ -142,7 +143,7 @@ def show(
         print_json(chosen, row)
         return
     if html is not None:
-        _write_page(console, chosen, html)
+        _write_page(console, chosen, "" if html == OPTIONAL_VALUE else html)
         return
     list_samples(console, chosen, len(samples.samples), limit, target)
 
@@ -195,12 +196,7 @@ def _write_page(console: Console, samples: Samples, file: str) -> None:
 
     path = Path(file) if file else Path(f"samples-{_file_name(samples.title)}.html")
     data = render(samples).encode("utf-8")
-    try:
-        path.write_bytes(data)
-    except OSError as error:
-        raise StoreProblem(
-            f"{path} cannot be written: {error.strerror}; expected --html FILE in a writable folder"
-        ) from None
+    _written(path, data)
     console.out(
         f"{path}: {len(samples.samples):,} samples, {len(data) / 1e6:.1f} MB; "
         "open it in a browser, link to one sample with #ID",
@@ -208,10 +204,34 @@ def _write_page(console: Console, samples: Samples, file: str) -> None:
     )
 
 
-def _export(console: Console, store: Store, id: str, folder: Path) -> None:
-    from harness.engine.io import iterate_objects
+def _write_curves(console: Console, store: Store, id: str, file: str) -> None:
+    """Write the curves of a training as a page."""
+    from harness.engine.io import read_json
+    from leaderboards.render.training import render
 
+    manifest, log = store.manifest(id), read_json(store.artifact(id).path / LOG)
+    names = ("operation", "version", "params", "libraries", "ledger", "finished", "revision")
+    facts = [("artifact", id), *((n, str(manifest[n])) for n in names if manifest.get(n))]
+    path = Path(file) if file else Path(f"training-{id[:10]}.html")
+    data = render(manifest["label"], log, facts, id).encode("utf-8", "backslashreplace")
+    _written(path, data)
+    console.out(f"{path}: curves of {manifest['label']}; open it in a browser", highlight=False)
+    screen.data({"page": str(path), "artifact": id})
+
+
+def _written(path: Path, data: bytes) -> None:
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise StoreProblem(
+            f"{path} cannot be written: {error.strerror}; expected --html FILE in a writable folder"
+        ) from None
+
+
+def _export(console: Console, store: Store, id: str, folder: Path, push: str) -> None:
     """Write all candidates of a selection with its rules in the card, or one candidate table."""
+    from harness.api import hub
+    from harness.engine.io import iterate_objects
     from harness.verification.candidates import export, read_candidates
 
     manifest = store.manifest(id)
@@ -221,10 +241,16 @@ def _export(console: Console, store: Store, id: str, folder: Path) -> None:
             f"{manifest['label']} ({id[:10]}) contains no candidates; expected --export with "
             "training rows or a candidate table (crucible show lists the store)"
         )
+    if push:
+        hub.check_push(push)
     files = [store.artifact(table).path / "rows.jsonl" for table in tables]
     rows = (row for file in files for row in iterate_objects(file))
     export(read_candidates(rows), folder, title=manifest["label"], settings=manifest["params"])
     console.out(f"{folder}: the data set, and README.md", highlight=False)
+    address = hub.push(folder, push, "dataset", f"{manifest['label']} {id[:10]}") if push else ""
+    if address:
+        console.out(f"pushed: {address}", highlight=False)
+    screen.data({"folder": str(folder), "artifact": id, "pushed": address})
 
 
 def _file_name(title: str) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.cli import screen
 from harness.core.errors import BadData, BadRecord, UserError, unknown
 from harness.core.text import line, plain
 
@@ -29,7 +30,14 @@ app = typer.Typer(
 
 
 @app.callback(invoke_without_command=True)
-def overview(context: typer.Context, store: Home = None) -> None:
+def overview(
+    context: typer.Context,
+    json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print results and errors only.")
+    ] = False,
+    store: Home = None,
+) -> None:
     """Show the size of the store by kind and operation, the newest first, and its boards.
 
     crucible store ls --kind rows --since 7d     artifacts, one per line
@@ -40,13 +48,14 @@ def overview(context: typer.Context, store: Home = None) -> None:
     """
     if context.invoked_subcommand is not None:
         return
-    from rich.console import Console
     from rich.table import Table
 
     from harness.cli.contents import items_of, leftovers, size_text
 
-    found, console = opened(store), Console()
+    screen.choose(json=json, quiet=quiet)
+    found, console = opened(store), screen.results()
     items = items_of(found)
+    screen.data({"store": str(found.root), "artifacts": [item.record() for item in items]})
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     for heading in ("kind", "operation", "artifacts", "size", "newest", "boards"):
         table.add_column(heading, justify="right" if heading in ("artifacts", "size") else "left")
@@ -85,13 +94,10 @@ def list_artifacts(
     since: Annotated[
         str, typer.Option("--since", help="Made since: 2026-11-30, 7d (days) or 12h (hours).")
     ] = "",
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     store: Home = None,
 ) -> None:
     """List artifacts, the newest first: id, date, size, kind, and what they are."""
-    from rich.console import Console
-
-    from harness.cli.contents import KINDS, as_json, items_of
+    from harness.cli.contents import KINDS, items_of
 
     items = items_of(opened(store))
     if since:
@@ -102,10 +108,8 @@ def list_artifacts(
         if kind not in known:
             raise unknown("kind or operation of these artifacts", kind, known)
         items = [item for item in items if kind in (item.kind, item.operation)]
-    if json:
-        typer.echo(as_json([item.record() for item in items]))
-        return
-    print_items(Console(), items)
+    screen.data([item.record() for item in items])
+    print_items(screen.results(), items)
 
 
 def print_items(console: Console, items: Sequence[Item]) -> None:
@@ -155,18 +159,15 @@ def verify(
     store: Home = None,
 ) -> None:
     """Compare every file of the store with its digest; exit with 2 if something is damaged."""
-    from rich.console import Console
     from rich.progress import track
 
     from harness.cli.contents import folder_ids
 
-    found, console = opened(store), Console()
+    found, console, bars = opened(store), screen.results(), screen.status()
     damaged: dict[str, str] = {}
     unlisted = 0
     ids = folder_ids(found)
-    for id in track(
-        ids, "verifying", console=console, transient=True, disable=not console.is_terminal
-    ):
+    for id in track(ids, "verifying", console=bars, transient=True, disable=not bars.is_terminal):
         if problem := found.problem(id):
             damaged[id] = problem
         else:
@@ -179,6 +180,7 @@ def verify(
     if unlisted:
         parts.append(f"{unlisted:,} of an earlier version have no digests: not verified")
     console.out("; ".join(parts), highlight=False)
+    screen.data({"sound": sound, "unlisted": unlisted, "damaged": damaged, "responses": dropped})
     if damaged and repair:
         _repair(console, found, damaged)
     elif damaged or dropped:
@@ -249,12 +251,10 @@ def gc(
     What a board uses, directly or not, is kept, so that each of its numbers keeps its samples.
     Everything removed is computed again when it is needed.
     """
-    from rich.console import Console
-
     from harness.cli.contents import items_of, leftovers, size_text
     from harness.engine.io import remove
 
-    found, console = opened(store), Console()
+    found, console = opened(store), screen.results()
     if busy := found.locks():
         raise UserError(f"a run is working on {busy[0][:10]} in {found.root}; wait for it")
     items = items_of(found) if keep_boards else []
@@ -269,6 +269,14 @@ def gc(
         console.out(f"{what:<12}  {size_text(size):>25}  {path}", highlight=False)
     total = sum(item.bytes for item in unused) + sum(size for _, _, size in left)
     said = f"{len(unused):,} artifacts and {len(left):,} leftovers, {size_text(total)}"
+    screen.data(
+        {
+            "artifacts": [item.id for item in unused],
+            "leftovers": [str(path) for _, path, _ in left],
+            "bytes": total,
+            "removed": not dry_run,
+        }
+    )
     if dry_run:
         console.out(f"{said}: nothing was removed", highlight=False)
         return

@@ -246,7 +246,7 @@ def _at_version(ref: str, revision: str | None) -> str:
 
 def _truth(ref: str) -> Grader | None:
     """The grade of the world's splits; other sets are measured by suites of their own."""
-    return _of_world if ref.removeprefix(SCHEME) in world.SPLITS else None
+    return _of_world if ref.removeprefix(SCHEME) in (*world.SPLITS, *world.LARGE) else None
 
 
 def _truth_version(ref: str, revision: str | None) -> str:

@@ -147,7 +147,7 @@ def test_a_broken_package_is_named_and_everything_else_works(
     choice = {"CRUCIBLE_OVERRIDE": "suites:my_suite=crucible-my-suite"}
     again = shell("crucible reproduce my_method --limit 16 --suite alpaca_eval2,my_suite", **choice)
     assert "0 stages executed" in again.stdout
-    assert "override: suites:my_suite comes from crucible-my-suite" in again.stdout
+    assert "override: suites:my_suite comes from crucible-my-suite" in again.stderr
     page = shell.folder / ".crucible/boards/my_method-nano/spec.json"  # type: ignore[attr-defined]
     command = json.loads(page.read_text())["provenance"]["command"]
     assert command.startswith("CRUCIBLE_OVERRIDE=suites:my_suite=crucible-my-suite crucible repro")

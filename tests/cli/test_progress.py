@@ -22,6 +22,7 @@ def test_the_notes_of_a_stage_follow_its_line(tmp_path: Path) -> None:
                 reporter.note(stage, text)
             reporter.end(stage, 0.1)
     lines = out.getvalue().splitlines()
-    assert len(lines) == 2  # a quick stage without notes has no line
+    assert len(lines) == 3  # one at the start of each stage; a quick one has none at its end
     assert handle.id[:10] in lines[0]
+    assert lines[2] == lines[0]
     assert lines[1].startswith("           note: a [b] <U+001B>[31m long note word")

@@ -1,0 +1,1 @@
+"""What `from harness import evaluate, reproduce, board, judge, compare` offers."""

@@ -1,0 +1,60 @@
+"""Upload of checkpoints and data sets to the Hugging Face hub."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Literal
+
+from harness.core.errors import EnvironmentProblem, UserError
+from harness.core.text import line
+
+Kind = Literal["model", "dataset"]
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
+
+
+def check_push(repository: str) -> None:
+    """Notice before a training that its result could not be uploaded.
+
+    Raises:
+        UserError: the name is not OWNER/NAME.
+        EnvironmentProblem: huggingface_hub is not installed, or there is no token.
+    """
+    if not _NAME.fullmatch(repository):
+        raise UserError(f'--push "{repository}": expected OWNER/NAME of the hub')
+    try:
+        from huggingface_hub import get_token
+    except ImportError:
+        raise EnvironmentProblem(
+            "needs huggingface_hub: pip install 'crucible-bench[train]'"
+        ) from None
+    if not get_token():
+        raise EnvironmentProblem(
+            "the hub has no token here; run hf auth login, or set HF_TOKEN, and try again"
+        )
+
+
+def push(folder: Path, repository: str, kind: Kind, message: str = "Crucible") -> str:
+    """Upload a folder; returns the address of the repository.
+
+    A new repository is private; its visibility is changed on the hub. Files of an existing one that
+    the folder does not have are kept.
+
+    Raises:
+        UserError, EnvironmentProblem: as `check_push`; or the hub refused or was not reached.
+    """
+    check_push(repository)
+    from huggingface_hub import HfApi
+
+    api = HfApi()
+    try:
+        made = api.create_repo(repository, repo_type=kind, private=True, exist_ok=True)
+        api.upload_folder(
+            repo_id=repository, repo_type=kind, folder_path=str(folder), commit_message=message
+        )
+    except Exception as error:  # of several libraries: HTTP, the hub's own, the network's
+        raise EnvironmentProblem(
+            f"{folder} is complete, but the hub did not take it: {line(str(error))}; upload it "
+            f"with: hf upload {repository} {folder} --repo-type {kind}"
+        ) from None
+    return str(made)
