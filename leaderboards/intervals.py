@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.core.records import Cell, Interval
+from harness.engine.preconditions import SUITE as PRECONDITIONS
 from harness.stats.bootstrap import (
     NOT_IDENTIFIED,
     OVER_PROMPTS,
@@ -23,7 +24,10 @@ def units_of(cell: Cell) -> int:
 def interval_of(valued: Sequence[Cell], value: float | None, level: float) -> Interval | None:
     """Interval of the mean over seeds of cells that have a value.
 
-    None without usable replicates, or if a single prompt was resampled.
+    None without usable replicates, if a single prompt was resampled, or if seeds have different
+    prompts. Preconditions are measured on a run's training prompts, which each seed draws anew and
+    which overlap to an unknown extent: their replicates are sorted, so that they rise and fall
+    together, which gives the widest interval that any overlap can.
     """
     if value is None:
         return None
@@ -33,11 +37,16 @@ def interval_of(valued: Sequence[Cell], value: float | None, level: float) -> In
     lengths = {len(cell.replicates) for cell in valued}
     if len(valued) == 1:
         return _interval_of_one(valued[0], level)
-    if lengths == {0} or len(lengths) > 1 or len({cell.prompt_set for cell in valued}) > 1:
+    replicates = [cell.replicates for cell in valued]
+    if lengths == {0} or len(lengths) > 1:
         return None
+    if len({cell.prompt_set for cell in valued}) > 1:
+        if valued[0].suite != PRECONDITIONS:
+            return None
+        replicates = [tuple(sorted(row)) for row in replicates]
     found = seeds_interval(
         [cell.value for cell in valued if cell.value is not None],
-        [cell.replicates for cell in valued],
+        replicates,
         level,
         kind=SEEDS_NESTED,
         units=min(units_of(cell) for cell in valued),

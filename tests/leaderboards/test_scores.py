@@ -34,6 +34,21 @@ def test_seeds_widen_the_interval_by_the_spread_between_runs(cell):
     assert nested.high - nested.low > 1.5 * (alone.high - alone.low)
 
 
+def test_preconditions_on_other_prompts_per_seed_have_the_widest_interval(cell):
+    def over(suite: str, sets: tuple[str, ...]):
+        made = [
+            cell("a", 50, seed=seed, suite=suite, prompt_set=name) for seed, name in enumerate(sets)
+        ]
+        return combine(made).interval
+
+    assert over("toy", ("one", "two")) is None
+    apart = over("preconditions", ("one", "two"))
+    same = over("preconditions", ("one", "one"))
+    assert apart is not None
+    assert same is not None
+    assert apart.high - apart.low >= same.high - same.low
+
+
 def test_bounds_of_a_seed_without_failures_are_its_value(cell):
     score = combine([cell("a", 50, seed=0, failed=12), cell("a", 50, seed=1)])
     assert score.bounds is not None
