@@ -23,6 +23,7 @@ from leaderboards.blocks import (
     predicted,
     units_of,
 )
+from leaderboards.board import Board
 from leaderboards.compact import recomputed
 from leaderboards.tables import joined, table
 
@@ -50,6 +51,25 @@ def blocks(cells: Iterable[Cell]) -> tuple[list[bytes], bytes]:
     if len(data) <= INLINE:
         placed, data = [_placed(line, None) for line in found], bytearray()
     return [canonical_json(line) + b"\n" for line in placed], bytes(data)
+
+
+def without_unread_replicates(board: Board) -> list[Cell]:
+    """Cells of a board, without replicates that must be stored and that nothing on it reads.
+
+    Columns, claims and preconditions read replicates. Those of other metrics serve further
+    comparisons; where they follow from the rows they cost nothing and stay.
+    """
+    read = {(column.suite, column.metric) for column in board.columns}
+    read |= {(result.claim.suite, result.claim.metric) for result in board.claims}
+    read |= {(row.score.suite, row.score.metric) for row in board.preconditions}
+    cells = []
+    for cell in board.cells:
+        if cell.replicates and (cell.suite, cell.metric) not in read:
+            found = recomputed(cell.prompt_set, cell.resampled, len(cell.replicates))
+            if found != cell.replicates:
+                cell = cell.model_copy(update={"replicates": ()})
+        cells.append(cell)
+    return cells
 
 
 def _placed(value: Any, data: bytearray | None) -> Any:

@@ -59,7 +59,7 @@ def test_systems_share_their_fused_models() -> None:
     found = reproduce("fusechat", "nano").plan
     assert count(found, "train_fusion") == 3 + 2  # pairs; SFT and all at once
     assert count(found, "make_teacher") == 4
-    assert (count(found, "merge_models"), count(found, "merge_by_mergekit")) == (4, 4)
+    assert (count(found, "merge_models"), count(found, "merge_by_mergekit")) == (4, 2)
 
 
 def test_the_papers_settings() -> None:
