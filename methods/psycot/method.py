@@ -68,7 +68,7 @@ LISTED = (
         metric="rating_accuracy:*",
     ),
     Precondition(
-        text="items rated as the author's trait says",
+        text="clear ratings that agree with the author's trait",
         needs="above 50 %: their sum tells the trait",
         metric="trait_accuracy:*",
     ),

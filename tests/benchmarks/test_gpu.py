@@ -88,7 +88,7 @@ def test_every_row_runs_at_small_sizes_on_the_cpu(table: Any, rows: Any, tmp_pat
         if line["row"] == "reproduce":
             verdicts, of_cpu = line["outcomes"]
             assert verdicts == of_cpu
-            assert len(verdicts) > 1
+            assert verdicts
             assert line["agreement"] == f"{len(verdicts)} of {len(verdicts)} equal"
         for name, limit in (("logprobs", 0.01), ("update", 0.001), ("fusion", 0.01)):
             if line["row"] == name:

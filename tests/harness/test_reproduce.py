@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -155,7 +156,8 @@ def test_a_checkpoint_is_exported_once_and_only_of_what_is_trained(tmp_path: Pat
 @pytest.mark.parametrize("scale", ["my scale", "échelle", "a/b", "nano "])
 def test_a_board_that_could_not_be_written_is_refused_first(tmp_path: Path, scale: str) -> None:
     path = tmp_path / "recipe.toml"
-    path.write_text(RECIPE.read_text().replace("[profile.nano", f'[profile."{scale}"'))
+    text = re.sub(r"\[profile\.nano(?=[].])", f'[profile."{scale}"', RECIPE.read_text())
+    path.write_text(text.replace('like = "nano"', f'like = "{scale}"'))
     made = reproduce(path, scale, **SMALL)  # type: ignore[arg-type]
     with pytest.raises(BadRecord, match=r'key "name" is .*; expected: '):
         made.run(tmp_path / "store")
@@ -170,12 +172,12 @@ def test_preconditions_are_measured_in_the_run_and_shown_apart(tmp_path: Path) -
     board = made.board
     assert {row.system.name for row in board.rows} == {"target", "wrpo_simpo"}
     found = {(row.score.system, row.score.metric): row for row in board.preconditions}
-    above = found["source_a", "above"]
+    above = found["source_a@2", "above"]
     assert above.items == "8"  # two thirds of twelve prompts
     assert above.score.interval is not None
     assert above.needs
     assert found["best source", "best_grade"].score.value is not None
-    assert found["reward", "reward_accuracy"].score.unit == "%"
+    assert found["reward@2", "reward_accuracy"].score.unit == "%"
     cell = above.score.cells[0]
     assert cell.scale == "nano"
     assert cell.artifacts["cells"] == made.preconditions[0].id
@@ -206,13 +208,14 @@ def test_readings_of_a_suite_are_shared_with_the_preconditions() -> None:
     assert set(stage.input_ids()) <= read
     assert stage.params.each is False  # type: ignore[attr-defined]
     lines = made.board_spec().preconditions
-    assert ("target", "source_a", "source_b", "source_c") in {line.systems for line in lines}
+    shown = ("target", "source_a@2", "source_b@2", "source_c@2")
+    assert shown in {line.systems for line in lines}
     alone = reproduce("fusellm", limit=4, suites=["lm_nano"])
     (handle,) = alone.preconditions
     assert alone.plan.stages[handle.id].params.each is True  # type: ignore[attr-defined]
     first = alone.plan.stages[alone.plan.stages[handle.id].input_ids()[0]]
     documents = alone.plan.stages[first.inputs["documents"].id]  # type: ignore[union-attr]
-    assert documents.params.ref == "nano:train"  # type: ignore[attr-defined]
+    assert documents.params.ref == "nano:open/train"  # type: ignore[attr-defined]
 
 
 def test_without_a_truth_only_what_needs_none_is_planned() -> None:

@@ -28,12 +28,12 @@ PREDICTED = [path.parent.name for path in sorted(ROOT.glob("methods/*/prediction
 
 @pytest.mark.parametrize("name", PREDICTED)
 def test_a_prediction_names_every_claim_of_mechanism_and_control(name: str) -> None:
-    method, path = recipe_of(name)
+    _, path = recipe_of(name)
     told = path.with_name("prediction.md").read_text(encoding="utf-8")
     cells = {cell.strip(" *") for line in told.splitlines() for cell in line.split("|")[1:2]}
     named = {claim for cell in cells for claim in cell.split(", ")}
     claims = {
-        profile: {claim["id"] for claim in load_recipe(method.recipe, path, profile).claims}
+        profile: {claim["id"] for claim in reproduce(name, profile).recipe.claims}
         for profile in ("nano", "nano-control")
     }
     assert claims["nano"] & claims["nano-control"]

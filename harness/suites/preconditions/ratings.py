@@ -6,9 +6,9 @@ An answer speaks for one label of its trait: a rating above the middle of a posi
 that of a reverse-keyed one, for label 1; an option for the label that it stands for. It is right
 
     rating_accuracy     if the text shows this label about the item (known in some worlds only)
-    trait_accuracy      if this is the author's label of the trait
+    trait_accuracy      if this is the author's label of the trait, of answers that speak for one
 
-A middle rating and "not sure" are not right.
+A middle rating and "not sure" are not right about what a text shows, and say nothing of a trait.
 """
 
 from __future__ import annotations
@@ -131,7 +131,8 @@ def score_ratings(
         return maker.mean_cell(name, values, clusters, among, factor=100, primary=False)
 
     cells = [cell("rating_accuracy", lambda each: each.shown)] if read else []
-    cells.append(cell("trait_accuracy", lambda each: each.gold))
+    spoken = cell("trait_accuracy", lambda each: None if each.label is None else each.gold)
+    cells.append(spoken)
     write_cells(context, cells)
     write_rows(
         context.directory / "rows.jsonl",

@@ -94,7 +94,7 @@ def test_the_order_of_gpqas_options_depends_on_the_question_alone(
     assert set(targets[0]) == set("ABCD")
 
 
-@pytest.mark.parametrize("task", nano_data.TASKS)
+@pytest.mark.parametrize("task", [task for task in nano_data.TASKS if task != nano_data.OPEN])
 def test_nano_documents_are_of_the_evaluation_splits(task: str) -> None:
     rows = nano_data.rows(task)
     assert rows == nano_data.rows(task)

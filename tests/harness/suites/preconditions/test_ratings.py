@@ -83,7 +83,12 @@ def test_answers_are_compared_with_text_and_trait(
     assert (rated.n_expected, rated.n_scored) == (told + others, told - 1)
     assert rated.value == pytest.approx(100 * (told - 2) / (told - 1))
     by_trait = cells["trait_accuracy:essays"]
-    assert (by_trait.n_expected, by_trait.n_scored) == (2 * len(items), len(items) - 1)
+    assert (by_trait.n_expected, by_trait.n_scored) == (told - 1, told - 1)  # clear answers
+    spoken = {items[slot].number: evidence[items[slot].number] for slot in with_evidence}
+    spoken[items[first].number] = 1 - spoken[items[first].number]
+    del spoken[items[second].number]
+    agreeing = sum(label == written[0]["labels"][trait] for label in spoken.values())
+    assert by_trait.value == pytest.approx(100 * agreeing / len(spoken))
     unknown = run_operation("score_ratings", ABOUT, authors=people, interviews=rows_artifact(rows))
     (only,) = unknown.read_json("cells.json")
     assert only["metric"] == "trait_accuracy:essays"
