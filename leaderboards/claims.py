@@ -45,6 +45,8 @@ class Statement(Record):
         margin: see the module docstring.
         source: table or section of the paper.
         text: displayed statement; default: made from the names.
+        cause_in_control: the profile `nano-control` does not take the claim's cause away, so that
+            it may hold there.
     """
 
     id: str
@@ -53,6 +55,7 @@ class Statement(Record):
     margin: float = 0.0
     source: str = ""
     text: str = ""
+    cause_in_control: bool = Field(default=False, exclude_if=lambda kept: not kept)
 
     @property
     def statement(self) -> str:

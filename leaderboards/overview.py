@@ -86,9 +86,21 @@ class PaperClaims(Record):
     prediction: str = ""
 
     @property
+    def without_cause(self) -> tuple[ClaimResult, ...]:
+        """Tested claims on the control's board whose cause the control takes away."""
+        kept = {claim.id for claim in self.claims if claim.cause_in_control}
+        return tuple(
+            result
+            for result in self.control.results or ()
+            if result.claim.id not in kept and result.verdict != "not tested"
+        )
+
+    @property
     def false_holds(self) -> int | None:
-        """Claims that hold in the control, where none should; None without its board."""
-        return None if self.control.results is None else self.control.count("holds")
+        """Of these the ones that hold, where none should; None without the control's board."""
+        if self.control.results is None:
+            return None
+        return sum(result.verdict == "holds" for result in self.without_cause)
 
 
 def side(recipe: str, profile: str, results: Path = RESULTS) -> Side:
@@ -127,8 +139,9 @@ Made from the recipes and the committed boards by `crucible board --claims`. *Ex
 and *paper* its figure; *mechanism* is the verdict in a nano world that has the cause of the effect,
 *control* in one without it, with the paired difference, its interval, and the difference that a
 comparison with these prompts and seeds finds with 80 % probability (*detectable*). A claim that
-holds in a control is a *false hold*. Verdicts at nano say whether the implementation shows the
-effect, not whether the paper is right."""
+holds in a control that takes its cause away is a *false hold*; claims marked † keep their cause
+there (for example DPO over SFT, where the reward model is the same). Verdicts at nano say whether
+the implementation shows the effect, not whether the paper is right."""
 
 
 def totals(papers: Iterable[PaperClaims]) -> str:
@@ -152,12 +165,10 @@ def _false_holds(papers: Sequence[PaperClaims]) -> str:
     found = {paper.method: count for paper, count in known if count is not None}
     if not found:
         return "False holds in controls: unknown, because no control has a committed board yet."
-    judged = sum(
-        len(paper.control.results or ()) - paper.control.count("not tested") for paper in papers
-    )
+    judged = sum(len(paper.without_cause) for paper in papers)
     where = ", ".join(f"`{method}` {count}" for method, count in found.items() if count)
     total = sum(found.values())
-    return f"False holds in controls: {total} of {judged} tested claims" + (
+    return f"False holds in controls: {total} of {judged} tested claims without their cause" + (
         f" ({where})." if where else "."
     )
 
@@ -199,7 +210,7 @@ def _claims(paper: PaperClaims) -> str:
             _figure(claim),
             escape(claim.source),
             escape(paper.mechanism.verdict(claim)),
-            escape(paper.control.verdict(claim)),
+            escape(paper.control.verdict(claim)) + (" †" if claim.cause_in_control else ""),
         )
         for claim in paper.claims
     ]

@@ -79,8 +79,13 @@ def test_totals_count_verdicts_and_false_holds(results, tmp_path, cells):
     found = totals([paper, other])
     assert "| mechanism | 1 of 2 | 1 | 0 | 0 | 0 |" in found
     assert "| control | 1 of 1 | 1 | 0 | 0 | 1 |" in found
-    assert found.endswith("False holds in controls: 1 of 1 tested claims (`mine` 1).")
+    assert found.endswith(
+        "False holds in controls: 1 of 1 tested claims without their cause (`mine` 1)."
+    )
     assert (paper.false_holds, other.false_holds) == (1, None)
+    kept = paper.model_copy(update={"claims": (UP.model_copy(update={"cause_in_control": True}),)})
+    assert (kept.false_holds, kept.without_cause) == (0, ())
+    assert " †" in page([kept])
     assert "| `mine` |  | 2 | 1 holds | 1 holds, 1 not tested | 3 | 1 |" in overview([paper])
     text = page([paper, other], root="../..")
     assert "[prediction, written before the run](../../methods/mine/prediction.md)" in text
