@@ -299,7 +299,7 @@ def anchors(page: Path) -> set[str]:
 
 @cache
 def catalogue() -> ModuleType:
-    return extension("catalogue")
+    return extension("catalogue_pages")
 
 
 def extension(name: str) -> ModuleType:

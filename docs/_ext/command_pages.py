@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from catalogue import PAGES, table
+from catalogue_pages import PAGES, table
 
 from harness.cli.main import app
 
