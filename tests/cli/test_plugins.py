@@ -122,12 +122,12 @@ NONE = Method("none", Recipe, none)
 """
 RECIPE = """
 method = "echo"
-systems = [{ name = "echo", method = "echo" }]
+systems = [{ name = "echo", method = "echo" }, { name = "again", method = "echo" }]
 suites = [{ name = "alpaca_eval2" }]
 [[claims]]
 id = "c"
 better = "echo"
-worse = "none"
+worse = "again"
 suite = "alpaca_eval2"
 metric = "win_rate"
 paper_gain = 4.23
