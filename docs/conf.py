@@ -13,7 +13,7 @@ extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
-    "catalogue",
+    "catalogue_pages",
     "command_pages",
     "docstrings",
 ]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ast
 import configparser
+import doctest
 import json
 import re
 import shlex
@@ -63,15 +64,11 @@ WORDS = {
 # What may stop an example here: data that are not in the repository, packages of an extra.
 ABSENT = ("CRUCIBLE_DATA", "not installed", "needs ", "huggingface", "the hub")
 FILE = re.compile(r"[\w./-]*\w\.(?:jsonl?|csv|toml)(?:\.gz)?$")
+PLACEHOLDER = re.compile(r"[A-Z]+(?:-[A-Z]+)*$")  # of an id, a file or a folder of the reader's
 # Words of an example -> what stops it, because what it needs is no file that a test could write.
-STOPS = {
-    "--annotations": "PATH",
-    "--export": "contains no candidates",
-    "data.tree=DIR": "DIR",
-    "hallucination=1": "hallucination",
-    "ID-OF-JUDGMENTS": "ID-OF-JUDGMENTS",
-    "ID": "curves",
-}
+STOPS = {"--export": "contains no candidates", "hallucination=1": "hallucination", "ID": "curves"}
+# Options that change the files of the reader's shell, or print them: not run.
+OF_SHELL = ("--install-completion", "--show-completion")
 
 
 def commands_of(text: str) -> Iterator[tuple[str, bool]]:
@@ -127,7 +124,7 @@ def words_of(line: str) -> tuple[str, ...]:
 
 def test_there_are_examples() -> None:
     assert len(examples()) > 140
-    assert ("reproduce", "wrpo", "--scale", "small", "--max-cost", "600") in examples()
+    assert ("plan", "wrpo", "--scale", "paper") in examples()
     places = [place for place, _ in examples().values()]
     assert any(place.startswith("help of ") for place in places)
     assert words_of("crucible store verify [--repair]   # remark") == (
@@ -223,18 +220,26 @@ def _boards(folder: Path, words: list[str]) -> None:
             write_board(folder / name, spec.model_copy(update=update), kept)
 
 
+def causes_of(words: tuple[str, ...]) -> list[str]:
+    """What an error may name as its cause: something that the reader has and this test has not."""
+    values = [word.rpartition("=")[2] for word in words]
+    theirs = [value for value in values if FILE.match(value) or PLACEHOLDER.match(value)]
+    known = [said for word, said in STOPS.items() if word in words]
+    return [*theirs, *known, *(ABSENT if words[0] in (*RUNS, "plan") else ())]
+
+
 @pytest.mark.parametrize("words", examples(), ids=" ".join)
 def test_an_example_runs(words: tuple[str, ...], place: Path) -> None:
+    if words[0] in OF_SHELL:
+        assert words[0] in CliRunner().invoke(app, ["--help"]).output
+        return
     if words[0] == "plot":
         pytest.importorskip("matplotlib", reason="the extra plots is not installed")
     arguments = ready(words, place)
     done = CliRunner().invoke(app, arguments)
     problem = done.exception
     if isinstance(problem, CrucibleError):
-        files = [word.rpartition("=")[2] for word in words if FILE.match(word)]
-        causes = [*files, *(said for word, said in STOPS.items() if word in words)]
-        causes += ABSENT if words[0] in RUNS else ()
-        assert any(cause in str(problem) for cause in causes), problem
+        assert any(cause in str(problem) for cause in causes_of(words)), problem
         return
     if problem is not None and not isinstance(problem, SystemExit):
         raise problem
@@ -272,6 +277,8 @@ SCRIPTS = [
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_the_names_that_a_script_imports_exist(script: str) -> None:
     """Scripts of docs/python.md are run by another test; the others go on with a reader's work."""
+    if script.startswith(">>> "):
+        script = "".join(one.source for one in doctest.DocTestParser().get_examples(script))
     tree = ast.parse(script)
     imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
     kept = [node for node in imports if "my_" not in ast.unparse(node)]

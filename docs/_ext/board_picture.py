@@ -2,7 +2,8 @@
 
     python docs/_ext/board_picture.py      # writes docs/_static/board.svg
 
-It is the board as a terminal shows it, without the notes below the tables. The picture loads
+It is the board as a terminal shows it, cut to what a front page has room for: of the claims those
+on the first column, whatever their verdicts; no preconditions and no notes. The picture loads
 nothing: it uses the reader's own monospaced font.
 """
 
@@ -24,7 +25,6 @@ ROOT = Path(__file__).resolve().parents[2]
 BOARD = ROOT / "leaderboards/results/wrpo-nano"
 PICTURE = ROOT / "docs/_static/board.svg"
 WIDTH = 112  # characters
-CLAIMS = 6  # of the paper, the first of the board
 FONT = "ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace"
 
 # As rich's own, without the fonts that it loads from the network.
@@ -54,7 +54,7 @@ def picture(board: Board) -> str:
         if not isinstance(part, Text):
             console.print(part)
     svg = console.export_svg(
-        title="crucible reproduce wrpo --seeds 3",
+        title="crucible reproduce wrpo --seeds 5",
         theme=MONOKAI,
         code_format=FORMAT,
         unique_id="board",
@@ -63,9 +63,12 @@ def picture(board: Board) -> str:
 
 
 def committed() -> Board:
-    """The committed board, with the first of its claims."""
+    """The committed board, with the claims on its first column."""
     spec, cells = read_board(BOARD)
-    return build_board(spec.model_copy(update={"claims": spec.claims[:CLAIMS]}), cells)
+    first = (spec.columns[0].suite, spec.columns[0].metric)
+    claims = tuple(claim for claim in spec.claims if (claim.suite, claim.metric) == first)
+    board = build_board(spec.model_copy(update={"claims": claims}), cells)
+    return board.model_copy(update={"preconditions": ()})
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from catalogue import PAGES, table
+from catalogue_pages import PAGES, table
 
 from harness.cli.main import app
 
@@ -79,12 +79,16 @@ def page(name: str, command: Any) -> Iterator[str]:
     yield f"```text\n{usage}\n```"
     yield "\n\n".join(map(paragraph, (command.help or "").split("\n\n")))
     yield section("Arguments", [(f"`{usage_of(p)}`", plain(p.help or "")) for p in arguments])
+    context = command.context_class(command)
     panels: dict[str, list[Any]] = {}
     for option in options:
         panels.setdefault(getattr(option, "rich_help_panel", None) or "Options", []).append(option)
     for title, members in panels.items():
         members.sort(key=lambda option: option.opts[0] in COMMON)
-        rows = [(flags(option), default(option), plain(option.help or "")) for option in members]
+        rows = [
+            (flags(option, context), default(option), plain(option.help or ""))
+            for option in members
+        ]
         yield section(title, rows, ("option", "default", "meaning"))
 
 
@@ -98,11 +102,14 @@ def usage_of(argument: Any) -> str:
     return name if argument.required else f"[{name}]"
 
 
-def flags(option: Any) -> str:
+def flags(option: Any, context: Any) -> str:
+    """Names of an option, and what its value is: its own word, or the type as the help names it."""
     names = ", ".join(f"`{flag}`" for flag in (*option.opts, *option.secondary_opts))
     if option.is_flag:
         return names
-    return f"{names} {plain(option.metavar or option.type.name.upper())}"
+    shown, _ = option.get_help_record(context)  # "-o, --out <path>" or "-o, --out PATH"
+    kind = shown.rpartition("-" + option.opts[-1].rpartition("-")[2])[2].strip(" <>")
+    return f"{names} {plain(option.metavar or kind.upper())}"
 
 
 def default(option: Any) -> str:

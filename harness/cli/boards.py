@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from harness.cli import completion, screen
+from harness.cli.board_folders import board_folders
 from harness.core.errors import BadData, UserError, unknown
 from harness.core.text import plain
 
@@ -172,15 +173,6 @@ def _print(console: Console, board: Board, format: str) -> None:
     from leaderboards.render import render
 
     typer.echo(render(board, format), nl=False)
-
-
-def board_folders() -> list[Path]:
-    """Folders of the boards of the store, then of the published ones."""
-    from harness.engine.store import default_root
-
-    shipped = Path(__file__).resolve().parents[2] / "leaderboards" / "results"
-    places = (default_root() / "boards", shipped)
-    return [path.parent for place in places for path in sorted(place.glob("*/cells.jsonl"))]
 
 
 def find_board(name: str) -> Path:

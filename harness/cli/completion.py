@@ -45,7 +45,7 @@ def models(incomplete: str) -> list[str]:
 
 def boards(incomplete: str) -> list[str]:
     """Boards of the store and published ones."""
-    from harness.cli.boards import board_folders
+    from harness.cli.board_folders import board_folders
 
     return _starting(lambda: [folder.name for folder in board_folders()], incomplete)
 

@@ -122,12 +122,12 @@ NONE = Method("none", Recipe, none)
 """
 RECIPE = """
 method = "echo"
-systems = [{ name = "echo", method = "echo" }]
+systems = [{ name = "echo", method = "echo" }, { name = "again", method = "echo" }]
 suites = [{ name = "alpaca_eval2" }]
 [[claims]]
 id = "c"
 better = "echo"
-worse = "none"
+worse = "again"
 suite = "alpaca_eval2"
 metric = "win_rate"
 paper_gain = 4.23
@@ -159,7 +159,7 @@ def test_a_program_without_model_lands_on_a_board(programs: Path, tmp_path: Path
     assert "+4.2" in printed  # the paper's difference
     lines = (tmp_path / "home/boards/echo-nano/cells.jsonl").read_text().splitlines()
     links = [json.loads(line)["artifacts"] for line in lines]
-    assert len(links) == 2
+    assert len(links) == 4  # two systems, two metrics
     assert all("checkpoint" not in link and "cells" in link for link in links)
     code, printed = run("train", "echo", "--out", "x")
     assert (code, "trains no model" in printed) == (2, True)

@@ -76,10 +76,10 @@ def test_artifacts_are_listed_newest_first_with_what_they_are(
     )
     scores = next(item for item in listed if item["operation"] == "score_arena")
     assert (scores["kind"], scores["models"], scores["suites"], scores["judge"]) == (
-        "scores", ["nano:target"], ["arena_hard"], "nano:oracle",
+        "scores", ["nano:target@2"], ["arena_hard"], "nano:oracle",
     )  # fmt: skip
     answers = next(item for item in listed if item["operation"] == "sample")
-    assert (answers["rows"], answers["models"]) == (4, ["nano:target"])
+    assert (answers["rows"], answers["models"]) == (4, ["nano:target@2"])
     assert "nano:target" in answers["title"]
     assert answers["boards"] == ["target-nano"]
 

@@ -68,7 +68,8 @@ class AlpacaScores:
     """All scores of one model in %, with intervals over instructions.
 
     Attributes:
-        interval, lc_interval: None for a single judged row.
+        interval: None for a single judged row.
+        lc_interval: None for a single judged row.
         bounds: win rate if all failed rows were lost, and if all were won; None if none failed.
         n_expected: number of prompts; n_scored: number of judged rows.
         extreme_change: length control changed the win rate so much that the fit should be checked,

@@ -60,7 +60,7 @@ def test_a_card_has_recipe_data_scores_and_provenance(
     assert "base_model" not in header  # an embedded model is on no hub
     assert "nano: a tiny model" in card
     assert made.recipe.id() in card
-    assert "| model | nano:target |" in card
+    assert "| model | nano:target\\@2 |" in card
     assert "| prompts | " in card
     assert "None yet: `crucible reproduce sft` evaluates it." in card
     assert json.loads(card.split("```json\n")[1].split("\n```")[0])["systems"]

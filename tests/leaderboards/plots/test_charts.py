@@ -37,12 +37,12 @@ def test_a_forest_has_the_intervals_of_the_board(wrpo: Board) -> None:
             )
             assert point.marked == (entry.standing in ("best", "tied"))
     assert "nano: an offline miniature" in made.note
-    assert "3 seeds" in made.note
+    assert "5 seeds" in made.note
 
 
 def test_one_metric_can_be_chosen(wrpo: Board) -> None:
     assert len(chart("forest", [wrpo], "arena_hard/score").panels) == 1
-    with pytest.raises(UnknownName, match='did you mean "win_rate"'):
+    with pytest.raises(UnknownName, match='did you mean "alpaca_eval2/win_rate"'):
         chart("forest", [wrpo], "win_rat")
 
 

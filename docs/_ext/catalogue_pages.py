@@ -28,7 +28,7 @@ DOCS = Path(__file__).parent.parent
 PAGES = DOCS / "catalogue"
 ARXIV = re.compile(r"arXiv[ :](\d{4}\.\d{5})")
 LINK = re.compile(r"\]\((?![a-z]+:|#)([^)\s]+)\)")
-README = re.compile(r"(methods|suites)/(\w+)/README\.md$")
+TOLD = re.compile(r"(methods|suites)/(\w+)/(README|prediction)\.md$")
 COMMON = set(Recipe.model_fields) - {"seed"}  # of every recipe: docs/reproduce.md
 BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 
@@ -45,13 +45,18 @@ def write(folder: Path = PAGES) -> None:
             text = "\n\n".join(part for part in page(group, entry) if part)
             (folder / group / f"{entry.name}.md").write_text(text + "\n", encoding="utf-8")
         (folder / f"{group}.md").write_text(overview(group, title, built_in), encoding="utf-8")
+    for told in sorted(DOCS.parent.glob("methods/*/prediction.md")):
+        text = _moved(told.read_text(encoding="utf-8"), told.parent, "methods")
+        place = folder / "methods" / f"{told.parent.name}_prediction.md"
+        place.write_text(f"---\norphan: true\n---\n\n{text}", encoding="utf-8")
 
 
 def write_claims(folder: Path = PAGES) -> None:
     """Write the page of all claims, and its overview for the front page."""
     papers = paper_claims()
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "claims.md").write_text(claims.page(papers, root="../.."), encoding="utf-8")
+    page_ = _moved(claims.page(papers, root="../.."), PAGES, "")
+    (folder / "claims.md").write_text(page_, encoding="utf-8")
     (folder / "claims_overview.md").write_text(claims.overview(papers) + "\n", encoding="utf-8")
 
 
@@ -125,12 +130,19 @@ def _package(entry: Entry) -> str:
 
 
 def _moved(text: str, folder: Path, group: str) -> str:
-    """A README's text with relative links that work from its page; another README has a page."""
+    """A text with relative links that work from its page; a README or a prediction has a page.
+
+    Args:
+        text: Markdown.
+        folder: where its links start.
+        group: the folder of its page, below the catalogue.
+    """
 
     def moved(link: re.Match[str]) -> str:
         target = (folder / link[1]).resolve()
-        other = README.search(target.as_posix())
-        path = PAGES / other[1] / f"{other[2]}.md" if other else target
+        other = TOLD.search(target.as_posix())
+        end = "" if other is None or other[3] == "README" else f"_{other[3]}"
+        path = PAGES / other[1] / f"{other[2]}{end}.md" if other else target
         return f"]({os.path.relpath(path, PAGES / group)})"
 
     return LINK.sub(moved, text)
