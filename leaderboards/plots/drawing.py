@@ -8,6 +8,7 @@ their marks as well.
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from harness.core.errors import EnvironmentProblem, StoreProblem, unknown
@@ -26,6 +27,7 @@ STYLE = {
     "pdf.fonttype": 42,
 }
 BESIDE = 4  # panels in a row of a figure
+PER_INCH = {10: 12, 7: 18}  # letters in an inch of a line, by font size
 
 
 def draw(chart: Chart, path: Path) -> None:
@@ -48,7 +50,8 @@ def draw(chart: Chart, path: Path) -> None:
     with matplotlib.rc_context(STYLE):
         across = min(len(chart.panels), BESIDE)
         down = -(-len(chart.panels) // across)
-        figure = Figure(figsize=_size(chart, across, down), layout="constrained")
+        size = _size(chart, across, down)
+        figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.subplots(down, across, squeeze=False)
         places = [place for row in axes for place in row]
@@ -56,8 +59,12 @@ def draw(chart: Chart, path: Path) -> None:
             (_list if panel.horizontal else _scatter)(place, panel, named=number % across == 0)
         for place in places[len(chart.panels) :]:
             place.set_axis_off()
-        figure.suptitle(_plain(chart.title), fontsize=10)
-        figure.supxlabel(_plain(chart.note), fontsize=7, color="#555555")
+        title, note = (
+            fill(_plain(text), int(size[0] * PER_INCH[points]))
+            for text, points in ((chart.title, 10), (chart.note, 7))
+        )
+        figure.suptitle(title, fontsize=10)
+        figure.supxlabel(note, fontsize=7, color="#555555")
         try:
             figure.savefig(path, format=format, metadata={DATES[format]: None}, dpi=200)
         except OSError as error:
