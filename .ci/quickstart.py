@@ -70,7 +70,7 @@ def main(arguments: list[str]) -> int:
     say(f"3/3 crucible reproduce wrpo (installed after {time.monotonic() - began:.0f} s)")
     sys.stdout.write(
         "four tiny models answer, nine systems are trained, three suites evaluate them: about\n"
-        "four minutes on two cores. Ctrl-C stops, the same command resumes.\n"
+        "five minutes on two cores. Ctrl-C stops, the same command resumes.\n"
     )
     sys.stdout.flush()
     code = subprocess.call(

@@ -27,6 +27,7 @@ STYLE = {
     "pdf.fonttype": 42,
 }
 BESIDE = 4  # panels in a row of a figure
+FEW = 4  # points with their names beside them
 PER_INCH = {10: 12, 7: 18}  # letters in an inch of a line, by font size
 
 
@@ -109,20 +110,31 @@ def _scatter(axes: Any, panel: Panel, named: bool) -> None:
         axes.plot(*shown, mark, color=colour, markersize=4, label=_plain(name) or None)
     if len(names) > 1:
         axes.legend(fontsize=7, frameon=False)
-    for point in panel.points if len(names) <= 2 else ():
-        if point.series == names[0]:
-            axes.annotate(
-                _plain(point.label),
-                (point.x, point.value),
-                fontsize=6,
-                xytext=(4, 3),
-                textcoords="offset points",
-            )
+    if len(names) <= 2:
+        _label(axes, [point for point in panel.points if point.series == names[0]])
     axes.grid(color="#e5e5e5", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.set_title(_plain(panel.title), fontsize=8)
     axes.set_xlabel(_plain(panel.x_title))
     axes.set_ylabel(_plain(panel.y_title))
+
+
+def _label(axes: Any, points: list[Point]) -> None:
+    """Names beside the points; of many points numbers, with the names in a list, best first."""
+    ordered = sorted(points, key=lambda point: -point.value)
+    names = [_plain(point.label) for point in ordered]
+    if many := len(ordered) > FEW:
+        listed = "\n".join(f"{number} {name}" for number, name in enumerate(names, 1))
+        axes.text(1.03, 1.0, listed, transform=axes.transAxes, va="top", fontsize=6)
+    for number, (point, name) in enumerate(zip(ordered, names, strict=True), 1):
+        beside = (4, 3) if number % 2 or not many else (-8, -7)  # neighbours on opposite sides
+        axes.annotate(
+            str(number) if many else name,
+            (point.x, point.value),
+            fontsize=6,
+            xytext=beside,
+            textcoords="offset points",
+        )
 
 
 def _interval(
