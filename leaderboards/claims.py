@@ -21,6 +21,7 @@ nothing of the method beyond them (`ClaimResult.scope`).
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal
@@ -37,7 +38,7 @@ ClaimOutcome = Literal["holds", "not shown", "contradicted", "not tested"]
 OUTCOMES: tuple[ClaimOutcome, ...] = ("holds", "not shown", "contradicted", "not tested")
 
 
-class Statement(Record):
+class Statement(Record, ABC):
     """What every claim has.
 
     Attributes:
@@ -62,9 +63,9 @@ class Statement(Record):
         """The claim as a sentence, with the names of the record."""
         return self.text or self.said({}, f"{self.suite} {self.metric}")
 
+    @abstractmethod
     def said(self, labels: Mapping[str, str], metric: str) -> str:
         """The claim as a sentence, with labels of systems by name, and a title of the metric."""
-        raise NotImplementedError
 
 
 class Claim(Statement):

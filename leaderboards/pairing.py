@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from harness.core.records import Cell, Interval, Record
 from harness.stats.bootstrap import resample_counts
+from harness.stats.power import minimum_detectable_effect, standard_error
 from leaderboards.intervals import units_of
 
 Floats = NDArray[np.float64]
@@ -126,6 +127,17 @@ class Pairing:
         """Groups of per-seed values of a weighted sum, see `harness.stats.bootstrap.contrast`."""
         parts = [weight * side.values for weight, side in zip(weights, self.sides, strict=True)]
         return (np.sum(parts, axis=0),) if self.same_seeds else tuple(parts)
+
+    @property
+    def draws(self) -> list[Floats]:
+        """Replicates of each side (rounds,), averaged over its seeds."""
+        return [side.replicates.mean(axis=0) for side in self.sides]
+
+    def detectable(self, weights: Sequence[float]) -> float | None:
+        """Minimum detectable effect of a weighted sum; None for systems that never differ."""
+        whole = np.sum([w * draw for w, draw in zip(weights, self.draws, strict=True)], axis=0)
+        found = minimum_detectable_effect(standard_error(whole, self.seeds(weights)))
+        return round(found, 9) or None
 
 
 def pair(*systems: Sequence[Cell]) -> Pairing | None:

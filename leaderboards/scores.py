@@ -13,14 +13,10 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
 from harness.core.errors import BadData
 from harness.core.records import Cell, Interval, Record, Resampled
 from harness.stats.bootstrap import NOT_IDENTIFIED
 from harness.stats.bootstrap import contrast as contrast_of
-from harness.stats.power import minimum_detectable_effect, standard_error
 from leaderboards.compact import REPLICATE_DECIMALS, recomputed
 from leaderboards.intervals import holding, interval_of
 from leaderboards.pairing import Difference, Pairing, pair
@@ -239,9 +235,8 @@ def contrast(scores: Sequence[Score], weights: Sequence[float], level: float = 0
     if pairing.restricted:
         means = [math.fsum(side.values) / len(side.values) for side in pairing.sides]
         value = _weighted(means, weights)
-    draws = [side.replicates.mean(axis=0) for side in pairing.sides]
     found = contrast_of(
-        draws,
+        pairing.draws,
         weights,
         value,
         level=level,
@@ -257,17 +252,8 @@ def contrast(scores: Sequence[Score], weights: Sequence[float], level: float = 0
         p_value=found.p_value,
         bounds=_bounds_of_contrast(scores, weights),
         note=_note(scores, pairing),
-        detectable=_detectable(draws, weights, pairing),
+        detectable=pairing.detectable(weights),
     )
-
-
-def _detectable(
-    draws: Sequence[NDArray[np.float64]], weights: Sequence[float], pairing: Pairing
-) -> float | None:
-    """Minimum detectable effect; None for systems that never differ."""
-    whole = np.sum([w * draw for w, draw in zip(weights, draws, strict=True)], axis=0)
-    found = minimum_detectable_effect(standard_error(whole, pairing.seeds(weights)))
-    return round(found, 9) or None
 
 
 def _weighted(values: Sequence[float], weights: Sequence[float]) -> float:

@@ -53,7 +53,7 @@ def model_card(made: Reproduction, id: str, store: Store, command: str = "") -> 
     parts += [
         "## Licence",
         "The licences of the models and data named above decide what this checkpoint may be used "
-        "for; `license: other` above is a placeholder for your decision.",
+        "for; `license: other` above stands until you choose one.",
     ]
     return "\n\n".join(parts) + "\n"
 

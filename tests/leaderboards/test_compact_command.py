@@ -5,8 +5,11 @@ from __future__ import annotations
 from typer.testing import CliRunner
 
 from harness.cli.main import app
+from leaderboards.block_writer import without_unread_replicates
+from leaderboards.board import build_board
+from leaderboards.compact import recomputed
 from leaderboards.files import write_board
-from leaderboards.spec import BoardSpec
+from leaderboards.spec import BoardSpec, ColumnSpec
 
 
 def run(*words: str) -> str:
@@ -29,3 +32,25 @@ def test_a_board_is_compacted_checked_and_still_printed_in_every_format(tmp_path
     kept = (folder / "cells.jsonl").read_bytes()
     run(str(folder), "--rebuild")
     assert (folder / "cells.jsonl").read_bytes() == kept
+
+
+def test_stored_replicates_that_nothing_reads_are_left_out_and_the_others_stay(tmp_path, cells):
+    every = tuple(cells())
+    key = every[0].suite, every[0].metric
+    given = tuple(cell for cell in every if (cell.suite, cell.metric) == key)
+    assert all(cell.replicates for cell in given)
+    shown = ColumnSpec(suite=key[0], metric=key[1])
+    hidden = tuple(cell.model_copy(update={"metric": "hidden"}) for cell in given)
+    board = build_board(
+        BoardSpec(name="b", title="B", columns=(shown,)),
+        [*given, *hidden],
+    )
+    found = without_unread_replicates(board)
+    assert all(cell.replicates for cell in found if cell.metric != "hidden")
+    dropped = [cell for cell in found if cell.metric == "hidden"]
+    assert dropped
+    for cell in dropped:
+        rounds = len(given[0].replicates)
+        recomputable = recomputed(cell.prompt_set, cell.resampled, rounds) is not None
+        assert bool(cell.replicates) == recomputable
+        assert cell.value is not None
