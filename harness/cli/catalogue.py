@@ -59,7 +59,8 @@ def models() -> None:
         table.add_column(heading, overflow="fold")
     for name, facts in zoo.manifest().items():
         count = f"{facts['parameters']:,}"
-        table.add_row(f"nano:{name}", facts["class"], count, str(facts["tokenizer"]))
+        tokens = f"{facts['tokenizer']['kind']}, {facts['tokenizer']['size']:,}"
+        table.add_row(f"nano:{name}", facts["class"], count, tokens)
     screen.data([{"model": f"nano:{name}", **facts} for name, facts in zoo.manifest().items()])
     console = screen.results()
     console.print(table)

@@ -83,7 +83,7 @@ def build(
         list[str] | None, typer.Argument(help="Models to rebuild (default: all).")
     ] = None,
     out: Annotated[
-        Path, typer.Option("--out", help="Folder to write them to (default: nano-weights).")
+        Path, typer.Option("--out", help="Folder to write them to.")
     ] = Path("nano-weights"),
     jobs: Annotated[
         int | None,
