@@ -82,9 +82,9 @@ def build(
     names: Annotated[
         list[str] | None, typer.Argument(help="Models to rebuild (default: all).")
     ] = None,
-    out: Annotated[
-        Path, typer.Option("--out", help="Folder to write them to.")
-    ] = Path("nano-weights"),
+    out: Annotated[Path, typer.Option("--out", help="Folder to write them to.")] = Path(
+        "nano-weights"
+    ),
     jobs: Annotated[
         int | None,
         typer.Option("--jobs", min=1, help="Models trained at once (default: one per core)."),

@@ -24,6 +24,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 
+from harness.core.errors import unknown
 from harness.core.hashing import digest, seed_from
 from harness.data.answers import Find, ImportAnswersParams, turns_of
 from harness.data.authors import ImportAuthorsParams
@@ -240,8 +241,15 @@ def _at_version(ref: str, revision: str | None) -> str:
     if ref.startswith(SKILLS):
         return f"{ref}@{skills.VERSION}"
     if ref.startswith((OPEN, TEXTS)):
+        if (split := ref.rpartition("/")[2]) not in world.OPEN_SPLITS:
+            raise unknown("split of open questions", split, world.OPEN_SPLITS)
         return f"{ref}@{world.VERSION}.{world.OPEN_VERSION}"
-    return f"{ref}@{symbols.VERSION if _of_symbols(ref) else world.VERSION}"
+    if _of_symbols(ref):
+        return f"{ref}@{symbols.VERSION}"
+    name, known = ref.removeprefix(SCHEME).removesuffix(UNORDERED), (*world.SPLITS, *world.LARGE)
+    if name not in known:
+        raise unknown("nano split", name, known)
+    return f"{ref}@{world.VERSION}"
 
 
 def _truth(ref: str) -> Grader | None:

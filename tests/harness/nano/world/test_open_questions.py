@@ -117,3 +117,12 @@ def test_a_large_set_holds_the_small_one_and_the_oracle_finds_all_of_it(name: st
         for item in large
         for found in [world.find(item.turns[0])]
     )
+
+
+@pytest.mark.parametrize("kind", ["documents", "prompts", "pairs", "preferences"])
+@pytest.mark.parametrize(
+    "ref", ["nano:open/dev", "nano:texts/tran", "nano:trian", "nano:alpaca_eval2/larg"]
+)
+def test_a_set_that_does_not_exist_is_refused_when_a_plan_is_made(kind: str, ref: str):
+    with pytest.raises(UnknownName, match="split"):
+        SOURCES[kind].identity(ref, None)
