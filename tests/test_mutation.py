@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.mutation.__main__ import ROOT, named, summary
+from tests.mutation.__main__ import ROOT, modules_of, named, summary, within
 from tests.mutation.covering import tests_of as covering
 from tests.mutation.faults import faults, sample
 from tests.mutation.planting import ALWAYS, chosen
@@ -80,12 +80,30 @@ def test_swapped_arguments_and_keywords_left_out() -> None:
 
 
 def test_a_sample_has_all_kinds_and_depends_on_its_seed_alone() -> None:
-    every = faults(SOURCE)
+    every = [(module, fault) for module in ("a", "b") for fault in faults(SOURCE)]
     few = sample(every, 12, 3)
     assert few == sample(every, 12, 3) != sample(every, 12, 4)
-    assert len({fault.kind for fault in few}) == 12
-    assert [fault.line for fault in few] == sorted(fault.line for fault in few)
-    assert sample(every, 1000, 0) == sorted(every, key=lambda f: (f.line, f.kind, f.after))
+    assert len({fault.kind for _, fault in few}) == 12
+    assert few == [pair for pair in every if pair in few]
+    assert sample(every, 1000, 0) == every
+
+
+def test_a_package_stands_for_its_modules() -> None:
+    assert modules_of("harness.stats.rows") == ["harness.stats.rows"]
+    inside = modules_of("harness.distillation")
+    assert {"harness.distillation.mapping", "harness.distillation.align.dtw"} <= set(inside)
+    assert not any(module.endswith("__init__") for module in inside)
+    with pytest.raises(SystemExit, match="there is no module harness.nothing"):
+        modules_of("harness.nothing")
+
+
+def test_tests_inside_other_tests_are_not_run_twice() -> None:
+    inner = [
+        "tests/harness/suites/mt_bench",
+        "tests/harness/suites",
+        "tests/harness/test_damage.py",
+    ]
+    assert within(inner) == inner[1:]
 
 
 def test_a_fault_meets_the_tests_of_its_line_the_quickest_first() -> None:

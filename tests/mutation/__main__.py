@@ -2,6 +2,7 @@
 
     tox run -e mutation -- harness.stats.mcnemar
     python -m tests.mutation harness.training.parts --seed 1 --tests tests/harness/training
+    python -m tests.mutation harness.training --sample 120      # drawn from all of its modules
 
 Works on a copy of the tree. Exit status 0, however many faults are not noticed.
 """
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +36,10 @@ def main() -> None:
         for module, fault in found:
             say(f"{module}:{fault}")
         return
-    tests = options.tests or list(
-        dict.fromkeys(test for module in options.modules for test in tests_of(module, ROOT))
-    )
+    modules = list(dict.fromkeys(module for module, _ in found))
+    tests = options.tests or within(dict.fromkeys(t for m in modules for t in tests_of(m, ROOT)))
     with tempfile.TemporaryDirectory(prefix="crucible-mutation-") as folder:
-        results = list(outcomes(Path(folder).resolve(), options.modules, tests, found))
+        results = list(outcomes(Path(folder).resolve(), modules, tests, found))
     summary(options.modules, found, results)
     if options.out:
         rows = [
@@ -52,8 +52,10 @@ def main() -> None:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("modules", nargs="+", metavar="MODULE", help="such as harness.stats.rows")
-    parser.add_argument("--sample", type=int, default=40, help="faults per module (40); 0: all")
+    parser.add_argument(
+        "modules", nargs="+", metavar="MODULE", help="such as harness.stats.rows, or harness.stats"
+    )
+    parser.add_argument("--sample", type=int, default=40, help="faults per MODULE (40); 0: all")
     parser.add_argument("--seed", type=int, default=0, help="of the sample (0)")
     parser.add_argument("--lines", metavar="A-B", help="only faults of these lines")
     parser.add_argument("--tests", nargs="+", metavar="PATH", help="instead of the mirrored folder")
@@ -71,19 +73,36 @@ def file_of(module: str) -> Path:
     return Path(*module.split(".")).with_suffix(".py")
 
 
-def planned(
-    modules: list[str], count: int, seed: int, lines: str | None
-) -> list[tuple[str, Fault]]:
-    """The faults of each module that are run."""
+def modules_of(name: str) -> list[str]:
+    """A module by itself, or the modules of a package and of those in it."""
+    if (ROOT / file_of(name)).is_file():
+        return [name]
+    folder = ROOT / Path(*name.split("."))
+    found = sorted(path.relative_to(ROOT) for path in folder.rglob("*.py"))
+    modules = [".".join(path.with_suffix("").parts) for path in found]
+    if not modules:
+        raise SystemExit(f"there is no module {name} ({folder})")
+    return [module for module in modules if not module.endswith(".__init__")]
+
+
+def within(tests: Iterable[str]) -> list[str]:
+    """Without those that lie in another one: pytest would run them twice."""
+    paths = [Path(test) for test in tests]
+    return [str(path) for path in paths if not any(other in path.parents for other in paths)]
+
+
+def planned(names: list[str], count: int, seed: int, lines: str | None) -> list[tuple[str, Fault]]:
+    """The faults of each module or package that are run."""
     first, last = (int(part) for part in (lines or "0-1000000").split("-"))
     found = []
-    for module in modules:
-        path = ROOT / file_of(module)
-        if not path.is_file():
-            raise SystemExit(f"there is no module {module} ({path})")
-        every = [f for f in faults(path.read_text(encoding="utf-8")) if first <= f.line <= last]
-        drawn = sample(every, count, seed) if count else every
-        found += [(module, fault) for fault in drawn]
+    for name in names:
+        every = [
+            (module, fault)
+            for module in modules_of(name)
+            for fault in faults((ROOT / file_of(module)).read_text(encoding="utf-8"))
+            if first <= fault.line <= last
+        ]
+        found += sample(every, count, seed) if count else every
     return found
 
 
@@ -139,14 +158,18 @@ def named(outcome: str) -> str:
     return "survived" if outcome == "exit 0" else "noticed"
 
 
-def summary(modules: list[str], found: list[tuple[str, Fault]], results: list[str]) -> None:
-    """A row per module for the table in docs/."""
+def summary(names: list[str], found: list[tuple[str, Fault]], results: list[str]) -> None:
+    """A row per module or package for the table in docs/."""
     say("\n| module | faults | noticed | of which by time | survived |\n|---|---|---|---|---|")
-    for module in modules:
-        own = Counter(r for (m, _), r in zip(found, results, strict=True) if m == module)
+    for name in names:
+        own = Counter(
+            outcome
+            for (module, _), outcome in zip(found, results, strict=True)
+            if f"{module}.".startswith(f"{name}.")
+        )
         total, caught = sum(own.values()), own["noticed"] + own["timeout"]
         share = f"{caught / total:.0%}" if total else "-"
-        say(f"| {module} | {total} | {caught} ({share}) | {own['timeout']} | {own['survived']} |")
+        say(f"| {name} | {total} | {caught} ({share}) | {own['timeout']} | {own['survived']} |")
     for (module, fault), outcome in zip(found, results, strict=True):
         if outcome == "survived":
             say(f"survived: {module}:{fault}")

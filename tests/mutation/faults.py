@@ -91,20 +91,20 @@ def faults(source: str) -> list[Fault]:
     return sorted(found, key=lambda fault: fault.line)
 
 
-def sample(found: Sequence[Fault], count: int, seed: int) -> list[Fault]:
-    """`count` of the faults, drawn from the kinds in turn, in the order of their lines."""
+def sample(found: Sequence[tuple[str, Fault]], count: int, seed: int) -> list[tuple[str, Fault]]:
+    """`count` of the (module, fault) pairs, drawn from the kinds in turn, in their order."""
     generator = random.Random(seed)
-    kinds: dict[str, list[Fault]] = {}
-    for fault in found:
-        kinds.setdefault(fault.kind, []).append(fault)
+    kinds: dict[str, list[int]] = {}
+    for place, (_, fault) in enumerate(found):
+        kinds.setdefault(fault.kind, []).append(place)
     for members in kinds.values():
         generator.shuffle(members)
-    drawn: list[Fault] = []
+    drawn: list[int] = []
     while len(drawn) < min(count, len(found)):
         for kind in sorted(kinds):
             if kinds[kind] and len(drawn) < count:
                 drawn.append(kinds[kind].pop())
-    return sorted(drawn, key=lambda fault: (fault.line, fault.kind, fault.after))
+    return [found[place] for place in sorted(drawn)]
 
 
 def _compiles(text: str) -> bool:
