@@ -93,7 +93,7 @@ def test_a_package_stands_for_its_modules() -> None:
     inside = modules_of("harness.distillation")
     assert {"harness.distillation.mapping", "harness.distillation.align.dtw"} <= set(inside)
     assert not any(module.endswith("__init__") for module in inside)
-    with pytest.raises(SystemExit, match="there is no module harness.nothing"):
+    with pytest.raises(SystemExit, match=r"there is no module harness\.nothing"):
         modules_of("harness.nothing")
 
 
