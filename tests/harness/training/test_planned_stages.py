@@ -221,7 +221,7 @@ def test_responses_that_given_preferences_lack_are_refused(tmp_path: Path) -> No
     check_responses(Preferences(ref=str(more)), "dpo", None)
     check_responses(Preferences(ref="org/unknown"), "wrpo", None)
     for loss, responses in (("wrpo", None), ("dpo", ("source", "rejected"))):
-        with pytest.raises(BadData, match="has the responses target, rejected.*source"):
+        with pytest.raises(BadData, match=r"has the responses target, rejected.*source"):
             check_responses(Preferences(ref=str(pairs)), loss, responses)
     asked, made = RecordedStages(), recipe(data={"preferences": str(pairs)})
     with pytest.raises(BadData, match="compares source, rejected"):
@@ -247,5 +247,5 @@ def test_a_recipe_without_preferences_needs_prompts_sources_and_a_reward_model(
     given = {"preferences": str(tmp_path / "pairs.jsonl")}
     assert recipe(**{**changes, "data": {**changes.get("data", {}), **given}}).seed == 7
     alone = recipe(models={"reward": None}, data=given)
-    with pytest.raises(BadRecord, match="models.reward is missing"):
+    with pytest.raises(BadRecord, match=r"models.reward is missing"):
         from_responses.scored(alone, RecordedStages(), "<rows>", "a")

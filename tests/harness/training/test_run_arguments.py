@@ -122,6 +122,14 @@ def test_a_model_to_train_is_a_copy_in_float32(checkpoint: Make, tmp_path: Path)
         runs.open_model(tmp_path / "broken")
 
 
+def _fails_quietly() -> None:
+    with runs.quiet():
+        assert constants.HF_HUB_DISABLE_TELEMETRY is True
+        assert not logging.is_progress_bar_enabled()
+        assert os.environ.pop("HF_HUB_DISABLE_TELEMETRY") == "1"
+        raise KeyError
+
+
 @pytest.mark.parametrize("before", [True, False])
 def test_telemetry_and_bars_are_off_inside_and_as_before_outside(
     before: bool, monkeypatch: pytest.MonkeyPatch
@@ -131,11 +139,8 @@ def test_telemetry_and_bars_are_off_inside_and_as_before_outside(
     shown = logging.is_progress_bar_enabled()
     (logging.enable_progress_bar if before else logging.disable_progress_bar)()
     try:
-        with pytest.raises(KeyError), runs.quiet():
-            assert constants.HF_HUB_DISABLE_TELEMETRY is True
-            assert not logging.is_progress_bar_enabled()
-            assert os.environ.pop("HF_HUB_DISABLE_TELEMETRY") == "1"
-            raise KeyError
+        with pytest.raises(KeyError):
+            _fails_quietly()
         assert constants.HF_HUB_DISABLE_TELEMETRY is before
         assert logging.is_progress_bar_enabled() is before
     finally:

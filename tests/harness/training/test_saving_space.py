@@ -26,7 +26,7 @@ def saver_of(context: Any, model: Any = None, **changes: Any) -> Saver:
     params = RunSettings(learning_rate=1e-3, **changes)
     tokenizer = make_tokenizer()
     if isinstance(model, Parts):
-        return Saver(model, {name: tokenizer for name in model.models}, params, context)
+        return Saver(model, dict.fromkeys(model.models, tokenizer), params, context)
     return Saver(model or make_model("llama"), tokenizer, params, context)
 
 
