@@ -48,6 +48,17 @@ def test_tensors_that_are_one_are_named_two_at_most() -> None:
     assert found.startswith(f"{names[0]} and {names[1]} are one tensor")
 
 
+class Extra(torch.nn.Module):
+    def get_extra_state(self) -> object:
+        return {"a": 1}
+
+
+def test_a_state_that_is_no_tensor_is_no_oddity_here() -> None:
+    model = make_model("llama")
+    model.extra = Extra()
+    assert oddities(model) == []
+
+
 def test_a_declared_tie_of_two_different_matrices_is_named() -> None:
     model = make_model("tied")
     model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach().clone())
@@ -121,13 +132,15 @@ def test_generation_defaults_that_contradict_are_put_aside_and_written(tmp_path:
     ids = model.generation_config
     assert (ids.bos_token_id, ids.eos_token_id, ids.temperature) == (1, [2, 4], None)
     ids.eos_token_id, ids.pad_token_id = 2, 0  # the trainer's doing
-    checkpoint.save_all_but_weights(tmp_path)
-    written = json.loads((tmp_path / "generation_config.json").read_text())
-    del written["transformers_version"]
-    assert written == {
-        "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, "do_sample": False,
-        "temperature": 0.6,
-    }  # fmt: skip
+    checkpoint.save_all_but_weights(tmp_path / "trial")
+    checkpoint.save(tmp_path / "made", model.state_dict(), torch.float32)
+    for name in ("trial", "made"):
+        written = json.loads((tmp_path / name / "generation_config.json").read_text())
+        del written["transformers_version"]
+        assert written == {
+            "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, "do_sample": False,
+            "temperature": 0.6,
+        }  # fmt: skip
     assert list(Checkpoint(make_model("llama"), make_tokenizer()).settle_generation()) == []
 
 
