@@ -150,8 +150,10 @@ def test_three_systems_are_ranked() -> None:
 
 @pytest.mark.parametrize(
     ("value", "margin", "tie"),
-    [(0.5, 0.0, True), (0.5 + 1e-12, 0.0, True), (0.501, 0.0, False), (0.75, 0.25, True)]
-    + [(0.25, 0.25, True), (0.76, 0.25, False), (0.24, 0.25, False)],
+    [
+        *[(0.5, 0.0, True), (0.5 + 1e-12, 0.0, True), (0.501, 0.0, False)],
+        *[(0.75, 0.25, True), (0.25, 0.25, True), (0.76, 0.25, False), (0.24, 0.25, False)],
+    ],
 )
 def test_a_preference_near_one_half_is_a_tie(value: float, margin: float, tie: bool) -> None:
     found = compare(verdicts([value, 1.0]), verdicts([0.5, 1.0]), tie_margin=margin)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import log
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,15 @@ TOKENS = {"numerator_token": "m", "denominator_tokens": ["m", "M"]}
 
 @pytest.mark.parametrize(
     ("place", "share", "mass"),
-    [("batch", 0.75, 1.0), (0, 0.75, 1.0), (1, 0.5, 0.4), (-1, 0.5, 0.4), (-2, 0.75, 1.0)]
-    + [(2, None, None), (-3, None, None)],
+    [
+        *[(place, 0.75, 1.0) for place in ("batch", 0, -2)],
+        *[(place, 0.5, 0.4) for place in (1, -1)],
+        *[(place, None, None) for place in (2, -3)],
+    ],
 )
 def test_a_place_in_the_reply_is_weighed(
     mine: Any, place: int | str, share: float | None, mass: float | None
 ) -> None:
-    from math import log
-
     kwargs = {**TOKENS, "is_binarize": False, "log_prob_index": place}
     found = mine(completion_parser_kwargs=kwargs)
     reply = weighed({"m": log(0.75), "M": log(0.25)}, {"m": log(0.2), "M": log(0.2)})
