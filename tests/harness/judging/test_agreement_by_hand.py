@@ -141,11 +141,21 @@ def test_three_systems_are_ranked() -> None:
     figure = found.figure("spearman")
     assert figure is not None
     assert (figure.n, figure.unit) == (3, "")
-    assert found.systems == ("x", "y", "z")
+    # Every system has its value on all of its prompts, so that no resample ranks them otherwise.
+    first, then = (verdicts(each * 2, systems=names) for each in ([0.1, 0.4, 0.9], [0.5, 0.2, 0.8]))
+    figure = compare(first, then, rounds=30).figure("spearman")
+    assert figure is not None
+    assert figure.estimate.replicates == pytest.approx(0.5)
     two = compare(
         verdicts([0.1, 0.4], systems=["x", "y"]), verdicts([0.1, 0.4], systems=["x", "y"])
     )
     assert two.figure("spearman") is None
+
+
+def test_systems_are_named_in_order() -> None:
+    names = list("hgfedcba")
+    made = [verdicts([0.1] * 8, systems=names) for _ in range(2)]
+    assert compare(*made, rounds=5).systems == tuple("abcdefgh")
 
 
 @pytest.mark.parametrize(

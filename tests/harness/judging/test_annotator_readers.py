@@ -120,3 +120,33 @@ def test_a_ranking_of_another_name_and_a_second_match(mine: Any) -> None:
             completion_key=None, fn_completion_parser=None,
             completion_parser_kwargs={"outputs_to_match": {1: "a", 3: "b"}},
         )  # fmt: skip
+
+
+def test_only_what_can_be_read_is_listed_by_name(mine: Any) -> None:
+    mine()
+    assert annotators.supported() == ("mine",)
+    with pytest.raises(UserError, match=r"supported: crucible$"):
+        mine(batch_size=5)
+    assert annotators.supported() == ()
+
+
+def test_annotators_are_found_by_folder_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "dbeac":
+        folder = tmp_path / "evaluators_configs" / name
+        folder.mkdir(parents=True)
+        (folder / "configs.yaml").write_text("")
+    spec = type("Spec", (), {"submodule_search_locations": [str(tmp_path)]})
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: spec)
+    monkeypatch.setattr(annotators, "_published", lambda name, path: None)
+    annotators.supported.cache_clear()
+    assert annotators.supported() == tuple("abcde")
+    annotators.supported.cache_clear()
+
+
+def test_slots_may_come_in_any_order(mine: Any) -> None:
+    (message,) = mine("<|im_start|>user\n{output_2} / {instruction} / {output_1}<|im_end|>").frame(
+        "q", "first", "second"
+    )
+    assert message == {"role": "user", "content": "second / q / first"}
