@@ -271,9 +271,9 @@ def _last(pattern: re.Pattern[str], text: str) -> int:
 def _aside(text: str, mark: Mark) -> str | None:
     """The words before a mark in its parenthesis, or those before its quotation; None outside."""
     window = text[max(0, mark.start - _WINDOW) : mark.start]
-    opened = window.rfind("(")
-    if opened > window.rfind(")"):
-        return window[opened:]
+    _, opened, inner = window.rpartition("(")
+    if opened and ")" not in inner:
+        return inner
     line = window.rpartition("\n")[2]
     for quote in ('"', "“"):
         said, found, quoted = line.rpartition(quote)

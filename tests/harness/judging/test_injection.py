@@ -152,6 +152,7 @@ def bordered(line: str) -> tuple[str, str, str]:
         (("Read:\n", "\nWhich\n", "\n"), "read:", "own line: read:"),
         (("Ask:\n", "\nWhich\n", "\n"), "ask:", None),
         (("Now\nRead:\n", "\nThis\n and it\nWhich\n", "\nlast one"), "which", "own line: which"),
+        (("Read:\n", "\nWhich\n", "\n"), "which\nread:", "own line: read:"),
         (("Now then\nRead:\n", "\nWhich\n", "\n"), "now then", None),  # not beside a text
         (("Read:\n", "\nfirst\nsecond", "\nlast one\nand more"), "and more", "own line"),
         (("## One\nx <", "> ## a\n## Two\n y <", ">"), "## one\nand\n## two", "own line: ## one"),
