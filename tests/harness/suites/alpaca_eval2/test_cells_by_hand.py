@@ -326,3 +326,11 @@ def test_orders_are_read_from_the_table_beside_the_file(tmp_path: Path) -> None:
         [("model", 0.25)], [("baseline", 0.75)], []
     ]  # fmt: skip
     assert (found.repeated, found.items[0].lengths) == (0, (3.0, 2.0))
+
+
+def test_of_two_broken_files_the_first_is_named(tmp_path: Path) -> None:
+    for name in "ba":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "annotations.json").write_text("{")
+    with pytest.raises(BadData, match=r"a/annotations\.json"):
+        read_annotations(tmp_path)

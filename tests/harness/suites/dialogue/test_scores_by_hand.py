@@ -17,6 +17,7 @@ from harness.stats.bootstrap import resample_counts
 from harness.suites.dialogue.answering import RetrieveParams
 from harness.suites.dialogue.bleu import bleu, bleu_counts
 from harness.suites.dialogue.cells import ScoreDialogueParams, ends
+from harness.suites.dialogue.encoding import LIMIT, longest
 from harness.suites.dialogue.entities import Entity, EntityList, entity_list, extract
 from harness.suites.dialogue.entity_f1 import f1_percent, scores
 from harness.suites.dialogue.prompts import dialogue_reply, dialogue_reply_short
@@ -97,6 +98,8 @@ def test_entities_of_both_sides_are_counted_over_turns(cells: Any) -> None:
     assert f1.resampled.columns == ((1, 0, 0), (1, 0, 0), (1, 0, 0))
     assert f1.resampled.clusters == (0, 0, 1)
     assert found["entity_f1_gold_micro"].value == 50
+    domains = [name for name in found if name.startswith("entity_f1_surface_micro:")]
+    assert domains == [f"entity_f1_surface_micro:{name}" for name in ("food", "taxi")]
     food, taxi = (found[f"entity_f1_surface_micro:{name}"] for name in ("food", "taxi"))
     assert (food.value, food.n_expected, food.n_failed, food.primary) == (50, 2, 1, False)
     assert (taxi.value, taxi.n_expected) == (0, 1)
@@ -156,6 +159,8 @@ def test_what_a_system_does_not_give_has_no_score(cells: Any) -> None:
     lost = cells([{"error": "x" * 99}] * 3)
     assert lost["bleu"].details["reason"] == "no turn was answered"
     assert lost["bleu"].details[f"failed: {'x' * 60}"] == 3
+    several = cells([{"error": "b"}, {"responses": ["x"]}, {"error": "a"}])["bleu"].details
+    assert [key for key in several if key.startswith("failed")] == ["failed: a", "failed: b"]
 
 
 def test_released_scores_are_rounded_and_named(cells: Any) -> None:
@@ -346,3 +351,10 @@ def test_a_retriever_keeps_the_best_records(
     with pytest.raises(UserError, match="needs an encoder"):
         run_operation("retrieve_records", {"retriever": "dense", "knowledge": "session"},
                       dialogues=dialogues)  # fmt: skip
+
+
+def test_contexts_are_read_to_128_tokens() -> None:
+    network = type("Network", (), {"config": type("Config", (), {"max_position_embeddings": 64})})
+    assert (LIMIT, longest(network), longest(network, 9)) == (128, 64, 9)
+    network.config.max_position_embeddings = None  # type: ignore[attr-defined]
+    assert longest(network) == 128

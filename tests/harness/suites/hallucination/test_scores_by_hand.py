@@ -19,6 +19,7 @@ from harness.suites.hallucination.agreement import judge_cells
 from harness.suites.hallucination.metrics import judge_counts, read_answer, risk_coverage
 from harness.suites.hallucination.refusals import SENTENCE
 from harness.suites.hallucination.replies import parse_reply
+from harness.suites.hallucination.rouge import rouge
 from harness.suites.hallucination.short_facts import grades, short_fact_cells
 from harness.suites.scoring import CellMaker, CellParams
 from tests.operation_runs import rows_artifact, run_operation
@@ -280,3 +281,42 @@ def test_scores_stay_in_their_range_and_scale(
     found = parse_reply(reply, task)
     assert (found.score, found.explanation) == (score, explanation)
     assert found.status == ("ok" if score is not None else "score_out_of_set")
+
+
+def test_a_list_in_single_quotes_ends_at_its_own_bracket() -> None:
+    found = parse_reply("1\n['a]b', None]\nx", "hallucination")
+    assert (found.spans, found.explanation, found.spans_ok) == (("a]b",), "x", True)
+    assert parse_reply('1\n["a", [b] x', "hallucination").spans_ok is False
+
+
+def test_the_last_of_three_references_counts() -> None:
+    pytest.importorskip("rouge_score")
+    three = ["the cat sat", "a dog ran", "far away"]
+    for rule, score in (("last", 0), ("max", 1), ("mean", 1 / 3)):
+        found = rouge("the cat sat", three, rule)  # type: ignore[arg-type]
+        assert found is not None
+        assert found["rouge1"] == pytest.approx(score)
+
+
+def test_texts_that_rouge_cannot_read_are_counted(
+    score: Any, rows_artifact: Callable[..., Artifact], run_operation: Callable[..., Artifact]
+) -> None:
+    pytest.importorskip("rouge_score")
+    said = [("a b", ["a"]), ("富士山", ["a"]), ("a", ["富士山", "a"]), ("a", []), (None, ["a"])]
+    rows = [
+        {**row(f"{n}", text, None, None), "references": references}
+        for n, (text, references) in enumerate(said)
+    ]
+    scored = run_operation("rouge_answers", {"unicode": True}, answers=rows_artifact(rows)).rows()
+    assert [each["rouge"] is None for each in scored] == [False, False, False, True, True]
+    assert (
+        scored[0]["rouge"]["rouge1"] == scored[0]["rouge"]["rouge1_unicode"] == pytest.approx(2 / 3)
+    )
+    cells, _ = score("score_rouge", scored, "samples")
+    cell = cells["rouge1"]
+    assert counts(cell) == (pytest.approx(100 * (2 / 3 + 0 + 1) / 3), 5, 2)
+    assert (cell.details["n_without_reference"], cell.details["n_without_latin_letters"]) == (1, 2)
+    assert (cell.unit, cell.primary, cells["rouge1_unicode"].primary) == ("F1 x100", True, False)
+    assert list(cells)[:5] == ["rouge1", "rouge2", "rougeL", "rougeLsum", "rouge1_unicode"]
+    plain = run_operation("rouge_answers", {}, answers=rows_artifact(rows)).rows()
+    assert list(score("score_rouge", plain, "samples")[0]) == list(cells)[:4]

@@ -13,14 +13,17 @@ from pydantic import ValidationError
 pytest.importorskip("lm_eval")
 
 from harness.core.errors import BadData, UserError
-from harness.core.hashing import digest
+from harness.core.hashing import digest, file_digest
 from harness.core.records import Cell
 from harness.engine.operations import Row
-from harness.stats.bootstrap import resample_counts
+from harness.stats.bootstrap import percentile_interval, resample_counts
 from harness.suites.lm_eval import batches, settings
+from harness.suites.lm_eval.answers import StoredAnswers
 from harness.suites.lm_eval.cells import ScoreParams, cells_of
 from harness.suites.lm_eval.measures import Measured, mean_of, measure
 from harness.suites.lm_eval.samples import plain
+from harness.suites.lm_eval.samples import rows as rows_of
+from harness.suites.lm_eval.tasks import crucible_fusechat
 from harness.suites.lm_eval.truthfulqa import mc1, mc2
 
 RUN = {"lm_eval": "0.4", "chat_template": True, "batch_size": 16, "dtype": "float32"}
@@ -101,6 +104,11 @@ def test_a_task_has_a_cell_for_each_metric(cells: dict[str, Cell]) -> None:
         "chat_template": True, "dtype": "float32", "batch_size": 16, "limited": False,
         "truncated": 2, "chance": 25, "unparsed": 1,
     }  # fmt: skip
+    two = cells["two:acc"]
+    assert two.interval == percentile_interval(
+        two.replicates, 0.9, point=100.0, kind="bootstrap over documents", units=2,
+        span=(0.0, 100.0),
+    )  # fmt: skip
     lost = cells["one:acc_norm"]
     assert (lost.value, lost.n_scored, lost.n_failed, lost.bounds) == (100, 3, 1, (75, 100))
     assert [cells[f"one:{name}"].primary for name in ("acc", "acc_norm")] == [True, False]
@@ -297,3 +305,54 @@ def test_the_world_of_a_run_is_that_of_its_questions() -> None:
     assert world("arc_easy", "crucible_nano_facts") == world("crucible_nano_facts") == 1
     assert settings.questions("arc_easy") is None
     assert settings.questions("nano_facts") is None
+
+
+def test_files_are_digested_in_the_order_of_their_names(tmp_path: Path) -> None:
+    own = [p for p in settings.OWN.rglob("*") if p.name.endswith((".py", ".yaml", "_yaml"))]
+    for name in ("c.yaml", "a.py", "b_yaml"):
+        (tmp_path / name).write_text(name)
+    kept = [tmp_path / name for name in ("a.py", "b_yaml", "c.yaml")]
+    data = {"y": {"train": str(kept[0]), "test": str(kept[1])}, "x": str(kept[2])}
+    given = settings.TaskSettings(tasks=("x",), include=(str(tmp_path),), data=data)
+    assert settings.run_arguments(given)["content"] == digest([
+        file_digest(*sorted(own)), file_digest(*kept), ["x", "", file_digest(kept[2])],
+        ["y", "test", file_digest(kept[1])], ["y", "train", file_digest(kept[0])],
+    ])  # fmt: skip
+
+
+def test_answers_are_stored_under_a_short_digest_of_their_model(tmp_path: Path) -> None:
+    store = StoredAnswers(tmp_path, {"model": "m"})
+    store.add("k", [1.5])
+    store.close()
+    (path,) = tmp_path.iterdir()
+    assert path.name == f"answers-{digest({'model': 'm'})[:16]}.jsonl"
+    assert StoredAnswers(tmp_path, {"model": "m"}).known == {"k": [1.5]}
+    assert StoredAnswers(tmp_path, {"model": "n"}).known == {}
+
+
+def test_a_row_has_its_question_and_continuations() -> None:
+    sample = {
+        "arguments": [("ask", " a"), ("ask", " b"), ("ask",), ("ask", {"until": []})],
+        "filter": "none", "doc_id": 3, "doc_hash": "d", "prompt_hash": "p", "target_hash": "t",
+        "target": np.int64(1), "resps": [[-1.0]], "filtered_resps": [float("nan")],
+        "metrics": ["acc", "absent"], "acc": np.float64(1.0),
+    }  # fmt: skip
+    (row,) = rows_of({"samples": {"task": [sample]}}, {"ask": "question"})
+    assert (row["id"], row["question"], row["prompt"]) == ("task/none/3", "question", "ask")
+    assert row["continuations"] == [" a", " b"]
+    assert (row["metrics"], row["filtered"], row["target"]) == ({"acc": 1.0}, [None], 1)
+    (other,) = rows_of({"samples": {"task": [sample]}}, {})
+    assert other["question"] == "p"
+
+
+def test_subjects_of_mmlu_redux_are_joined_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    def load(name: str, subject: str, *, split: str) -> datasets.Dataset:
+        assert (name, split) == ("fxmarty/mmlu-redux-2.0-ok", "test")
+        return datasets.Dataset.from_list([{"subject": subject}])
+
+    monkeypatch.setattr(datasets, "get_dataset_config_names", lambda name: list("cabd"))
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    found = crucible_fusechat.mmlu_redux_subsets()
+    assert found["test"]["subject"] == list("abcd")

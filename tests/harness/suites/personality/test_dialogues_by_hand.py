@@ -200,7 +200,8 @@ def values(reply: str, items: Sequence[Item] = FORM.items) -> list[int | str | N
     [
         ("S2: 1\nS0: 2", [2, None, 1]), ("S0: 2\nS0: 2\nS1: 3", [2, 3, None]),
         ("S0: 2\nS0: 3\nS1: 3", [None, 3, None]), ("1. 5\n2. 4\n3. 3", [5, 4, 3]),
-        ("5\n4", [None] * 3), ("5\n\n4\n3", [5, 4, 3]), ("S7: 4\nS1: 2", [None, 2, None]),
+        ("5\n4", [None] * 3), ("5\n\n4\n3", [5, 4, 3]),
+        ("5\n4\n3\nchoice: A", [5, 4, 3]), ("S7: 4\nS1: 2", [None, 2, None]),
         ("S0: 1\nchoice: A\nS1: 2\nchoice: B", [1, 2, None]),
     ],
 )  # fmt: skip
@@ -242,6 +243,7 @@ OPTIONS = {"A": "talks a lot", "B": "is quiet", "C": "Not sure"}
         ("It is not A", "unparsed"), ("neither", "ambiguous"), ("not sure", "C"), ("quiet", "B"),
         ("quiet and talks", "ambiguous"), ("the person whom they met is quiet", "B"),
         ("the person whom they met was quiet", "unparsed"),
+        ("A careful reader picks B", "B"), ("CHOICE: A or b", "ambiguous"), ("A or b, say", "A"),
         ("3. B", "B"), ("Option B because", "B"), ("I cannot answer", "refusal"), ("", "empty"),
     ],
 )  # fmt: skip
@@ -320,3 +322,8 @@ def test_an_estimate_counts_the_turns_of_each_form(form: Any, turns: int, writte
     found = estimate(InterviewParams(form=form), authors=Estimate(rows=3), model=Estimate())
     assert (found.rows, found.requests, found.tokens_out) == (3, 3 * turns, 3 * written)
     assert found.tokens == 3 * (turns * 920 + written)
+
+
+def test_the_longest_option_is_found_first_and_an_empty_one_never() -> None:
+    assert read_choice("she is quiet and shy", {"A": "quiet", "B": "quiet and shy"}).value == "B"
+    assert read_choice("so bold it is", {"A": "", "B": "bold"}).value == "B"
