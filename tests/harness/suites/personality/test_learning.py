@@ -179,7 +179,7 @@ def test_a_questionnaire_of_ones_own(tmp_path: Path) -> None:
     assert (item.kind, item.labels, list(item.choices)) == ("choice", (1, 0, 1), list("ABCD"))
     for name in ("none", str(tmp_path / "none.toml"), str(tmp_path)):
         with pytest.raises(
-            UserError, match="expected one of bfi44, ipip50, mbti50, or a .toml file"
+            UserError, match=r"expected one of bfi44, ipip50, mbti50, or a \.toml file"
         ):
             load(name)
     with pytest.raises(UserError, match="lacks items for a trait of"):
