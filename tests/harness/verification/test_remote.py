@@ -62,7 +62,7 @@ class Ends:
 
     def __init__(self, code: str) -> None:
         down, up = os.pipe(), os.pipe()
-        self.open = [*down, *up]
+        self.down, self.up = down, up
         self.served = Served(down[0], up[1], Printed())
         self.module = types.ModuleType("candidate")
         exec(code, vars(self.module))
@@ -78,14 +78,16 @@ class Ends:
                 self.served.link.send(self.served.serve(self.served.link.receive()))
         except (Ended, Forged):
             return
+        finally:
+            os.close(self.up[1])  # whatever happens, nobody waits for a reply
 
     def __getattr__(self, name: str) -> Any:
         return self.answer.request("get", self.number, name)
 
     def close(self) -> None:
-        os.close(self.open[1])
+        os.close(self.down[1])
         self.thread.join(30)
-        for descriptor in (self.open[0], *self.open[2:]):
+        for descriptor in (self.down[0], self.up[0]):
             os.close(descriptor)
 
 
