@@ -146,8 +146,8 @@ def test_an_account_adds_up_by_model() -> None:
     account.settle("c", cached=1)
     account.settle("d")
     assert account.models == {
-        "a": Spent(3, 50, 700, 9000, 0.75), "b": Spent(5, 0, 0, 0, 2.0), "c": Spent(0, 1, 0, 0, 0.0),
-        "d": Spent(0, 0, 0, 0, 0.0),
+        "a": Spent(3, 50, 700, 9000, 0.75), "b": Spent(5, 0, 0, 0, 2.0),
+        "c": Spent(0, 1, 0, 0, 0.0), "d": Spent(0, 0, 0, 0, 0.0),
     }  # fmt: skip
     assert account.cost_usd == 2.75
     account.settle("b", cost_usd=1.0)  # money without a request, such as a batch's fee

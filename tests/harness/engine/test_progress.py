@@ -235,7 +235,7 @@ def test_artifacts_that_are_damaged_during_a_run_are_made_again_a_few_times(
 
     monkeypatch.setattr(Store, "artifact", damaged)
     if times == ATTEMPTS:
-        with pytest.raises(DamagedArtifact, match="rows.jsonl has"):
+        with pytest.raises(DamagedArtifact, match=r"rows\.jsonl has"):
             InlineExecutor().execute(plan, handles[2:], store)
         return
     summary = InlineExecutor().execute(plan, handles[2:], store)
