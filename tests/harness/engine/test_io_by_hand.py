@@ -68,13 +68,18 @@ def read_objects_of(path: Path, text: str) -> list[dict[str, object]]:
     return read_objects(path)
 
 
+def packed_size(zeros: int) -> int:
+    return len(gzip.compress(b"0" * zeros))
+
+
 def test_a_gzipped_file_may_grow_to_its_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert (UNPACKED_BYTES, UNPACKED_TIMES) == (16_777_216, 100)
     path = tmp_path / "a.gz"
     # As many zeros as take 600 times the bytes of their gzipped form.
-    most = next(600 * n for n in range(60, 200) if len(gzip.compress(b"0" * 600 * n)) == n)
+    sizes = {600 * n: n for n in range(60, 200)}
+    most = next(n for n in sizes if packed_size(n) == packed_size(n + 1) == sizes[n])
     for limit, times in ((most, 0), (0, 600)):
         monkeypatch.setattr(io, "UNPACKED_BYTES", limit)
         monkeypatch.setattr(io, "UNPACKED_TIMES", times)
