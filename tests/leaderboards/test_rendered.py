@@ -1,14 +1,12 @@
 """Two small boards in every format, byte for byte: what a reader sees is what was read and checked.
 
-The texts are in `expected/`. `python -m tests.leaderboards.test_rendered` writes them again after a
-change of layout that is meant; every line of their difference is to be read before it is committed.
-The style and script of pages are not in them.
+The texts are in `expected/`, see `expected_pages`. Style and script of pages are not in them.
 """
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,8 +20,8 @@ from leaderboards.claims import Claim, DoseClaim
 from leaderboards.compare import compare_systems
 from leaderboards.render import FORMATS, render, terminal
 from leaderboards.spec import BoardSpec, ColumnSpec, Provenance, Reference, SystemSpec
+from tests.leaderboards.expected_pages import differs
 
-EXPECTED = Path(__file__).parent / "expected"
 LINE = np.linspace(-5, 5, 101)
 ENDINGS = {"terminal": "txt"}
 
@@ -122,9 +120,6 @@ def paper() -> Board:
 
 
 BOARDS = {"nano": nano, "paper": paper}
-CASES = [(name, format) for name in BOARDS for format in (*FORMATS, "terminal")]
-
-
 WIDTHS = [("nano", 100), ("nano", 89), ("paper", 95), ("paper", 60)]
 
 
@@ -142,25 +137,13 @@ def in_terminal(name: str, width: int) -> str:
     return "".join(f"{line.rstrip()}\n" for line in captured.get().splitlines())
 
 
-@pytest.mark.parametrize(("name", "format"), CASES)
-def test_a_board_looks_as_it_was_checked(name: str, format: str) -> None:
-    path = EXPECTED / f"{name}.{ENDINGS.get(format, format)}"
-    assert shown(name, format) == path.read_text("utf-8")
+EXPECTED = {
+    f"{name}.{ENDINGS.get(format, format)}": partial(shown, name, format)
+    for name in BOARDS
+    for format in (*FORMATS, "terminal")
+} | {f"{name}-{width}.txt": partial(in_terminal, name, width) for name, width in WIDTHS}
 
 
-@pytest.mark.parametrize(("name", "width"), WIDTHS)
-def test_a_board_fits_the_terminal_as_it_was_checked(name: str, width: int) -> None:
-    path = EXPECTED / f"{name}-{width}.txt"
-    assert in_terminal(name, width) == path.read_text("utf-8")
-
-
-def main() -> None:
-    for name, format in CASES:
-        path = EXPECTED / f"{name}.{ENDINGS.get(format, format)}"
-        path.write_text(shown(name, format), "utf-8")
-    for name, width in WIDTHS:
-        (EXPECTED / f"{name}-{width}.txt").write_text(in_terminal(name, width), "utf-8")
-
-
-if __name__ == "__main__":
-    main()
+@pytest.mark.parametrize("name", EXPECTED)
+def test_a_board_looks_as_it_was_checked(name: str) -> None:
+    assert differs(name, EXPECTED[name]()) == ""
