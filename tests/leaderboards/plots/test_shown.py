@@ -104,7 +104,7 @@ def described(name: str) -> str:
                 self.get_size_inches().round(3).tolist(),
                 self.get_suptitle(),
                 self.get_supxlabel(),
-                {k: v for k, v in options.items() if v != {"Date": None}},
+                [options["format"], options["dpi"], options["metadata"]],
             ]
         )
         seen.extend(map(axes_of, self.axes))
