@@ -132,7 +132,8 @@ def test_calls_have_the_settings_that_the_manual_states() -> None:
 @pytest.mark.parametrize("name", LEAST)
 def test_each_number_has_a_least_value(name: str) -> None:
     least, below = LEAST[name]
-    assert getattr(parse(CallSettings, {name: least}, "options"), name) == least
+    services = Services(parse(CallSettings, {name: least}, "options"))
+    assert getattr(services.settings, name) == least
     with pytest.raises(BadRecord, match=name):
         parse(CallSettings, {name: below}, "options")
 
