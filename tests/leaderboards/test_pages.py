@@ -1,4 +1,4 @@
-"""Pages of samples, trainings and analyses, and their data, as they were read and checked."""
+"""Pages of samples, trainings, analyses and claims, as they were read and checked."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from leaderboards.analyses import html, md
+from leaderboards.overview import PaperClaims, Side, overview, page, totals
 from leaderboards.render.samples import page_data, render
 from leaderboards.render.training import render as render_training
 from leaderboards.samples import samples_of_artifact, samples_of_cell
@@ -18,6 +19,7 @@ from leaderboards.samples.records import Samples
 from tests.hand_made import HandMade, four_games, game
 from tests.leaderboards.expected_pages import differs, said
 from tests.leaderboards.test_analyses import made
+from tests.leaderboards.test_rendered import nano
 
 LONG = "a question that is longer than what is written out"
 
@@ -98,11 +100,35 @@ def curves() -> str:
     return "".join(bare(page) for page in pages)
 
 
-EXPECTED = {f"samples-{name}.html": partial(page_of, name) for name in SETS} | {
-    "training.html": curves,
-    "analysis.html": lambda: bare(html.render(made(), "An analysis", "crucible analyse mine")),
-    "analysis.md": lambda: md.render(made(), "An analysis", "crucible analyse mine"),
-}
+def claims() -> str:
+    """The claims of four recipes: with both boards, one, none run, and no profiles at all."""
+    board = nano()
+    marked = [c.model_copy(update={"cause_in_control": c.id == "c2"}) for c in board.spec.claims]
+    known = tuple(
+        r.model_copy(update={"claim": c}) for r, c in zip(board.claims, marked, strict=True)
+    )
+    run = Side(profile="nano", board="b-nano", results=known, seeds=1)
+    other = Side(profile="nano-control", board="b-control", results=known[1:4], seeds=3)
+    plain, all_ = Side(profile="nano"), tuple(marked)
+    papers = [
+        PaperClaims(method="both", title="Both | sides", paper="arXiv 1", claims=all_,
+                    mechanism=run, control=other, prediction="methods/both/prediction.md"),
+        PaperClaims(method="half", claims=all_[:2], mechanism=plain, control=other),
+        PaperClaims(method="held", claims=all_[:1], mechanism=run, control=run),
+        PaperClaims(method="not_run", claims=all_[2:3], mechanism=plain, control=Side()),
+    ]  # fmt: skip
+    return page(papers, root="../..") + totals(papers[3:]) + "\n" + overview(papers[1:])
+
+
+EXPECTED = (
+    {"claims.md": claims}
+    | {f"samples-{name}.html": partial(page_of, name) for name in SETS}
+    | {
+        "training.html": curves,
+        "analysis.html": lambda: bare(html.render(made(), "An analysis", "crucible analyse mine")),
+        "analysis.md": lambda: md.render(made(), "An analysis", "crucible analyse mine"),
+    }
+)
 
 
 @pytest.mark.parametrize("name", EXPECTED)
