@@ -87,7 +87,8 @@ def test_every_field_of_the_cells_follows_from_the_usable_rows(
     raw, lc = cell(cells), cell(cells, "lc_win_rate")
     assert raw.value == pytest.approx(100 * scored.mean())
     counts = {"n_absent": 1, "n_unjudged": 1, "n_out_of_range": 0, "n_repeated": 1,
-              "n_foreign": 1, "n_unanswered": 1, "n_empty_answers": 1, "partial": True, "baseline": "base"}  # fmt: skip
+              "n_foreign": 1, "n_unanswered": 1, "n_empty_answers": 1,
+              "partial": True, "baseline": "base"}  # fmt: skip
     official = {
         "win_rate": raw.value, "n_wins": int((scored > 0.5).sum()), "n_draws": 1,
         "n_wins_base": int((scored < 0.5).sum()), "n_total": 37,
@@ -182,7 +183,7 @@ def test_a_faulty_file_is_named_with_all_its_faults(
     for part in ("1 x repeated instruction (e.g. rows 7 and 40, ",
                  "1 x instruction outside the set", "1 x missing answer (e.g. row 6, ",
                  "2 of 40 instructions absent or unjudged",
-                 "; correct the file, or score the remaining rows with --allow-partial"):  # fmt: skip
+                 "; correct the file, or score the remaining rows with --allow"):  # fmt: skip
         assert part in said
 
 

@@ -234,10 +234,10 @@ def test_functions_that_a_function_closes_over_count(site: Path) -> None:
 
     def empty() -> Any:
         def inner() -> Any:
-            return unset, own
+            return absent, own  # cells in the order of their names
 
         if len(sys.argv) < 0:
-            unset = 1
+            absent = 1
         return inner
 
     empty.__module__ = "harness.x"
