@@ -203,9 +203,8 @@ def paired_difference(
     Raises:
         BadData: the two have different numbers of rounds, or none.
     """
-    a, b = np.asarray(replicates_a, dtype=np.float64), np.asarray(replicates_b, dtype=np.float64)
     return contrast(
-        (a, b), (1.0, -1.0), float(value_a - value_b),
+        (replicates_a, replicates_b), (1.0, -1.0), float(value_a - value_b),
         level=level, units=units, span=span, seeds=seeds,
     )  # fmt: skip
 

@@ -78,9 +78,13 @@ def test_a_resample_without_rows_has_no_figure() -> None:
 
 def test_means_count_each_unit_as_often_as_it_is_drawn() -> None:
     counts = np.array([[1, 1], [2, 0], [0, 3]])
-    found = stats.means([1.0, np.nan, 4.0], np.array([0, 0, 1]), counts)
+    found = stats.means([1, None, 4], np.array([0, 0, 1]), counts)
     assert found.tolist() == [2.5, 1.0, 4.0]
     assert stats.with_point(counts).tolist() == [[1, 1], [1, 1], [2, 0], [0, 3]]
+    assert stats.unit_sums([[1, True], [2, False]], np.array([1, 1]), 2).tolist() == [
+        [0, 0],
+        [3, 1],
+    ]
     assert stats.unit_sums([1, 2, 4], np.array([0, 0, 1]), 3).tolist() == [[3], [4], [0]]
 
 
@@ -101,9 +105,11 @@ def test_gaps_of_lengths_are_measured_in_their_standard_deviation() -> None:
     # Unsigned lengths, as tables of files have them, do not wrap around below 0.
     unsigned = np.array([2, 1], dtype=np.uint8), np.array([1, 2], dtype=np.uint8)
     assert standard_gaps(*unsigned) == pytest.approx([unit, -unit])
-    lone = standard_gaps([5, np.nan], [1, 1])  # one difference has no deviation
-    assert lone[0] == 0
-    assert np.isnan(lone[1])
+    for unknown in (([5, None], [1, 1]), ([5, 1], [1, None])):
+        lone = standard_gaps(*unknown)  # one difference has no deviation
+        assert lone[0] == 0
+        assert np.isnan(lone[1])
+    assert standard_gaps([3, 1, 2], [None, 1, 2]).tolist()[1:] == [0, 0]
 
 
 def logit(wins: float, rows: float) -> float:
@@ -130,7 +136,8 @@ def test_the_length_slope_of_two_lengths_is_half_their_difference_of_logits() ->
         more[number] = np.append(unknown, np.nan)
         units = np.append(np.arange(10), 0)
         assert length_slopes(*more, units, counts) == pytest.approx([slope], abs=1e-12)
-    assert np.isnan(length_slopes([np.nan], [1.0], np.array([0]), counts)).all()
+    assert np.isnan(length_slopes([None], [1.0], np.array([0]), counts)).all()
+    assert np.isnan(length_slopes([1.0, 0.0], [None, None], np.array([0, 1]), counts)).all()
 
 
 def test_many_resamples_have_the_slopes_that_each_has_alone() -> None:
@@ -151,7 +158,7 @@ def test_an_estimate_is_a_point_with_the_interval_of_its_replicates() -> None:
     assert (found.interval.low, found.interval.high) == pytest.approx((1.0, 9.0))
     assert (found.interval.level, found.interval.kind) == (0.8, "of a test")
     assert found.replicates.tolist() == draws.tolist()
-    assert estimate([1.0, np.nan, 3.0]).replicates.tolist() == [1.0, 3.0]
+    assert estimate([1, None, 3]).replicates.tolist() == [1.0, 3.0]
     assert estimate([2.0]) == Estimate(2.0)
     assert estimate([np.nan, 1.0]) == Estimate(None)
 
