@@ -139,7 +139,6 @@ def test_only_the_expected_reply_is_taken() -> None:
         (np.int8(3), ["A", "|i1", None, "03"]),
         (np.zeros((1, 2), "int8"), ["A", "|i1", [1, 2], "0000"]),
     ],
-    ids=repr,
 )
 def test_the_form_of_each_value(value: Any, node: Any) -> None:
     assert Packer(refused).pack(value) == node
