@@ -156,7 +156,7 @@ def test_a_child_is_confined_and_knows_its_limits(monkeypatch: pytest.MonkeyPatc
             started.append("waited")
 
     monkeypatch.setattr(mathematics.subprocess, "Popen", Child)
-    os.write(write, b"ready\nno\n")
+    os.write(write, b"ready\n")
     checker = MathChecker(7.9, 300)
     child = checker._child()
     assert checker._child() is child
@@ -170,6 +170,7 @@ def test_a_child_is_confined_and_knows_its_limits(monkeypatch: pytest.MonkeyPatc
     checker.close()
     assert started[1:] == ["killed", "waited"]
     assert checker._children == set()
+    os.write(write, b"no\n")
     with pytest.raises(EnvironmentProblem, match="failed to start"):
         checker._child()
     assert checker._children == set()
