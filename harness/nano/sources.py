@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
+from functools import cache
 
 from harness.core.errors import unknown
 from harness.core.hashing import digest, seed_from
@@ -215,10 +216,16 @@ def _authors(ref: str) -> list[Row]:
     return authors.rows(ref.removeprefix(SCHEME))
 
 
+@cache  # a plan asks for it once per stage and seed, and a set takes a second to write
+def _authors_identity(ref: str, revision: str | None) -> str:
+    return f"{ref}@{digest(_authors(ref))}"
+
+
 def _dialogues(ref: str) -> DialogueSet:
     return dialogues.dialogues(ref.removeprefix(SCHEME))
 
 
+@cache
 def _dialogues_identity(ref: str, revision: str | None) -> str:
     found = _dialogues(ref)
     return f"{ref}@{digest([found.turns, list(found.records or ())])}"
@@ -232,6 +239,11 @@ def _question_set(ref: str) -> QuestionSet:
     if ref.startswith(PLANTED):
         return QuestionSet.of(planted.questions(ref.removeprefix(PLANTED)))
     return knowledge.rows(ref)
+
+
+@cache
+def _question_set_identity(ref: str, revision: str | None) -> str:
+    return f"{ref}@{world.VERSION}.{digest(_question_set(ref).rows)[:8]}"
 
 
 def _at_version(ref: str, revision: str | None) -> str:
@@ -298,7 +310,7 @@ SOURCES = {
     "truths": Source[str, Grader | None]("nano:<split>", _truth_version, _truth, at_hand=True),
     "signs": Source(
         "nano:essays, nano:posts",
-        lambda ref, revision: f"{ref}@{digest(_authors(ref))}",
+        _authors_identity,
         lambda ref: _signs,
         at_hand=True,
     ),
@@ -321,14 +333,14 @@ SOURCES = {
     "pairs": Source("nano:<split>[/unordered]", _at_version, _pairs, at_hand=True),
     "authors": Source[ImportAuthorsParams, list[Row]](
         "nano:essays, nano:posts",
-        lambda ref, revision: f"{ref}@{digest(_authors(ref))}",
+        _authors_identity,
         lambda params: _authors(params.ref),
         count=lambda params: len(_authors(params.ref)),
         at_hand=True,
     ),
     "question sets": Source[ImportQuestionSetParams, QuestionSet](
         "nano:facts, nano:attributes[/<percent>], nano:notes, nano:labelled, nano:planted/test",
-        lambda ref, revision: f"{ref}@{world.VERSION}.{digest(_question_set(ref).rows)[:8]}",
+        _question_set_identity,
         lambda params: _question_set(params.ref),
         count=lambda params: len(_question_set(params.ref).rows),
         at_hand=True,
