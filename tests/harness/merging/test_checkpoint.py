@@ -64,7 +64,7 @@ def test_damaged_and_incomplete_folders_are_refused(
     folder = write("index", tensors(0), shards=2)
     path = folder / "model.safetensors.index.json"
     index = json.loads(path.read_text())
-    index["weight_map"]["ghost"] = "part-0.safetensors"
+    index["weight_map"] |= {"phantom": "part-0.safetensors", "ghost": "part-0.safetensors"}
     path.write_text(json.dumps(index))
     with pytest.raises(BadData, match='"ghost" is listed in'):
         open_checkpoint(folder)
@@ -205,6 +205,21 @@ def test_a_model_is_followed_to_its_folder(
     (pointing / "model.json").write_text(json.dumps({"ref": "nobody/nothing"}))
     with pytest.raises(EnvironmentProblem, match="nobody/nothing cannot be downloaded"):
         checkpoint_folder(pointing)
+
+
+def test_a_hub_model_is_taken_at_its_revision(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def download(name: str, **options: Any) -> str:
+        asked.append((name, options["revision"]))
+        return str(tmp_path)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    (tmp_path / "model.json").write_text(json.dumps({"ref": "a/b", "revision": "0123abc"}))
+    assert checkpoint_folder(tmp_path) == tmp_path
+    assert asked == [("a/b", "0123abc")]
 
 
 ROTARY = "model.layers.0.self_attn.rotary_emb.inv_freq"
