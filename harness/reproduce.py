@@ -45,7 +45,7 @@ from harness.evaluate import evaluate
 from harness.nano.rehearsal import Rehearsal
 from harness.planned import PlannedRun, checked, opened
 from harness.suites.base import SYSTEM, Program, System
-from harness.suites.editions import NANO, resolve_settings, scale_of
+from harness.suites.editions import NANO, resolve_settings, scales_of
 from leaderboards.claims import claims_of, parse_claim
 from leaderboards.spec import BoardSpec, ColumnSpec, Provenance, board_spec, shipped
 from leaderboards.spec import SystemSpec as Row
@@ -348,6 +348,9 @@ def _plan_seed(made: Reproduction, recipe: Recipe, rehearsal: Rehearsal | None) 
         suite = registry.load("suites", suite_spec.name)
         resolved = resolve_settings(suite, suite_spec.edition, suite_spec.settings)
         suites.append((suite_spec, suite, resolved))
+    scales = scales_of([settings for _, _, settings in suites], made.scale)
+    if made.scale == REHEARSAL:
+        scales = [REHEARSAL for _ in scales]
     peers: dict[str, System] = {}
     named = {spec.name: spec for spec in recipe.systems}
     for name in _baselines(settings for _, _, settings in suites):
@@ -359,15 +362,13 @@ def _plan_seed(made: Reproduction, recipe: Recipe, rehearsal: Rehearsal | None) 
     for spec in recipe.systems:
         planned = returned[spec.name] = _planned(made, spec, recipe, rehearsal)
         made.models[recipe.seed, spec.name] = System.of(spec.name, planned).model
-        for suite_spec, suite, settings in suites:
-            scale = made.scale if made.scale == REHEARSAL else scale_of(settings, made.scale)
+        for (suite_spec, suite, settings), scale in zip(suites, scales, strict=True):
             about = {"seed": recipe.seed, "peers": peers}
             system = System.of(spec.name, planned, scale=scale, **about)
             labelled = _labelled(stage, f"{spec.name} on {suite.name}")
             cells = checked(suite.plan(system, settings, labelled), f'suite "{suite.name}"')
             made.runs.append(Run(recipe.seed, spec, suite_spec, cells))
-    nano = made.scale != REHEARSAL and NANO in (scale_of(chosen, "") for _, _, chosen in suites)
-    labelled, scale = _labelled(stage, "precondition"), NANO if nano else made.scale
+    labelled, scale = _labelled(stage, "precondition"), NANO if NANO in scales else made.scale
     for method in _methods(recipe):
         declared = method.preconditions or Preconditions(())
         found = declared.stages(recipe, labelled, returned, scale, recipe.seed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.core.errors import unknown
@@ -54,6 +54,22 @@ def _tables(suite: Suite, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def scale_of(settings: Record, otherwise: str) -> str:
     """ "nano" if any source is the nano world's, so that boards never mix it with other scales."""
-    sources = [str(getattr(settings, name, "") or "") for name in SOURCES]
-    nano = any(source.startswith("nano:") or "nano-oracle" in source for source in sources)
-    return NANO if nano else otherwise
+    return NANO if _is_nano(_sources(settings)) else otherwise
+
+
+def scales_of(suites: Sequence[Record], profile: str) -> list[str]:
+    """The scale of each of the suites of a profile, from their settings.
+
+    A suite without sources, such as one on what happened in a training, has that of the others.
+    """
+    sources = [_sources(settings) for settings in suites]
+    any_nano = any(map(_is_nano, sources))
+    return [NANO if _is_nano(own) or (any_nano and not any(own)) else profile for own in sources]
+
+
+def _sources(settings: Record) -> list[str]:
+    return [str(getattr(settings, name, "") or "") for name in SOURCES]
+
+
+def _is_nano(sources: Sequence[str]) -> bool:
+    return any(source.startswith("nano:") or "nano-oracle" in source for source in sources)

@@ -78,6 +78,19 @@ def test_claims_quote_the_table_of_expected_figures() -> None:
             assert claim[f"paper_{side}"] == figures[key], claim["id"]
 
 
+@pytest.mark.parametrize(
+    "name", sorted({e.recipe or n for n, e in registry.entries("methods").items()})
+)
+def test_scores_of_a_nano_world_have_one_scale(name: str) -> None:
+    """A board takes one scale: a suite on the training itself is no exception in a control."""
+    _, path = recipe_of(name)
+    for profile in profiles(path):
+        if profile.startswith("nano"):
+            made = reproduce(name, profile)
+            scales = {made.plan.stages[handle.id].params.scale for handle in made.targets}
+            assert scales == {"nano"}, profile
+
+
 def test_a_claim_about_systems_that_a_profile_lacks_is_left_out() -> None:
     claims = {
         profile: {claim["id"] for claim in reproduce("wrpo", profile).recipe.claims}

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from harness.backends.saying import UNENDED
 from harness.core.errors import BadRecord, UnknownName
 from harness.core.hashing import digest
-from harness.core.records import Interval, Resampled
+from harness.core.records import Interval, Record, Resampled
 from harness.engine.plan import Handle
 from harness.judging.records import Game, Judged, JudgedTurn
 from harness.stats.bootstrap import resample_counts
@@ -20,7 +20,7 @@ from harness.suites.arena_hard.suite import SUITE as ARENA
 from harness.suites.arena_hard.suite import V01_SUITE
 from harness.suites.base import Decode, Metric, Suite, System
 from harness.suites.conformance import check_suite
-from harness.suites.editions import default_edition, resolve_settings, scale_of
+from harness.suites.editions import default_edition, resolve_settings, scale_of, scales_of
 from harness.suites.perplexity.suite import PerplexitySettings
 from harness.suites.ratios import ratio_cell
 from harness.suites.scoring import (
@@ -242,6 +242,17 @@ def test_a_nano_source_gives_the_scale(settings: dict[str, str], scale: str) -> 
 def test_one_nano_source_of_several_is_enough(prompts: str, judge: str, scale: str) -> None:
     settings = ARENA.settings.model_validate({"prompts": prompts, "judge": judge})
     assert scale_of(settings, "paper") == scale
+
+
+def test_a_suite_without_sources_has_the_scale_of_the_others() -> None:
+    class Bare(Record):
+        limit: int = 1
+
+    nano, real = PerplexitySettings(), PerplexitySettings(documents="a.jsonl")
+    assert scales_of([Bare(), nano], "nano-control") == ["nano", "nano"]
+    assert scales_of([Bare(), real], "small") == ["small", "small"]
+    assert scales_of([Bare(), real, nano], "small") == ["nano", "small", "nano"]
+    assert scales_of([Bare()], "paper") == ["paper"]
 
 
 def described(**changes: Any) -> Suite:
