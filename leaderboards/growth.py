@@ -1,0 +1,255 @@
+"""Boards that grow: the cells of a run beside those that a folder already has.
+
+A board is never lost: cells of other systems stay, a board of another recipe is not replaced unless
+that is asked for, and scores that cannot be ranked together are refused before anything is written.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.core.errors import UserError
+from harness.core.records import Cell
+from harness.suites.marks import LIMIT, marked
+from leaderboards.board import Board
+from leaderboards.by_judge import base, by_judge
+from leaderboards.files import CELLS, change_board, read_spec_of
+from leaderboards.spec import BoardSpec
+
+EVALUATION = "Evaluation of "
+
+
+@dataclass(frozen=True)
+class Grown:
+    """A board that was written.
+
+    Attributes:
+        before: number of systems before; None for a new board.
+        replaced: systems of which earlier cells were replaced.
+        kept: systems and seeds that other commands made.
+    """
+
+    folder: Path
+    board: Board
+    before: int | None = None
+    replaced: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """ "week48: 12 -> 13 systems", with the names of replaced ones."""
+        now = len(self.board.rows)
+        name, plural = self.folder.name, "system" if now == 1 else "systems"
+        if self.before is None:
+            return f"{name}: {now} {plural}"
+        number = f"{now}" if self.before == now else f"{self.before} -> {now}"
+        said = f"{name}: {number} {plural}"
+        if self.replaced:
+            said += f"; replaced the cells of {_some(self.replaced)}"
+        if self.kept:
+            said += f"; kept {_some(self.kept)}"
+        return said
+
+
+@dataclass
+class _Noted:
+    before: int | None = None
+    replaced: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+    cells: list[Cell] = field(default_factory=list)
+
+
+def grow(
+    folder: Path,
+    spec: BoardSpec,
+    cells: Iterable[Cell],
+    *,
+    replace: bool = False,
+    judges: bool = False,
+) -> Grown:
+    """Write cells into a board's folder, beside those of other systems that it has.
+
+    Args:
+        spec: of the board that the cells alone make. That of the folder goes before it, except for
+            the same recipe run again.
+        replace: replace the board of another recipe, or of an evaluation by that of a recipe.
+        judges: give each judge columns of its own.
+
+    Raises:
+        UserError: the folder has the board of another recipe, or scores that are not ranked with
+            these; the folder is then unchanged.
+    """
+    new, noted = tuple(cells), _Noted()
+
+    def change(old: BoardSpec | None, there: tuple[Cell, ...]) -> tuple[BoardSpec, Iterable[Cell]]:
+        made, every = spec, new
+        if old is not None and not (replace and _other_recipe(old, spec)):
+            check_recipe(folder, old, spec)
+            made, every = _merged(folder, old, there, spec, new, judges, noted)
+        return by_judge(made, every) if judges or made.by_judge else (made, every)
+
+    board = change_board(folder, change)
+    return Grown(folder, board, noted.before, noted.replaced, noted.kept)
+
+
+def check_recipe(folder: Path, old: BoardSpec, new: BoardSpec) -> None:
+    """Refuse to put a recipe's board over another one.
+
+    Raises:
+        UserError: naming both.
+    """
+    if _other_recipe(old, new):
+        theirs, ours = old.provenance, new.provenance
+        there = (
+            f"recipe {theirs.recipe} {theirs.recipe_id[:10]}"
+            if theirs.recipe_id
+            else (f"{len(old.systems)} evaluated systems")
+        )
+        raise UserError(
+            f"{folder} is the board of {there}, this run is of recipe {ours.recipe} "
+            f"{ours.recipe_id[:10]}; choose another folder with --out, or add --replace"
+        )
+
+
+def recipe_in(folder: Path) -> str | None:
+    """Id of the recipe whose board a folder has, "" for another board; None if there is none."""
+    return read_spec_of(folder).provenance.recipe_id if (folder / CELLS).is_file() else None
+
+
+def _other_recipe(old: BoardSpec, new: BoardSpec) -> bool:
+    own = new.provenance.recipe_id
+    return bool(own) and own != old.provenance.recipe_id
+
+
+def _merged(
+    folder: Path,
+    old: BoardSpec,
+    there: Sequence[Cell],
+    spec: BoardSpec,
+    new: Sequence[Cell],
+    judges: bool,
+    noted: _Noted,
+) -> tuple[BoardSpec, tuple[Cell, ...]]:
+    """Specification and cells of both; notes what was replaced and kept."""
+    marked_cells = [marked(cell, "") for cell in there]
+    gone = {_key(cell) for cell in new}
+    kept = [cell for cell in marked_cells if _key(cell) not in gone]
+    if not (judges or old.by_judge or spec.allow_mixed or old.allow_mixed):
+        check_same_judges(folder, kept, new)
+    check_same_prompts(folder, kept, new)
+    names = {cell.system for cell in new}
+    noted.before = len({system.name for system in old.systems} | {c.system for c in there})
+    noted.replaced = tuple(
+        sorted({c.system for c in marked_cells if _key(c) in gone and c not in new})
+    )
+    if spec.provenance.recipe_id:
+        others = sorted({cell.system for cell in kept} - names)
+        seeds = sorted({cell.seed for cell in kept if cell.system in names})
+        noted.kept = (*others, *(f"seed {seed}" for seed in seeds))
+    first, second = (spec, old) if spec.provenance.recipe_id else (old, spec)
+    return _both(first, second), (*kept, *new)
+
+
+def _key(cell: Cell) -> tuple[str, ...]:
+    return (cell.system, base(cell.suite), str(cell.judge_fingerprint), str(cell.seed))
+
+
+def _both(first: BoardSpec, second: BoardSpec) -> BoardSpec:
+    """The first specification with the systems, columns and commands of the second."""
+    systems = {system.name: system for system in (*second.systems, *first.systems)}
+    order = dict.fromkeys(system.name for system in (*first.systems, *second.systems))
+    columns = {column.key: column for column in first.columns}
+    suites = {base(column.suite) for column in first.columns}
+    for column in second.columns:
+        if base(column.suite) not in suites:
+            columns[column.key] = column.model_copy(update={"rank": False})
+    facts, more = first.provenance, second.provenance
+    commands = dict.fromkeys((facts.command, *facts.also, more.command, *more.also))
+    command, *also = [text for text in commands if text] or [""]
+    made = first.model_copy(
+        update={
+            "systems": tuple(systems[name] for name in order),
+            "columns": tuple(columns.values()),
+            "by_judge": first.by_judge or second.by_judge,
+            "stage_notes": tuple(dict.fromkeys((*first.stage_notes, *second.stage_notes))),
+            "provenance": facts.model_copy(
+                update={
+                    "command": command,
+                    "also": tuple(also),
+                    "libraries": {**more.libraries, **facts.libraries},
+                }
+            ),
+        }
+    )
+    if made.title.startswith(EVALUATION):
+        made = made.model_copy(update={"title": f"{EVALUATION}{len(order)} systems"})
+    return made
+
+
+def check_same_judges(folder: Path, old: Iterable[Cell], new: Iterable[Cell]) -> None:
+    """Refuse scores of another judge than the board's.
+
+    Raises:
+        UserError: naming both judges, and how each gets columns of its own.
+    """
+    known = _by_suite(old, lambda cell: (cell.judge_fingerprint, cell.judge))
+    for suite, own in _by_suite(new, lambda cell: (cell.judge_fingerprint, cell.judge)).items():
+        ours = next(iter(own))
+        theirs = next((who for who in known.get(suite, ()) if who[0] != ours[0]), None)
+        if theirs is None or not (ours[0] and theirs[0]):
+            continue
+        same = " with another prompt or parser" if theirs[1] == ours[1] else ""
+        raise UserError(
+            f"{folder.name}: {suite} is judged by {theirs[1]} on the board and by {ours[1]}{same} in "
+            "this run, and scores of two judges are not ranked together; give each judge columns of "
+            "its own with --by-judge, or choose another --out"
+        )
+
+
+def check_same_prompts(folder: Path, old: Iterable[Cell], new: Iterable[Cell]) -> None:
+    """Refuse scores on other prompts than the board's.
+
+    Raises:
+        UserError: naming both sets.
+    """
+    known = _by_suite(old, _prompts)
+    for suite, own in _by_suite(new, _prompts).items():
+        theirs = known.get(suite, set())
+        if theirs and not own & theirs:
+            there, here = (str(sorted(one, key=str)[0][2]) for one in (theirs, own))
+            raise UserError(
+                f"{folder.name}: {suite} has {there} on the board and {here} in this run, and scores "
+                "on different prompts are not ranked together; run on the same prompts (--limit, "
+                "--data, --set), or choose another --out"
+            )
+
+
+def _prompts(cell: Cell) -> tuple[str | None, ...]:
+    shown = str(cell.details.get(LIMIT) or f"all {cell.n_expected:,} prompts")
+    return (cell.metric, cell.prompt_set, f"{shown} (set {cell.prompt_set[:10]})")
+
+
+def _by_suite(
+    cells: Iterable[Cell], of: Callable[[Cell], tuple[str | None, ...]]
+) -> dict[str, set[tuple[str | None, ...]]]:
+    found: dict[str, set[tuple[str | None, ...]]] = {}
+    for cell in cells:
+        found.setdefault(base(cell.suite), set()).add(of(cell))
+    return found
+
+
+def _some(names: Sequence[str], most: int = 4) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def board_name(text: str, otherwise: str = "board") -> str:
+    """A name that a board may have, from any text.
+
+    >>> board_name("org/model 7B")
+    'org-model-7B'
+    """
+    name = re.sub(r"[^A-Za-z0-9._+=,-]+", "-", text).strip("-._+=,")
+    return name[:100].rstrip("-._+=,") or otherwise
