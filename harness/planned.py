@@ -20,7 +20,6 @@ from harness.core.errors import UserError, unknown
 from harness.core.records import Cell, parse
 from harness.engine.calls import Account, CallSettings, Services
 from harness.engine.code import changed
-from harness.engine.io import disk_errors
 from harness.engine.mending import examine
 from harness.engine.operations import Estimate, Row
 from harness.engine.plan import Handle, Plan, Stage
@@ -32,7 +31,7 @@ from harness.judging.operations import kind_of_rows
 from harness.judging.records import Judged
 from harness.models.references import split_engine
 from leaderboards.board import Board, build_board
-from leaderboards.files import write_board
+from leaderboards.growth import Grown, grow, recipe_in
 from leaderboards.render import render
 from leaderboards.spec import BoardSpec
 
@@ -213,15 +212,41 @@ class PlannedRun(Scored):
     def write_board(self, folder: Path | None = None, command: str = "") -> Path:
         """Write the board's folder: cells, specification, html, md, csv, json and tex.
 
+        A board that the folder has already grows, see `grow_board`.
+
         Args:
             folder: default: boards/<name of the board> in the store.
             command: command that makes the board again, for its provenance.
         """
+        return self.grow_board(folder, command).folder
+
+    def grow_board(
+        self,
+        folder: Path | None = None,
+        command: str = "",
+        *,
+        replace: bool = False,
+        by_judge: bool = False,
+    ) -> Grown:
+        """As `write_board`; says how the board grew.
+
+        Cells of other systems stay. Without a folder, a board of another recipe under the same name
+        stays as well, and this one gets a name with the recipe's id.
+
+        Args:
+            replace: replace the board of another recipe.
+            by_judge: give each judge columns of its own.
+
+        Raises:
+            UserError: the folder has the board of another recipe, or scores that are not ranked
+                with these; the folder is then unchanged.
+        """
         spec, cells = self._spec(command), self.cells
-        folder = folder or self._done().root / "boards" / spec.name
-        with disk_errors(folder):
-            write_board(folder, spec, cells)
-        return folder
+        boards = self._done().root / "boards"
+        there, own = recipe_in(boards / spec.name), spec.provenance.recipe_id
+        if folder is None and not replace and there is not None and there != own:
+            spec = spec.model_copy(update={"name": f"{spec.name}+{own[:8] or 'evaluation'}"})
+        return grow(folder or boards / spec.name, spec, cells, replace=replace, judges=by_judge)
 
     def forget_failures(self, store: Store) -> int:
         """Discard finished stages with failed rows and what was made from them; count these rows.
@@ -323,11 +348,15 @@ def price_of(model: str, calls: CallSettings) -> Price | None:
     return price.share(BATCH_SHARE) if price is not None and calls.batch else price
 
 
+_CHEAP = ("import_", "score_")  # beginnings of the names of operations that take seconds
+
+
 def check_keys(plan: Plan, todo: Sequence[Stage], calls: CallSettings) -> None:
     """Notice a missing key or permission before hours of sampling.
 
     Raises:
-        EnvironmentProblem: a hosted model of the stages needs a key that is not set.
+        EnvironmentProblem: a hosted model of the stages needs a key that is not set, or its server
+            cannot be reached.
         UserError: a stage runs code that a model wrote, and `calls` does not allow it.
     """
     for stage in todo if not calls.allow_code_execution else ():
@@ -338,9 +367,14 @@ def check_keys(plan: Plan, todo: Sequence[Stage], calls: CallSettings) -> None:
             )
     if calls.offline:
         return
-    refs = {_hosted_ref(plan, stage) for stage in todo}
-    for ref in sorted(ref for ref in refs if ref):
-        open_backend(ref, Services()).check_access()
+    asked = {stage.id: _hosted_ref(plan, stage) for stage in todo}
+    backends = [open_backend(ref, Services()) for ref in sorted({r for r in asked.values() if r})]
+    for backend in backends:
+        backend.check_access()
+    # Work that would be in vain; without any, the stored responses may be enough.
+    if any(not asked[s.id] and not s.operation.name.startswith(_CHEAP) for s in todo):
+        for backend in backends:
+            backend.check_reach()
 
 
 def _hosted_ref(plan: Plan, stage: Stage) -> str | None:

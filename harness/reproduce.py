@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness.api.run_names import recipe_name, variant
 from harness.core.calling import make_callable
 from harness.core.errors import BadRecord, UserError, unknown
 from harness.core.records import Cell, Record, parse
@@ -46,7 +47,9 @@ from harness.nano.rehearsal import Rehearsal
 from harness.planned import PlannedRun, checked, opened
 from harness.suites.base import SYSTEM, Program, System
 from harness.suites.editions import NANO, resolve_settings, scale_of
+from harness.suites.marks import limit_of, marked, nodes_of_plan
 from leaderboards.claims import claims_of, parse_claim
+from leaderboards.growth import board_name
 from leaderboards.spec import BoardSpec, ColumnSpec, Provenance, board_spec, shipped
 from leaderboards.spec import SystemSpec as Row
 
@@ -75,12 +78,16 @@ class Reproduction(PlannedRun):
         runs: one per seed, system and suite.
         models: (seed, system) -> model artifact; None for a program without a model.
         preconditions: stages that measure the preconditions of the recipe's methods.
+        name: of the board: what ran, "wrpo-nano+beta=0.3".
+        limited: the suites were limited by an option.
     """
 
     method: str
     recipe: Recipe
     scale: str
     seeds: list[int]
+    name: str = ""
+    limited: bool = False
     runs: list[Run] = field(default_factory=list)
     models: dict[tuple[int, str], Handle | None] = field(default_factory=dict)
     preconditions: list[Handle] = field(default_factory=list)
@@ -95,8 +102,14 @@ class Reproduction(PlannedRun):
 
     @property
     def cells(self) -> list[Cell]:
-        """The scores of all runs, each with the checkpoint and the fidelity of its system."""
-        found = []
+        """The scores of all runs, each with the checkpoint and the fidelity of its system.
+
+        They have the marks of `harness.suites.marks`; the size of a nano question set is the
+        recipe's own, and no limit unless an option says so.
+        """
+        found: list[Cell] = []
+        graph, limits = nodes_of_plan(self.plan), dict[str, str]()
+        judges = _judges_of(self.method)
         for run in self.runs:
             fidelity = _fidelity(run.system)
             more = {"fidelity": fidelity} if fidelity else {}
@@ -105,11 +118,15 @@ class Reproduction(PlannedRun):
             for cell in self._cells_of(run.cells):
                 links = {**checkpoint, **cell.artifacts, "cells": run.cells.id}
                 details = {**cell.details, **more}
-                found.append(cell.model_copy(update={"artifacts": links, "details": details}))
+                made = cell.model_copy(update={"artifacts": links, "details": details})
+                if run.suite.name not in limits:
+                    limits[run.suite.name] = limit_of(graph, run.cells.id)
+                shown = self.limited or cell.scale not in (NANO, REHEARSAL)
+                found.append(marked(made, limits[run.suite.name] if shown else "", judges))
         for handle in self.preconditions:
-            made = {"cells": handle.id}
+            links = {"cells": handle.id}
             for cell in self._cells_of(handle):
-                found.append(cell.model_copy(update={"artifacts": cell.artifacts | made}))
+                found.append(cell.model_copy(update={"artifacts": cell.artifacts | links}))
         return found
 
     def check(self, todo: Sequence[Stage], calls: CallSettings) -> None:
@@ -163,7 +180,7 @@ class Reproduction(PlannedRun):
         return self._layout(command, self._scale())
 
     def _layout(self, command: str, scale: str) -> BoardSpec:
-        recipe, name = self.recipe, f"{self.method}-{self.scale}"
+        recipe, name = self.recipe, self.name or f"{self.method}-{self.scale}"
         known = recipe.method in shipped()
         named = {"name": name, "title": recipe.title or name}
         where = f"board of the {recipe.method} recipe"
@@ -187,14 +204,6 @@ class Reproduction(PlannedRun):
                 ]
         about = f"{recipe.method} recipe, claim"
         claims = tuple(parse_claim(claim, about) for claim in recipe.claims)
-        used = [("methods", spec.method) for spec in recipe.systems]
-        used += [("suites", suite.name) for suite in recipe.suites]
-        provenance = Provenance(
-            recipe=f"{recipe.method}/{recipe.profile}",
-            recipe_id=recipe.id(),
-            command=command,
-            libraries=registry.plugin_versions(used),
-        )
         made = base.model_copy(
             update={
                 "name": name,
@@ -203,10 +212,22 @@ class Reproduction(PlannedRun):
                 "columns": tuple(columns),
                 "claims": claims,
                 "preconditions": listed((m.preconditions for m in _methods(recipe)), recipe),
-                "provenance": provenance,
+                "provenance": self.provenance(command),
             }
         )
         return parse(BoardSpec, made.model_dump(), where)
+
+    def provenance(self, command: str = "") -> Provenance:
+        """Recipe, command and plugins of the board."""
+        recipe = self.recipe
+        used = [("methods", spec.method) for spec in recipe.systems]
+        used += [("suites", suite.name) for suite in recipe.suites]
+        return Provenance(
+            recipe=f"{recipe.method}/{recipe.profile}",
+            recipe_id=recipe.id(),
+            command=command,
+            libraries=registry.plugin_versions(used),
+        )
 
     def _scale(self) -> str:
         """Scale of the board: that of its cells, since a profile of any name may be of the nano
@@ -243,19 +264,28 @@ def reproduce(
         BadRecord: for a recipe or override of the wrong shape, or a claim about unknown systems.
     """
     method, path = recipe_of(name)
-    recipe = load_recipe(method.recipe, path, scale, overrides, seed)
-    if recipe.method != method.name:
-        recipe = _only(recipe, method.name)
-    recipe = _limited(recipe, limit, suites)
     rehearsal = Rehearsal() if rehearse else None
-    if rehearsal is not None:
-        recipe = rehearsal.recipe(recipe)
-    recipe = _claiming(_expanded(recipe), path)
+
+    def resolved(overrides: Overrides, *options: Any) -> Recipe:
+        recipe = load_recipe(method.recipe, path, scale, overrides, *options[:1])
+        if recipe.method != method.name:
+            recipe = _only(recipe, method.name)
+        recipe = _limited(recipe, *options[1:])
+        if rehearsal is not None:
+            recipe = rehearsal.recipe(recipe)
+        return _claiming(_expanded(recipe), path)
+
+    recipe = resolved(overrides, seed, limit, suites)
+    plain = resolved((), None, None, ())
+    shown = REHEARSAL if rehearse else recipe.profile
+    changed = variant(overrides, limit, suites, seed) if recipe.id() != plain.id() else ""
     made = Reproduction(
         method.name,
         recipe,
-        REHEARSAL if rehearse else recipe.profile,
+        shown,
         [recipe.seed + number for number in range(seeds)],
+        board_name(f"{recipe_name(method.name, recipe_of(method.name)[1], path)}-{shown}{changed}"),
+        limited=limit is not None,
     )
     for replicate in made.seeds:
         _plan_seed(made, recipe.model_copy(update={"seed": replicate}), rehearsal)
@@ -283,6 +313,21 @@ def recipe_of(name: str | Path) -> tuple[Method, Path]:
     if hosted is None or hosted.recipe_file is None:
         raise UserError(f'method "{name}" has no recipe file and names none that has')
     return method, hosted.recipe_file
+
+
+def _judges_of(name: str) -> set[str]:
+    """The judges that the shipped recipe of a method names: those of its paper."""
+    found: set[str] = set()
+    waiting: list[Any] = [read_toml(recipe_of(name)[1])]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            if isinstance(judge := value.get("judge"), str):
+                found.add(judge)
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
+    return found
 
 
 def _claiming(recipe: Recipe, path: Path) -> Recipe:

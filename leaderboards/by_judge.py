@@ -16,7 +16,6 @@ from leaderboards.spec import BoardSpec, ColumnSpec
 
 MARK = "@"
 _ADDRESS = re.compile(r"@https?://[^?]*")
-_SECRET = re.compile(r"(?<=[?&])key=[^&]*&?")
 
 
 def base(suite: str) -> str:
@@ -37,19 +36,25 @@ def judge_in(suite: str) -> str:
     return suite.partition(MARK)[2]
 
 
-def short_name(judge: str) -> str:
-    """A judge's name in a column: its model, and the options that change what it says.
+def short_name(judge: str, beside: Iterable[str] = ()) -> str:
+    """A judge's name in a column: its model, and the options that others of this model lack.
 
     >>> short_name("openai:org/my-judge@http://127.0.0.1:8000/v1?key=MY_KEY")
     'my-judge'
-    >>> short_name("nano:oracle?position_bias=2")
+    >>> short_name("nano:oracle?unknown=fail&position_bias=2", ["nano:oracle?unknown=fail"])
     'oracle-position_bias=2'
     """
+    model, options = _parts(judge)
+    others = [own for name, own in map(_parts, beside) if name == model and own != options]
+    shown = [option for option in options if any(option not in own for own in others)]
+    return re.sub(r"[^A-Za-z0-9._=-]+", "-", "-".join([model, *shown])).strip("-.") or "judge"
+
+
+def _parts(judge: str) -> tuple[str, list[str]]:
+    """Model and options of a judge's reference, without its address and the name of its key."""
     name, _, options = _ADDRESS.sub("", judge).partition("?")
-    options = _SECRET.sub("", f"?{options}").strip("?&")
-    model = name.partition(":")[2] or name
-    shown = "-".join(filter(None, (model.rstrip("/").rsplit("/", 1)[-1], options)))
-    return re.sub(r"[^A-Za-z0-9._=-]+", "-", shown).strip("-.") or "judge"
+    model = (name.partition(":")[2] or name).rstrip("/").rsplit("/", 1)[-1]
+    return model, [one for one in options.split("&") if one and not one.startswith("key=")]
 
 
 def by_judge(spec: BoardSpec, cells: Iterable[Cell]) -> tuple[BoardSpec, tuple[Cell, ...]]:
@@ -83,7 +88,7 @@ def _names(cells: Sequence[Cell]) -> dict[str, dict[tuple[str, str], str]]:
     found: dict[str, dict[tuple[str, str], str]] = {}
     for suite in sorted({cell.suite for cell in cells if cell.judge}):
         judges = sorted({_who(cell) for cell in cells if cell.suite == suite and cell.judge})
-        short = [short_name(judge) for judge, _ in judges]
+        short = [short_name(judge, [other for other, _ in judges]) for judge, _ in judges]
         found[suite] = {
             (judge, fingerprint): name if short.count(name) == 1 else f"{name}-{fingerprint[:6]}"
             for (judge, fingerprint), name in zip(judges, short, strict=True)

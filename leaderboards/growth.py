@@ -7,7 +7,7 @@ that is asked for, and scores that cannot be ranked together are refused before 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,8 +16,8 @@ from harness.core.records import Cell
 from harness.suites.marks import LIMIT, marked
 from leaderboards.board import Board
 from leaderboards.by_judge import base, by_judge
-from leaderboards.files import CELLS, change_board, read_spec_of
-from leaderboards.spec import BoardSpec
+from leaderboards.files import CELLS, change_board, read_board, read_spec_of
+from leaderboards.spec import BoardSpec, Provenance
 
 EVALUATION = "Evaluation of "
 
@@ -85,8 +85,10 @@ def grow(
 
     def change(old: BoardSpec | None, there: tuple[Cell, ...]) -> tuple[BoardSpec, Iterable[Cell]]:
         made, every = spec, new
+        if not spec.provenance.recipe_id:
+            made = spec.model_copy(update={"name": board_name(folder.name, spec.name)})
         if old is not None and not (replace and _other_recipe(old, spec)):
-            check_recipe(folder, old, spec)
+            check_recipe(folder, spec.provenance)
             made, every = _merged(folder, old, there, spec, new, judges, noted)
         return by_judge(made, every) if judges or made.by_judge else (made, every)
 
@@ -94,23 +96,26 @@ def grow(
     return Grown(folder, board, noted.before, noted.replaced, noted.kept)
 
 
-def check_recipe(folder: Path, old: BoardSpec, new: BoardSpec) -> None:
+def check_recipe(folder: Path, ours: Provenance) -> None:
     """Refuse to put a recipe's board over another one.
+
+    Args:
+        ours: provenance of the board to write.
 
     Raises:
         UserError: naming both.
     """
-    if _other_recipe(old, new):
-        theirs, ours = old.provenance, new.provenance
-        there = (
-            f"recipe {theirs.recipe} {theirs.recipe_id[:10]}"
-            if theirs.recipe_id
-            else (f"{len(old.systems)} evaluated systems")
-        )
-        raise UserError(
-            f"{folder} is the board of {there}, this run is of recipe {ours.recipe} "
-            f"{ours.recipe_id[:10]}; choose another folder with --out, or add --replace"
-        )
+    there = recipe_in(folder)
+    if there is None or not ours.recipe_id or there == ours.recipe_id:
+        return
+    old = read_spec_of(folder)
+    what = f"{len(old.systems)} evaluated systems"
+    if there:
+        what = f"recipe {old.provenance.recipe} {there[:10]}"
+    raise UserError(
+        f"{folder} is the board of {what}, and this run is of recipe {ours.recipe} "
+        f"{ours.recipe_id[:10]}; choose another folder with --out, or add --replace"
+    )
 
 
 def recipe_in(folder: Path) -> str | None:
@@ -133,13 +138,20 @@ def _merged(
     noted: _Noted,
 ) -> tuple[BoardSpec, tuple[Cell, ...]]:
     """Specification and cells of both; notes what was replaced and kept."""
+    names = {cell.system for cell in new}
     marked_cells = [marked(cell, "") for cell in there]
     gone = {_key(cell) for cell in new}
+    if (
+        spec.provenance.recipe_id
+    ):  # cells of the recipe's systems by an earlier version are not kept
+        known = {_conditions(cell) for cell in new}
+        gone |= {_key(c) for c in marked_cells if c.system in names and _conditions(c) not in known}
     kept = [cell for cell in marked_cells if _key(cell) not in gone]
+    if spec.provenance.recipe_id and not kept:
+        return spec, tuple(new)
     if not (judges or old.by_judge or spec.allow_mixed or old.allow_mixed):
-        check_same_judges(folder, kept, new)
-    check_same_prompts(folder, kept, new)
-    names = {cell.system for cell in new}
+        _check_judges(folder, kept, {(c.suite, c.judge, c.judge_fingerprint) for c in new})
+    _check_prompts(folder, kept, new)
     noted.before = len({system.name for system in old.systems} | {c.system for c in there})
     noted.replaced = tuple(
         sorted({c.system for c in marked_cells if _key(c) in gone and c not in new})
@@ -154,6 +166,10 @@ def _merged(
 
 def _key(cell: Cell) -> tuple[str, ...]:
     return (cell.system, base(cell.suite), str(cell.judge_fingerprint), str(cell.seed))
+
+
+def _conditions(cell: Cell) -> tuple[str | None, ...]:
+    return (cell.suite, cell.metric, cell.prompt_set, cell.judge_fingerprint, cell.scale)
 
 
 def _both(first: BoardSpec, second: BoardSpec) -> BoardSpec:
@@ -188,55 +204,73 @@ def _both(first: BoardSpec, second: BoardSpec) -> BoardSpec:
     return made
 
 
-def check_same_judges(folder: Path, old: Iterable[Cell], new: Iterable[Cell]) -> None:
-    """Refuse scores of another judge than the board's.
+Asked = tuple[str, str | None, str | None]  # suite, judge, its fingerprint
+
+
+def check_growth(folder: Path, asked: Iterable[Asked], limits: Mapping[str, str]) -> None:
+    """Refuse a run whose scores could not be put on the board in a folder, before it starts.
+
+    Args:
+        asked: what the run asks, () with columns for each judge.
+        limits: suite -> "first 40 of 805 prompts".
 
     Raises:
-        UserError: naming both judges, and how each gets columns of its own.
+        UserError: another judge, or a part of a suite's prompts beside all of them.
     """
-    known = _by_suite(old, lambda cell: (cell.judge_fingerprint, cell.judge))
-    for suite, own in _by_suite(new, lambda cell: (cell.judge_fingerprint, cell.judge)).items():
-        ours = next(iter(own))
-        theirs = next((who for who in known.get(suite, ()) if who[0] != ours[0]), None)
-        if theirs is None or not (ours[0] and theirs[0]):
+    if not (folder / CELLS).is_file():
+        return
+    spec, cells = read_board(folder)
+    if spec.by_judge or spec.allow_mixed:
+        return
+    asked = list(asked)
+    _check_judges(folder, [marked(cell, "") for cell in cells], asked)
+    for suite in {suite for suite, _, _ in asked}:
+        there = {str(c.details.get(LIMIT, "")) for c in cells if c.suite == suite}
+        if there and limits.get(suite, "") not in there:
+            shown = [mark or "all prompts" for mark in (sorted(there)[0], limits.get(suite, ""))]
+            raise UserError(_other_prompts(folder, suite, *shown))
+
+
+def _check_judges(folder: Path, old: Iterable[Cell], asked: Iterable[Asked]) -> None:
+    known: dict[str, set[tuple[str | None, str | None]]] = {}
+    for cell in old:
+        known.setdefault(cell.suite, set()).add((cell.judge, cell.judge_fingerprint))
+    for suite, judge, fingerprint in sorted(asked, key=str):
+        others = [who for who in known.get(suite, ()) if who[1] != fingerprint]
+        if not (others and judge and others[0][0]):
             continue
-        same = " with another prompt or parser" if theirs[1] == ours[1] else ""
+        theirs = others[0][0]
+        same = " with another prompt or parser" if theirs == judge else ""
         raise UserError(
-            f"{folder.name}: {suite} is judged by {theirs[1]} on the board and by {ours[1]}{same} in "
-            "this run, and scores of two judges are not ranked together; give each judge columns of "
-            "its own with --by-judge, or choose another --out"
+            f"{folder.name}: {suite} is judged by {theirs} on the board and by {judge}{same} in "
+            "this run, and scores of two judges are not ranked together; give each judge its own "
+            "columns with --by-judge, or choose another --out"
         )
 
 
-def check_same_prompts(folder: Path, old: Iterable[Cell], new: Iterable[Cell]) -> None:
-    """Refuse scores on other prompts than the board's.
-
-    Raises:
-        UserError: naming both sets.
-    """
-    known = _by_suite(old, _prompts)
-    for suite, own in _by_suite(new, _prompts).items():
-        theirs = known.get(suite, set())
-        if theirs and not own & theirs:
-            there, here = (str(sorted(one, key=str)[0][2]) for one in (theirs, own))
-            raise UserError(
-                f"{folder.name}: {suite} has {there} on the board and {here} in this run, and scores "
-                "on different prompts are not ranked together; run on the same prompts (--limit, "
-                "--data, --set), or choose another --out"
-            )
+def _check_prompts(folder: Path, old: Iterable[Cell], new: Iterable[Cell]) -> None:
+    known, own = _prompt_sets(old), _prompt_sets(new)
+    for suite in sorted(known.keys() & own.keys()):
+        if not known[suite].keys() & own[suite].keys():
+            there, here = (next(iter(sets[suite].values())) for sets in (known, own))
+            raise UserError(_other_prompts(folder, suite, there, here))
 
 
-def _prompts(cell: Cell) -> tuple[str | None, ...]:
-    shown = str(cell.details.get(LIMIT) or f"all {cell.n_expected:,} prompts")
-    return (cell.metric, cell.prompt_set, f"{shown} (set {cell.prompt_set[:10]})")
+def _other_prompts(folder: Path, suite: str, there: str, here: str) -> str:
+    return (
+        f"{folder.name}: {suite} has {there} on the board and {here} in this run, and scores on "
+        "different prompts are not ranked together; run on the same prompts (--limit, --data, "
+        "--set), or choose another --out"
+    )
 
 
-def _by_suite(
-    cells: Iterable[Cell], of: Callable[[Cell], tuple[str | None, ...]]
-) -> dict[str, set[tuple[str | None, ...]]]:
-    found: dict[str, set[tuple[str | None, ...]]] = {}
+def _prompt_sets(cells: Iterable[Cell]) -> dict[str, dict[tuple[str, str], str]]:
+    """Suite -> metric and prompt set -> the set in words."""
+    found: dict[str, dict[tuple[str, str], str]] = {}
     for cell in cells:
-        found.setdefault(base(cell.suite), set()).add(of(cell))
+        shown = str(cell.details.get(LIMIT) or f"all {cell.n_expected:,} prompts")
+        sets = found.setdefault(base(cell.suite), {})
+        sets[cell.metric, cell.prompt_set] = f"{shown} (set {cell.prompt_set[:10]})"
     return found
 
 

@@ -1,8 +1,8 @@
 """Agreement of the judges of a board with a column for each: ranks of systems, and verdicts.
 
 Everything follows from the cells: ranks from the scores of the systems that both judges scored,
-Cohen's kappa from the verdicts on the prompts that both judged, as wins, ties and losses (of ratings,
-with quadratic weights). Intervals resample prompts, which all systems share.
+Cohen's kappa from the verdicts on the prompts that both judged: wins, ties and losses, or ratings
+with quadratic weights. Intervals resample prompts, which all systems share.
 """
 
 from __future__ import annotations

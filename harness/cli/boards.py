@@ -73,6 +73,9 @@ def board(
 
     Without a name, lists the available boards. `crucible board alpaca_eval2 --annotations PATH`
     prints the official leaderboard of published annotations, with intervals.
+
+    Boards grow with `crucible eval MODEL --out week48` and `crucible board add`; `crucible board
+    make` joins systems of several.
     """
     from leaderboards.board import build_board
 

@@ -10,8 +10,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from harness.api.evaluations import Evaluations
 from harness.cli import screen
-from harness.cli.estimate import show_estimate
+from harness.cli.estimate import show_costs, show_estimate
 from harness.cli.plan_view import plan_record
 from harness.cli.progress import ProgressReporter
 from harness.cli.scores import score_records
@@ -20,22 +21,32 @@ from harness.engine.calls import Account, CallSettings
 from harness.engine.store import Store
 from harness.evaluate import Evaluation
 from harness.suites.editions import NANO
-from harness.suites.scoring import ENDINGS
+from harness.suites.scoring import ENDINGS, CellParams
+from leaderboards.growth import Asked, check_growth
+from leaderboards.render.terminal import render_board
+from leaderboards.render.text import limits
+
+MOST_SAMPLES = 6  # addresses of samples that are printed
 
 
 def run_evaluation(
-    made: Evaluation,
+    made: Evaluation | Evaluations,
     store: Store,
     calls: CallSettings,
     *,
     out: Path | None = None,
     plan_only: bool = False,
     retry_failed: bool = False,
+    by_judge: bool = False,
     command: str = "",
 ) -> None:
-    """Estimate, run and print an evaluation; with `out`, also write its board."""
+    """Estimate, run and print an evaluation; with `out`, also write its board, or let it grow."""
     console, status = screen.results(), screen.status()
     status.print(f"[bold]{escape(made.title)}[/bold] on {', '.join(made.scores)}", highlight=False)
+    for suite, mark in made.limits.items():
+        status.print(f"{suite}: {mark} only", highlight=False)
+    if out is not None:
+        check_growth(out, () if by_judge else asked(made), made.limits)
     for join in made.joins:
         status.print(str(join), highlight=False, markup=False, soft_wrap=True)
     if retry_failed:
@@ -47,6 +58,8 @@ def run_evaluation(
             highlight=False,
         )
     show_estimate(console if plan_only else status, made, store, calls)
+    if len(made.parts) > 1:
+        show_costs(console if plan_only else status, made, store, calls)
     if plan_only:
         screen.data(plan_record(made, store))
         return
@@ -56,13 +69,32 @@ def run_evaluation(
     finally:
         show_account(console, made.account)
     cells = made.cells
-    console.print(cells_table(cells))
-    show_judges(console, cells)
+    alone = len(made.parts) == 1
+    if alone:
+        console.print(cells_table(cells))
+    elif out is None:
+        console.print(render_board(made.board))
+    if alone or out is None:
+        show_judges(console, cells)
     _show_hints(console, made, cells)
     if out is not None:
-        made.write_board(out, command)
+        grown = made.grow_board(out, command, by_judge=by_judge)
+        if not alone:
+            console.print(render_board(grown.board))
+        console.print(str(grown), highlight=False, soft_wrap=True, markup=False)
         console.print(f"board: {out / 'board.html'}", highlight=False, soft_wrap=True)
     screen.data({"board": out and str(out), "scores": score_records(cells)})
+
+
+def asked(made: Evaluation | Evaluations) -> list[Asked]:
+    """Suite, judge and its fingerprint of everything that a plan scores."""
+    found = []
+    for part in made.parts:
+        for suite, handle in part.scores.items():
+            params = made.plan.stages[handle.id].params
+            if isinstance(params, CellParams):
+                found.append((suite, params.judge, params.judge_fingerprint))
+    return found
 
 
 def cells_table(cells: Sequence[Cell]) -> Table:
@@ -102,7 +134,8 @@ def show_judges(console: Console, cells: Sequence[Cell]) -> None:
     for suite in dict.fromkeys(cell.suite for cell in cells):
         own = [cell for cell in cells if cell.suite == suite]
         sets = list(dict.fromkeys(cell.prompt_set[:10] for cell in own))
-        parts = [f"prompts {sets[0]}" if len(sets) == 1 else f"{len(sets)} prompt sets"]
+        parts = [f"{mark} only" for mark in limits(own).get(suite, ())]
+        parts += [f"prompts {sets[0]}" if len(sets) == 1 else f"{len(sets)} prompt sets"]
         if own[0].details.get("data"):
             parts.append(f"data {own[0].details['data']}")
         if own[0].judge:
@@ -123,7 +156,7 @@ def show_account(console: Console, account: Account) -> None:
         )
 
 
-def _show_hints(console: Console, made: Evaluation, cells: Sequence[Cell]) -> None:
+def _show_hints(console: Console, made: Evaluation | Evaluations, cells: Sequence[Cell]) -> None:
     if any(cell.scale == NANO for cell in cells):
         console.print("[dim]nano: a check of methods, not a figure to publish[/dim]")
     suspicious = sum(int(cell.details.get("n_suspicious") or 0) for cell in cells if cell.primary)
@@ -146,11 +179,14 @@ def _show_hints(console: Console, made: Evaluation, cells: Sequence[Cell]) -> No
             )
     if any(cell.n_failed and cell.judge is not None for cell in cells):
         console.print("some judgments failed; add --retry-failed to ask for them again")
-    for suite, handle in made.scores.items():
-        address = shlex.quote(f"{handle.id[:10]}:{made.title}/{suite}")
+    shown = [(part.title, suite, h) for part in made.parts for suite, h in part.scores.items()]
+    for title, suite, handle in shown[:MOST_SAMPLES]:
+        address = shlex.quote(f"{handle.id[:10]}:{title}/{suite}")
         console.print(
             f"samples: crucible show {address} --html",
             highlight=False,
             markup=False,
             soft_wrap=True,
         )
+    if len(shown) > MOST_SAMPLES:
+        console.print(f"samples of the other {len(shown) - MOST_SAMPLES}: crucible show lists them")

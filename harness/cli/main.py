@@ -15,9 +15,11 @@ from typer.core import TyperCommand
 from harness.cli import (
     agreement,
     analysis,
+    board_making,
     boards,
     catalogue,
     doctor,
+    evaluating,
     nano,
     plots,
     plugins,
@@ -29,6 +31,7 @@ from harness.cli import (
 from harness.cli.common_options import with_common_options
 from harness.cli.noise import hush
 from harness.cli.once import OnceCommand
+from harness.cli.words import WordsGroup
 from harness.core.errors import CrucibleError
 from harness.core.text import plain
 
@@ -37,6 +40,7 @@ STOPPED = "stopped; finished work is kept, the same command resumes"
 
 app = typer.Typer(
     name="crucible",
+    cls=WordsGroup,
     help=(
         "Fuse, align and test language models; get leaderboards you can defend.\n\n"
         "Start here: [bold]crucible reproduce wrpo[/bold] runs a whole paper on this machine's "
@@ -53,7 +57,19 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for module in (catalogue, runs, boards, show, agreement, analysis, plots, plugins, doctor):
+for module in (
+    catalogue,
+    runs,
+    evaluating,
+    boards,
+    board_making,
+    show,
+    agreement,
+    analysis,
+    plots,
+    plugins,
+    doctor,
+):
     module.register(app)
 app.add_typer(nano.app, name="nano")
 app.add_typer(store.app, name="store", rich_help_panel="Boards")

@@ -1,4 +1,4 @@
-"""`crucible reproduce | plan | rehearse | train | eval`: options and output."""
+"""`crucible reproduce | plan | rehearse | train`: options and output."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli import completion, screen
+from harness.cli import screen
 from harness.cli.call_options import with_call_options
 from harness.cli.run_options import (
     DryRun,
@@ -21,6 +21,7 @@ from harness.cli.run_options import (
     MethodName,
     Overrides,
     Push,
+    Replace,
     Scale,
     Seed,
     Seeds,
@@ -42,7 +43,6 @@ def register(app: typer.Typer) -> None:
     app.command(rich_help_panel="Run")(plan)
     app.command(rich_help_panel="Run")(rehearse)
     app.command(rich_help_panel="Run")(train)
-    app.command("eval", rich_help_panel="Run")(evaluate)
 
 
 @with_call_options
@@ -57,6 +57,7 @@ def reproduce(
     out: Annotated[
         Path | None, typer.Option("--out", help="Board folder (default: in the store).")
     ] = None,
+    replace: Replace = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 4 if a claim is contradicted.")
     ] = False,
@@ -70,15 +71,19 @@ def reproduce(
     """Reproduce a method: train it and its baselines, evaluate all, test the paper's claims.
 
     Finished work is stored: the same command resumes after an interruption, and takes seconds if
-    nothing is left to do.
+    nothing is left to do. The board is named by what ran; another recipe's board stays.
+
+    Another setting:  crucible reproduce wrpo --set train.settings.beta=0.3
+
+    Your own recipe:  crucible recipe wrpo > my.toml, change it, then: crucible reproduce my.toml
     """
     made = _planned(
-        method, scale, overrides, seeds=seeds, seed=seed, limit=limit, suites=_names(suite)
+        method, scale, overrides, seeds=seeds, seed=seed, limit=limit, suites=names_in(suite)
     )
     if dry_run:
         _show_plan(made, store)
         return
-    _carry_out(made, out, strict, store, calls, fresh or (), tracker)
+    _carry_out(made, out, strict, store, calls, fresh or (), tracker, replace)
 
 
 def _planned(
@@ -103,14 +108,15 @@ def rehearse(
 
     Shows in about a minute whether a recipe that needs a cluster runs from end to end.
     """
-    made = _planned(method, scale, overrides, rehearse=True, suites=_names(suite))
+    made = _planned(method, scale, overrides, rehearse=True, suites=names_in(suite))
     if dry_run:
         _show_plan(made, store)
         return
     _carry_out(made, None, False, store, CallSettings())
 
 
-def _names(text: str) -> list[str]:
+def names_in(text: str) -> list[str]:
+    """Names separated by commas."""
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
@@ -122,6 +128,7 @@ def _carry_out(
     calls: CallSettings,
     fresh: Sequence[str] = (),
     tracker: str = "",
+    replace: bool = False,
 ) -> None:
     """Run a reproduction, write its board and print it."""
     from harness.cli.evaluation import show_account
@@ -130,8 +137,11 @@ def _carry_out(
     from harness.cli.tracking import Tracked, open_sink
     from harness.engine.store import Store
     from leaderboards.claims import require
+    from leaderboards.growth import check_recipe
     from leaderboards.render.terminal import render_board
 
+    if out is not None and not replace:
+        check_recipe(out, made.provenance(command_line()))
     store = Store(home)
     sink = open_sink(tracker, store) if tracker else None
     screen.say(f"{len(made.plan.stages)} stages")
@@ -150,10 +160,13 @@ def _carry_out(
         f"{summary.seconds:.1f} s\n",
         highlight=False,
     )
-    folder, board = made.write_board(out, command_line()), made.board
+    grown = made.grow_board(out, command_line(), replace=replace)
+    folder, board = grown.folder, grown.board
     about = {"recipe": made.recipe.id(), "scale": made.scale, "command": command_line()}
     tracked.scores(board.spec.title, made.cells, about)
     console.print(render_board(board))
+    if grown.before is not None and (grown.kept or grown.before != len(board.rows)):
+        console.print(str(grown), highlight=False, soft_wrap=True)
     console.print(f"board: {folder / 'board.html'}", highlight=False, soft_wrap=True)
     screen.data(
         {
@@ -221,7 +234,7 @@ def plan(
 
     Nothing runs and nothing is downloaded.
     """
-    made = _planned(method, scale, overrides, seeds=seeds, limit=limit, suites=_names(suite))
+    made = _planned(method, scale, overrides, seeds=seeds, limit=limit, suites=names_in(suite))
     _show_plan(made, store)
 
 
@@ -283,105 +296,3 @@ def train(
     if address:
         screen.results().out(f"pushed: {address}", highlight=False)
     screen.data({"checkpoint": str(out), "artifact": id, "pushed": address})
-
-
-@with_call_options
-def evaluate(
-    model: Annotated[
-        str,
-        typer.Argument(
-            help="nano:<name>, a checkpoint folder, a hub id, vllm:<model>, "
-            "openai:<model> or openai:<model>@<url>, or a file of stored outputs.",
-            autocompletion=completion.models,
-        ),
-    ],
-    suite: Annotated[
-        str,
-        typer.Option(
-            "--suite",
-            help="Suites of `crucible suites`, separated by commas.",
-            autocompletion=completion.suites,
-        ),
-    ] = "alpaca_eval2,arena_hard,mt_bench",
-    judge: Annotated[
-        str,
-        typer.Option(
-            "--judge",
-            help="nano:oracle, or openai:<model>@<url>?key=<VARIABLE> (default: the judge of the "
-            "suite; nano:oracle on nano data).",
-        ),
-    ] = "",
-    data: Annotated[
-        str,
-        typer.Option(
-            "--data",
-            help="Question set: official, nano, or auto (official unless the judge is nano).",
-        ),
-    ] = "auto",
-    name: Annotated[str, typer.Option("--name", help="Name of the model in tables.")] = "",
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="SUITE.KEY=VALUE", help="Setting of a suite: mt_bench.rounds=200"
-        ),
-    ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Seed for sampling from the model.")] = 42,
-    limit: Limit = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Also write a board folder with these cells.")
-    ] = None,
-    plan_only: Annotated[
-        bool,
-        typer.Option(
-            "--plan", "--dry-run", help="Show stages and costs; run nothing, call no model."
-        ),
-    ] = False,
-    retry_failed: Annotated[
-        bool,
-        typer.Option("--retry-failed", help="Request failed judgments and answers again."),
-    ] = False,
-    fresh: Fresh = None,
-    store: Home = None,
-    *,
-    calls: CallSettings,
-) -> None:
-    """Evaluate any model on benchmark suites, with any judge; each score with its interval.
-
-    Offline, in a minute:  crucible eval nano:target
-
-    The official set:  crucible eval org/model --suite alpaca_eval2 --judge
-    openai:gpt-4-1106-preview
-
-    Stored answers, your own judge:  crucible eval outputs.json --suite mt_bench --judge
-    openai:my-judge@http://127.0.0.1:8000/v1
-
-    Every response is stored when it arrives: the same command resumes, and costs nothing if nothing
-    is missing. A key is read from OPENAI_API_KEY, or from the variable named by ?key=.
-    """
-    screen.begin(f"planning an evaluation on {suite}")
-    from harness.cli.evaluation import run_evaluation
-    from harness.engine.store import Store
-    from harness.evaluate import evaluate as plan_evaluation
-
-    made = plan_evaluation(
-        model,
-        _names(suite),
-        judge=judge,
-        edition=data,
-        name=name,
-        overrides=overrides or (),
-        seed=seed,
-        limit=limit,
-    )
-    home = Store(store)
-    screen.say(f"{len(made.plan.stages)} stages")
-    say_changes(screen.status(), made, home, () if plan_only else fresh or ())
-    run_evaluation(
-        made,
-        home,
-        calls,
-        out=out,
-        plan_only=plan_only,
-        retry_failed=retry_failed,
-        command=command_line(),
-    )

@@ -37,6 +37,7 @@ _MARKER = re.compile(
 )
 _TYPES = {bool: "true or false", int: "a number", float: "a number", dict: "an object"}
 _WRITERS = ("generator", "model", "model_id", "system")
+_MODELS = ("generator", "model_id", "model")
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,8 @@ class StoredRecord:
         answers: by turn; None where there is none.
         lacks: reason for each turn without an answer.
         oddities: accepted forms of answers that are worth a word, for counts.
+        writer: who wrote it, for messages.
+        named: the model that it names as its writer.
     """
 
     number: int
@@ -59,6 +62,7 @@ class StoredRecord:
     lacks: Mapping[int, str] = field(default_factory=dict)
     oddities: tuple[str, ...] = ()
     writer: str = ""
+    named: str = ""
 
     def lack(self, turn: int) -> str:
         """Why there is no answer to this turn, from 0."""
@@ -80,6 +84,7 @@ class StoredAnswers:
         self.source = source
         self.records = 0
         self.counts: Counter[str] = Counter()
+        self._writers: set[str] = set()
         self._by_id: dict[tuple[str, str], StoredRecord] = {}
         self._by_text: dict[str, list[StoredRecord]] = {}
         for number, stored in enumerate(iterate_objects(Path(source).expanduser()), 1):
@@ -87,6 +92,7 @@ class StoredAnswers:
 
     def _add(self, record: StoredRecord) -> None:
         self.records = record.number
+        self._writers.add(record.named)
         self.counts.update(set(record.oddities))
         repeated = False
         for key in record.ids.items():
@@ -136,6 +142,12 @@ class StoredAnswers:
                     self._check_equal(candidates[0], other, f"the prompt {text[:60]!r}")
                 return candidates[0]
         return None
+
+    @property
+    def writer(self) -> str:
+        """The model that all records name as their `generator`, `model_id` or `model`, else ""."""
+        name = next(iter(self._writers)).strip() if len(self._writers) == 1 else ""
+        return name if len(name) <= 100 and "\n" not in name else ""
 
     def find(self, ids: Sequence[str], text: str) -> list[str]:
         """Answers by turn up to the first that is lacking; [] if there is none."""
@@ -189,9 +201,9 @@ def _record(stored: Mapping[str, Any], number: int, source: str) -> StoredRecord
             lacks[turn] = lack
         oddities += [oddity] if oddity else []
     writer = next((stored[key] for key in _WRITERS if isinstance(stored.get(key), str)), "")
-    return StoredRecord(
-        number, _ids(stored), _texts(stored), tuple(answers), lacks, tuple(oddities), writer
-    )
+    named = next((stored[key] for key in _MODELS if isinstance(stored.get(key), str)), "")
+    found = _ids(stored), _texts(stored), tuple(answers)
+    return StoredRecord(number, *found, lacks, tuple(oddities), writer, named)
 
 
 def _ids(stored: Mapping[str, Any]) -> dict[str, str]:

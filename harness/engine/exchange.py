@@ -17,14 +17,16 @@ _EXCHANGE = 2  # RENAME_EXCHANGE
 
 
 def replace_folder(fresh: Path, out: Path, drop: Iterable[str] = ()) -> bool:
-    """Give `fresh` the name `out`, with the files of `out` that it lacks; `fresh` is then the old one.
+    """Give `fresh` the name `out`, with the files of `out` that it lacks.
+
+    The old folder then has the name `fresh`.
 
     Args:
         drop: names of files of `out` that do not stay.
 
     Returns:
-        False, with `out` unchanged, where the system or the file system cannot exchange names, where
-        `out` is a link, or where this process works in `out` and would lose its place.
+        False, with `out` unchanged, where the system or the file system cannot exchange names,
+        where `out` is a link, or where this process works in `out` and would lose its place.
     """
     if out.is_symlink() or _works_in(out):
         return False

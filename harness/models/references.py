@@ -49,6 +49,7 @@ from harness.models.not_models import (
 Dtype = Literal["float32", "bfloat16", "float16"]
 
 HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
+_HOSTED_NAME = re.compile(r"(?:gpt|chatgpt|o\d|claude|gemini|deepseek|mistral|grok)\b", re.I)
 _TEMPLATE_MARK = "?template="
 # What `harness.models.chat` passes to a chat template itself.
 _RENDERING = {
@@ -266,10 +267,21 @@ def resolve(ref: str | Path, revision: str | None = None) -> Resolved:
         return Resolved(text, hub=True, revision=revision)
     schemes = "".join(f"{scheme}:<name>, " for scheme in registry.table("CHECKPOINTS"))
     raise UserError(
-        f'no model "{text}"; expected {schemes}a folder with a config.json, a hub id '
+        f'no model "{text}"; {_meant(text)}expected {schemes}a folder with a config.json, a hub id '
         "<org>/<name>, vllm:<model>, openai:<model>@<url>, or a file of stored outputs "
         "(crucible models)"
     )
+
+
+def _meant(text: str) -> str:
+    """'did you mean "nano:target"? ' for the bare name of a model; "" for other texts."""
+    for scheme, target in registry.table("CHECKPOINTS").items():
+        names = {name.lower(): name for name in registry.load_target(target).names()}
+        if text.lower() in names:
+            return f'did you mean "{scheme}:{names[text.lower()]}"? '
+    if _HOSTED_NAME.match(text):
+        return f'did you mean "openai:{text}"? '
+    return ""
 
 
 def _resolve_folder(folder: Path) -> Resolved:

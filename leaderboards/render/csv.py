@@ -31,8 +31,8 @@ def safe(value: str) -> str:
 def render(board: Board) -> str:
     """Rank and system, then value, interval, standing and counts of each column; then the doses.
 
-    A dose-response claim has a column ID.dose, from which its line can be fitted again. A board with
-    limited suites has a last column that names them.
+    A dose-response claim has a column ID.dose, from which its line can be fitted again. A board
+    with limited suites has a last column that names them.
     """
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_MINIMAL)

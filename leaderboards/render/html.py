@@ -13,7 +13,7 @@ from markupsafe import Markup
 from harness.core.records import Cell
 from leaderboards.board import Board, Entry, Row
 from leaderboards.claims import OUTCOMES, ClaimResult
-from leaderboards.render import text
+from leaderboards.render import judges, text
 from leaderboards.render.page import asset, policy, templates
 from leaderboards.scores import Score
 
@@ -48,6 +48,10 @@ def render(board: Board) -> str:
             preconditions=text.precondition_rows(board.preconditions),
             precondition_heads=text.PRECONDITION_HEADS,
             precondition_note=text.PRECONDITIONS,
+            judges=judges.rows(board.judges),
+            judge_heads=judges.HEADS,
+            judge_title=judges.TITLE,
+            judge_note=judges.NOTE,
             warnings=board.warnings,
             notes=text.notes(board),
             provenance=text.provenance_lines(board),

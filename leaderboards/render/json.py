@@ -27,6 +27,8 @@ def as_json(board: Board) -> dict[str, Json]:
     more: dict[str, Json] = {}
     if board.preconditions:
         more["preconditions"] = [_precondition(row) for row in board.preconditions]
+    if board.judges:
+        more["judges"] = [pair.model_dump(mode="json") for pair in board.judges]
     if limited := limits(board.cells):
         more["limits"] = {suite: list(marks) for suite, marks in limited.items()}
     ranking = None if board.ranking is None else board.columns[board.ranking].key

@@ -15,6 +15,7 @@ from harness.stats.mcnemar import OUTCOMES
 from harness.stats.power import ALPHA, POWER
 from harness.suites.marks import LIMIT, OWN, PAPER
 from leaderboards.board import Board, Entry
+from leaderboards.by_judge import base
 from leaderboards.claims import ClaimResult
 from leaderboards.preconditions import Measured
 from leaderboards.scores import Detail, scope_of
@@ -84,9 +85,12 @@ def shown_details(details: Mapping[str, Detail]) -> dict[str, Detail]:
 def banner(board: Board) -> str:
     """Meaning of the board's scale, and which suites are limited; "" at the paper's scale."""
     parts = [SCALES.get(scale, scale) for scale in board.scales if scale != PAPER]
+    suites: dict[str, dict[str, None]] = {}
+    for suite, marks in limits(board.cells).items():
+        suites.setdefault(", ".join(marks), {})[base(suite)] = None
     parts += [
-        f"{visible(suite, NAME_LIMIT)}: {visible(', '.join(marks), NAME_LIMIT)} only"
-        for suite, marks in limits(board.cells).items()
+        f"limited: {visible(mark, NAME_LIMIT)} of {visible(', '.join(names), NAME_LIMIT)}"
+        for mark, names in suites.items()
     ]
     return "; ".join(parts)
 
