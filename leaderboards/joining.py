@@ -91,8 +91,8 @@ def join_boards(
         known = sorted({cell.system for source in sources for cell in source.cells})
         shown = ", ".join(known[:8]) + (", ..." if len(known) > 8 else "")
         raise UserError(
-            f"no score of {', '.join(source.name for source in sources)} fits --systems, --suite and "
-            f"--judge; systems there: {shown or 'none'}"
+            f"no score of {', '.join(source.name for source in sources)} fits --systems, --suite "
+            f"and --judge; systems there: {shown or 'none'}"
         )
     spec = BoardSpec(
         name=name,

@@ -20,8 +20,8 @@ Scale = Annotated[
     str,
     typer.Option(
         "--scale",
-        help="Profile of the recipe: nano (CPU), small (one GPU), paper; of a file with one "
-        "profile, that one.",
+        help="Profile of the recipe: nano (CPU), small (one GPU), paper. Default: nano, of a "
+        "rehearsal paper, of a file with one profile that one.",
         autocompletion=completion.scales,
     ),
 ]

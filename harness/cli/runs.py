@@ -1,4 +1,4 @@
-"""`crucible reproduce | plan | rehearse | train`: options and output."""
+"""`crucible reproduce | plan | rehearse | recipe | train`: options and output."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ from harness.cli.run_options import (
 )
 from harness.engine.calls import CallSettings
 
+PAPER, NANO = "paper", "nano"
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -42,13 +44,14 @@ def register(app: typer.Typer) -> None:
     app.command(rich_help_panel="Run")(reproduce)
     app.command(rich_help_panel="Run")(plan)
     app.command(rich_help_panel="Run")(rehearse)
+    app.command(rich_help_panel="Catalogue")(recipe)
     app.command(rich_help_panel="Run")(train)
 
 
 @with_call_options
 def reproduce(
     method: MethodName,
-    scale: Scale = "nano",
+    scale: Scale = "",
     seeds: Seeds = 1,
     seed: Seed = None,
     overrides: Overrides = None,
@@ -90,15 +93,57 @@ def _planned(
     method: str, scale: str, overrides: Sequence[str] | None, **options: Any
 ) -> Reproduction:
     """The plan of a reproduction; says at once what is planned, before the slow imports."""
+    scale = scale or profile_of(method, PAPER if options.get("rehearse") else NANO)
     screen.begin(f"planning {method} ({'rehearsal of ' if options.get('rehearse') else ''}{scale})")
     from harness.reproduce import reproduce as plan_reproduction
 
     return plan_reproduction(method, scale, overrides=overrides or (), **options)
 
 
+def profile_of(method: str, usual: str) -> str:
+    """The profile that runs if none is given: the usual one, or the only one of a recipe file."""
+    if not method.endswith(".toml"):
+        return usual
+    from harness.engine.recipe import profiles
+
+    found = profiles(Path(method).expanduser())
+    return found[0] if len(found) == 1 else usual
+
+
+def recipe(
+    method: MethodName,
+    scale: Scale = "",
+    overrides: Overrides = None,
+    limit: Limit = None,
+    suite: Suites = "",
+) -> None:
+    """Print the recipe of a method as a file of your own: every value, with comments.
+
+    The file runs as it stands, and names its board: crucible recipe wrpo > my.toml
+
+    Another profile:  crucible recipe wrpo --scale paper
+    """
+    made = _planned(method, scale, overrides, limit=limit, suites=names_in(suite))
+    from harness.engine.recipe_text import recipe_text
+
+    screen.say(f"recipe {made.recipe.id()[:10]}")
+    screen.data(made.recipe.model_dump(mode="json"))
+    if screen.wants_json():
+        return
+    where = f"{made.recipe.method}, profile {made.recipe.profile}"
+    heading = (
+        f"Recipe of {where}, resolved: every value that a run uses.",
+        "Save it (crucible recipe ... > my.toml), change values, and run it:",
+        "    crucible plan my.toml          stages, estimated costs",
+        "    crucible reproduce my.toml     the board is named after the file",
+        "",
+    )
+    typer.echo(recipe_text(made.recipe, heading), nl=False)
+
+
 def rehearse(
     method: MethodName,
-    scale: Scale = "paper",
+    scale: Scale = "",
     overrides: Overrides = None,
     suite: Suites = "",
     dry_run: DryRun = False,
@@ -223,7 +268,7 @@ def _announce(console: Console, made: Reproduction) -> None:
 
 def plan(
     method: MethodName,
-    scale: Scale = "nano",
+    scale: Scale = "",
     seeds: Seeds = 1,
     overrides: Overrides = None,
     limit: Limit = None,
@@ -255,7 +300,7 @@ def _show_plan(made: Reproduction, home: Path | None) -> None:
 def train(
     method: MethodName,
     out: Annotated[Path, typer.Option("--out", help="Folder for the trained checkpoint.")],
-    scale: Scale = "nano",
+    scale: Scale = "",
     seed: Seed = None,
     overrides: Overrides = None,
     limit: Limit = None,

@@ -27,6 +27,7 @@ from harness.core.errors import BadRecord, UserError, unknown
 from harness.core.hashing import digest
 from harness.core.records import Record, parse, record_at
 from harness.engine.preconditions import Preconditions
+from harness.engine.recipe_keys import with_meant_key
 
 Reference = Literal[
     "language_model",  # a ModelSpec without metadata is one
@@ -219,9 +220,11 @@ def load_recipe(
         changed["seed"] = seed
     try:
         return parse(model, changed, " ".join(f"--set {text}" for _, _, text in given) or str(path))
-    except BadRecord:
-        parse(model, data, str(path))  # the fault may be the file's
-        raise
+    except BadRecord as error:
+        good = parse(model, data, str(path))  # the fault may be the file's
+        raise with_meant_key(
+            error, (key for key, _, _ in given), _keys(good.model_dump())
+        ) from None
 
 
 def with_overrides(
@@ -368,7 +371,9 @@ def parse_override(text: str) -> tuple[str, Any]:
     """
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
-        raise UserError(f'--set expects "key=value", found "{text}"; for example train.beta=0.1')
+        raise UserError(
+            f'--set expects "key=value", found "{text}"; for example train.settings.beta=0.1'
+        )
     try:
         return key.strip(), tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:

@@ -214,7 +214,6 @@ def _name(row: Row) -> str:
 
 def _column_width(board: Board, index: int, layout: str) -> int:
     digits = text.column_digits(board, index)
-    column = board.columns[index]
     heads = _heads(board, index)
     cells = (_shown(row.entries[index], digits, layout) for row in board.rows)
     return 2 + max(cell_len(shown) for shown in (*heads, *cells))
