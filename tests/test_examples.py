@@ -116,7 +116,7 @@ def words_of(line: str) -> tuple[str, ...]:
     >>> words_of("crucible store verify [--repair]   # remark")
     ('store', 'verify', '--repair')
     """
-    line = re.split(r"  +(?=[^-\s'\"])| \| ", line)[0]
+    line = re.split(r"  +(?=[^-\s'\"])| \| | > ", line)[0]
     line = re.sub(r"\[(--\w+)\]", r"\1", line)
     words = shlex.split(line, comments=True)[1:]
     return tuple(word for word in words if word != "...")
@@ -151,6 +151,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         for name in ("first", "second")
     ]
     write_board(tmp_path / "home/boards/own", BoardSpec(name="own", title="Own"), cells[:1])
+    for name, system in (("week47", "team-a"), ("week48", "team-b")):
+        cell = cells[0].model_copy(update={"system": system})
+        write_board(tmp_path / "home/boards" / name, BoardSpec(name=name, title=name), [cell])
     return tmp_path
 
 
@@ -168,6 +171,8 @@ def ready(words: tuple[str, ...], folder: Path) -> list[str]:
     done = [re.sub(r"\b(?:my-)?org/(?:my-)?(?:model|name|judge)\b", model, word) for word in done]
     done = [re.sub(r"=FOLDER$", f"={model}", word) for word in done]
     if words[0] in RUNS and not {"--dry-run", "--plan"} & set(done):
+        done.append("--dry-run")
+    if words[:2] == ("board", "add"):
         done.append("--dry-run")
     if words[0] == "train" and "--out" not in done:
         done += ["--out", "checkpoint"]

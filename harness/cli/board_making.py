@@ -197,11 +197,11 @@ def make(
 ) -> None:
     """Make a board of scores that boards and the store have; nothing is run.
 
-    Some systems:  crucible board make ours --from 'wrpo-nano,dpo-*' --systems 'wrpo*,dpo'
+    Some systems:  crucible board make ours --from 'week4*' --systems 'team-*'
 
     All scores of the store on one suite:  crucible board make all --from store --suite arena_hard
 
-    Judges beside each other:  crucible board make both --from low,high --by-judge
+    Judges beside each other:  crucible board make both --from week47,week48 --by-judge
     """
     from leaderboards.files import change_board
     from leaderboards.growth import board_name

@@ -116,7 +116,7 @@ def evaluate(
 
     One more system on a board:  crucible eval nano:target --out week48
 
-    Many at once:  crucible eval nano:target nano:strong --suite alpaca_eval2 --out week48
+    Many at once:  crucible eval nano:target nano:source_a --suite alpaca_eval2 --out week48
 
     Two judges, columns each:  crucible eval nano:target --suite mt_bench --judge
     nano:oracle,nano:oracle?position_bias=2

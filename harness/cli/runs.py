@@ -78,7 +78,7 @@ def reproduce(
 
     Another setting:  crucible reproduce wrpo --set train.settings.beta=0.3
 
-    Your own recipe:  crucible recipe wrpo > my.toml, change it, then: crucible reproduce my.toml
+    Your own recipe, from crucible recipe:  crucible reproduce my.toml
     """
     made = _planned(
         method, scale, overrides, seeds=seeds, seed=seed, limit=limit, suites=names_in(suite)
@@ -119,7 +119,9 @@ def recipe(
 ) -> None:
     """Print the recipe of a method as a file of your own: every value, with comments.
 
-    The file runs as it stands, and names its board: crucible recipe wrpo > my.toml
+    The file runs as it stands, and its board is named after it.
+
+    Save it:  crucible recipe wrpo > my.toml
 
     Another profile:  crucible recipe wrpo --scale paper
     """

@@ -80,7 +80,10 @@ def test_a_board_folder_is_written_and_can_be_checked(
     assert check_board(folder) == ""
     assert "crucible reproduce target" in (folder / "board.md").read_text()
     assert finished.store is not None
-    assert finished.write_board() == finished.store.root / "boards" / "target-nano"
+    assert (
+        finished.write_board()
+        == finished.store.root / "boards" / "target-nano+limit=6+suite=alpaca_eval2"
+    )
 
 
 def test_what_stages_noted_stands_on_the_board(finished: Reproduction, tmp_path: Path) -> None:

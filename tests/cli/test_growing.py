@@ -1,0 +1,323 @@
+"""Boards that grow, many models at once, several judges, and own recipes, as they are typed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from harness.cli.evaluating import judges_in
+from harness.cli.main import app
+from harness.core.errors import CrucibleError
+from harness.nano import world
+from leaderboards.files import check_board, read_board
+
+JUDGE = "nano:oracle?unknown=generic"
+OTHER = f"{JUDGE}&position_bias=2"
+COMMON = ("--suite", "alpaca_eval2", "--data", "nano")
+NAMES = ("alpha", "beta", "gamma", "delta")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the answers of four made-up systems to two suites."""
+    folder = tmp_path_factory.mktemp("growing")
+    for number, name in enumerate(NAMES):
+        answers = [
+            (item, world.reference_answer(item)[: 12 + 25 * number])
+            for item in world.items("alpaca_eval2", 8)
+        ]
+        rows = [
+            {"instruction": item.turns[0], "output": answer, "generator": name}
+            for item, answer in answers
+        ]
+        (folder / f"out{number}.json").write_text(json.dumps(rows))
+    rows = [
+        {
+            "uid": item.id,
+            "model_id": "alpha",
+            "messages": [{"role": "assistant", "content": world.reference_answer(item)}],
+        }
+        for item in world.items("arena_hard", 8)
+    ]
+    (folder / "arena.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return folder
+
+
+Shell = Callable[..., str]
+
+
+@pytest.fixture
+def shell(place: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
+    """Run a command line in the folder; gives what it prints, or its error."""
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("CRUCIBLE_HOME", str(place / "home"))
+    monkeypatch.setenv("COLUMNS", "160")
+
+    def run(*words: str) -> str:
+        done = CliRunner().invoke(app, list(words))
+        problem = done.exception
+        if isinstance(problem, CrucibleError):
+            assert "\n" not in str(problem)
+            return str(problem)
+        if problem is not None and not isinstance(problem, SystemExit):
+            raise problem
+        return done.output
+
+    return run
+
+
+def systems(folder: Path) -> list[str]:
+    return sorted({cell.system for cell in read_board(folder)[1]})
+
+
+def evaluated(shell: Shell, *files: str, out: str, judge: str = JUDGE, limit: str = "6") -> str:
+    return shell("eval", *files, *COMMON, "--judge", judge, "--limit", limit, "--out", out)
+
+
+def test_a_board_grows_by_one_system_after_the_other(shell: Shell, place: Path) -> None:
+    assert "week48: 1 system\n" in evaluated(shell, "out0.json", out="week48")
+    assert "week48: 1 -> 2 systems" in evaluated(shell, "out1.json", out="week48")
+    assert systems(place / "week48") == ["alpha", "beta"]  # as the files' generator says
+    again = (place / "week48/cells.jsonl").read_bytes()
+    assert "week48: 2 systems" in evaluated(shell, "out1.json", out="week48")
+    assert (place / "week48/cells.jsonl").read_bytes() == again
+    added = shell("board", "add", "week48", "out2.json")  # its suites, judge and prompts
+    assert "week48: 2 -> 3 systems" in added
+    assert systems(place / "week48") == ["alpha", "beta", "gamma"]
+    assert check_board(place / "week48") == ""
+    spec = read_board(place / "week48")[0]
+    assert (spec.name, spec.title) == ("week48", "Evaluation of 3 systems")
+    assert spec.provenance.command.startswith("crucible ")
+    assert "# Evaluation of 3 systems" in (place / "week48/board.md").read_text()
+
+
+def test_what_is_not_ranked_together_is_refused_before_it_runs(shell: Shell, place: Path) -> None:
+    evaluated(shell, "out0.json", out="kept")
+    before = {path.name: path.read_bytes() for path in (place / "kept").iterdir()}
+    said = evaluated(shell, "out1.json", out="kept", judge=OTHER)
+    assert f"judged by {JUDGE} on the board and by {OTHER} in this run" in said
+    assert "--by-judge" in said
+    said = evaluated(shell, "out1.json", out="kept", limit="5")
+    assert "first 6 of 160 prompts on the board and first 5 of 160 prompts in this run" in said
+    said = shell("reproduce", "target", "--limit", "3", "--out", "kept")
+    assert "is the board of 1 evaluated systems, and this run is of recipe" in said
+    assert "--replace" in said
+    assert {path.name: path.read_bytes() for path in (place / "kept").iterdir()} == before
+
+
+def test_a_limited_run_and_another_judge_are_marked_everywhere(shell: Shell, place: Path) -> None:
+    said = evaluated(shell, "out0.json", out="marked")
+    assert "alpaca_eval2: first 6 of 160 prompts only" in said
+    for name in ("board.md", "board.html", "board.tex", "board.csv", "board.json"):
+        assert "first 6 of 160 prompts" in (place / "marked" / name).read_text(), name
+    assert "first 6 of 160 prompts" in " ".join(shell("board", "marked").split())
+    assert json.loads((place / "marked/board.json").read_text())["limits"] == {
+        "alpaca_eval2": ["first 6 of 160 prompts"]
+    }
+
+
+def test_many_models_and_judges_are_one_board_with_their_agreement(
+    shell: Shell, place: Path
+) -> None:
+    said = evaluated(
+        shell, "out0.json", "out1.json", "out2.json", out="both", judge=f"{JUDGE},{OTHER}"
+    )
+    assert "both: 3 systems" in said
+    assert "Agreement of the judges" in said
+    spec, cells = read_board(place / "both")
+    assert {cell.suite for cell in cells} == {
+        "alpaca_eval2@oracle",
+        "alpaca_eval2@oracle-position_bias=2",
+    }
+    assert spec.by_judge
+    assert len(spec.columns) == 4
+    pairs = json.loads((place / "both/board.json").read_text())["judges"]
+    (pair,) = [pair for pair in pairs if pair["verdicts"]]
+    assert (pair["systems"], pair["verdicts"], pair["metric"]) == (3, 18, "win_rate")
+    assert -1 <= pair["kappa_interval"]["low"] <= pair["kappa"] <= 1
+    assert -1 <= pair["spearman"] <= 1
+    assert check_board(place / "both") == ""
+    assert "both: 3 -> 4 systems" in shell("board", "add", "both", "out3.json")  # both judges
+
+
+def test_a_second_judge_gets_columns_on_a_board_of_one(shell: Shell, place: Path) -> None:
+    evaluated(shell, "out0.json", out="grown")
+    words = ("eval", "out0.json", *COMMON, "--limit", "6", "--judge", OTHER, "--out", "grown")
+    assert "grown: 1 system" in shell(*words, "--by-judge")
+    assert {cell.suite for cell in read_board(place / "grown")[1]} == {
+        "alpaca_eval2@oracle",
+        "alpaca_eval2@oracle-position_bias=2",
+    }
+    assert check_board(place / "grown") == ""
+
+
+BOARD = f"""
+name = "filed"
+suites = ["alpaca_eval2", "arena_hard"]
+judges = ["{JUDGE}"]
+data = "nano"
+limit = 4
+[[models]]
+name = "first"
+[models.files]
+alpaca_eval2 = "out0.json"
+arena_hard = "arena.jsonl"
+[[models]]
+[models.files]
+alpaca_eval2 = "out1.json"
+"""
+
+
+def test_a_board_file_names_models_with_a_file_per_suite(shell: Shell, place: Path) -> None:
+    (place / "board.toml").write_text(BOARD)
+    planned = shell("eval", "-f", "board.toml", "--plan")
+    assert "2 models on alpaca_eval2, arena_hard" in planned
+    assert "arena.jsonl: 8 records; 4 of 4 prompts of arena_hard" in planned
+    assert not (place / "home/boards/filed").exists()
+    assert "filed: 2 systems" in shell("eval", "-f", "board.toml")
+    cells = read_board(place / "home/boards/filed")[1]
+    assert {(cell.system, cell.suite) for cell in cells} == {
+        ("first", "alpaca_eval2"),
+        ("first", "arena_hard"),
+        ("beta", "alpaca_eval2"),
+    }
+
+
+def test_costs_of_a_hosted_judge_are_numbers_before_anything_runs(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "never-sent")
+    said = shell(
+        *("eval", "out0.json", "out1.json", *COMMON, "--judge", "openai:gpt-4o", "--plan"),
+    )
+    assert "gpt-4o" in said
+    assert "0 requests" not in said.replace("160 requests", "")
+    assert "unknown" not in said
+    assert "USD" in said
+
+
+def test_boards_are_made_of_boards_and_of_the_store(shell: Shell, place: Path) -> None:
+    evaluated(shell, "out0.json", "out1.json", out="team-a")
+    evaluated(shell, "out2.json", out="team-b")
+    said = shell("board", "make", "joined", "--from", "team-*", "--systems", "*a")
+    assert "joined: 3 systems from team-a, team-b" in said
+    said = shell("board", "make", "joined", "--from", "team-*")
+    assert "add --replace to replace it" in said
+    said = shell("board", "make", "joined", "--from", "team-a", "--systems", "beta", "--replace")
+    assert "joined: 1 systems" in said
+    assert systems(place / "home/boards/joined") == ["beta"]
+    words = ("--from", "store", "--systems", "alpha,gamma", "--suite", "alpaca_eval2")
+    assert "two scores of " in shell("board", "make", "stored", *words)
+    said = shell("board", "make", "stored", *words, "--by-judge")
+    assert "first 6 of 160 prompts" in " ".join(said.split())
+    assert check_board(place / "home/boards/stored") == ""
+
+
+WRONG: Sequence[tuple[tuple[str, ...], str]] = [
+    (("eval",), "crucible eval -f board.toml"),
+    (("eval", "-f", "none.toml"), "none.toml: cannot be read"),
+    (("eval", "-f", "out0.json"), "out0.json: not TOML"),
+    (("eval", "nano:target", "-f", "empty.toml"), "expected one of the two"),
+    (("eval", "-f", "empty.toml"), 'key "suites" is missing'),
+    (("eval", "-f", "typo.toml"), 'unknown key "modles"; did you mean "models"?'),
+    (("eval", "-f", "nofile.toml"), "model 1 (a) has no answers"),
+    (("eval", "-f", "other.toml"), "has a file for mt_bench, which is none of the suites"),
+    (("eval", "-f", "absent.toml"), "absent.json"),
+    (("eval", "out0.json", "copy.json", *COMMON), 'are both named "alpha"'),
+    (("eval", "out0.json", "out1.json", "--name", "x"), "--name is for one model"),
+    (("eval", "out0.json", "arena.jsonl", *COMMON), "answers none of the 160 prompts"),
+    (("eval", "target"), 'did you mean "nano:target"?'),
+    (("eval", "gpt-4o"), 'did you mean "openai:gpt-4o"?'),
+    (("eval", "NANO:TARGET"), "nano:target"),
+    (("eval", "nano:target", "--judge", "oracle"), 'did you mean "nano:oracle"?'),
+    (("eval", "nano:target", "--judge", "my-judge"), "openai:my-judge@<url>"),
+    (("eval", "nano:target", "--suite", "MT-Bench"), 'did you mean "mt_bench"?'),
+    (("eval", "nano:target", "--suite", "AlpacaEval2"), 'did you mean "alpaca_eval2"?'),
+    (("board", "add", "nowhere", "out0.json"), "there is no board nowhere yet"),
+    (("board", "add", "wrpo-nano", "out0.json"), "crucible board make NAME --from wrpo-nano"),
+    (("board", "add", "bad name", "out0.json", *COMMON), '"bad name" cannot name a board'),
+    (("board", "add", "x"), "Missing argument 'MODEL...'"),
+    (("board", "make", "x"), "Missing option '--from'"),
+    (("board", "make", "x", "--from", "nothing-*"), 'no board fits "nothing-*"'),
+    (("board", "make", "x", "--from", "wrpo-nanno"), 'did you mean "wrpo-nano"?'),
+    (("board", "make", "x", "--from", ","), "--from is empty"),
+    (("board", "make", "x", "--from", "wrpo-nano", "--systems", "team-*"), "systems there: "),
+    (("board", "make", "wrpo-nano", "--from", "dpo"), "is published with Crucible"),
+    (("board", "make", "x", "--from", "wrpo-nano,wrpo-nano-control"), "two scores of "),
+    (("recipe", "wrpp"), 'did you mean "wrpo"?'),
+    (("recipe", "WRPO"), 'did you mean "wrpo"?'),
+    (("recipe", "wrpo", "--scale", "nanno"), 'did you mean "nano"?'),
+    (("plan", "none.toml"), "none.toml: cannot be read"),
+    (("plan", "board.toml"), 'key "method" is None'),
+    (("plan", "wrpo", "--set", "train.beta=0.3"), 'did you mean "train.settings.beta"?'),
+    (("plan", "wrpo", "--set", "train.betta=0.3"), 'did you mean "train.settings.beta"?'),
+    (("plan", "wrpo", "--set", "beta=0.3"), 'did you mean "train.settings.beta"?'),
+    (("plan", "wrpo", "--set", "train.settings.betta=0.3"), 'did you mean "train.settings.beta"'),
+    (("plan", "wrpo", "--set", "alpha_end=0.3"), 'did you mean "train.settings.alpha_end"?'),
+    (("Reproduce", "wrpo"), "Did you mean 'reproduce'?"),
+    (("wrpo",), "crucible reproduce wrpo"),
+    (("run",), "crucible reproduce METHOD"),
+    (("evaluate", "x"), "crucible eval"),
+    (("list",), "crucible methods"),
+    (("alpaca_eval2",), "crucible eval MODEL --suite alpaca_eval2"),
+    (("nano:target",), "crucible eval nano:target"),
+    (("out0.json",), "crucible eval out0.json"),
+    (("my.toml",), "crucible reproduce my.toml"),
+    (("frobnicate",), "crucible --help"),
+]
+
+
+@pytest.fixture
+def wrong_files(place: Path) -> None:
+    """Board files with mistakes."""
+    texts = {
+        "empty": "",
+        "typo": 'suites = ["mt_bench"]\n[[modles]]\nref = "a"\n',
+        "nofile": 'suites = ["mt_bench"]\n[[models]]\nname = "a"\n',
+        "other": 'suites = ["alpaca_eval2"]\n[[models]]\nfiles = { mt_bench = "a.json" }\n',
+        "absent": 'suites = ["alpaca_eval2"]\n[[models]]\nref = "absent.json"\n',
+        "board": BOARD,
+    }
+    for name, text in texts.items():
+        (place / f"{name}.toml").write_text(text)
+    (place / "copy.json").write_bytes((place / "out0.json").read_bytes())
+
+
+@pytest.mark.usefixtures("wrong_files")
+@pytest.mark.parametrize(("words", "message"), WRONG, ids=lambda value: str(value)[:40])
+def test_a_mistake_gets_one_sentence_with_the_remedy(
+    words: tuple[str, ...], message: str, shell: Shell
+) -> None:
+    assert message in " ".join(shell(*words).replace("│", " ").split())
+
+
+def test_commas_within_a_judge_stay() -> None:
+    ref = 'openai:a@http://x/v1,http://y/v1?extra={"k":1,"l":2}'
+    assert judges_in(f"{ref}, nano:oracle,{ref}") == [ref, "nano:oracle"]
+    assert judges_in("") == []
+
+
+def test_a_recipe_of_ones_own_is_the_same_recipe(shell: Shell, place: Path) -> None:
+    text = CliRunner().invoke(app, ["recipe", "target"]).stdout
+    (place / "my.toml").write_text(text)
+    assert "# " in text
+    planned = shell("plan", "my.toml", "--limit", "3").splitlines()
+    assert planned[1:] == shell("plan", "target", "--limit", "3").splitlines()[1:]
+
+
+def test_boards_are_named_by_what_ran(shell: Shell, place: Path) -> None:
+    (place / "mine.toml").write_text(CliRunner().invoke(app, ["recipe", "target"]).stdout)
+    words = ("--limit", "3", "--suite", "alpaca_eval2")
+    shell("reproduce", "target", *words)
+    shell("reproduce", "mine.toml", *words)
+    boards = {folder.name for folder in (place / "home/boards").iterdir()}
+    tail = "-nano+limit=3+suite=alpaca_eval2"
+    assert {f"target{tail}", f"mine{tail}"} <= boards
+    shown = (place / f"home/boards/target{tail}/board.md").read_text()
+    assert "first 3 of " in shown
+    name = f"target{tail}"
+    assert f"{name}: rebuilt" in shell("board", name, "--check").replace("\n", "")
