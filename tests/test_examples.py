@@ -58,7 +58,8 @@ WORDS = {
     "my_method": "wrpo",
     "my_suite": "arena_hard",
     "alpaca_eval2,my_suite": "alpaca_eval2,arena_hard",
-    "my_method-nano": "wrpo-nano",
+    "my_method-nano+limit=16+suite=alpaca_eval2": "wrpo-nano",
+    "my_method-nano+limit=16+suite=alpaca_eval2,my_suite": "wrpo-nano",
     "leaderboards/results/wrpo-nano": str(ROOT / "leaderboards/results/wrpo-nano"),
 }
 # What may stop an example here: data that are not in the repository, packages of an extra.

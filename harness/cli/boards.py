@@ -179,14 +179,20 @@ def _print(console: Console, board: Board, format: str) -> None:
 
 
 def find_board(name: str) -> Path:
-    """The folder of a board, from its path or its name.
+    """The folder of a board, from its path, its name, or the beginning before "+" of one name.
 
     Raises:
         UnknownName: naming the most similar board.
+        UserError: several boards have this beginning.
     """
     if (Path(name) / "cells.jsonl").is_file():
         return Path(name)
     known = {folder.name: folder for folder in reversed(board_folders())}
+    begun = [other for other in known if other.startswith(f"{name}+")]
+    if name not in known and len(begun) > 1:
+        raise UserError(f'"{name}" begins the names of {", ".join(begun)}; type one of them')
+    if name not in known and begun:
+        return known[begun[0]]
     if name not in known:
         raise unknown("board", name, known, "crucible board")
     return known[name]

@@ -63,7 +63,7 @@ class WordsGroup(TyperGroup):
             return two, self.commands[two], args[2:]
         word = args[0]
         if word not in self.commands and not word.startswith("-"):
-            raise click.UsageError(_unknown(word, list(self.commands)), ctx)
+            ctx.fail(_unknown(word, list(self.commands)))
         return super().resolve_command(ctx, args)
 
 

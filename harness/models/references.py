@@ -279,6 +279,9 @@ def _meant(text: str) -> str:
         names = {name.lower(): name for name in registry.load_target(target).names()}
         if text.lower() in names:
             return f'did you mean "{scheme}:{names[text.lower()]}"? '
+    scheme, colon, name = text.partition(":")
+    if colon and scheme != scheme.lower() in {*registry.table("CHECKPOINTS"), *_hosted(), "vllm"}:
+        return f'did you mean "{scheme.lower()}:{name.lower()}"? '
     if _HOSTED_NAME.match(text):
         return f'did you mean "openai:{text}"? '
     return ""
