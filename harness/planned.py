@@ -1,8 +1,7 @@
 """A plan and the stages that end it: what a reproduction and an evaluation have in common.
 
-`PlannedRun` runs what is missing of its plan, then gives cells and board. Keys of hosted models and
-permissions are checked before the first stage, so that nothing is spent on a run that cannot
-finish.
+`PlannedRun` runs what is missing of its plan, then gives cells and board. What would stop the run
+is checked before its first stage, see `harness.api.hosted_models`.
 """
 
 from __future__ import annotations
@@ -14,22 +13,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness.api.hosted_models import check_keys
 from harness.api.results import Scored, results_html
-from harness.backends.hosted import open_backend
 from harness.core.errors import UserError, unknown
 from harness.core.records import Cell, parse
 from harness.engine.calls import Account, CallSettings, Services
 from harness.engine.code import changed
 from harness.engine.mending import examine
-from harness.engine.operations import Estimate, Row
+from harness.engine.operations import Row
 from harness.engine.plan import Handle, Plan, Stage
-from harness.engine.prices import BATCH_SHARE, PROVIDER, Price, PriceList
 from harness.engine.run import InlineExecutor, Reporter, RunSummary
 from harness.engine.store import Store
 from harness.judging.frames import Kind
 from harness.judging.operations import kind_of_rows
 from harness.judging.records import Judged
-from harness.models.references import split_engine
 from leaderboards.board import Board, build_board
 from leaderboards.growth import Grown, grow, recipe_in
 from leaderboards.render import render
@@ -301,92 +298,6 @@ def checked(planned: Any, whose: str, *others: type) -> Any:
             "stage(...) gives (harness.testing checks a plugin)"
         )
     return planned
-
-
-# Hosted models
-
-
-@dataclass
-class Asked:
-    """Estimated requests and tokens of one model; `unknown` counts stages without an estimate."""
-
-    stages: int = 0
-    requests: int = 0
-    tokens_in: int = 0
-    tokens_out: int = 0
-    unknown: int = 0
-
-    def add(self, estimate: Estimate) -> None:
-        self.stages += 1
-        if estimate.requests is None or estimate.tokens is None or estimate.tokens_out is None:
-            self.unknown += 1
-            return
-        self.requests += estimate.requests
-        self.tokens_in += estimate.tokens - estimate.tokens_out
-        self.tokens_out += estimate.tokens_out
-
-
-def hosted(plan: Plan, todo: Sequence[Stage]) -> dict[str, Asked]:
-    """Most requests and tokens that stages send to hosted models, by "model" or "model@url".
-
-    Stored responses are not subtracted: a resumed run sends less.
-    """
-    estimates = plan.estimates()
-    found: dict[str, Asked] = {}
-    for stage in todo:
-        ref = _hosted_ref(plan, stage)
-        if ref is not None:
-            model = split_engine(ref)[1].partition("?")[0]
-            found.setdefault(model, Asked()).add(estimates[stage.id])
-    return found
-
-
-def price_of(model: str, calls: CallSettings) -> Price | None:
-    """Price of a model named as in `hosted`; None where it is unknown."""
-    name, at, _ = model.partition("@")
-    price = PriceList.load(calls.prices).of(name, "elsewhere" if at else PROVIDER)
-    return price.share(BATCH_SHARE) if price is not None and calls.batch else price
-
-
-_CHEAP = ("import_", "score_")  # beginnings of the names of operations that take seconds
-
-
-def check_keys(plan: Plan, todo: Sequence[Stage], calls: CallSettings) -> None:
-    """Notice a missing key or permission before hours of sampling.
-
-    Raises:
-        EnvironmentProblem: a hosted model of the stages needs a key that is not set, or its server
-            cannot be reached.
-        UserError: a stage runs code that a model wrote, and `calls` does not allow it.
-    """
-    for stage in todo if not calls.allow_code_execution else ():
-        if stage.operation.name == "verify_code" and not getattr(stage.params, "static_only", 0):
-            raise UserError(
-                f"{stage.label} runs code that models wrote, in confinement; add "
-                "--allow-code-execution, or leave that stage out"
-            )
-    if calls.offline:
-        return
-    asked = {stage.id: _hosted_ref(plan, stage) for stage in todo}
-    backends = [open_backend(ref, Services()) for ref in sorted({r for r in asked.values() if r})]
-    for backend in backends:
-        backend.check_access()
-    # Work that would be in vain; without any, the stored responses may be enough.
-    if any(not asked[s.id] and not s.operation.name.startswith(_CHEAP) for s in todo):
-        for backend in backends:
-            backend.check_reach()
-
-
-def _hosted_ref(plan: Plan, stage: Stage) -> str | None:
-    """The hosted model that a stage asks: its judge, or its model."""
-    if stage.operation.rows is None and not stage.operation.asks:
-        return None
-    ref, model = getattr(stage.params, "judge", None), stage.inputs.get("model")
-    if ref is None and isinstance(model, Handle):
-        ref = getattr(plan.stages[model.id].params, "ref", None)
-    if not ref or ref.startswith("nano:"):
-        return None
-    return None if split_engine(ref)[0] in ("hf", "vllm", "stored") else str(ref)
 
 
 def has_failed(row: Row, kind: Kind | None = None) -> bool:

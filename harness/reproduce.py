@@ -19,9 +19,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness.api.recipes import chosen_recipe, judges_of, recipe_of
 from harness.api.run_names import recipe_name, variant
 from harness.core.calling import make_callable
-from harness.core.errors import BadRecord, UserError, unknown
+from harness.core.errors import UserError, unknown
 from harness.core.records import Cell, Record, parse
 from harness.engine import registry
 from harness.engine.calls import CallSettings
@@ -35,9 +36,6 @@ from harness.engine.recipe import (
     Recipe,
     SuiteSpec,
     SystemSpec,
-    load_recipe,
-    named_systems,
-    read_toml,
     with_settings,
 )
 from harness.engine.run import Reporter
@@ -48,12 +46,12 @@ from harness.planned import PlannedRun, checked, opened
 from harness.suites.base import SYSTEM, Program, System
 from harness.suites.editions import NANO, resolve_settings, scale_of
 from harness.suites.marks import limit_of, marked, nodes_of_plan
-from leaderboards.claims import claims_of, parse_claim
+from leaderboards.claims import parse_claim
 from leaderboards.growth import board_name
 from leaderboards.spec import BoardSpec, ColumnSpec, Provenance, board_spec, shipped
 from leaderboards.spec import SystemSpec as Row
 
-__all__ = ["Reproduction", "Run", "evaluate", "recipe_of", "reproduce"]
+__all__ = ["Reproduction", "Run", "evaluate", "reproduce"]
 
 REHEARSAL = "rehearsal"
 
@@ -109,7 +107,7 @@ class Reproduction(PlannedRun):
         """
         found: list[Cell] = []
         graph, limits = nodes_of_plan(self.plan), dict[str, str]()
-        judges = _judges_of(self.method)
+        judges = judges_of(self.method)
         for run in self.runs:
             fidelity = _fidelity(run.system)
             more = {"fidelity": fidelity} if fidelity else {}
@@ -265,125 +263,31 @@ def reproduce(
     """
     method, path = recipe_of(name)
     rehearsal = Rehearsal() if rehearse else None
-
-    def resolved(overrides: Overrides, *options: Any) -> Recipe:
-        recipe = load_recipe(method.recipe, path, scale, overrides, *options[:1])
-        if recipe.method != method.name:
-            recipe = _only(recipe, method.name)
-        recipe = _limited(recipe, *options[1:])
-        if rehearsal is not None:
-            recipe = rehearsal.recipe(recipe)
-        return _claiming(_expanded(recipe), path)
-
-    recipe = resolved(overrides, seed, limit, suites)
-    plain = resolved((), None, None, ())
+    recipe = chosen_recipe(
+        method,
+        path,
+        scale,
+        overrides,
+        seed=seed,
+        limit=limit,
+        suites=suites,
+        rehearsal=rehearsal,
+    )
+    plain = chosen_recipe(method, path, scale, rehearsal=rehearsal)
     shown = REHEARSAL if rehearse else recipe.profile
     changed = variant(overrides, limit, suites, seed) if recipe.id() != plain.id() else ""
+    own = recipe_name(method.name, recipe_of(method.name)[1], path)
     made = Reproduction(
         method.name,
         recipe,
         shown,
         [recipe.seed + number for number in range(seeds)],
-        board_name(f"{recipe_name(method.name, recipe_of(method.name)[1], path)}-{shown}{changed}"),
+        board_name(f"{own}-{shown}{changed}"),
         limited=limit is not None,
     )
     for replicate in made.seeds:
         _plan_seed(made, recipe.model_copy(update={"seed": replicate}), rehearsal)
     return made
-
-
-def recipe_of(name: str | Path) -> tuple[Method, Path]:
-    """The method called `name` with the recipe file it runs from; or a file with its method.
-
-    Raises:
-        UnknownName: no such method.
-        BadRecord: a recipe file that names no method.
-    """
-    if str(name).endswith(".toml"):
-        path = Path(name).expanduser()
-        host = read_toml(path).get("method")
-        if not isinstance(host, str):
-            raise BadRecord(f'{path}: key "method" is {host!r}; expected the name of a method')
-        return registry.load("methods", host), path
-    method: Method = registry.load("methods", str(name))
-    if method.recipe_file is not None:
-        return method, method.recipe_file
-    host = registry.entry("methods", str(name)).recipe
-    hosted: Method | None = registry.load("methods", host) if host else None
-    if hosted is None or hosted.recipe_file is None:
-        raise UserError(f'method "{name}" has no recipe file and names none that has')
-    return method, hosted.recipe_file
-
-
-def _judges_of(name: str) -> set[str]:
-    """The judges that the shipped recipe of a method names: those of its paper."""
-    found: set[str] = set()
-    waiting: list[Any] = [read_toml(recipe_of(name)[1])]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, dict):
-            if isinstance(judge := value.get("judge"), str):
-                found.add(judge)
-            waiting += value.values()
-        elif isinstance(value, list):
-            waiting += value
-    return found
-
-
-def _claiming(recipe: Recipe, path: Path) -> Recipe:
-    """The recipe without claims about systems that only other profiles of its file have.
-
-    Raises:
-        BadRecord: a claim about a system that no profile has.
-    """
-    names = {system.name for system in recipe.systems}
-    parsed = claims_of(recipe, named_systems(path))
-    claims = [
-        c for c, claim in zip(recipe.claims, parsed, strict=True) if names >= {*claim.systems}
-    ]
-    return recipe.model_copy(update={"claims": tuple(claims)})
-
-
-def _only(recipe: Recipe, name: str) -> Recipe:
-    """The recipe with the systems of one method, and its first system for comparison."""
-    first = recipe.systems[:1]
-    kept = [*first, *(s for s in recipe.systems if s.method == name and s not in first)]
-    if not any(system.method == name for system in kept):
-        kept.append(SystemSpec(name=name, method=name))
-    return recipe.model_copy(update={"systems": tuple(kept)})
-
-
-def _limited(recipe: Recipe, limit: int | None, suites: Sequence[str]) -> Recipe:
-    chosen = list(recipe.suites)
-    if suites:
-        known = {name: SuiteSpec(name=name) for name in registry.entries("suites")}
-        known |= {suite.name: suite for suite in chosen}
-        for wanted in suites:
-            if wanted not in known:
-                raise unknown("suite", wanted, known, "crucible suites")
-        chosen = [known[wanted] for wanted in dict.fromkeys(suites)]
-    tested = {suite.name for suite in chosen}
-    claims = tuple(claim for claim in recipe.claims if claim.get("suite") in tested)
-    recipe = recipe.model_copy(update={"claims": claims})
-    if limit is not None:
-        chosen = [
-            suite.model_copy(update={"settings": {**suite.settings, "limit": limit}})
-            for suite in chosen
-        ]
-        data = dict(recipe).get("data")
-        if isinstance(data, Record) and "limit" in type(data).model_fields:
-            recipe = with_settings(recipe, {"data.limit": limit}, "--limit")
-    return recipe.model_copy(update={"suites": tuple(chosen)})
-
-
-def _expanded(recipe: Recipe) -> Recipe:
-    """The recipe with each entry that means several systems expanded."""
-    systems: list[SystemSpec] = []
-    for spec in recipe.systems:
-        method: Method = registry.load("methods", spec.method)
-        whole = method.variants is not None and not spec.set
-        systems += method.variants(recipe) if whole and method.variants else [spec]
-    return recipe.model_copy(update={"systems": tuple(systems)})
 
 
 def _plan_seed(made: Reproduction, recipe: Recipe, rehearsal: Rehearsal | None) -> None:

@@ -126,13 +126,12 @@ def _verdicts(pairs: Sequence[tuple[Cell, Cell]]) -> dict[str, object]:
     places = np.array(units)
     span = sample.span
     if span == (0.0, 100.0):
-        sides = [np.sign(np.array(side) - 50.0) for side in (a, b)]
-        tables = stats.tables(*sides, places, counts)
+        won, also_won = (np.sign(np.array(side) - 50.0) for side in (a, b))
+        tables = stats.tables(won, also_won, places, counts)
         kappas, equal = stats.kappa(tables), float(stats.agreement(tables)[0])
     else:
-        sides = [np.array(side) for side in (a, b)]
-        kappas = stats.quadratic_kappa(*sides, places, counts)
-        equal = float(np.mean(sides[0] == sides[1]))
+        kappas = stats.quadratic_kappa(a, b, places, counts)
+        equal = float(np.mean(np.equal(a, b)))
     found = stats.estimate(kappas, units=len(set(clusters)), span=(-1.0, 1.0))
     return {
         "verdicts": len(a),

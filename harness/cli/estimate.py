@@ -9,11 +9,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from harness.api.evaluations import Evaluations
+from harness.api.hosted_models import Asked, hosted, price_of
 from harness.engine.calls import CallSettings
 from harness.engine.plan import Plan, Stage
 from harness.engine.store import Store
 from harness.evaluate import Evaluation
-from harness.planned import Asked, PlannedRun, hosted, price_of
+from harness.planned import PlannedRun
 
 
 def show_estimate(console: Console, made: PlannedRun, store: Store, calls: CallSettings) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import click
+from typing import Any
+
 from typer.core import TyperGroup
 
 from harness.core.errors import CrucibleError, nearest
@@ -55,9 +56,7 @@ VERBS = {
 class WordsGroup(TyperGroup):
     """Commands whose name may be two words ("board add"), found in any case."""
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         two = " ".join(args[:2])
         if two in self.commands:
             return two, self.commands[two], args[2:]

@@ -36,8 +36,7 @@ _MARKER = re.compile(
     r"|\*\*NETWORK ERROR [A-Z .]*\*\*)\s*"
 )
 _TYPES = {bool: "true or false", int: "a number", float: "a number", dict: "an object"}
-_WRITERS = ("generator", "model", "model_id", "system")
-_MODELS = ("generator", "model_id", "model")
+_WRITERS = ("generator", "model_id", "model")
 
 
 @dataclass(frozen=True)
@@ -51,8 +50,7 @@ class StoredRecord:
         answers: by turn; None where there is none.
         lacks: reason for each turn without an answer.
         oddities: accepted forms of answers that are worth a word, for counts.
-        writer: who wrote it, for messages.
-        named: the model that it names as its writer.
+        writer: model that it names as its writer.
     """
 
     number: int
@@ -62,7 +60,6 @@ class StoredRecord:
     lacks: Mapping[int, str] = field(default_factory=dict)
     oddities: tuple[str, ...] = ()
     writer: str = ""
-    named: str = ""
 
     def lack(self, turn: int) -> str:
         """Why there is no answer to this turn, from 0."""
@@ -92,7 +89,7 @@ class StoredAnswers:
 
     def _add(self, record: StoredRecord) -> None:
         self.records = record.number
-        self._writers.add(record.named)
+        self._writers.add(record.writer)
         self.counts.update(set(record.oddities))
         repeated = False
         for key in record.ids.items():
@@ -201,9 +198,9 @@ def _record(stored: Mapping[str, Any], number: int, source: str) -> StoredRecord
             lacks[turn] = lack
         oddities += [oddity] if oddity else []
     writer = next((stored[key] for key in _WRITERS if isinstance(stored.get(key), str)), "")
-    named = next((stored[key] for key in _MODELS if isinstance(stored.get(key), str)), "")
-    found = _ids(stored), _texts(stored), tuple(answers)
-    return StoredRecord(number, *found, lacks, tuple(oddities), writer, named)
+    return StoredRecord(
+        number, _ids(stored), _texts(stored), tuple(answers), lacks, tuple(oddities), writer
+    )
 
 
 def _ids(stored: Mapping[str, Any]) -> dict[str, str]:

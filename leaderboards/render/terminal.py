@@ -198,10 +198,10 @@ def _heads(board: Board, index: int) -> tuple[str, ...]:
     """Lines above a column: suite, judge if each has columns, and metric."""
     column = board.columns[index]
     judge = judge_in(column.suite)
-    lines = (column.heading, column.title)
+    heads: tuple[str, ...] = (column.heading,)
     if judge and board.spec.by_judge:
-        lines = (base(column.heading), f"{MARK}{judge}", column.title)
-    return tuple(text.visible(line, 24) for line in lines)
+        heads = (base(column.heading), f"{MARK}{judge}")
+    return tuple(text.visible(line, 24) for line in (*heads, column.title))
 
 
 _NAME = 36

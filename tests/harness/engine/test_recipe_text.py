@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from harness.api.recipes import recipe_of
 from harness.engine import registry
 from harness.engine.recipe import load_recipe, profiles, read_toml
 from harness.engine.recipe_keys import meant_key
 from harness.engine.recipe_text import attributes, recipe_text
-from harness.reproduce import recipe_of
 from harness.training.settings import RunSettings
 
 HOSTS = [name for name, entry in registry.entries("methods").items() if not entry.recipe]
