@@ -9,7 +9,6 @@ print(made.render())
 
 from __future__ import annotations
 
-import re
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -26,11 +25,11 @@ from harness.engine import registry
 from harness.engine.plan import Handle, Plan
 from harness.engine.recipe import Overrides, overridden, set_key
 from harness.models.references import model_identity, split_engine, split_template
-from harness.planned import PlannedRun, checked
+from harness.planned import PlannedRun, checked, labelled_stage
 from harness.suites.base import Suite, System
 from harness.suites.editions import NANO, OFFICIAL, default_edition, resolve_settings, scale_of
 from harness.suites.marks import OWN, PAPER, limit_of, marked, nodes_of_plan
-from leaderboards.growth import EVALUATION
+from leaderboards.growth import board_name, evaluation_title
 from leaderboards.spec import BoardSpec, ColumnSpec, Provenance, SystemSpec
 
 AUTO = "auto"
@@ -123,15 +122,15 @@ class Evaluation(PlannedRun):
 
 
 def spec_of(
-    title: str, cells: Sequence[Cell], suites: Iterable[str], command: str = ""
+    name: str, cells: Sequence[Cell], suites: Iterable[str], command: str = ""
 ) -> BoardSpec:
     """Board of evaluated models, with the primary metrics of each suite."""
     scales = {PAPER if cell.scale == OWN else cell.scale for cell in cells}
     systems = dict.fromkeys(cell.system for cell in cells)
     columns = dict.fromkeys((cell.suite, cell.metric) for cell in cells if cell.primary)
     return BoardSpec(
-        name=re.sub(r"[^A-Za-z0-9]+", "-", title).strip("-") or "evaluation",
-        title=f"{EVALUATION}{title}",
+        name=board_name(name, "evaluation"),
+        title=evaluation_title(list(systems)),
         scale=scales.pop() if len(scales) == 1 else None,
         systems=tuple(SystemSpec(name=name) for name in systems),
         columns=tuple(ColumnSpec(suite=suite, metric=metric) for suite, metric in columns),
@@ -192,9 +191,17 @@ class Options:
 
 
 def plan_entrant(
-    plan: Plan, entrant: Entrant, names: Sequence[str], options: Options
+    plan: Plan,
+    entrant: Entrant,
+    names: Sequence[str],
+    options: Options,
+    judged: str | None = None,
 ) -> Evaluation:
-    """Add the stages of one model with one judge to a plan; errors as `evaluate`."""
+    """Add the stages of one model with one judge to a plan; errors as `evaluate`.
+
+    Args:
+        judged: among many: end of the labels of its stages, " by gpt-4o" or "".
+    """
     judge, edition = options.judge, options.edition
     if not names:
         raise UserError("no suite given; for example alpaca_eval2,mt_bench (crucible suites)")
@@ -219,7 +226,10 @@ def plan_entrant(
             stored=engine == "stored",
             template=split_template(rest)[1] if engine in ("hf", "vllm") else "",
         )
-        cells = loaded.plan(system, resolved, plan.stage)
+        stage = plan.stage
+        if judged is not None:
+            stage = labelled_stage(stage, f"{made.title} on {suite_name}{judged}")
+        cells = loaded.plan(system, resolved, stage)
         made.scores[suite_name] = checked(cells, f'suite "{suite_name}"')
     return made
 

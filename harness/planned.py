@@ -21,7 +21,7 @@ from harness.engine.calls import Account, CallSettings, Services
 from harness.engine.code import changed
 from harness.engine.mending import examine
 from harness.engine.operations import Row
-from harness.engine.plan import Handle, Plan, Stage
+from harness.engine.plan import Handle, Plan, Stage, StageMaker
 from harness.engine.run import InlineExecutor, Reporter, RunSummary
 from harness.engine.store import Store
 from harness.judging.frames import Kind
@@ -298,6 +298,15 @@ def checked(planned: Any, whose: str, *others: type) -> Any:
             "stage(...) gives (harness.testing checks a plugin)"
         )
     return planned
+
+
+def labelled_stage(stage: StageMaker, prefix: str) -> StageMaker:
+    """The same stage maker, with a prefix on every label."""
+
+    def named(name: str, /, *, label: str = "", **arguments: Any) -> Handle:
+        return stage(name, label=f"{prefix}: {label or name}", **arguments)
+
+    return named
 
 
 def has_failed(row: Row, kind: Kind | None = None) -> bool:

@@ -28,7 +28,7 @@ from harness.engine import registry
 from harness.engine.calls import CallSettings
 from harness.engine.extras import check_extras
 from harness.engine.io import disk_errors
-from harness.engine.plan import Handle, Stage, StageMaker
+from harness.engine.plan import Handle, Stage
 from harness.engine.preconditions import Preconditions, listed
 from harness.engine.recipe import (
     Method,
@@ -42,7 +42,7 @@ from harness.engine.run import Reporter
 from harness.engine.store import Store
 from harness.evaluate import evaluate
 from harness.nano.rehearsal import Rehearsal
-from harness.planned import PlannedRun, checked, opened
+from harness.planned import PlannedRun, checked, labelled_stage, opened
 from harness.suites.base import SYSTEM, Program, System
 from harness.suites.editions import NANO, resolve_settings, scale_of
 from harness.suites.marks import limit_of, marked, nodes_of_plan
@@ -312,11 +312,11 @@ def _plan_seed(made: Reproduction, recipe: Recipe, rehearsal: Rehearsal | None) 
             scale = made.scale if made.scale == REHEARSAL else scale_of(settings, made.scale)
             about = {"seed": recipe.seed, "peers": peers}
             system = System.of(spec.name, planned, scale=scale, **about)
-            labelled = _labelled(stage, f"{spec.name} on {suite.name}")
+            labelled = labelled_stage(stage, f"{spec.name} on {suite.name}")
             cells = checked(suite.plan(system, settings, labelled), f'suite "{suite.name}"')
             made.runs.append(Run(recipe.seed, spec, suite_spec, cells))
     nano = made.scale != REHEARSAL and NANO in (scale_of(chosen, "") for _, _, chosen in suites)
-    labelled, scale = _labelled(stage, "precondition"), NANO if nano else made.scale
+    labelled, scale = labelled_stage(stage, "precondition"), NANO if nano else made.scale
     for method in _methods(recipe):
         declared = method.preconditions or Preconditions(())
         found = declared.stages(recipe, labelled, returned, scale, recipe.seed)
@@ -354,15 +354,6 @@ def _baselines(settings: Iterable[Record]) -> list[str]:
 def _fidelity(system: SystemSpec) -> str:
     method: Method = registry.load("methods", system.method)
     return method.fidelity
-
-
-def _labelled(stage: StageMaker, prefix: str) -> StageMaker:
-    """The same stage maker, with a prefix on every label."""
-
-    def named(name: str, /, *, label: str = "", **arguments: Any) -> Handle:
-        return stage(name, label=f"{prefix}: {label or name}", **arguments)
-
-    return named
 
 
 make_callable(__name__, reproduce)

@@ -17,6 +17,7 @@ from harness.suites.marks import LIMIT, marked
 from leaderboards.board import Board
 from leaderboards.by_judge import base, by_judge
 from leaderboards.files import CELLS, change_board, read_board, read_spec_of
+from leaderboards.scores import tidy
 from leaderboards.spec import BoardSpec, Provenance
 
 EVALUATION = "Evaluation of "
@@ -139,33 +140,43 @@ def _merged(
 ) -> tuple[BoardSpec, tuple[Cell, ...]]:
     """Specification and cells of both; notes what was replaced and kept."""
     names = {cell.system for cell in new}
-    marked_cells = [marked(cell, "") for cell in there]
+    recipe = bool(spec.provenance.recipe_id)
+    earlier = [marked(cell, "") for cell in there]
     gone = {_key(cell) for cell in new}
-    if (
-        spec.provenance.recipe_id
-    ):  # cells of the recipe's systems by an earlier version are not kept
+    if recipe:  # cells of the recipe's systems by an earlier version are not kept
         known = {_conditions(cell) for cell in new}
-        gone |= {_key(c) for c in marked_cells if c.system in names and _conditions(c) not in known}
-    kept = [cell for cell in marked_cells if _key(cell) not in gone]
-    if spec.provenance.recipe_id and not kept:
+        gone |= {_key(c) for c in earlier if c.system in names and _conditions(c) not in known}
+    kept = [cell for cell in earlier if _key(cell) not in gone]
+    if recipe and not kept:
         return spec, tuple(new)
     if not (judges or old.by_judge or spec.allow_mixed or old.allow_mixed):
         _check_judges(folder, kept, {(c.suite, c.judge, c.judge_fingerprint) for c in new})
     _check_prompts(folder, kept, new)
     noted.before = len({system.name for system in old.systems} | {c.system for c in there})
+    same = {(_key(cell), cell.metric): _plain(cell) for cell in tidy(new)}
     noted.replaced = tuple(
-        sorted({c.system for c in marked_cells if _key(c) in gone and c not in new})
+        sorted(
+            {
+                cell.system
+                for cell in earlier
+                if _key(cell) in gone and same.get((_key(cell), cell.metric)) != _plain(cell)
+            }
+        )
     )
-    if spec.provenance.recipe_id:
+    if recipe:
         others = sorted({cell.system for cell in kept} - names)
         seeds = sorted({cell.seed for cell in kept if cell.system in names})
         noted.kept = (*others, *(f"seed {seed}" for seed in seeds))
-    first, second = (spec, old) if spec.provenance.recipe_id else (old, spec)
+    first, second = (spec, old) if recipe else (old, spec)
     return _both(first, second), (*kept, *new)
 
 
 def _key(cell: Cell) -> tuple[str, ...]:
     return (cell.system, base(cell.suite), str(cell.judge_fingerprint), str(cell.seed))
+
+
+def _plain(cell: Cell) -> Cell:
+    return cell.model_copy(update={"suite": base(cell.suite)})
 
 
 def _conditions(cell: Cell) -> tuple[str | None, ...]:
@@ -200,8 +211,17 @@ def _both(first: BoardSpec, second: BoardSpec) -> BoardSpec:
         }
     )
     if made.title.startswith(EVALUATION):
-        made = made.model_copy(update={"title": f"{EVALUATION}{len(order)} systems"})
+        made = made.model_copy(update={"title": evaluation_title(list(order))})
     return made
+
+
+def evaluation_title(systems: Sequence[str]) -> str:
+    """Title of a board of evaluated systems.
+
+    >>> evaluation_title(["nano:target"]), evaluation_title(["a", "b"])
+    ('Evaluation of nano:target', 'Evaluation of 2 systems')
+    """
+    return f"{EVALUATION}{systems[0] if len(systems) == 1 else f'{len(systems)} systems'}"
 
 
 Asked = tuple[str, str | None, str | None]  # suite, judge, its fingerprint

@@ -35,7 +35,7 @@ from harness.engine.recipe import read_toml
 from harness.evaluate import AUTO, Entrant, Evaluation, Options, plan_entrant, spec_of
 from harness.models.references import split_engine
 from harness.planned import PlannedRun
-from leaderboards.by_judge import by_judge
+from leaderboards.by_judge import by_judge, short_name
 from leaderboards.spec import BoardSpec
 
 
@@ -97,14 +97,14 @@ class Evaluations(PlannedRun):
             found += part.cells_of(set(part.targets) - seen)
             seen.update(part.targets)
         if len({part.judge for part in self.parts}) > 1:
-            return list(by_judge(spec_of(self.title, found, self.scores), found)[1])
+            return list(by_judge(spec_of(self.name, found, self.scores), found)[1])
         return found
 
     def board_spec(self, command: str = "") -> BoardSpec:
         """Board with a row per model and the primary metrics of each suite, for each judge."""
         cells = self.cells
-        spec = spec_of(self.title, cells, self.scores, command)
-        update: dict[str, Any] = {"name": self.name, "title": self.heading or spec.title}
+        spec = spec_of(self.name, cells, self.scores, command)
+        update: dict[str, Any] = {"title": self.heading or spec.title}
         if len({part.judge for part in self.parts}) > 1:
             update["by_judge"] = True
         return spec.model_copy(update=update)
@@ -191,22 +191,28 @@ def evaluate_all(
         UserError: two models have the same name.
     """
     options = options or Options()
-    plan = Plan()
+    made = Evaluations(name, heading=title, plan=Plan())
+    judges = tuple(judges) or ("",)
+    problems: dict[str, str] = {}
     _check_names(entrants)
-    made = Evaluations(name, heading=title, plan=plan)
-    problems: list[str] = []
-    for judge in judges or ("",):
+    for judge in judges:
+        by = f" by {short_name(judge, judges)}" if len(judges) > 1 else ""
+        label = by if len(judges) * len(entrants) > 1 else None
         for entrant in entrants:
+            if entrant.title in problems:
+                continue
             try:
-                part = plan_entrant(plan, entrant, suites, replace(options, judge=judge))
-                if judge == (judges or ("",))[0]:
-                    part.joins = stored_joins(plan, part.scores)
+                own = replace(options, judge=judge)
+                part = plan_entrant(made.plan, entrant, suites, own, label)
+                if judge == judges[0]:  # all judges have the same prompts
+                    part.joins = stored_joins(made.plan, part.scores)
             except BadData as error:
-                problems.append(str(error))
+                problems[entrant.title] = str(error)
                 continue
             made.joins += part.joins
             made.parts.append(part)
-    if texts := list(dict.fromkeys(problems)):
+    if problems:
+        texts = list(problems.values())
         counted = f"{len(texts)} of {len(entrants)} models cannot be evaluated: "
         raise BadData((counted if len(texts) > 1 else "") + " | ".join(texts))
     return made

@@ -46,11 +46,19 @@ def hosted(plan: Plan, todo: Sequence[Stage]) -> dict[str, Asked]:
     estimates = plan.estimates()
     found: dict[str, Asked] = {}
     for stage in todo:
-        ref = _hosted_ref(plan, stage)
-        if ref is not None:
-            model = split_engine(ref)[1].partition("?")[0]
-            found.setdefault(model, Asked()).add(estimates[stage.id])
+        ref = asked_ref(plan, stage)
+        if ref is not None and is_hosted(ref):
+            found.setdefault(model_of(ref), Asked()).add(estimates[stage.id])
     return found
+
+
+def model_of(ref: str) -> str:
+    """Name of an asked model in lists: "model" or "model@url" if it is hosted, else its reference.
+
+    >>> model_of("openai:my@http://x/v1?key=MY_KEY"), model_of("nano:target")
+    ('my@http://x/v1', 'nano:target')
+    """
+    return split_engine(ref)[1].partition("?")[0] if is_hosted(ref) else ref
 
 
 def price_of(model: str, calls: CallSettings) -> Price | None:
@@ -79,23 +87,27 @@ def check_keys(plan: Plan, todo: Sequence[Stage], calls: CallSettings) -> None:
             )
     if calls.offline:
         return
-    asked = {stage.id: _hosted_ref(plan, stage) for stage in todo}
-    backends = [open_backend(ref, Services()) for ref in sorted({r for r in asked.values() if r})]
+    refs = {stage.id: asked_ref(plan, stage) for stage in todo}
+    asked = {id: ref for id, ref in refs.items() if ref and is_hosted(ref)}
+    backends = [open_backend(ref, Services()) for ref in sorted({*asked.values()})]
     for backend in backends:
         backend.check_access()
     # Work that would be in vain; without any, the stored responses may be enough.
-    if any(not asked[s.id] and not s.operation.name.startswith(_CHEAP) for s in todo):
+    if any(s.id not in asked and not s.operation.name.startswith(_CHEAP) for s in todo):
         for backend in backends:
             backend.check_reach()
 
 
-def _hosted_ref(plan: Plan, stage: Stage) -> str | None:
-    """The hosted model that a stage asks: its judge, or its model."""
+def asked_ref(plan: Plan, stage: Stage) -> str | None:
+    """The model that a stage asks: its judge, or its model; None for stored answers."""
     if stage.operation.rows is None and not stage.operation.asks:
         return None
     ref, model = getattr(stage.params, "judge", None), stage.inputs.get("model")
     if ref is None and isinstance(model, Handle):
         ref = getattr(plan.stages[model.id].params, "ref", None)
-    if not ref or ref.startswith("nano:"):
-        return None
-    return None if split_engine(ref)[0] in ("hf", "vllm", "stored") else str(ref)
+    return None if not ref or split_engine(ref)[0] == "stored" else str(ref)
+
+
+def is_hosted(ref: str) -> bool:
+    """Whether a model is asked over the network."""
+    return not ref.startswith("nano:") and split_engine(ref)[0] not in ("hf", "vllm", "stored")

@@ -12,7 +12,8 @@ from rich.table import Table
 
 from harness.api.evaluations import Evaluations
 from harness.cli import screen
-from harness.cli.estimate import show_costs, show_estimate
+from harness.cli.cost_table import show_costs
+from harness.cli.estimate import show_estimate
 from harness.cli.plan_view import plan_record
 from harness.cli.progress import ProgressReporter
 from harness.cli.scores import score_records
@@ -45,6 +46,7 @@ def run_evaluation(
     status.print(f"[bold]{escape(made.title)}[/bold] on {', '.join(made.scores)}", highlight=False)
     for suite, mark in made.limits.items():
         status.print(f"{suite}: {mark} only", highlight=False)
+    by_judge = by_judge or len({part.judge for part in made.parts}) > 1
     if out is not None:
         check_growth(out, () if by_judge else asked(made), made.limits)
     for join in made.joins:
@@ -57,9 +59,10 @@ def run_evaluation(
             else "no judgment or answer has failed; nothing is asked again",
             highlight=False,
         )
-    show_estimate(console if plan_only else status, made, store, calls)
-    if len(made.parts) > 1:
+    if isinstance(made, Evaluations):
         show_costs(console if plan_only else status, made, store, calls)
+    else:
+        show_estimate(console if plan_only else status, made, store, calls)
     if plan_only:
         screen.data(plan_record(made, store))
         return
@@ -69,20 +72,19 @@ def run_evaluation(
     finally:
         show_account(console, made.account)
     cells = made.cells
-    alone = len(made.parts) == 1
-    if alone:
+    many = isinstance(made, Evaluations)
+    if not many:
         console.print(cells_table(cells))
-    elif out is None:
-        console.print(render_board(made.board))
-    if alone or out is None:
+    grown = None if out is None else made.grow_board(out, command, by_judge=by_judge)
+    if many:
+        console.print(render_board(made.board if grown is None else grown.board))
+    if not many or grown is None:
         show_judges(console, cells)
-    _show_hints(console, made, cells)
-    if out is not None:
-        grown = made.grow_board(out, command, by_judge=by_judge)
-        if not alone:
-            console.print(render_board(grown.board))
+    _show_hints(console, cells)
+    _show_samples(console, made, out)
+    if grown is not None:
         console.print(str(grown), highlight=False, soft_wrap=True, markup=False)
-        console.print(f"board: {out / 'board.html'}", highlight=False, soft_wrap=True)
+        console.print(f"board: {grown.folder / 'board.html'}", highlight=False, soft_wrap=True)
     screen.data({"board": out and str(out), "scores": score_records(cells)})
 
 
@@ -156,7 +158,7 @@ def show_account(console: Console, account: Account) -> None:
         )
 
 
-def _show_hints(console: Console, made: Evaluation | Evaluations, cells: Sequence[Cell]) -> None:
+def _show_hints(console: Console, cells: Sequence[Cell]) -> None:
     if any(cell.scale == NANO for cell in cells):
         console.print("[dim]nano: a check of methods, not a figure to publish[/dim]")
     suspicious = sum(int(cell.details.get("n_suspicious") or 0) for cell in cells if cell.primary)
@@ -179,6 +181,9 @@ def _show_hints(console: Console, made: Evaluation | Evaluations, cells: Sequenc
             )
     if any(cell.n_failed and cell.judge is not None for cell in cells):
         console.print("some judgments failed; add --retry-failed to ask for them again")
+
+
+def _show_samples(console: Console, made: Evaluation | Evaluations, out: Path | None) -> None:
     shown = [(part.title, suite, h) for part in made.parts for suite, h in part.scores.items()]
     for title, suite, handle in shown[:MOST_SAMPLES]:
         address = shlex.quote(f"{handle.id[:10]}:{title}/{suite}")
@@ -189,4 +194,6 @@ def _show_hints(console: Console, made: Evaluation | Evaluations, cells: Sequenc
             soft_wrap=True,
         )
     if len(shown) > MOST_SAMPLES:
-        console.print(f"samples of the other {len(shown) - MOST_SAMPLES}: crucible show lists them")
+        rest = f"samples of the other {len(shown) - MOST_SAMPLES} scores: crucible show"
+        rest += f" {shlex.quote(str(out))}:SYSTEM/SUITE" if out else " lists them"
+        console.print(rest, highlight=False, markup=False, soft_wrap=True)

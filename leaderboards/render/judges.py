@@ -34,6 +34,17 @@ def rows(pairs: Sequence[JudgePair]) -> list[tuple[str, ...]]:
     ]
 
 
+def sentences(pairs: Sequence[JudgePair]) -> list[tuple[str, str]]:
+    """The rows as a heading and a sentence each, for narrow screens."""
+    found = []
+    for suite, who, systems, spearman, kendall, verdicts, equal, kappa in rows(pairs):
+        said = f"{systems} systems: Spearman {spearman}, Kendall {kendall}"
+        if verdicts != MISSING:
+            said += f"; {verdicts} verdicts: {equal} equal, kappa {kappa}"
+        found.append((f"{suite}: {who}", said))
+    return found
+
+
 def _figure(value: float | None, interval: Interval | None = None) -> str:
     if value is None:
         return MISSING

@@ -27,6 +27,7 @@ from leaderboards.render import judges, text
 
 WIDEST = 160  # tables are not made wider, because longer lines are hard to read
 STYLES = {"best": "bold green", "tied": "green", "": ""}
+_GAP = 3  # between two columns
 MARKS = {"best": " ★", "tied": " ≈", "": ""}
 OUTCOME_STYLES: dict[ClaimOutcome, str] = {
     "holds": "bold green",
@@ -141,24 +142,20 @@ def preconditions(rows: Sequence[Measured], width: int = 100) -> RenderableType:
 
 
 def judge_table(pairs: Sequence[JudgePair], width: int = 100) -> RenderableType:
-    """The table of the judges' agreement."""
-    table = Table(
-        title=judges.TITLE,
-        caption=judges.NOTE,
-        title_justify="left",
-        caption_justify="left",
-        title_style="bold",
-        box=box.SIMPLE_HEAD,
-        width=width if width < 100 else None,
-        pad_edge=False,
-    )
+    """The judges' agreement: a table, or sentences where it would not fit."""
+    rows = judges.rows(pairs)
+    sizes = [max(map(cell_len, column)) for column in zip(judges.HEADS, *rows, strict=True)]
+    title = Text(judges.TITLE, style="bold")
+    if sum(sizes) + _GAP * len(sizes) > width:
+        lines = (Text(f"{head}\n  {said}") for head, said in judges.sentences(pairs))
+        return Group(title, *lines, Text(judges.NOTE))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for head in judges.HEADS:
-        table.add_column(
-            head, justify="left" if head in ("Suite", "Judges") else "right", overflow="fold"
-        )
-    for cells in judges.rows(pairs):
+        left = head in ("Suite", "Judges")
+        table.add_column(head, justify="left" if left else "right", no_wrap=True)
+    for cells in rows:
         table.add_row(*(Text(cell) for cell in cells))
-    return table
+    return Group(title, table, Text(judges.NOTE))
 
 
 def _table(board: Board, columns: Sequence[int], layout: str, title: str | None) -> Table:
@@ -216,7 +213,7 @@ def _column_width(board: Board, index: int, layout: str) -> int:
     digits = text.column_digits(board, index)
     heads = _heads(board, index)
     cells = (_shown(row.entries[index], digits, layout) for row in board.rows)
-    return 2 + max(cell_len(shown) for shown in (*heads, *cells))
+    return _GAP + max(cell_len(shown) for shown in (*heads, *cells))
 
 
 def _fixed_width(board: Board) -> int:

@@ -88,11 +88,11 @@ def banner(board: Board) -> str:
     suites: dict[str, dict[str, None]] = {}
     for suite, marks in limits(board.cells).items():
         suites.setdefault(", ".join(marks), {})[base(suite)] = None
-    parts += [
-        f"limited: {visible(mark, NAME_LIMIT)} of {visible(', '.join(names), NAME_LIMIT)}"
+    limited = [
+        f"{visible(mark, NAME_LIMIT)} of {visible(', '.join(names), NAME_LIMIT)}"
         for mark, names in suites.items()
     ]
-    return "; ".join(parts)
+    return "; ".join([*parts, *([f"limited: {', '.join(limited)}"] if limited else [])])
 
 
 def limits(cells: Iterable[Cell]) -> dict[str, list[str]]:
