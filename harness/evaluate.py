@@ -22,8 +22,8 @@ from harness.core.errors import BadRecord, UserError, unknown
 from harness.core.records import Cell
 from harness.data.stored_answers import StoredAnswers
 from harness.engine import registry
+from harness.engine.overrides import Overrides, overridden, set_key
 from harness.engine.plan import Handle, Plan
-from harness.engine.recipe import Overrides, overridden, set_key
 from harness.models.references import model_identity, split_engine, split_template
 from harness.planned import PlannedRun, checked, labelled_stage
 from harness.suites.base import Suite, System

@@ -120,7 +120,15 @@ def check_recipe(folder: Path, ours: Provenance) -> None:
 
 
 def recipe_in(folder: Path) -> str | None:
-    """Id of the recipe whose board a folder has, "" for another board; None if there is none."""
+    """Id of the recipe whose board a folder has, "" for another board; None if there is none.
+
+    Raises:
+        UserError: it is a file.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(
+            f"{folder} is a file; expected a folder for the board, for example --out week48"
+        )
     return read_spec_of(folder).provenance.recipe_id if (folder / CELLS).is_file() else None
 
 
@@ -237,7 +245,7 @@ def check_growth(folder: Path, asked: Iterable[Asked], limits: Mapping[str, str]
     Raises:
         UserError: another judge, or a part of a suite's prompts beside all of them.
     """
-    if not (folder / CELLS).is_file():
+    if recipe_in(folder) is None:
         return
     spec, cells = read_board(folder)
     if spec.by_judge or spec.allow_mixed:

@@ -9,9 +9,9 @@ from typing import Any
 from harness.core.errors import BadRecord, UserError, unknown
 from harness.core.records import Record
 from harness.engine import registry
+from harness.engine.overrides import Overrides
 from harness.engine.recipe import (
     Method,
-    Overrides,
     Recipe,
     SuiteSpec,
     SystemSpec,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.engine.recipe import Overrides, overridden
+from harness.engine.overrides import Overrides, overridden
 
 
 def variant(

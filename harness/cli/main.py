@@ -122,8 +122,17 @@ def main() -> None:
     except Exception as error:
         if not hasattr(error, "format_message"):
             raise
-        _fail(error.format_message().replace("\n", " "), getattr(error, "exit_code", 2))
+        said = error.format_message().replace("\n", " ").rstrip(".")
+        _fail(f"{said}{_help_of(error)}", getattr(error, "exit_code", 2))
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _help_of(error: Exception) -> str:
+    """Where the command of a usage error is explained, "" if the error says what to type."""
+    context = getattr(error, "ctx", None)
+    if context is None or context.parent is None:
+        return ""
+    return f"; crucible {context.info_name} --help shows how"
 
 
 def _fail(message: str, code: int) -> None:

@@ -61,6 +61,10 @@ class WordsGroup(TyperGroup):
         if two in self.commands:
             return two, self.commands[two], args[2:]
         word = args[0]
+        if len(args) > 2 and not args[1].startswith("-") and not args[2].startswith("-"):
+            seconds = [name.split()[1] for name in self.commands if name.startswith(f"{word} ")]
+            if meant := nearest(args[1], seconds):
+                ctx.fail(f"No such command '{two}'. Did you mean '{word} {meant}'?")
         if word not in self.commands and not word.startswith("-"):
             ctx.fail(_unknown(word, list(self.commands)))
         return super().resolve_command(ctx, args)

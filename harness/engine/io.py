@@ -27,7 +27,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO, cast
 
-from harness.core.errors import BadData, StoreProblem, UserError
+from harness.core.errors import BadData, StoreProblem, UserError, nearest
 from harness.core.hashing import canonical_json
 from harness.engine.exchange import replace_folder
 
@@ -118,7 +118,21 @@ def _reading(path: Path) -> Iterator[TextIO]:
         raise BadData(f"{path}: not UTF-8 text: {error.reason}") from None
     except (OSError, EOFError, zlib.error) as error:
         reason = error.strerror if isinstance(error, OSError) else None
-        raise BadData(f"{path}: cannot be read: {reason or error}") from None
+        raise BadData(f"{path}: cannot be read: {reason or error}{meant_file(path)}") from None
+
+
+def meant_file(path: Path) -> str:
+    """End of an error about a file that is not there: which one may be meant, "" if it is there."""
+    if path.exists():
+        return ""
+    if not path.parent.is_dir():
+        return f"; there is no folder {path.parent}"
+    kind = "".join(path.suffixes)
+    names = sorted(other.name for other in path.parent.iterdir() if other.name.endswith(kind))
+    if guess := nearest(path.name, names):
+        return f"; did you mean {path.with_name(guess)}?"
+    where = path.parent.absolute()
+    return f"; {where} has {', '.join(names[:6]) if names else f'no {kind} file'}"
 
 
 def _parsed(text: str, path: Path, line: int, expected: str = "") -> Any:
