@@ -36,6 +36,7 @@ from harness.evaluate import AUTO, Entrant, Evaluation, Options, plan_entrant, s
 from harness.models.references import split_engine
 from harness.planned import PlannedRun
 from leaderboards.by_judge import by_judge, short_name
+from leaderboards.growth import board_name
 from leaderboards.spec import BoardSpec
 
 
@@ -110,6 +111,9 @@ class Evaluations(PlannedRun):
         return spec.model_copy(update=update)
 
 
+_FORM = """a board file has suites = ["mt_bench"] and [[models]] with ref = "org/model\""""
+
+
 class ModelEntry(Record):
     """A model of a board file; see `harness.evaluate.Entrant`."""
 
@@ -127,7 +131,7 @@ class BoardFile(Record):
         set: settings of suites: {"mt_bench.rounds" = 200}.
     """
 
-    name: str = Field(default="", pattern=r"^$|^[A-Za-z0-9][A-Za-z0-9._+=,-]*$")
+    name: str = ""
     title: str = ""
     suites: tuple[str, ...] = Field(min_length=1)
     judges: tuple[str, ...] = ()
@@ -144,7 +148,15 @@ def read_board_file(path: Path) -> BoardFile:
     Raises:
         BadRecord: a key is unknown, missing or of the wrong type, or a model has no answers.
     """
-    found = parse(BoardFile, read_toml(path), str(path))
+    try:
+        found = parse(BoardFile, read_toml(path), str(path))
+    except BadRecord as error:
+        raise BadRecord(f"{error}; {_FORM}") from None
+    if found.name and found.name != board_name(found.name):
+        raise BadRecord(
+            f'{path}: "{found.name}" cannot name a board; expected letters, digits and ._+=,- as '
+            f'in "{board_name(found.name)}"'
+        )
     models = []
     for number, model in enumerate(found.models, 1):
         where = f"{path}: model {number}{f' ({model.name})' if model.name else ''}"
@@ -224,6 +236,7 @@ def _check_names(entrants: Sequence[Entrant]) -> None:
         if count > 1:
             refs = [e.ref or ", ".join(e.files.values()) for e in entrants if e.title == title]
             raise UserError(
-                f'{" and ".join(refs)} are both named "{title}"; give them names in a board file '
-                "(crucible eval -f board.toml), or one [[models]] with a file per suite"
+                f'{" and ".join(refs)} are all named "{title}"; give each a name of its own '
+                "(name = in its [[models]] of a board file, crucible eval -f board.toml), or put "
+                "the files of one model into one [[models]]"
             )

@@ -65,6 +65,6 @@ def _no_judge(ref: str, name: str) -> UserError:
         if nearest(name, known) is None:
             return UserError(
                 f'no judge named "{name}"; expected openai:{name} for a model of OpenAI, '
-                f"openai:{name}@<url> for one of your server, or nano:oracle (crucible judges)"
+                f"openai:{name}@<url> on your own server, or nano:oracle (crucible judges)"
             )
     return unknown("judge", name, known, "crucible judges")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -180,6 +179,12 @@ def _described(file: Path | None, models: list[str] | None, name: str) -> BoardF
         return None
     from harness.api.evaluations import read_board_file
 
+    if file.name.removesuffix(".gz").endswith((".json", ".jsonl")):
+        raise UserError(
+            f"{file} is a file of outputs, and -f expects a board file (TOML); type crucible eval "
+            f"{file}"
+        )
+
     return read_board_file(file)
 
 
@@ -211,13 +216,17 @@ def planned(
 
 
 def judges_in(text: str) -> list[str]:
-    """Judges separated by commas; commas within a reference stay.
+    """Judges separated by commas; commas within braces and between addresses stay.
 
     >>> judges_in('openai:a@http://x/v1?extra={"k":1,"l":2},nano:oracle')
     ['openai:a@http://x/v1?extra={"k":1,"l":2}', 'nano:oracle']
     """
-    from harness.engine import registry
-
-    families = sorted({name.partition(":")[0] for name in registry.entries("judges")})
-    parts = re.split(rf",\s*(?=(?:{'|'.join(map(re.escape, families))}):)", text)
-    return list(dict.fromkeys(part.strip() for part in parts if part.strip()))
+    found, depth = [""], 0
+    for place, letter in enumerate(text):
+        depth += (letter == "{") - (letter == "}")
+        address = text[place + 1 :].lstrip().startswith(("http://", "https://"))
+        if letter == "," and depth == 0 and not address:
+            found.append("")
+        else:
+            found[-1] += letter
+    return list(dict.fromkeys(part.strip() for part in found if part.strip()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,39 +12,18 @@ from typer.testing import CliRunner
 from harness.cli.evaluating import judges_in
 from harness.cli.main import app
 from harness.core.errors import CrucibleError
-from harness.nano import world
 from leaderboards.files import check_board, read_board
+from tests.answer_files import write_answers
 
 JUDGE = "nano:oracle?unknown=generic"
 OTHER = f"{JUDGE}&position_bias=2"
 COMMON = ("--suite", "alpaca_eval2", "--data", "nano")
-NAMES = ("alpha", "beta", "gamma", "delta")
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the answers of four made-up systems to two suites."""
-    folder = tmp_path_factory.mktemp("growing")
-    for number, name in enumerate(NAMES):
-        answers = [
-            (item, world.reference_answer(item)[: 12 + 25 * number])
-            for item in world.items("alpaca_eval2", 8)
-        ]
-        rows = [
-            {"instruction": item.turns[0], "output": answer, "generator": name}
-            for item, answer in answers
-        ]
-        (folder / f"out{number}.json").write_text(json.dumps(rows))
-    rows = [
-        {
-            "uid": item.id,
-            "model_id": "alpha",
-            "messages": [{"role": "assistant", "content": world.reference_answer(item)}],
-        }
-        for item in world.items("arena_hard", 8)
-    ]
-    (folder / "arena.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    return folder
+    return write_answers(tmp_path_factory.mktemp("growing"))
 
 
 Shell = Callable[..., str]
@@ -219,84 +198,6 @@ def test_boards_are_made_of_boards_and_of_the_store(shell: Shell, place: Path) -
     said = shell("board", "make", "stored", *words, "--by-judge")
     assert "first 6 of 160 prompts" in " ".join(said.split())
     assert check_board(place / "home/boards/stored") == ""
-
-
-WRONG: Sequence[tuple[tuple[str, ...], str]] = [
-    (("eval",), "crucible eval -f board.toml"),
-    (("eval", "-f", "none.toml"), "none.toml: cannot be read"),
-    (("eval", "-f", "out0.json"), "out0.json: not TOML"),
-    (("eval", "nano:target", "-f", "empty.toml"), "expected one of the two"),
-    (("eval", "-f", "empty.toml"), 'key "suites" is missing'),
-    (("eval", "-f", "typo.toml"), 'unknown key "modles"; did you mean "models"?'),
-    (("eval", "-f", "nofile.toml"), "model 1 (a) has no answers"),
-    (("eval", "-f", "other.toml"), "has a file for mt_bench, which is none of the suites"),
-    (("eval", "-f", "absent.toml"), "absent.json"),
-    (("eval", "out0.json", "copy.json", *COMMON), 'are both named "alpha"'),
-    (("eval", "out0.json", "out1.json", "--name", "x"), "--name is for one model"),
-    (("eval", "out1.json", "arena.jsonl", *COMMON), "answers none of the 160 prompts"),
-    (("eval", "target"), 'did you mean "nano:target"?'),
-    (("eval", "gpt-4o"), 'did you mean "openai:gpt-4o"?'),
-    (("eval", "NANO:TARGET"), "nano:target"),
-    (("eval", "nano:target", "--judge", "oracle"), 'did you mean "nano:oracle"?'),
-    (("eval", "nano:target", "--judge", "my-judge"), "openai:my-judge@<url>"),
-    (("eval", "nano:target", "--suite", "MT-Bench"), 'did you mean "mt_bench"?'),
-    (("eval", "nano:target", "--suite", "AlpacaEval2"), 'did you mean "alpaca_eval2"?'),
-    (("board", "add", "nowhere", "out0.json"), "there is no board nowhere yet"),
-    (("board", "add", "wrpo-nano", "out0.json"), "crucible board make NAME --from wrpo-nano"),
-    (("board", "add", "bad name", "out0.json", *COMMON), '"bad name" cannot name a board'),
-    (("board", "add", "x"), "Missing argument 'MODEL...'"),
-    (("board", "make", "x"), "Missing option '--from'"),
-    (("board", "make", "x", "--from", "nothing-*"), 'no board fits "nothing-*"'),
-    (("board", "make", "x", "--from", "wrpo-nanno"), 'did you mean "wrpo-nano"?'),
-    (("board", "make", "x", "--from", ","), "--from is empty"),
-    (("board", "make", "x", "--from", "wrpo-nano", "--systems", "team-*"), "systems there: "),
-    (("board", "make", "wrpo-nano", "--from", "dpo"), "is published with Crucible"),
-    (("board", "make", "x", "--from", "wrpo-nano,wrpo-nano-control"), "two scores of "),
-    (("recipe", "wrpp"), 'did you mean "wrpo"?'),
-    (("recipe", "WRPO"), 'did you mean "wrpo"?'),
-    (("recipe", "wrpo", "--scale", "nanno"), 'did you mean "nano"?'),
-    (("plan", "none.toml"), "none.toml: cannot be read"),
-    (("plan", "board.toml"), 'key "method" is None'),
-    (("plan", "wrpo", "--set", "train.beta=0.3"), 'did you mean "train.settings.beta"?'),
-    (("plan", "wrpo", "--set", "train.betta=0.3"), 'did you mean "train.settings.beta"?'),
-    (("plan", "wrpo", "--set", "beta=0.3"), 'did you mean "train.settings.beta"?'),
-    (("plan", "wrpo", "--set", "train.settings.betta=0.3"), 'named "betta"; did you mean "beta"?'),
-    (("plan", "wrpo", "--set", "alpha_end=0.3"), 'did you mean "train.settings.alpha_end"?'),
-    (("Reproduce", "wrpo"), "Did you mean 'reproduce'?"),
-    (("wrpo",), "crucible reproduce wrpo"),
-    (("run",), "crucible reproduce METHOD"),
-    (("evaluate", "x"), "crucible eval"),
-    (("list",), "crucible methods"),
-    (("alpaca_eval2",), "crucible eval MODEL --suite alpaca_eval2"),
-    (("nano:target",), "crucible eval nano:target"),
-    (("out0.json",), "crucible eval out0.json"),
-    (("my.toml",), "crucible reproduce my.toml"),
-    (("frobnicate",), "crucible --help"),
-]
-
-
-@pytest.fixture
-def wrong_files(place: Path) -> None:
-    """Board files with mistakes."""
-    texts = {
-        "empty": "",
-        "typo": 'suites = ["mt_bench"]\n[[modles]]\nref = "a"\n',
-        "nofile": 'suites = ["mt_bench"]\n[[models]]\nname = "a"\n',
-        "other": 'suites = ["alpaca_eval2"]\n[[models]]\nfiles = { mt_bench = "a.json" }\n',
-        "absent": 'suites = ["alpaca_eval2"]\n[[models]]\nref = "absent.json"\n',
-        "board": BOARD,
-    }
-    for name, text in texts.items():
-        (place / f"{name}.toml").write_text(text)
-    (place / "copy.json").write_bytes((place / "out0.json").read_bytes())
-
-
-@pytest.mark.usefixtures("wrong_files")
-@pytest.mark.parametrize(("words", "message"), WRONG, ids=lambda value: str(value)[:40])
-def test_a_mistake_gets_one_sentence_with_the_remedy(
-    words: tuple[str, ...], message: str, shell: Shell
-) -> None:
-    assert message in " ".join(shell(*words).replace("│", " ").split())
 
 
 def test_commas_within_a_judge_stay() -> None:
