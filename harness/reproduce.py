@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.api.recipes import chosen_recipe, judges_of, recipe_of
+from harness.api.recipes import chosen_recipe, judges_of, recipe_of, usual_limits
 from harness.api.run_names import recipe_name, variant
 from harness.core.calling import make_callable
 from harness.core.errors import UserError, unknown
@@ -77,7 +77,7 @@ class Reproduction(PlannedRun):
         models: (seed, system) -> model artifact; None for a program without a model.
         preconditions: stages that measure the preconditions of the recipe's methods.
         name: of the board: what ran, "wrpo-nano+beta=0.3".
-        limited: the suites were limited by an option.
+        usual: suite -> limit of its prompts in the shipped recipe; there is none without a limit.
     """
 
     method: str
@@ -85,7 +85,7 @@ class Reproduction(PlannedRun):
     scale: str
     seeds: list[int]
     name: str = ""
-    limited: bool = False
+    usual: dict[str, int] = field(default_factory=dict)
     runs: list[Run] = field(default_factory=list)
     models: dict[tuple[int, str], Handle | None] = field(default_factory=dict)
     preconditions: list[Handle] = field(default_factory=list)
@@ -102,8 +102,8 @@ class Reproduction(PlannedRun):
     def cells(self) -> list[Cell]:
         """The scores of all runs, each with the checkpoint and the fidelity of its system.
 
-        They have the marks of `harness.suites.marks`; the size of a nano question set is the
-        recipe's own, and no limit unless an option says so.
+        They have the marks of `harness.suites.marks`; the size of a nano question set is no limit
+        where it is that of the shipped recipe.
         """
         found: list[Cell] = []
         graph, limits = nodes_of_plan(self.plan), dict[str, str]()
@@ -119,13 +119,17 @@ class Reproduction(PlannedRun):
                 made = cell.model_copy(update={"artifacts": links, "details": details})
                 if run.suite.name not in limits:
                     limits[run.suite.name] = limit_of(graph, run.cells.id)
-                shown = self.limited or cell.scale not in (NANO, REHEARSAL)
-                found.append(marked(made, limits[run.suite.name] if shown else "", judges))
+                limit = limits[run.suite.name] if self._is_limited(run.suite, cell) else ""
+                found.append(marked(made, limit, judges))
         for handle in self.preconditions:
             links = {"cells": handle.id}
             for cell in self._cells_of(handle):
                 found.append(cell.model_copy(update={"artifacts": cell.artifacts | links}))
         return found
+
+    def _is_limited(self, suite: SuiteSpec, cell: Cell) -> bool:
+        usual = suite.settings.get("limit") == self.usual.get(suite.name)
+        return not usual if cell.scale == NANO else cell.scale != REHEARSAL
 
     def check(self, todo: Sequence[Stage], calls: CallSettings) -> None:
         """As `PlannedRun.check`; also the extras that the recipe needs, and its board.
@@ -283,7 +287,7 @@ def reproduce(
         shown,
         [recipe.seed + number for number in range(seeds)],
         board_name(f"{own}-{shown}{changed}"),
-        limited=limit is not None,
+        usual=usual_limits(method, scale),
     )
     for replicate in made.seeds:
         _plan_seed(made, recipe.model_copy(update={"seed": replicate}), rehearsal)

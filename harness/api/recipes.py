@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.core.errors import BadRecord, UserError, unknown
+from harness.core.errors import BadRecord, UnknownName, UserError, unknown
 from harness.core.records import Record
 from harness.engine import registry
 from harness.engine.overrides import Overrides
@@ -81,6 +81,16 @@ def judges_of(name: str) -> set[str]:
         elif isinstance(value, list):
             waiting += value
     return found
+
+
+def usual_limits(method: Method, scale: str) -> dict[str, int]:
+    """Suite -> limit of its prompts in a profile of the shipped recipe; {} for an own profile."""
+    try:
+        shipped = load_recipe(method.recipe, recipe_of(method.name)[1], scale)
+    except UnknownName:
+        return {}
+    limits = {suite.name: suite.settings.get("limit") for suite in shipped.suites}
+    return {name: limit for name, limit in limits.items() if limit is not None}
 
 
 def _claiming(recipe: Recipe, path: Path) -> Recipe:

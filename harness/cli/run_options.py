@@ -51,7 +51,7 @@ Suites = Annotated[
 ]
 Replace = Annotated[
     bool,
-    typer.Option("--replace", help="Replace the board of another recipe in the folder of --out."),
+    typer.Option("--replace", help="Replace the board of another recipe that has this name."),
 ]
 ByJudge = Annotated[
     bool,

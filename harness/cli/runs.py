@@ -214,6 +214,13 @@ def _carry_out(
     console.print(render_board(board))
     if grown.before is not None and (grown.kept or grown.before != len(board.rows)):
         console.print(str(grown), highlight=False, soft_wrap=True)
+    if out is None and folder.name != made.name:
+        console.print(
+            f"{made.name} is the board of another recipe and stays as it is; this one is "
+            f"{folder.name} (--replace puts it there)",
+            highlight=False,
+            soft_wrap=True,
+        )
     console.print(f"board: {folder / 'board.html'}", highlight=False, soft_wrap=True)
     screen.data(
         {

@@ -173,14 +173,18 @@ def test_costs_of_a_hosted_judge_are_numbers_before_anything_runs(
     said = shell(
         *("eval", "out0.json", "out1.json", *COMMON, "--judge", "openai:gpt-4o", "--plan"),
     )
-    assert "gpt-4o" in said
     # Two systems, and the baseline's two variants, on 160 prompts.
-    assert (
-        "gpt-4o: at most 640 requests, about 704,000 tokens in and 640 out, about 1.77 USD" in said
+    rows = [line.split() for line in said.splitlines()]
+    assert ["gpt-4o", "640", "704,000", "640", "1.77", "alpaca_eval2"] in rows
+    assert ["all", "hosted"] not in [row[:2] for row in rows]  # it is one
+    assert "Prices of 20" in said
+    again = shell(
+        *("eval", "out0.json", "nano:target", *COMMON, "--plan"),
+        *("--judge", "openai:gpt-4o,openai:mine@http://127.0.0.1:9/v1,nano:oracle"),
     )
-    assert ["alpaca_eval2", "gpt-4o", "640", "704,000", "640", "1.77"] in [
-        line.split() for line in said.splitlines()
-    ]
+    rows = [line.split() for line in again.splitlines()]
+    assert ["nano:target", "160", "32,000", "72,000", "here", "alpaca_eval2"] in rows
+    assert ["all", "hosted", "1,280", "1,408,000", "1,280", "1.77", "+", "unpriced"] in rows
 
 
 def test_boards_are_made_of_boards_and_of_the_store(shell: Shell, place: Path) -> None:
@@ -226,3 +230,20 @@ def test_boards_are_named_by_what_ran(shell: Shell, place: Path) -> None:
     assert "first 3 of " in shown
     name = f"target{tail}"
     assert f"{name}: rebuilt" in shell("board", name, "--check").replace("\n", "")
+
+
+def test_a_changed_recipe_file_is_marked_and_leaves_the_other_board(
+    shell: Shell, place: Path
+) -> None:
+    words = ("recipe", "target", "--limit", "3", "--suite", "alpaca_eval2")
+    text = CliRunner().invoke(app, words).stdout
+    (place / "short.toml").write_text(text)
+    assert "limited: first 3 of 640 prompts" in " ".join(shell("reproduce", "short.toml").split())
+    board = place / "home/boards/short-nano"
+    before = (board / "cells.jsonl").read_bytes()
+    (place / "short.toml").write_text(text.replace("limit = 3", "limit = 4"))
+    said = " ".join(shell("reproduce", "short.toml").split())
+    assert "short-nano is the board of another recipe and stays as it is; this one is " in said
+    assert (board / "cells.jsonl").read_bytes() == before
+    shell("reproduce", "short.toml", "--replace")
+    assert read_board(board)[1][0].n_expected == 4
