@@ -13,7 +13,8 @@ from pathlib import Path
 
 from harness.core.errors import UserError
 from harness.core.records import Cell
-from harness.suites.marks import LIMIT, marked
+from harness.suites.editions import NANO, OFFICIAL
+from harness.suites.marks import LIMIT, OWN, PAPER, marked
 from leaderboards.board import Board
 from leaderboards.by_judge import base, by_judge
 from leaderboards.files import CELLS, change_board, read_board, read_spec_of
@@ -157,8 +158,8 @@ def _merged(
     kept = [cell for cell in earlier if _key(cell) not in gone]
     if recipe and not kept:
         return spec, tuple(new)
-    if not (judges or old.by_judge or spec.allow_mixed or old.allow_mixed):
-        _check_judges(folder, kept, {(c.suite, c.judge, c.judge_fingerprint) for c in new})
+    if not (judges or spec.by_judge or old.by_judge or spec.allow_mixed or old.allow_mixed):
+        _check_judges(folder, map(Conditions.of, kept), sorted(map(Conditions.of, new)))
     _check_prompts(folder, kept, new)
     noted.before = len({system.name for system in old.systems} | {c.system for c in there})
     same = {(_key(cell), cell.metric): _plain(cell) for cell in tidy(new)}
@@ -232,47 +233,73 @@ def evaluation_title(systems: Sequence[str]) -> str:
     return f"{EVALUATION}{systems[0] if len(systems) == 1 else f'{len(systems)} systems'}"
 
 
-Asked = tuple[str, str | None, str | None]  # suite, judge, its fingerprint
+@dataclass(frozen=True, order=True)
+class Conditions:
+    """What scores must share to be ranked together, known before a run."""
+
+    suite: str
+    judge: str = ""
+    fingerprint: str = ""
+    scale: str = ""
+
+    @classmethod
+    def of(cls, cell: Cell) -> Conditions:
+        """The conditions of a score; of one by its own judge, those of the paper's scale."""
+        scale = PAPER if cell.scale == OWN else cell.scale
+        return cls(base(cell.suite), cell.judge or "", cell.judge_fingerprint or "", scale)
 
 
-def check_growth(folder: Path, asked: Iterable[Asked], limits: Mapping[str, str]) -> None:
+def check_growth(
+    folder: Path, asked: Iterable[Conditions], limits: Mapping[str, str], *, judges: bool = False
+) -> None:
     """Refuse a run whose scores could not be put on the board in a folder, before it starts.
 
     Args:
-        asked: what the run asks, () with columns for each judge.
+        asked: conditions of the scores that the run makes.
         limits: suite -> "first 40 of 805 prompts".
+        judges: give each judge columns of its own.
 
     Raises:
-        UserError: another judge, or a part of a suite's prompts beside all of them.
+        UserError: another judge, other question sets, or a part of a suite's prompts beside all.
     """
     if recipe_in(folder) is None:
         return
     spec, cells = read_board(folder)
-    if spec.by_judge or spec.allow_mixed:
+    if spec.allow_mixed:
         return
-    asked = list(asked)
-    _check_judges(folder, [marked(cell, "") for cell in cells], asked)
-    for suite in {suite for suite, _, _ in asked}:
-        there = {str(c.details.get(LIMIT, "")) for c in cells if c.suite == suite}
-        if there and limits.get(suite, "") not in there:
-            shown = [mark or "all prompts" for mark in (sorted(there)[0], limits.get(suite, ""))]
-            raise UserError(_other_prompts(folder, suite, *shown))
+    asked = sorted(asked)
+    known = {Conditions.of(cell) for cell in cells}
+    if not (judges or spec.by_judge):
+        _check_judges(folder, known, asked)
+    scales = {one.scale for one in known}
+    for one in asked:
+        if scales and one.scale not in scales:
+            raise UserError(
+                f"{folder.name} has scores of scale {', '.join(sorted(scales))}, and this run is "
+                f"of scale {one.scale}; add --data {NANO if NANO in scales else OFFICIAL}, or "
+                "choose another --out"
+            )
+        there = {str(c.details.get(LIMIT, "")) for c in cells if base(c.suite) == one.suite}
+        if there and limits.get(one.suite, "") not in there:
+            shown = [mark or "all prompts" for mark in (min(there), limits.get(one.suite, ""))]
+            raise UserError(_other_prompts(folder, one.suite, *shown))
 
 
-def _check_judges(folder: Path, old: Iterable[Cell], asked: Iterable[Asked]) -> None:
-    known: dict[str, set[tuple[str | None, str | None]]] = {}
-    for cell in old:
-        known.setdefault(cell.suite, set()).add((cell.judge, cell.judge_fingerprint))
-    for suite, judge, fingerprint in sorted(asked, key=str):
-        others = [who for who in known.get(suite, ()) if who[1] != fingerprint]
-        if not (others and judge and others[0][0]):
+def _check_judges(folder: Path, old: Iterable[Conditions], new: Iterable[Conditions]) -> None:
+    known: dict[str, Conditions] = {}
+    for there in sorted(old):
+        known.setdefault(there.suite, there)
+    for here in new:
+        other = known.get(here.suite)
+        if other is None or not (here.judge and other.judge):
             continue
-        theirs = others[0][0]
-        same = " with another prompt or parser" if theirs == judge else ""
+        if other.fingerprint == here.fingerprint:
+            continue
+        same = " with another prompt or parser" if other.judge == here.judge else ""
         raise UserError(
-            f"{folder.name}: {suite} is judged by {theirs} on the board and by {judge}{same} in "
-            "this run, and scores of two judges are not ranked together; give each judge its own "
-            "columns with --by-judge, or choose another --out"
+            f"{folder.name}: {here.suite} is judged by {other.judge} on the board and by "
+            f"{here.judge}{same} in this run, and scores of two judges are not ranked together; "
+            "give each judge its own columns with --by-judge, or choose another --out"
         )
 
 

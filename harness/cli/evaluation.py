@@ -23,7 +23,7 @@ from harness.engine.store import Store
 from harness.evaluate import Evaluation
 from harness.suites.editions import NANO
 from harness.suites.scoring import ENDINGS, CellParams
-from leaderboards.growth import Asked, check_growth
+from leaderboards.growth import Conditions, check_growth
 from leaderboards.render.terminal import render_board
 from leaderboards.render.text import limits
 
@@ -48,7 +48,7 @@ def run_evaluation(
         status.print(f"{suite}: {mark} only", highlight=False)
     by_judge = by_judge or len({part.judge for part in made.parts}) > 1
     if out is not None:
-        check_growth(out, () if by_judge else asked(made), made.limits)
+        check_growth(out, asked(made), made.limits, judges=by_judge)
     for join in made.joins:
         status.print(str(join), highlight=False, markup=False, soft_wrap=True)
     if retry_failed:
@@ -88,14 +88,15 @@ def run_evaluation(
     screen.data({"board": out and str(out), "scores": score_records(cells)})
 
 
-def asked(made: Evaluation | Evaluations) -> list[Asked]:
-    """Suite, judge and its fingerprint of everything that a plan scores."""
+def asked(made: Evaluation | Evaluations) -> list[Conditions]:
+    """The conditions of the scores that a plan makes."""
     found = []
     for part in made.parts:
         for suite, handle in part.scores.items():
             params = made.plan.stages[handle.id].params
             if isinstance(params, CellParams):
-                found.append((suite, params.judge, params.judge_fingerprint))
+                judge = params.judge or "", params.judge_fingerprint or ""
+                found.append(Conditions(suite, *judge, params.scale))
     return found
 
 

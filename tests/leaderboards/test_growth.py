@@ -9,7 +9,7 @@ import pytest
 
 from harness.core.errors import UserError
 from leaderboards.files import check_board, read_board, write_board
-from leaderboards.growth import board_name, check_growth, check_recipe, grow
+from leaderboards.growth import Conditions, board_name, check_growth, check_recipe, grow
 from leaderboards.spec import BoardSpec, ColumnSpec, Provenance, SystemSpec
 from tests.kills import killed_below
 
@@ -93,15 +93,20 @@ def test_other_judges_and_prompts_are_named(tmp_path: Path, cell) -> None:
     with pytest.raises(UserError, match=r"judged by one on the board and by two .* --by-judge"):
         grow(folder, spec("b"), [other])
     with pytest.raises(UserError, match="judged by one on the board and by two"):
-        check_growth(folder, [("alpaca_eval2", "two", "f2")], {})
+        check_growth(folder, [Conditions("alpaca_eval2", "two", "f2", "nano")], {})
     fewer = cell("b", 50, judge="one", judge_fingerprint="f1", n=20, prompt_set="s")
     with pytest.raises(UserError, match=r"all 120 prompts .* on the board and all 20 prompts"):
         grow(folder, spec("b"), [fewer])
     mark = {"alpaca_eval2": "first 20 of 120 prompts"}
     with pytest.raises(UserError, match="has all prompts on the board and first 20 of 120"):
-        check_growth(folder, [("alpaca_eval2", "one", "f1")], mark)
-    check_growth(folder, [("alpaca_eval2", "one", "f1")], {})
-    check_growth(tmp_path / "none", [("alpaca_eval2", "two", "f2")], {})
+        check_growth(folder, [Conditions("alpaca_eval2", "one", "f1", "nano")], mark)
+    check_growth(folder, [Conditions("alpaca_eval2", "one", "f1", "nano")], {})
+    with pytest.raises(
+        UserError, match=r"of scale nano, and this run is of scale paper; add --data nano"
+    ):
+        check_growth(folder, [Conditions("alpaca_eval2", "one", "f1", "paper")], {})
+    check_growth(folder, [Conditions("alpaca_eval2", "two", "f2", "nano")], {}, judges=True)
+    check_growth(tmp_path / "none", [Conditions("alpaca_eval2", "two", "f2", "nano")], {})
     assert bytes_of(folder) == before
     assert grow(folder, spec("b"), [other], judges=True).board.spec.by_judge
     with pytest.raises(UserError, match="all 120 prompts"):
