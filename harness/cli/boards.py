@@ -1,4 +1,4 @@
-"""`crucible board | compare`: tables of scores, and paired comparisons of two systems."""
+"""`crucible board`: tables of scores."""
 
 from __future__ import annotations
 
@@ -22,8 +22,7 @@ FORMATS = ("terminal", "md", "csv", "json", "tex", "html")
 
 
 def register(app: typer.Typer) -> None:
-    for command in (board, compare):
-        app.command(rich_help_panel="Boards")(command)
+    app.command(rich_help_panel="Boards")(board)
 
 
 def board(
@@ -208,22 +207,3 @@ def _check(console: Console, folder: Path) -> None:
     if difference:
         raise BadData(f"{folder}: {difference} (crucible board {folder.name} --rebuild)")
     console.print(f"{folder}: rebuilt byte for byte", highlight=False, soft_wrap=True)
-
-
-def compare(
-    first: Annotated[str, typer.Argument(help="A system.")],
-    second: Annotated[str, typer.Argument(help="System to compare it with.")],
-    board: Annotated[
-        str,
-        typer.Option("--board", help="Board with both systems.", autocompletion=completion.boards),
-    ] = "wrpo-nano",
-) -> None:
-    """Compare two systems of a board: paired difference and interval for each metric."""
-    from leaderboards.compare import compare_systems
-    from leaderboards.files import read_board
-    from leaderboards.render.terminal import render_comparison
-
-    _, cells = read_board(find_board(board))
-    comparison = compare_systems(cells, first, second)
-    screen.data({**comparison.model_dump(mode="json"), "summary": comparison.summary})
-    screen.results().print(render_comparison(comparison))

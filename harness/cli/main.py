@@ -17,6 +17,7 @@ from harness.cli import (
     analysis,
     boards,
     catalogue,
+    comparison,
     doctor,
     nano,
     plots,
@@ -53,7 +54,18 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for module in (catalogue, runs, boards, show, agreement, analysis, plots, plugins, doctor):
+for module in (
+    catalogue,
+    runs,
+    boards,
+    comparison,
+    show,
+    agreement,
+    analysis,
+    plots,
+    plugins,
+    doctor,
+):
     module.register(app)
 app.add_typer(nano.app, name="nano")
 app.add_typer(store.app, name="store", rich_help_panel="Boards")

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from harness.core.hashing import finite
 from harness.judging.records import Game, JudgedTurn
 from leaderboards.render import text
-from leaderboards.render.page import asset, embedded_json, policy, templates
+from leaderboards.render.page import asset, embedded_json, policy, script, templates
 from leaderboards.samples.addresses import address
 from leaderboards.samples.prompts import PromptWriter, prompt_writer
 from leaderboards.samples.records import Sample, Samples, game_outcome, verdict_text
@@ -28,15 +28,16 @@ _FLAGS = ("contradictory", "suspicious", "retried")
 
 def render(samples: Samples) -> str:
     """The page, ending in a newline."""
-    style, script = asset("samples.css.jinja"), asset("samples.js.jinja")
+    style = asset("samples.css.jinja")
+    code = script("reading.js.jinja", "samples.js.jinja")
     return (
         templates()
         .get_template("samples.html.jinja")
         .render(
             title=samples.title,
-            policy=policy(style, script),
+            policy=policy(style, code),
             style=Markup(style),
-            script=Markup(script),
+            script=Markup(code),
             tiles=_tiles(samples),
             facts=facts(samples),
             command=_command(samples),
@@ -99,7 +100,7 @@ def _tiles(samples: Samples) -> list[tuple[str, str, str]]:
 
 def page_data(samples: Samples) -> dict[str, Any]:
     """The data that the script reads: texts, and samples that refer to them by index."""
-    writer, table = prompt_writer(samples), _Texts()
+    writer, table = prompt_writer(samples), Texts()
     label = next((name for name in _PICKED if len(samples.label_values(name)) > 1), "")
     views = [_sample(sample, writer, table) for sample in samples.samples]
     return {
@@ -120,7 +121,7 @@ def page_data(samples: Samples) -> dict[str, Any]:
     }
 
 
-class _Texts:
+class Texts:
     """Distinct texts with their indices."""
 
     def __init__(self) -> None:
@@ -134,7 +135,7 @@ class _Texts:
         return number
 
 
-def _sample(sample: Sample, writer: PromptWriter, table: _Texts) -> dict[str, Any]:
+def _sample(sample: Sample, writer: PromptWriter, table: Texts) -> dict[str, Any]:
     ours, theirs = sample.lengths
     view = {
         "id": sample.id,
@@ -149,9 +150,12 @@ def _sample(sample: Sample, writer: PromptWriter, table: _Texts) -> dict[str, An
         "fields": [[name, table.number(value)] for name, value in sample.fields.items()],
         "turns": [
             {
-                **_turn(turn, table),
+                **turn_view(turn, table),
                 "games": [
-                    {**_game(game, table), "prompt": _prompt(sample, writer, table, place, number)}
+                    {
+                        **game_view(game, table),
+                        "prompt": _prompt(sample, writer, table, place, number),
+                    }
                     for number, game in enumerate(turn.games)
                 ],
             }
@@ -162,7 +166,9 @@ def _sample(sample: Sample, writer: PromptWriter, table: _Texts) -> dict[str, An
     return {name: value for name, value in view.items() if value not in (None, [], (), {}, "")}
 
 
-def _turn(turn: JudgedTurn, table: _Texts) -> dict[str, Any]:
+def turn_view(turn: JudgedTurn, table: Texts) -> dict[str, Any]:
+    """A turn without its games; texts are indices."""
+
     def number(text: str | None) -> int | None:
         return None if text is None else table.number(text)
 
@@ -174,7 +180,8 @@ def _turn(turn: JudgedTurn, table: _Texts) -> dict[str, Any]:
     }
 
 
-def _game(game: Game, table: _Texts) -> dict[str, Any]:
+def game_view(game: Game, table: Texts) -> dict[str, Any]:
+    """One question to the judge, without its prompt."""
     return {
         "first": game.first,
         "verdict": verdict_text(game),
@@ -187,7 +194,7 @@ def _game(game: Game, table: _Texts) -> dict[str, Any]:
 
 
 def _prompt(
-    sample: Sample, writer: PromptWriter, table: _Texts, turn: int, game: int
+    sample: Sample, writer: PromptWriter, table: Texts, turn: int, game: int
 ) -> list[tuple[str, list[int]]]:
     """The judge's messages as (role, indices of the texts that make up the content)."""
     if writer.write is None:
