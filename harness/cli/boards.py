@@ -67,15 +67,34 @@ def board(
         bool, typer.Option("--allow-partial", help="Score incomplete annotations, marked partial.")
     ] = False,
     out: Annotated[Path | None, typer.Option("--out", help="Also write a board folder.")] = None,
+    site: Annotated[
+        Path | None,
+        typer.Option("--site", metavar="FOLDER", help="Write the board with its samples as pages."),
+    ] = None,
+    without_texts: Annotated[
+        bool, typer.Option("--without-texts", help="With --site: no prompts, answers and replies.")
+    ] = False,
+    push: Annotated[
+        str,
+        typer.Option(
+            "--push", metavar="hub:OWNER/SPACE", help="With --site: upload it, privately."
+        ),
+    ] = "",
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="With --site: replace a folder of something else.")
+    ] = False,
 ) -> None:
     """Show a board, check that it can be rebuilt byte for byte, or make one from annotations.
 
     Without a name, lists the available boards. `crucible board alpaca_eval2 --annotations PATH`
-    prints the official leaderboard of published annotations, with intervals.
+    prints the official leaderboard of published annotations, with intervals. `crucible board NAME
+    --site FOLDER` writes a folder to publish, in which every score leads to its samples.
     """
+    from harness.cli.site import check_options, publish
     from leaderboards.board import build_board
 
     console = screen.results()
+    check_options(site, without_texts, push, overwrite)
     if format not in FORMATS:
         raise unknown("format", format, FORMATS)
     if screen.wants_json():
@@ -107,6 +126,9 @@ def board(
         _list_boards(console, check)
         return
     folder = find_board(name)
+    if site is not None:
+        publish(console, folder, site, without_texts=without_texts, push=push, overwrite=overwrite)
+        return
     if check:
         _check(console, folder)
         screen.data({"board": str(folder), "rebuilt": True})

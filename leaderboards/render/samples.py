@@ -9,27 +9,52 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from markupsafe import Markup
 
 from harness.core.hashing import finite
+from harness.core.records import Cell
 from harness.judging.records import Game, JudgedTurn
 from leaderboards.render import text
 from leaderboards.render.page import asset, embedded_json, policy, script, templates
 from leaderboards.samples.addresses import address
 from leaderboards.samples.prompts import PromptWriter, prompt_writer
 from leaderboards.samples.records import Sample, Samples, game_outcome, verdict_text
+from leaderboards.samples.withholding import without_texts
 
 _SHORT = 24  # shorter texts are not replaced by an index within a prompt
 _PICKED = ("category", "task", "dataset", "skill")  # the first with several values gets a menu
+_METRICS = 4  # further scores in the head
 _FLAGS = ("contradictory", "suspicious", "retried")
 
 
-def render(samples: Samples) -> str:
+@dataclass(frozen=True)
+class Around:
+    """What the page of a published folder says of the folder.
+
+    Attributes:
+        back: address of the system's row on the board.
+        seeds: (seed, address) of the same samples for each seed; "" for this page.
+        cells: all scores that were made from these samples.
+        withheld: show lengths in place of texts.
+    """
+
+    back: str = ""
+    seeds: tuple[tuple[int, str], ...] = ()
+    cells: tuple[Cell, ...] = ()
+    withheld: bool = False
+
+
+ALONE = Around()
+
+
+def render(samples: Samples, around: Around = ALONE) -> str:
     """The page, ending in a newline."""
     style = asset("samples.css.jinja")
     code = script("reading.js.jinja", "samples.js.jinja")
+    data = page_data(samples)
     return (
         templates()
         .get_template("samples.html.jinja")
@@ -38,10 +63,11 @@ def render(samples: Samples) -> str:
             policy=policy(style, code),
             style=Markup(style),
             script=Markup(code),
-            tiles=_tiles(samples),
+            tiles=_tiles(samples, around.cells),
+            around=around,
             facts=facts(samples),
             command=_command(samples),
-            data=embedded_json(page_data(samples)),
+            data=embedded_json(without_texts(data) if around.withheld else data),
         )
         .rstrip()
         + "\n"
@@ -79,23 +105,26 @@ def facts(samples: Samples) -> list[tuple[str, str]]:
     return [(name.replace("_", " "), value) for name, value in found if value]
 
 
-def _tiles(samples: Samples) -> list[tuple[str, str, str]]:
+def _tiles(samples: Samples, others: Sequence[Cell]) -> list[tuple[str, str, str]]:
     """Tiles in the page's header: (name, value, small print)."""
     cell = samples.cell
     counts = f"{len(samples.samples):,}"
     if cell is None:
         return [("samples", counts, samples.judging.operation)]
-    value = text.MISSING if cell.value is None else text.number(cell.value, 2)
-    unit = "%" if cell.unit == "%" and cell.value is not None else ""
-    metric = (cell.metric.replace("_", " "), f"{value}{unit and ' ' + unit}", "")
-    if cell.interval is not None:
-        metric = (*metric[:2], text.span(cell.interval, 2))
+    shown = [one for one in others if one.primary and one is not cell][:_METRICS]
     scored = f"{cell.n_scored:,} of {cell.n_expected:,}"
     failed = f"{cell.n_failed} failed" if cell.n_failed else ""
-    tiles = [metric, ("scored", scored, failed), ("samples", counts, "")]
+    tiles = [*map(_metric, (cell, *shown)), ("scored", scored, failed), ("samples", counts, "")]
     if cell.judge:
         tiles.append(("judge", cell.judge, ""))
     return tiles
+
+
+def _metric(cell: Cell) -> tuple[str, str, str]:
+    value = text.MISSING if cell.value is None else text.number(cell.value, 2)
+    unit = " %" if cell.unit == "%" and cell.value is not None else ""
+    span = "" if cell.interval is None else text.span(cell.interval, 2)
+    return cell.metric.replace("_", " "), value + unit, span
 
 
 def page_data(samples: Samples) -> dict[str, Any]:

@@ -19,13 +19,14 @@ from leaderboards.samples.pairs import (
     pair_samples,
 )
 from leaderboards.samples.prompts import prompt_writer
-from leaderboards.samples.reading import samples_of_artifact, samples_of_cell
+from leaderboards.samples.reading import SampleReader, samples_of_artifact, samples_of_cell
 from leaderboards.samples.records import Sample, Samples, game_outcome, verdict_text
 
 __all__ = [
     "PairedSample",
     "PairedSamples",
     "Sample",
+    "SampleReader",
     "Samples",
     "category_lines",
     "choose",
