@@ -10,6 +10,7 @@ are never told apart.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -52,6 +53,9 @@ def ranges_of(scores: Sequence[Score], level: float = 0.95) -> dict[str, tuple[i
     ]
     if not pairs:
         return {}
+    # Numbers of resamples that differ have no common draws; the most frequent one is kept.
+    sizes = Counter(pair.draws.size for pair in pairs)
+    pairs = [pair for pair in pairs if pair.draws.size == sizes.most_common(1)[0][0]]
     factor = simultaneous_factor([pair.draws for pair in pairs], level)
     alone = 1.0 - (1.0 - level) / len(pairs)
     above = []
