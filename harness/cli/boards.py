@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from harness.core.records import Cell
     from leaderboards.board import Board
 
+PUBLISHED = ("alpaca_eval2", "arena_hard", "mt_bench")
 FORMATS = ("terminal", "md", "csv", "json", "tex", "html")
 
 
@@ -51,17 +52,27 @@ def board(
     ] = False,
     annotations: Annotated[
         Path | None,
-        typer.Option("--annotations", help="Published annotations: a file, or a folder of models."),
+        typer.Option(
+            "--annotations",
+            help="Published annotations or judgments: a file, or a folder of models.",
+        ),
     ] = None,
     lc_mode: Annotated[
         str, typer.Option("--lc-mode", help="exact, compat-stable or compat-legacy.")
     ] = "exact",
     reference_data: Annotated[
         Path | None,
-        typer.Option("--reference-data", help="Folder with df_gamed.csv and instruction tables."),
+        typer.Option(
+            "--reference-data",
+            help="Folder with df_gamed.csv and instruction tables; of Arena-Hard and MT-Bench, the "
+            "file of questions.",
+        ),
     ] = None,
     judge: Annotated[
         str | None, typer.Option("--judge", help="Use only annotations of this judge.")
+    ] = None,
+    baseline: Annotated[
+        str | None, typer.Option("--baseline", help="Of published pairwise verdicts of MT-Bench.")
     ] = None,
     allow_partial: Annotated[
         bool, typer.Option("--allow-partial", help="Score incomplete annotations, marked partial.")
@@ -87,8 +98,9 @@ def board(
     """Show a board, check that it can be rebuilt byte for byte, or make one from annotations.
 
     Without a name, lists the available boards. `crucible board alpaca_eval2 --annotations PATH`
-    prints the official leaderboard of published annotations, with intervals. `crucible board NAME
-    --site FOLDER` writes a folder to publish, in which every score leads to its samples.
+    prints the official leaderboard of published annotations, with intervals; arena_hard and
+    mt_bench take the originals' model_judgment. `crucible board NAME --site FOLDER` writes a folder
+    to publish, in which every score leads to its samples.
     """
     from harness.cli.site import check_options, publish
     from leaderboards.board import build_board
@@ -117,9 +129,11 @@ def board(
             typer.echo(page(papers), nl=False)
         return
     if annotations is not None:
-        if name != "alpaca_eval2":
-            raise unknown("suite with published annotations", name or "", ["alpaca_eval2"])
-        published = published_cells(annotations, lc_mode, reference_data, judge, allow_partial)
+        if name not in PUBLISHED:
+            raise unknown("suite with published annotations", name or "", PUBLISHED)
+        published = published_cells(
+            annotations, lc_mode, reference_data, judge, allow_partial, name, baseline
+        )
         _published(console, name, published, format, out)
         return
     if name is None:
@@ -152,10 +166,22 @@ def published_cells(
     reference_data: Path | None,
     judge: str | None,
     allow_partial: bool,
+    suite: str = "alpaca_eval2",
+    baseline: str | None = None,
 ) -> list[Cell]:
-    """Cells of published annotations; checks the mode before it reads anything."""
+    """Cells of published annotations or judgments; checks the mode before it reads anything."""
     from leaderboards.annotations import published_board
+    from leaderboards.judgments import published_judgments
 
+    if suite != "alpaca_eval2":
+        return published_judgments(
+            annotations,
+            suite,
+            questions=reference_data,
+            judge=judge,
+            baseline=baseline,
+            allow_partial=allow_partial,
+        )
     modes = ("exact", "compat-stable", "compat-legacy")
     mode: Any = next((known for known in modes if known == lc_mode), None)
     if mode is None:

@@ -204,16 +204,17 @@ def pair_samples(a: Samples, b: Samples) -> PairedSamples:
             "the same prompts"
         )
     keys = dict.fromkeys((*ours, *theirs))
-    pairs = tuple(PairedSample(key[-1], ours.get(key), theirs.get(key)) for key in keys)
+    pairs = tuple(PairedSample(key[3], ours.get(key), theirs.get(key)) for key in keys)
     return PairedSamples(a, b, pairs, _note(a, b))
 
 
-def _keyed(samples: Sequence[Sample]) -> dict[tuple[str | int, ...], Sample]:
-    found: dict[tuple[str | int, ...], Sample] = {}
+def _keyed(samples: Sequence[Sample]) -> dict[tuple[str, str, int, str], Sample]:
+    found: dict[tuple[str, str, int, str], Sample] = {}
     seen: Counter[tuple[str, ...]] = Counter()
     for sample in samples:
-        own = (sample.labels.get("task", ""), sample.labels.get("filter", ""), sample.id)
-        found[own[0], own[1], seen[own], sample.id] = sample
+        task, filtered = sample.labels.get("task", ""), sample.labels.get("filter", "")
+        own = (task, filtered, sample.id)
+        found[task, filtered, seen[own], sample.id] = sample
         seen[own] += 1
     return found
 

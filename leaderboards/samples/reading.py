@@ -7,7 +7,7 @@ cell that measures a part of its judgments (`category:math`, `turn_2`) gets that
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness.core.errors import UserError
 from harness.core.records import Cell
@@ -27,12 +27,16 @@ ROLES = ("judgments", "results", "samples", "rows", "generations")
 
 @dataclass(frozen=True)
 class _Rows:
-    """What is read once for all cells of the same artifacts."""
+    """What is read once for all cells of the same artifacts.
+
+    Attributes:
+        rows: without a judge.
+        judged: samples of judged rows, before a metric says what their verdicts count.
+    """
 
     kind: Kind | None
     rows: list[Row]
-    judged: tuple[Judged, ...]
-    made: dict[str, Row]
+    judged: tuple[Sample, ...]
 
 
 class SampleReader:
@@ -133,14 +137,14 @@ def _read(store: Store, judging: Artifact, generations: Artifact | None) -> _Row
     rows = judging.rows()
     kind = kind_of_rows(rows, judging.operation)
     if kind is None:
-        return _Rows(None, rows, (), {})
+        return _Rows(None, rows, ())
     made = {row["id"]: row for row in generations.rows()} if generations else {}
     guides = _references(store, judging)
     judged = tuple(
-        one.guided_by(guides.get(one.id, []))
+        _unmeasured(one.guided_by(guides.get(one.id, [])), made.get(one.id, {}))
         for one in read_judged(rows, kind, f"artifact {judging.id[:10]}")
     )
-    return _Rows(kind, [], judged, made)
+    return _Rows(kind, [], judged)
 
 
 def _samples(
@@ -148,7 +152,7 @@ def _samples(
 ) -> tuple[str, list[Sample]]:
     if found.kind is None:
         return "rows", samples_of_rows(judging, found.rows, metric)
-    samples = [_sample(one, found.made.get(one.id, {}), metric, weight) for one in found.judged]
+    samples = [_measured_by(sample, metric, weight) for sample in found.judged]
     return "rating" if found.kind == "rating" else "pair", samples
 
 
@@ -160,14 +164,12 @@ def _references(store: Store, judging: Artifact) -> dict[str, list[str]]:
     return {str(row["id"]): row.get("answers") or [] for row in store.artifact(id).rows()}
 
 
-def _sample(judged: Judged, made: Row, metric: str, weight: int) -> Sample:
-    value = _mean([judged.value(turn, weight) for turn in _measured(judged, metric)])
+def _unmeasured(judged: Judged, made: Row) -> Sample:
     noticed = (judged.suspicious,) if judged.suspicious else ()
     said = [turn.answer for turn in judged.turns if turn.answer]
     return Sample(
         id=judged.id,
-        outcome=_outcome(value, judged.kind),
-        value=value,
+        outcome=FAILED,
         turns=judged.turns,
         labels=labels_of(judged.prompt_fields),
         suspicions=tuple(dict.fromkeys((*noticed, *suspicion(said)))),
@@ -175,6 +177,13 @@ def _sample(judged: Judged, made: Row, metric: str, weight: int) -> Sample:
         fields=_remarks(made),
         judged=judged,
     )
+
+
+def _measured_by(sample: Sample, metric: str, weight: int) -> Sample:
+    judged = sample.judged
+    assert judged is not None
+    value = _mean([judged.value(turn, weight) for turn in _measured(judged, metric)])
+    return replace(sample, value=value, outcome=_outcome(value, judged.kind))
 
 
 def _measured(judged: Judged, metric: str) -> Sequence[JudgedTurn]:
