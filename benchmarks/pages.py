@@ -6,8 +6,7 @@
 Writes a published board of synthetic systems (judgments as operations store them, scored by the
 suites), the page of one suite with `--samples` samples, and a page of two systems side by side on
 `--pairs` prompts, and opens the three in chromium: `ready` is the time on the page's own clock when
-its script has listed what it shows. Bars: ready within 1 s, no console message, and no request for
-anything that is not in the folder.
+its script has listed what it shows. Bars: ready within 1 s, no console message, and no request.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ BAR = 1000  # milliseconds
 
 
 def opened(page: Path, repeats: int = 3) -> tuple[list[int], list[str], list[str]]:
-    """Ready times in ms, console messages, and addresses outside the folder, in chromium."""
+    """Ready times in ms, console messages, and addresses that the page requested, in chromium."""
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
         raise SystemExit("needs chromium")
@@ -50,21 +49,33 @@ def opened(page: Path, repeats: int = 3) -> tuple[list[int], list[str], list[str
             found = re.search(r'data-ready="(\d+)"', done.stdout.decode("utf-8", "replace"))
             ready.append(int(found[1]) if found else -1)
             said |= set(re.findall(r"CONSOLE.*", done.stderr.decode("utf-8", "replace")))
-            asked |= addresses(log, page.parent)
+            asked |= requested(log)
     return ready, sorted(said), sorted(asked)
 
 
-def addresses(log: Path, folder: Path) -> set[str]:
-    """Addresses that the browser requested outside `folder`, from its network log."""
+def requested(log: Path) -> set[str]:
+    """Addresses that pages requested, from the browser's network log; not its own requests."""
     text = log.read_text(errors="replace") if log.is_file() else ""
-    found = set(re.findall(r'"url":"((?:https?|file|wss?)://[^"]*)"', text))
-    return {address for address in found if not address.startswith(folder.as_uri())}
+    found = re.findall(r'"initiator":"([^"]*)".*"url":"([^"]*)"', text)
+    return {address for initiator, address in found if initiator != "not an origin"}
+
+
+def check_detection(folder: Path) -> None:
+    """Stop unless a page that loads and complains is noticed to do so."""
+    page = folder / "leak.html"
+    page.write_text("<img src=http://127.0.0.1:9/leak.png><script>console.error('x')</script>")
+    _, said, asked = opened(page, 1)
+    if not said or not any("leak.png" in address for address in asked):
+        raise SystemExit(f"a page that leaks was not noticed: {said}, {asked}")
+    page.unlink()
 
 
 def report(name: str, page: Path) -> bool:
     ready, said, asked = opened(page)
     size = page.stat().st_size / 1e6
-    print(f"{name:<28} {size:6.2f} MB  ready {ready} ms  console {said}  outside {asked}")
+    print(
+        f"{name:<28} {size:6.2f} MB  ready {ready} ms  console {said}  requests {asked}", flush=True
+    )
     return 0 <= sorted(ready)[len(ready) // 2] < BAR and not said and not asked
 
 
@@ -80,6 +91,7 @@ def main() -> None:
     out = (args.out or Path(tempfile.mkdtemp())).absolute()
     out.mkdir(parents=True, exist_ok=True)
     good = []
+    check_detection(out)
 
     start = time.perf_counter()
     store, cells = judged_systems(

@@ -17,6 +17,7 @@ from leaderboards.render import text
 from leaderboards.render.details import detail_name, plain_name
 from leaderboards.render.extras import (
     ANSWERS_COLUMN,
+    EARLY,
     Extras,
     View,
     answers_view,
@@ -41,6 +42,7 @@ def render(board: Board, extras: Extras | None = None) -> str:
         extras: for the front page of a published folder.
     """
     style, script = asset("board.css.jinja"), asset("board.js.jinja")
+    early = "" if extras is None else EARLY
     if extras is not None:
         style += "\n" + asset("site.css.jinja")
         script += "\n" + asset("site.js.jinja")
@@ -48,8 +50,9 @@ def render(board: Board, extras: Extras | None = None) -> str:
     return (
         page.render(
             spec=board.spec,
-            policy=policy(style, script),
+            policy=policy(style, *filter(None, (early, script))),
             style=Markup(style),
+            early=Markup(early),
             script=Markup(script),
             banner=text.banner(board),
             facts=_facts(board),

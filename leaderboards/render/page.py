@@ -37,10 +37,11 @@ def script(*names: str) -> str:
     return f'"use strict";\n(() => {{\n{parts}\n}})();'
 
 
-def policy(style: str, script: str) -> Markup:
-    """The Content-Security-Policy of a page with one inline style and one inline script."""
+def policy(style: str, *scripts: str) -> Markup:
+    """The Content-Security-Policy of a page with one inline style and these inline scripts."""
+    allowed = " ".join(f"'{_hash(script)}'" for script in scripts)
     return Markup(
-        f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
+        f"default-src 'none'; style-src '{_hash(style)}'; script-src {allowed}; "
         "base-uri 'none'; form-action 'none'"
     )
 
