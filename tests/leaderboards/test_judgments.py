@@ -164,7 +164,7 @@ def test_failed_and_absent_judgments_are_counted_or_refused(tmp_path: Path) -> N
     write(tmp_path / "full.jsonl", full)
     write(tmp_path / "holes.jsonl", holes)
     with pytest.raises(
-        BadData, match="4 of 150 judgments absent or without verdict.*allow-partial"
+        BadData, match=r"4 of 150 judgments absent or without verdict.*allow-partial"
     ):
         published_judgments(tmp_path, "arena_hard", rounds=50)
     cells = by_system(
