@@ -19,7 +19,7 @@ With `allow_partial` the last and the first are counts in the cells' details ins
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from harness.engine.io import read_objects
 from harness.engine.operations import Row
 from harness.judging.frames import Kind
 from harness.judging.records import BASELINE, MODEL, Game, Judged, JudgedTurn
+from harness.judging.verdict_sets import JudgedItem, JudgmentForm, form_items, judge_of
 from harness.suites.arena_hard.cells import ScoreArenaParams, arena_cells
 from harness.suites.arena_hard.judgment_files import FORM as ARENA
 from harness.suites.mt_bench.cells import ScoreMTBenchParams, pairwise_cells, rating_cells
@@ -40,10 +41,28 @@ from leaderboards.annotations import MISSING_LIMIT
 
 SUITES = ("arena_hard", "mt_bench")
 _FIRST_QUESTION = 81  # of MT-Bench, ten for each category
-_WINNERS = {"model_1": "A", "model_2": "B", "tie": "tie"}  # of a game that shows model_1 first
-_SWAPPED = {"A": "B", "B": "A", "tie": "tie"}
+_FORMS = {"arena_hard": (ARENA,), "mt_bench": (RATINGS, CHOICES)}
 _ABSENT = "no row in the published judgments"
 _UNREADABLE = "no verdict in the published judgments"
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A row of a file, and the judgment in it."""
+
+    row: Row
+    form: JudgmentForm
+    item: JudgedItem
+    source: str
+
+    @property
+    def games(self) -> tuple[Game, ...]:
+        """The games, or the rating; those without a verdict say so."""
+        games = self.item.games or (Game("", self.item.value),)
+        return tuple(
+            game if game.verdict is not None else replace(game, failure=_UNREADABLE)
+            for game in games
+        )
 
 
 @dataclass
@@ -105,43 +124,45 @@ def published_judgments(
     Raises:
         BadData: no judgments, several judges or baselines, or faulty rows.
     """
-    rows = _read(path, suite)
-    rows = _of_one_judge(rows, path, judge)
+    rows = _of_one_judge(_read(path, suite), path, judge)
     if suite == "arena_hard":
         return _arena_board(rows, questions, path, allow_partial, rounds)
-    rated = [row for row in rows if RATINGS.fits(row)]
-    paired = [row for row in rows if CHOICES.fits(row)]
+    rated = [one for one in rows if one.form is RATINGS]
+    paired = [one for one in rows if one.form is CHOICES]
     cells = _rating_board(rated, questions, path, allow_partial, rounds) if rated else []
     if paired:
         cells += _pair_board(paired, questions, path, baseline, allow_partial, rounds)
     return cells
 
 
-def _read(path: Path, suite: str) -> list[Row]:
-    forms = {"arena_hard": (ARENA,), "mt_bench": (RATINGS, CHOICES)}[suite]
+def _read(path: Path, suite: str) -> list[_Read]:
     files = [path]
     if path.is_dir():
         files = sorted(p for p in path.rglob("*") if p.name.endswith((".jsonl", ".jsonl.gz")))
-    rows = [row for file in files for row in read_objects(file)]
-    found = [row for row in rows if any(form.fits(row) for form in forms)]
-    if not found or (len(files) == 1 and len(found) < len(rows)):
-        keys = ", ".join(sorted(rows[0])[:8]) if rows else "no rows"
+    found: list[_Read] = []
+    others: list[Row] = []
+    for file in files:
+        for number, row in enumerate(read_objects(file), 1):
+            form = next((form for form in _FORMS[suite] if form.fits(row)), None)
+            if form is None:
+                others.append(row)
+                continue
+            found += [
+                _Read(row, form, item, str(file))
+                for item in form_items(form, row, number, str(file))
+            ]
+    if not found or (len(files) == 1 and others):
+        keys = ", ".join(sorted(others[0])[:8]) if others else "no rows"
         raise BadData(
             f"{path}: no judgments of {suite} ({keys}); expected its model_judgment files"
         )
     return found
 
 
-def _judge_of(row: Row) -> str:
-    """The judge's name; MT-Bench has the name of its prompt beside it."""
-    judge = row.get("judge")
-    return str(judge[0]) if isinstance(judge, list) and judge else str(judge or "")
-
-
-def _of_one_judge(rows: list[Row], path: Path, judge: str | None) -> list[Row]:
+def _of_one_judge(rows: list[_Read], path: Path, judge: str | None) -> list[_Read]:
     if judge is not None:
-        rows = [row for row in rows if _judge_of(row) == judge]
-    names = list(dict.fromkeys(map(_judge_of, rows)))
+        rows = [one for one in rows if judge_of(one.row) == judge]
+    names = list(dict.fromkeys(judge_of(one.row) for one in rows))
     if len(names) != 1:
         listed = ", ".join(names) or f"none of {judge}"
         raise BadData(f"{path}: judgments of {listed}; expected one judge: name it with --judge")
@@ -149,71 +170,50 @@ def _of_one_judge(rows: list[Row], path: Path, judge: str | None) -> list[Row]:
 
 
 def _arena_board(
-    rows: Sequence[Row], questions: Path | None, path: Path, allow_partial: bool, rounds: int
+    rows: Sequence[_Read], questions: Path | None, path: Path, allow_partial: bool, rounds: int
 ) -> list[Cell]:
     """Arena-Hard: one score, or one per category of prompts, which have baselines of their own."""
-    categories = list(dict.fromkeys(str(row.get("category") or "") for row in rows))
+    by_category: dict[str, list[_Read]] = {}
+    for one in rows:
+        by_category.setdefault(str(one.row.get("category") or ""), []).append(one)
     cells: list[Cell] = []
-    for category in categories:
-        among = [row for row in rows if str(row.get("category") or "") == category]
-        models: dict[str, _Model] = {}
-        for row in among:
-            first, second = _pair_of_games(row, path)
-            name, id = str(row["model"]), _prompt_id(row)
-            models.setdefault(name, _Model(name, "arena")).add(id, 1, (first, second), str(path))
-        expected = _expected(models.values(), questions, category)
+    for category, among in by_category.items():
+        models = _models(among, "arena")
         found = _scored(
-            models, expected, "arena_hard", _judge_of(among[0]), path, allow_partial, rounds,
-            _arena_cells,
-            mark=category,
+            models, _expected(models.values(), questions, category), "arena_hard",
+            judge_of(among[0].row), path, allow_partial, rounds, _arena_cells, mark=category,
         )  # fmt: skip
-        if len(categories) > 1:
+        if len(by_category) > 1:
             found = [c.model_copy(update={"metric": f"{c.metric}:{category}"}) for c in found]
         cells += found
     return cells
+
+
+def _models(rows: Iterable[_Read], kind: Kind) -> dict[str, _Model]:
+    models: dict[str, _Model] = {}
+    for one in rows:
+        model = models.setdefault(one.item.system, _Model(one.item.system, kind))
+        model.add(one.item.prompt, one.item.turn, one.games, one.source)
+    return models
 
 
 def _arena_cells(maker: CellMaker, rows: list[Judged], about: dict[str, Any]) -> list[Cell]:
     return arena_cells(maker, ScoreArenaParams(**about, style_features=()), rows)
 
 
-def _prompt_id(row: Row) -> str:
-    return str(row["question_id"] if row.get("uid") is None else row["uid"])
-
-
-def _pair_of_games(row: Row, path: Path) -> tuple[Game, ...]:
-    try:
-        (item,) = ARENA.items(row)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise BadData(
-            f'{path}, prompt "{_prompt_id(row)}": no judgment can be read ({error}); expected two '
-            "games with a score each"
-        ) from None
-    return tuple(map(_told, item.games))
-
-
-def _told(game: Game) -> Game:
-    """A game with the reason why it has no verdict."""
-    return game if game.verdict is not None else Game(game.first, None, failure=_UNREADABLE)
-
-
 def _rating_board(
-    rows: Sequence[Row], questions: Path | None, path: Path, allow_partial: bool, rounds: int
+    rows: Sequence[_Read], questions: Path | None, path: Path, allow_partial: bool, rounds: int
 ) -> list[Cell]:
-    models: dict[str, _Model] = {}
-    for row in rows:
-        (item,) = RATINGS.items(row)
-        model = models.setdefault(item.system, _Model(item.system, "rating"))
-        model.add(item.prompt, item.turn, (_told(Game("", item.value)),), str(path))
+    models = _models(rows, "rating")
     return _scored(
-        models, _expected(models.values(), questions), "mt_bench", _judge_of(rows[0]), path,
+        models, _expected(models.values(), questions), "mt_bench", judge_of(rows[0].row), path,
         allow_partial, rounds,
         lambda maker, rows, about: rating_cells(maker, ScoreMTBenchParams(**about), rows),
     )  # fmt: skip
 
 
 def _pair_board(
-    rows: Sequence[Row],
+    rows: Sequence[_Read],
     questions: Path | None,
     path: Path,
     baseline: str | None,
@@ -221,26 +221,30 @@ def _pair_board(
     rounds: int,
 ) -> list[Cell]:
     base = _baseline_of(rows, path, baseline)
-    models: dict[str, _Model] = {}
-    for row in rows:
-        names = [str(row["model_1"]), str(row["model_2"])]
-        if base not in names:
-            continue
-        system = names[1] if names[0] == base else names[0]
-        sides = (MODEL, BASELINE) if names[0] == system else (BASELINE, MODEL)
-        one, two = (_WINNERS.get(row[key]) for key in ("g1_winner", "g2_winner"))
-        games = (Game(sides[0], one), Game(sides[1], None if two is None else _SWAPPED[two]))
-        model = models.setdefault(system, _Model(system, "pairwise"))
-        turn = int(row.get("turn") or 1)
-        model.add(str(row["question_id"]), turn, tuple(map(_told, games)), str(path))
+    models = _models((_against(one, base) for one in rows if base in _names(one)), "pairwise")
     return _scored(
-        models, _expected(models.values(), questions), "mt_bench", _judge_of(rows[0]), path,
+        models, _expected(models.values(), questions), "mt_bench", judge_of(rows[0].row), path,
         allow_partial, rounds, lambda maker, rows, _: pairwise_cells(maker, rows), mark=base,
     )  # fmt: skip
 
 
-def _baseline_of(rows: Sequence[Row], path: Path, baseline: str | None) -> str:
-    sides = [{str(row["model_1"]), str(row["model_2"])} for row in rows]
+def _names(one: _Read) -> list[str]:
+    """Both models of a pair; the item's model is the first."""
+    return sorted((str(one.row["model_1"]), str(one.row["model_2"])))
+
+
+def _against(one: _Read, base: str) -> _Read:
+    """The pair as one of the other model against the baseline."""
+    names, games = _names(one), one.item.games
+    if names[0] == base:
+        other = {MODEL: BASELINE, BASELINE: MODEL}
+        games = tuple(replace(game, first=other[game.first]) for game in games)
+    system = names[1] if names[0] == base else names[0]
+    return replace(one, item=replace(one.item, system=system, games=games))
+
+
+def _baseline_of(rows: Sequence[_Read], path: Path, baseline: str | None) -> str:
+    sides = [set(_names(one)) for one in rows]
     common = sorted(set.intersection(*sides))
     if baseline is None and len(common) == 1:
         return common[0]
@@ -250,12 +254,19 @@ def _baseline_of(rows: Sequence[Row], path: Path, baseline: str | None) -> str:
     raise BadData(f"{path}: which baseline? name one of {known} with --baseline")
 
 
+def _prompt_id(row: Row, questions: Path) -> str:
+    id = next((row[key] for key in ("uid", "question_id") if row.get(key) is not None), None)
+    if id is None:
+        raise BadData(f"{questions}: a question without uid or question_id; expected one of them")
+    return str(id)
+
+
 def _expected(models: Iterable[_Model], questions: Path | None, category: str = "") -> _Questions:
     keys = [key for model in models for key in model.games]
     turns = tuple(sorted({turn for _, turn in keys}))
     if questions is not None:
         rows = list(read_objects(questions))
-        fields = {_prompt_id(row): row for row in rows}
+        fields = {_prompt_id(row, questions): row for row in rows}
         if category and any(row.get("category") == category for row in rows):
             fields = {id: row for id, row in fields.items() if row.get("category") == category}
         return _Questions(fields, turns, True)
@@ -265,7 +276,7 @@ def _expected(models: Iterable[_Model], questions: Path | None, category: str = 
 
 def _known_fields(id: str) -> dict[str, Any]:
     """The category of an MT-Bench question by its number, as the original assigns it."""
-    place = int(id) - _FIRST_QUESTION if id.isdigit() else -1
+    place = int(id) - _FIRST_QUESTION if id.isdecimal() and len(id) <= 3 else -1
     if 0 <= place < 10 * len(CATEGORIES):
         return {"category": CATEGORIES[place // 10]}
     return {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -34,12 +35,21 @@ def check_push(repository: str) -> None:
         )
 
 
-def push(folder: Path, repository: str, kind: Kind, message: str = "Crucible") -> str:
+def push(
+    folder: Path,
+    repository: str,
+    kind: Kind,
+    message: str = "Crucible",
+    only: Sequence[str] | None = None,
+) -> str:
     """Upload a folder; returns the address of the repository.
 
     A new repository is private; its visibility is changed on the hub. A new space is static. Files
     of an existing one that the folder does not have are kept, except for pages of samples in a
-    space, so that no text stays that the folder does not have.
+    space, so that no text stays that the folder does not have. The hub keeps their history.
+
+    Args:
+        only: patterns of the files to upload, such as "samples/*.html"; default: all.
 
     Raises:
         UserError, EnvironmentProblem: as `check_push`; or the hub refused or was not reached.
@@ -58,6 +68,7 @@ def push(folder: Path, repository: str, kind: Kind, message: str = "Crucible") -
             repo_type=kind,
             folder_path=str(folder),
             commit_message=message,
+            allow_patterns=None if only is None else list(only),
             delete_patterns=["samples/*"] if kind == "space" else None,
         )
     except Exception as error:  # of several libraries: HTTP, the hub's own, the network's

@@ -39,7 +39,7 @@ def publish(
     from harness.api import hub
     from harness.engine.store import Store
     from leaderboards.files import read_rows
-    from leaderboards.site import write_site
+    from leaderboards.site import WRITTEN, write_site
 
     space = push.removeprefix(HUB)
     if push:
@@ -68,8 +68,9 @@ def publish(
     )
     for reason, count in made.reasons.items():
         console.out(f"{count:,} scores have no samples: {plain(reason)}", highlight=False)
-    address = hub.push(out, space, "space", f"board {spec.name}") if push else ""
-    if address:
+    address = ""
+    if push:
+        address = hub.push(out, space, "space", f"board {spec.name}", WRITTEN)
         console.out(f"pushed: {address}", highlight=False)
     screen.data(
         {

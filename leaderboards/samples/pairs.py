@@ -128,7 +128,7 @@ class PairedSamples:
         """ "alpaca_eval2 win_rate"; "" for artifacts without a cell."""
         return "" if self.a.cell is None else f"{self.a.cell.suite} {self.a.cell.metric}"
 
-    @property
+    @cached_property
     def percent(self) -> bool:
         """Whether values are shares, shown in per cent; ratings and other results are not."""
         return self.kind == "pair" or all(

@@ -9,6 +9,10 @@ from harness.core.records import Cell
 from leaderboards.samples.rows import KNOWN_LABELS
 
 WITHHELD = "not published"
+# Fields that hold no text; those of turns, and the reply, are indices of texts.
+_KEPT = ("id", "outcome", "value", "lengths", "first", "flags")
+_KEPT_OF_TURNS = ("question", "answer", "other", "reference")
+_KEPT_OF_GAMES = ("first", "verdict", "outcome", "attempts", "reply")
 _FAILED = "failed: "  # details that quote why games failed, see `harness.suites.scoring.failures`
 
 
@@ -27,20 +31,22 @@ def without_texts(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _sample(view: dict[str, Any]) -> dict[str, Any]:
-    left_out = {"fields", "rendered", "suspicions", "labels", "turns"}
-    found = {name: value for name, value in view.items() if name not in left_out}
+    found = {name: view[name] for name in _KEPT if name in view}
     labels = {n: text for n, text in view.get("labels", {}).items() if n in KNOWN_LABELS}
     if labels:
         found["labels"] = labels
     found["turns"] = [
-        {**turn, "games": [_game(game) for game in turn["games"]]} for turn in view.get("turns", ())
+        {name: turn[name] for name in _KEPT_OF_TURNS}
+        | {"games": [_game(game) for game in turn["games"]]}
+        for turn in view.get("turns", ())
     ]
     return found
 
 
 def _game(game: dict[str, Any]) -> dict[str, Any]:
+    kept = {name: game[name] for name in _KEPT_OF_GAMES}
     failure = "failed" if game["failure"] else ""
-    return {**game, "failure": failure, "logprobs": [], "prompt": []}
+    return {**kept, "failure": failure, "logprobs": [], "prompt": []}
 
 
 def cells_without_texts(cells: Iterable[Cell]) -> list[Cell]:

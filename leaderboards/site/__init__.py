@@ -6,6 +6,6 @@ readme     README.md, with the front matter that a static space of the hub reads
 folder     writing the folder as a whole, or not at all
 """
 
-from leaderboards.site.folder import Site, write_site
+from leaderboards.site.folder import WRITTEN, Site, write_site
 
-__all__ = ["Site", "write_site"]
+__all__ = ["WRITTEN", "Site", "write_site"]

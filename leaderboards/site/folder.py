@@ -10,7 +10,6 @@ files that it does not list (`.git`, `CNAME`) are kept.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -43,6 +42,7 @@ from leaderboards.spec import BoardSpec
 
 MANIFEST = "site.json"
 FORMAT = 1
+WRITTEN = ("index.html", "README.md", MANIFEST, f"{FOLDER}/*.html", *FILES)  # nothing else is
 
 
 @dataclass(frozen=True)
@@ -201,7 +201,11 @@ def _swap(fresh: Path, out: Path) -> None:
         remove(old)
         if out.exists():
             out.rename(old)
-        os.rename(fresh, out)
+        try:
+            fresh.rename(out)
+        except OSError:
+            _recover(out)
+            raise
         remove(old)
 
 

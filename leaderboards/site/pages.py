@@ -106,7 +106,7 @@ def _pages_of_seed(
                 raise CrucibleError("the board was published without a store of samples")
             samples = reader.samples(cell)
         except CrucibleError as error:
-            reason = _general(str(error), cell)
+            reason = _general(str(error), cell, reader)
             found.reasons[reason] = found.reasons.get(reason, 0) + 1
             continue
         page, fragment = _place(pages, samples, cell)
@@ -117,11 +117,11 @@ def _pages_of_seed(
     return pages
 
 
-def _general(reason: str, cell: Cell) -> str:
+def _general(reason: str, cell: Cell, reader: SampleReader | None) -> str:
     """A reason without what differs from cell to cell, so that it is said once for many."""
     if not cell.artifacts:
         return "their judgments were published elsewhere and are not in a store"
-    if " stands on " in reason:
+    if reader is not None and not any(map(reader.store.has, cell.artifacts.values())):
         return "the store that the board was published from does not have their judgments"
     return reason
 

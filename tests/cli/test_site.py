@@ -88,6 +88,8 @@ def test_a_site_is_uploaded_as_a_private_static_space(
     assert created["private"] is True
     assert uploaded["repo_type"] == "space"
     assert Path(uploaded["folder_path"]).resolve() == tmp_path / "out"
+    # Other files that the folder has are not uploaded.
+    assert "index.html" in uploaded["allow_patterns"]
     # Pages of an earlier upload, perhaps with texts, do not stay.
     assert uploaded["delete_patterns"] == ["samples/*"]
 

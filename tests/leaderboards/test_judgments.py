@@ -192,11 +192,18 @@ def test_faulty_files_are_refused_with_what_was_expected(tmp_path: Path) -> None
     fails([*good, {**good[0], "judge": "other"}], "judgments of gpt-4, other; expected one judge")
     fails(good, "none of nobody", judge="nobody")
     fails([*good, {**good[0], "games": good[1]["games"]}], "different verdicts on prompt .q0")
-    fails([{**good[0], "games": good[0]["games"][:1]}], "expected two games")
+    fails([{**good[0], "games": good[0]["games"][:1]}], "row .q0.*expected two games")
+    fails([{**good[0], "games": [1, 2]}], "expected two games")
+    fails([{k: v for k, v in good[1].items() if k != "model"}], "row .q1.: no verdict .*model")
     pair = {"question_id": 81, "model_1": "a", "model_2": "b", "g1_winner": "tie",
             "g2_winner": "tie", "judge": "g", "turn": 1}  # fmt: skip
     fails([pair], "which baseline.*a, b.*--baseline", "mt_bench")
     fails([pair], "which baseline", "mt_bench", baseline="c")
+    fails([{**pair, "g1_winner": {}}], "row .81.: no verdict can be read", "mt_bench")
+    rating = {"question_id": 81, "model": "m", "judge": ["g", "p"], "turn": "one", "score": 7}
+    fails([rating], "row .81.: no verdict can be read", "mt_bench")
+    unnamed = write(tmp_path / "question.jsonl", [{"category": "math"}])
+    fails(good, "question without uid", questions=unnamed)
 
 
 def test_a_repeated_row_counts_once_and_a_failed_one_asked_again_is_replaced(

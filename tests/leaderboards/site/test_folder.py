@@ -8,6 +8,7 @@ import multiprocessing
 import re
 import time
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -19,7 +20,8 @@ from harness.core.hashing import file_digest
 from harness.core.records import Cell
 from harness.engine.store import Store
 from leaderboards.files import check_board, read_board
-from leaderboards.site import Site, write_site
+from leaderboards.site import WRITTEN, Site, write_site
+from leaderboards.site.folder import _swap
 from leaderboards.spec import BoardSpec
 from tests.hand_made import HandMade, hostile_cell
 from tests.leaderboards.samples.test_page import CHROMIUM, in_browser, parsed
@@ -122,6 +124,8 @@ def test_the_folder_is_a_board_that_rebuilds_and_lists_its_files(
     listed = json.loads((site.folder / "site.json").read_text())
     present = {p.relative_to(site.folder).as_posix() for p in site.folder.rglob("*") if p.is_file()}
     assert set(listed["files"]) == present - {"site.json"}
+    assert all(any(fnmatch(name, one) for one in WRITTEN) for name in present)
+    assert not any(fnmatch("notes/index.html", one) for one in WRITTEN)
     for name, digest in listed["files"].items():
         assert file_digest(site.folder / name) == digest
     readme = (site.folder / "README.md").read_text()
@@ -298,6 +302,16 @@ def test_a_run_killed_between_two_renames_is_completed(
     write_site(out, SPEC, judged[1], store=None)
     assert (out / "mine.txt").read_text() == "mine"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
+
+
+def test_a_folder_that_cannot_be_replaced_stays_in_its_place(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "mine.txt").write_text("mine")
+    with pytest.raises(OSError, match="absent"):
+        _swap(tmp_path / "absent", out)
+    assert (out / "mine.txt").read_text() == "mine"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 @pytest.mark.slow
