@@ -130,7 +130,8 @@ def _samples(
     console = screen.results()
     chosen = choose_pairs(found, filters, search, sort)
     if html is not None:
-        page = replace(found, pairs=tuple(chosen))
+        kept = set(map(id, chosen))
+        page = replace(found, pairs=tuple(pair for pair in found.pairs if id(pair) in kept))
         _write(page, comparison, "" if html == OPTIONAL_VALUE else html)
         return
     if row:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from harness.suites.scoring import ENDINGS
 
 _WORDS = {
-    "C": "strength of the length control's penalty (C)",
-    "lc_C": "strength of the length control's penalty (C)",
+    "C": "inverse strength of the length control's penalty (C)",
+    "lc_C": "inverse strength of the length control's penalty (C)",
     "abstentions": "abstentions",
     "avg_length": "mean length of answers (characters)",
     "avg_length_baseline": "mean length of the baseline's answers (characters)",
@@ -17,7 +17,7 @@ _WORDS = {
     "data_hash": "fingerprint of the task's data",
     "task_hash": "fingerprint of the task",
     "discrete_win_rate": "win rate of rounded preferences (%)",
-    "extreme_change": "largest change by one prompt (points)",
+    "extreme_change": "length control changed the win rate so much that its fit needs a check",
     "first_shown_share": "wins of the answer shown first (share)",
     "folds": "folds of cross-validation",
     "lc_folds": "folds of cross-validation",

@@ -249,7 +249,8 @@ def _category(
     name: str, pairs: Sequence[PairedSample], percent: bool, level: float, rounds: int
 ) -> CategoryLine:
     factor = 100.0 if percent else 1.0
-    scored = [pair for pair in pairs if pair.difference is not None]
+    # By id, so that the resamples do not depend on the order of the rows.
+    scored = sorted((p for p in pairs if p.difference is not None), key=lambda pair: pair.id)
     values = np.array([pair.values for pair in scored], dtype=np.float64).reshape(-1, 2) * factor
     if not scored:
         return CategoryLine(name, len(pairs), 0, None, None, None, None, (0, 0, 0))

@@ -75,11 +75,12 @@ def test_filters_limit_and_json(compare: Callable[..., str]) -> None:
 
 
 def test_the_page_has_the_chosen_pairs(compare: Callable[..., str], tmp_path: Path) -> None:
-    said = compare("--samples", "--html", "page.html", "--filter", "a=win")
+    said = compare("--samples", "--html", "page.html", "--filter", "a=win", "--sort", "-id")
     assert "page.html: 2 prompts" in said
     page = (tmp_path / "page.html").read_text()
     assert "ours on p1" in page
     assert "ours on p3" not in page
+    assert page.index('"id":"p1"') < page.index('"id":"p2"'), "the page keeps the stored order"
     compare("--samples", "--html")
     assert (tmp_path / "compare-ours-theirs.html").is_file()
 

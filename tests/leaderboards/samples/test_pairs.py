@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,12 @@ def test_categories_have_paired_intervals_over_prompts_with_a_value(pairs: Paire
     assert whole.interval.low <= whole.difference <= whole.interval.high
     assert (math.first, math.second, math.ahead) == (100.0, 50.0, (1, 1, 0))
     assert (lines["coding"].n_expected, lines["coding"].n_scored) == (3, 2)
+
+
+def test_intervals_do_not_depend_on_the_order_of_the_prompts(pairs: PairedSamples) -> None:
+    turned = replace(pairs, pairs=pairs.pairs[::-1])
+    lines = {line.name: line for line in category_lines(turned)}
+    assert lines == {line.name: line for line in category_lines(pairs)}
 
 
 def test_a_system_beside_itself_differs_nowhere(pairs: PairedSamples) -> None:
