@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from glob import glob, has_magic
 from pathlib import Path
@@ -85,7 +86,7 @@ def add(
 
     if name and len(models) > 1:
         raise UserError("--name is for one model; add several one by one")
-    folder = growing(board)
+    folder = growing(board, store)
     known = _settings_of(folder)
     suites = names_in(suite) or known.suites
     if not suites:
@@ -108,8 +109,11 @@ def add(
     )
 
 
-def growing(board: str) -> Path:
+def growing(board: str, store: Path | None = None) -> Path:
     """The folder of a board that may be written; of a new name, in the store.
+
+    Args:
+        store: folder of the store; None for the default.
 
     Raises:
         UserError: it is a board that is published with the product.
@@ -119,7 +123,7 @@ def growing(board: str) -> Path:
 
     if (Path(board) / "cells.jsonl").is_file() or "/" in board:
         return Path(board)
-    own = default_root() / "boards"
+    own = (store or default_root()) / "boards"
     if board in {f.name for f in board_folders()} and not (own / board / "cells.jsonl").is_file():
         raise UserError(
             f"{board} is published with Crucible and is not changed; make a board of your own: "
@@ -133,15 +137,19 @@ def growing(board: str) -> Path:
     return own / board
 
 
+@dataclass
 class _Settings:
-    """Suites, judges and question sets of a board, for the models that are added to it."""
+    """Suites, judges and question sets of a board, for the models that are added to it.
 
-    def __init__(self) -> None:
-        self.suites: list[str] = []
-        self.judges: list[str] = []
-        self.judged: set[str] = set()
-        self.data = "auto"
-        self.limit: int | None = None
+    Attributes:
+        judged: suites with a judge.
+    """
+
+    suites: list[str] = field(default_factory=list)
+    judges: list[str] = field(default_factory=list)
+    judged: set[str] = field(default_factory=set)
+    data: str = "auto"
+    limit: int | None = None
 
 
 def _settings_of(folder: Path) -> _Settings:

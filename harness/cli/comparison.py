@@ -79,6 +79,7 @@ def compare(
     from leaderboards.compare import compare_systems
     from leaderboards.files import read_board
     from leaderboards.render.terminal import render_comparison
+    from leaderboards.render.text import limit_note, limits
 
     asked = bool(row or filters or search or metric or seed is not None or html is not None)
     if asked and not samples:
@@ -90,8 +91,12 @@ def compare(
     _, cells = read_board(find_board(board))
     comparison = compare_systems(cells, first, second)
     if not samples:
-        screen.data({**comparison.model_dump(mode="json"), "summary": comparison.summary})
+        shown = [cell for cell in cells if cell.system in (first, second)]
+        about = {"summary": comparison.summary, "limits": limits(shown)}
+        screen.data({**comparison.model_dump(mode="json"), **about})
         screen.results().print(render_comparison(comparison))
+        if limited := limit_note(shown):
+            screen.results().print(limited, style="yellow", highlight=False, markup=False)
         return
     _samples(
         find_pairs(cells, comparison, metric, seed, board),

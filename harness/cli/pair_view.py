@@ -43,6 +43,8 @@ def list_pairs(
 
 
 def _head(console: Console, found: PairedSamples) -> None:
+    from harness.suites.marks import LIMIT
+
     console.print(bold(found.metric or "samples"), highlight=False)
     for letter, samples in zip("AB", (found.a, found.b), strict=True):
         cell = samples.cell
@@ -52,6 +54,8 @@ def _head(console: Console, found: PairedSamples) -> None:
             span = f" [{cell.interval.low:.2f}, {cell.interval.high:.2f}]" if cell.interval else ""
             said.append(f"  {value}{span}", style="cyan")
             said.append(f"  {cell.n_scored} of {cell.n_expected} scored", style="dim")
+            if limit := cell.details.get(LIMIT):
+                said.append(f", {line(str(limit))}", style="yellow")
         console.print(said, highlight=False)
     if found.note:
         console.print(Text(plain(found.note), style="yellow"), highlight=False)

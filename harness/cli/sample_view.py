@@ -83,6 +83,7 @@ def _table(rows: list[tuple[Text, ...]]) -> Table:
 
 
 def _head(console: Console, samples: Samples) -> None:
+    from harness.suites.marks import LIMIT
     from harness.suites.scoring import ENDINGS
     from leaderboards.render.samples import facts
 
@@ -94,6 +95,8 @@ def _head(console: Console, samples: Samples) -> None:
         unit = " %" if cell.unit == "%" else ""
         title.append(f"  {value}{unit}{span}", style="bold cyan")
         title.append(f"  {cell.n_scored} of {cell.n_expected} scored, {cell.n_failed} failed")
+        if limit := cell.details.get(LIMIT):
+            title.append(f", {line(str(limit))}", style="yellow")
     console.print(title, highlight=False)
     wanted = ("judge", "baseline", "judge fingerprint", "interval", "bounds")
     endings = {name.replace("_", " ") for name in ENDINGS}

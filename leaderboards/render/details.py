@@ -24,6 +24,7 @@ _WORDS = {
     "formula": "terms of the length control",
     "lc_mode": "mode of the length control",
     "lc_standard_error": "standard error as published (spread of predictions)",
+    "limit": "asked (a limited run)",
     "length_controlled_winrate": "length-controlled win rate (%)",
     "mean_of_turns": "mean of the means by turn",
     "missing_game_1": "first games without a verdict",

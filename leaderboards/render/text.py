@@ -85,14 +85,19 @@ def shown_details(details: Mapping[str, Detail]) -> dict[str, Detail]:
 def banner(board: Board) -> str:
     """Meaning of the board's scale, and which suites are limited; "" at the paper's scale."""
     parts = [SCALES.get(scale, scale) for scale in board.scales if scale != PAPER]
+    return "; ".join(filter(None, (*parts, limit_note(board.cells))))
+
+
+def limit_note(cells: Iterable[Cell]) -> str:
+    """ "limited: first 40 of 805 prompts of alpaca_eval2"; "" if all prompts were asked."""
     suites: dict[str, dict[str, None]] = {}
-    for suite, marks in limits(board.cells).items():
+    for suite, marks in limits(cells).items():
         suites.setdefault(", ".join(marks), {})[base(suite)] = None
     limited = [
         f"{visible(mark, NAME_LIMIT)} of {visible(', '.join(names), NAME_LIMIT)}"
         for mark, names in suites.items()
     ]
-    return "; ".join([*parts, *([f"limited: {', '.join(limited)}"] if limited else [])])
+    return f"limited: {', '.join(limited)}" if limited else ""
 
 
 def limits(cells: Iterable[Cell]) -> dict[str, list[str]]:
