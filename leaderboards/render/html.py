@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from harness.core.records import Cell
 from leaderboards.board import Board, Entry, Row
+from leaderboards.by_judge import base
 from leaderboards.claims import OUTCOMES, ClaimResult
 from leaderboards.render import judges, text
 from leaderboards.render.details import detail_name, plain_name
@@ -82,7 +83,7 @@ def _facts(board: Board) -> list[tuple[str, str]]:
     seeds = {seed for suite in board.suites for seed in suite.seeds}
     facts = [
         ("systems", f"{len(board.rows):,}"),
-        ("suites", str(len(board.suites))),
+        ("suites", str(len({base(suite.suite) for suite in board.suites}))),
         ("seeds", str(len(seeds))),
         ("judgments", f"{sum(suite.n_scored for suite in board.suites):,}"),
     ]
