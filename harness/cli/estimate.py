@@ -42,9 +42,9 @@ def show_hosted(console: Console, plan: Plan, todo: Sequence[Stage], calls: Call
                 money += f" (prices of {price.as_of})" if price.as_of else ""
             rest = f"; {asked.unknown} more stages of unknown size" if asked.unknown else ""
             if not asked.requests and asked.unknown:
+                asks = "1 stage asks" if asked.unknown == 1 else f"{asked.unknown} stages ask"
                 console.print(
-                    f"{model}: {asked.unknown} stages ask it; how often is unknown, because their "
-                    "prompts are not on this machine yet",
+                    f"{model}: {asks} it, how often is unknown until its prompts are made or here",
                     highlight=False,
                     markup=False,
                     soft_wrap=True,
