@@ -9,9 +9,9 @@ print(made.render())
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +20,49 @@ from harness.backends.joins import Join, stored_joins
 from harness.core.calling import make_callable
 from harness.core.errors import BadRecord, UserError, unknown
 from harness.core.records import Cell
+from harness.data.stored_answers import StoredAnswers
 from harness.engine import registry
 from harness.engine.overrides import Overrides, overridden, set_key
-from harness.engine.plan import Handle
+from harness.engine.plan import Handle, Plan
 from harness.models.references import model_identity, split_engine, split_template
-from harness.planned import PlannedRun, checked
+from harness.planned import PlannedRun, checked, labelled_stage
 from harness.suites.base import Suite, System
 from harness.suites.editions import NANO, OFFICIAL, default_edition, resolve_settings, scale_of
+from harness.suites.marks import OWN, PAPER, limit_of, marked, nodes_of_plan
+from leaderboards.growth import board_name, evaluation_title
 from leaderboards.spec import BoardSpec, ColumnSpec, Provenance, SystemSpec
 
 AUTO = "auto"
 EDITIONS = (AUTO, OFFICIAL, NANO)
-FULL = "paper"  # scale of published question sets and judges
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A model to evaluate.
+
+    Attributes:
+        ref: reference, or a file of stored outputs; "" if each suite has its own in `files`.
+        name: in tables; "" takes the writer that a file of outputs names, else the reference.
+        files: suite -> what answers it in place of `ref`.
+    """
+
+    ref: str = ""
+    name: str = ""
+    files: Mapping[str, str] = field(default_factory=dict)
+
+    def of(self, suite: str) -> str:
+        """The reference for a suite, "" if there is none."""
+        return self.files.get(suite, self.ref)
+
+    @cached_property
+    def title(self) -> str:
+        """Name in tables."""
+        if self.name:
+            return self.name
+        first = self.ref or next(iter(self.files.values()), "")
+        if split_engine(first)[0] != "stored":
+            return first
+        return StoredAnswers(first).writer or Path(first).name.partition(".json")[0]
 
 
 @dataclass
@@ -42,11 +73,13 @@ class Evaluation(PlannedRun):
         title: name of the model in tables.
         scores: suite -> stage that writes its cells.
         joins: which prompts the files of stored answers answer.
+        judge: the judge that was asked for; "" is the suites' own.
     """
 
     title: str
     scores: dict[str, Handle] = field(default_factory=dict)
     joins: list[Join] = field(default_factory=list)
+    judge: str = ""
 
     @property
     def targets(self) -> list[Handle]:
@@ -57,26 +90,55 @@ class Evaluation(PlannedRun):
         return self.title
 
     @property
+    def parts(self) -> list[Evaluation]:
+        """The evaluations of single models that this consists of."""
+        return [self]
+
+    @property
+    def limits(self) -> dict[str, str]:
+        """Suite -> "first 40 of 805 prompts", for suites of which a part is asked."""
+        graph = nodes_of_plan(self.plan)
+        marks = {suite: limit_of(graph, handle.id) for suite, handle in self.scores.items()}
+        return {suite: mark for suite, mark in marks.items() if mark}
+
+    @property
     def cells(self) -> list[Cell]:
-        """The scores, suite by suite."""
-        return [cell for handle in self.targets for cell in self._cells_of(handle)]
+        """The scores, suite by suite, with their marks (`harness.suites.marks`)."""
+        return self.cells_of(self.targets)
+
+    def cells_of(self, targets: Container[Handle]) -> list[Cell]:
+        """The scores that some of the stages wrote."""
+        limits = self.limits
+        return [
+            marked(cell, limits.get(suite, ""))
+            for suite, handle in self.scores.items()
+            if handle in targets
+            for cell in self._cells_of(handle)
+        ]
 
     def board_spec(self, command: str = "") -> BoardSpec:
         """Board with one row and the primary metrics of each suite."""
-        cells = self.cells
-        return BoardSpec(
-            name=re.sub(r"[^A-Za-z0-9]+", "-", self.title).strip("-") or "evaluation",
-            title=f"Evaluation of {self.title}",
-            scale=cells[0].scale if len({cell.scale for cell in cells}) == 1 else None,
-            systems=(SystemSpec(name=cells[0].system),),
-            columns=tuple(
-                ColumnSpec(suite=cell.suite, metric=cell.metric) for cell in cells if cell.primary
-            ),
-            provenance=Provenance(
-                command=command,
-                libraries=registry.plugin_versions(("suites", name) for name in self.scores),
-            ),
-        )
+        return spec_of(self.title, self.cells, self.scores, command)
+
+
+def spec_of(
+    name: str, cells: Sequence[Cell], suites: Iterable[str], command: str = ""
+) -> BoardSpec:
+    """Board of evaluated models, with the primary metrics of each suite."""
+    scales = {PAPER if cell.scale == OWN else cell.scale for cell in cells}
+    systems = dict.fromkeys(cell.system for cell in cells)
+    columns = dict.fromkeys((cell.suite, cell.metric) for cell in cells if cell.primary)
+    return BoardSpec(
+        name=board_name(name, "evaluation"),
+        title=evaluation_title(list(systems)),
+        scale=scales.pop() if len(scales) == 1 else None,
+        systems=tuple(SystemSpec(name=name) for name in systems),
+        columns=tuple(ColumnSpec(suite=suite, metric=metric) for suite, metric in columns),
+        provenance=Provenance(
+            command=command,
+            libraries=registry.plugin_versions(("suites", name) for name in suites),
+        ),
+    )
 
 
 def evaluate(
@@ -99,7 +161,8 @@ def evaluate(
         judge: nano:oracle or openai:<model>[@<url>], or what `judge` made of it; "" takes the
             suite's own.
         edition: question set: "official", "nano", or "auto": official unless the judge is nano.
-        name: name of the model in tables (default: the reference, or the name of the file).
+        name: name of the model in tables (default: the writer that a file of outputs names in
+            `generator`, `model_id` or `model`; else the reference, or the name of the file).
         overrides: settings: {"mt_bench.rounds": 200} or ["mt_bench.rounds=200"].
         seed: seed of the model's sampling.
         limit: number of prompts per suite.
@@ -110,35 +173,64 @@ def evaluate(
         BadData: a file of stored answers answers none of a suite's prompts, or contradicts itself.
     """
     names = (suite,) if isinstance(suite, str) else tuple(suite)
-    judge = str(judge)
+    options = Options(str(judge), edition, overrides, seed, limit)
+    made = plan_entrant(Plan(), Entrant(model, name), names, options)
+    made.joins = stored_joins(made.plan, made.scores)
+    return made
+
+
+@dataclass(frozen=True)
+class Options:
+    """How models are evaluated; see `evaluate`."""
+
+    judge: str = ""
+    edition: str = AUTO
+    overrides: Overrides = ()
+    seed: int = 42
+    limit: int | None = None
+
+
+def plan_entrant(
+    plan: Plan,
+    entrant: Entrant,
+    names: Sequence[str],
+    options: Options,
+    judged: str | None = None,
+) -> Evaluation:
+    """Add the stages of one model with one judge to a plan; errors as `evaluate`.
+
+    Args:
+        judged: among many: end of the labels of its stages, " by gpt-4o" or "".
+    """
+    judge, edition = options.judge, options.edition
     if not names:
         raise UserError("no suite given; for example alpaca_eval2,mt_bench (crucible suites)")
     if edition not in EDITIONS:
         raise unknown("data edition", edition, EDITIONS, "crucible eval --help")
-    settings = _settings_by_suite(names, judge, overrides, limit)
-    engine, rest = split_engine(model)
-    stored = engine == "stored"
-    template = split_template(rest)[1] if engine in ("hf", "vllm") else ""
-    own = Path(model).name.partition(".json")[0] if stored else model
-    made = Evaluation(name or own)
-    stage = made.plan.stage
-    identity = model_identity(model)
-    handle = stage("import_model", ref=model, digest=identity, label=f"model {model}")
-    scale = NANO if model.startswith("nano:") else FULL
+    settings = _settings_by_suite(names, judge, options.overrides, options.limit)
+    made = Evaluation(entrant.title, judge=judge, plan=plan)
     for suite_name in names:
+        model = entrant.of(suite_name)
+        if not model:
+            continue
+        engine, rest = split_engine(model)
+        identity = model_identity(model)
+        handle = plan.stage("import_model", ref=model, digest=identity, label=f"model {model}")
         loaded: Suite = registry.load("suites", suite_name)
         resolved = resolve_settings(loaded, _edition(loaded, edition, judge), settings[suite_name])
         system = System(
             name=made.title,
             model=handle,
-            scale=scale_of(resolved, scale),
-            seed=seed,
-            stored=stored,
-            template=template,
+            scale=scale_of(resolved, NANO if model.startswith("nano:") else PAPER),
+            seed=options.seed,
+            stored=engine == "stored",
+            template=split_template(rest)[1] if engine in ("hf", "vllm") else "",
         )
+        stage = plan.stage
+        if judged is not None:
+            stage = labelled_stage(stage, f"{made.title} on {suite_name}{judged}")
         cells = loaded.plan(system, resolved, stage)
         made.scores[suite_name] = checked(cells, f'suite "{suite_name}"')
-    made.joins = stored_joins(made.plan, made.scores)
     return made
 
 

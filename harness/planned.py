@@ -1,8 +1,7 @@
 """A plan and the stages that end it: what a reproduction and an evaluation have in common.
 
-`PlannedRun` runs what is missing of its plan, then gives cells and board. Keys of hosted models and
-permissions are checked before the first stage, so that nothing is spent on a run that cannot
-finish.
+`PlannedRun` runs what is missing of its plan, then gives cells and board. What would stop the run
+is checked before its first stage, see `harness.api.hosted_models`.
 """
 
 from __future__ import annotations
@@ -14,25 +13,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness.api.hosted_models import check_keys
 from harness.api.results import Scored, results_html
-from harness.backends.hosted import open_backend
 from harness.core.errors import UserError, unknown
 from harness.core.records import Cell, parse
 from harness.engine.calls import Account, CallSettings, Services
 from harness.engine.code import changed
-from harness.engine.io import disk_errors
 from harness.engine.mending import examine
-from harness.engine.operations import Estimate, Row
-from harness.engine.plan import Handle, Plan, Stage
-from harness.engine.prices import BATCH_SHARE, PROVIDER, Price, PriceList
+from harness.engine.operations import Row
+from harness.engine.plan import Handle, Plan, Stage, StageMaker
 from harness.engine.run import InlineExecutor, Reporter, RunSummary
 from harness.engine.store import Store
 from harness.judging.frames import Kind
 from harness.judging.operations import kind_of_rows
 from harness.judging.records import Judged
-from harness.models.references import split_engine
 from leaderboards.board import Board, build_board
-from leaderboards.files import write_board
+from leaderboards.growth import Grown, grow, recipe_in
 from leaderboards.render import render
 from leaderboards.spec import BoardSpec
 
@@ -213,15 +209,41 @@ class PlannedRun(Scored):
     def write_board(self, folder: Path | None = None, command: str = "") -> Path:
         """Write the board's folder: cells, specification, html, md, csv, json and tex.
 
+        A board that the folder has already grows, see `grow_board`.
+
         Args:
             folder: default: boards/<name of the board> in the store.
             command: command that makes the board again, for its provenance.
         """
+        return self.grow_board(folder, command).folder
+
+    def grow_board(
+        self,
+        folder: Path | None = None,
+        command: str = "",
+        *,
+        replace: bool = False,
+        by_judge: bool = False,
+    ) -> Grown:
+        """As `write_board`; says how the board grew.
+
+        Cells of other systems stay. Without a folder, a board of another recipe under the same name
+        stays as well, and this one gets a name with the recipe's id.
+
+        Args:
+            replace: replace the board of another recipe.
+            by_judge: give each judge columns of its own.
+
+        Raises:
+            UserError: the folder has the board of another recipe, or scores that are not ranked
+                with these; the folder is then unchanged.
+        """
         spec, cells = self._spec(command), self.cells
-        folder = folder or self._done().root / "boards" / spec.name
-        with disk_errors(folder):
-            write_board(folder, spec, cells)
-        return folder
+        boards = self._done().root / "boards"
+        there, own = recipe_in(boards / spec.name), spec.provenance.recipe_id
+        if folder is None and not replace and there is not None and there != own:
+            spec = spec.model_copy(update={"name": f"{spec.name}+{own[:8] or 'evaluation'}"})
+        return grow(folder or boards / spec.name, spec, cells, replace=replace, judges=by_judge)
 
     def forget_failures(self, store: Store) -> int:
         """Discard finished stages with failed rows and what was made from them; count these rows.
@@ -278,81 +300,13 @@ def checked(planned: Any, whose: str, *others: type) -> Any:
     return planned
 
 
-# Hosted models
+def labelled_stage(stage: StageMaker, prefix: str) -> StageMaker:
+    """The same stage maker, with a prefix on every label."""
 
+    def named(name: str, /, *, label: str = "", **arguments: Any) -> Handle:
+        return stage(name, label=f"{prefix}: {label or name}", **arguments)
 
-@dataclass
-class Asked:
-    """Estimated requests and tokens of one model; `unknown` counts stages without an estimate."""
-
-    stages: int = 0
-    requests: int = 0
-    tokens_in: int = 0
-    tokens_out: int = 0
-    unknown: int = 0
-
-    def add(self, estimate: Estimate) -> None:
-        self.stages += 1
-        if estimate.requests is None or estimate.tokens is None or estimate.tokens_out is None:
-            self.unknown += 1
-            return
-        self.requests += estimate.requests
-        self.tokens_in += estimate.tokens - estimate.tokens_out
-        self.tokens_out += estimate.tokens_out
-
-
-def hosted(plan: Plan, todo: Sequence[Stage]) -> dict[str, Asked]:
-    """Most requests and tokens that stages send to hosted models, by "model" or "model@url".
-
-    Stored responses are not subtracted: a resumed run sends less.
-    """
-    estimates = plan.estimates()
-    found: dict[str, Asked] = {}
-    for stage in todo:
-        ref = _hosted_ref(plan, stage)
-        if ref is not None:
-            model = split_engine(ref)[1].partition("?")[0]
-            found.setdefault(model, Asked()).add(estimates[stage.id])
-    return found
-
-
-def price_of(model: str, calls: CallSettings) -> Price | None:
-    """Price of a model named as in `hosted`; None where it is unknown."""
-    name, at, _ = model.partition("@")
-    price = PriceList.load(calls.prices).of(name, "elsewhere" if at else PROVIDER)
-    return price.share(BATCH_SHARE) if price is not None and calls.batch else price
-
-
-def check_keys(plan: Plan, todo: Sequence[Stage], calls: CallSettings) -> None:
-    """Notice a missing key or permission before hours of sampling.
-
-    Raises:
-        EnvironmentProblem: a hosted model of the stages needs a key that is not set.
-        UserError: a stage runs code that a model wrote, and `calls` does not allow it.
-    """
-    for stage in todo if not calls.allow_code_execution else ():
-        if stage.operation.name == "verify_code" and not getattr(stage.params, "static_only", 0):
-            raise UserError(
-                f"{stage.label} runs code that models wrote, in confinement; add "
-                "--allow-code-execution, or leave that stage out"
-            )
-    if calls.offline:
-        return
-    refs = {_hosted_ref(plan, stage) for stage in todo}
-    for ref in sorted(ref for ref in refs if ref):
-        open_backend(ref, Services()).check_access()
-
-
-def _hosted_ref(plan: Plan, stage: Stage) -> str | None:
-    """The hosted model that a stage asks: its judge, or its model."""
-    if stage.operation.rows is None and not stage.operation.asks:
-        return None
-    ref, model = getattr(stage.params, "judge", None), stage.inputs.get("model")
-    if ref is None and isinstance(model, Handle):
-        ref = getattr(plan.stages[model.id].params, "ref", None)
-    if not ref or ref.startswith("nano:"):
-        return None
-    return None if split_engine(ref)[0] in ("hf", "vllm", "stored") else str(ref)
+    return named
 
 
 def has_failed(row: Row, kind: Kind | None = None) -> bool:

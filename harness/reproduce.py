@@ -19,38 +19,39 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness.api.recipes import chosen_recipe, judges_of, recipe_of, usual_limits
+from harness.api.run_names import recipe_name, variant
 from harness.core.calling import make_callable
-from harness.core.errors import BadRecord, UserError, unknown
+from harness.core.errors import UserError, unknown
 from harness.core.records import Cell, Record, parse
 from harness.engine import registry
 from harness.engine.calls import CallSettings
 from harness.engine.extras import check_extras
 from harness.engine.io import disk_errors
 from harness.engine.overrides import Overrides
-from harness.engine.plan import Handle, Stage, StageMaker
+from harness.engine.plan import Handle, Stage
 from harness.engine.preconditions import Preconditions, listed
 from harness.engine.recipe import (
     Method,
     Recipe,
     SuiteSpec,
     SystemSpec,
-    load_recipe,
-    named_systems,
-    read_toml,
     with_settings,
 )
 from harness.engine.run import Reporter
 from harness.engine.store import Store
 from harness.evaluate import evaluate
 from harness.nano.rehearsal import Rehearsal
-from harness.planned import PlannedRun, checked, opened
+from harness.planned import PlannedRun, checked, labelled_stage, opened
 from harness.suites.base import SYSTEM, Program, System
 from harness.suites.editions import NANO, resolve_settings, scales_of
-from leaderboards.claims import claims_of, parse_claim
+from harness.suites.marks import limit_of, marked, nodes_of_plan
+from leaderboards.claims import parse_claim
+from leaderboards.growth import board_name
 from leaderboards.spec import BoardSpec, ColumnSpec, Provenance, board_spec, shipped
 from leaderboards.spec import SystemSpec as Row
 
-__all__ = ["Reproduction", "Run", "evaluate", "recipe_of", "reproduce"]
+__all__ = ["Reproduction", "Run", "evaluate", "reproduce"]
 
 REHEARSAL = "rehearsal"
 
@@ -75,12 +76,16 @@ class Reproduction(PlannedRun):
         runs: one per seed, system and suite.
         models: (seed, system) -> model artifact; None for a program without a model.
         preconditions: stages that measure the preconditions of the recipe's methods.
+        name: of the board: what ran, "wrpo-nano+beta=0.3".
+        usual: suite -> limit of its prompts in the shipped recipe; there is none without a limit.
     """
 
     method: str
     recipe: Recipe
     scale: str
     seeds: list[int]
+    name: str = ""
+    usual: dict[str, int] = field(default_factory=dict)
     runs: list[Run] = field(default_factory=list)
     models: dict[tuple[int, str], Handle | None] = field(default_factory=dict)
     preconditions: list[Handle] = field(default_factory=list)
@@ -95,8 +100,14 @@ class Reproduction(PlannedRun):
 
     @property
     def cells(self) -> list[Cell]:
-        """The scores of all runs, each with the checkpoint and the fidelity of its system."""
-        found = []
+        """The scores of all runs, each with the checkpoint and the fidelity of its system.
+
+        They have the marks of `harness.suites.marks`; the size of a nano question set is no limit
+        where it is that of the shipped recipe.
+        """
+        found: list[Cell] = []
+        graph, limits = nodes_of_plan(self.plan), dict[str, str]()
+        judges = judges_of(self.method)
         for run in self.runs:
             fidelity = _fidelity(run.system)
             more = {"fidelity": fidelity} if fidelity else {}
@@ -105,12 +116,20 @@ class Reproduction(PlannedRun):
             for cell in self._cells_of(run.cells):
                 links = {**checkpoint, **cell.artifacts, "cells": run.cells.id}
                 details = {**cell.details, **more}
-                found.append(cell.model_copy(update={"artifacts": links, "details": details}))
+                made = cell.model_copy(update={"artifacts": links, "details": details})
+                if run.suite.name not in limits:
+                    limits[run.suite.name] = limit_of(graph, run.cells.id)
+                limit = limits[run.suite.name] if self._is_limited(run.suite, cell) else ""
+                found.append(marked(made, limit, judges))
         for handle in self.preconditions:
-            made = {"cells": handle.id}
+            links = {"cells": handle.id}
             for cell in self._cells_of(handle):
-                found.append(cell.model_copy(update={"artifacts": cell.artifacts | made}))
+                found.append(cell.model_copy(update={"artifacts": cell.artifacts | links}))
         return found
+
+    def _is_limited(self, suite: SuiteSpec, cell: Cell) -> bool:
+        usual = suite.settings.get("limit") == self.usual.get(suite.name)
+        return not usual if cell.scale == NANO else cell.scale != REHEARSAL
 
     def check(self, todo: Sequence[Stage], calls: CallSettings) -> None:
         """As `PlannedRun.check`; also the extras that the recipe needs, and its board.
@@ -163,7 +182,7 @@ class Reproduction(PlannedRun):
         return self._layout(command, self._scale())
 
     def _layout(self, command: str, scale: str) -> BoardSpec:
-        recipe, name = self.recipe, f"{self.method}-{self.scale}"
+        recipe, name = self.recipe, self.name or f"{self.method}-{self.scale}"
         known = recipe.method in shipped()
         named = {"name": name, "title": recipe.title or name}
         where = f"board of the {recipe.method} recipe"
@@ -187,14 +206,6 @@ class Reproduction(PlannedRun):
                 ]
         about = f"{recipe.method} recipe, claim"
         claims = tuple(parse_claim(claim, about) for claim in recipe.claims)
-        used = [("methods", spec.method) for spec in recipe.systems]
-        used += [("suites", suite.name) for suite in recipe.suites]
-        provenance = Provenance(
-            recipe=f"{recipe.method}/{recipe.profile}",
-            recipe_id=recipe.id(),
-            command=command,
-            libraries=registry.plugin_versions(used),
-        )
         made = base.model_copy(
             update={
                 "name": name,
@@ -203,10 +214,22 @@ class Reproduction(PlannedRun):
                 "columns": tuple(columns),
                 "claims": claims,
                 "preconditions": listed((m.preconditions for m in _methods(recipe)), recipe),
-                "provenance": provenance,
+                "provenance": self.provenance(command),
             }
         )
         return parse(BoardSpec, made.model_dump(), where)
+
+    def provenance(self, command: str = "") -> Provenance:
+        """Recipe, command and plugins of the board."""
+        recipe = self.recipe
+        used = [("methods", spec.method) for spec in recipe.systems]
+        used += [("suites", suite.name) for suite in recipe.suites]
+        return Provenance(
+            recipe=f"{recipe.method}/{recipe.profile}",
+            recipe_id=recipe.id(),
+            command=command,
+            libraries=registry.plugin_versions(used),
+        )
 
     def _scale(self) -> str:
         """Scale of the board: that of its cells, since a profile of any name may be of the nano
@@ -243,102 +266,32 @@ def reproduce(
         BadRecord: for a recipe or override of the wrong shape, or a claim about unknown systems.
     """
     method, path = recipe_of(name)
-    recipe = load_recipe(method.recipe, path, scale, overrides, seed)
-    if recipe.method != method.name:
-        recipe = _only(recipe, method.name)
-    recipe = _limited(recipe, limit, suites)
     rehearsal = Rehearsal() if rehearse else None
-    if rehearsal is not None:
-        recipe = rehearsal.recipe(recipe)
-    recipe = _claiming(_expanded(recipe), path)
+    recipe = chosen_recipe(
+        method,
+        path,
+        scale,
+        overrides,
+        seed=seed,
+        limit=limit,
+        suites=suites,
+        rehearsal=rehearsal,
+    )
+    plain = chosen_recipe(method, path, scale, rehearsal=rehearsal)
+    shown = REHEARSAL if rehearse else recipe.profile
+    changed = variant(overrides, limit, suites, seed) if recipe.id() != plain.id() else ""
+    own = recipe_name(method.name, recipe_of(method.name)[1], path)
     made = Reproduction(
         method.name,
         recipe,
-        REHEARSAL if rehearse else recipe.profile,
+        shown,
         [recipe.seed + number for number in range(seeds)],
+        board_name(f"{own}-{shown}{changed}"),
+        usual=usual_limits(method, scale),
     )
     for replicate in made.seeds:
         _plan_seed(made, recipe.model_copy(update={"seed": replicate}), rehearsal)
     return made
-
-
-def recipe_of(name: str | Path) -> tuple[Method, Path]:
-    """The method called `name` with the recipe file it runs from; or a file with its method.
-
-    Raises:
-        UnknownName: no such method.
-        BadRecord: a recipe file that names no method.
-    """
-    if str(name).endswith(".toml"):
-        path = Path(name).expanduser()
-        host = read_toml(path).get("method")
-        if not isinstance(host, str):
-            raise BadRecord(f'{path}: key "method" is {host!r}; expected the name of a method')
-        return registry.load("methods", host), path
-    method: Method = registry.load("methods", str(name))
-    if method.recipe_file is not None:
-        return method, method.recipe_file
-    host = registry.entry("methods", str(name)).recipe
-    hosted: Method | None = registry.load("methods", host) if host else None
-    if hosted is None or hosted.recipe_file is None:
-        raise UserError(f'method "{name}" has no recipe file and names none that has')
-    return method, hosted.recipe_file
-
-
-def _claiming(recipe: Recipe, path: Path) -> Recipe:
-    """The recipe without claims about systems that only other profiles of its file have.
-
-    Raises:
-        BadRecord: a claim about a system that no profile has.
-    """
-    names = {system.name for system in recipe.systems}
-    parsed = claims_of(recipe, named_systems(path))
-    claims = [
-        c for c, claim in zip(recipe.claims, parsed, strict=True) if names >= {*claim.systems}
-    ]
-    return recipe.model_copy(update={"claims": tuple(claims)})
-
-
-def _only(recipe: Recipe, name: str) -> Recipe:
-    """The recipe with the systems of one method, and its first system for comparison."""
-    first = recipe.systems[:1]
-    kept = [*first, *(s for s in recipe.systems if s.method == name and s not in first)]
-    if not any(system.method == name for system in kept):
-        kept.append(SystemSpec(name=name, method=name))
-    return recipe.model_copy(update={"systems": tuple(kept)})
-
-
-def _limited(recipe: Recipe, limit: int | None, suites: Sequence[str]) -> Recipe:
-    chosen = list(recipe.suites)
-    if suites:
-        known = {name: SuiteSpec(name=name) for name in registry.entries("suites")}
-        known |= {suite.name: suite for suite in chosen}
-        for wanted in suites:
-            if wanted not in known:
-                raise unknown("suite", wanted, known, "crucible suites")
-        chosen = [known[wanted] for wanted in dict.fromkeys(suites)]
-    tested = {suite.name for suite in chosen}
-    claims = tuple(claim for claim in recipe.claims if claim.get("suite") in tested)
-    recipe = recipe.model_copy(update={"claims": claims})
-    if limit is not None:
-        chosen = [
-            suite.model_copy(update={"settings": {**suite.settings, "limit": limit}})
-            for suite in chosen
-        ]
-        data = dict(recipe).get("data")
-        if isinstance(data, Record) and "limit" in type(data).model_fields:
-            recipe = with_settings(recipe, {"data.limit": limit}, "--limit")
-    return recipe.model_copy(update={"suites": tuple(chosen)})
-
-
-def _expanded(recipe: Recipe) -> Recipe:
-    """The recipe with each entry that means several systems expanded."""
-    systems: list[SystemSpec] = []
-    for spec in recipe.systems:
-        method: Method = registry.load("methods", spec.method)
-        whole = method.variants is not None and not spec.set
-        systems += method.variants(recipe) if whole and method.variants else [spec]
-    return recipe.model_copy(update={"systems": tuple(systems)})
 
 
 def _plan_seed(made: Reproduction, recipe: Recipe, rehearsal: Rehearsal | None) -> None:
@@ -365,10 +318,11 @@ def _plan_seed(made: Reproduction, recipe: Recipe, rehearsal: Rehearsal | None) 
         for (suite_spec, suite, settings), scale in zip(suites, scales, strict=True):
             about = {"seed": recipe.seed, "peers": peers}
             system = System.of(spec.name, planned, scale=scale, **about)
-            labelled = _labelled(stage, f"{spec.name} on {suite.name}")
+            labelled = labelled_stage(stage, f"{spec.name} on {suite.name}")
             cells = checked(suite.plan(system, settings, labelled), f'suite "{suite.name}"')
             made.runs.append(Run(recipe.seed, spec, suite_spec, cells))
-    labelled, scale = _labelled(stage, "precondition"), NANO if NANO in scales else made.scale
+    labelled = labelled_stage(stage, "precondition")
+    scale = NANO if NANO in scales else made.scale
     for method in _methods(recipe):
         declared = method.preconditions or Preconditions(())
         found = declared.stages(recipe, labelled, returned, scale, recipe.seed)
@@ -406,15 +360,6 @@ def _baselines(settings: Iterable[Record]) -> list[str]:
 def _fidelity(system: SystemSpec) -> str:
     method: Method = registry.load("methods", system.method)
     return method.fidelity
-
-
-def _labelled(stage: StageMaker, prefix: str) -> StageMaker:
-    """The same stage maker, with a prefix on every label."""
-
-    def named(name: str, /, *, label: str = "", **arguments: Any) -> Handle:
-        return stage(name, label=f"{prefix}: {label or name}", **arguments)
-
-    return named
 
 
 make_callable(__name__, reproduce)

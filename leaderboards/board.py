@@ -14,10 +14,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from harness.core.errors import UserError
 from harness.core.records import Cell, Interval, Record
 from harness.engine.preconditions import SUITE as PRECONDITIONS
+from harness.suites.marks import OWN, PAPER
 from leaderboards.claims import ClaimResult, judge_claim
+from leaderboards.judge_agreement import JudgePair, judge_pairs
 from leaderboards.preconditions import Measured, measured
 from leaderboards.scores import SHARED, Score, ScoreKey, combine_all, difference, mismatch, tidy
 from leaderboards.spec import BoardSpec, ColumnSpec, Reference, SystemSpec
+
+_REMEDY = ", or give each judge its columns (crucible board make NAME --from BOARD --by-judge)"
 
 
 class Entry(Record):
@@ -87,6 +91,7 @@ class Board(Record):
         scales: scales of the cells.
         warnings: one line per mixture that `allow_mixed` permitted.
         preconditions: what must be true of the run before the claimed effects can appear.
+        judges: agreement of the judges, on a board with columns for each.
         cells: rounded and sorted; the board can be rebuilt from `spec` and these.
     """
 
@@ -99,6 +104,7 @@ class Board(Record):
     scales: tuple[str, ...]
     warnings: tuple[str, ...]
     preconditions: tuple[Measured, ...] = ()
+    judges: tuple[JudgePair, ...] = ()
     cells: tuple[Cell, ...]
 
     def reference(self, system: str, column: ColumnSpec) -> Reference | None:
@@ -135,7 +141,7 @@ def build_board(spec: BoardSpec, cells: Iterable[Cell]) -> Board:
         more = f" (and {len(warnings) - 1} more)" if len(warnings) > 1 else ""
         raise UserError(
             f"{warnings[0]}{more}; expected one: remove systems, or set allow_mixed = true to rank "
-            "them together"
+            f"them together{_REMEDY if 'mixes judge' in warnings[0] else ''}"
         )
     ranking = _ranking(columns)
     return Board(
@@ -148,6 +154,7 @@ def build_board(spec: BoardSpec, cells: Iterable[Cell]) -> Board:
         scales=tuple(sorted({cell.scale for cell in kept})),
         warnings=warnings,
         preconditions=measured(spec.preconditions, every.values()),
+        judges=judge_pairs(kept) if spec.by_judge else (),
         cells=kept,
     )
 
@@ -172,8 +179,9 @@ def _mixtures(
 ) -> tuple[str, ...]:
     """One line per property in which cells of one column differ."""
     found: list[str] = []
-    by_scale = _grouped((cell.scale, cell.system) for cell in cells)
-    if spec.scale and set(by_scale) - {spec.scale}:
+    # Judges of a column are compared below; another judge's suite may be beside a published one's.
+    by_scale = _grouped((PAPER if c.scale == OWN else c.scale, c.system) for c in cells)
+    if spec.scale and set(by_scale) - {PAPER if spec.scale == OWN else spec.scale}:
         found.append(f'board "{spec.name}" is of scale {spec.scale}, cells are {_list(by_scale)}')
     elif len(by_scale) > 1:
         found.append(f'board "{spec.name}" mixes scales: {_list(by_scale)}')
@@ -182,11 +190,18 @@ def _mixtures(
             s for s in scores.values() if (s.suite, s.metric) == (suite, metric) and s.n_seeds
         ]
         for field in (*SHARED[1:], "unit", "higher_is_better"):
-            values = _grouped((v, s.system) for s in column_scores for v in s.shared(field))
+            values = _grouped((v, s.system) for s in column_scores for v in _said(s, field))
             if len(values) > 1:
                 name = field.replace("_", " ")
                 found.append(f"column {suite} {metric} mixes {name}s: {_list(values)}")
     return tuple(found)
+
+
+def _said(score: Score, field: str) -> Iterable[str]:
+    """Values of a field over the seeds; of a judge's fingerprint, with the judge."""
+    if field != "judge_fingerprint":
+        return score.shared(field)
+    return {f"{cell.judge or 'no judge'} {cell.judge_fingerprint}" for cell in score.cells}
 
 
 def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:

@@ -17,14 +17,22 @@ for byte. Files contain no dates, host names or other data that a second run wou
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 
 from harness.core.errors import StoreProblem, UserError
 from harness.core.hashing import canonical_json
 from harness.core.records import Cell, parse
-from harness.engine.io import atomic_folder, iterate_objects, read_json, read_objects
+from harness.engine.io import (
+    atomic_folder,
+    disk_errors,
+    iterate_objects,
+    locked,
+    read_json,
+    read_objects,
+)
 from leaderboards.block_writer import blocks
 from leaderboards.blocks import is_block, read_blocks
 from leaderboards.board import Board, build_board
@@ -75,28 +83,57 @@ def write_board(
 ) -> Board:
     """Build a board and write its folder; files in the folder that are no board's are kept.
 
-    All files are written and synced before the first one is replaced, so a full disk leaves the
-    previous board intact.
+    All files are written and synced before the first one is replaced, so a full disk or a kill
+    leaves the previous board intact.
 
     Raises:
         UserError: the cells cannot be ranked together.
         StoreProblem: the folder cannot be written.
     """
     board = build_board(spec, cells)
-    files = board_files(board, rows)
     folder = folder.absolute()
+    with _writing(folder), locked(folder.parent):
+        _replace(folder, board_files(board, rows))
+    return board
+
+
+def change_board(
+    folder: Path,
+    change: Callable[[BoardSpec | None, tuple[Cell, ...]], tuple[BoardSpec, Iterable[Cell]]],
+) -> Board:
+    """Make a board from the one in a folder, while no other process changes it.
+
+    Args:
+        change: from the specification and cells of the folder (None and () if there is no board
+            yet) to those of the new board.
+
+    Raises:
+        As `write_board` and `read_board`, and what `change` raises; the board is then unchanged.
+    """
+    folder = folder.absolute()
+    with _writing(folder), locked(folder.parent):
+        there = (folder / CELLS).is_file()
+        board = build_board(*change(*(read_board(folder) if there else (None, ()))))
+        _replace(folder, board_files(board))
+    return board
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
     try:
-        with atomic_folder(folder, merge=True) as fresh:
-            for name, data in files.items():
-                (fresh / name).write_bytes(data)
-        for name in (ROWS, *(f"board.{format}" for format in FORMATS)):
-            if name not in files:
-                (folder / name).unlink(missing_ok=True)
+        with disk_errors(folder, kept="no file was left partially written"):
+            yield
     except OSError as error:
         raise StoreProblem(
             f"cannot write {folder}: {error}; no file was left partially written"
         ) from None
-    return board
+
+
+def _replace(folder: Path, files: Mapping[str, bytes]) -> None:
+    drop = (ROWS, *(f"board.{format}" for format in FORMATS))
+    with atomic_folder(folder, merge=True, drop=drop) as fresh:
+        for name, data in files.items():
+            (fresh / name).write_bytes(data)
 
 
 def read_board(folder: Path) -> tuple[BoardSpec, tuple[Cell, ...]]:

@@ -94,12 +94,17 @@ class Reference(Record):
 
 
 class Provenance(Record):
-    """Origin of the cells, sufficient to reproduce them; no dates and no host names."""
+    """Origin of the cells, sufficient to reproduce them; no dates and no host names.
+
+    Attributes:
+        also: later commands that added systems, in order.
+    """
 
     recipe: str = ""
     recipe_id: str = ""
     command: str = ""
     libraries: dict[str, str] = {}
+    also: tuple[str, ...] = Field(default=(), exclude_if=lambda commands: not commands)
 
 
 class BoardSpec(Record):
@@ -119,9 +124,10 @@ class BoardSpec(Record):
             as in earlier versions (`leaderboards.compact`).
         stage_notes: what the stages noted that made the scores, for example cut answers.
         preconditions: lines of the table of preconditions, see `leaderboards.preconditions`.
+        by_judge: each judge has columns of its own, see `leaderboards.by_judge`.
     """
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+=,-]*$")
     title: str
     description: str = ""
     scale: str | None = None
@@ -141,6 +147,7 @@ class BoardSpec(Record):
     )
     stage_notes: tuple[str, ...] = Field(default=(), exclude_if=lambda notes: not notes)
     preconditions: tuple[Precondition, ...] = Field(default=(), exclude_if=lambda lines: not lines)
+    by_judge: bool = Field(default=False, exclude_if=lambda chosen: not chosen)
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> BoardSpec:

@@ -207,6 +207,9 @@ class Backend(ABC):
     def check_access(self) -> None:  # noqa: B027 (most backends have nothing to check)
         """Raise what would stop the first request, such as a missing key; sends nothing."""
 
+    def check_reach(self) -> None:  # noqa: B027 (only servers can be out of reach)
+        """Raise if the server does not answer; asks it nothing that costs."""
+
 
 def messages_of(rows: Sequence[dict[str, str]]) -> tuple[Message, ...]:
     """Records of the {"role", "content"} dictionaries in rows.

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.backends.base import Backend
-from harness.core.errors import EnvironmentProblem, UserError, unknown
+from harness.core.errors import EnvironmentProblem, UserError, nearest, unknown
 from harness.engine import registry
 from harness.engine.calls import Services
 from harness.models.not_models import check_file, check_name
@@ -57,4 +57,14 @@ def _no_judge(ref: str, name: str) -> UserError:
             f'"{ref}" is a model without a server, and a judge needs one; expected vllm:{name} '
             "(vLLM runs it) or openai:<model>@<url> of your server (crucible judges)"
         )
-    return unknown("judge", name, registry.entries("judges"), "crucible judges")
+    known = registry.entries("judges")
+    if ":" not in name:
+        tails = {entry.partition(":")[2]: entry for entry in known if ":" in entry}
+        if name.lower() in tails:
+            return UserError(f'no judge named "{name}"; did you mean "{tails[name.lower()]}"?')
+        if nearest(name, known) is None:
+            return UserError(
+                f'no judge named "{name}"; expected openai:{name} for a model of OpenAI, '
+                f"openai:{name}@<url> on your own server, or nano:oracle (crucible judges)"
+            )
+    return unknown("judge", name, known, "crucible judges")

@@ -82,7 +82,8 @@ def _join(suite: str, file: StoredAnswers, rows: list[Row]) -> Join:
         raise BadData(
             f"{file.source} answers none of the {len(rows)} prompts of {suite}; the first is "
             f'"{first["id"]}": {turns_of(first)[0][:60]!r}. Expected outputs for this suite, '
-            "joined by id or by the text of the prompt; nothing was asked"
+            "joined by id or by the text of the prompt; for other suites, say which (--suite, or a "
+            "file per suite: crucible eval -f board.toml); nothing was asked"
         )
     lacking = sum(bool(record.lacks) for record in answered)
     return Join(suite, file.source, file.records, len(rows), len(answered), lacking, file.counts)

@@ -21,6 +21,7 @@ from harness.backends.api.client import Client
 from harness.backends.api.endings import Unfinished
 from harness.backends.api.endpoint import Endpoint
 from harness.backends.api.logprobs import BadLogprobs
+from harness.backends.api.reach import check_reach
 from harness.backends.api.responses import ResponseStore, Stored
 from harness.backends.api.wire import Outcome
 from harness.backends.base import (
@@ -122,6 +123,9 @@ class OpenAIBackend(Backend):
 
     def check_access(self) -> None:
         self.endpoint.api_key()
+
+    def check_reach(self) -> None:
+        check_reach(self.endpoint)
 
     def generate(self, requests: Sequence[Request]) -> Iterator[Response]:
         """Answer requests: stored ones first, the others in order of completion.

@@ -10,7 +10,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from harness.api.evaluations import Evaluations
 from harness.cli import screen
+from harness.cli.cost_table import show_costs
 from harness.cli.estimate import show_estimate
 from harness.cli.plan_view import plan_record
 from harness.cli.progress import ProgressReporter
@@ -20,22 +22,33 @@ from harness.engine.calls import Account, CallSettings
 from harness.engine.store import Store
 from harness.evaluate import Evaluation
 from harness.suites.editions import NANO
-from harness.suites.scoring import ENDINGS
+from harness.suites.scoring import ENDINGS, CellParams
+from leaderboards.growth import Conditions, check_growth
+from leaderboards.render.terminal import render_board
+from leaderboards.render.text import limits
+
+MOST_SAMPLES = 6  # addresses of samples that are printed
 
 
 def run_evaluation(
-    made: Evaluation,
+    made: Evaluation | Evaluations,
     store: Store,
     calls: CallSettings,
     *,
     out: Path | None = None,
     plan_only: bool = False,
     retry_failed: bool = False,
+    by_judge: bool = False,
     command: str = "",
 ) -> None:
-    """Estimate, run and print an evaluation; with `out`, also write its board."""
+    """Estimate, run and print an evaluation; with `out`, also write its board, or let it grow."""
     console, status = screen.results(), screen.status()
     status.print(f"[bold]{escape(made.title)}[/bold] on {', '.join(made.scores)}", highlight=False)
+    for suite, mark in made.limits.items():
+        status.print(f"{suite}: {mark} only", highlight=False)
+    by_judge = by_judge or len({part.judge for part in made.parts}) > 1
+    if out is not None:
+        check_growth(out, asked(made), made.limits, judges=by_judge)
     for join in made.joins:
         status.print(str(join), highlight=False, markup=False, soft_wrap=True)
     if retry_failed:
@@ -46,7 +59,10 @@ def run_evaluation(
             else "no judgment or answer has failed; nothing is asked again",
             highlight=False,
         )
-    show_estimate(console if plan_only else status, made, store, calls)
+    if isinstance(made, Evaluations):
+        show_costs(console if plan_only else status, made, store, calls)
+    else:
+        show_estimate(console if plan_only else status, made, store, calls)
     if plan_only:
         screen.data(plan_record(made, store))
         return
@@ -56,13 +72,32 @@ def run_evaluation(
     finally:
         show_account(console, made.account)
     cells = made.cells
-    console.print(cells_table(cells))
-    show_judges(console, cells)
-    _show_hints(console, made, cells)
-    if out is not None:
-        made.write_board(out, command)
-        console.print(f"board: {out / 'board.html'}", highlight=False, soft_wrap=True)
+    many = isinstance(made, Evaluations)
+    if not many:
+        console.print(cells_table(cells))
+    grown = None if out is None else made.grow_board(out, command, by_judge=by_judge)
+    if many:
+        console.print(render_board(made.board if grown is None else grown.board))
+    if not many or grown is None:
+        show_judges(console, cells)
+    _show_hints(console, cells)
+    _show_samples(console, made, out)
+    if grown is not None:
+        console.print(str(grown), highlight=False, soft_wrap=True, markup=False)
+        console.print(f"board: {grown.folder / 'board.html'}", highlight=False, soft_wrap=True)
     screen.data({"board": out and str(out), "scores": score_records(cells)})
+
+
+def asked(made: Evaluation | Evaluations) -> list[Conditions]:
+    """The conditions of the scores that a plan makes."""
+    found = []
+    for part in made.parts:
+        for suite, handle in part.scores.items():
+            params = made.plan.stages[handle.id].params
+            if isinstance(params, CellParams):
+                judge = params.judge or "", params.judge_fingerprint or ""
+                found.append(Conditions(suite, *judge, params.scale))
+    return found
 
 
 def cells_table(cells: Sequence[Cell]) -> Table:
@@ -102,7 +137,8 @@ def show_judges(console: Console, cells: Sequence[Cell]) -> None:
     for suite in dict.fromkeys(cell.suite for cell in cells):
         own = [cell for cell in cells if cell.suite == suite]
         sets = list(dict.fromkeys(cell.prompt_set[:10] for cell in own))
-        parts = [f"prompts {sets[0]}" if len(sets) == 1 else f"{len(sets)} prompt sets"]
+        parts = [f"{mark} only" for mark in limits(own).get(suite, ())]
+        parts += [f"prompts {sets[0]}" if len(sets) == 1 else f"{len(sets)} prompt sets"]
         if own[0].details.get("data"):
             parts.append(f"data {own[0].details['data']}")
         if own[0].judge:
@@ -123,7 +159,7 @@ def show_account(console: Console, account: Account) -> None:
         )
 
 
-def _show_hints(console: Console, made: Evaluation, cells: Sequence[Cell]) -> None:
+def _show_hints(console: Console, cells: Sequence[Cell]) -> None:
     if any(cell.scale == NANO for cell in cells):
         console.print("[dim]nano: a check of methods, not a figure to publish[/dim]")
     suspicious = sum(int(cell.details.get("n_suspicious") or 0) for cell in cells if cell.primary)
@@ -146,11 +182,19 @@ def _show_hints(console: Console, made: Evaluation, cells: Sequence[Cell]) -> No
             )
     if any(cell.n_failed and cell.judge is not None for cell in cells):
         console.print("some judgments failed; add --retry-failed to ask for them again")
-    for suite, handle in made.scores.items():
-        address = shlex.quote(f"{handle.id[:10]}:{made.title}/{suite}")
+
+
+def _show_samples(console: Console, made: Evaluation | Evaluations, out: Path | None) -> None:
+    shown = [(part.title, suite, h) for part in made.parts for suite, h in part.scores.items()]
+    for title, suite, handle in shown[:MOST_SAMPLES]:
+        address = shlex.quote(f"{handle.id[:10]}:{title}/{suite}")
         console.print(
             f"samples: crucible show {address} --html",
             highlight=False,
             markup=False,
             soft_wrap=True,
         )
+    if len(shown) > MOST_SAMPLES:
+        rest = f"samples of the other {len(shown) - MOST_SAMPLES} scores: crucible show"
+        rest += f" {shlex.quote(str(out))}:SYSTEM/SUITE" if out else " lists them"
+        console.print(rest, highlight=False, markup=False, soft_wrap=True)

@@ -15,9 +15,12 @@ from typer.core import TyperCommand
 from harness.cli import (
     agreement,
     analysis,
+    board_making,
     boards,
     catalogue,
+    comparison,
     doctor,
+    evaluating,
     nano,
     plots,
     plugins,
@@ -29,6 +32,7 @@ from harness.cli import (
 from harness.cli.common_options import with_common_options
 from harness.cli.noise import hush
 from harness.cli.once import OnceCommand
+from harness.cli.words import WordsGroup
 from harness.core.errors import CrucibleError
 from harness.core.text import plain
 
@@ -37,6 +41,7 @@ STOPPED = "stopped; finished work is kept, the same command resumes"
 
 app = typer.Typer(
     name="crucible",
+    cls=WordsGroup,
     help=(
         "Fuse, align and test language models; get leaderboards you can defend.\n\n"
         "Start here: [bold]crucible reproduce wrpo[/bold] runs a whole paper on this machine's "
@@ -53,7 +58,20 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for module in (catalogue, runs, boards, show, agreement, analysis, plots, plugins, doctor):
+for module in (
+    catalogue,
+    runs,
+    evaluating,
+    boards,
+    board_making,
+    comparison,
+    show,
+    agreement,
+    analysis,
+    plots,
+    plugins,
+    doctor,
+):
     module.register(app)
 app.add_typer(nano.app, name="nano")
 app.add_typer(store.app, name="store", rich_help_panel="Boards")
@@ -106,8 +124,17 @@ def main() -> None:
     except Exception as error:
         if not hasattr(error, "format_message"):
             raise
-        _fail(error.format_message().replace("\n", " "), getattr(error, "exit_code", 2))
+        said = error.format_message().replace("\n", " ").rstrip(".")
+        _fail(f"{said}{_help_of(error)}", getattr(error, "exit_code", 2))
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _help_of(error: Exception) -> str:
+    """Where the command of a usage error is explained, "" if the error says what to type."""
+    context = getattr(error, "ctx", None)
+    if context is None or context.parent is None:
+        return ""
+    return f"; crucible {context.info_name} --help shows how"
 
 
 def _fail(message: str, code: int) -> None:

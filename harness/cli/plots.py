@@ -99,9 +99,9 @@ def _given(command: str) -> dict[str, object]:
 
 def _systems_of(recipe: str) -> dict[str, dict[str, object]]:
     """System -> what it sets, from a recipe called METHOD/PROFILE; {} if there is none here."""
+    from harness.api.recipes import recipe_of
     from harness.core.errors import CrucibleError
     from harness.engine.recipe import load_recipe
-    from harness.reproduce import recipe_of
 
     method, _, profile = recipe.partition("/")
     try:

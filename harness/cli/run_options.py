@@ -20,13 +20,16 @@ Scale = Annotated[
     str,
     typer.Option(
         "--scale",
-        help="Profile of the recipe: nano (CPU), small (one GPU), paper.",
+        help="Profile of the recipe: nano (CPU), small (one GPU), paper. Default: nano, of a "
+        "rehearsal paper, of a file with one profile that one.",
         autocompletion=completion.scales,
     ),
 ]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a recipe key: train.beta=0.1"),
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Override a recipe key: train.settings.beta=0.1"
+    ),
 ]
 Seeds = Annotated[int, typer.Option("--seeds", min=1, help="Number of seeds.")]
 Seed = Annotated[
@@ -44,6 +47,16 @@ Suites = Annotated[
         "--suite",
         help="Only these suites, separated by commas; the recipe need not list them.",
         autocompletion=completion.suites,
+    ),
+]
+Replace = Annotated[
+    bool,
+    typer.Option("--replace", help="Replace the board of another recipe that has this name."),
+]
+ByJudge = Annotated[
+    bool,
+    typer.Option(
+        "--by-judge", help="Give each judge columns of its own; then judges are compared."
     ),
 ]
 DryRun = Annotated[

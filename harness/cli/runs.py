@@ -1,4 +1,4 @@
-"""`crucible reproduce | plan | rehearse | train | eval`: options and output."""
+"""`crucible reproduce | plan | rehearse | recipe | train`: options and output."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli import completion, screen
+from harness.cli import screen
 from harness.cli.call_options import with_call_options
 from harness.cli.run_options import (
     DryRun,
@@ -21,6 +21,7 @@ from harness.cli.run_options import (
     MethodName,
     Overrides,
     Push,
+    Replace,
     Scale,
     Seed,
     Seeds,
@@ -28,6 +29,8 @@ from harness.cli.run_options import (
     Tracker,
 )
 from harness.engine.calls import CallSettings
+
+PAPER, NANO = "paper", "nano"
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,14 +44,14 @@ def register(app: typer.Typer) -> None:
     app.command(rich_help_panel="Run")(reproduce)
     app.command(rich_help_panel="Run")(plan)
     app.command(rich_help_panel="Run")(rehearse)
+    app.command(rich_help_panel="Catalogue")(recipe)
     app.command(rich_help_panel="Run")(train)
-    app.command("eval", rich_help_panel="Run")(evaluate)
 
 
 @with_call_options
 def reproduce(
     method: MethodName,
-    scale: Scale = "nano",
+    scale: Scale = "",
     seeds: Seeds = 1,
     seed: Seed = None,
     overrides: Overrides = None,
@@ -57,6 +60,7 @@ def reproduce(
     out: Annotated[
         Path | None, typer.Option("--out", help="Board folder (default: in the store).")
     ] = None,
+    replace: Replace = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 4 if a claim is contradicted.")
     ] = False,
@@ -70,30 +74,78 @@ def reproduce(
     """Reproduce a method: train it and its baselines, evaluate all, test the paper's claims.
 
     Finished work is stored: the same command resumes after an interruption, and takes seconds if
-    nothing is left to do.
+    nothing is left to do. The board is named by what ran; another recipe's board stays.
+
+    Another setting:  crucible reproduce wrpo --set train.settings.beta=0.3
+
+    Your own recipe, from crucible recipe:  crucible reproduce my.toml
     """
     made = _planned(
-        method, scale, overrides, seeds=seeds, seed=seed, limit=limit, suites=_names(suite)
+        method, scale, overrides, seeds=seeds, seed=seed, limit=limit, suites=names_in(suite)
     )
     if dry_run:
         _show_plan(made, store)
         return
-    _carry_out(made, out, strict, store, calls, fresh or (), tracker)
+    _carry_out(made, out, strict, store, calls, fresh or (), tracker, replace)
 
 
 def _planned(
     method: str, scale: str, overrides: Sequence[str] | None, **options: Any
 ) -> Reproduction:
     """The plan of a reproduction; says at once what is planned, before the slow imports."""
+    scale = scale or profile_of(method, PAPER if options.get("rehearse") else NANO)
     screen.begin(f"planning {method} ({'rehearsal of ' if options.get('rehearse') else ''}{scale})")
     from harness.reproduce import reproduce as plan_reproduction
 
     return plan_reproduction(method, scale, overrides=overrides or (), **options)
 
 
+def profile_of(method: str, usual: str) -> str:
+    """The profile that runs if none is given: the usual one, or the only one of a recipe file."""
+    if not method.endswith(".toml"):
+        return usual
+    from harness.engine.recipe import profiles
+
+    found = profiles(Path(method).expanduser())
+    return found[0] if len(found) == 1 else usual
+
+
+def recipe(
+    method: MethodName,
+    scale: Scale = "",
+    overrides: Overrides = None,
+    limit: Limit = None,
+    suite: Suites = "",
+) -> None:
+    """Print the recipe of a method as a file of your own: every value, with comments.
+
+    The file runs as it stands, and its board is named after it.
+
+    Save it:  crucible recipe wrpo > my.toml
+
+    Another profile:  crucible recipe wrpo --scale paper
+    """
+    made = _planned(method, scale, overrides, limit=limit, suites=names_in(suite))
+    from harness.engine.recipe_text import recipe_text
+
+    screen.say(f"recipe {made.recipe.id()[:10]}")
+    screen.data(made.recipe.model_dump(mode="json"))
+    if screen.wants_json():
+        return
+    where = f"{made.recipe.method}, profile {made.recipe.profile}"
+    heading = (
+        f"Recipe of {where}, resolved: every value that a run uses.",
+        "Save it (crucible recipe ... > my.toml), change values, and run it:",
+        "    crucible plan my.toml          stages, estimated costs",
+        "    crucible reproduce my.toml     the board is named after the file",
+        "",
+    )
+    typer.echo(recipe_text(made.recipe, heading), nl=False)
+
+
 def rehearse(
     method: MethodName,
-    scale: Scale = "paper",
+    scale: Scale = "",
     overrides: Overrides = None,
     suite: Suites = "",
     dry_run: DryRun = False,
@@ -103,14 +155,15 @@ def rehearse(
 
     Shows in about a minute whether a recipe that needs a cluster runs from end to end.
     """
-    made = _planned(method, scale, overrides, rehearse=True, suites=_names(suite))
+    made = _planned(method, scale, overrides, rehearse=True, suites=names_in(suite))
     if dry_run:
         _show_plan(made, store)
         return
     _carry_out(made, None, False, store, CallSettings())
 
 
-def _names(text: str) -> list[str]:
+def names_in(text: str) -> list[str]:
+    """Names separated by commas."""
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
@@ -122,6 +175,7 @@ def _carry_out(
     calls: CallSettings,
     fresh: Sequence[str] = (),
     tracker: str = "",
+    replace: bool = False,
 ) -> None:
     """Run a reproduction, write its board and print it."""
     from harness.cli.evaluation import show_account
@@ -130,8 +184,11 @@ def _carry_out(
     from harness.cli.tracking import Tracked, open_sink
     from harness.engine.store import Store
     from leaderboards.claims import require
+    from leaderboards.growth import check_recipe
     from leaderboards.render.terminal import render_board
 
+    if out is not None and not replace:
+        check_recipe(out, made.provenance(command_line()))
     store = Store(home)
     sink = open_sink(tracker, store) if tracker else None
     screen.say(f"{len(made.plan.stages)} stages")
@@ -150,10 +207,20 @@ def _carry_out(
         f"{summary.seconds:.1f} s\n",
         highlight=False,
     )
-    folder, board = made.write_board(out, command_line()), made.board
+    grown = made.grow_board(out, command_line(), replace=replace)
+    folder, board = grown.folder, grown.board
     about = {"recipe": made.recipe.id(), "scale": made.scale, "command": command_line()}
     tracked.scores(board.spec.title, made.cells, about)
     console.print(render_board(board))
+    if grown.before is not None and (grown.kept or grown.before != len(board.rows)):
+        console.print(str(grown), highlight=False, soft_wrap=True)
+    if out is None and folder.name != made.name:
+        console.print(
+            f"{made.name} is the board of another recipe and stays as it is; this one is "
+            f"{folder.name} (--replace puts it there)",
+            highlight=False,
+            soft_wrap=True,
+        )
     console.print(f"board: {folder / 'board.html'}", highlight=False, soft_wrap=True)
     screen.data(
         {
@@ -210,7 +277,7 @@ def _announce(console: Console, made: Reproduction) -> None:
 
 def plan(
     method: MethodName,
-    scale: Scale = "nano",
+    scale: Scale = "",
     seeds: Seeds = 1,
     overrides: Overrides = None,
     limit: Limit = None,
@@ -221,7 +288,7 @@ def plan(
 
     Nothing runs and nothing is downloaded.
     """
-    made = _planned(method, scale, overrides, seeds=seeds, limit=limit, suites=_names(suite))
+    made = _planned(method, scale, overrides, seeds=seeds, limit=limit, suites=names_in(suite))
     _show_plan(made, store)
 
 
@@ -242,7 +309,7 @@ def _show_plan(made: Reproduction, home: Path | None) -> None:
 def train(
     method: MethodName,
     out: Annotated[Path, typer.Option("--out", help="Folder for the trained checkpoint.")],
-    scale: Scale = "nano",
+    scale: Scale = "",
     seed: Seed = None,
     overrides: Overrides = None,
     limit: Limit = None,
@@ -283,105 +350,3 @@ def train(
     if address:
         screen.results().out(f"pushed: {address}", highlight=False)
     screen.data({"checkpoint": str(out), "artifact": id, "pushed": address})
-
-
-@with_call_options
-def evaluate(
-    model: Annotated[
-        str,
-        typer.Argument(
-            help="nano:<name>, a checkpoint folder, a hub id, vllm:<model>, "
-            "openai:<model> or openai:<model>@<url>, or a file of stored outputs.",
-            autocompletion=completion.models,
-        ),
-    ],
-    suite: Annotated[
-        str,
-        typer.Option(
-            "--suite",
-            help="Suites of `crucible suites`, separated by commas.",
-            autocompletion=completion.suites,
-        ),
-    ] = "alpaca_eval2,arena_hard,mt_bench",
-    judge: Annotated[
-        str,
-        typer.Option(
-            "--judge",
-            help="nano:oracle, or openai:<model>@<url>?key=<VARIABLE> (default: the judge of the "
-            "suite; nano:oracle on nano data).",
-        ),
-    ] = "",
-    data: Annotated[
-        str,
-        typer.Option(
-            "--data",
-            help="Question set: official, nano, or auto (official unless the judge is nano).",
-        ),
-    ] = "auto",
-    name: Annotated[str, typer.Option("--name", help="Name of the model in tables.")] = "",
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="SUITE.KEY=VALUE", help="Setting of a suite: mt_bench.rounds=200"
-        ),
-    ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Seed for sampling from the model.")] = 42,
-    limit: Limit = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Also write a board folder with these cells.")
-    ] = None,
-    plan_only: Annotated[
-        bool,
-        typer.Option(
-            "--plan", "--dry-run", help="Show stages and costs; run nothing, call no model."
-        ),
-    ] = False,
-    retry_failed: Annotated[
-        bool,
-        typer.Option("--retry-failed", help="Request failed judgments and answers again."),
-    ] = False,
-    fresh: Fresh = None,
-    store: Home = None,
-    *,
-    calls: CallSettings,
-) -> None:
-    """Evaluate any model on benchmark suites, with any judge; each score with its interval.
-
-    Offline, in a minute:  crucible eval nano:target
-
-    The official set:  crucible eval org/model --suite alpaca_eval2 --judge
-    openai:gpt-4-1106-preview
-
-    Stored answers, your own judge:  crucible eval outputs.json --suite mt_bench --judge
-    openai:my-judge@http://127.0.0.1:8000/v1
-
-    Every response is stored when it arrives: the same command resumes, and costs nothing if nothing
-    is missing. A key is read from OPENAI_API_KEY, or from the variable named by ?key=.
-    """
-    screen.begin(f"planning an evaluation on {suite}")
-    from harness.cli.evaluation import run_evaluation
-    from harness.engine.store import Store
-    from harness.evaluate import evaluate as plan_evaluation
-
-    made = plan_evaluation(
-        model,
-        _names(suite),
-        judge=judge,
-        edition=data,
-        name=name,
-        overrides=overrides or (),
-        seed=seed,
-        limit=limit,
-    )
-    home = Store(store)
-    screen.say(f"{len(made.plan.stages)} stages")
-    say_changes(screen.status(), made, home, () if plan_only else fresh or ())
-    run_evaluation(
-        made,
-        home,
-        calls,
-        out=out,
-        plan_only=plan_only,
-        retry_failed=retry_failed,
-        command=command_line(),
-    )

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from harness.judging.records import Game
     from leaderboards.samples import Sample, Samples
 
-_STYLES = {"win": "green", "high": "green", "right": "green", "failed": "bold red"} | dict.fromkeys(
+STYLES = {"win": "green", "high": "green", "right": "green", "failed": "bold red"} | dict.fromkeys(
     ("loss", "low", "wrong"), "red"
 )
 
@@ -41,7 +41,7 @@ def list_samples(console: Console, samples: Samples, total: int, limit: int, tar
     rows: list[tuple[Text, ...]] = []
     for sample in shown:
         value = "—" if sample.value is None else f"{sample.value:.2f}"
-        verdict = Text(sample.outcome, style=_STYLES.get(sample.outcome, ""))
+        verdict = Text(sample.outcome, style=STYLES.get(sample.outcome, ""))
         for flag in sample.flags:
             if flag != "failed":
                 verdict.append(f" {flag}", style="yellow")
@@ -83,6 +83,7 @@ def _table(rows: list[tuple[Text, ...]]) -> Table:
 
 
 def _head(console: Console, samples: Samples) -> None:
+    from harness.suites.marks import LIMIT
     from harness.suites.scoring import ENDINGS
     from leaderboards.render.samples import facts
 
@@ -94,6 +95,8 @@ def _head(console: Console, samples: Samples) -> None:
         unit = " %" if cell.unit == "%" else ""
         title.append(f"  {value}{unit}{span}", style="bold cyan")
         title.append(f"  {cell.n_scored} of {cell.n_expected} scored, {cell.n_failed} failed")
+        if limit := cell.details.get(LIMIT):
+            title.append(f", {line(str(limit))}", style="yellow")
     console.print(title, highlight=False)
     wanted = ("judge", "baseline", "judge fingerprint", "interval", "bounds")
     endings = {name.replace("_", " ") for name in ENDINGS}

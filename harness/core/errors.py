@@ -98,9 +98,23 @@ def nearest(name: str, choices: Iterable[str]) -> str | None:
 
     >>> nearest("arena_hrd", ["alpaca_eval2", "arena_hard"])
     'arena_hard'
+    >>> nearest("MT-Bench", ["alpaca_eval2", "mt_bench"])
+    'mt_bench'
     """
-    found = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.5)
-    return found[0] if found else None
+    known = list(choices)
+    plain = {_plain(choice): choice for choice in known}
+    if _plain(name) in plain:
+        return plain[_plain(name)]
+    found = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    if found:
+        return found[0]
+    found = difflib.get_close_matches(_plain(name), list(plain), n=1, cutoff=0.5)
+    return plain[found[0]] if found else None
+
+
+def _plain(name: str) -> str:
+    """A name without case, hyphens and underscores, which people type differently."""
+    return name.casefold().replace("-", "").replace("_", "").replace(" ", "")
 
 
 def unknown(kind: str, name: str, choices: Iterable[str], command: str = "") -> UnknownName:

@@ -70,7 +70,10 @@ class ImportPromptsParams(Record):
 
 
 def _expected(params: ImportPromptsParams) -> Estimate:
-    known = PROMPTS.source(params.ref).count(params)
+    source = PROMPTS.source(params.ref)
+    known = source.count(params)
+    if known is None and source.at_hand:
+        known = len(_of_categories(source.rows(params), params))
     if known is None:
         return Estimate(rows=params.limit)
     rows = max(0, known - params.offset)

@@ -36,7 +36,7 @@ _MARKER = re.compile(
     r"|\*\*NETWORK ERROR [A-Z .]*\*\*)\s*"
 )
 _TYPES = {bool: "true or false", int: "a number", float: "a number", dict: "an object"}
-_WRITERS = ("generator", "model", "model_id", "system")
+_WRITERS = ("generator", "model_id", "model")
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ class StoredRecord:
         answers: by turn; None where there is none.
         lacks: reason for each turn without an answer.
         oddities: accepted forms of answers that are worth a word, for counts.
+        writer: model that it names as its writer.
     """
 
     number: int
@@ -80,6 +81,7 @@ class StoredAnswers:
         self.source = source
         self.records = 0
         self.counts: Counter[str] = Counter()
+        self._writers: set[str] = set()
         self._by_id: dict[tuple[str, str], StoredRecord] = {}
         self._by_text: dict[str, list[StoredRecord]] = {}
         for number, stored in enumerate(iterate_objects(Path(source).expanduser()), 1):
@@ -87,6 +89,7 @@ class StoredAnswers:
 
     def _add(self, record: StoredRecord) -> None:
         self.records = record.number
+        self._writers.add(record.writer)
         self.counts.update(set(record.oddities))
         repeated = False
         for key in record.ids.items():
@@ -136,6 +139,12 @@ class StoredAnswers:
                     self._check_equal(candidates[0], other, f"the prompt {text[:60]!r}")
                 return candidates[0]
         return None
+
+    @property
+    def writer(self) -> str:
+        """The model that all records name as their `generator`, `model_id` or `model`, else ""."""
+        name = next(iter(self._writers)).strip() if len(self._writers) == 1 else ""
+        return name if len(name) <= 100 and "\n" not in name else ""
 
     def find(self, ids: Sequence[str], text: str) -> list[str]:
         """Answers by turn up to the first that is lacking; [] if there is none."""

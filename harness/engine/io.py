@@ -7,6 +7,7 @@ write_json(path, value)    one JSON value
 make_folder(path)          a folder that is on disk, with its parents
 replace_file(path, data)   a file that is on disk before it takes its name
 atomic_folder(out)         a folder that is filled and on disk before it takes its name
+locked(folder)             one process at a time
 """
 
 from __future__ import annotations
@@ -19,14 +20,16 @@ import json
 import os
 import shutil
 import threading
+import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO, cast
 
-from harness.core.errors import BadData, StoreProblem, UserError
+from harness.core.errors import BadData, StoreProblem, UserError, nearest
 from harness.core.hashing import canonical_json
+from harness.engine.exchange import replace_folder
 
 # A gzipped file may become this large, or this many times as large; JSON lines reach about 20.
 UNPACKED_BYTES, UNPACKED_TIMES = 16 * 2**20, 100
@@ -115,7 +118,21 @@ def _reading(path: Path) -> Iterator[TextIO]:
         raise BadData(f"{path}: not UTF-8 text: {error.reason}") from None
     except (OSError, EOFError, zlib.error) as error:
         reason = error.strerror if isinstance(error, OSError) else None
-        raise BadData(f"{path}: cannot be read: {reason or error}") from None
+        raise BadData(f"{path}: cannot be read: {reason or error}{meant_file(path)}") from None
+
+
+def meant_file(path: Path) -> str:
+    """End of an error about a file that is not there: which one may be meant, "" if it is there."""
+    if path.exists():
+        return ""
+    if not path.parent.is_dir():
+        return f"; there is no folder {path.parent}"
+    kind = "".join(path.suffixes)
+    names = sorted(other.name for other in path.parent.iterdir() if other.name.endswith(kind))
+    if guess := nearest(path.name, names):
+        return f"; did you mean {path.with_name(guess)}?"
+    where = path.parent.absolute()
+    return f"; {where} has {', '.join(names[:6]) if names else f'no {kind} file'}"
 
 
 def _parsed(text: str, path: Path, line: int, expected: str = "") -> Any:
@@ -213,13 +230,15 @@ def replace_file(path: Path, data: bytes) -> None:
 
 
 @contextmanager
-def atomic_folder(out: Path, *, merge: bool = False) -> Iterator[Path]:
+def atomic_folder(out: Path, *, merge: bool = False, drop: Iterable[str] = ()) -> Iterator[Path]:
     """A fresh folder that becomes `out` at the end, or is removed on an error.
 
     It is `.<name>.partial` beside `out`. What a killed process left there is removed first.
 
     Args:
-        merge: put the files into an existing `out`, each in one rename; other files stay.
+        merge: put the files into an existing `out`, all in one step where the system can (see
+            `harness.engine.exchange`), else each in one rename; other files stay.
+        drop: names of files of `out` that do not stay.
 
     Raises:
         UserError: `out` exists and is not empty, or another process is writing it.
@@ -235,7 +254,7 @@ def atomic_folder(out: Path, *, merge: bool = False) -> Iterator[Path]:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
             try:
                 yield partial
-                publish(partial, out)
+                publish(partial, out, drop)
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
 
@@ -256,19 +275,54 @@ def _claimed(partial: Path, out: Path) -> Iterator[None]:
         os.close(lock)
 
 
-def publish(folder: Path, out: Path) -> None:
-    """Flush a folder to disk and rename it, or its files if `out` has files already.
+def publish(folder: Path, out: Path, drop: Iterable[str] = ()) -> None:
+    """Flush a folder to disk and rename it, or merge it into `out` if that has files already.
 
     Where `out` is on another disk, the folder is copied beside it first.
+
+    Args:
+        drop: names of files of `out` that do not stay.
     """
     make_folder(out.parent)
     flush_tree(folder)
-    if out.exists() and any(out.iterdir()):
-        for path in folder.iterdir():
-            path.replace(out / path.name)
-        _flush(out)
+    if not (out.exists() and any(out.iterdir())):
+        move(folder, out)
         return
-    move(folder, out)
+    gone = [name for name in drop if not (folder / name).exists()]
+    if replace_folder(folder, out, gone):
+        _flush(out.parent)
+        return
+    for path in folder.iterdir():
+        path.replace(out / path.name)
+    for name in gone:
+        (out / name).unlink(missing_ok=True)
+    _flush(out)
+
+
+@contextmanager
+def locked(folder: Path, wait: float = 120.0) -> Iterator[None]:
+    """Let one process at a time change what is in a folder.
+
+    Raises:
+        UserError: another process still holds it after `wait` seconds.
+    """
+    make_folder(folder)
+    lock = os.open(folder, os.O_RDONLY)
+    end = time.monotonic() + wait
+    try:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    raise UserError(
+                        f"another process has been writing in {folder} for {wait:g} s; wait for it"
+                    ) from None
+                time.sleep(0.05)
+        yield
+    finally:
+        os.close(lock)
 
 
 def move(path: Path, out: Path) -> None:

@@ -51,7 +51,9 @@ def parse_override(text: str) -> tuple[str, Any]:
     """
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
-        raise UserError(f'--set expects "key=value", found "{text}"; for example train.beta=0.1')
+        raise UserError(
+            f'--set expects "key=value", found "{text}"; for example train.settings.beta=0.1'
+        )
     try:
         return key.strip(), tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:

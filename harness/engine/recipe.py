@@ -26,8 +26,10 @@ from pydantic import BaseModel
 from harness.core.errors import BadRecord, unknown
 from harness.core.hashing import digest
 from harness.core.records import Record, parse, record_at
+from harness.engine.io import meant_file
 from harness.engine.overrides import Overrides, merge, overridden, set_key
 from harness.engine.preconditions import Preconditions
+from harness.engine.recipe_keys import with_meant_key
 
 Reference = Literal[
     "language_model",  # a ModelSpec without metadata is one
@@ -219,9 +221,11 @@ def load_recipe(
         changed["seed"] = seed
     try:
         return parse(model, changed, " ".join(f"--set {text}" for _, _, text in given) or str(path))
-    except BadRecord:
-        parse(model, data, str(path))  # the fault may be the file's
-        raise
+    except BadRecord as error:
+        good = parse(model, data, str(path))  # the fault may be the file's
+        raise with_meant_key(
+            error, (key for key, _, _ in given), _keys(good.model_dump())
+        ) from None
 
 
 def with_overrides(
@@ -322,7 +326,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise BadRecord(f"{path}: cannot be read: {error.strerror}") from None
+        raise BadRecord(f"{path}: cannot be read: {error.strerror}{meant_file(path)}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadRecord(f"{path}: not TOML: {error}") from None
 

@@ -49,6 +49,7 @@ from harness.models.not_models import (
 Dtype = Literal["float32", "bfloat16", "float16"]
 
 HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
+_HOSTED_NAME = re.compile(r"(?:gpt|chatgpt|o\d|claude|gemini|deepseek|mistral|grok)\b", re.I)
 _TEMPLATE_MARK = "?template="
 # What `harness.models.chat` passes to a chat template itself.
 _RENDERING = {
@@ -264,12 +265,26 @@ def resolve(ref: str | Path, revision: str | None = None) -> Resolved:
     check_name(text)
     if HUB_ID.fullmatch(text):
         return Resolved(text, hub=True, revision=revision)
+    if meant := _meant(text):
+        raise UserError(f'no model "{text}"; did you mean "{meant}"? (crucible models)')
     schemes = "".join(f"{scheme}:<name>, " for scheme in registry.table("CHECKPOINTS"))
     raise UserError(
         f'no model "{text}"; expected {schemes}a folder with a config.json, a hub id '
         "<org>/<name>, vllm:<model>, openai:<model>@<url>, or a file of stored outputs "
         "(crucible models)"
     )
+
+
+def _meant(text: str) -> str:
+    """ "nano:target" for the bare name of a model; "" for other texts."""
+    for scheme, target in registry.table("CHECKPOINTS").items():
+        names = {name.lower(): name for name in registry.load_target(target).names()}
+        if text.lower() in names:
+            return f"{scheme}:{names[text.lower()]}"
+    scheme, colon, name = text.partition(":")
+    if colon and scheme != scheme.lower() in {*registry.table("CHECKPOINTS"), *_hosted(), "vllm"}:
+        return f"{scheme.lower()}:{name.lower()}"
+    return f"openai:{text}" if _HOSTED_NAME.match(text) else ""
 
 
 def _resolve_folder(folder: Path) -> Resolved:

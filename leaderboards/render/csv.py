@@ -6,6 +6,7 @@ import csv
 import io
 import re
 
+from harness.suites.marks import LIMIT
 from leaderboards.board import Board, Row
 from leaderboards.claims import DoseClaim
 from leaderboards.render import text
@@ -30,7 +31,8 @@ def safe(value: str) -> str:
 def render(board: Board) -> str:
     """Rank and system, then value, interval, standing and counts of each column; then the doses.
 
-    A dose-response claim has a column ID.dose, from which its line can be fitted again.
+    A dose-response claim has a column ID.dose, from which its line can be fitted again. A board
+    with limited suites has a last column that names them.
     """
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_MINIMAL)
@@ -48,7 +50,8 @@ def _header(board: Board) -> list[str]:
             names.append(f"{key}.{text.visible(column.spread)}")
         if not column.detail:
             names += [f"{key}.{part}" for part in _PARTS]
-    return names + [f"{safe(claim.id)}.dose" for claim in _dose_claims(board)]
+    names += [f"{safe(claim.id)}.dose" for claim in _dose_claims(board)]
+    return names + [LIMIT] * bool(text.limits(board.cells))
 
 
 def _dose_claims(board: Board) -> list[DoseClaim]:
@@ -86,7 +89,11 @@ def _line(board: Board, row: Row) -> list[str]:
         if not column.detail:
             cells += _parts(board, row, index, digits)
     doses = (claim.doses.get(system.name) for claim in _dose_claims(board))
-    return cells + ["" if dose is None else f"{dose:g}" for dose in doses]
+    cells += ["" if dose is None else f"{dose:g}" for dose in doses]
+    if text.limits(board.cells):
+        own = text.limits(cell for score in row.scores for cell in score.cells)
+        cells.append(safe("; ".join(f"{suite}: {', '.join(own[suite])}" for suite in own)))
+    return cells
 
 
 def _parts(board: Board, row: Row, index: int, digits: int) -> list[str]:

@@ -8,7 +8,7 @@ from harness.core.records import Interval, Json
 from leaderboards.board import Board, Row
 from leaderboards.claims import ClaimResult
 from leaderboards.preconditions import Measured
-from leaderboards.render.text import shown_details
+from leaderboards.render.text import limits, shown_details
 from leaderboards.scores import Score, scope_of
 
 FORMAT = 1
@@ -23,10 +23,14 @@ def render(board: Board) -> str:
 def as_json(board: Board) -> dict[str, Json]:
     """The board as JSON values."""
     spec = board.spec
-    # Boards without preconditions have no such key, as before there were any.
+    # Boards without them have no such keys, as before there were any.
     more: dict[str, Json] = {}
     if board.preconditions:
         more["preconditions"] = [_precondition(row) for row in board.preconditions]
+    if board.judges:
+        more["judges"] = [pair.model_dump(mode="json") for pair in board.judges]
+    if limited := limits(board.cells):
+        more["limits"] = {suite: list(marks) for suite, marks in limited.items()}
     ranking = None if board.ranking is None else board.columns[board.ranking].key
     return {
         "format": FORMAT,

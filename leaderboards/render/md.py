@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from harness.core.text import code_span
 from harness.core.text import markdown as escape
 from leaderboards.board import Board, Row
-from leaderboards.render import text
+from leaderboards.render import judges, text
 
 MARKS = {"best": " ★", "tied": " ≈", "": ""}
 
@@ -24,6 +24,8 @@ def render(board: Board) -> str:
         parts += ["## Claims of the paper", _claims(board)]
     if board.preconditions:
         parts += ["## Preconditions", text.PRECONDITIONS, _preconditions(board)]
+    if board.judges:
+        parts += [f"## {judges.TITLE}", judges.NOTE, _judges(board)]
     if lines := text.notes(board):
         parts += ["## Notes", "\n".join(f"- {escape(line.strip())}" for line in lines)]
     if facts := text.provenance_lines(board):
@@ -84,6 +86,12 @@ def _preconditions(board: Board) -> str:
     rows = [[escape(c) for c in row] for row in text.precondition_rows(board.preconditions)]
     rule = ["---", "---", "---:", "---:", "---"]
     return "\n".join(_line(cells) for cells in ([*text.PRECONDITION_HEADS], rule, *rows))
+
+
+def _judges(board: Board) -> str:
+    rows = [[escape(cell) for cell in row] for row in judges.rows(board.judges)]
+    rule = ["---", "---", *["---:"] * (len(judges.HEADS) - 2)]
+    return "\n".join(_line(cells) for cells in ([*judges.HEADS], rule, *rows))
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -18,13 +18,16 @@ from rich.table import Table
 from rich.text import Text
 
 from leaderboards.board import Board, Entry, Row
+from leaderboards.by_judge import MARK, base, judge_in
 from leaderboards.claims import ClaimOutcome, summary
 from leaderboards.compare import Comparison, mcnemar_text
+from leaderboards.judge_agreement import JudgePair
 from leaderboards.preconditions import Measured
-from leaderboards.render import text
+from leaderboards.render import judges, text
 
 WIDEST = 160  # tables are not made wider, because longer lines are hard to read
 STYLES = {"best": "bold green", "tied": "green", "": ""}
+_GAP = 3  # between two columns
 MARKS = {"best": " ★", "tied": " ≈", "": ""}
 OUTCOME_STYLES: dict[ClaimOutcome, str] = {
     "holds": "bold green",
@@ -70,6 +73,8 @@ def parts(board: Board, width: int) -> Iterator[RenderableType]:
         yield claims(board, width)
     if board.preconditions:
         yield preconditions(board.preconditions, width)
+    if board.judges:
+        yield judge_table(board.judges, width)
     halves = any(e.interval and e.spread is None for row in board.rows for e in row.entries)
     for line in text.notes(board):
         if layout == "half width" and line.startswith("Brackets:"):
@@ -136,6 +141,23 @@ def preconditions(rows: Sequence[Measured], width: int = 100) -> RenderableType:
     return table
 
 
+def judge_table(pairs: Sequence[JudgePair], width: int = 100) -> RenderableType:
+    """The judges' agreement: a table, or sentences where it would not fit."""
+    rows = judges.rows(pairs)
+    sizes = [max(map(cell_len, column)) for column in zip(judges.HEADS, *rows, strict=True)]
+    title = Text(judges.TITLE, style="bold")
+    if sum(sizes) + _GAP * len(sizes) > width:
+        lines = (Text(f"{head}\n  {said}") for head, said in judges.sentences(pairs))
+        return Group(title, *lines, Text(judges.NOTE))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for head in judges.HEADS:
+        left = head in ("Suite", "Judges")
+        table.add_column(head, justify="left" if left else "right", no_wrap=True)
+    for cells in rows:
+        table.add_row(*(Text(cell) for cell in cells))
+    return Group(title, table, Text(judges.NOTE))
+
+
 def _table(board: Board, columns: Sequence[int], layout: str, title: str | None) -> Table:
     table = Table(
         title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
@@ -143,9 +165,7 @@ def _table(board: Board, columns: Sequence[int], layout: str, title: str | None)
     table.add_column("#", justify="right", no_wrap=True)
     table.add_column("System", overflow="fold", max_width=_NAME)
     for index in columns:
-        head = text.visible(board.columns[index].title, 24)
-        heading = text.visible(board.columns[index].heading, 24)
-        table.add_column(Text(f"{heading}\n{head}"), justify="right", no_wrap=True)
+        table.add_column(Text("\n".join(_heads(board, index))), justify="right", no_wrap=True)
     for row in board.rows:
         name = Text(_name(row), style="" if row.system.ranked else "dim")
         rank = Text("" if row.rank is None else str(row.rank))
@@ -171,6 +191,16 @@ def _shown(entry: Entry, digits: int, layout: str) -> str:
     return f"{shown}{failed}{MARKS[entry.standing] or '  '}"
 
 
+def _heads(board: Board, index: int) -> tuple[str, ...]:
+    """Lines above a column: suite, judge if each has columns, and metric."""
+    column = board.columns[index]
+    judge = judge_in(column.suite)
+    heads: tuple[str, ...] = (column.heading,)
+    if judge and board.spec.by_judge:
+        heads = (base(column.heading), f"{MARK}{judge}")
+    return tuple(text.visible(line, 24) for line in (*heads, column.title))
+
+
 _NAME = 36
 
 
@@ -181,10 +211,9 @@ def _name(row: Row) -> str:
 
 def _column_width(board: Board, index: int, layout: str) -> int:
     digits = text.column_digits(board, index)
-    column = board.columns[index]
-    heads = (text.visible(column.title, 24), text.visible(column.heading, 24))
+    heads = _heads(board, index)
     cells = (_shown(row.entries[index], digits, layout) for row in board.rows)
-    return 2 + max(cell_len(shown) for shown in (*heads, *cells))
+    return _GAP + max(cell_len(shown) for shown in (*heads, *cells))
 
 
 def _fixed_width(board: Board) -> int:

@@ -7,7 +7,7 @@ from itertools import groupby
 
 from leaderboards.board import Board, Row
 from leaderboards.claims import ClaimResult, DoseClaim
-from leaderboards.render import text
+from leaderboards.render import judges, text
 
 _ESCAPES = {
     "\\": r"\textbackslash{}",
@@ -76,7 +76,28 @@ def render(board: Board) -> str:
     for result in board.claims:
         if result.claim.kind == "slope":
             lines += _dose_table(board, result, result.claim)
+    if board.judges:
+        lines += _judge_table(board)
     return "\n".join(lines) + "\n"
+
+
+def _judge_table(board: Board) -> list[str]:
+    """Agreement of the judges."""
+    rows = [" & ".join(map(escape, row)) + r" \\" for row in judges.rows(board.judges)]
+    return [
+        r"\begin{table}[t]",
+        r"\centering",
+        r"\small",
+        rf"\begin{{tabular}}{{ll{'r' * (len(judges.HEADS) - 2)}}}",
+        r"\toprule",
+        " & ".join(map(escape, judges.HEADS)) + r" \\",
+        r"\midrule",
+        *rows,
+        r"\bottomrule",
+        r"\end{tabular}",
+        rf"\caption{{{escape(f'{judges.TITLE}. {judges.NOTE}')}}}",
+        r"\end{table}",
+    ]
 
 
 def _header(board: Board) -> list[str]:

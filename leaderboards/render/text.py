@@ -7,13 +7,15 @@ that a name cannot break a line, reorder a row or be hidden.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from harness.core.records import Interval
+from harness.core.records import Cell, Interval
 from harness.core.text import visible
 from harness.stats.mcnemar import OUTCOMES
 from harness.stats.power import ALPHA, POWER
+from harness.suites.marks import LIMIT, OWN, PAPER
 from leaderboards.board import Board, Entry
+from leaderboards.by_judge import base
 from leaderboards.claims import ClaimResult
 from leaderboards.preconditions import Measured
 from leaderboards.scores import Detail, scope_of
@@ -29,6 +31,7 @@ SCALES = {
     "rehearsal": "rehearsal: stand-in models and a few rows, no result at all",
     "small": "small: reduced models or data, not comparable with published figures",
     "published": "published: recomputed from annotations that others made",
+    OWN: "own judge: another than the publication's, not comparable with published figures",
 }
 
 
@@ -80,9 +83,30 @@ def shown_details(details: Mapping[str, Detail]) -> dict[str, Detail]:
 
 
 def banner(board: Board) -> str:
-    """Meaning of the board's scale; "" at the paper's scale."""
-    parts = [SCALES.get(scale, scale) for scale in board.scales if scale != "paper"]
-    return "; ".join(parts)
+    """Meaning of the board's scale, and which suites are limited; "" at the paper's scale."""
+    parts = [SCALES.get(scale, scale) for scale in board.scales if scale != PAPER]
+    return "; ".join(filter(None, (*parts, limit_note(board.cells))))
+
+
+def limit_note(cells: Iterable[Cell]) -> str:
+    """ "limited: first 40 of 805 prompts of alpaca_eval2"; "" if all prompts were asked."""
+    suites: dict[str, dict[str, None]] = {}
+    for suite, marks in limits(cells).items():
+        suites.setdefault(", ".join(marks), {})[base(suite)] = None
+    limited = [
+        f"{visible(mark, NAME_LIMIT)} of {visible(', '.join(names), NAME_LIMIT)}"
+        for mark, names in suites.items()
+    ]
+    return f"limited: {', '.join(limited)}" if limited else ""
+
+
+def limits(cells: Iterable[Cell]) -> dict[str, list[str]]:
+    """Suite -> "first 40 of 805 prompts", for suites of which a part was asked."""
+    found: dict[str, set[str]] = {}
+    for cell in cells:
+        if mark := cell.details.get(LIMIT):
+            found.setdefault(cell.suite, set()).add(str(mark))
+    return {suite: sorted(found[suite]) for suite in sorted(found)}
 
 
 def interval_note(board: Board) -> str:
@@ -329,7 +353,7 @@ def provenance_lines(board: Board) -> list[tuple[str, str]]:
     """Provenance of the board as (name, value) pairs in a fixed order."""
     facts = board.spec.provenance
     lines = [("recipe", " ".join(filter(None, (facts.recipe, facts.recipe_id))))]
-    lines.append(("command", facts.command))
+    lines += [("command", command) for command in (facts.command, *facts.also)]
     for suite in board.suites:
         lines += [
             (f"{suite.suite}: judge", ", ".join(suite.judges) or "none"),
@@ -350,7 +374,7 @@ def provenance_lines(board: Board) -> list[tuple[str, str]]:
 def reference_text(board: Board, system: str, index: int) -> str:
     """ "paper 55.9"; "" if there is no published value or the scale is not comparable."""
     found = board.reference(system, board.columns[index])
-    if found is None or set(board.scales) - {"paper", "published"}:
+    if found is None or set(board.scales) - {PAPER, "published"}:
         return ""
     return f"paper {number(found.value, board.spec.digits_of(board.columns[index]))}"
 

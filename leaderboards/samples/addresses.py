@@ -15,6 +15,7 @@ from harness.core.errors import BadData, DamagedArtifact, unknown
 from harness.core.records import Cell, parse
 from harness.engine.io import read_objects
 from harness.engine.store import Store
+from harness.suites.marks import limit_of, marked, nodes_of_store
 
 CELLS = "cells.json"
 SHOWN = 6  # choices listed by an error message
@@ -80,12 +81,18 @@ def find_cell(store: Store, text: str, board: Callable[[str], Path | None] | Non
     for place, rest in _splits(text):
         folder = board(place) if board is not None else None
         if folder is not None:
-            return _one(_cells_of_board(folder, place), rest, place)
+            return _one(_cells_of_board(folder, place), rest, place).cell
         if len(place) >= 4 and all(character in "0123456789abcdef" for character in place):
             known = cells_of_store(store, place)
             if known:
-                return _one(known, rest, place)
-    return _one(cells_of_store(store), text)
+                return _shown(store, _one(known, rest, place))
+    return _shown(store, _one(cells_of_store(store), text))
+
+
+def _shown(store: Store, place: Place) -> Cell:
+    """The cell of an artifact with its marks."""
+    (id,) = [id for id in store.ids() if id.startswith(place.where)]
+    return marked(place.cell, limit_of(nodes_of_store(store), id))
 
 
 def _splits(text: str) -> list[tuple[str, str]]:
@@ -99,13 +106,13 @@ def _cells_of_board(folder: Path, name: str) -> list[Place]:
     return [Place(name, cell) for cell in read_board(folder)[1]]
 
 
-def _one(places: Sequence[Place], wanted: str, inside: str = "") -> Cell:
+def _one(places: Sequence[Place], wanted: str, inside: str = "") -> Place:
     found = _matching(places, wanted)
     if not found:
         known = dict.fromkeys(address(place.cell, seed=False) for place in places)
         raise unknown("cell", wanted, known, "crucible show lists cells")
     if len(found) == 1:
-        return found[0].cell
+        return found[0]
     raise BadData(
         f'"{wanted}" names {len(found)} cells: {_listed(found, inside)}; type one of these'
     )

@@ -44,6 +44,8 @@ py-modules = ["crucible_broken"]
     "crucible_broken.py": "raise RuntimeError('deliberately broken')\n",
 }
 
+BOARD = ".crucible/boards/my_method-nano+limit=16+suite=alpaca_eval2,my_suite"
+
 
 @pytest.fixture(scope="module")
 def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
@@ -112,7 +114,7 @@ def test_the_guides_commands_do_what_they_say(followed: dict[str, str], shell: S
 def test_both_land_on_one_board_beside_the_built_ins(
     followed: dict[str, str], shell: Shell
 ) -> None:
-    board = shell.folder / ".crucible/boards/my_method-nano"  # type: ignore[attr-defined]
+    board = shell.folder / BOARD  # type: ignore[attr-defined]
     cells = [json.loads(line) for line in (board / "cells.jsonl").read_text().splitlines()]
     assert {cell["system"] for cell in cells} == {"target", "sft", "dpo", "my_method"}
     assert {cell["suite"] for cell in cells} == {"alpaca_eval2", "my_suite"}
@@ -148,7 +150,7 @@ def test_a_broken_package_is_named_and_everything_else_works(
     again = shell("crucible reproduce my_method --limit 16 --suite alpaca_eval2,my_suite", **choice)
     assert "0 stages executed" in again.stdout
     assert "override: suites:my_suite comes from crucible-my-suite" in again.stderr
-    page = shell.folder / ".crucible/boards/my_method-nano/spec.json"  # type: ignore[attr-defined]
+    page = shell.folder / BOARD / "spec.json"  # type: ignore[attr-defined]
     command = json.loads(page.read_text())["provenance"]["command"]
     assert command.startswith("CRUCIBLE_OVERRIDE=suites:my_suite=crucible-my-suite crucible repro")
     wrong = {"CRUCIBLE_OVERRIDE": "suites:my_suite=crucible-my-method"}

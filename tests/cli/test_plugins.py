@@ -157,7 +157,7 @@ def test_a_program_without_model_lands_on_a_board(programs: Path, tmp_path: Path
     code, printed = run("reproduce", "echo", "--limit", "4")
     assert code == 0, printed
     assert "+4.2" in printed  # the paper's difference
-    lines = (tmp_path / "home/boards/echo-nano/cells.jsonl").read_text().splitlines()
+    lines = (tmp_path / "home/boards/echo-nano+limit=4/cells.jsonl").read_text().splitlines()
     links = [json.loads(line)["artifacts"] for line in lines]
     assert len(links) == 4  # two systems, two metrics
     assert all("checkpoint" not in link and "cells" in link for link in links)

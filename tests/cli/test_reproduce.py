@@ -25,7 +25,7 @@ def test_it_ends_with_a_table_and_a_board(finished: tuple[Path, str]) -> None:
     folder, printed = finished
     assert "Target-SFT-DPO" in printed
     assert "nano" in printed
-    board = folder / "home" / "boards" / "dpo-nano"
+    board = folder / "home" / "boards" / "dpo-nano+limit=16+suite=alpaca_eval2"
     names = {path.name for path in board.iterdir()}
     assert {
         "cells.jsonl",
@@ -48,12 +48,12 @@ def test_the_same_again_executes_nothing_and_gives_the_same_bytes(
     finished: tuple[Path, str],
 ) -> None:
     folder, _ = finished
-    board = folder / "home" / "boards" / "dpo-nano"
+    board = folder / "home" / "boards" / "dpo-nano+limit=16+suite=alpaca_eval2"
     before = {path.name: path.read_bytes() for path in board.iterdir()}
     done = crucible(*SMALL, cwd=folder)
     assert "0 stages executed" in done.stdout
     assert {path.name: path.read_bytes() for path in board.iterdir()} == before
-    checked = crucible("board", "dpo-nano", "--check", cwd=folder)
+    checked = crucible("board", "dpo-nano+limit=16+suite=alpaca_eval2", "--check", cwd=folder)
     assert "rebuilt byte for byte" in checked.stdout
 
 
@@ -62,7 +62,7 @@ def test_a_changed_cell_is_noticed(finished: tuple[Path, str], tmp_path: Path) -
 
     folder, _ = finished
     copy = tmp_path / "copy"
-    shutil.copytree(folder / "home" / "boards" / "dpo-nano", copy)
+    shutil.copytree(folder / "home" / "boards" / "dpo-nano+limit=16+suite=alpaca_eval2", copy)
     path = copy / "cells.jsonl"
     path.write_text(path.read_text().replace('"n_failed":0', '"n_failed":1', 1))
     done = crucible("board", str(copy), "--check", cwd=tmp_path)
@@ -71,7 +71,11 @@ def test_a_changed_cell_is_noticed(finished: tuple[Path, str], tmp_path: Path) -
 
 def test_a_number_leads_to_its_samples(finished: tuple[Path, str]) -> None:
     folder, _ = finished
-    cells = (folder / "home/boards/dpo-nano/cells.jsonl").read_text().splitlines()
+    cells = (
+        (folder / "home/boards/dpo-nano+limit=16+suite=alpaca_eval2/cells.jsonl")
+        .read_text()
+        .splitlines()
+    )
     links = json.loads(cells[0])["artifacts"]
     assert {"checkpoint", "generations", "judgments", "cells"} <= set(links)
     listed = crucible("show", links["judgments"][:12], cwd=folder).stdout
@@ -85,7 +89,9 @@ def test_a_number_leads_to_its_samples(finished: tuple[Path, str]) -> None:
 
 def test_compare_prints_paired_differences(finished: tuple[Path, str]) -> None:
     folder, _ = finished
-    done = crucible("compare", "dpo", "target", "--board", "dpo-nano", cwd=folder)
+    done = crucible(
+        "compare", "dpo", "target", "--board", "dpo-nano+limit=16+suite=alpaca_eval2", cwd=folder
+    )
     assert done.returncode == 0, done.stderr
     assert "lc win rate" in done.stdout
 

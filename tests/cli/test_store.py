@@ -20,6 +20,8 @@ from harness.reproduce import Reproduction, reproduce
 
 Call = Callable[..., str]
 
+BOARD = "target-nano+limit=4+suite=alpaca_eval2,arena_hard"
+
 
 def planned() -> Reproduction:
     return reproduce("target", limit=4, suites=["alpaca_eval2", "arena_hard"])
@@ -62,9 +64,9 @@ def test_the_overview_gives_sizes_and_boards(call: Call, finished: Reproduction)
     said = call("store")
     rows = [line.split() for line in said.splitlines()]
     assert ["model", "import_model", "1"] in [row[:3] for row in rows]
-    assert any(row[:2] == ["scores", "score_arena"] and row[-1] == "target-nano" for row in rows)
+    assert any(row[:2] == ["scores", "score_arena"] and row[-1] == BOARD for row in rows)
     assert f"{len(finished.plan.stages)} artifacts, " in said
-    assert f"board target-nano: {len(finished.plan.stages)} artifacts" in said
+    assert f"board {BOARD}: {len(finished.plan.stages)} artifacts" in said
 
 
 def test_artifacts_are_listed_newest_first_with_what_they_are(
@@ -81,7 +83,7 @@ def test_artifacts_are_listed_newest_first_with_what_they_are(
     answers = next(item for item in listed if item["operation"] == "sample")
     assert (answers["rows"], answers["models"]) == (4, ["nano:target@2"])
     assert "nano:target" in answers["title"]
-    assert answers["boards"] == ["target-nano"]
+    assert answers["boards"] == [BOARD]
 
 
 def test_lists_are_filtered_by_kind_operation_and_time(call: Call) -> None:
@@ -110,7 +112,7 @@ def test_damage_is_listed_then_set_aside_then_made_again(
     assert json.loads(call("show", id, "--json"))["damaged"].startswith("rows.jsonl")
     said = call("store", "verify", "--repair")
     assert "1 damaged artifacts and 1 made from them are now in" in said
-    assert "target-nano: crucible reproduce target --limit 4" in said
+    assert f"{BOARD}: crucible reproduce target --limit 4" in said
     assert f"{len(finished.plan.stages) - 2} artifacts are what was written" in call(
         "store", "verify"
     )
@@ -145,8 +147,8 @@ def test_a_damaged_artifact_does_not_hide_the_others(
 def test_cleaning_keeps_what_compact_boards_use(
     call: Call, home: Path, finished: Reproduction
 ) -> None:
-    call("board", "target-nano", "--compact")
-    assert f"board target-nano: {len(finished.plan.stages)} artifacts" in call("store")
+    call("board", BOARD, "--compact")
+    assert f"board {BOARD}: {len(finished.plan.stages)} artifacts" in call("store")
     call("store", "gc", "--keep-boards")
     assert {item.id for item in items_of(Store(home))} == set(finished.plan.stages)
 
@@ -178,7 +180,7 @@ def test_cleaning_refuses_to_remove_everything_or_to_disturb_a_run(
     store = type(finished.store)(home)
     with store.lock("ab" * 16), pytest.raises(UserError, match="a run is working on ababababab"):
         call("store", "gc")
-    (home / "boards" / "target-nano" / "cells.jsonl").unlink()
+    (home / "boards" / BOARD / "cells.jsonl").unlink()
     with pytest.raises(UserError, match="nothing would be kept"):
         call("store", "gc", "--keep-boards")
     with pytest.raises(UserError, match="no store in"):

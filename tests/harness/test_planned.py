@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from harness.api.hosted_models import hosted, price_of
 from harness.cli.estimate import show_hosted
 from harness.core.errors import EnvironmentProblem, UnknownName
 from harness.engine.calls import CallSettings
 from harness.engine.store import Store
 from harness.nano.faults import FaultScript, fault
 from harness.nano.server import NanoServer
-from harness.planned import hosted, price_of
 from harness.reproduce import evaluate, reproduce
 
 JUDGE = "openai:gpt-4-1106-preview"

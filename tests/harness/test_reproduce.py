@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from harness.api.recipes import recipe_of
 from harness.core.errors import BadRecord, UnknownName, UserError
 from harness.engine.plan import Stage
 from harness.engine.store import Store
-from harness.reproduce import Reproduction, recipe_of, reproduce
+from harness.reproduce import Reproduction, reproduce
 from leaderboards.files import check_board
 from methods.wrpo.method import RECIPE
 
@@ -80,7 +81,10 @@ def test_a_board_folder_is_written_and_can_be_checked(
     assert check_board(folder) == ""
     assert "crucible reproduce target" in (folder / "board.md").read_text()
     assert finished.store is not None
-    assert finished.write_board() == finished.store.root / "boards" / "target-nano"
+    assert (
+        finished.write_board()
+        == finished.store.root / "boards" / "target-nano+limit=6+suite=alpaca_eval2"
+    )
 
 
 def test_what_stages_noted_stands_on_the_board(finished: Reproduction, tmp_path: Path) -> None:
@@ -153,15 +157,16 @@ def test_a_checkpoint_is_exported_once_and_only_of_what_is_trained(tmp_path: Pat
         made.export_checkpoint("sft", tmp_path / "out", store)
 
 
-@pytest.mark.parametrize("scale", ["my scale", "échelle", "a/b", "nano "])
-def test_a_board_that_could_not_be_written_is_refused_first(tmp_path: Path, scale: str) -> None:
-    path = tmp_path / "recipe.toml"
+@pytest.mark.parametrize(
+    ("scale", "name"),
+    [("my scale", "my-scale"), ("échelle", "-chelle"), ("a/b", "a-b"), ("nano ", "nano-")],
+)
+def test_a_profile_of_any_name_names_a_board(tmp_path: Path, scale: str, name: str) -> None:
+    path = tmp_path / "mine.toml"
     text = re.sub(r"\[profile\.nano(?=[].])", f'[profile."{scale}"', RECIPE.read_text())
     path.write_text(text.replace('like = "nano"', f'like = "{scale}"'))
     made = reproduce(path, scale, **SMALL)  # type: ignore[arg-type]
-    with pytest.raises(BadRecord, match=r'key "name" is .*; expected: '):
-        made.run(tmp_path / "store")
-    assert Store(tmp_path / "store").ids() == []
+    assert made.name == f"mine-{name}+limit=6+suite=alpaca_eval2"
 
 
 def test_preconditions_are_measured_in_the_run_and_shown_apart(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from harness.api.hosted_models import hosted
 from harness.backends.base import Request, Sampling, messages_of
 from harness.backends.hosted import open_backend
 from harness.core.errors import BadData, BadRecord, UserError
@@ -21,7 +22,6 @@ from harness.engine.run import InlineExecutor
 from harness.engine.store import Store
 from harness.models.templates import alpaca_message
 from harness.nano import skills
-from harness.planned import hosted
 from harness.reproduce import reproduce
 from methods.explore_instruct.domains import Rejects
 from methods.explore_instruct.method import EXPLORE_INSTRUCT, RECIPE

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from harness.api.recipes import recipe_of
 from harness.engine import registry
 from harness.engine.recipe import load_recipe, profiles
-from harness.reproduce import recipe_of, reproduce
+from harness.reproduce import reproduce
 from harness.testing import check_method
 
 ROOT = Path(__file__).resolve().parents[2]
