@@ -85,6 +85,11 @@ class Reproduction(PlannedRun):
     models: dict[tuple[int, str], Handle | None] = field(default_factory=dict)
     preconditions: list[Handle] = field(default_factory=list)
 
+    def plan_seeds(self, rehearsal: Rehearsal | None = None) -> None:
+        """Add the stages of every seed to the plan."""
+        for replicate in self.seeds:
+            _plan_seed(self, self.recipe.model_copy(update={"seed": replicate}), rehearsal)
+
     @property
     def main_system(self) -> str:
         return next((s.name for s in self.recipe.systems if s.method == self.method), "")
@@ -257,8 +262,7 @@ def reproduce(
         REHEARSAL if rehearse else recipe.profile,
         [recipe.seed + number for number in range(seeds)],
     )
-    for replicate in made.seeds:
-        _plan_seed(made, recipe.model_copy(update={"seed": replicate}), rehearsal)
+    made.plan_seeds(rehearsal)
     return made
 
 

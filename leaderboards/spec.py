@@ -18,6 +18,8 @@ from harness.engine.preconditions import Precondition
 from leaderboards.claims import AnyClaim
 
 BOARDS = Path(__file__).parent / "boards"
+SETTING = "setting"  # heading of the columns with the values of a sweep; details `set.KEY`
+ANY = "any"  # there, of a system that does not depend on the setting
 
 
 class SystemSpec(Record):

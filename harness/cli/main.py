@@ -25,6 +25,7 @@ from harness.cli import (
     screen,
     show,
     store,
+    sweeps,
 )
 from harness.cli.common_options import with_common_options
 from harness.cli.noise import hush
@@ -53,7 +54,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for module in (catalogue, runs, boards, show, agreement, analysis, plots, plugins, doctor):
+for module in (catalogue, runs, sweeps, boards, show, agreement, analysis, plots, plugins, doctor):
     module.register(app)
 app.add_typer(nano.app, name="nano")
 app.add_typer(store.app, name="store", rich_help_panel="Boards")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -73,12 +73,12 @@ def reproduce(
     nothing is left to do.
     """
     made = _planned(
-        method, scale, overrides, seeds=seeds, seed=seed, limit=limit, suites=_names(suite)
+        method, scale, overrides, seeds=seeds, seed=seed, limit=limit, suites=names_of(suite)
     )
     if dry_run:
         _show_plan(made, store)
         return
-    _carry_out(made, out, strict, store, calls, fresh or (), tracker)
+    carry_out(made, out, strict, store, calls, fresh or (), tracker)
 
 
 def _planned(
@@ -103,18 +103,18 @@ def rehearse(
 
     Shows in about a minute whether a recipe that needs a cluster runs from end to end.
     """
-    made = _planned(method, scale, overrides, rehearse=True, suites=_names(suite))
+    made = _planned(method, scale, overrides, rehearse=True, suites=names_of(suite))
     if dry_run:
         _show_plan(made, store)
         return
-    _carry_out(made, None, False, store, CallSettings())
+    carry_out(made, None, False, store, CallSettings())
 
 
-def _names(text: str) -> list[str]:
+def names_of(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def _carry_out(
+def carry_out(
     made: Reproduction,
     out: Path | None,
     strict: bool,
@@ -122,8 +122,13 @@ def _carry_out(
     calls: CallSettings,
     fresh: Sequence[str] = (),
     tracker: str = "",
+    also: Callable[[Path], dict[str, Any]] | None = None,
 ) -> None:
-    """Run a reproduction, write its board and print it."""
+    """Run a reproduction, write its board and print it.
+
+    Args:
+        also: called with the board's folder; what it returns is part of the JSON.
+    """
     from harness.cli.evaluation import show_account
     from harness.cli.progress import ProgressReporter
     from harness.cli.scores import score_records
@@ -155,9 +160,11 @@ def _carry_out(
     tracked.scores(board.spec.title, made.cells, about)
     console.print(render_board(board))
     console.print(f"board: {folder / 'board.html'}", highlight=False, soft_wrap=True)
+    more = also(folder) if also is not None else {}
     screen.data(
         {
             "board": str(folder),
+            **more,
             "executed": len(summary.executed),
             "reused": summary.reused,
             "seconds": round(summary.seconds, 3),
@@ -221,7 +228,7 @@ def plan(
 
     Nothing runs and nothing is downloaded.
     """
-    made = _planned(method, scale, overrides, seeds=seeds, limit=limit, suites=_names(suite))
+    made = _planned(method, scale, overrides, seeds=seeds, limit=limit, suites=names_of(suite))
     _show_plan(made, store)
 
 
@@ -365,7 +372,7 @@ def evaluate(
 
     made = plan_evaluation(
         model,
-        _names(suite),
+        names_of(suite),
         judge=judge,
         edition=data,
         name=name,

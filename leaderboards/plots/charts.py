@@ -3,7 +3,8 @@
     forest    every system with its interval, one panel per metric
     length    score against the average length of answers, raw and length-controlled
     judges    a board of judges: agreement and biases, one panel per measure
-    sweep     score against a setting that differs between systems or boards
+    sweep     score against a setting that differs between systems or boards, with lines and bands
+              where a sweep made the board
 
 Pure functions of boards. The order of points is that of the board's rows.
 """
@@ -17,13 +18,15 @@ from harness.core.errors import UserError, unknown
 from harness.core.records import Record
 from harness.core.text import visible
 from harness.judging.agreement_cells import SUITE as JUDGES
-from leaderboards.board import Board
+from leaderboards.board import Board, Row
 from leaderboards.render.text import banner, column_name
 from leaderboards.scores import Score
-from leaderboards.spec import ColumnSpec
+from leaderboards.spec import ANY, SETTING, ColumnSpec
 
 Kind = Literal["forest", "length", "judges", "sweep"]
 KINDS: tuple[Kind, ...] = ("forest", "length", "judges", "sweep")
+Value = float | str
+WIDE = 30  # a positive axis whose ends differ by this factor is logarithmic
 LENGTH = "avg_length"  # detail of a cell: mean number of characters of the model's answers
 
 
@@ -48,7 +51,12 @@ class Point(Record):
 
 
 class Panel(Record):
-    """One pair of axes; `horizontal` panels list their points from top to bottom."""
+    """One pair of axes; `horizontal` panels list their points from top to bottom.
+
+    Attributes:
+        ticks: names of the places 0, 1, ... of the x axis, if its values are no numbers.
+        log: whether the x axis is logarithmic.
+    """
 
     title: str
     x_title: str
@@ -56,6 +64,8 @@ class Panel(Record):
     horizontal: bool = False
     zero: float | None = None
     points: tuple[Point, ...]
+    ticks: tuple[str, ...] = ()
+    log: bool = False
 
 
 class Chart(Record):
@@ -72,7 +82,7 @@ def chart(
     boards: Sequence[Board],
     metric: str = "",
     over: str = "",
-    settings: Mapping[str, Mapping[str, float]] | None = None,
+    settings: Mapping[str, Mapping[str, Value]] | None = None,
 ) -> Chart:
     """The chart of this kind.
 
@@ -80,7 +90,7 @@ def chart(
         boards: one board; a sweep may take several.
         metric: SUITE/METRIC or METRIC, to show it alone; "" shows the board's columns.
         over: sweep only: the setting on the horizontal axis; "" takes the only one that differs.
-        settings: sweep only: "BOARD/SYSTEM" -> the settings of a system that are numbers.
+        settings: sweep only: "BOARD/SYSTEM" -> the settings of a system, numbers or texts.
 
     Raises:
         UnknownName: no such kind, metric or setting.
@@ -215,28 +225,44 @@ def _judges(board: Board, metric: str) -> Chart:
 
 
 def _sweep(
-    boards: Sequence[Board], metric: str, over: str, settings: Mapping[str, Mapping[str, float]]
+    boards: Sequence[Board], metric: str, over: str, settings: Mapping[str, Mapping[str, Value]]
 ) -> Chart:
     key = _setting(over, settings)
-    columns = _columns(boards[0], metric)
+    axis = list(dict.fromkeys(own[key] for own in settings.values() if key in own))
+    numbers = sorted(value for value in axis if not isinstance(value, str))
+    ticks = () if len(numbers) == len(axis) else tuple(map(str, axis))
+    places = {
+        value: float(n if isinstance(value, str) or ticks else value)
+        for n, value in enumerate(axis)
+    }
     panels = []
-    for _, column in columns:
-        points = []
+    for _, column in _columns(boards[0], metric):
+        points: list[Point] = []
         for board in boards:
             for row in board.rows:
-                value = settings.get(f"{board.spec.name}/{row.system.name}", {}).get(key)
+                own = settings.get(f"{board.spec.name}/{row.system.name}", {})
                 score = next(
                     (s for s in row.scores if (s.suite, s.metric) == (column.suite, column.metric)),
                     None,
                 )
-                if value is not None and score is not None and score.value is not None:
-                    series = row.system.title if len(boards) > 1 else ""
-                    points.append(_point(row.system.title, score, value, series))
+                if score is None or score.value is None:
+                    continue
+                series = row.system.title if len(boards) > 1 else _series(board, row, own, key)
+                at = [own[key]] if key in own else axis if series else []
+                points += [_point(row.system.title, score, places[x], series) for x in at]
         if points:
             points.sort(key=lambda point: (point.series, point.x))
             unit = next(s.unit for s in _scores(boards[0], column) if s is not None)
-            title = visible(column_name(column), 60)
-            panels.append(Panel(title=title, x_title=key, y_title=unit, points=tuple(points)))
+            panels.append(
+                Panel(
+                    title=visible(column_name(column), 60),
+                    x_title=key,
+                    y_title=unit,
+                    points=tuple(points),
+                    ticks=ticks,
+                    log=not ticks and len(numbers) > 2 and 0 < WIDE * numbers[0] <= numbers[-1],
+                )
+            )
     if not panels:
         raise UserError(f'no score of these boards belongs to a value of "{key}"')
     note = _note(boards[0], f"{100 * boards[0].spec.level:g} % intervals")
@@ -244,9 +270,39 @@ def _sweep(
     return Chart(kind="sweep", title=title, note=note, panels=tuple(panels))
 
 
-def _setting(over: str, settings: Mapping[str, Mapping[str, float]]) -> str:
+def _series(board: Board, row: Row, own: Mapping[str, Value], key: str) -> str:
+    """The line of a row on the board of a sweep: its system and other settings; else ""."""
+    if all(column.group != SETTING for column in board.columns):
+        return ""
+    others = [f"{name.rpartition('.')[2]}={value}" for name, value in own.items() if name != key]
+    return ", ".join([row.system.group or row.system.title, *others])
+
+
+def swept(board: Board) -> dict[str, dict[str, Value]]:
+    """ "BOARD/SYSTEM" -> the values in a sweep's columns of settings; {} for another board."""
+    columns = [(place, c) for place, c in enumerate(board.columns) if c.group == SETTING]
+    found: dict[str, dict[str, Value]] = {}
+    for row in board.rows if columns else ():
+        own: dict[str, Value] = {}
+        for place, column in columns:
+            value = row.entries[place].value
+            if value is not None and value != ANY:
+                own[(column.detail or "").removeprefix("set.")] = _number_or_text(value)
+        found[f"{board.spec.name}/{row.system.name}"] = own
+    return found
+
+
+def _number_or_text(value: float | int | str | bool) -> Value:
+    """Small numbers are stored as text."""
+    try:
+        return float(value)
+    except ValueError:
+        return str(value)
+
+
+def _setting(over: str, settings: Mapping[str, Mapping[str, Value]]) -> str:
     """The setting of the horizontal axis: `over`, or the only one with several values."""
-    values: dict[str, set[float]] = {}
+    values: dict[str, set[Value]] = {}
     for own in settings.values():
         for key, value in own.items():
             values.setdefault(key, set()).add(value)
