@@ -139,7 +139,7 @@ class Sweep(Reproduction):
         )
         keys = "-".join(re.sub(r"[^\w.-]", "-", label_of(key, self.grid)) for key in self.grid)
         name = f"{spec.name}-sweep-{keys}-{self.recipe.id()[:6]}"
-        title = f"{spec.title}: {', '.join(self.grid)}"
+        title = f"{spec.title}, over {', '.join(self.grid)}"
         changed = {"name": name, "title": title, "systems": tuple(rows)}
         return spec.model_copy(update={**changed, "columns": settings + spec.columns})
 

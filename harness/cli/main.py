@@ -18,6 +18,7 @@ from harness.cli import (
     boards,
     catalogue,
     doctor,
+    launch,
     nano,
     plots,
     plugins,
@@ -56,10 +57,10 @@ app = typer.Typer(
 
 for module in (catalogue, runs, sweeps, boards, show, agreement, analysis, plots, plugins, doctor):
     module.register(app)
+app.add_typer(launch.app, name="launch", rich_help_panel="Run")
 app.add_typer(nano.app, name="nano")
 app.add_typer(store.app, name="store", rich_help_panel="Boards")
-commands = (app.registered_commands, nano.app.registered_commands, store.app.registered_commands)
-for command in chain(*commands):
+for command in chain(*(one.registered_commands for one in (app, launch.app, nano.app, store.app))):
     if command.cls is TyperCommand:
         command.cls = OnceCommand
     if command.callback is not None:

@@ -26,7 +26,7 @@ from leaderboards.spec import ANY, SETTING, ColumnSpec
 Kind = Literal["forest", "length", "judges", "sweep"]
 KINDS: tuple[Kind, ...] = ("forest", "length", "judges", "sweep")
 Value = float | str
-WIDE = 30  # a positive axis whose ends differ by this factor is logarithmic
+WIDE = 10  # a positive axis whose ends differ by this factor is logarithmic
 LENGTH = "avg_length"  # detail of a cell: mean number of characters of the model's answers
 
 
@@ -266,7 +266,8 @@ def _sweep(
     if not panels:
         raise UserError(f'no score of these boards belongs to a value of "{key}"')
     note = _note(boards[0], f"{100 * boards[0].spec.level:g} % intervals")
-    title = f"{visible(boards[0].spec.title, 70)} over {key}"
+    title = visible(boards[0].spec.title, 70)
+    title = title if any(swept(board) for board in boards) else f"{title} over {key}"
     return Chart(kind="sweep", title=title, note=note, panels=tuple(panels))
 
 
