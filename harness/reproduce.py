@@ -247,15 +247,8 @@ def reproduce(
         UnknownName: for a method, profile, suite or system that does not exist.
         BadRecord: for a recipe or override of the wrong shape, or a claim about unknown systems.
     """
-    method, path = recipe_of(name)
-    recipe = load_recipe(method.recipe, path, scale, overrides, seed)
-    if recipe.method != method.name:
-        recipe = _only(recipe, method.name)
-    recipe = _limited(recipe, limit, suites)
     rehearsal = Rehearsal() if rehearse else None
-    if rehearsal is not None:
-        recipe = rehearsal.recipe(recipe)
-    recipe = _claiming(_expanded(recipe), path)
+    method, recipe = resolved(name, scale, overrides, seed, limit, suites, rehearsal)
     made = Reproduction(
         method.name,
         recipe,
@@ -264,6 +257,26 @@ def reproduce(
     )
     made.plan_seeds(rehearsal)
     return made
+
+
+def resolved(
+    name: str | Path,
+    scale: str,
+    overrides: Overrides = (),
+    seed: int | None = None,
+    limit: int | None = None,
+    suites: Sequence[str] = (),
+    rehearsal: Rehearsal | None = None,
+) -> tuple[Method, Recipe]:
+    """Method and recipe of a reproduction; arguments and errors as in `reproduce`."""
+    method, path = recipe_of(name)
+    recipe = load_recipe(method.recipe, path, scale, overrides, seed)
+    if recipe.method != method.name:
+        recipe = _only(recipe, method.name)
+    recipe = _limited(recipe, limit, suites)
+    if rehearsal is not None:
+        recipe = rehearsal.recipe(recipe)
+    return method, _claiming(_expanded(recipe), path)
 
 
 def recipe_of(name: str | Path) -> tuple[Method, Path]:

@@ -34,8 +34,8 @@ from harness.engine.grids import (
     shown,
 )
 from harness.engine.plan import Handle, Stage
-from harness.engine.recipe import Overrides, SystemSpec, overridden, with_settings
-from harness.reproduce import Reproduction, reproduce
+from harness.engine.recipe import Overrides, Recipe, SystemSpec, overridden, with_settings
+from harness.reproduce import Reproduction, resolved
 from leaderboards.board import Board
 from leaderboards.plots.charts import Chart, chart
 from leaderboards.scores import DECIMALS
@@ -172,26 +172,24 @@ def sweep(
         UnknownName, BadRecord: as `reproduce`; a value that the recipe refuses.
     """
     grid = grid_of(values, {key for key, _, _ in overridden(overrides)})
-    base = reproduce(
-        name, scale, overrides=overrides, seed=seed, limit=limit, suites=suites, seeds=1
-    )
+    method, base = resolved(name, scale, overrides, seed, limit, suites)
     for setting in settings_of(grid):
         given = " ".join(f"{key}={shown(value)}" for key, value in setting.items())
-        with_settings(base.recipe, setting, f"sweep {given}")
-    chosen = _chosen(base, systems)
-    first = base.recipe.systems[0]
+        with_settings(base, setting, f"sweep {given}")
+    chosen = _chosen(base, method.name, systems)
+    first = base.systems[0]
     specs = chosen if first in chosen else [first, *chosen]
-    varied = _varied(base, specs, {spec.name for spec in chosen}, grid)
-    recipe = base.recipe.model_copy(
+    varied = _varied(base, method.name, specs, {spec.name for spec in chosen}, grid)
+    recipe = base.model_copy(
         update={
             "systems": tuple(spec for spec, _ in varied),
             "claims": tuple(_claims(base, varied, grid)),
         }
     )
     made = Sweep(
-        base.method,
+        method.name,
         recipe,
-        base.scale,
+        recipe.profile,
         [recipe.seed + number for number in range(seeds)],
         grid=grid,
         rows={spec.name: row for spec, row in varied},
@@ -203,19 +201,19 @@ def sweep(
 # Systems and claims
 
 
-def _chosen(base: Reproduction, names: Sequence[str]) -> list[SystemSpec]:
+def _chosen(recipe: Recipe, method: str, names: Sequence[str]) -> list[SystemSpec]:
     """The systems to sweep; by default the one named like the method, else its first."""
-    systems = {spec.name: spec for spec in base.recipe.systems}
+    systems = {spec.name: spec for spec in recipe.systems}
     if list(names) == ["all"]:
         return list(systems.values())
     if not names:
-        own = [spec for spec in systems.values() if spec.method == base.method]
+        own = [spec for spec in systems.values() if spec.method == method]
         if not own:
             raise UserError(
-                f"the recipe has no system of method {base.method}; expected --systems with some "
+                f"the recipe has no system of method {method}; expected --systems with some "
                 f"of {', '.join(systems)}"
             )
-        return [next((spec for spec in own if spec.name == base.method), own[0])]
+        return [next((spec for spec in own if spec.name == method), own[0])]
     for name in names:
         if name not in systems:
             raise unknown("system of this recipe", name, {*systems, "all"})
@@ -223,7 +221,7 @@ def _chosen(base: Reproduction, names: Sequence[str]) -> list[SystemSpec]:
 
 
 def _varied(
-    base: Reproduction, specs: Sequence[SystemSpec], swept: set[str], grid: Grid
+    recipe: Recipe, method: str, specs: Sequence[SystemSpec], swept: set[str], grid: Grid
 ) -> list[tuple[SystemSpec, Varied]]:
     """The rows: each system once for every combination of the settings that it depends on.
 
@@ -231,7 +229,7 @@ def _varied(
         UserError: no system depends on a key.
     """
     settings = settings_of(grid)
-    planned = [_cells_at(base, specs, swept, setting) for setting in settings]
+    planned = [_cells_at(recipe, method, specs, swept, setting) for setting in settings]
     found: list[tuple[SystemSpec, Varied]] = []
     for spec in specs:
         made = [cells[spec.name] for cells in planned]
@@ -252,15 +250,15 @@ def _varied(
 
 
 def _cells_at(
-    base: Reproduction, specs: Sequence[SystemSpec], swept: set[str], setting: Setting
+    recipe: Recipe, method: str, specs: Sequence[SystemSpec], swept: set[str], setting: Setting
 ) -> dict[str, list[Handle]]:
     """System -> the stages of its scores at a setting; nothing runs."""
     systems = tuple(
         spec.model_copy(update={"set": {**setting, **spec.set}}) if spec.name in swept else spec
         for spec in specs
     )
-    recipe = base.recipe.model_copy(update={"systems": systems, "claims": ()})
-    made = Reproduction(base.method, recipe, base.scale, [recipe.seed])
+    recipe = recipe.model_copy(update={"systems": systems, "claims": ()})
+    made = Reproduction(method, recipe, recipe.profile, [recipe.seed])
     made.plan_seeds()
     found: dict[str, list[Handle]] = {spec.name: [] for spec in specs}
     for run in made.runs:
@@ -286,10 +284,10 @@ def _within(own: Setting, setting: Setting) -> bool:
 
 
 def _claims(
-    base: Reproduction, varied: Sequence[tuple[SystemSpec, Varied]], grid: Grid
+    recipe: Recipe, varied: Sequence[tuple[SystemSpec, Varied]], grid: Grid
 ) -> Iterator[dict[str, Any]]:
     """The recipe's claims about the rows, once for each setting that their systems depend on."""
-    for claim in base.recipe.claims:
+    for claim in recipe.claims:
         seen: list[list[str]] = []
         for setting in settings_of(grid):
             at = [(spec, row) for spec, row in varied if _within(row.set, setting)]

@@ -248,7 +248,7 @@ def _sweep(
                 if score is None or score.value is None:
                     continue
                 series = row.system.title if len(boards) > 1 else _series(board, row, own, key)
-                at = [own[key]] if key in own else axis if series else []
+                at = [own[key]] if key in own else axis if swept(board) else []
                 points += [_point(row.system.title, score, places[x], series) for x in at]
         if points:
             points.sort(key=lambda point: (point.series, point.x))
