@@ -409,6 +409,12 @@ def _planned(
     return checked(method.plan(own, made.plan.stage), f'method "{spec.method}"', Program)
 
 
+def baselines_of(recipe: Recipe) -> list[str]:
+    """Names of the systems that suites of a recipe take as baselines."""
+    suites = ((registry.load("suites", spec.name), spec) for spec in recipe.suites)
+    return _baselines(resolve_settings(s, spec.edition, spec.settings) for s, spec in suites)
+
+
 def _baselines(settings: Iterable[Record]) -> list[str]:
     """Names of the systems that suites take as baselines."""
     found = []

@@ -35,18 +35,24 @@ from harness.engine.grids import (
 )
 from harness.engine.plan import Handle, Stage
 from harness.engine.recipe import Overrides, Recipe, SystemSpec, overridden, with_settings
-from harness.reproduce import Reproduction, resolved
+from harness.reproduce import Reproduction, baselines_of, resolved
 from leaderboards.board import Board
 from leaderboards.plots.charts import Chart, chart
 from leaderboards.scores import DECIMALS
-from leaderboards.spec import ANY, SETTING, BoardSpec, ColumnSpec, board_spec, shipped
+from leaderboards.spec import ANY, OWN, SETTING, BoardSpec, ColumnSpec, board_spec, shipped
 
 
 class Varied(Record):
-    """A row of a sweep: a system of the recipe at the values of the settings that it depends on."""
+    """A row of a sweep: a system of the recipe at the values of the settings that it depends on.
+
+    Attributes:
+        origin: name of the system in the recipe.
+        fixed: values of swept keys that the system sets for itself.
+    """
 
     origin: str
-    set: dict[str, Any] = {}
+    set: Setting = {}
+    fixed: Setting = {}
 
 
 @dataclass
@@ -105,11 +111,16 @@ class Sweep(Reproduction):
         row = self.rows.get(system)
         if row is None:  # of a precondition
             return {}
-        return {f"set.{key}": self._stored(key, row.set.get(key, ANY)) for key in self.grid}
+        return {f"set.{key}": self._stored(key, row) for key in self.grid}
 
-    def _stored(self, key: str, value: Any) -> float | int | str:
+    def _stored(self, key: str, row: Varied) -> float | int | str:
         """A value as a board stores it: a number if all of the key's are exact there, else text."""
-        if value == ANY or not all(_is_exact(other) for other in self.grid[key]):
+        if key in row.fixed:
+            return shown(row.fixed[key]) + OWN
+        if key not in row.set:
+            return ANY
+        value = row.set[key]
+        if not all(_is_exact(other) for other in self.grid[key]):
             return shown(value)
         return float(value) if isinstance(value, float) else int(value)
 
@@ -137,7 +148,9 @@ class Sweep(Reproduction):
             for key, values in self.grid.items()
             if columns
         )
-        keys = "-".join(re.sub(r"[^\w.-]", "-", label_of(key, self.grid)) for key in self.grid)
+        keys = "-".join(
+            re.sub(r"[^A-Za-z0-9_.-]", "-", label_of(key, self.grid)) for key in self.grid
+        )
         name = f"{spec.name}-sweep-{keys}-{self.recipe.id()[:6]}"
         title = f"{spec.title}, over {', '.join(self.grid)}"
         changed = {"name": name, "title": title, "systems": tuple(rows)}
@@ -160,8 +173,8 @@ def sweep(
 
     Args:
         values: {"train.settings.beta": [0.01, 0.1]} or ["train.settings.beta=0.01,0.1"].
-        systems: names of the recipe's systems to sweep, or ("all",); default: the method's own.
-            The first system of the recipe is on the board in any case, for comparison.
+        systems: names of systems of the recipe, or ("all",); default: the method's own. The first
+            system of the recipe is on the board in any case, for comparison.
         overrides: settings that are the same in all runs.
 
     Other arguments are those of `harness.reproduce.reproduce`.
@@ -176,10 +189,7 @@ def sweep(
     for setting in settings_of(grid):
         given = " ".join(f"{key}={shown(value)}" for key, value in setting.items())
         with_settings(base, setting, f"sweep {given}")
-    chosen = _chosen(base, method.name, systems)
-    first = base.systems[0]
-    specs = chosen if first in chosen else [first, *chosen]
-    varied = _varied(base, method.name, specs, {spec.name for spec in chosen}, grid)
+    varied = _varied(base, method.name, _chosen(base, method.name, systems), grid)
     recipe = base.model_copy(
         update={
             "systems": tuple(spec for spec, _ in varied),
@@ -202,61 +212,68 @@ def sweep(
 
 
 def _chosen(recipe: Recipe, method: str, names: Sequence[str]) -> list[SystemSpec]:
-    """The systems to sweep; by default the one named like the method, else its first."""
+    """The systems of a sweep: those named, the first one, and baselines of suites.
+
+    By default the named one is that with the name of the method, else the method's first.
+    """
     systems = {spec.name: spec for spec in recipe.systems}
-    if list(names) == ["all"]:
-        return list(systems.values())
+    for name in names:
+        if name not in {*systems, "all"}:
+            raise unknown("system of this recipe", name, {*systems, "all"})
+    wanted = set(systems if "all" in names else names)
     if not names:
-        own = [spec for spec in systems.values() if spec.method == method]
+        own = [spec.name for spec in systems.values() if spec.method == method]
         if not own:
             raise UserError(
                 f"the recipe has no system of method {method}; expected --systems with some "
                 f"of {', '.join(systems)}"
             )
-        return [next((spec for spec in own if spec.name == method), own[0])]
-    for name in names:
-        if name not in systems:
-            raise unknown("system of this recipe", name, {*systems, "all"})
-    return [spec for spec in systems.values() if spec.name in names]
+        wanted = {method if method in own else own[0]}
+    wanted |= {*list(systems)[:1], *baselines_of(recipe)}
+    return [spec for spec in systems.values() if spec.name in wanted]
 
 
 def _varied(
-    recipe: Recipe, method: str, specs: Sequence[SystemSpec], swept: set[str], grid: Grid
+    recipe: Recipe, method: str, specs: Sequence[SystemSpec], grid: Grid
 ) -> list[tuple[SystemSpec, Varied]]:
     """The rows: each system once for every combination of the settings that it depends on.
 
     Raises:
-        UserError: no system depends on a key.
+        UserError: no system depends on a key, or the baseline of a suite does.
     """
     settings = settings_of(grid)
-    planned = [_cells_at(recipe, method, specs, swept, setting) for setting in settings]
+    planned = [_cells_at(recipe, method, specs, setting) for setting in settings]
     found: list[tuple[SystemSpec, Varied]] = []
     for spec in specs:
         made = [cells[spec.name] for cells in planned]
         keys = [key for key in grid if _depends(key, settings, made)]
+        if keys and spec.name in baselines_of(recipe):
+            raise UserError(
+                f'a suite compares with system "{spec.name}", which depends on {keys[0]}; expected '
+                "a baseline that is the same at all settings"
+            )
+        fixed = {key: spec.set[key] for key in grid if key in spec.set}
         for own in settings_of({key: grid[key] for key in keys}):
             name = "+".join([spec.name, *named(own, grid)])
             changed = spec.model_copy(update={"name": name, "set": {**own, **spec.set}})
-            found.append((changed if own else spec, Varied(origin=spec.name, set=own)))
+            row = Varied(origin=spec.name, set=own, fixed=fixed)
+            found.append((changed if own else spec, row))
     for key in grid:
         if not any(key in row.set for _, row in found):
-            own_value = [spec.name for spec in specs if key in spec.set]
-            why = f" ({', '.join(own_value)} has a value of its own)" if own_value else ""
+            fixed_by = [spec.name for spec in specs if key in spec.set]
+            why = f" ({', '.join(fixed_by)} has a value of its own)" if fixed_by else ""
             raise UserError(
                 f"no swept system depends on {key}{why}; expected a setting of "
-                f"{', '.join(sorted(swept))} (--systems chooses others)"
+                f"{', '.join(spec.name for spec in specs)} (--systems chooses others)"
             )
     return found
 
 
 def _cells_at(
-    recipe: Recipe, method: str, specs: Sequence[SystemSpec], swept: set[str], setting: Setting
+    recipe: Recipe, method: str, specs: Sequence[SystemSpec], setting: Setting
 ) -> dict[str, list[Handle]]:
     """System -> the stages of its scores at a setting; nothing runs."""
-    systems = tuple(
-        spec.model_copy(update={"set": {**setting, **spec.set}}) if spec.name in swept else spec
-        for spec in specs
-    )
+    systems = tuple(spec.model_copy(update={"set": {**setting, **spec.set}}) for spec in specs)
     recipe = recipe.model_copy(update={"systems": systems, "claims": ()})
     made = Reproduction(method, recipe, recipe.profile, [recipe.seed])
     made.plan_seeds()

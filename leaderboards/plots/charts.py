@@ -21,7 +21,7 @@ from harness.judging.agreement_cells import SUITE as JUDGES
 from leaderboards.board import Board, Row
 from leaderboards.render.text import banner, column_name
 from leaderboards.scores import Score
-from leaderboards.spec import ANY, SETTING, ColumnSpec
+from leaderboards.spec import ANY, OWN, SETTING, ColumnSpec
 
 Kind = Literal["forest", "length", "judges", "sweep"]
 KINDS: tuple[Kind, ...] = ("forest", "length", "judges", "sweep")
@@ -287,7 +287,7 @@ def swept(board: Board) -> dict[str, dict[str, Value]]:
         own: dict[str, Value] = {}
         for place, column in columns:
             value = row.entries[place].value
-            if value is not None and value != ANY:
+            if value is not None and value != ANY and not str(value).endswith(OWN):
                 own[(column.detail or "").removeprefix("set.")] = _number_or_text(value)
         found[f"{board.spec.name}/{row.system.name}"] = own
     return found

@@ -132,12 +132,16 @@ def test_a_system_has_rows_for_the_settings_that_it_depends_on() -> None:
         "simpo",
         *(f"wrpo+beta={beta}+alpha_end={alpha}" for beta in (0.1, 0.2) for alpha in (0.3, 0.5)),
     ]
+    assert made._details("simpo") == {
+        "set.train.settings.beta": "10.0 (own)",
+        "set.train.settings.alpha_end": "any",
+    }
     assert names(small("wrpo", {"train.settings.beta": [0.1, 0.2]})) == [
         "target",
         "wrpo+beta=0.1",
         "wrpo+beta=0.2",
     ]
-    every = small("dpo", {"models.target.ref": ["nano:target", "nano:target@2"]}, systems=["all"])
+    every = small("dpo", {"models.target.ref": ["nano:target", "nano:target@2"]})
     assert names(every) == [f"{n}+ref=nano:{m}" for n in ("target", "dpo") for m in REFS]
 
 
@@ -201,6 +205,16 @@ def test_nonsense_is_one_sentence(
 def test_a_setting_that_systems_set_for_themselves_is_said() -> None:
     with pytest.raises(UserError, match=r"\(wrpo_0\.1 has a value of its own\)"):
         small("wrpo", {"train.settings.alpha_end": [0.1, 0.2]}, systems=["wrpo_0.1"])
+
+
+def test_the_baseline_of_a_suite_is_the_same_at_all_settings() -> None:
+    more = {"overrides": ["suites.0.settings.baseline=system:sft"]}
+    made = small("wrpo", {"train.settings.beta": [0.1, 0.2]}, **more)
+    assert names(made) == ["target", "sft", "wrpo+beta=0.1", "wrpo+beta=0.2"]
+    with pytest.raises(
+        UserError, match=r'compares with system "sft", which depends on sft\.epochs'
+    ):
+        small("wrpo", {"sft.epochs": [1, 2]}, **more)
 
 
 def test_nothing_runs_before_run(tmp_path: Path) -> None:
