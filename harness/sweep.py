@@ -33,8 +33,9 @@ from harness.engine.grids import (
     settings_of,
     shown,
 )
+from harness.engine.overrides import Overrides, overridden
 from harness.engine.plan import Handle, Stage
-from harness.engine.recipe import Overrides, Recipe, SystemSpec, overridden, with_settings
+from harness.engine.recipe import Recipe, SystemSpec, with_settings
 from harness.reproduce import Reproduction, baselines_of, resolved
 from leaderboards.board import Board
 from leaderboards.plots.charts import Chart, chart

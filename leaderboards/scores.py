@@ -229,7 +229,7 @@ def contrast(scores: Sequence[Score], weights: Sequence[float], level: float = 0
     if absent is not None:
         return Difference(reason=f"{absent.system}: {absent.reason}")
     value = _weighted([score.value for score in scores if score.value is not None], weights)
-    pairing, reason = _pairing(scores)
+    pairing, reason = pairing_of(scores)
     if pairing is None:
         return Difference(value=value, reason=f"no paired interval: {reason}")
     if pairing.restricted:
@@ -260,7 +260,7 @@ def _weighted(values: Sequence[float], weights: Sequence[float]) -> float:
     return round(math.fsum(w * value for w, value in zip(weights, values, strict=True)), 9)
 
 
-def _pairing(scores: Sequence[Score]) -> tuple[Pairing | None, str]:
+def pairing_of(scores: Sequence[Score]) -> tuple[Pairing | None, str]:
     """The cells paired by prompt, or the reason why they cannot be."""
     if reason := mismatch_of(scores, ("prompt_set",)):
         return None, reason

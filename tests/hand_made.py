@@ -39,6 +39,11 @@ def arena_row(id: str, labels: tuple[str | None, str | None], **more: Any) -> Ro
     }
 
 
+def judging_params(kind: str) -> dict[str, Any]:
+    """Parameters of a judge operation: the judge and its fingerprint with this protocol."""
+    return {"judge": JUDGE, "fingerprint": open_judge(JUDGE, protocol(kind)).fingerprint}
+
+
 class HandMade:
     """A store that can be filled by hand."""
 
@@ -84,8 +89,7 @@ class HandMade:
         **cell: Any,
     ) -> Cell:
         """Judgments, what they were made from, and a cell on top."""
-        rules = protocol(kind)
-        params = {"judge": JUDGE, "fingerprint": open_judge(JUDGE, rules).fingerprint}
+        params = judging_params(kind)
         made = generations or [{"id": row["id"], "rendered": f"<s>{row['id']}"} for row in rows]
         inputs = {
             "generations": self.put("sample", made),

@@ -1,15 +1,16 @@
-"""Upload of checkpoints and data sets to the Hugging Face hub."""
+"""Upload of checkpoints, data sets and published boards to the Hugging Face hub."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from harness.core.errors import EnvironmentProblem, UserError
 from harness.core.text import line
 
-Kind = Literal["model", "dataset"]
+Kind = Literal["model", "dataset", "space"]
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 
 
@@ -34,11 +35,21 @@ def check_push(repository: str) -> None:
         )
 
 
-def push(folder: Path, repository: str, kind: Kind, message: str = "Crucible") -> str:
+def push(
+    folder: Path,
+    repository: str,
+    kind: Kind,
+    message: str = "Crucible",
+    only: Sequence[str] | None = None,
+) -> str:
     """Upload a folder; returns the address of the repository.
 
-    A new repository is private; its visibility is changed on the hub. Files of an existing one that
-    the folder does not have are kept.
+    A new repository is private; its visibility is changed on the hub. A new space is static. Files
+    of an existing one that the folder does not have are kept, except for pages of samples in a
+    space, so that no text stays that the folder does not have. The hub keeps their history.
+
+    Args:
+        only: patterns of the files to upload, such as "samples/*.html"; default: all.
 
     Raises:
         UserError, EnvironmentProblem: as `check_push`; or the hub refused or was not reached.
@@ -48,9 +59,17 @@ def push(folder: Path, repository: str, kind: Kind, message: str = "Crucible") -
 
     api = HfApi()
     try:
-        made = api.create_repo(repository, repo_type=kind, private=True, exist_ok=True)
+        sdk = "static" if kind == "space" else None
+        made = api.create_repo(
+            repository, repo_type=kind, private=True, exist_ok=True, space_sdk=sdk
+        )
         api.upload_folder(
-            repo_id=repository, repo_type=kind, folder_path=str(folder), commit_message=message
+            repo_id=repository,
+            repo_type=kind,
+            folder_path=str(folder),
+            commit_message=message,
+            allow_patterns=None if only is None else list(only),
+            delete_patterns=["samples/*"] if kind == "space" else None,
         )
     except Exception as error:  # of several libraries: HTTP, the hub's own, the network's
         raise EnvironmentProblem(

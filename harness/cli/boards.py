@@ -1,4 +1,4 @@
-"""`crucible board | compare`: tables of scores, and paired comparisons of two systems."""
+"""`crucible board`: tables of scores."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from harness.core.records import Cell
     from leaderboards.board import Board
 
+PUBLISHED = ("alpaca_eval2", "arena_hard", "mt_bench")
 FORMATS = ("terminal", "md", "csv", "json", "tex", "html")
 
 
 def register(app: typer.Typer) -> None:
-    for command in (board, compare):
-        app.command(rich_help_panel="Boards")(command)
+    app.command(rich_help_panel="Boards")(board)
 
 
 def board(
@@ -52,31 +52,61 @@ def board(
     ] = False,
     annotations: Annotated[
         Path | None,
-        typer.Option("--annotations", help="Published annotations: a file, or a folder of models."),
+        typer.Option(
+            "--annotations",
+            help="Published annotations or judgments: a file, or a folder of models.",
+        ),
     ] = None,
     lc_mode: Annotated[
         str, typer.Option("--lc-mode", help="exact, compat-stable or compat-legacy.")
     ] = "exact",
     reference_data: Annotated[
         Path | None,
-        typer.Option("--reference-data", help="Folder with df_gamed.csv and instruction tables."),
+        typer.Option(
+            "--reference-data",
+            help="Folder with df_gamed.csv and instruction tables; of Arena-Hard and MT-Bench, the "
+            "file of questions.",
+        ),
     ] = None,
     judge: Annotated[
         str | None, typer.Option("--judge", help="Use only annotations of this judge.")
+    ] = None,
+    baseline: Annotated[
+        str | None, typer.Option("--baseline", help="Of published pairwise verdicts of MT-Bench.")
     ] = None,
     allow_partial: Annotated[
         bool, typer.Option("--allow-partial", help="Score incomplete annotations, marked partial.")
     ] = False,
     out: Annotated[Path | None, typer.Option("--out", help="Also write a board folder.")] = None,
+    site: Annotated[
+        Path | None,
+        typer.Option("--site", metavar="FOLDER", help="Write the board with its samples as pages."),
+    ] = None,
+    without_texts: Annotated[
+        bool, typer.Option("--without-texts", help="With --site: no prompts, answers and replies.")
+    ] = False,
+    push: Annotated[
+        str,
+        typer.Option(
+            "--push", metavar="hub:OWNER/SPACE", help="With --site: upload it, privately."
+        ),
+    ] = "",
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="With --site: replace a folder of something else.")
+    ] = False,
 ) -> None:
     """Show a board, check that it can be rebuilt byte for byte, or make one from annotations.
 
     Without a name, lists the available boards. `crucible board alpaca_eval2 --annotations PATH`
-    prints the official leaderboard of published annotations, with intervals.
+    prints the official leaderboard of published annotations, with intervals; arena_hard and
+    mt_bench take the originals' model_judgment. `crucible board NAME --site FOLDER` writes a folder
+    to publish, in which every score leads to its samples.
     """
+    from harness.cli.site import check_options, publish
     from leaderboards.board import build_board
 
     console = screen.results()
+    check_options(site, without_texts, push, overwrite)
     if format not in FORMATS:
         raise unknown("format", format, FORMATS)
     if screen.wants_json():
@@ -99,15 +129,20 @@ def board(
             typer.echo(page(papers), nl=False)
         return
     if annotations is not None:
-        if name != "alpaca_eval2":
-            raise unknown("suite with published annotations", name or "", ["alpaca_eval2"])
-        published = published_cells(annotations, lc_mode, reference_data, judge, allow_partial)
+        if name not in PUBLISHED:
+            raise unknown("suite with published annotations", name or "", PUBLISHED)
+        published = published_cells(
+            annotations, lc_mode, reference_data, judge, allow_partial, name, baseline
+        )
         _published(console, name, published, format, out)
         return
     if name is None:
         _list_boards(console, check)
         return
     folder = find_board(name)
+    if site is not None:
+        publish(console, folder, site, without_texts=without_texts, push=push, overwrite=overwrite)
+        return
     if check:
         _check(console, folder)
         screen.data({"board": str(folder), "rebuilt": True})
@@ -131,10 +166,22 @@ def published_cells(
     reference_data: Path | None,
     judge: str | None,
     allow_partial: bool,
+    suite: str = "alpaca_eval2",
+    baseline: str | None = None,
 ) -> list[Cell]:
-    """Cells of published annotations; checks the mode before it reads anything."""
+    """Cells of published annotations or judgments; checks the mode before it reads anything."""
     from leaderboards.annotations import published_board
+    from leaderboards.judgments import published_judgments
 
+    if suite != "alpaca_eval2":
+        return published_judgments(
+            annotations,
+            suite,
+            questions=reference_data,
+            judge=judge,
+            baseline=baseline,
+            allow_partial=allow_partial,
+        )
     modes = ("exact", "compat-stable", "compat-legacy")
     mode: Any = next((known for known in modes if known == lc_mode), None)
     if mode is None:
@@ -208,22 +255,3 @@ def _check(console: Console, folder: Path) -> None:
     if difference:
         raise BadData(f"{folder}: {difference} (crucible board {folder.name} --rebuild)")
     console.print(f"{folder}: rebuilt byte for byte", highlight=False, soft_wrap=True)
-
-
-def compare(
-    first: Annotated[str, typer.Argument(help="A system.")],
-    second: Annotated[str, typer.Argument(help="System to compare it with.")],
-    board: Annotated[
-        str,
-        typer.Option("--board", help="Board with both systems.", autocompletion=completion.boards),
-    ] = "wrpo-nano",
-) -> None:
-    """Compare two systems of a board: paired difference and interval for each metric."""
-    from leaderboards.compare import compare_systems
-    from leaderboards.files import read_board
-    from leaderboards.render.terminal import render_comparison
-
-    _, cells = read_board(find_board(board))
-    comparison = compare_systems(cells, first, second)
-    screen.data({**comparison.model_dump(mode="json"), "summary": comparison.summary})
-    screen.results().print(render_comparison(comparison))

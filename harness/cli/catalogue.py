@@ -21,22 +21,46 @@ def register(app: typer.Typer) -> None:
     app.command(rich_help_panel="Catalogue")(judges)
 
 
-def methods() -> None:
-    """List the methods with their papers and required extras."""
+def methods(
+    name: Annotated[str, typer.Argument(help="Show one method in full.")] = "",
+) -> None:
+    """List the methods with their papers and required extras, or show systems, claims and keys."""
+    if name:
+        from harness.cli.catalogue_entry import show_method
+
+        show_method(name)
+        return
     _table("methods", ("method", "what it is", "paper"))
 
 
-def suites(paper: Annotated[str, typer.Argument(help="List of a paper: fusechat3.")] = "") -> None:
-    """List the benchmark suites, or the benchmarks of a paper and the suites that run them."""
-    if not paper:
+def suites(
+    name: Annotated[
+        str, typer.Argument(help="Show one suite in full, or the list of a paper: fusechat3.")
+    ] = "",
+) -> None:
+    """List the benchmark suites, show one, or list a paper's benchmarks and what runs them."""
+    if not name:
         _table("suites", ("suite", "what it measures", "paper"))
         return
+    from harness.engine import registry
+    from harness.suites.lm_eval.catalogue import BENCHMARKS
+
+    if name not in BENCHMARKS:
+        known = registry.entries("suites")
+        if name not in known:
+            raise unknown("suite or list of benchmarks", name, (*known, *BENCHMARKS))
+        from harness.cli.catalogue_entry import show_suite
+
+        show_suite(name)
+        return
+    _benchmarks(name)
+
+
+def _benchmarks(paper: str) -> None:
     from rich.table import Table
 
     from harness.suites.lm_eval.catalogue import BENCHMARKS
 
-    if paper not in BENCHMARKS:
-        raise unknown("list of benchmarks", paper, BENCHMARKS, "crucible suites")
     table = Table(box=None, pad_edge=False)
     for heading in ("benchmark", "suite: task", "unit", "needs", "offline with"):
         table.add_column(heading, overflow="fold")

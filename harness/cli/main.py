@@ -17,6 +17,7 @@ from harness.cli import (
     analysis,
     boards,
     catalogue,
+    comparison,
     doctor,
     launch,
     nano,
@@ -55,7 +56,19 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for module in (catalogue, runs, sweeps, boards, show, agreement, analysis, plots, plugins, doctor):
+for module in (
+    catalogue,
+    runs,
+    sweeps,
+    boards,
+    comparison,
+    show,
+    agreement,
+    analysis,
+    plots,
+    plugins,
+    doctor,
+):
     module.register(app)
 app.add_typer(launch.app, name="launch", rich_help_panel="Run")
 app.add_typer(nano.app, name="nano")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from harness.judging.records import Game
     from leaderboards.samples import Sample, Samples
 
-_STYLES = {"win": "green", "high": "green", "right": "green", "failed": "bold red"} | dict.fromkeys(
+STYLES = {"win": "green", "high": "green", "right": "green", "failed": "bold red"} | dict.fromkeys(
     ("loss", "low", "wrong"), "red"
 )
 
@@ -41,7 +41,7 @@ def list_samples(console: Console, samples: Samples, total: int, limit: int, tar
     rows: list[tuple[Text, ...]] = []
     for sample in shown:
         value = "—" if sample.value is None else f"{sample.value:.2f}"
-        verdict = Text(sample.outcome, style=_STYLES.get(sample.outcome, ""))
+        verdict = Text(sample.outcome, style=STYLES.get(sample.outcome, ""))
         for flag in sample.flags:
             if flag != "failed":
                 verdict.append(f" {flag}", style="yellow")

@@ -194,9 +194,9 @@ def _chosen(samples: Samples, filters: Any, search: str, sort: str) -> Samples:
 def _write_page(console: Console, samples: Samples, file: str) -> None:
     from leaderboards.render.samples import render
 
-    path = Path(file) if file else Path(f"samples-{_file_name(samples.title)}.html")
+    path = Path(file) if file else Path(f"samples-{file_name(samples.title)}.html")
     data = render(samples).encode("utf-8")
-    _written(path, data)
+    write_page(path, data)
     console.out(
         f"{path}: {len(samples.samples):,} samples, {len(data) / 1e6:.1f} MB; "
         "open it in a browser, link to one sample with #ID",
@@ -214,12 +214,17 @@ def _write_curves(console: Console, store: Store, id: str, file: str) -> None:
     facts = [("artifact", id), *((n, str(manifest[n])) for n in names if manifest.get(n))]
     path = Path(file) if file else Path(f"training-{id[:10]}.html")
     data = render(manifest["label"], log, facts, id).encode("utf-8", "backslashreplace")
-    _written(path, data)
+    write_page(path, data)
     console.out(f"{path}: curves of {manifest['label']}; open it in a browser", highlight=False)
     screen.data({"page": str(path), "artifact": id})
 
 
-def _written(path: Path, data: bytes) -> None:
+def write_page(path: Path, data: bytes) -> None:
+    """Write a page.
+
+    Raises:
+        StoreProblem: the file cannot be written.
+    """
     try:
         path.write_bytes(data)
     except OSError as error:
@@ -253,10 +258,10 @@ def _export(console: Console, store: Store, id: str, folder: Path, push: str) ->
     screen.data({"folder": str(folder), "artifact": id, "pushed": address})
 
 
-def _file_name(title: str) -> str:
+def file_name(title: str) -> str:
     """A title as part of a file name.
 
-    >>> _file_name("org/name / mt_bench / turn_1")
+    >>> file_name("org/name / mt_bench / turn_1")
     'org-name-mt_bench-turn_1'
     """
     return re.sub(r"[^A-Za-z0-9._]+", "-", title).strip("-.")[:120] or "rows"

@@ -28,7 +28,7 @@ TIME = re.compile(
     re.ASCII,
 )
 FORMS = "minutes, minutes:seconds, hours:minutes:seconds, days-hours or days-hours:minutes:seconds"
-SIGNALS = ("USR1", "USR2", "TERM", "INT", "HUP")
+SIGNALS = ("USR1", "USR2", "HUP")  # TERM and INT are how jobs are cancelled
 
 
 class Job(Record):
@@ -125,8 +125,8 @@ def signal_of(text: str) -> tuple[str, int]:
     Raises:
         UserError: another form.
 
-    >>> signal_of("300"), signal_of("TERM@60")
-    (('USR1', 300), ('TERM', 60))
+    >>> signal_of("300"), signal_of("USR2@60")
+    (('USR1', 300), ('USR2', 60))
     """
     name, at, seconds = text.rpartition("@")
     name = name.removeprefix("SIG") if at else SIGNALS[0]

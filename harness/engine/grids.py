@@ -14,7 +14,7 @@ from itertools import product
 from typing import Any
 
 from harness.core.errors import UserError
-from harness.engine.recipe import parse_override
+from harness.engine.overrides import parse_override
 
 Setting = dict[str, Any]  # key -> value
 Grid = dict[str, tuple[Any, ...]]  # key -> its values

@@ -140,9 +140,9 @@ def verdicts_of_rows(
         BadData: no form fits, or the rows name several judges.
     """
     form = _form(rows, source, operation)
-    judges = dict.fromkeys(name for row in rows if (name := _judge_of(row)))
+    judges = dict.fromkeys(name for row in rows if (name := judge_of(row)))
     if only_judge is not None and judges:
-        rows = [row for row in rows if _judge_of(row) == only_judge]
+        rows = [row for row in rows if judge_of(row) == only_judge]
         judges = {only_judge: None} if rows else {}
     if len(judges) > 1 or not rows:
         listed = ", ".join(judges) or "none of the judge asked for"
@@ -153,7 +153,7 @@ def verdicts_of_rows(
     found = [
         (number, replace(item, system=system) if system else item)
         for number, row in enumerate(rows, 1)
-        for item in _items(form, row, number, source)
+        for item in form_items(form, row, number, source)
     ]
     kept = unrepeated(found, source)
     told = {"judge": next(iter(judges), source), "suite": form.suite, **about}
@@ -256,10 +256,15 @@ def _form(rows: Sequence[Row], source: str, operation: str) -> JudgmentForm:
     return JudgmentForm(made_by.suite, kind, lambda _: True, read)
 
 
-def _items(form: JudgmentForm, row: Row, number: int, source: str) -> list[JudgedItem]:
+def form_items(form: JudgmentForm, row: Row, number: int, source: str) -> list[JudgedItem]:
+    """The items of a published row.
+
+    Raises:
+        BadData: fields are absent or have other types.
+    """
     try:
         return list(form.items(row))
-    except (KeyError, IndexError, TypeError, ValueError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
         ids = (row.get(key) for key in ("id", "uid", "question_id"))
         place = next((id for id in ids if id is not None), number)
         raise BadData(
@@ -271,7 +276,7 @@ def _is_nano(rows: Sequence[Row]) -> bool:
     return str(rows[0].get("system", "")).startswith("nano:")
 
 
-def _judge_of(row: Row) -> str:
+def judge_of(row: Row) -> str:
     """The judge that a published row names; MT-Bench names the prompt beside it."""
     judge = row.get("judge")
     return str(judge[0]) if isinstance(judge, list) and judge else str(judge or "")

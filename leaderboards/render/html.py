@@ -14,6 +14,17 @@ from harness.core.records import Cell
 from leaderboards.board import Board, Entry, Row
 from leaderboards.claims import OUTCOMES, ClaimResult
 from leaderboards.render import text
+from leaderboards.render.details import detail_name, plain_name
+from leaderboards.render.extras import (
+    ANSWERS_COLUMN,
+    EARLY,
+    Extras,
+    View,
+    answers_view,
+    extra_notes,
+    link_of,
+    range_text,
+)
 from leaderboards.render.page import asset, policy, templates
 from leaderboards.scores import Score
 
@@ -23,33 +34,39 @@ MARKS = {"best": "★", "tied": "≈", "": ""}
 SAID = {"best": "best", "tied": "not distinguishable from the best", "": ""}
 SIGNS = {"holds": "✓", "contradicted": "✕", "not shown": "~", "not tested": "–"}
 
-View = dict[str, object]
 
+def render(board: Board, extras: Extras | None = None) -> str:
+    """The page, ending in a newline.
 
-def render(board: Board) -> str:
-    """The page, ending in a newline."""
+    Args:
+        extras: for the front page of a published folder.
+    """
     style, script = asset("board.css.jinja"), asset("board.js.jinja")
+    early = "" if extras is None else EARLY
+    if extras is not None:
+        style += "\n" + asset("site.css.jinja")
+        script += "\n" + asset("site.js.jinja")
     page = templates().get_template("board.html.jinja")
     return (
         page.render(
             spec=board.spec,
-            policy=policy(style, script),
+            policy=policy(style, *filter(None, (early, script))),
             style=Markup(style),
+            early=Markup(early),
             script=Markup(script),
             banner=text.banner(board),
             facts=_facts(board),
-            groups=[
-                (name, len(list(run))) for name, run in groupby(c.heading for c in board.columns)
-            ],
-            columns=_columns(board),
-            rows=[_row(board, row) for row in board.rows],
+            groups=_groups(board, extras),
+            columns=_columns(board, extras),
+            rows=[_row(board, row, extras) for row in board.rows],
             claims=_claims(board),
             verdicts=_verdicts(board.claims),
             preconditions=text.precondition_rows(board.preconditions),
             precondition_heads=text.PRECONDITION_HEADS,
             precondition_note=text.PRECONDITIONS,
             warnings=board.warnings,
-            notes=text.notes(board),
+            notes=[*text.notes(board), *extra_notes(board, extras)],
+            files=() if extras is None else extras.files,
             provenance=text.provenance_lines(board),
         ).rstrip()
         + "\n"
@@ -71,7 +88,23 @@ def _facts(board: Board) -> list[tuple[str, str]]:
     return facts
 
 
-def _columns(board: Board) -> list[View]:
+def _groups(board: Board, extras: Extras | None) -> list[tuple[str, int]]:
+    """Headings above the columns with their widths."""
+    headings = []
+    for index, column in enumerate(board.columns):
+        headings.append(column.heading)
+        if extras is not None and _closes(board, index):
+            headings.append(column.heading)
+    return [(name, len(list(run))) for name, run in groupby(headings)]
+
+
+def _closes(board: Board, index: int) -> bool:
+    """Whether a column is the last of its suite, after which the answers are described."""
+    suite = board.columns[index].suite
+    return all(column.suite != suite for column in board.columns[index + 1 :])
+
+
+def _columns(board: Board, extras: Extras | None) -> list[View]:
     views: list[View] = []
     for index, column in enumerate(board.columns):
         scores = [row.entries[index].score for row in board.rows]
@@ -88,28 +121,45 @@ def _columns(board: Board) -> list[View]:
                 "ranking": index == board.ranking,
             }
         )
+        if extras is not None and _closes(board, index):
+            views.append(dict(ANSWERS_COLUMN))
     return views
 
 
-def _row(board: Board, row: Row) -> View:
+def _row(board: Board, row: Row, extras: Extras | None) -> View:
+    entries: list[View] = []
+    for index, column in enumerate(board.columns):
+        entries.append(_entry(board, row, index, extras))
+        if extras is not None and _closes(board, index):
+            entries.append(answers_view(extras.answers.get((row.system.name, column.suite))))
+    name = row.system.name
     return {
+        "anchor": "" if extras is None else extras.rows[name],
+        "range": "" if extras is None else range_text(extras.ranges.get(name)),
+        "equals": [] if extras is None else _equals(board, extras.equals.get(name, ())),
         "label": text.visible(row.system.title, text.NAME_LIMIT),
         "group": text.visible(row.system.group, 60),
         "notes": [text.visible(note, 60) for note in row.system.notes],
         "rank": row.rank,
         "tied": row.tied,
-        "entries": [_entry(board, row, index) for index in range(len(board.columns))],
-        "scores": [_score(board, score) for score in row.scores],
+        "entries": entries,
+        "scores": [_score(board, score, extras) for score in row.scores],
         "artifacts": _artifacts(row),
     }
 
 
-def _entry(board: Board, row: Row, index: int) -> View:
+def _equals(board: Board, names: Sequence[str]) -> list[str]:
+    labels = text.labels(board)
+    return [text.visible(labels.get(name, name), 60) for name in names]
+
+
+def _entry(board: Board, row: Row, index: int, extras: Extras | None) -> View:
     entry = row.entries[index]
     digits = text.column_digits(board, index)
     numeric = isinstance(entry.value, int | float) and not isinstance(entry.value, bool)
     return {
         "value": text.entry_value(entry, digits),
+        "link": link_of(entry.score, extras),
         "sort": entry.value if numeric else None,
         "missing": entry.value is None,
         "span": None if entry.interval is None else text.span(entry.interval, digits),
@@ -153,10 +203,14 @@ def _at(value: float, domain: tuple[float, float], width: int) -> str:
     return text.number(width * (value - low) / (high - low), 1)
 
 
-def _score(board: Board, score: Score) -> View:
+def _score(board: Board, score: Score, extras: Extras | None) -> View:
     """One line of a row's details."""
     digits = _score_digits(board, score)
+    key = (score.system, score.suite, score.metric)
+    links = {} if extras is None else extras.links
+    named = detail_name if extras is not None else plain_name
     return {
+        "anchor": "" if extras is None else extras.scores.get(key, ""),
         "name": f"{score.suite} {score.metric.replace('_', ' ')}",
         "primary": score.primary,
         "value": text.MISSING if score.value is None else text.number(score.value, digits),
@@ -169,13 +223,14 @@ def _score(board: Board, score: Score) -> View:
                 cell.seed,
                 text.MISSING if cell.value is None else text.number(cell.value, digits),
                 f"{cell.n_scored} of {cell.n_expected}",
+                links.get((*key, cell.seed), ""),
             )
             for cell in score.cells
         ],
         "counts": f"{score.n_scored} of {score.n_expected}",
         "failed": score.failed,
         "details": [
-            (name.replace("_", " "), text.detail(value))
+            (named(name), text.detail(value))
             for name, value in text.shown_details(score.details).items()
         ],
         "reason": score.reason,

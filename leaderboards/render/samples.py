@@ -9,38 +9,65 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from markupsafe import Markup
 
 from harness.core.hashing import finite
+from harness.core.records import Cell
 from harness.judging.records import Game, JudgedTurn
 from leaderboards.render import text
-from leaderboards.render.page import asset, embedded_json, policy, templates
+from leaderboards.render.page import asset, embedded_json, policy, script, templates
 from leaderboards.samples.addresses import address
 from leaderboards.samples.prompts import PromptWriter, prompt_writer
 from leaderboards.samples.records import Sample, Samples, game_outcome, verdict_text
+from leaderboards.samples.withholding import without_texts
 
 _SHORT = 24  # shorter texts are not replaced by an index within a prompt
 _PICKED = ("category", "task", "dataset", "skill")  # the first with several values gets a menu
+_METRICS = 4  # further scores in the head
 _FLAGS = ("contradictory", "suspicious", "retried")
 
 
-def render(samples: Samples) -> str:
+@dataclass(frozen=True)
+class Around:
+    """What the page of a published folder says of the folder.
+
+    Attributes:
+        back: address of the system's row on the board.
+        seeds: (seed, address) of the same samples for each seed; "" for this page.
+        cells: all scores that were made from these samples.
+        withheld: show lengths in place of texts.
+    """
+
+    back: str = ""
+    seeds: tuple[tuple[int, str], ...] = ()
+    cells: tuple[Cell, ...] = ()
+    withheld: bool = False
+
+
+ALONE = Around()
+
+
+def render(samples: Samples, around: Around = ALONE) -> str:
     """The page, ending in a newline."""
-    style, script = asset("samples.css.jinja"), asset("samples.js.jinja")
+    style = asset("samples.css.jinja")
+    code = script("reading.js.jinja", "samples.js.jinja")
+    data = page_data(samples)
     return (
         templates()
         .get_template("samples.html.jinja")
         .render(
             title=samples.title,
-            policy=policy(style, script),
+            policy=policy(style, code),
             style=Markup(style),
-            script=Markup(script),
-            tiles=_tiles(samples),
+            script=Markup(code),
+            tiles=_tiles(samples, around.cells),
+            around=around,
             facts=facts(samples),
             command=_command(samples),
-            data=embedded_json(page_data(samples)),
+            data=embedded_json(without_texts(data) if around.withheld else data),
         )
         .rstrip()
         + "\n"
@@ -78,28 +105,31 @@ def facts(samples: Samples) -> list[tuple[str, str]]:
     return [(name.replace("_", " "), value) for name, value in found if value]
 
 
-def _tiles(samples: Samples) -> list[tuple[str, str, str]]:
+def _tiles(samples: Samples, others: Sequence[Cell]) -> list[tuple[str, str, str]]:
     """Tiles in the page's header: (name, value, small print)."""
     cell = samples.cell
     counts = f"{len(samples.samples):,}"
     if cell is None:
         return [("samples", counts, samples.judging.operation)]
-    value = text.MISSING if cell.value is None else text.number(cell.value, 2)
-    unit = "%" if cell.unit == "%" and cell.value is not None else ""
-    metric = (cell.metric.replace("_", " "), f"{value}{unit and ' ' + unit}", "")
-    if cell.interval is not None:
-        metric = (*metric[:2], text.span(cell.interval, 2))
+    shown = [one for one in others if one.primary and one is not cell][:_METRICS]
     scored = f"{cell.n_scored:,} of {cell.n_expected:,}"
     failed = f"{cell.n_failed} failed" if cell.n_failed else ""
-    tiles = [metric, ("scored", scored, failed), ("samples", counts, "")]
+    tiles = [*map(_metric, (cell, *shown)), ("scored", scored, failed), ("samples", counts, "")]
     if cell.judge:
         tiles.append(("judge", cell.judge, ""))
     return tiles
 
 
+def _metric(cell: Cell) -> tuple[str, str, str]:
+    value = text.MISSING if cell.value is None else text.number(cell.value, 2)
+    unit = " %" if cell.unit == "%" and cell.value is not None else ""
+    span = "" if cell.interval is None else text.span(cell.interval, 2)
+    return cell.metric.replace("_", " "), value + unit, span
+
+
 def page_data(samples: Samples) -> dict[str, Any]:
     """The data that the script reads: texts, and samples that refer to them by index."""
-    writer, table = prompt_writer(samples), _Texts()
+    writer, table = prompt_writer(samples), Texts()
     label = next((name for name in _PICKED if len(samples.label_values(name)) > 1), "")
     views = [_sample(sample, writer, table) for sample in samples.samples]
     return {
@@ -120,7 +150,7 @@ def page_data(samples: Samples) -> dict[str, Any]:
     }
 
 
-class _Texts:
+class Texts:
     """Distinct texts with their indices."""
 
     def __init__(self) -> None:
@@ -134,7 +164,7 @@ class _Texts:
         return number
 
 
-def _sample(sample: Sample, writer: PromptWriter, table: _Texts) -> dict[str, Any]:
+def _sample(sample: Sample, writer: PromptWriter, table: Texts) -> dict[str, Any]:
     ours, theirs = sample.lengths
     view = {
         "id": sample.id,
@@ -149,9 +179,12 @@ def _sample(sample: Sample, writer: PromptWriter, table: _Texts) -> dict[str, An
         "fields": [[name, table.number(value)] for name, value in sample.fields.items()],
         "turns": [
             {
-                **_turn(turn, table),
+                **turn_view(turn, table),
                 "games": [
-                    {**_game(game, table), "prompt": _prompt(sample, writer, table, place, number)}
+                    {
+                        **game_view(game, table),
+                        "prompt": _prompt(sample, writer, table, place, number),
+                    }
                     for number, game in enumerate(turn.games)
                 ],
             }
@@ -162,7 +195,9 @@ def _sample(sample: Sample, writer: PromptWriter, table: _Texts) -> dict[str, An
     return {name: value for name, value in view.items() if value not in (None, [], (), {}, "")}
 
 
-def _turn(turn: JudgedTurn, table: _Texts) -> dict[str, Any]:
+def turn_view(turn: JudgedTurn, table: Texts) -> dict[str, Any]:
+    """A turn without its games; texts are indices."""
+
     def number(text: str | None) -> int | None:
         return None if text is None else table.number(text)
 
@@ -174,7 +209,8 @@ def _turn(turn: JudgedTurn, table: _Texts) -> dict[str, Any]:
     }
 
 
-def _game(game: Game, table: _Texts) -> dict[str, Any]:
+def game_view(game: Game, table: Texts) -> dict[str, Any]:
+    """One question to the judge, without its prompt."""
     return {
         "first": game.first,
         "verdict": verdict_text(game),
@@ -187,7 +223,7 @@ def _game(game: Game, table: _Texts) -> dict[str, Any]:
 
 
 def _prompt(
-    sample: Sample, writer: PromptWriter, table: _Texts, turn: int, game: int
+    sample: Sample, writer: PromptWriter, table: Texts, turn: int, game: int
 ) -> list[tuple[str, list[int]]]:
     """The judge's messages as (role, indices of the texts that make up the content)."""
     if writer.write is None:

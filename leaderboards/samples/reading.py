@@ -7,6 +7,7 @@ cell that measures a part of its judgments (`category:math`, `turn_2`) gets that
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from harness.core.errors import UserError
 from harness.core.records import Cell
@@ -24,26 +25,59 @@ from leaderboards.samples.suspicion import suspicion
 ROLES = ("judgments", "results", "samples", "rows", "generations")
 
 
-def samples_of_cell(store: Store, cell: Cell) -> Samples:
-    """The samples that a cell's number was made from.
+@dataclass(frozen=True)
+class _Rows:
+    """What is read once for all cells of the same artifacts.
 
-    Raises:
-        UserError: the cell names no artifact, or the store has none of them.
+    Attributes:
+        rows: without a judge.
+        judged: samples of judged rows, before a metric says what their verdicts count.
     """
-    title = f"{cell.system} / {cell.suite} / {cell.metric}"
-    judging = _rows_behind(store, cell, title)
-    generations = cell.artifacts.get("generations")
-    other = None
-    if generations and generations != judging.id and _has_rows(store, generations):
-        other = store.artifact(generations)
-    weight = cell.details.get("weight")
-    weight = weight if isinstance(weight, int) else EMPHASIS
-    kind, samples = _read(store, judging, other, cell.metric, weight)
-    category = cell.metric.removeprefix("category:")
-    if category != cell.metric:
-        samples = [s for s in samples if s.labels.get("category") == category]
-    baseline = _baseline(store, judging.id)
-    return Samples(title, kind, cell, tuple(samples), judging, dict(cell.artifacts), baseline)
+
+    kind: Kind | None
+    rows: list[Row]
+    judged: tuple[Sample, ...]
+
+
+class SampleReader:
+    """Samples of cells; artifacts that consecutive cells share are read once."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._last: tuple[tuple[str, str], _Rows] | None = None
+
+    def samples(self, cell: Cell) -> Samples:
+        """The samples that a cell's number was made from.
+
+        Raises:
+            UserError: the cell names no artifact, or the store has none of them.
+        """
+        store = self.store
+        title = f"{cell.system} / {cell.suite} / {cell.metric}"
+        judging = _rows_behind(store, cell, title)
+        generations = cell.artifacts.get("generations")
+        other = None
+        if generations and generations != judging.id and _has_rows(store, generations):
+            other = store.artifact(generations)
+        weight = cell.details.get("weight")
+        weight = weight if isinstance(weight, int) else EMPHASIS
+        kind, samples = _samples(self._rows(judging, other), judging, cell.metric, weight)
+        category = cell.metric.removeprefix("category:")
+        if category != cell.metric:
+            samples = [s for s in samples if s.labels.get("category") == category]
+        baseline = _baseline(store, judging.id)
+        return Samples(title, kind, cell, tuple(samples), judging, dict(cell.artifacts), baseline)
+
+    def _rows(self, judging: Artifact, other: Artifact | None) -> _Rows:
+        key = (judging.id, "" if other is None else other.id)
+        if self._last is None or self._last[0] != key:
+            self._last = (key, _read(self.store, judging, other))
+        return self._last[1]
+
+
+def samples_of_cell(store: Store, cell: Cell) -> Samples:
+    """As `SampleReader.samples`, of one cell."""
+    return SampleReader(store).samples(cell)
 
 
 def samples_of_artifact(store: Store, id: str) -> Samples:
@@ -61,7 +95,8 @@ def samples_of_artifact(store: Store, id: str) -> Samples:
     inputs = store.manifest(id)["inputs"]
     name = next((inputs[k] for k in ("generations", "responses") if k in inputs), None)
     known = isinstance(name, str) and _has_rows(store, name)
-    kind, samples = _read(store, judging, store.artifact(str(name)) if known else None)
+    rows = _read(store, judging, store.artifact(str(name)) if known else None)
+    kind, samples = _samples(rows, judging)
     label = f"{store.manifest(id)['label']} {id[:10]}"
     artifacts = {judging.operation: id}
     return Samples(label, kind, None, tuple(samples), judging, artifacts, _baseline(store, id))
@@ -98,26 +133,27 @@ def _has_rows(store: Store, id: str) -> bool:
     return store.has(id) and (store.folder(id) / "rows.jsonl").is_file()
 
 
-def _read(
-    store: Store,
-    judging: Artifact,
-    generations: Artifact | None,
-    metric: str = "",
-    weight: int = EMPHASIS,
-) -> tuple[str, list[Sample]]:
+def _read(store: Store, judging: Artifact, generations: Artifact | None) -> _Rows:
     rows = judging.rows()
     kind = kind_of_rows(rows, judging.operation)
     if kind is None:
-        return "rows", samples_of_rows(judging, rows, metric)
+        return _Rows(None, rows, ())
     made = {row["id"]: row for row in generations.rows()} if generations else {}
     guides = _references(store, judging)
-    samples = [
-        _sample(
-            judged.guided_by(guides.get(judged.id, [])), made.get(judged.id, {}), metric, weight
-        )
-        for judged in read_judged(rows, kind, f"artifact {judging.id[:10]}")
-    ]
-    return "rating" if kind == "rating" else "pair", samples
+    judged = tuple(
+        _unmeasured(one.guided_by(guides.get(one.id, [])), made.get(one.id, {}))
+        for one in read_judged(rows, kind, f"artifact {judging.id[:10]}")
+    )
+    return _Rows(kind, [], judged)
+
+
+def _samples(
+    found: _Rows, judging: Artifact, metric: str = "", weight: int = EMPHASIS
+) -> tuple[str, list[Sample]]:
+    if found.kind is None:
+        return "rows", samples_of_rows(judging, found.rows, metric)
+    samples = [_measured_by(sample, metric, weight) for sample in found.judged]
+    return "rating" if found.kind == "rating" else "pair", samples
 
 
 def _references(store: Store, judging: Artifact) -> dict[str, list[str]]:
@@ -128,14 +164,12 @@ def _references(store: Store, judging: Artifact) -> dict[str, list[str]]:
     return {str(row["id"]): row.get("answers") or [] for row in store.artifact(id).rows()}
 
 
-def _sample(judged: Judged, made: Row, metric: str, weight: int) -> Sample:
-    value = _mean([judged.value(turn, weight) for turn in _measured(judged, metric)])
+def _unmeasured(judged: Judged, made: Row) -> Sample:
     noticed = (judged.suspicious,) if judged.suspicious else ()
     said = [turn.answer for turn in judged.turns if turn.answer]
     return Sample(
         id=judged.id,
-        outcome=_outcome(value, judged.kind),
-        value=value,
+        outcome=FAILED,
         turns=judged.turns,
         labels=labels_of(judged.prompt_fields),
         suspicions=tuple(dict.fromkeys((*noticed, *suspicion(said)))),
@@ -143,6 +177,13 @@ def _sample(judged: Judged, made: Row, metric: str, weight: int) -> Sample:
         fields=_remarks(made),
         judged=judged,
     )
+
+
+def _measured_by(sample: Sample, metric: str, weight: int) -> Sample:
+    judged = sample.judged
+    assert judged is not None
+    value = _mean([judged.value(turn, weight) for turn in _measured(judged, metric)])
+    return replace(sample, value=value, outcome=_outcome(value, judged.kind))
 
 
 def _measured(judged: Judged, metric: str) -> Sequence[JudgedTurn]:

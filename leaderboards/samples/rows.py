@@ -18,6 +18,7 @@ from leaderboards.samples.records import FAILED, UNKNOWN, Sample
 
 _LABELS = ("category", "subcategory", "cluster", "dataset", "skill", "difficulty")
 _TASK_LABELS = ("task", "filter")
+KNOWN_LABELS = (*_LABELS, *_TASK_LABELS)
 _IDS = ("id", "uid", "question_id", "doc_id")
 _QUESTIONS = ("prompt", "question", "instruction", "input")
 _ANSWERS = ("responses", "response", "answers", "answer", "output")

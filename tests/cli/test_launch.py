@@ -134,7 +134,7 @@ def test_sizes_come_from_the_plan(here: Path) -> None:
 def test_it_can_be_written_with_options_setup_and_a_folder_of_logs(here: Path) -> None:
     printed = launched(
         *("--out", "run.sh", "--logs", "logs of 100%", "--option=--qos=high", "--memory", "64G"),
-        *("--setup", "module load cuda", "--signal", "TERM@60", "--store", "shared", "--", *TARGET),
+        *("--setup", "module load cuda", "--signal", "USR2@60", "--store", "shared", "--", *TARGET),
     )
     assert printed == "script: run.sh\n"
     path = here / "run.sh"
@@ -144,11 +144,11 @@ def test_it_can_be_written_with_options_setup_and_a_folder_of_logs(here: Path) -
     assert said["--qos"] == "high"
     assert said["--mem"] == "64G"
     assert said["--output"] == f'"{here}/logs of 100%%/%x-%j.log"'
-    assert said["--signal"] == "B:TERM@60"
+    assert said["--signal"] == "B:USR2@60"
     assert (here / "logs of 100%").is_dir()
     assert "\nmodule load cuda\n" in text
     assert f"export CRUCIBLE_HOME={here / 'shared'}\n" in text
-    assert "\ntrap stop_in_time TERM\n" in text
+    assert "\ntrap stop_in_time USR2\n" in text
     checked(text, here)
 
 
@@ -285,6 +285,7 @@ def test_a_run_is_launched_submitted_and_finished(here: Path) -> None:
         (["--time", "1:2:3:4", *TARGET], '--time is "1:2:3:4"'),
         (["--time", "1", *TARGET], "--signal is 120 seconds before a time limit of 60 seconds"),
         (["--signal", "KILL@9", *TARGET], '--signal is "KILL@9"; expected SECONDS'),
+        (["--signal", "TERM@9", *TARGET], '--signal is "TERM@9"; expected SECONDS'),
         (["--signal", "soon", *TARGET], '--signal is "soon"'),
         (["--gpus", "many", *TARGET], "key \"gpus\" is 'many'; expected: a number of GPUs"),
         (["--memory", "lots", *TARGET], 'key "memory"'),

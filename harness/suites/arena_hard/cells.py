@@ -72,6 +72,11 @@ def score_arena(
     maker = cell_maker(
         params, texts, checkpoint=model, generations=generations, judgments=judgments
     )
+    write_cells(context, arena_cells(maker, params, rows))
+
+
+def arena_cells(maker: CellMaker, params: ScoreArenaParams, rows: list[Judged]) -> list[Cell]:
+    """The cells of one system from its judged rows, one for each prompt of the set."""
     table = _tabulated(params, rows)
     clusters = _clusters(rows)
     cells = _score_cells(maker, params, table, rows, clusters)
@@ -80,7 +85,7 @@ def score_arena(
     if params.style_features and table.rows.sum() > 0:
         cells.append(_style_cell(maker, params, table, rows, clusters))
     cells.append(_contradiction_cell(maker, rows, clusters))
-    write_cells(context, cells)
+    return cells
 
 
 def _tabulated(params: ScoreArenaParams, rows: list[Judged]) -> GameTable:

@@ -20,6 +20,8 @@ def _fits(row: Row) -> bool:
 
 
 def _items(row: Row) -> Iterator[JudgedItem]:
+    if len(row["games"]) != 2 or not all(isinstance(g, dict | None) for g in row["games"]):
+        raise ValueError("expected two games with a score each")
     first, second = row["games"]
     games = (_game(BASELINE, first), _game(MODEL, second))
     yield JudgedItem(

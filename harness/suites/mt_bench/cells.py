@@ -52,11 +52,11 @@ def score_mt_bench(
     texts = {row.id: row.questions for row in rows}
     links = {"checkpoint": model, "generations": generations}
     maker = cell_maker(params, texts, judgments=judgments, **links)
-    cells = _rating_cells(maker, params, rows)
+    cells = rating_cells(maker, params, rows)
     if pairwise is not None:
         told = params.model_copy(update={"judge_fingerprint": params.pairwise_fingerprint})
         other = cell_maker(told, texts, judgments=pairwise, **links)
-        cells += _pairwise_cells(other, _sorted(pairwise, "pairwise"))
+        cells += pairwise_cells(other, _sorted(pairwise, "pairwise"))
     write_cells(context, cells)
 
 
@@ -64,7 +64,8 @@ def _sorted(judgments: Artifact, kind: Kind) -> list[Judged]:
     return sorted(read_judged(judgments.rows(), kind), key=lambda row: row.id)
 
 
-def _rating_cells(maker: CellMaker, params: ScoreMTBenchParams, rows: list[Judged]) -> list[Cell]:
+def rating_cells(maker: CellMaker, params: ScoreMTBenchParams, rows: list[Judged]) -> list[Cell]:
+    """The cells of one system's ratings, from rows sorted by id, one for each question."""
     graded = {
         (row.id, number): row.value(turn)
         for row in rows
@@ -115,7 +116,8 @@ def _rating_cells(maker: CellMaker, params: ScoreMTBenchParams, rows: list[Judge
     return cells
 
 
-def _pairwise_cells(maker: CellMaker, rows: list[Judged]) -> list[Cell]:
+def pairwise_cells(maker: CellMaker, rows: list[Judged]) -> list[Cell]:
+    """The cells of one system's verdicts against a baseline, from rows sorted by id."""
     records = [
         PairRecord(
             question_id=row.id,

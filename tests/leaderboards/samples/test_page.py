@@ -74,7 +74,9 @@ def test_the_policy_allows_exactly_this_style_and_this_script(hand_made: HandMad
 
 
 def test_the_script_makes_no_markup_from_data() -> None:
-    script = (Path(__file__).parents[3] / "leaderboards/render/samples.js.jinja").read_text()
+    folder = Path(__file__).parents[3] / "leaderboards/render"
+    script = "".join(path.read_text() for path in folder.glob("*.js.jinja"))
+    assert "const make" in script
     for way in (
         "innerHTML",
         "outerHTML",
@@ -91,7 +93,7 @@ def test_the_script_shows_hidden_characters_as_the_terminal_does() -> None:
     node = shutil.which("node")
     if node is None:
         pytest.skip("needs node")
-    script = (Path(__file__).parents[3] / "leaderboards/render/samples.js.jinja").read_text()
+    script = (Path(__file__).parents[3] / "leaderboards/render/reading.js.jinja").read_text()
     functions = re.findall(r"^  const (?:SHOWN|code|plain) = .*$", script, re.M)
     assert len(functions) == 3
     said = [*HOSTILE, *(f"a{character}b" for character in map(chr, range(0x3400))), "❤️ 👩🏽‍💻 1️⃣"]
