@@ -11,8 +11,11 @@ Pure functions of boards. The order of points is that of the board's rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
+
+from pydantic import Field
 
 from harness.core.errors import UserError, unknown
 from harness.core.records import Record
@@ -64,8 +67,8 @@ class Panel(Record):
     horizontal: bool = False
     zero: float | None = None
     points: tuple[Point, ...]
-    ticks: tuple[str, ...] = ()
-    log: bool = False
+    ticks: tuple[str, ...] = Field(default=(), exclude_if=lambda value: not value)
+    log: bool = Field(default=False, exclude_if=lambda value: not value)
 
 
 class Chart(Record):
@@ -228,39 +231,24 @@ def _sweep(
     boards: Sequence[Board], metric: str, over: str, settings: Mapping[str, Mapping[str, Value]]
 ) -> Chart:
     key = _setting(over, settings)
-    axis = list(dict.fromkeys(own[key] for own in settings.values() if key in own))
-    numbers = sorted(value for value in axis if not isinstance(value, str))
-    ticks = () if len(numbers) == len(axis) else tuple(map(str, axis))
-    places = {
-        value: float(n if isinstance(value, str) or ticks else value)
-        for n, value in enumerate(axis)
-    }
+    names = {f"{board.spec.name}/{row.system.name}" for board in boards for row in board.rows}
+    axis = _axis([own[key] for name, own in settings.items() if name in names and key in own])
     panels = []
     for _, column in _columns(boards[0], metric):
         points: list[Point] = []
         for board in boards:
-            for row in board.rows:
-                own = settings.get(f"{board.spec.name}/{row.system.name}", {})
-                score = next(
-                    (s for s in row.scores if (s.suite, s.metric) == (column.suite, column.metric)),
-                    None,
-                )
-                if score is None or score.value is None:
-                    continue
-                series = row.system.title if len(boards) > 1 else _series(board, row, own, key)
-                at = [own[key]] if key in own else axis if swept(board) else []
-                points += [_point(row.system.title, score, places[x], series) for x in at]
+            points += _over(board, column, key, axis, settings, several=len(boards) > 1)
         if points:
-            points.sort(key=lambda point: (point.series, point.x))
+            title = visible(column_name(column), 60)
             unit = next(s.unit for s in _scores(boards[0], column) if s is not None)
             panels.append(
                 Panel(
-                    title=visible(column_name(column), 60),
+                    title=title,
                     x_title=key,
                     y_title=unit,
-                    points=tuple(points),
-                    ticks=ticks,
-                    log=not ticks and len(numbers) > 2 and 0 < WIDE * numbers[0] <= numbers[-1],
+                    points=tuple(sorted(points, key=lambda point: (point.series, point.x))),
+                    ticks=axis.ticks,
+                    log=axis.log,
                 )
             )
     if not panels:
@@ -269,6 +257,46 @@ def _sweep(
     title = visible(boards[0].spec.title, 70)
     title = title if any(swept(board) for board in boards) else f"{title} over {key}"
     return Chart(kind="sweep", title=title, note=note, panels=tuple(panels))
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """The values of a setting and their places; names of the places if any is no number."""
+
+    places: dict[Value, float]
+    ticks: tuple[str, ...]
+    log: bool
+
+
+def _axis(values: Iterable[Value]) -> _Axis:
+    found = list(dict.fromkeys(values))
+    numbers = sorted(value for value in found if not isinstance(value, str))
+    if len(numbers) < len(found):
+        places: dict[Value, float] = {value: float(n) for n, value in enumerate(found)}
+        return _Axis(places, tuple(map(str, found)), False)
+    log = len(numbers) > 2 and 0 < WIDE * numbers[0] <= numbers[-1]
+    return _Axis({number: float(number) for number in numbers}, (), log)
+
+
+def _over(
+    board: Board,
+    column: ColumnSpec,
+    key: str,
+    axis: _Axis,
+    settings: Mapping[str, Mapping[str, Value]],
+    several: bool,
+) -> Iterator[Point]:
+    """The points of a board; a sweep's system without the setting has one at every place."""
+    everywhere = list(axis.places) if swept(board) else []
+    for row in board.rows:
+        found = [s for s in row.scores if (s.suite, s.metric) == (column.suite, column.metric)]
+        score = found[0] if found else None
+        if score is None or score.value is None:
+            continue
+        own = settings.get(f"{board.spec.name}/{row.system.name}", {})
+        series = row.system.title if several else _series(board, row, own, key)
+        for value in [own[key]] if key in own else everywhere:
+            yield _point(row.system.title, score, axis.places[value], series)
 
 
 def _series(board: Board, row: Row, own: Mapping[str, Value], key: str) -> str:
@@ -283,7 +311,9 @@ def swept(board: Board) -> dict[str, dict[str, Value]]:
     """ "BOARD/SYSTEM" -> the values in a sweep's columns of settings; {} for another board."""
     columns = [(place, c) for place, c in enumerate(board.columns) if c.group == SETTING]
     found: dict[str, dict[str, Value]] = {}
-    for row in board.rows if columns else ():
+    order = [system.name for system in board.spec.systems]  # that of the values, as they were given
+    rows = sorted(board.rows, key=lambda row: order.index(row.system.name)) if columns else ()
+    for row in rows:
         own: dict[str, Value] = {}
         for place, column in columns:
             value = row.entries[place].value

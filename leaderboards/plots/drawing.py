@@ -109,15 +109,16 @@ def _scatter(axes: Any, panel: Panel, joined: bool) -> None:
     for number, name in enumerate(names):
         own = [point for point in panel.points if point.series == name]
         colour, mark = COLOURS[number % len(COLOURS)], MARKS[number % len(MARKS)]
-        shown = [point.x for point in own], [point.value for point in own]
-        style = f"-{mark}" if lines else mark
-        named = _plain(name) or None
-        axes.plot(*shown, style, color=colour, markersize=4, linewidth=1.1, label=named)
         if lines:
             _band(axes, own, colour)
-            continue
-        for point in own:
-            _interval(axes, point, point.x, vertical=True, colour=colour)
+        else:
+            for point in own:
+                _interval(axes, point, point.x, vertical=True, colour=colour)
+        shown = [point.x for point in own], [point.value for point in own]
+        style = {"linestyle": "-", "linewidth": 1.1} if lines else {"linestyle": ""}
+        axes.plot(
+            *shown, marker=mark, color=colour, markersize=4, label=_plain(name) or None, **style
+        )
     if len(names) > 1 or lines:
         axes.legend(fontsize=7, frameon=False)
     if len(names) <= 2 and not lines:
