@@ -16,6 +16,7 @@ import json
 import re
 import shlex
 import shutil
+import sys
 import tomllib
 from collections.abc import Iterator
 from functools import cache
@@ -34,6 +35,7 @@ from harness.nano.server import NanoServer
 from leaderboards.files import read_board, write_board
 from leaderboards.spec import BoardSpec
 from tests.hand_made import HandMade, arena_row
+from tests.harness.api.test_cards import FakeHub
 from tests.test_docs import PAGES, ROOT
 
 FENCED = re.compile(r"^```(?:sh)?\n(.*?)^```", re.M | re.S)
@@ -66,7 +68,13 @@ ABSENT = ("CRUCIBLE_DATA", "not installed", "needs ", "huggingface", "the hub")
 FILE = re.compile(r"[\w./-]*\w\.(?:jsonl?|csv|toml)(?:\.gz)?$")
 PLACEHOLDER = re.compile(r"[A-Z]+(?:-[A-Z]+)*$")  # of an id, a file or a folder of the reader's
 # Words of an example -> what stops it, because what it needs is no file that a test could write.
-STOPS = {"--export": "contains no candidates", "hallucination=1": "hallucination", "ID": "curves"}
+STOPS = {
+    "--export": "contains no candidates",
+    "hallucination=1": "hallucination",
+    "ID": "curves",
+    "results/": "results",
+    "model_judgment/gpt-4.1": "model_judgment",
+}
 # Options that change the files of the reader's shell, or print them: not run.
 OF_SHELL = ("--install-completion", "--show-completion")
 
@@ -175,7 +183,7 @@ def ready(words: tuple[str, ...], folder: Path) -> list[str]:
         done[done.index("--push") + 1] = "my-org/my-model"
     if words[:2] == ("nano", "serve"):
         done += ["--port", "0"]
-    if words[0] == "show" and "--row" in done:
+    if words[0] in ("show", "compare") and "--row" in done:
         done[done.index("--row") + 1] = "p0"
     elif words[:2] == ("show", "ID"):
         done[1] = next((folder / "home/artifacts").glob("*/*")).name
@@ -186,9 +194,24 @@ def ready(words: tuple[str, ...], folder: Path) -> list[str]:
                 _instructions(folder / word)
     if words[0] == "board" and "FOLDER" in done:
         shutil.copytree(ROOT / "leaderboards/results/wrpo-nano", folder / "FOLDER")
+    if words[:2] == ("board", "week48"):
+        shutil.copytree(ROOT / "leaderboards/results/wrpo-nano", folder / "week48")
+    if words[0] == "compare" and "--samples" in done:
+        _judged_pair(folder)
     if words[0] == "plot":
         _boards(folder, done)
     return done
+
+
+def _judged_pair(folder: Path) -> None:
+    """A board of this name whose samples are in the store."""
+    made = HandMade(folder / "home")
+    labels = {"wrpo": ("B>A", "A>B"), "dpo": ("A>B", "B>A")}
+    cells = [
+        made.judged("judge_arena", "arena", [arena_row("p0", labels[name])], system=name)
+        for name in labels
+    ]
+    write_board(folder / "home/boards/wrpo-nano", BoardSpec(name="wrpo-nano", title="B"), cells)
 
 
 def _instructions(path: Path) -> None:
@@ -229,12 +252,17 @@ def causes_of(words: tuple[str, ...]) -> list[str]:
 
 
 @pytest.mark.parametrize("words", examples(), ids=" ".join)
-def test_an_example_runs(words: tuple[str, ...], place: Path) -> None:
+def test_an_example_runs(
+    words: tuple[str, ...], place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if words[0] in OF_SHELL:
         assert words[0] in CliRunner().invoke(app, ["--help"]).output
         return
     if words[0] == "plot":
         pytest.importorskip("matplotlib", reason="the extra plots is not installed")
+    if words[0] == "board" and "--push" in words:
+        real = pytest.importorskip("huggingface_hub", reason="the extra train is not installed")
+        monkeypatch.setitem(sys.modules, "huggingface_hub", FakeHub(real.HfApi).module)
     arguments = ready(words, place)
     done = CliRunner().invoke(app, arguments)
     problem = done.exception
