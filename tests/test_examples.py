@@ -72,6 +72,7 @@ STOPS = {
     "--export": "contains no candidates",
     "hallucination=1": "hallucination",
     "ID": "curves",
+    "--submit": "sbatch",
     "results/": "results",
     "model_judgment/gpt-4.1": "model_judgment",
 }
