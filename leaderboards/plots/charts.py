@@ -29,6 +29,7 @@ from leaderboards.spec import ANY, OWN, SETTING, ColumnSpec
 Kind = Literal["forest", "length", "judges", "sweep"]
 KINDS: tuple[Kind, ...] = ("forest", "length", "judges", "sweep")
 Value = float | str
+MARKED = 8  # most values of a logarithmic axis that are named
 WIDE = 10  # a positive axis whose ends differ by this factor is logarithmic
 LENGTH = "avg_length"  # detail of a cell: mean number of characters of the model's answers
 
@@ -69,6 +70,17 @@ class Panel(Record):
     points: tuple[Point, ...]
     ticks: tuple[str, ...] = Field(default=(), exclude_if=lambda value: not value)
     log: bool = Field(default=False, exclude_if=lambda value: not value)
+
+    @property
+    def marks(self) -> dict[float, str]:
+        """Places on the x axis with their names; {} where the drawing chooses them.
+
+        Those of a logarithmic axis are its values, as its powers of ten are too few.
+        """
+        if self.ticks:
+            return {float(place): name for place, name in enumerate(self.ticks)}
+        places = sorted({point.x for point in self.points}) if self.log else []
+        return {x: f"{x:g}" for x in places} if len(places) <= MARKED else {}
 
 
 class Chart(Record):
@@ -254,7 +266,7 @@ def _sweep(
     if not panels:
         raise UserError(f'no score of these boards belongs to a value of "{key}"')
     note = _note(boards[0], f"{100 * boards[0].spec.level:g} % intervals")
-    title = visible(boards[0].spec.title, 70)
+    title = visible(boards[0].spec.title, 120)
     title = title if any(swept(board) for board in boards) else f"{title} over {key}"
     return Chart(kind="sweep", title=title, note=note, panels=tuple(panels))
 

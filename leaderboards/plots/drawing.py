@@ -125,9 +125,10 @@ def _scatter(axes: Any, panel: Panel, joined: bool) -> None:
         _label(axes, [point for point in panel.points if point.series == names[0]])
     if panel.log:
         axes.set_xscale("log")
-    if panel.ticks:
-        axes.set_xticks(range(len(panel.ticks)))
-        axes.set_xticklabels([_plain(tick) for tick in panel.ticks])
+    if panel.marks:
+        axes.set_xticks([], minor=True)
+        axes.set_xticks(list(panel.marks))
+        axes.set_xticklabels([_plain(name) for name in panel.marks.values()])
     axes.grid(color="#e5e5e5", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.set_title(_plain(panel.title), fontsize=8)

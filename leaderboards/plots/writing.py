@@ -78,11 +78,13 @@ def _options(panel: Panel) -> Iterator[str]:
     yield f"ylabel={{{escape(panel.y_title)}}}"
     if panel.log:
         yield "xmode=log"
-    labels = [point.label for point in panel.points] if panel.horizontal else panel.ticks
-    if labels:
+    marks = panel.marks
+    if panel.horizontal:
+        marks = {float(place): point.label for place, point in enumerate(panel.points)}
+    if marks:
         axis = "y" if panel.horizontal else "x"
-        places = ",".join(str(place) for place in range(len(labels)))
-        names = ",".join(f"{{{escape(label)}}}" for label in labels)
+        places = ",".join(f"{place:.9g}" for place in marks)
+        names = ",".join(f"{{{escape(label)}}}" for label in marks.values())
         yield f"{axis}tick={{{places}}}"
         yield f"{axis}ticklabels={{{names}}}"
     if panel.horizontal:

@@ -59,7 +59,8 @@ def test_pgfplots_source_has_lines_bands_and_bars() -> None:
     assert "(0.01,50) (0.1,55) (1,51)" in text
     assert "(0.01,48) (0.1,53) (1,49)" in text
     assert "(1,2) += (0,1) -= (0,0.5)" in text
-    assert "xmode=log" in text
+    assert "xmode=log, xtick={0.01,0.1,1}, xticklabels={{0.01},{0.1},{1}}" in text
+    assert "xtick={0,1}" in text  # the places of names
     assert r"DPO\_\#" in text
     assert all(line.startswith("%") for line in text.splitlines() if "end{document}" in line)
     assert text.count("{") == text.count("}")
