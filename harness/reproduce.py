@@ -90,6 +90,11 @@ class Reproduction(PlannedRun):
     models: dict[tuple[int, str], Handle | None] = field(default_factory=dict)
     preconditions: list[Handle] = field(default_factory=list)
 
+    def plan_seeds(self, rehearsal: Rehearsal | None = None) -> None:
+        """Add the stages of every seed to the plan."""
+        for replicate in self.seeds:
+            _plan_seed(self, self.recipe.model_copy(update={"seed": replicate}), rehearsal)
+
     @property
     def main_system(self) -> str:
         return next((s.name for s in self.recipe.systems if s.method == self.method), "")
@@ -289,8 +294,7 @@ def reproduce(
         board_name(f"{own}-{shown}{changed}"),
         usual=usual_limits(method, scale),
     )
-    for replicate in made.seeds:
-        _plan_seed(made, recipe.model_copy(update={"seed": replicate}), rehearsal)
+    made.plan_seeds(rehearsal)
     return made
 
 
@@ -345,6 +349,12 @@ def _planned(
     if rehearsal is not None and spec.set:
         own = rehearsal.recipe(own)
     return checked(method.plan(own, made.plan.stage), f'method "{spec.method}"', Program)
+
+
+def baselines_of(recipe: Recipe) -> list[str]:
+    """Names of the systems that suites of a recipe take as baselines."""
+    suites = ((registry.load("suites", spec.name), spec) for spec in recipe.suites)
+    return _baselines(resolve_settings(s, spec.edition, spec.settings) for s, spec in suites)
 
 
 def _baselines(settings: Iterable[Record]) -> list[str]:

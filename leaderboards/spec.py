@@ -18,6 +18,9 @@ from harness.engine.preconditions import Precondition
 from leaderboards.claims import AnyClaim
 
 BOARDS = Path(__file__).parent / "boards"
+SETTING = "setting"  # heading of the columns with the values of a sweep; details `set.KEY`
+ANY = "any"  # there, of a system that does not depend on the setting
+OWN = " (own)"  # there, behind the value of a system that sets it for itself
 
 
 class SystemSpec(Record):

@@ -253,6 +253,8 @@ def test_the_readme_of_a_suite_is_short_and_names_every_file(folder: Path) -> No
         ("crucible reproduce wrop", "wrop"),
         ("crucible eval MODEL --suite arena_hrd", "arena_hrd"),
         ("crucible nano severe", "command"),
+        ("crucible launch slurm --sedes 3 -- reproduce wrpo", "--sedes"),
+        ("crucible launch slurm -- reproduce wrpo --sedes 3", "--sedes"),
     ],
 )
 def test_a_wrong_command_is_found(line: str, part: str) -> None:
@@ -268,12 +270,17 @@ def problem_of(line: str) -> str:
         if found is None:
             return "" if STANDS_FOR_ANY.match(words[0]) else f'no command "{words[0]}"'
         command, words = found, words[1:]
+    if "--" in words:  # a command within a command
+        place = words.index("--")
+        if problem := problem_of(shlex.join(["crucible", *words[place + 1 :]])):
+            return problem
+        words = words[:place]
     known = {name for option in command.params for name in (*option.opts, *option.secondary_opts)}
     options = [word.partition("=")[0] for word in words if word.startswith("--")]
     for option in options:
         if option not in known | {"--help"}:
             return f"no option {option}"
-    if command.name in ("reproduce", "plan", "rehearse", "train") and words:
+    if command.name in ("reproduce", "plan", "rehearse", "sweep", "train") and words:
         return absent("methods", words[0])
     if "--suite" in options:
         names = words[words.index("--suite") + 1].split(",")

@@ -1,10 +1,10 @@
 """Every command in help, README and docs is run: planned where it would train, ask or download.
 
-Commands of runs (`reproduce`, `rehearse`, `train`, `eval`) are run with `--dry-run`: options,
-names, recipes, overrides, suites and judges are read as in a run, and all stages are planned. All
-other commands are run as they stand, on a store and on files made here. Words that stand for
-something of the reader's are replaced, see WORDS and `ready`. Where a plan needs published data or
-a file of the reader's, it must get as far as to say so.
+Commands of runs (`reproduce`, `rehearse`, `sweep`, `train`, `eval`) are run with `--dry-run`:
+options, names, recipes, overrides, suites and judges are read as in a run, and all stages are
+planned. All other commands are run as they stand, on a store and on files made here. Words that
+stand for something of the reader's are replaced, see WORDS and `ready`. Where a plan needs
+published data or a file of the reader's, it must get as far as to say so.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ FENCED = re.compile(r"^```(?:sh)?\n(.*?)^```", re.M | re.S)
 ANY_FENCE = re.compile(r"^```.*?^```", re.M | re.S)
 INDENTED = re.compile(r"^(?: {4}\S.*\n?)+", re.M)
 SPAN = re.compile(r"`(crucible [^`]+)`")
-RUNS = ("reproduce", "rehearse", "train", "eval")
+RUNS = ("reproduce", "rehearse", "sweep", "train", "eval")
 # Words that stand for something of the reader's -> what is there in the test.
 WORDS = {
     "MODEL": "nano:target",
@@ -73,6 +73,7 @@ STOPS = {
     "--export": "contains no candidates",
     "hallucination=1": "hallucination",
     "ID": "curves",
+    "--submit": "sbatch",
     "results/": "results",
     "model_judgment/gpt-4.1": "model_judgment",
 }
@@ -254,7 +255,7 @@ def causes_of(words: tuple[str, ...]) -> list[str]:
     values = [word.rpartition("=")[2] for word in words]
     theirs = [value for value in values if FILE.match(value) or PLACEHOLDER.match(value)]
     known = [said for word, said in STOPS.items() if word in words]
-    return [*theirs, *known, *(ABSENT if words[0] in (*RUNS, "plan") else ())]
+    return [*theirs, *known, *(ABSENT if words[0] in (*RUNS, "plan", "launch") else ())]
 
 
 @pytest.mark.parametrize("words", examples(), ids=" ".join)

@@ -48,6 +48,7 @@ ROOMS = (
             "harness.reproduce",
             "harness.evaluate",
             "harness.planned",
+            "harness.sweep",
             "harness.testing",
         ),
         "command line and Python calls, reproduction, conformance checks for plugins",

@@ -21,6 +21,7 @@ from harness.cli import (
     comparison,
     doctor,
     evaluating,
+    launch,
     nano,
     plots,
     plugins,
@@ -28,6 +29,7 @@ from harness.cli import (
     screen,
     show,
     store,
+    sweeps,
 )
 from harness.cli.common_options import with_common_options
 from harness.cli.noise import hush
@@ -62,6 +64,7 @@ for module in (
     catalogue,
     runs,
     evaluating,
+    sweeps,
     boards,
     board_making,
     comparison,
@@ -73,10 +76,10 @@ for module in (
     doctor,
 ):
     module.register(app)
+app.add_typer(launch.app, name="launch", rich_help_panel="Run")
 app.add_typer(nano.app, name="nano")
 app.add_typer(store.app, name="store", rich_help_panel="Boards")
-commands = (app.registered_commands, nano.app.registered_commands, store.app.registered_commands)
-for command in chain(*commands):
+for command in chain(*(one.registered_commands for one in (app, launch.app, nano.app, store.app))):
     if command.cls is TyperCommand:
         command.cls = OnceCommand
     if command.callback is not None:

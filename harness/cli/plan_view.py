@@ -50,10 +50,10 @@ def show_plan(console: Console, made: Reproduction, store: Store | None) -> None
             else "cached"
             if stages[-1].id in finished
             else "not needed",
-            *_numbers([estimates[stage.id] for stage in stages]),
+            *numbers_of([estimates[stage.id] for stage in stages]),
         )
     console.print(table, soft_wrap=not console.is_terminal)
-    _show_totals(console, [estimates[id] for id in made.plan.stages if id in todo], made)
+    show_totals(console, [estimates[id] for id in made.plan.stages if id in todo], made)
     show_hosted(console, made.plan, left, CallSettings())
     console.print("[dim]assumptions behind the estimates: docs/estimates.md[/dim]")
 
@@ -75,7 +75,8 @@ def plan_record(made: PlannedRun, store: Store | None) -> dict[str, Any]:
     return {"stages": stages, "to_do": len(todo)}
 
 
-def _show_totals(console: Console, estimates: list[Estimate], made: Reproduction) -> None:
+def show_totals(console: Console, estimates: list[Estimate], made: Reproduction) -> None:
+    """Print how many stages are to do, and their estimated tokens, GPU time and memory."""
     done = len(made.plan.stages) - len(estimates)
     console.print(f"\n{len(made.plan.stages)} stages: {done} cached, {len(estimates)} to do")
     tokens = sum(e.tokens for e in estimates if e.tokens is not None)
@@ -102,7 +103,8 @@ def _groups(plan: Plan) -> list[tuple[str, list[Stage]]]:
     return [(name.partition("\0")[0], stages) for name, stages in groups.items()]
 
 
-def _numbers(estimates: list[Estimate]) -> tuple[str, str, str, str]:
+def numbers_of(estimates: list[Estimate]) -> tuple[str, str, str, str]:
+    """Rows, tokens, GPU memory and GPU time of stages as text; "?" is unknown."""
     tokens = _sum([e.tokens for e in estimates])
     seconds = _sum([e.gpu_seconds for e in estimates])
     memory = [e.gpu_gib for e in estimates if e.gpu_gib is not None]

@@ -32,7 +32,9 @@ def plot(
     ] = "forest",
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="File; .svg, .pdf or .png (default: BOARD-KIND.svg)."),
+        typer.Option(
+            "--out", help="File; .svg, .pdf, .png, .csv or .tex (default: BOARD-KIND.svg)."
+        ),
     ] = None,
     metric: Annotated[
         str, typer.Option("--metric", help="Show this metric alone: METRIC or SUITE/METRIC.")
@@ -48,17 +50,17 @@ def plot(
 
     crucible plot wrpo-nano --kind length --out length.pdf        score against answers' length
 
-    A judges plot shows a board of crucible judge-agreement --out. A sweep takes its values from the
-    recipe's systems, or from the --set options of several boards: crucible reproduce dpo --set
-    train.settings.beta=0.1 --out low, then the same with 0.5 and --out high, then crucible plot low
-    high --kind sweep.
+    A judges plot shows a board of crucible judge-agreement --out. A sweep takes its values from a
+    board of crucible sweep, from the recipe's systems, or from the --set options of several
+    boards: crucible reproduce dpo --set train.settings.beta=0.1 --out low, then the same with 0.5
+    and --out high, then crucible plot low high --kind sweep.
     """
     screen.begin(f"plotting {', '.join(boards)} ({kind})")
     from harness.cli.boards import find_board
     from leaderboards.board import build_board
     from leaderboards.files import read_board
     from leaderboards.plots.charts import chart
-    from leaderboards.plots.drawing import draw
+    from leaderboards.plots.writing import write_chart
 
     folders = [find_board(name) for name in boards]
     made = []
@@ -69,16 +71,21 @@ def plot(
     settings = _settings(made) if kind == "sweep" else {}
     drawn = chart(kind, made, metric, over, settings)
     path = out or Path(f"{folders[0].name}-{kind}.svg")
-    draw(drawn, path)
+    write_chart(drawn, path)
     screen.end_line()
     screen.results().print(f"plot: {path}", highlight=False, markup=False, soft_wrap=True)
     screen.data({"plot": str(path), **drawn.model_dump(mode="json")})
 
 
-def _settings(boards: list[Board]) -> dict[str, dict[str, float]]:
-    """ "BOARD/SYSTEM" -> its settings that are numbers: of its recipe, and of the command."""
-    found = {}
+def _settings(boards: list[Board]) -> dict[str, dict[str, float | str]]:
+    """ "BOARD/SYSTEM" -> its settings: of a sweep's columns, or numbers of recipe and command."""
+    from leaderboards.plots.charts import swept
+
+    found: dict[str, dict[str, float | str]] = {}
     for board in boards:
+        if of_sweep := swept(board):
+            found |= of_sweep
+            continue
         given = _numbers(_given(board.spec.provenance.command))
         systems = _systems_of(board.spec.provenance.recipe)
         for row in board.rows:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -86,7 +86,7 @@ def reproduce(
     if dry_run:
         _show_plan(made, store)
         return
-    _carry_out(made, out, strict, store, calls, fresh or (), tracker, replace)
+    carry_out(made, out, strict, store, calls, fresh or (), tracker, replace)
 
 
 def _planned(
@@ -159,7 +159,7 @@ def rehearse(
     if dry_run:
         _show_plan(made, store)
         return
-    _carry_out(made, None, False, store, CallSettings())
+    carry_out(made, None, False, store, CallSettings())
 
 
 def names_in(text: str) -> list[str]:
@@ -167,7 +167,7 @@ def names_in(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def _carry_out(
+def carry_out(
     made: Reproduction,
     out: Path | None,
     strict: bool,
@@ -176,8 +176,13 @@ def _carry_out(
     fresh: Sequence[str] = (),
     tracker: str = "",
     replace: bool = False,
+    also: Callable[[Path], dict[str, Any]] | None = None,
 ) -> None:
-    """Run a reproduction, write its board and print it."""
+    """Run a reproduction, write its board and print it.
+
+    Args:
+        also: called with the board's folder; what it returns is part of the JSON.
+    """
     from harness.cli.evaluation import show_account
     from harness.cli.progress import ProgressReporter
     from harness.cli.scores import score_records
@@ -222,9 +227,11 @@ def _carry_out(
             soft_wrap=True,
         )
     console.print(f"board: {folder / 'board.html'}", highlight=False, soft_wrap=True)
+    more = also(folder) if also is not None else {}
     screen.data(
         {
             "board": str(folder),
+            **more,
             "executed": len(summary.executed),
             "reused": summary.reused,
             "seconds": round(summary.seconds, 3),

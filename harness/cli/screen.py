@@ -11,9 +11,12 @@ A command writes both forms of its results; `--json` and `--quiet` choose what i
 
 from __future__ import annotations
 
+import io
 import json as json_module
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import typer
@@ -42,6 +45,17 @@ def choose(*, json: bool = False, quiet: bool = False) -> None:
 def switch_to_json() -> None:
     """Print the results of the running command as JSON, as `--json` does."""
     _CHOSEN.json = True
+
+
+@contextmanager
+def apart() -> Iterator[io.StringIO]:
+    """Run another command meanwhile: what it prints on stdout; this one's choice is kept."""
+    before = replace(_CHOSEN)
+    with redirect_stdout(io.StringIO()) as printed:
+        try:
+            yield printed
+        finally:
+            _CHOSEN.json, _CHOSEN.quiet, _CHOSEN.begun = before.json, before.quiet, before.begun
 
 
 def wants_json() -> bool:

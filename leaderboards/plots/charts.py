@@ -3,27 +3,34 @@
     forest    every system with its interval, one panel per metric
     length    score against the average length of answers, raw and length-controlled
     judges    a board of judges: agreement and biases, one panel per measure
-    sweep     score against a setting that differs between systems or boards
+    sweep     score against a setting that differs between systems or boards, with lines and bands
+              where a sweep made the board
 
 Pure functions of boards. The order of points is that of the board's rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
+
+from pydantic import Field
 
 from harness.core.errors import UserError, unknown
 from harness.core.records import Record
 from harness.core.text import visible
 from harness.judging.agreement_cells import SUITE as JUDGES
-from leaderboards.board import Board
+from leaderboards.board import Board, Row
 from leaderboards.render.text import banner, column_name
 from leaderboards.scores import Score
-from leaderboards.spec import ColumnSpec
+from leaderboards.spec import ANY, OWN, SETTING, ColumnSpec
 
 Kind = Literal["forest", "length", "judges", "sweep"]
 KINDS: tuple[Kind, ...] = ("forest", "length", "judges", "sweep")
+Value = float | str
+MARKED = 8  # most values of a logarithmic axis that are named
+WIDE = 10  # a positive axis whose ends differ by this factor is logarithmic
 LENGTH = "avg_length"  # detail of a cell: mean number of characters of the model's answers
 
 
@@ -48,7 +55,12 @@ class Point(Record):
 
 
 class Panel(Record):
-    """One pair of axes; `horizontal` panels list their points from top to bottom."""
+    """One pair of axes; `horizontal` panels list their points from top to bottom.
+
+    Attributes:
+        ticks: names of the places 0, 1, ... of the x axis, if its values are no numbers.
+        log: whether the x axis is logarithmic.
+    """
 
     title: str
     x_title: str
@@ -56,6 +68,19 @@ class Panel(Record):
     horizontal: bool = False
     zero: float | None = None
     points: tuple[Point, ...]
+    ticks: tuple[str, ...] = Field(default=(), exclude_if=lambda value: not value)
+    log: bool = Field(default=False, exclude_if=lambda value: not value)
+
+    @property
+    def marks(self) -> dict[float, str]:
+        """Places on the x axis with their names; {} where the drawing chooses them.
+
+        Those of a logarithmic axis are its values, as its powers of ten are too few.
+        """
+        if self.ticks:
+            return {float(place): name for place, name in enumerate(self.ticks)}
+        places = sorted({point.x for point in self.points}) if self.log else []
+        return {x: f"{x:g}" for x in places} if len(places) <= MARKED else {}
 
 
 class Chart(Record):
@@ -72,7 +97,7 @@ def chart(
     boards: Sequence[Board],
     metric: str = "",
     over: str = "",
-    settings: Mapping[str, Mapping[str, float]] | None = None,
+    settings: Mapping[str, Mapping[str, Value]] | None = None,
 ) -> Chart:
     """The chart of this kind.
 
@@ -80,7 +105,7 @@ def chart(
         boards: one board; a sweep may take several.
         metric: SUITE/METRIC or METRIC, to show it alone; "" shows the board's columns.
         over: sweep only: the setting on the horizontal axis; "" takes the only one that differs.
-        settings: sweep only: "BOARD/SYSTEM" -> the settings of a system that are numbers.
+        settings: sweep only: "BOARD/SYSTEM" -> the settings of a system, numbers or texts.
 
     Raises:
         UnknownName: no such kind, metric or setting.
@@ -215,38 +240,112 @@ def _judges(board: Board, metric: str) -> Chart:
 
 
 def _sweep(
-    boards: Sequence[Board], metric: str, over: str, settings: Mapping[str, Mapping[str, float]]
+    boards: Sequence[Board], metric: str, over: str, settings: Mapping[str, Mapping[str, Value]]
 ) -> Chart:
     key = _setting(over, settings)
-    columns = _columns(boards[0], metric)
+    names = {f"{board.spec.name}/{row.system.name}" for board in boards for row in board.rows}
+    axis = _axis([own[key] for name, own in settings.items() if name in names and key in own])
     panels = []
-    for _, column in columns:
-        points = []
+    for _, column in _columns(boards[0], metric):
+        points: list[Point] = []
         for board in boards:
-            for row in board.rows:
-                value = settings.get(f"{board.spec.name}/{row.system.name}", {}).get(key)
-                score = next(
-                    (s for s in row.scores if (s.suite, s.metric) == (column.suite, column.metric)),
-                    None,
-                )
-                if value is not None and score is not None and score.value is not None:
-                    series = row.system.title if len(boards) > 1 else ""
-                    points.append(_point(row.system.title, score, value, series))
+            points += _over(board, column, key, axis, settings, several=len(boards) > 1)
         if points:
-            points.sort(key=lambda point: (point.series, point.x))
-            unit = next(s.unit for s in _scores(boards[0], column) if s is not None)
             title = visible(column_name(column), 60)
-            panels.append(Panel(title=title, x_title=key, y_title=unit, points=tuple(points)))
+            unit = next(s.unit for s in _scores(boards[0], column) if s is not None)
+            panels.append(
+                Panel(
+                    title=title,
+                    x_title=key,
+                    y_title=unit,
+                    points=tuple(sorted(points, key=lambda point: (point.series, point.x))),
+                    ticks=axis.ticks,
+                    log=axis.log,
+                )
+            )
     if not panels:
         raise UserError(f'no score of these boards belongs to a value of "{key}"')
     note = _note(boards[0], f"{100 * boards[0].spec.level:g} % intervals")
-    title = f"{visible(boards[0].spec.title, 70)} over {key}"
+    title = visible(boards[0].spec.title, 120)
+    title = title if any(swept(board) for board in boards) else f"{title} over {key}"
     return Chart(kind="sweep", title=title, note=note, panels=tuple(panels))
 
 
-def _setting(over: str, settings: Mapping[str, Mapping[str, float]]) -> str:
+@dataclass(frozen=True)
+class _Axis:
+    """The values of a setting and their places; names of the places if any is no number."""
+
+    places: dict[Value, float]
+    ticks: tuple[str, ...]
+    log: bool
+
+
+def _axis(values: Iterable[Value]) -> _Axis:
+    found = list(dict.fromkeys(values))
+    numbers = sorted(value for value in found if not isinstance(value, str))
+    if len(numbers) < len(found):
+        places: dict[Value, float] = {value: float(n) for n, value in enumerate(found)}
+        return _Axis(places, tuple(map(str, found)), False)
+    log = len(numbers) > 2 and 0 < WIDE * numbers[0] <= numbers[-1]
+    return _Axis({number: float(number) for number in numbers}, (), log)
+
+
+def _over(
+    board: Board,
+    column: ColumnSpec,
+    key: str,
+    axis: _Axis,
+    settings: Mapping[str, Mapping[str, Value]],
+    several: bool,
+) -> Iterator[Point]:
+    """The points of a board; a sweep's system without the setting has one at every place."""
+    everywhere = list(axis.places) if swept(board) else []
+    for row in board.rows:
+        found = [s for s in row.scores if (s.suite, s.metric) == (column.suite, column.metric)]
+        score = found[0] if found else None
+        if score is None or score.value is None:
+            continue
+        own = settings.get(f"{board.spec.name}/{row.system.name}", {})
+        series = row.system.title if several else _series(board, row, own, key)
+        for value in [own[key]] if key in own else everywhere:
+            yield _point(row.system.title, score, axis.places[value], series)
+
+
+def _series(board: Board, row: Row, own: Mapping[str, Value], key: str) -> str:
+    """The line of a row on the board of a sweep: its system and other settings; else ""."""
+    if all(column.group != SETTING for column in board.columns):
+        return ""
+    others = [f"{name.rpartition('.')[2]}={value}" for name, value in own.items() if name != key]
+    return ", ".join([row.system.group or row.system.title, *others])
+
+
+def swept(board: Board) -> dict[str, dict[str, Value]]:
+    """ "BOARD/SYSTEM" -> the values in a sweep's columns of settings; {} for another board."""
+    columns = [(place, c) for place, c in enumerate(board.columns) if c.group == SETTING]
+    found: dict[str, dict[str, Value]] = {}
+    order = [system.name for system in board.spec.systems]  # that of the values, as they were given
+    rows = sorted(board.rows, key=lambda row: order.index(row.system.name)) if columns else ()
+    for row in rows:
+        own: dict[str, Value] = {}
+        for place, column in columns:
+            value = row.entries[place].value
+            if value is not None and value != ANY and not str(value).endswith(OWN):
+                own[(column.detail or "").removeprefix("set.")] = _number_or_text(value)
+        found[f"{board.spec.name}/{row.system.name}"] = own
+    return found
+
+
+def _number_or_text(value: float | int | str | bool) -> Value:
+    """Small numbers are stored as text."""
+    try:
+        return float(value)
+    except ValueError:
+        return str(value)
+
+
+def _setting(over: str, settings: Mapping[str, Mapping[str, Value]]) -> str:
     """The setting of the horizontal axis: `over`, or the only one with several values."""
-    values: dict[str, set[float]] = {}
+    values: dict[str, set[Value]] = {}
     for own in settings.values():
         for key, value in own.items():
             values.setdefault(key, set()).add(value)

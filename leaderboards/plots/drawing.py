@@ -7,6 +7,7 @@ their marks as well.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from textwrap import fill
 from typing import Any
@@ -57,7 +58,10 @@ def draw(chart: Chart, path: Path) -> None:
         axes = figure.subplots(down, across, squeeze=False)
         places = [place for row in axes for place in row]
         for number, (place, panel) in enumerate(zip(places, chart.panels, strict=False)):
-            (_list if panel.horizontal else _scatter)(place, panel, named=number % across == 0)
+            if panel.horizontal:
+                _list(place, panel, named=number % across == 0)
+            else:
+                _scatter(place, panel, joined=chart.kind == "sweep")
         for place in places[len(chart.panels) :]:
             place.set_axis_off()
         title, note = (
@@ -98,25 +102,47 @@ def _list(axes: Any, panel: Panel, named: bool) -> None:
     axes.set_xlabel(_plain(panel.x_title))
 
 
-def _scatter(axes: Any, panel: Panel, named: bool) -> None:
-    """Points at their places; a line joins those of a series in a sweep."""
+def _scatter(axes: Any, panel: Panel, joined: bool) -> None:
+    """Points at their places; `joined`: named series are lines, with their intervals as a band."""
     names = list(dict.fromkeys(point.series for point in panel.points))
+    lines = joined and any(names)
     for number, name in enumerate(names):
         own = [point for point in panel.points if point.series == name]
         colour, mark = COLOURS[number % len(COLOURS)], MARKS[number % len(MARKS)]
-        for point in own:
-            _interval(axes, point, point.x, vertical=True, colour=colour)
+        if lines:
+            _band(axes, own, colour)
+        else:
+            for point in own:
+                _interval(axes, point, point.x, vertical=True, colour=colour)
         shown = [point.x for point in own], [point.value for point in own]
-        axes.plot(*shown, mark, color=colour, markersize=4, label=_plain(name) or None)
-    if len(names) > 1:
+        style = {"linestyle": "-", "linewidth": 1.1} if lines else {"linestyle": ""}
+        axes.plot(
+            *shown, marker=mark, color=colour, markersize=4, label=_plain(name) or None, **style
+        )
+    if len(names) > 1 or lines:
         axes.legend(fontsize=7, frameon=False)
-    if len(names) <= 2:
+    if len(names) <= 2 and not lines:
         _label(axes, [point for point in panel.points if point.series == names[0]])
+    if panel.log:
+        axes.set_xscale("log")
+    if panel.marks:
+        axes.set_xticks([], minor=True)
+        axes.set_xticks(list(panel.marks))
+        axes.set_xticklabels([_plain(name) for name in panel.marks.values()])
     axes.grid(color="#e5e5e5", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.set_title(_plain(panel.title), fontsize=8)
     axes.set_xlabel(_plain(panel.x_title))
     axes.set_ylabel(_plain(panel.y_title))
+
+
+def _band(axes: Any, points: list[Point], colour: str) -> None:
+    """The intervals of a line; interrupted where a point has none."""
+    low, high = (
+        [math.nan if end is None else end for end in ends]
+        for ends in ([point.low for point in points], [point.high for point in points])
+    )
+    axes.fill_between([p.x for p in points], low, high, color=colour, alpha=0.15, linewidth=0)
 
 
 def _label(axes: Any, points: list[Point]) -> None:

@@ -164,7 +164,8 @@ def _entry(board: Board, row: Row, index: int, extras: Extras | None) -> View:
     numeric = isinstance(entry.value, int | float) and not isinstance(entry.value, bool)
     return {
         "value": text.entry_value(entry, digits),
-        "link": link_of(entry.score, extras),
+        # A detail, such as the setting of a sweep, is not made from samples.
+        "link": "" if board.columns[index].detail else link_of(entry.score, extras),
         "sort": entry.value if numeric else None,
         "missing": entry.value is None,
         "span": None if entry.interval is None else text.span(entry.interval, digits),

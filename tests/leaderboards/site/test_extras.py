@@ -15,7 +15,7 @@ from leaderboards.render.details import detail_name, plain_name
 from leaderboards.site import write_site
 from leaderboards.site.extras import equals, extras_of
 from leaderboards.site.pages import Addresses, slug
-from leaderboards.spec import BoardSpec
+from leaderboards.spec import BoardSpec, ColumnSpec
 from tests.leaderboards.conftest import make_cell
 
 SPEC = BoardSpec(name="b", title="B")
@@ -60,6 +60,18 @@ def test_the_front_page_shows_ranges_answers_and_words(
     assert "mean length of answers (characters)" in page
     assert re.search(r'<span class="value">1,800</span><span class="span">n 120</span>', page)
     assert "3 scores have no samples" in page
+
+
+def test_details_in_columns_lead_nowhere(cell: Callable[..., Cell], tmp_path: Path) -> None:
+    made = cell("a", 60)
+    made = made.model_copy(update={"details": {**made.details, "set.beta": 0.25}})
+    column = {"suite": made.suite, "metric": made.metric}
+    columns = [ColumnSpec(**column), ColumnSpec(**column, detail="set.beta", digits=2)]
+    spec = SPEC.model_copy(update={"columns": tuple(columns)})
+    site = write_site(tmp_path / "out", spec, [made], store=None)
+    page = (site.folder / "index.html").read_text()
+    assert '<span class="value">0.25</span>' in page
+    assert page.count('<span class="value"><a href="#') == 1
 
 
 def test_the_plain_page_has_none_of_it(cell: Callable[..., Cell], tmp_path: Path) -> None:
