@@ -242,6 +242,15 @@ def test_accumulated_batches_are_one_batch(train_on: Make) -> None:
         torch.testing.assert_close(value, weights(halves)[name], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("operation", ["train_sft", "train_preference"])
+def test_checkpointing_of_activations_changes_nothing(operation: str, train_on: Make) -> None:
+    given = OBJECTIVES[operation]
+    plain = train_on(operation, "plain", **given)
+    again = train_on(operation, "again", **given, gradient_checkpointing=True)
+    for name, value in weights(plain).items():
+        torch.testing.assert_close(value, weights(again)[name], rtol=1e-5, atol=1e-6)
+
+
 class Killed(BaseException):
     """What a killed process leaves: no code runs after it."""
 
