@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from harness.core.records import Record
+from harness.engine.recipe import Rehearsed
 from harness.models.tokenize import CutAnswers
 
 Dtype = Literal["float32", "bfloat16"]
@@ -44,8 +45,10 @@ class LoraSettings(Record):
     rank: int = Field(default=16, ge=1)
     alpha: float = Field(default=32.0, gt=0)
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    targets: Literal["all-linear"] | tuple[str, ...] = "all-linear"
-    quantise: Literal["nf4"] | None = None
+    targets: Annotated[
+        Literal["all-linear"] | tuple[str, ...], Rehearsed(lambda names: "all-linear")
+    ] = "all-linear"
+    quantise: Annotated[Literal["nf4"] | None, Rehearsed(lambda kind: None)] = None
 
     @field_validator("targets")
     @classmethod

@@ -21,6 +21,7 @@ from harness.engine.operations import Artifact, Row
 from harness.engine.plan import Plan
 from harness.engine.registry import load_operation
 from harness.models.checkpoints import load_causal_lm
+from harness.reproduce import reproduce
 from harness.training.adapters import (
     ADAPTERS,
     Adapters,
@@ -30,7 +31,7 @@ from harness.training.adapters import (
     without_adapters,
 )
 from harness.training.parts import Parts
-from harness.training.settings import RunSettings, libraries_of
+from harness.training.settings import LoraSettings, RunSettings, libraries_of
 from harness.training.trainer import train
 from tests.harness.training.advantage_objective import Advantage, make_examples
 from tests.harness.training.test_parts import Both, tokenizers
@@ -405,6 +406,12 @@ def test_adapters_are_part_of_the_id_only_where_there_are_any() -> None:
         given = {**RUN, **({} if lora is None else {"lora": lora})}
         ids.add(plan.stage("train_sft", rows=rows, model=model, **given).id)
     assert len(ids) == 3
+
+
+def test_a_rehearsal_adapts_nano_models_in_full_precision() -> None:
+    given = ['train.lora.targets=["wqkv"]', 'train.lora.quantise="nf4"', "train.lora.rank=2"]
+    recipe: Any = reproduce("wrpo", "paper", overrides=given, rehearse=True).recipe
+    assert recipe.train.lora == LoraSettings(rank=2)
 
 
 def test_a_folder_of_adapters_is_no_model_to_merge(
