@@ -31,7 +31,7 @@ def show_fit(
     table = Table(
         box=None, pad_edge=False, padding=(0, 1), width=None if console.is_terminal else 150
     )
-    table.add_column(f"on {hardware}", no_wrap=True)
+    table.add_column(f"on {hardware}")
     for heading in HEADINGS:
         table.add_column(heading, justify="left" if heading == "split" else "right", no_wrap=True)
     groups = _alike(found)

@@ -68,7 +68,7 @@ def plan_record(made: PlannedRun, store: Store | None) -> dict[str, Any]:
             "operation": stage.operation.name,
             "label": stage.label,
             "to_do": id in todo,
-            **{key: value for key, value in asdict(estimates[id]).items() if key != "frozen_b"},
+            **asdict(estimates[id]),
         }
         for id, stage in made.plan.stages.items()
     ]

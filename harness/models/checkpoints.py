@@ -27,7 +27,7 @@ from harness.core.errors import (
     UserError,
 )
 from harness.engine.io import read_json
-from harness.models.completeness import check_loaded, check_stored
+from harness.models.completeness import check_full_precision, check_loaded, check_stored
 from harness.models.not_models import has_tokenizer
 from harness.models.references import Resolved, model_files, resolve_one
 from harness.models.rows import embedding_rows, guard_rows
@@ -245,16 +245,11 @@ def _load_now(
     more: dict[str, Any] = {"device_map": "auto" if several else None}
     if labels is not None:
         more |= {"num_labels": labels, "problem_type": "multi_label_classification"}
-    if quantise is not None:  # its layers are quantised on the device, where they stay
-        kinds = transformers.BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type=quantise,
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=getattr(torch, dtype),
-        )
-        more |= {"device_map": {"": device}, "quantization_config": kinds}
     try:
         config = transformers.AutoConfig.from_pretrained(source.location, **_options(source))
+        if quantise is not None:
+            check_full_precision(source.location, config)
+            more |= _in_four_bits(quantise, device, getattr(torch, dtype))
         loader = _class_for(kind, config, source)
         if labels is not None:
             loader = _CLASSES[CLASSIFIER]
@@ -282,6 +277,17 @@ def _load_now(
     if more["device_map"] is None:
         model.to(device)
     return model.eval(), tokenizer
+
+
+def _in_four_bits(kind: str, device: str, dtype: Any) -> dict[str, Any]:
+    """Options that quantise linear layers on the device, where they stay."""
+    config = _transformers().BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type=kind,
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
+    return {"device_map": {"": device}, "quantization_config": config}
 
 
 def _class_for(kind: str, config: Any, source: Resolved) -> str:

@@ -2,31 +2,32 @@
 
     adapt             before the first update: adapters in the model, its own weights frozen
     without_adapters  the model as it was: the reference policy, without a second copy of it
-    Adapters          after the last update: adapters saved, merged into the weights, taken out
+    Adapters          after the last update: adapters merged into the weights, taken out, saved
 
-A frozen base is held in the type of its checkpoint, adapters and their optimiser state in float32.
+A frozen base is held in the `dtype` of the run, adapters and their optimiser state in float32.
 """
 
 from __future__ import annotations
 
 import importlib.util
-import json
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from harness.core.errors import BadData, EnvironmentProblem, MissingExtra
-from harness.engine.io import write_json
+from harness.engine.io import read_json, write_json
 from harness.models.completeness import quantisation
 from harness.training.parts import Parts, one_line
 from harness.training.settings import LoraSettings, RunSettings
 
 ADAPTERS = "adapter"  # folder of them in the artifact of a training
 _NAME = "default"  # peft's own name of a model's first adapters
+_CONFIG, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"  # as peft calls them
 _WHOLE = ("NO", "MULTI_CPU", "MULTI_GPU")  # distributed types in which each process has the model
 
 
@@ -50,7 +51,7 @@ def adapt(model: Any, params: RunSettings) -> Any:
     try:
         from peft import LoraConfig, get_peft_model
     except ImportError:
-        raise MissingExtra("peft", "lora") from None
+        raise MissingExtra("peft", "train") from None
     _check_targets(model, lora)
     in_bits = bool(quantisation(model.config))
     if lora.quantise is not None and not in_bits:
@@ -59,7 +60,8 @@ def adapt(model: Any, params: RunSettings) -> Any:
             "models alone; leave it out"
         )
     if not in_bits:
-        model.to(getattr(torch, params.dtype))
+        for parameter in model.parameters():  # not the buffers: rotary frequencies need float32
+            parameter.data = parameter.data.to(getattr(torch, params.dtype))
     everything = lora.targets == "all-linear"
     config = LoraConfig(
         r=lora.rank,
@@ -86,6 +88,7 @@ class Adapters:
         self._wrapped: dict[str, Any] = {"": module}
         if isinstance(module, Parts):
             self._wrapped = {name: module[name] for name in module.language_models}
+        self._files: dict[str, tuple[dict[str, Any], dict[str, Tensor]]] = {}
 
     def plain(self) -> Any:
         """The same module without peft's wrappers: its tensors are the same."""
@@ -98,38 +101,53 @@ class Adapters:
         """How many numbers are trained."""
         return sum(p.numel() for p in self._module.parameters() if p.requires_grad)
 
-    def merge(self, folder: Path, writes: bool) -> None:
-        """Save the adapters alone, merge them into the weights, and take them out of the module.
+    def resumable(self) -> int:
+        """How many numbers a checkpoint to resume from has: weights and both moments of Adam.
 
-        The sum W + (alpha / rank) B A is made in float32; weights in 4 bits are widened before.
+        peft leaves a frozen base out; of `Parts` all weights are written.
+        """
+        weights = self._module.parameters() if isinstance(self._module, Parts) else ()
+        return 3 * self.numbers() + sum(p.numel() for p in weights if not p.requires_grad)
 
-        Args:
-            writes: whether this process writes to disk.
+    def merge(self, dtype: torch.dtype) -> None:
+        """Merge the adapters into the weights and take them out of the module; see `write`.
+
+        The sum W + (alpha / rank) B A is made in float32, one layer after the other, and rounded to
+        `dtype`. Weights in 4 bits are widened on the CPU, where they need not fit on a GPU.
         """
         for name, wrapped in self._wrapped.items():
-            if writes:
-                _save(wrapped, folder / name)
-            _merge(wrapped)
+            self._files[name] = _files_of(wrapped)
+            _merge(wrapped, dtype)
 
-    def unload(self) -> None:
-        """Take the adapters out of the module, unmerged."""
-        for wrapped in self._wrapped.values():
+    def write(self, folder: Path) -> None:
+        """Save the merged adapters alone, for peft."""
+        for name, (config, state) in self._files.items():
+            place = folder / name
+            place.mkdir(parents=True, exist_ok=True)
+            write_json(place / _CONFIG, config)
+            save_file(state, place / _WEIGHTS, metadata={"format": "pt"})
+
+    def replace(self, folder: Path) -> None:
+        """Take the adapters out of the module, unmerged; `write` saves those in a folder again."""
+        for name, wrapped in self._wrapped.items():
             _unload(wrapped)
+            place = folder / name
+            self._files[name] = read_json(place / _CONFIG), load_file(place / _WEIGHTS)
 
 
-def _save(wrapped: Any, folder: Path) -> None:
-    """Adapters and their configuration, the same bytes for the same adapters on every machine."""
-    wrapped.save_pretrained(folder)
-    (folder / "README.md").unlink(missing_ok=True)
-    path = folder / "adapter_config.json"
-    config = json.loads(path.read_text(encoding="utf-8"))
+def _files_of(wrapped: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Configuration and tensors of adapters, the same for the same adapters on every machine."""
+    from peft import get_peft_model_state_dict
+
+    config = {**wrapped.peft_config[_NAME].to_dict(), "inference_mode": True}
     config["target_modules"] = sorted(config["target_modules"])
     if Path(str(config["base_model_name_or_path"])).exists():  # a folder of this machine
         config["base_model_name_or_path"] = None
-    write_json(path, config)
+    state = get_peft_model_state_dict(wrapped, save_embedding_layers=False)
+    return config, {name: value.detach().cpu().contiguous() for name, value in state.items()}
 
 
-def _merge(wrapped: Any) -> None:
+def _merge(wrapped: Any, dtype: torch.dtype) -> None:
     from peft.tuners.lora import LoraLayer
 
     modules = wrapped.get_base_model().named_modules()
@@ -138,12 +156,13 @@ def _merge(wrapped: Any) -> None:
     with torch.no_grad():
         for name, layer in layers:
             weight = plain.get_submodule(name).weight
-            weight.data = weight.data.float() + layer.get_delta_weight(_NAME).float()
+            added = layer.get_delta_weight(_NAME).float().to(weight.device)
+            weight.data = (weight.data.float() + added).to(dtype)
 
 
 def _unload(wrapped: Any) -> Any:
     plain = wrapped.unload()
-    return plain.dequantize() if quantisation(plain.config) else plain
+    return plain.to("cpu").dequantize() if quantisation(plain.config) else plain
 
 
 def _check_targets(model: Any, lora: LoraSettings) -> None:

@@ -117,7 +117,7 @@ class Saver:
         Adapters are merged into the weights before, for all that follows.
         """
         if self._adapters is not None:
-            self._adapters.merge(self.context.scratch / ADAPTERS, trainer.is_world_process_zero())
+            self._adapters.merge(self.dtype)
         state = self._state(trainer)
         if state is None:
             return
@@ -127,7 +127,7 @@ class Saver:
                 save_file(apart(state, ()), folder / WEIGHTS)
                 write_json(folder / LOG, log)
                 if self._adapters is not None:
-                    shutil.copytree(self.context.scratch / ADAPTERS, folder / ADAPTERS)
+                    self._adapters.write(folder / ADAPTERS)
                 list_files(folder, folder / LISTING)
         except Exception as error:  # saving may succeed all the same
             self.context.note(f"trained weights could not be kept apart: {one_line(error)}")
@@ -135,9 +135,7 @@ class Saver:
     def load_kept(self) -> None:
         """Give the model the weights of the earlier attempt, adapters merged."""
         if self._adapters is not None:
-            self._adapters.unload()
-            shutil.rmtree(self.context.scratch / ADAPTERS, ignore_errors=True)
-            shutil.copytree(self._kept / ADAPTERS, self.context.scratch / ADAPTERS)
+            self._adapters.replace(self._kept / ADAPTERS)
         self.model.load_state_dict(load_file(self._kept / WEIGHTS))
 
     def kept_log(self) -> dict[str, Any]:
@@ -162,9 +160,7 @@ class Saver:
                 for checkpoint in self._checkpoints:
                     checkpoint.save(folder, state, self.dtype)
                 if self._adapters is not None:
-                    shutil.copytree(
-                        self.context.scratch / ADAPTERS, folder / ADAPTERS, dirs_exist_ok=True
-                    )
+                    self._adapters.write(folder / ADAPTERS)
                 write_json(folder / LOG, log)
         except StoreProblem:
             raise
@@ -202,10 +198,11 @@ class Saver:
         numbers = [p.numel() for p in self.model.state_dict().values()]
         size = sum(numbers) * self.dtype.itemsize + beside + LINE * len(numbers) + SLACK
         saves = 0 if self.params.save_steps is None else updates // self.params.save_steps
-        changed = sum(numbers) if self._adapters is None else self._adapters.numbers()
+        each = STATE * sum(numbers)
         if self._adapters is not None:
-            size += changed * torch.float32.itemsize
-        resumable = min(saves, KEPT_CHECKPOINTS) * STATE * changed * torch.float32.itemsize
+            size += self._adapters.numbers() * torch.float32.itemsize
+            each = self._adapters.resumable()
+        resumable = min(saves, KEPT_CHECKPOINTS) * each * torch.float32.itemsize
         for number in range(COPIES):
             _reserved(folder, number).unlink(missing_ok=True)
         with disk_errors(folder):

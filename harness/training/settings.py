@@ -100,7 +100,7 @@ class RunSettings(Record):
 
     @property
     def whole_batches(self) -> bool:
-        """Whether an update must take its batch as one, in one process, because rows interact."""
+        """Whether rows of a forward pass interact, so that one process must take them together."""
         return False
 
 

@@ -38,7 +38,8 @@ class Training:
         dtype: of arithmetic and checkpoint.
         checkpointing: activations are computed again in the backward pass.
         frozen_b: billions of parameters of further models that give targets, in bfloat16.
-        whole: an update takes one batch in one process, see `RunSettings.whole_batches`.
+        coupled: rows that a forward pass must take, in one process, because they interact
+            (`RunSettings.whole_batches`); 0 for rows that may be divided.
         saves: writes checkpoints to resume from.
     """
 
@@ -49,7 +50,7 @@ class Training:
     checkpointing: bool = False
     lora: LoraSettings | None = None
     frozen_b: float = 0.0
-    whole: bool = False
+    coupled: int = 0
     saves: bool = False
 
     @property
@@ -216,6 +217,6 @@ def settings_of(params: RunSettings, parameters_b: float, frozen_b: float) -> Tr
         checkpointing=params.gradient_checkpointing,
         lora=params.lora,
         frozen_b=frozen_b,
-        whole=params.whole_batches,
+        coupled=params.per_device_batch_size if params.whole_batches else 0,
         saves=params.save_steps is not None,
     )

@@ -94,15 +94,15 @@ def fit_training(training: Training, hardware: Hardware) -> tuple[Launch, int] |
 
 def _launches(training: Training, count: int) -> Iterator[Launch]:
     """Every launch that keeps the effective batch, the preferred first."""
-    most = 1 if training.whole else min(count, training.batch)
+    most = 1 if training.coupled else min(count, training.batch)
     for processes in range(most, 0, -1):
         if training.batch % processes:
             continue
         each = training.batch // processes
         cap = max(1, ROW_TOKENS // max(1, training.tokens))
         sizes = [n for n in range(each, 0, -1) if each % n == 0 and n <= cap]
-        if training.whole:
-            sizes = [each]
+        if training.coupled:
+            sizes = [training.coupled]
         for saves in (True,) if training.checkpointing else (False, True):
             # Adapters are merged in one process, which needs the whole model.
             sharded = processes > 1 and training.lora is None

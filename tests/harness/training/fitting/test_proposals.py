@@ -80,9 +80,10 @@ def test_whole_models_before_sharded_ones_and_no_checkpointing_unasked() -> None
 
 
 def test_rows_that_interact_stay_in_one_process() -> None:
-    whole = Training(parameters_b=0.11, tokens=128, batch=108, whole=True)
+    whole = Training(parameters_b=0.11, tokens=128, batch=108, coupled=108)
     assert fit_training(whole, EIGHT) == (Launch(1, "none", 108, False), 1)
-    assert fit_training(replace(whole, batch=100_000), EIGHT) is None
+    assert fit_training(replace(whole, batch=216), EIGHT) == (Launch(1, "none", 108, False), 2)
+    assert fit_training(replace(whole, batch=100_000, coupled=100_000), EIGHT) is None
 
 
 def test_adapters_are_not_sharded() -> None:
