@@ -174,7 +174,7 @@ def stage_id(
             "version": operation.version,
             "params": params.model_dump(mode="json"),
             "inputs": {key: [h.id for h in _flat(value)] for key, value in inputs.items()},
-            "libraries": operation.library_versions(),
+            "libraries": operation.library_versions(params),
         }
     )
 

@@ -23,6 +23,7 @@ from harness.core.hashing import finite
 from harness.engine.integrity import list_files, listed_files_are_sound
 from harness.engine.operations import Context
 from harness.models.threads import one_core
+from harness.training.adapters import check_kernel, check_processes
 from harness.training.held_out import curve_of, passed_best
 from harness.training.saving import Saver, step_log
 from harness.training.settings import RunSettings
@@ -111,15 +112,23 @@ def run(trainer: Trainer, context: Context) -> None:
         trainer.train(resume_from_checkpoint=None if start is None else str(start))
 
 
-def open_model(path: Path) -> tuple[Any, Any]:
+def open_model(
+    path: Path, params: RunSettings | None = None, device: str = "cpu"
+) -> tuple[Any, Any]:
     """A model to train, in float32 on the CPU (the trainer moves it), and its tokenizer.
+
+    A base in 4 bits (`params.lora.quantise`) is on `device`.
 
     Raises:
         BadData: as `load_causal_lm`; quantised weights, or weights that are not finite.
+        EnvironmentProblem: there is nothing that runs a base in 4 bits.
     """
     from harness.models.checkpoints import load_causal_lm
     from harness.models.completeness import check_trainable
 
+    if params is not None and params.lora is not None and params.lora.quantise is not None:
+        check_kernel(device)
+        return load_causal_lm(path, device, "bfloat16", fresh=True, quantise="nf4")
     model, tokenizer = load_causal_lm(path, "cpu", "float32", fresh=True)
     check_trainable(model.name_or_path, model)
     return model, tokenizer
@@ -140,6 +149,8 @@ def run_and_save(
         BadData: the model or tokenizer cannot be saved.
         StoreProblem: too little disk space, or a folder that cannot be written.
     """
+    if params.lora is not None:
+        check_processes(trainer.accelerator)
     saver = Saver(trainer.accelerator.unwrap_model(trainer.model), tokenizer, params, context)
     saver.check(_updates(trainer), main=trainer.is_world_process_zero())
     if saver.finished:

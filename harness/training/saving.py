@@ -27,6 +27,7 @@ from harness.core.hashing import finite
 from harness.engine.integrity import files_problem, list_files, listed_files_are_sound
 from harness.engine.io import atomic_folder, disk_errors, read_json, write_json
 from harness.engine.operations import Context
+from harness.training.adapters import ADAPTERS, Adapters
 from harness.training.held_out import LOG
 from harness.training.parts import State, apart, check_types, checkpoints_of, one_line
 from harness.training.settings import RunSettings
@@ -55,7 +56,10 @@ class Saver:
         self.params = params
         self.context = context
         self._kept = context.scratch / "trained"
-        self._checkpoints = checkpoints_of(model, tokenizer)
+        self._adapters = None if params.lora is None else Adapters(model)
+        if self._adapters is not None:
+            self.model = self._adapters.plain()
+        self._checkpoints = checkpoints_of(self.model, tokenizer)
 
     @property
     def finished(self) -> bool:
@@ -108,7 +112,12 @@ class Saver:
         self._hold_space(updates, beside)
 
     def keep(self, trainer: Trainer, log: Mapping[str, Any]) -> None:
-        """Write the trained weights and the log alone, on disk before this returns."""
+        """Write the trained weights and the log alone, on disk before this returns.
+
+        Adapters are merged into the weights before, for all that follows.
+        """
+        if self._adapters is not None:
+            self._adapters.merge(self.dtype)
         state = self._state(trainer)
         if state is None:
             return
@@ -117,12 +126,16 @@ class Saver:
             with atomic_folder(self._kept) as folder:
                 save_file(apart(state, ()), folder / WEIGHTS)
                 write_json(folder / LOG, log)
+                if self._adapters is not None:
+                    self._adapters.write(folder / ADAPTERS)
                 list_files(folder, folder / LISTING)
         except Exception as error:  # saving may succeed all the same
             self.context.note(f"trained weights could not be kept apart: {one_line(error)}")
 
     def load_kept(self) -> None:
-        """Give the model the weights of the earlier attempt."""
+        """Give the model the weights of the earlier attempt, adapters merged."""
+        if self._adapters is not None:
+            self._adapters.replace(self._kept / ADAPTERS)
         self.model.load_state_dict(load_file(self._kept / WEIGHTS))
 
     def kept_log(self) -> dict[str, Any]:
@@ -146,6 +159,8 @@ class Saver:
             with disk_errors(folder, kept=f"the trained weights are kept in {self._kept}"):
                 for checkpoint in self._checkpoints:
                     checkpoint.save(folder, state, self.dtype)
+                if self._adapters is not None:
+                    self._adapters.write(folder / ADAPTERS)
                 write_json(folder / LOG, log)
         except StoreProblem:
             raise
@@ -159,7 +174,7 @@ class Saver:
     def _state(self, trainer: Trainer) -> State | None:
         """Trained weights in the type of the checkpoint, in the main process; None in others."""
         gathered = None
-        if trainer.accelerator.num_processes > 1:
+        if trainer.accelerator.num_processes > 1 and self._adapters is None:
             gathered = trainer.accelerator.get_state_dict(trainer.model_wrapped)
         if not trainer.is_world_process_zero():
             return None
@@ -183,7 +198,11 @@ class Saver:
         numbers = [p.numel() for p in self.model.state_dict().values()]
         size = sum(numbers) * self.dtype.itemsize + beside + LINE * len(numbers) + SLACK
         saves = 0 if self.params.save_steps is None else updates // self.params.save_steps
-        resumable = min(saves, KEPT_CHECKPOINTS) * STATE * sum(numbers) * torch.float32.itemsize
+        each = STATE * sum(numbers)
+        if self._adapters is not None:
+            size += self._adapters.numbers() * torch.float32.itemsize
+            each = self._adapters.resumable()
+        resumable = min(saves, KEPT_CHECKPOINTS) * each * torch.float32.itemsize
         for number in range(COPIES):
             _reserved(folder, number).unlink(missing_ok=True)
         with disk_errors(folder):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from harness.core.records import Record
+from harness.engine.recipe import Rehearsed
 from harness.models.tokenize import CutAnswers
 
 Dtype = Literal["float32", "bfloat16"]
@@ -25,6 +27,37 @@ class Validation(Record):
     points: int = Field(default=8, ge=1)
 
 
+class LoraSettings(Record):
+    """Low-rank adapters (LoRA, arXiv 2106.09685), trained in place of the weights.
+
+        W x  ->  W x + (alpha / rank) B A x,  A (rank, in), B (out, rank) in float32; W is frozen
+
+    The checkpoint is that of the merged weights; the adapters alone are kept beside it.
+
+    Attributes:
+        dropout: before A. Preference losses train without any dropout, also this one.
+        targets: names of linear layers, such as ("q_proj", "v_proj"), or "all-linear": all but
+            the output head, as in QLoRA.
+        quantise: "nf4" trains on a base in 4-bit NormalFloat with double quantisation (QLoRA, arXiv
+            2305.14314), which needs a GPU; None on one in the `dtype` of the run.
+    """
+
+    rank: int = Field(default=16, ge=1)
+    alpha: float = Field(default=32.0, gt=0)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    targets: Annotated[
+        Literal["all-linear"] | tuple[str, ...], Rehearsed(lambda names: "all-linear")
+    ] = "all-linear"
+    quantise: Annotated[Literal["nf4"] | None, Rehearsed(lambda kind: None)] = None
+
+    @field_validator("targets")
+    @classmethod
+    def _some_targets(cls, targets: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        if not targets or not all(targets):
+            raise ValueError('names of linear layers, or "all-linear"; found an empty one')
+        return targets
+
+
 class RunSettings(Record):
     """Duration, learning rate and batches of a training run.
 
@@ -36,6 +69,7 @@ class RunSettings(Record):
             smaller than the distance between two bfloat16 numbers and would be lost.
         save_steps: updates between checkpoints from which a killed run resumes; None for none.
         validation: hold out rows and log their loss during the run; None trains on all rows.
+        lora: train adapters; None trains all weights.
     """
 
     learning_rate: float = Field(gt=0)
@@ -52,11 +86,33 @@ class RunSettings(Record):
     gradient_checkpointing: bool = False
     save_steps: int | None = Field(default=None, ge=1)
     validation: Validation | None = Field(default=None, exclude_if=lambda value: value is None)
+    lora: LoraSettings | None = Field(default=None, exclude_if=lambda value: value is None)
 
     @property
     def sequences_per_row(self) -> int:
         """Sequences that are trained for each row of the input."""
         return 1
+
+    @property
+    def longest_sequence(self) -> int:
+        """Most tokens of a trained sequence, for plans of memory."""
+        return 2048
+
+    @property
+    def whole_batches(self) -> bool:
+        """Whether rows of a forward pass interact, so that one process must take them together."""
+        return False
+
+
+def libraries_of(*names: str) -> Callable[[RunSettings], tuple[str, ...]]:
+    """Libraries that the result of a training depends on, by its settings."""
+
+    def used(params: RunSettings) -> tuple[str, ...]:
+        if params.lora is None:
+            return names
+        return (*names, "peft", *(() if params.lora.quantise is None else ("bitsandbytes",)))
+
+    return used
 
 
 class AnswerEnds(Record):

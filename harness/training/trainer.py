@@ -17,6 +17,7 @@ from transformers import Trainer, TrainingArguments
 from harness.engine.operations import Context
 from harness.models.rows import check_ids, embedding_rows, tokenizer_ids
 from harness.training import runs
+from harness.training.adapters import adapt
 from harness.training.objective import Batch, Examples, Objective, Sums
 from harness.training.parts import Parts, apart
 from harness.training.settings import RunSettings
@@ -42,12 +43,14 @@ def train(
         arguments: further transformers.TrainingArguments.
 
     Raises:
-        BadData: an example has a token without an embedding row; or as `runs.run_and_save`.
+        BadData: an example has a token without an embedding row; or as `adapters.adapt` and
+            `runs.run_and_save`.
     """
     if not isinstance(model, Parts) and tokenizer_ids(tokenizer) > (rows := embedding_rows(model)):
         sets = (examples, held_out)
         batches = (objective.collate([part[n]]) for part in sets for n in range(len(part)))
         check_ids(tokenizer, rows, (batch["input_ids"].flatten().tolist() for batch in batches))
+    model = adapt(model, params)
     settings = runs.training_arguments(
         TrainingArguments, params, context, remove_unused_columns=False, **arguments
     )
