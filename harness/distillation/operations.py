@@ -25,6 +25,7 @@ from harness.models.references import model_identity, pointer_of
 from harness.models.tokenize import tokenizer_digest
 from harness.training.fitting import memory
 from harness.training.held_out import prompt_key, split
+from harness.training.launch import over_processes
 from harness.training.settings import Dtype, RunSettings, libraries_of
 
 if TYPE_CHECKING:
@@ -224,6 +225,7 @@ class TrainFusionParams(RunSettings, Reading):
     libraries=libraries_of("torch", "transformers"),
     estimate=lambda params, corpus, model, teachers=(): memory.estimate(params, corpus, model),
 )
+@over_processes
 def train_fusion(
     context: Context,
     params: TrainFusionParams,

@@ -22,13 +22,13 @@ from transformers.pytorch_utils import Conv1D
 from harness.core.errors import BadData, EnvironmentProblem, MissingExtra
 from harness.engine.io import read_json, write_json
 from harness.models.completeness import quantisation
+from harness.training.gathering import WHOLE
 from harness.training.parts import Parts, one_line
 from harness.training.settings import LoraSettings, RunSettings
 
 ADAPTERS = "adapter"  # folder of them in the artifact of a training
 _NAME = "default"  # peft's own name of a model's first adapters
 _CONFIG, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"  # as peft calls them
-_WHOLE = ("NO", "MULTI_CPU", "MULTI_GPU")  # distributed types in which each process has the model
 
 
 def adapt(model: Any, params: RunSettings) -> Any:
@@ -217,16 +217,18 @@ def check_kernel(device: str) -> None:
         ) from error
 
 
-def check_processes(accelerator: Any) -> None:
-    """Refuse processes that share the weights of one model: adapters are merged in one of them.
+def check_processes(accelerator: Any, what: str) -> None:
+    """Refuse processes that divide the weights of one model.
+
+    Args:
+        what: is trained, and is put together by a process that has the whole model.
 
     Raises:
         EnvironmentProblem: naming the kind of launch.
     """
     kind = accelerator.distributed_type.value
-    if kind not in _WHOLE:
+    if kind not in WHOLE:
         raise EnvironmentProblem(
-            f"adapters (lora) are trained by processes that have the whole model each; found a "
-            f"launch of type {kind}, expected {' or '.join(_WHOLE[1:])}: launch without FSDP and "
-            "DeepSpeed"
+            f"{what} are trained by processes that have the whole model each; found a launch of "
+            f'type {kind}, expected {" or ".join(WHOLE[1:])}: set launch.config = "ddp"'
         )

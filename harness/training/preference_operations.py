@@ -20,6 +20,7 @@ from harness.training.answer_counts import AnswerCounts
 from harness.training.fitting import memory
 from harness.training.held_out import prompt_key, split
 from harness.training.losses import LossChoice, PreferenceLoss, get_loss, loss_settings
+from harness.training.launch import over_processes
 from harness.training.settings import Dtype, PromptLimit, RunSettings, libraries_of
 
 if TYPE_CHECKING:
@@ -193,6 +194,7 @@ class TrainPreferenceParams(RunSettings, PromptLimit, LossChoice):
     libraries=libraries_of("torch", "transformers"),
     estimate=memory.estimate,
 )
+@over_processes
 def train_preference(
     context: Context,
     params: TrainPreferenceParams,

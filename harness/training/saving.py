@@ -28,10 +28,12 @@ from harness.engine.integrity import files_problem, list_files, listed_files_are
 from harness.engine.io import atomic_folder, disk_errors, read_json, write_json
 from harness.engine.operations import Context
 from harness.training.adapters import ADAPTERS, Adapters
+from harness.training.gathering import gathered
 from harness.training.held_out import LOG
 from harness.training.parts import State, apart, check_types, checkpoints_of, one_line
 from harness.training.settings import RunSettings
 
+KEPT = "trained"  # folder in the scratch folder of a stage
 WEIGHTS, LISTING = "weights.safetensors", "files.json"
 COPIES = 2  # of the weights: kept, and in the checkpoint
 STATE = 3  # weights and both moments of Adam in a checkpoint to resume from
@@ -55,7 +57,7 @@ class Saver:
         self.dtype: torch.dtype = getattr(torch, params.dtype)
         self.params = params
         self.context = context
-        self._kept = context.scratch / "trained"
+        self._kept = context.scratch / KEPT
         self._adapters = None if params.lora is None else Adapters(model)
         if self._adapters is not None:
             self.model = self._adapters.plain()
@@ -64,16 +66,7 @@ class Saver:
     @property
     def finished(self) -> bool:
         """Whether an earlier attempt trained to the end and kept its weights, unharmed."""
-        if not self._kept.is_dir():
-            return False
-        listing = self._kept / LISTING
-        if listing.exists():
-            sound = listed_files_are_sound(listing)
-        else:  # of an earlier version
-            sound = not files_problem(self._kept, {})
-        if not sound:
-            shutil.rmtree(self._kept)
-        return sound
+        return kept_is_sound(self.context.scratch)
 
     def check(self, updates: int, *, main: bool = True) -> None:
         """Try everything that saving needs, and say what it will do differently.
@@ -173,17 +166,9 @@ class Saver:
 
     def _state(self, trainer: Trainer) -> State | None:
         """Trained weights in the type of the checkpoint, in the main process; None in others."""
-        gathered = None
         if trainer.accelerator.num_processes > 1 and self._adapters is None:
-            gathered = trainer.accelerator.get_state_dict(trainer.model_wrapped)
-        if not trainer.is_world_process_zero():
-            return None
-        if gathered is None:
-            gathered = self.model.to(self.dtype).state_dict()
-        return {
-            name: value.to(self.dtype) if value.is_floating_point() else value
-            for name, value in gathered.items()
-        }
+            return gathered(trainer, self.dtype)
+        return self.model.to(self.dtype).state_dict() if trainer.is_world_process_zero() else None
 
     def _hold_space(self, updates: int, beside: int) -> None:
         """Hold the disk space of the trained model, and check that of checkpoints.
@@ -224,6 +209,24 @@ class Saver:
             raise StoreProblem(
                 f"{folder} cannot take the trained model ({error.strerror}): {need}; {remedy}"
             ) from None
+
+
+def kept_is_sound(scratch: Path) -> bool:
+    """Whether a stage's scratch folder has weights that were trained to the end, unharmed.
+
+    Others are deleted.
+    """
+    kept = scratch / KEPT
+    if not kept.is_dir():
+        return False
+    listing = kept / LISTING
+    if listing.exists():
+        sound = listed_files_are_sound(listing)
+    else:  # of an earlier version
+        sound = not files_problem(kept, {})
+    if not sound:
+        shutil.rmtree(kept)
+    return sound
 
 
 def step_log(history: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from harness.core.records import Record
+from harness.core.records import How, Record
 from harness.engine.recipe import Rehearsed
 from harness.models.tokenize import CutAnswers
 
@@ -58,6 +58,23 @@ class LoraSettings(Record):
         return targets
 
 
+class LaunchSettings(Record):
+    """Processes of a training, started by `accelerate launch`; see `harness.training.launch`.
+
+    The rows of an update, per_device_batch_size * accumulation_steps, are divided over them, so that
+    a launch changes how a training runs and not what it gives.
+
+    Attributes:
+        config: "ddp" (every process has the whole model), "fsdp" or "zero3" (weights, gradients and
+            moments are divided over the processes), or a configuration file of accelerate.
+        batch_size: most rows of a forward pass of a process; None is per_device_batch_size.
+    """
+
+    processes: int = Field(ge=1)
+    config: str = Field(default="ddp", min_length=1)
+    batch_size: int | None = Field(default=None, ge=1)
+
+
 class RunSettings(Record):
     """Duration, learning rate and batches of a training run.
 
@@ -70,6 +87,7 @@ class RunSettings(Record):
         save_steps: updates between checkpoints from which a killed run resumes; None for none.
         validation: hold out rows and log their loss during the run; None trains on all rows.
         lora: train adapters; None trains all weights.
+        launch: train in several processes; None in this one. Not part of ids.
     """
 
     learning_rate: float = Field(gt=0)
@@ -87,6 +105,44 @@ class RunSettings(Record):
     save_steps: int | None = Field(default=None, ge=1)
     validation: Validation | None = Field(default=None, exclude_if=lambda value: value is None)
     lora: LoraSettings | None = Field(default=None, exclude_if=lambda value: value is None)
+    launch: Annotated[LaunchSettings | None, How(), Rehearsed(lambda launch: None)] = Field(
+        default=None, exclude_if=lambda value: value is None
+    )
+
+    @model_validator(mode="after")
+    def _rows_for_each_process(self) -> RunSettings:
+        processes = 1 if self.launch is None else self.launch.processes
+        if processes > 1 and self.whole_batches:
+            raise ValueError(
+                f"launch.processes = 1, because this loss couples the rows of a batch; found "
+                f"{processes}, which would split it"
+            )
+        if self.effective_batch % processes:
+            fits = [n for n in range(1, self.effective_batch + 1) if not self.effective_batch % n]
+            raise ValueError(
+                f"launch.processes that divides the {self.effective_batch} rows of an update "
+                f"(per_device_batch_size * accumulation_steps), one of "
+                f"{', '.join(map(str, fits))}; found {processes}"
+            )
+        return self
+
+    @property
+    def effective_batch(self) -> int:
+        """Rows of an update."""
+        return self.per_device_batch_size * self.accumulation_steps
+
+    @property
+    def per_process(self) -> tuple[int, int]:
+        """Rows of a forward pass of a process, and its forward passes in an update.
+
+        In a launch these are the most rows that divide its share of an update evenly.
+        """
+        if self.launch is None:
+            return self.per_device_batch_size, self.accumulation_steps
+        share = self.effective_batch // self.launch.processes
+        most = self.launch.batch_size or self.per_device_batch_size
+        rows = next(n for n in range(min(most, share), 0, -1) if share % n == 0)
+        return rows, share // rows
 
     @property
     def sequences_per_row(self) -> int:

@@ -12,6 +12,7 @@ from harness.models.templates import TEMPLATES, TemplateName
 from harness.training.answer_counts import AnswerCounts
 from harness.training.fitting import memory
 from harness.training.held_out import prompt_key, split
+from harness.training.launch import over_processes
 from harness.training.settings import AnswerEnds, RunSettings, libraries_of
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ class SftParams(RunSettings, AnswerEnds):
     libraries=libraries_of("torch", "transformers", "trl"),
     estimate=memory.estimate,
 )
+@over_processes
 def train_sft(context: Context, params: SftParams, *, rows: Artifact, model: Artifact) -> None:
     """Fine-tune a model on the answers of rows {"id", "messages", <field>: text}.
 

@@ -19,6 +19,7 @@ from harness.training.adapters import adapt
 from harness.training.objective import Batch, Counts, Objective, Sums
 from harness.training.runs import training_arguments
 from harness.training.settings import RunSettings
+from harness.training.shares import Shared
 from harness.training.validation import Validator
 
 try:
@@ -28,8 +29,12 @@ except ImportError:
     raise MissingExtra("trl and datasets", "train") from None
 
 
-class SupervisedTrainer(SFTTrainer):  # type: ignore[misc]
+class SupervisedTrainer(Shared, SFTTrainer):  # type: ignore[misc]
     """SFTTrainer without model cards, and with a loss on held-out rows."""
+
+    def counts_nothing(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The batch without labels."""
+        return {**batch, "labels": torch.full_like(batch["labels"], IGNORE)}
 
     def measure(
         self, objective: Objective, batch: Batch, scheduled: Mapping[str, float]
@@ -91,6 +96,7 @@ def sft_trainer(
         processing_class=copy.deepcopy(tokenizer),
         data_collator=collate,
     )
+    trainer.share_rows()
     for parameter in model.parameters():
         if params.lora is not None and parameter.requires_grad:
             parameter.data = parameter.data.float()  # TRL casts those on a base in 4 bits

@@ -25,6 +25,7 @@ from harness.suites.dialogue.answering import KnowledgeParams, knowledge_of, sha
 from harness.suites.dialogue.records import Knowledge
 from harness.training.fitting import memory
 from harness.training.held_out import prompt_key, split
+from harness.training.launch import over_processes
 from harness.training.settings import libraries_of
 from methods.mktod.settings import JointParams, Layout, RetrieverParams, ScratchParams
 
@@ -73,6 +74,7 @@ def new_generator(context: Context, params: ScratchParams, *, dialogues: Artifac
     libraries=libraries_of(*LIBRARIES),
     estimate=_retriever_cost,
 )
+@over_processes
 def train_retriever(
     context: Context, params: RetrieverParams, *, dialogues: Artifact, encoder: Artifact
 ) -> None:
@@ -122,6 +124,7 @@ def train_retriever(
     libraries=libraries_of(*LIBRARIES),
     estimate=_joint_cost,
 )
+@over_processes
 def train_mktod(
     context: Context,
     params: JointParams,

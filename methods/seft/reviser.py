@@ -20,6 +20,7 @@ from harness.core.errors import BadData
 from harness.engine.operations import Artifact, Context, Row, operation
 from harness.training.fitting import memory
 from harness.training.held_out import prompt_key, split
+from harness.training.launch import over_processes
 from harness.training.settings import PromptLimit, RunSettings, libraries_of
 from methods.seft.labels import NO
 from methods.seft.wording import Wording
@@ -59,6 +60,7 @@ class TrainReviserParams(ReviserTraining):
     libraries=libraries_of("torch", "transformers"),
     estimate=memory.estimate,
 )
+@over_processes
 def train_reviser(
     context: Context, params: TrainReviserParams, *, rows: Artifact, model: Artifact
 ) -> None:

@@ -15,6 +15,7 @@ from harness.distillation.advantage.settings import CacheTeachersParams, TrainOn
 from harness.engine import costs
 from harness.engine.operations import Artifact, Context, Estimate, operation
 from harness.training.fitting import memory
+from harness.training.launch import over_processes
 from harness.training.settings import libraries_of
 
 
@@ -107,6 +108,7 @@ def _times(factor: float, value: float | None) -> float | None:
     libraries=libraries_of("torch", "transformers"),
     estimate=_training_cost,
 )
+@over_processes
 def train_on_pairs(
     context: Context,
     params: TrainOnPairsParams,
