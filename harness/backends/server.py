@@ -1,7 +1,7 @@
 """A server as a child process, which is watched until it is ready.
 
-    with ChildProcess(command, environment, log) as server:
-        wait_until_ready(server, lambda: answers(port), timeout_s=600)
+with ChildProcess(command, environment, log) as server:
+    wait_until_ready(server, lambda: answers(port), timeout_s=600)
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The weights of a model that processes share, together in the main one.
 
-    whole model in each process (DDP)       the weights as they are
-    torch's fully_shard (FSDP2)             tensor by tensor: no device has more than one whole
-    FSDP1, DeepSpeed                        by accelerate
+whole model in each process (DDP)       the weights as they are
+torch's fully_shard (FSDP2)             tensor by tensor: no device has more than one whole
+FSDP1, DeepSpeed                        by accelerate
 """
 
 from __future__ import annotations

@@ -19,8 +19,8 @@ from harness.engine.operations import Artifact, Context, Row, operation
 from harness.training.answer_counts import AnswerCounts
 from harness.training.fitting import memory
 from harness.training.held_out import prompt_key, split
-from harness.training.losses import LossChoice, PreferenceLoss, get_loss, loss_settings
 from harness.training.launch import over_processes
+from harness.training.losses import LossChoice, PreferenceLoss, get_loss, loss_settings
 from harness.training.settings import Dtype, PromptLimit, RunSettings, libraries_of
 
 if TYPE_CHECKING:
