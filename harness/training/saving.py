@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 from transformers import Trainer
 
 from harness.core.errors import BadData, CrucibleError, StoreProblem
@@ -180,7 +181,7 @@ class Saver:
             StoreProblem: there is less, or files may not be as large.
         """
         folder = self.context.scratch
-        numbers = [p.numel() for p in self.model.state_dict().values()]
+        numbers = [_numbers(value) for value in self.model.state_dict().values()]
         size = sum(numbers) * self.dtype.itemsize + beside + LINE * len(numbers) + SLACK
         saves = 0 if self.params.save_steps is None else updates // self.params.save_steps
         each = STATE * sum(numbers)
@@ -236,6 +237,11 @@ def step_log(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
         for entry in history
         if "loss" in entry
     ]
+
+
+def _numbers(tensor: Tensor) -> int:
+    """How many numbers a tensor becomes in the checkpoint; of 4 bits, a byte has two."""
+    return tensor.numel() * (2 if tensor.dtype == torch.uint8 else 1)
 
 
 def _reserved(folder: Path, number: int) -> Path:

@@ -169,7 +169,7 @@ def test_settings_of_trainings() -> None:
     found = settings_of(preference, 8.03, 1.5)
     assert (found.tokens, found.batch, found.frozen_b) == (3 * 2048, 128, 1.5)
     assert (found.checkpointing, found.saves, found.coupled) == (True, True, 0)
-    coupled = TrainPreferenceParams(loss="bco", learning_rate=1e-6, per_device_batch_size=12)
+    coupled = TrainPreferenceParams(loss="aot", learning_rate=1e-6, per_device_batch_size=12)
     assert settings_of(coupled, 8.03, 0.0).coupled == 12
     sft = settings_of(SftParams(learning_rate=1e-5, max_length=512), 1.0, 0.0)
     assert (sft.tokens, sft.batch) == (512, 8)

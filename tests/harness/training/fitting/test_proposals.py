@@ -31,7 +31,9 @@ from harness.training.settings import LoraSettings, RunSettings
 EIGHT = Hardware(8, 80)
 WRPO = Training(parameters_b=8.03, tokens=3 * 2048, batch=128, checkpointing=True)
 
-# What each paper used, as far as it says, else 8 x 80 GB; KCA's suites need data to be planned.
+# What the papers used: WRPO eight A800 of 80 GB, MK-TOD one RTX 3090 of 24 GB, ADPA four or eight
+# GPUs, Explore-Instruct, FuseChat, FuseLLM and KCA eight, PsyCoT a hosted model. The memory of the
+# others, and all of FuseChat-3.0 and SeFT, are not stated: 80 GB. KCA's suites need data.
 PAPERS: dict[str, tuple[str, list[str]]] = {
     "adpa": ("4x80GB", []),
     "explore_instruct": ("8x80GB", []),
@@ -98,14 +100,19 @@ def test_adapters_are_not_sharded() -> None:
     assert eight is not None  # full training of it needs 128 GB
 
 
-@pytest.mark.parametrize("hardware", ["1x24GB", "2x24GB", "4x24GB", "8x24GB", "1x80GB", "3x16GB"])
-@pytest.mark.parametrize("size", [3.21, 8.03, 70.6])
+@pytest.mark.parametrize(
+    ("size", "hardware"),
+    [
+        *((3.21, each) for each in ("1x24GB", "2x24GB", "3x16GB")),
+        *((8.03, each) for each in ("1x24GB", "2x24GB", "4x24GB", "8x24GB", "1x80GB", "3x16GB")),
+        *((70.6, each) for each in ("1x24GB", "2x24GB", "4x24GB", "8x24GB", "1x80GB", "3x16GB")),
+    ],
+)
 def test_the_smallest_that_is_named_fits_and_a_smaller_one_does_not(
-    hardware: str, size: float
+    size: float, hardware: str
 ) -> None:
     training, given = replace(WRPO, parameters_b=size), parse_hardware(hardware)
-    if fit_training(training, given) is not None:
-        pytest.skip("fits")
+    assert fit_training(training, given) is None
     said = smallest(training, given)
     named = re.findall(r"\d+x[\d.]+GB", said)
     assert bool(named) is ("more than any GPU has" not in said)
@@ -191,6 +198,8 @@ def test_every_paper_profile_fits_what_its_paper_used(method: str) -> None:
     plan = reproduce(method, "paper", overrides=overrides).plan
     found = fit_plan(plan, hardware)
     trained = [one for one in found if one.launch is not None]
+    trainings = [one for one in plan.stages.values() if isinstance(one.params, RunSettings)]
+    assert len(trained) == len(trainings)
     assert trained or method == "psycot"  # asks a hosted model
     for one in found:
         assert not one.problem, (one.label, one.problem)
@@ -229,12 +238,9 @@ def test_the_command_prints_proposals_after_the_plan(
     assert re.search(r"train CLM and 3 more: does not fit: smallest is 1x\d+GB, or \d+x24GB", text)
     code, text = crucible("plan", "fusechat", "--fit", "1x8GB", *store)
     assert "0 of 5 stages fit 1x8GB, 5 are of unknown size" in text
+    code, text = crucible("plan", "seft", "--scale", "paper", "--fit", "1x1GB", *store)
+    (said,) = (line for line in text.splitlines() if "stages fit" in line)
+    assert code == 0
+    assert re.match(r"0 of \d+ stages fit 1x1GB; disk", said)
     code, text = crucible("plan", "psycot", "--scale", "paper", "--fit", "1x8GB", *store)
     assert "no stage needs a GPU, as far as sizes are known" in text
-
-
-@pytest.mark.parametrize("text", ["nonsense", "8x80TB", "0x80GB"])
-def test_the_command_refuses_nonsense(text: str, crucible: Callable[..., tuple[int, str]]) -> None:
-    code, said = crucible("plan", "wrpo", "--scale", "paper", "--fit", text)
-    assert code != 0
-    assert "stages" not in said
