@@ -155,19 +155,19 @@ class ObjectiveTrainer(Shared, Trainer):  # type: ignore[misc]
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        blank = inputs.pop(BLANK, None) is not None
+        counted = 0 if inputs.pop(BLANK, None) is not None else 1
         terms, logged = model(objective=inputs)
         if terms.keys() != self._window.keys():
             raise ValueError(
                 f"{type(self.objective).__name__} gives sums of {', '.join(terms)}, but counts of "
                 f"{', '.join(self._window)}; expected the same terms"
             )
-        for name, pair in {} if blank else {**terms, **logged}.items():
-            both = torch.stack([value.detach().float() for value in pair])
+        for name, pair in {**terms, **logged}.items():
+            both = torch.stack([value.detach().float() for value in pair]) * counted
             self._totals[name] = self._totals.get(name, 0.0) + both
         loss = sum(total / self._window[name] for name, (total, _) in terms.items())
         # Data-parallel training averages gradients over processes; the window counts all of them.
-        loss = loss * (0 if blank else self.accelerator.num_processes)
+        loss = loss * self.accelerator.num_processes * counted
         return (loss, {}) if return_outputs else loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
