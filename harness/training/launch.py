@@ -46,14 +46,12 @@ WORKER = "harness.training.worker"
 POLL_S = 0.1
 GRACE_S = 3.0  # from the request to end until ranks are killed
 
-# The report of torch's launcher on the rank that failed first.
-_ROOT_CAUSE = re.compile(
-    r"Root Cause.*?rank\s*:\s*(\d+).*?exitcode\s*:\s*(-?\d+)", re.DOTALL | re.IGNORECASE
-)
+# Ranks that failed in the report of torch's launcher, which lists the first of them last.
+_FAILED = re.compile(r"^ +rank +: (\d+) .*?^ +exitcode +: (-?\d+)", re.DOTALL | re.MULTILINE)
 
 
 def over_processes(function: Callable[..., None]) -> Callable[..., None]:
-    """Let a file operation with `RunSettings` run in the processes that `params.launch` asks for."""
+    """Let a file operation with `RunSettings` run in the processes of `params.launch`."""
 
     @functools.wraps(function)
     def run(context: Context, params: RunSettings, **inputs: Any) -> None:
@@ -194,11 +192,12 @@ def failure(folder: Path, params: RunSettings, progress: tuple[int, int]) -> Cru
             return made
     launcher = folder / "launcher.log"
     text = launcher.read_text(errors="replace") if launcher.exists() else ""
-    cause = _ROOT_CAUSE.search(text)
-    if cause is None:
-        what = first_error(launcher) or "accelerate launch ended"
-    else:
-        what = _what_happened(int(cause[1]), int(cause[2]), raised)
+    failed = [(int(rank), int(status)) for rank, status in _FAILED.findall(text)]
+    # Others fail when a killed one leaves them, and are then terminated.
+    killed = [one for one in failed if one[1] < 0 and one[1] != -signal.SIGTERM]
+    what = first_error(launcher) or "accelerate launch ended"
+    if failed:
+        what = _what_happened(*(killed or failed)[-1], raised)
     done, total = progress
     where = f"after update {done} of {total}" if total else "before the first update"
     again = "starts it again"

@@ -52,6 +52,9 @@ def training_arguments(kind: type[A], params: RunSettings, context: Context, **e
             f"settings ask for {params.launch.processes} (launch): leave launch out"
         )
     rows, passes = params.per_process
+    if os.environ.get("ACCELERATE_USE_FSDP") == "true":
+        # Otherwise every process keeps the whole gradient until the last forward pass.
+        extra["accelerator_config"] = {"gradient_accumulation_kwargs": {"sync_each_batch": True}}
     if not on_cpu and torch.cuda.device_count() > 1 and "LOCAL_RANK" not in os.environ:
         raise EnvironmentProblem(
             f"{torch.cuda.device_count()} GPUs are visible to one process, which would split "
@@ -151,8 +154,8 @@ def _check_launch(checkpoint: Path, launch: dict[str, Any]) -> None:
     if found != launch:
         was, now = (f"{one['processes']} ({one['kind']})" for one in (found, launch))
         raise BadData(
-            f"{checkpoint} was written by a launch of other processes: found {was}, expected {now}; "
-            f"launch as before, or delete {checkpoint.parent} to train from the beginning"
+            f"{checkpoint} was written by other processes: found {was}, expected {now}; launch as "
+            f"before, or delete {checkpoint.parent} to train from the beginning"
         )
 
 

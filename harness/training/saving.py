@@ -221,10 +221,8 @@ def kept_is_sound(scratch: Path) -> bool:
     if not kept.is_dir():
         return False
     listing = kept / LISTING
-    if listing.exists():
-        sound = listed_files_are_sound(listing)
-    else:  # of an earlier version
-        sound = not files_problem(kept, {})
+    # An earlier version kept none.
+    sound = listed_files_are_sound(listing) if listing.exists() else not files_problem(kept, {})
     if not sound:
         shutil.rmtree(kept)
     return sound

@@ -61,8 +61,8 @@ class LoraSettings(Record):
 class LaunchSettings(Record):
     """Processes of a training, started by `accelerate launch`; see `harness.training.launch`.
 
-    The rows of an update, per_device_batch_size * accumulation_steps, are divided over them, so that
-    a launch changes how a training runs and not what it gives.
+    The rows of an update, per_device_batch_size * accumulation_steps, are divided over them, so
+    that a launch changes how a training runs and not what it gives.
 
     Attributes:
         config: "ddp" (every process has the whole model), "fsdp" or "zero3" (weights, gradients and

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -30,6 +29,7 @@ RUN: dict[str, Any] = {
 }
 LIMITS = {"max_length": 64, "max_prompt_length": 32}
 PAIRS = {**LIMITS, "anchor": "target", "response": "rejected"}
+ALL_IDS = {"uniform": True}
 # name -> operation, parameters, inputs that it takes besides rows and model
 TRAININGS: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
     "sft": ("train_sft", {"validation": {"points": 2, "share": 0.1}}, ()),
@@ -40,7 +40,7 @@ TRAININGS: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
     "lora": ("train_preference", {"loss": "dpo", "lora": {"rank": 2}, **LIMITS}, ()),
     "language-model": ("train_fusion", {"packing": "none"}, ()),
     "distillation": ("train_on_pairs", {"loss": {"kl_response": 1.0}, **PAIRS}, ("teacher",)),
-    "advantage": ("train_on_pairs", {"loss": {"gamma": 0.5}, "uniform": True, **PAIRS}, ("teacher",)),
+    "advantage": ("train_on_pairs", {"loss": {"gamma": 0.5}, **ALL_IDS, **PAIRS}, ("teacher",)),
     "reviser": ("train_reviser", LIMITS, ()),
 }  # fmt: skip
 OBJECTIVES = ("fusion", "mktod", "mktod-retriever")
@@ -113,7 +113,9 @@ def train_objective(context: Any, params: RunSettings, name: str) -> None:
         reader = QueryReader(pieces, 16)
         records = [reader.record(record) for record in RECORDS]
         turns = [(reader.context(TURNS[place]["context"]), place) for place in PLACES]
-        among_all = DistantSupervision(records, RetrieverParams(negatives="base"), 0)
+        among_all = DistantSupervision(
+            records, RetrieverParams(negatives="base", temperature=0.5), 0
+        )
         train(network, pieces, turns, among_all, how, context)
 
 

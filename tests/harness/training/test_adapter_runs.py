@@ -185,10 +185,10 @@ def test_processes_that_share_a_model_are_refused() -> None:
     from accelerate.utils import DistributedType
 
     for kind in (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU):
-        check_processes(SimpleNamespace(distributed_type=kind))
+        check_processes(SimpleNamespace(distributed_type=kind), "adapters (lora)")
     for kind in (DistributedType.FSDP, DistributedType.DEEPSPEED):
         with pytest.raises(EnvironmentProblem, match=f"launch of type {kind.value}"):
-            check_processes(SimpleNamespace(distributed_type=kind))
+            check_processes(SimpleNamespace(distributed_type=kind), "adapters (lora)")
 
 
 def test_adapters_are_part_of_the_id_only_where_there_are_any() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,6 @@ from tests.harness.training.launched import (
     LIMITS,
     OBJECTIVES,
     ROWS,
-    RUN,
     SHARDED,
     TRAININGS,
     every_training,
@@ -92,7 +90,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory, inputs: Inputs) -> Iterator[Both]:
+def both(tmp_path_factory: pytest.TempPathFactory, inputs: Inputs) -> Both:
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("both")
     one, two = new_context(folder / "one"), new_context(folder / "two")
@@ -100,7 +98,7 @@ def both(tmp_path_factory: pytest.TempPathFactory, inputs: Inputs) -> Iterator[B
     run(part(one, "divided"), ALONE, *SHARDED, rows=inputs["rows"], model=inputs["tied"])
     with pytest.raises(CrucibleError) as raised:
         every_training(two, TOGETHER, **inputs)
-    yield Both(one, two, inputs, raised.value)
+    return Both(one, two, inputs, raised.value)
 
 
 def log_of(context: FakeContext, name: str) -> dict[str, Any]:
@@ -128,3 +126,33 @@ def test_two_processes_equal_one(name: str, both: Both) -> None:
         for key in ("loss", "grad_norm", "learning_rate"):
             assert found[key] == pytest.approx(expected[key], rel=1e-6), key
     same_weights(both.one.directory / name, both.two.directory / name)
+
+
+def test_what_rank_0_reports_is_reported(both: Both) -> None:
+    """In one process, the training of divided weights is the last one; it is not reported twice."""
+    trained = len(both.one.reports) - 4
+    assert both.two.reports[:trained] == both.one.reports[:trained]
+    assert trained > 40
+    assert both.two.notes == both.one.notes
+
+
+def test_a_killed_rank_ends_all_and_is_named_with_the_logs(both: Both) -> None:
+    logs = both.two.scratch / "ranks"
+    assert str(both.error) == (
+        f"training over 2 processes failed after update 3 of 6: rank 1 was killed (SIGKILL); all "
+        f"ranks were ended, their logs are {logs}/*.log; the same command starts it again"
+    )
+    assert {path.name for path in logs.glob("*.log")} == {
+        "launcher.log", "rank-0.log", "rank-1.log"
+    }  # fmt: skip
+
+
+def test_a_killed_training_resumes_in_any_number_of_processes(both: Both, tmp_path: Path) -> None:
+    """Two processes wrote the checkpoint, one resumes from it."""
+    killed, whole = part(both.two, "killed"), new_context(tmp_path / "whole")
+    for context in (killed, whole):
+        context.reports.clear()
+        inputs = {"rows": both.inputs["rows"], "model": both.inputs["model"]}
+        run(context, ALONE, *KILLED, **inputs)
+    assert killed.reports[0] == (3, 6, "updates")  # two updates were kept
+    same_weights(killed.directory, whole.directory)

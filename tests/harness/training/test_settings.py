@@ -28,7 +28,7 @@ RUN: dict[str, Any] = {
     "learning_rate": 1e-3, "epochs": 1.0, "max_steps": None, "per_device_batch_size": 8,
     "accumulation_steps": 1, "warmup_ratio": 0.1, "scheduler": "cosine", "weight_decay": 0.0,
     "max_grad_norm": 1.0, "seed": 42, "dtype": "float32", "gradient_checkpointing": False,
-    "save_steps": None, "validation": None,
+    "save_steps": None, "validation": None, "lora": None, "launch": None,
 }  # fmt: skip
 LIMITS = {
     "max_length": 2048, "max_prompt_length": 1800, "released": False, "cut_answers": "no_end"
