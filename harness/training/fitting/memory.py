@@ -61,6 +61,10 @@ class Training:
         return self.parameters_b * 1e9
 
 
+# Division of the weights under the presets of `RunSettings.launch`.
+SHARDED: dict[str, Sharding] = {"ddp": "none", "fsdp": "fsdp", "zero3": "fsdp"}
+
+
 @dataclass(frozen=True)
 class Launch:
     """How a training is run.
@@ -190,8 +194,26 @@ def estimate(
 ) -> Estimate:
     """`harness.engine.costs.training`, with the memory and time of adapters where there are any.
 
-    A frozen base costs a forward pass and the gradient of its inputs: 4 of 6 operations.
+    A frozen base costs a forward pass and the gradient of its inputs: 4 of 6 operations. In a
+    launch the memory is that of each process, at the longest sequences.
     """
+    found = _in_one_process(params, rows, model, reference)
+    launch, size = params.launch, model.parameters_b
+    if launch is None or launch.config not in SHARDED or size is None or found.gpu_gib is None:
+        return found
+    share = Launch(
+        processes=launch.processes,
+        sharding=SHARDED[launch.config] if launch.processes > 1 else "none",
+        rows=params.per_process[0],
+        checkpointing=params.gradient_checkpointing,
+    )
+    memory = training_memory(settings_of(params, size, 0.0), share)
+    return replace(found, gpu_gib=memory.total / costs.GIB)
+
+
+def _in_one_process(
+    params: RunSettings, rows: Estimate, model: Estimate, reference: Estimate | None
+) -> Estimate:
     found = costs.training(params, rows, model, reference)
     if params.lora is None or model.parameters_b is None or found.gpu_gib is None:
         return found

@@ -23,7 +23,6 @@ from harness.training.settings import RunSettings
 ROWS = 9
 RUN: dict[str, Any] = {
     "learning_rate": 1e-3,
-    "epochs": 2,
     "per_device_batch_size": 2,
     "accumulation_steps": 4,
 }
@@ -32,9 +31,9 @@ PAIRS = {**LIMITS, "anchor": "target", "response": "rejected"}
 ALL_IDS = {"uniform": True}
 # name -> operation, parameters, inputs that it takes besides rows and model
 TRAININGS: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
-    "sft": ("train_sft", {"validation": {"points": 2, "share": 0.1}}, ()),
+    "sft": ("train_sft", {"validation": {"points": 1, "share": 0.1}}, ()),
     "packed": ("train_sft", {"packing": True, "max_length": 12}, ()),
-    "dpo": ("train_preference", {"loss": "dpo", **LIMITS}, ("reference",)),
+    "dpo": ("train_preference", {"loss": "dpo", "epochs": 2, **LIMITS}, ("reference",)),
     "simpo": ("train_preference", {"loss": "simpo", **LIMITS}, ()),
     "wrpo": ("train_preference", {"loss": "wrpo", **LIMITS}, ("reference",)),
     "lora": ("train_preference", {"loss": "dpo", "lora": {"rank": 2}, **LIMITS}, ()),
@@ -83,7 +82,7 @@ def every_training(
         with divided():
             run(part(context, "divided"), params, *SHARDED, rows=rows, model=others["tied"])
         dying = part(context, "killed")
-        dying.progress = dies_at(3)
+        dying.progress = dies_at(3, dying.progress)
         run(dying, params, *KILLED, rows=rows, model=model)
 
 
@@ -119,10 +118,11 @@ def train_objective(context: Any, params: RunSettings, name: str) -> None:
         train(network, pieces, turns, among_all, how, context)
 
 
-def dies_at(update: int) -> Any:
-    """A report of progress with which every rank but the main one is killed."""
+def dies_at(update: int, report: Any) -> Any:
+    """A report of progress, at which the second of two ranks is killed."""
 
     def progress(done: int, total: int, unit: str) -> None:
+        report(done, total, unit)
         if done == update and os.environ.get("RANK") == "1":
             os.kill(os.getpid(), signal.SIGKILL)
 

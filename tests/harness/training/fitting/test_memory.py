@@ -24,7 +24,7 @@ from harness.training.fitting.memory import (
 )
 from harness.training.fitting.shapes import Shape
 from harness.training.preference_operations import TrainPreferenceParams
-from harness.training.settings import LoraSettings, RunSettings
+from harness.training.settings import LaunchSettings, LoraSettings, RunSettings
 from harness.training.sft import SftParams
 
 FULL = Training(parameters_b=7.0, tokens=2048, batch=128)
@@ -155,6 +155,20 @@ def test_estimates_change_with_adapters_alone() -> None:
     assert (adapted.rows, adapted.tokens) == (whole.rows, whole.tokens)
     unknown = plain.model_copy(update={"lora": LORA})
     assert estimate(unknown, rows, Estimate()) == costs.training(unknown, rows, Estimate())
+
+
+def test_the_estimate_of_a_launch_is_that_of_each_process() -> None:
+    rows, model = Estimate(rows=100), Estimate(parameters_b=8.03)
+    plain = SftParams(learning_rate=1e-3, dtype="bfloat16", accumulation_steps=2)
+    alone = estimate(plain, rows, model)
+    for config, sharding in (("ddp", "none"), ("fsdp", "fsdp"), ("zero3", "fsdp")):
+        launch = LaunchSettings(processes=8, config=config)
+        found = estimate(plain.model_copy(update={"launch": launch}), rows, model)
+        share = Launch(processes=8, sharding=sharding, rows=2)  # type: ignore[arg-type]
+        expected = training_memory(settings_of(plain, 8.03, 0.0), share).total / 2**30
+        assert found == replace(alone, gpu_gib=pytest.approx(expected))
+    own = plain.model_copy(update={"launch": LaunchSettings(processes=8, config="own.yaml")})
+    assert estimate(own, rows, model) == alone
 
 
 def test_settings_of_trainings() -> None:
