@@ -21,8 +21,8 @@ from harness.core.calling import make_callable
 from harness.core.errors import BadRecord, UserError, unknown
 from harness.core.records import Cell
 from harness.engine import registry
+from harness.engine.overrides import Overrides, overridden, set_key
 from harness.engine.plan import Handle
-from harness.engine.recipe import Overrides, overridden, set_key
 from harness.models.references import model_identity, split_engine, split_template
 from harness.planned import PlannedRun, checked
 from harness.suites.base import Suite, System

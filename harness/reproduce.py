@@ -26,11 +26,11 @@ from harness.engine import registry
 from harness.engine.calls import CallSettings
 from harness.engine.extras import check_extras
 from harness.engine.io import disk_errors
+from harness.engine.overrides import Overrides
 from harness.engine.plan import Handle, Stage, StageMaker
 from harness.engine.preconditions import Preconditions, listed
 from harness.engine.recipe import (
     Method,
-    Overrides,
     Recipe,
     SuiteSpec,
     SystemSpec,

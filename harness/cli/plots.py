@@ -89,7 +89,7 @@ def _settings(boards: list[Board]) -> dict[str, dict[str, float]]:
 
 def _given(command: str) -> dict[str, object]:
     """The `--set KEY=VALUE` options of a command line."""
-    from harness.engine.recipe import overridden
+    from harness.engine.overrides import overridden
 
     words = shlex.split(command)
     pairs = [words[n + 1] for n, word in enumerate(words[:-1]) if word == "--set"]

@@ -110,7 +110,8 @@ def _git_revision() -> str | None:
             capture_output=True,
             text=True,
             timeout=5,
+            check=True,
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return found.stdout.strip() or None
+    return found.stdout.strip()

@@ -81,7 +81,7 @@ class RowFile:
         try:
             text = line.decode("utf-8")
             row, end = _DECODE(text) if text[0] == "{" else (json.loads(text), len(text))
-            if end < len(text) - 1:  # more than the end of the line
+            if text[end:] not in ("", "\n"):
                 row = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise BadData(f"{self.path}, row {number}: not JSON: {error}") from None

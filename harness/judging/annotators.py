@@ -240,7 +240,7 @@ def _blocks(template: str) -> Blocks:
         role, _, content = part.partition("\n")
         if role.strip() not in _ROLES:
             raise _Unsupported(f'has a message of the role "{role.strip()}"')
-        blocks.append((role.strip(), content.split(_END, 1)[0].strip()))
+        blocks.append((role.strip(), content.partition(_END)[0].strip()))
     return tuple(blocks)
 
 

@@ -19,7 +19,8 @@ import unicodedata
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from enum import IntEnum
+from enum import IntEnum, auto
+from operator import itemgetter
 
 Value = float | str
 
@@ -27,10 +28,10 @@ Value = float | str
 class Rank(IntEnum):
     """How much a mark is a conclusion."""
 
-    EXCLUDED = 0  # a listed option, the format, a hypothetical, code
-    TENTATIVE = 1  # a first impression
-    PLAIN = 2
-    CONCLUDING = 3  # announced as the verdict
+    EXCLUDED = auto()  # a listed option, the format, a hypothetical, code
+    TENTATIVE = auto()  # a first impression
+    PLAIN = auto()
+    CONCLUDING = auto()  # announced as the verdict
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def find_marks(
         value = value_of(content[label.end() :].strip(_DECORATION) if label else content)
         if value is None or _is_index(text, match.start(), found) or _inside(match.start(), hidden):
             continue
-        rank = Rank.CONCLUDING if label and label.end() else Rank.PLAIN
+        rank = Rank.CONCLUDING if label else Rank.PLAIN
         found.append(Mark(value, match.start(), match.end(), rank))
     return found[-MOST_MARKS:]
 
@@ -136,7 +137,7 @@ def _code_spans(text: str) -> list[tuple[int, int]]:
 
 
 def _inside(place: int, spans: Sequence[tuple[int, int]]) -> bool:
-    before = bisect_right(spans, (place, 1 << 60))
+    before = bisect_right(spans, place, key=itemgetter(0))
     return before > 0 and place < spans[before - 1][1]
 
 
@@ -252,10 +253,10 @@ def _rank(text: str, mark: Mark, previous: int) -> Rank:
     if _DENIED.search(said) or _REFUSES.search(said) or _CONDITION_AFTER.match(then):
         return Rank.EXCLUDED
     concludes = max(_last(_CONCLUDES, said), _last(_ANNOUNCES, said))
-    asked = -1 if _IN_FORMAT.search(said) and concludes >= 0 else _last(_FORMAT, said)
-    if max(_last(_HYPOTHETICAL, said), asked) > concludes:
+    in_format = _IN_FORMAT.search(said) is not None
+    if _last(_HYPOTHETICAL, said) > concludes or (in_format and concludes < 0):
         return Rank.EXCLUDED
-    if concludes < 0 and _IN_FORMAT.search(said):
+    if not in_format and _last(_FORMAT, said) > concludes:
         return Rank.EXCLUDED
     if _TENTATIVE.search(said) or then.lstrip(" *_\"'`").startswith("?"):
         return Rank.TENTATIVE
@@ -270,14 +271,14 @@ def _last(pattern: re.Pattern[str], text: str) -> int:
 def _aside(text: str, mark: Mark) -> str | None:
     """The words before a mark in its parenthesis, or those before its quotation; None outside."""
     window = text[max(0, mark.start - _WINDOW) : mark.start]
-    opened = window.rfind("(")
-    if opened > window.rfind(")"):
-        return window[opened:]
-    line = window[window.rfind("\n") + 1 :]
+    _, opened, inner = window.rpartition("(")
+    if opened and ")" not in inner:
+        return inner
+    line = window.rpartition("\n")[2]
     for quote in ('"', "“"):
-        place = line.rfind(quote)
-        if place >= 0 and ((quote == "“" and "”" not in line[place:]) or line.count('"') % 2 == 1):
-            return line[max(0, place - 40) : place]
+        said, found, quoted = line.rpartition(quote)
+        if found and ((quote == "“" and "”" not in quoted) or line.count('"') % 2 == 1):
+            return said[-40:]
     return None
 
 
@@ -315,7 +316,7 @@ def without_lists(text: str, marks: Sequence[Mark], options: int) -> list[Mark]:
         return kept
     listed: set[int] = set()
     for run in _runs(text, kept, _is_description):
-        for first in range(len(run) - options + 1):
+        for first in range(len(run)):
             part = run[first : first + options]
             if len({mark.value for mark in part}) == options:
                 listed.update(mark.start for mark in part)
@@ -339,7 +340,7 @@ def _on_lines(text: str, one: Mark, other: Mark) -> bool:
 
 
 def _is_join(gap: str) -> bool:
-    return len(gap) <= 40 and _JOIN.fullmatch(gap) is not None
+    return _JOIN.fullmatch(gap) is not None
 
 
 def _is_description(gap: str) -> bool:

@@ -145,7 +145,7 @@ def _lines(text: str) -> list[str]:
 def _plain(text: str) -> str:
     """The text without differences in case, full-width forms and invisible signs."""
     shown = unicodedata.normalize("NFKC", text)
-    return "".join(c for c in shown if c.isascii() or unicodedata.category(c) != "Cf").casefold()
+    return "".join(c for c in shown if unicodedata.category(c) != "Cf").casefold()
 
 
 def _compact(text: str) -> str:

@@ -97,7 +97,7 @@ def _matched(
     found: list[tuple[JudgedItem, JudgedItem]] = []
     for key in (_by_id, _by_bare_id, _by_text):
         mine, index = _index(left, key, names), _index(right, key, {})
-        taken: set[tuple[int, int]] = set()
+        taken: list[tuple[int, int]] = []
         for name, place in mine.items():
             other = index.get(name)
             if other is None:
@@ -106,8 +106,8 @@ def _matched(
                 if key is _by_id:
                     raise BadData(_two_texts(left[place], right[other]))
                 continue
-            taken.add((place, other))
-        found += [(left[place], right[other]) for place, other in sorted(taken)]
+            taken.append((place, other))
+        found += [(left[place], right[other]) for place, other in taken]
         gone = [{pair[side] for pair in taken} for side in (0, 1)]
         left = [verdict for place, verdict in enumerate(left) if place not in gone[0]]
         right = [verdict for place, verdict in enumerate(right) if place not in gone[1]]

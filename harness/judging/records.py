@@ -218,7 +218,7 @@ class Judged:
     def guided_by(self, references: Sequence[str]) -> Judged:
         """The record with the reference answers that the judge was given, by turn."""
         guides = [*references, *[None] * len(self.turns)]
-        turns = zip(self.turns, guides, strict=False)
+        turns = zip(self.turns, guides)
         return replace(self, turns=tuple(replace(t, reference=guide) for t, guide in turns))
 
     def row(self) -> Row:

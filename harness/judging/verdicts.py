@@ -63,6 +63,7 @@ _OF_CONTENT = re.compile(
     r"|citation|cites?|reference|see|page|section|table|figure|footnote|appendix|paper)\b",
     re.IGNORECASE,
 )
+_DOUBLE = re.compile(r"\[\s{0,3}\[")
 _OUT_OF_TEN = re.compile(r"[ \t*]{0,4}(?:/[ \t]{0,4}10\b|out[ \t]+of[ \t]+(?:10|ten)\b)", re.I)
 _PART = re.compile(
     r"(?:^|[,;.\n])[\s*_-]{0,6}((?:[A-Za-z-]{1,20}\s?){1,3})[\s*_]{0,4}[:=][\s*_]{0,4}$"
@@ -120,7 +121,7 @@ def parse_rating(
         return value if value is not None and low <= value <= high else None
 
     text = _answer(reply)
-    single = re.search(r"\[\s{0,3}\[", text) is None
+    single = _DOUBLE.search(text) is None
     marks = _without_parts(text, _marks(text, value_of, 0, single=single))
     found = conclusion([mark for mark in marks if _is_announced(text, mark)], cut=cut)
     return None if found is None else float(found.value)
@@ -281,7 +282,7 @@ def _is_announced(text: str, mark: Mark) -> bool:
 
 
 def _is_double(text: str, mark: Mark) -> bool:
-    return re.match(r"\[\s{0,3}\[", text[mark.start : mark.start + 5]) is not None
+    return _DOUBLE.match(text, mark.start) is not None
 
 
 def _without_parts(text: str, marks: list[Mark]) -> list[Mark]:
@@ -289,7 +290,7 @@ def _without_parts(text: str, marks: list[Mark]) -> list[Mark]:
     plain = [mark for mark in marks if mark.rank >= Rank.PLAIN]
     named = [_PART.search(before(text, mark, 0)) for mark in plain]
     criteria = {found[1].strip().lower() for found in named if found} - _WHOLE
-    if len(plain) > 1 and len(criteria) == len(plain) and len({m.value for m in plain}) > 1:
+    if len(criteria) == len(plain) and len({m.value for m in plain}) > 1:
         return []
     return marks
 

@@ -161,14 +161,11 @@ def pearson(a: ArrayLike, b: ArrayLike, units: Whole, counts: Floats) -> Floats:
         BadData: a and b are not two arrays (n,) of the same length.
     """
     m = _moments(a, b, units, counts)
-    spread = np.maximum(m.aa - m.a**2, 0.0) * np.maximum(m.bb - m.b**2, 0.0)
-    scale = np.maximum(m.aa * m.bb, 1e-300)
-    defined = spread > 1e-20 * scale
-    covariance = m.ab - m.a * m.b
-    found = np.full(len(spread), np.nan)
-    np.divide(covariance, np.sqrt(spread), out=found, where=defined)
-    found[:] = np.clip(found, -1.0, 1.0)
-    return found
+    first, second = m.aa - m.a**2, m.bb - m.b**2
+    # The variance of equal numbers is 0 up to rounding, some 1e-16 of their mean square.
+    defined = (first > 1e-13 * m.aa) & (second > 1e-13 * m.bb)
+    scale = np.sqrt(np.where(defined, first * second, np.nan))
+    return np.clip((m.ab - m.a * m.b) / scale, -1.0, 1.0)
 
 
 def spearman(a: ArrayLike, b: ArrayLike) -> Floats:

@@ -203,9 +203,8 @@ def paired_difference(
     Raises:
         BadData: the two have different numbers of rounds, or none.
     """
-    a, b = np.asarray(replicates_a, dtype=np.float64), np.asarray(replicates_b, dtype=np.float64)
     return contrast(
-        (a, b), (1.0, -1.0), float(value_a - value_b),
+        (replicates_a, replicates_b), (1.0, -1.0), float(value_a - value_b),
         level=level, units=units, span=span, seeds=seeds,
     )  # fmt: skip
 
@@ -270,7 +269,8 @@ class _Spread:
     """Replicates (R,) of a statistic, with what is known about its units and seeds.
 
     Args:
-        seeds: groups of per-seed values, each of which adds the uncertainty of its mean.
+        seeds: groups of per-seed values, each of which adds the uncertainty of its mean to that of
+            the point.
     """
 
     def __init__(
@@ -326,11 +326,12 @@ class _Spread:
 
     def _ends(self, level: float) -> tuple[float, float]:
         low, high = self._over_units(level)
-        if self.point is not None:
-            low, high = min(low, self.point), max(high, self.point)
+        if self.point is None:
+            return low, high
+        centre = self.point
+        low, high = min(low, centre), max(high, centre)
         if not self.seeds:
             return low, high
-        centre = 0.5 * (low + high) if self.point is None else self.point
         halves = [student(count - 1, level) * error for count, error in self.seeds]
         return centre - math.hypot(centre - low, *halves), centre + math.hypot(
             high - centre, *halves
@@ -357,7 +358,7 @@ class _Spread:
 
     def _quantile(self, share: float) -> float:
         place = share * (self.sorted.size - 1)
-        below = min(int(place), self.sorted.size - 1)
+        below = int(place)
         first, second = self.sorted[below], self.sorted[min(below + 1, self.sorted.size - 1)]
         return float(first + (place - below) * (second - first))
 

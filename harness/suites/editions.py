@@ -7,7 +7,7 @@ from typing import Any
 
 from harness.core.errors import unknown
 from harness.core.records import Record, parse
-from harness.engine.recipe import merge
+from harness.engine.overrides import merge
 from harness.suites.base import Suite
 
 NANO, OFFICIAL = "nano", "official"

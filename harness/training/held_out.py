@@ -49,8 +49,7 @@ def split(keys: Sequence[str], params: RunSettings) -> Split:
     validation = params.validation
     if validation is None:
         return Split(list(range(len(keys))), [])
-    groups = sorted(set(keys))
-    groups.sort(key=lambda key: seed_from(params.seed, "validation", key))
+    groups = sorted(set(keys), key=lambda key: seed_from(params.seed, "validation", key))
     count = max(1, round(validation.share * len(groups)))
     if count >= len(groups):
         raise BadData(

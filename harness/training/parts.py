@@ -99,7 +99,7 @@ class Checkpoint:
             if value is not None:
                 self._generation.update(**{name: value})
         self._generation.to_json_file(
-            folder / "generation_config.json", use_diff=True, keys_to_pop=["compile_config"]
+            folder / "generation_config.json", keys_to_pop=["compile_config"]
         )
 
     def save_all_but_weights(self, stage: Path) -> None:
@@ -200,7 +200,7 @@ def check_types(model: Any, dtype: torch.dtype) -> None:
             )
         kind = dtype if value.is_floating_point() else value.dtype
         try:
-            serialised({"value": torch.zeros(1, dtype=kind)})
+            serialised({"value": torch.tensor([], dtype=kind)})
         except Exception as error:
             raise BadData(
                 f"{model.name_or_path}: {name} has type {kind}, which a checkpoint cannot store "

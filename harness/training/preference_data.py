@@ -36,8 +36,8 @@ class SplitPromptsParams(Record):
 def split_prompts(context: Context, params: SplitPromptsParams, *, prompts: Artifact) -> None:
     """One of the two disjoint parts of the prompts, in their original order."""
     rows = prompts.rows()
-    ranked = sorted(row["id"] for row in rows)
-    ranked.sort(key=lambda id: seed_from(params.seed, "split", id))
+    ids = [row["id"] for row in rows]
+    ranked = sorted(ids, key=lambda id: seed_from(params.seed, "split", id))
     first = set(ranked[: round(params.fraction * len(ranked))])
     wanted = [row for row in rows if (row["id"] in first) == (params.part == "sft")]
     _write(context, wanted, {"rows": len(wanted), "of": len(rows)})

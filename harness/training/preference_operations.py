@@ -76,11 +76,14 @@ def reference_logps(
     policy, tokenizer = load_causal_lm(model.path, context.device, params.dtype)
     check_head(policy)
     for batch in batches:
+        for row in batch:
+            if not row.get("responses"):
+                raise BadData(f'preference row "{row["id"]}" has no responses')
         tokens = [
             tokenize_row(
                 tokenizer,
                 row,
-                list(row.get("responses", {})),
+                list(row["responses"]),
                 max_length=params.max_length,
                 max_prompt_length=params.max_prompt_length,
                 released=params.released,
@@ -89,8 +92,6 @@ def reference_logps(
             for row in batch
         ]
         flat = [sequence for responses in tokens for sequence in responses.values()]
-        if not flat:
-            raise BadData(f'preference row "{batch[0]["id"]}" has no responses')
         batched = pad(flat, pad_id_of(tokenizer, embedding_rows(policy)))
         tensors = {name: tensor.to(policy.device) for name, tensor in batched.items()}
         with one_core(policy), torch.no_grad():

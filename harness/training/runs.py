@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import torch
 from transformers import Trainer, TrainerCallback, TrainingArguments
-from transformers.trainer_callback import PrinterCallback, ProgressCallback
+from transformers.trainer_callback import PrinterCallback
 
 from harness.core.errors import CrucibleError, EnvironmentProblem
 from harness.core.hashing import finite
@@ -106,7 +106,6 @@ def newest_checkpoint(scratch: Path) -> Path | None:
 def run(trainer: Trainer, context: Context) -> None:
     """Train, resuming from the newest complete checkpoint if there is one."""
     trainer.remove_callback(PrinterCallback)
-    trainer.remove_callback(ProgressCallback)
     trainer.add_callback(Progress(context))
     start = newest_checkpoint(context.scratch)
     with one_core(trainer.model):
@@ -136,7 +135,7 @@ def open_model(
 
 
 def run_and_save(
-    trainer: Trainer, tokenizer: Any, params: RunSettings, context: Context, held_out: int = 0
+    trainer: Trainer, tokenizer: Any, params: RunSettings, context: Context, held_out: int
 ) -> None:
     """Check what saving needs, train, and write checkpoint, tokenizer and training_log.json.
 

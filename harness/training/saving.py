@@ -249,7 +249,7 @@ def _hold(path: Path, size: int) -> None:
     """Reserve space on disk, where the file system can."""
     with path.open("wb") as stream:
         try:
-            os.posix_fallocate(stream.fileno(), 0, max(1, size))
+            os.posix_fallocate(stream.fileno(), 0, size)
         except OSError as error:
             if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
                 raise

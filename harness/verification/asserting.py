@@ -34,8 +34,13 @@ class Count:
     """
 
     def __init__(self) -> None:
-        self.held, self.failed = 0, False
         self.entered: set[str] = set()
+        self.begin()
+
+    def begin(self) -> None:
+        """Count from nothing, for the next script."""
+        self.held, self.failed = 0, False
+        self.entered.clear()
 
     def seen(self, value: Any, inside_handler: bool) -> bool:
         truth = bool(value)
@@ -205,12 +210,15 @@ class Script:
 
     def __init__(self, scope: dict[str, Any], subject: Callable[[], Any]) -> None:
         self.scope, self._subject = scope, subject
+        # One for all: a function of an earlier script asserts for the script that calls it.
+        self._count = Count()
+        scope["__builtins__"] = {**scope["__builtins__"], **self._count.names()}
         self._run: list[Any] = []  # functions and classes of earlier tests
 
     def run(self, source: str) -> str:
         """Run one test and return "passed", or why it does not pass."""
-        count = Count()
-        self.scope["__builtins__"] = {**self.scope["__builtins__"], **count.names()}
+        count = self._count
+        count.begin()
         _count_methods(count)
         try:
             exec(instrumented(source), self.scope)

@@ -6,9 +6,9 @@ pytest's rules (`test*`, methods `test*` of classes `Test*`), with parameters an
 
 from __future__ import annotations
 
+import cmath
 import io
 import itertools
-import math
 import re
 import sys
 import types
@@ -71,12 +71,10 @@ class Approx:
             return bool(expected == found)
         if isinstance(found, bool) or not isinstance(found, int | float | complex):
             return bool(expected == found)
-        if isinstance(expected, complex) or isinstance(found, complex):
-            return abs(expected - found) <= max(1e-6 * abs(expected), 1e-12)
         given = self.abs if self.abs is not None else 1e-12
         relative = self.rel if self.rel is not None else 1e-6 * (self.abs is None)
         near = abs(expected - found) <= max(relative * abs(expected), given)
-        return expected == found or (math.isfinite(expected) and near)
+        return expected == found or (cmath.isfinite(expected) and near)
 
     __hash__ = None  # type: ignore[assignment]
 

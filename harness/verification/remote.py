@@ -89,7 +89,8 @@ class Answer:
         if error is None:
             return found
         stops = isinstance(error, StopIteration | StopAsyncIteration)
-        if stops and not {verb, *parts[:1]} & {*_NEXT} and "StopIteration" not in self.words:
+        step = parts[0] if verb == "special" else verb
+        if stops and step not in _NEXT and "StopIteration" not in self.words:
             raise RuntimeError("the answer raised StopIteration")
         raise error
 

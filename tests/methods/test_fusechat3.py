@@ -225,7 +225,10 @@ def test_a_tiny_run_from_prompts_to_a_model_and_a_data_set(
         if row["id"].startswith("mathematics/"):
             assert f"{row['id']}/{row['source_model']}/{row['sample']}" in right
 
-    folder = tmp_path / "candidates"
+    _exported_candidates(store, ids, tmp_path / "candidates")
+
+
+def _exported_candidates(store: Store, ids: dict[str, str], folder: Path) -> None:
     command = ["show", ids["sft rows"], "--export", str(folder), "--store", str(store.root)]
     assert CliRunner().invoke(app, command).exit_code == 0
     card = (folder / "README.md").read_text()

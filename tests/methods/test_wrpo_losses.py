@@ -62,23 +62,22 @@ def test_golden_losses_rewards_and_gradients(golden: Callable[[str], Path]) -> N
             settings=settings, **scheduled,
         )  # fmt: skip
         losses.mean().backward()
-        out = case["outputs"]
         assert losses.dtype == dtype
         assert policy.grad is not None
         rejected = metrics["rewards"][:, 2:]
-        for found, expected in (
-            (losses, out["losses"]),
-            (losses.mean(), out["mean_loss"]),
-            (metrics["rewards"][:, :2], out["chosen_rewards"]),
-            (rejected, out["rejected_rewards"]),
-            (metrics["margins"] + rejected[:, 0], out["weighted_chosen_rewards"]),
-            (policy.grad[:, :2], out["grad_mean_loss_wrt_policy_chosen"]),
-            (policy.grad[:, 2:], out["grad_mean_loss_wrt_policy_rejected"]),
-        ):
-            reference = torch.tensor(expected, dtype=dtype).reshape(found.shape)
-            torch.testing.assert_close(
-                found.detach(), reference, rtol=tolerance, atol=tolerance, msg=name
-            )
+        ours = {
+            "losses": losses,
+            "mean_loss": losses.mean(),
+            "chosen_rewards": metrics["rewards"][:, :2],
+            "rejected_rewards": rejected,
+            "weighted_chosen_rewards": metrics["margins"] + rejected[:, 0],
+            "grad_mean_loss_wrt_policy_chosen": policy.grad[:, :2],
+            "grad_mean_loss_wrt_policy_rejected": policy.grad[:, 2:],
+        }
+        for key, found in ours.items():
+            reference = torch.tensor(case["outputs"][key], dtype=dtype).reshape(found.shape)
+            close = {"rtol": tolerance, "atol": tolerance, "msg": f"{name}: {key}"}
+            torch.testing.assert_close(found.detach(), reference, **close)
 
 
 def settings_of(loss: PreferenceLoss, **told: Any) -> Record:

@@ -39,6 +39,7 @@ def main() -> None:
     modules = list(dict.fromkeys(module for module, _ in found))
     tests = options.tests or within(dict.fromkeys(t for m in modules for t in tests_of(m, ROOT)))
     with tempfile.TemporaryDirectory(prefix="crucible-mutation-") as folder:
+        os.chmod(folder, 0o755)  # tests start programs as another user
         results = list(outcomes(Path(folder).resolve(), modules, tests, found))
     summary(options.modules, found, results)
     if options.out:

@@ -38,7 +38,7 @@ Importing this module imports no torch.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +76,9 @@ def manifest() -> dict[str, dict[str, Any]]:
     return loaded
 
 
+@cache  # a plan asks for it hundreds of times
 def digest(name: str) -> str:
-    """Content digest of a shipped model's files."""
+    """Content digest of a shipped model's files, which do not change while a process runs."""
     return folder_digest(path(name))
 
 

@@ -93,7 +93,7 @@ def _switched(path: Path) -> dict[str, bool]:
         table = folder / INSTRUCTION_TABLE
         if table.is_file():
             return _from_table(table)
-    files = sorted(path.rglob("annotations.json")) if path.is_dir() else [path]
+    files = path.rglob("annotations.json") if path.is_dir() else [path]
     found: dict[str, bool] = {}
     for file in files:
         if file.suffix == ".json":

@@ -102,7 +102,7 @@ def refusal(row: Row) -> list[Message] | None:
 
 def grade(row: Row) -> list[Message] | None:
     """Is the row's answer correct, incorrect or not attempted? None without a reference."""
-    references = row.get("references") or []
+    references = row.get("references")
     if not references:
         return None
     return _asked("grade", row, {"reference": "\n".join(references)})

@@ -101,8 +101,7 @@ def parse_reply(text: str, task: Task, half: bool = False) -> Reply:
 
 def _score(plain: str) -> tuple[float, str, float | None] | None:
     """Score, the text behind it, and the denominator if one is named; None without a score."""
-    end = plain.find("\n")
-    line = plain[: end if end >= 0 else len(plain)].translate(_WIDE)
+    line = plain.partition("\n")[0].translate(_WIDE)
     start = _opened(line, 0)
     label = _LABEL.match(line, start)
     if label is not None:
@@ -202,8 +201,7 @@ def _ends(text: str) -> Iterator[int]:
 
 def _closing_bracket(body: str) -> int:
     """Behind the bracket that closes an unreadable list on its line, else behind the line."""
-    end = body.find("\n")
-    line = body[: end if end >= 0 else len(body)]
+    line = body.partition("\n")[0]
     depth = 0
     for place, character in enumerate(line):
         depth += (character == "[") - (character == "]")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import signal
@@ -10,99 +9,37 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness.backends.api.endpoint import Endpoint
-from harness.backends.base import Backend, Completion, Message, Request, Response, Sampling, Score
+from harness.backends.base import Request, Response, Sampling
 from harness.backends.conversing import NO_ANSWER, Turn, converse
 from harness.backends.openai import OpenAIBackend
 from harness.core.errors import BadData, UserError
 from harness.engine.calls import CallSettings, Services
 from harness.engine.store import Log
-from tests.harness.backends.api.fake_server import Asked, FakeServer, Reply, answer, error
+from tests.harness.backends.api.fake_server import Asked, FakeServer, Reply, error
 from tests.harness.backends.api.test_batch import BatchServer
+from tests.harness.backends.talks import (
+    GREEDY,
+    INTERVIEWS,
+    OPTIONS,
+    TURNS,
+    WANTED,
+    Interview,
+    Local,
+    expected,
+    good,
+    questions,
+    run,
+    texts,
+)
 
-GREEDY = Sampling(max_tokens=8)
-OPTIONS = {"max_tokens_field": "max_tokens"}  # no probe
 Hosted = Callable[..., OpenAIBackend]
-
-
-@dataclass(frozen=True)
-class Interview:
-    """Asks `length` questions, each with all the replies before it."""
-
-    id: str
-    length: int
-    how: Sampling = GREEDY
-
-    def ask(self, turns: Sequence[Turn]) -> Request | None:
-        if len(turns) == self.length:
-            return None
-        said = [Message(role="user", content=f"text of {self.id}")]
-        for number, turn in enumerate(turns):
-            said.append(Message(role="assistant", content=turn.text))
-            said.append(Message(role="user", content=f"question {number}"))
-        return Request(id=f"{self.id}/{len(turns)}", messages=tuple(said), sampling=self.how)
-
-
-INTERVIEWS = [Interview(f"author/{n}", n % 5) for n in range(12)]
-TURNS = sum(talk.length for talk in INTERVIEWS)
-
-
-def reply_to(contents: Sequence[str]) -> str:
-    """What any of the scripted models says: it depends on all that was said before."""
-    return "said " + hashlib.sha256("\n".join(contents).encode()).hexdigest()[:8]
-
-
-def expected(talk: Interview) -> list[str]:
-    turns: list[Turn] = []
-    while (asked := talk.ask(turns)) is not None:
-        turns.append(Turn(text=reply_to([message.content for message in asked.messages])))
-    return [turn.text for turn in turns]
-
-
-@dataclass
-class Local(Backend):
-    """A model in this process; `rounds` has the ids of each call."""
-
-    fingerprint: str = "local"
-    refuses: str = "nothing"
-    stops_after: int = 10**9
-    rounds: list[list[str]] = field(default_factory=list)
-
-    @property
-    def asked(self) -> int:
-        return sum(map(len, self.rounds))
-
-    def generate(self, requests: Sequence[Request]) -> Iterator[Response]:
-        self.rounds.append([])
-        for request in reversed(requests):
-            if self.asked >= self.stops_after:
-                raise KeyboardInterrupt
-            self.rounds[-1].append(request.id)
-            if request.id == self.refuses:
-                yield Response(id=request.id, error="too long")
-                continue
-            text = reply_to([message.content for message in request.messages])
-            yield Response(id=request.id, completions=(Completion(text=text, finish="stop"),))
-
-    def score(self, requests: Sequence[Any]) -> Iterator[Score]:
-        raise NotImplementedError
-
-
-def good(asked: Asked) -> Reply:
-    said = [message["content"] for message in asked.body["messages"]]
-    return Reply(body=answer(asked, reply_to(said)))
-
-
-def questions(asked: Asked) -> list[str]:
-    """The author and how many questions came before."""
-    messages = asked.body["messages"]
-    return [messages[0]["content"], str(len(messages) // 2)]
 
 
 @pytest.fixture
@@ -116,18 +53,6 @@ def hosted(tmp_path: Path) -> Iterator[Hosted]:
             return OpenAIBackend(Endpoint.parse(f"judge-1@{url}", OPTIONS), services)
 
         yield make
-
-
-def texts(ended: Iterator[tuple[str, list[Turn]]]) -> dict[str, list[str]]:
-    found = {}
-    for id, turns in ended:
-        assert id not in found
-        assert all(turn.error is None for turn in turns)
-        found[id] = [turn.text for turn in turns]
-    return found
-
-
-WANTED = {talk.id: expected(talk) for talk in INTERVIEWS}
 
 
 def test_in_rounds_the_next_turns_of_all_dialogues_go_out_together() -> None:
@@ -189,14 +114,6 @@ def test_counts(hosted: Hosted) -> None:
 
 
 # Taken up again
-
-
-def run(backend: Any, path: Path, talks: Sequence[Interview] = INTERVIEWS) -> dict[str, list[str]]:
-    log = Log(path)
-    try:
-        return texts(converse(backend, talks, log=log))
-    finally:
-        log.close()
 
 
 def test_a_log_cut_off_anywhere_is_taken_up(tmp_path: Path) -> None:

@@ -286,7 +286,7 @@ def test_a_served_model_is_a_teacher(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     from harness.backends.vllm import VLLMBackend
     from harness.engine.calls import Services
 
-    fake = Path(__file__).parents[1] / "backends" / "fake_vllm"
+    fake = Path(__file__).parents[1] / "backends" / "vllm_server" / "fake_vllm"
     monkeypatch.setenv("PYTHONPATH", str(fake))
     monkeypatch.setenv(vllm_machine.VARIABLE, sys.executable)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
@@ -313,7 +313,7 @@ def test_a_stage_makes_a_teacher_by_the_engine_of_its_model(
 ) -> None:
     from harness.backends import vllm_machine
 
-    fake = Path(__file__).parents[1] / "backends" / "fake_vllm"
+    fake = Path(__file__).parents[1] / "backends" / "vllm_server" / "fake_vllm"
     monkeypatch.setenv("PYTHONPATH", str(fake))
     monkeypatch.setenv(vllm_machine.VARIABLE, sys.executable)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from harness.core.errors import BadRecord, UserError
 from harness.core.records import parse
-from harness.engine.calls import Account, CallSettings, Services
+from harness.engine.calls import Account, CallSettings, Services, Spent
 
 
 def test_without_a_limit_nothing_is_reserved_and_unpriced_models_run() -> None:
@@ -103,3 +104,92 @@ def test_services_may_be_asked_from_threads() -> None:
 def test_settings_refuse_nonsense(wrong: dict[str, float]) -> None:
     with pytest.raises(BadRecord):
         parse(CallSettings, wrong, "options")
+
+
+DEFAULTS = {
+    "responses": None, "offline": False, "concurrency": 64, "timeout_s": 120.0, "retries": 6,
+    "requests_per_minute": None, "tokens_per_minute": None, "max_cost_usd": None, "prices": None,
+    "max_reply_bytes": 67_108_864, "batch": False, "vllm_python": None, "replicas": 1,
+    "allow_code_execution": False, "allow_weak_isolation": False,
+}  # fmt: skip
+# The least value that each number may have, and one below it.
+LEAST = {
+    "concurrency": (1, 0), "timeout_s": (0.1, 0), "retries": (0, -1),
+    "requests_per_minute": (1, 0), "tokens_per_minute": (1, 0), "max_cost_usd": (0, -0.01),
+    "max_reply_bytes": (1024, 1023), "replicas": (1, 0),
+}  # fmt: skip
+
+
+def test_calls_have_the_settings_that_the_manual_states() -> None:
+    assert CallSettings().model_dump() == DEFAULTS
+    assert Services().settings == CallSettings()
+    own = CallSettings(max_cost_usd=2.5)
+    with Services(own) as services:
+        assert services.settings is own
+        assert services.account.max_cost_usd == 2.5
+
+
+@pytest.mark.parametrize("name", LEAST)
+def test_each_number_has_a_least_value(name: str) -> None:
+    least, below = LEAST[name]
+    services = Services(parse(CallSettings, {name: least}, "options"))
+    assert getattr(services.settings, name) == least
+    with pytest.raises(BadRecord, match=name):
+        parse(CallSettings, {name: below}, "options")
+
+
+def test_an_account_adds_up_by_model() -> None:
+    account = Account(max_cost_usd=10.0)
+    assert account.cost_usd == 0
+    account.settle("a", requests=1, cached=20, tokens_in=300, tokens_out=4000, cost_usd=0.5)
+    account.settle("a", requests=2, cached=30, tokens_in=400, tokens_out=5000, cost_usd=0.25)
+    account.settle("b", requests=5, cost_usd=2.0)
+    account.settle("c", cached=1)
+    account.settle("d")
+    assert account.models == {
+        "a": Spent(3, 50, 700, 9000, 0.75), "b": Spent(5, 0, 0, 0, 2.0),
+        "c": Spent(0, 1, 0, 0, 0.0), "d": Spent(0, 0, 0, 0, 0.0),
+    }  # fmt: skip
+    assert account.cost_usd == 2.75
+    account.settle("b", cost_usd=1.0)  # money without a request, such as a batch's fee
+    assert account.models["b"].cost_usd == 3.0
+    account.settle("a", requests=1, cost_usd=None)
+    account.settle("a", requests=1, cost_usd=1.0)
+    assert account.models["a"].cost_usd is None
+    assert account.cost_usd == 3.0
+
+
+def test_the_limit_may_be_reached_and_not_passed() -> None:
+    account = Account(max_cost_usd=1.0)
+    assert account.reserve("m", 0.75) == 0.75
+    with pytest.raises(UserError, match=r"0.0000 USD spent, 1.2500 USD more in flight"):
+        account.reserve("m", 0.5)
+    assert account.reserve("m", 0.25) == 0.25
+    account.settle("m", 0.75, requests=1, cost_usd=0.5)
+    with pytest.raises(UserError, match=r"0.5000 USD spent, 0.5625 USD more"):
+        account.reserve("m", 0.3125)
+    account.settle("m", 9.0)  # more than is reserved releases all of it
+    assert account.reserve("m", 0.5) == 0.5
+    account.settle("m")
+    with pytest.raises(UserError):
+        account.reserve("m", 0.03)
+
+
+def test_the_end_of_a_block_closes_and_the_first_error_is_raised() -> None:
+    closed: list[str] = []
+    with Services() as services:
+        services.get("a", lambda: Thing("a", closed))
+    assert closed == ["a"]
+    services.get("b", lambda: Thing("b", closed, fails=True))
+    services.get("c", lambda: Thing("c", closed, fails=True))
+    with pytest.raises(RuntimeError, match="c"):
+        services.close()
+
+
+def test_prices_are_those_of_the_settings(tmp_path: Path) -> None:
+    path = tmp_path / "prices.toml"
+    path.write_text("[models.m]\nusd_per_million_in = 1\nusd_per_million_out = 2\n")
+    assert Services().prices.of("m") is None
+    own = Services(CallSettings(prices=path)).prices.of("m")
+    assert own is not None
+    assert own.usd_per_million_out == 2

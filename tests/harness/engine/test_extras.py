@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
 
 from harness.cli.main import app
+from harness.core.errors import EnvironmentProblem
+from harness.core.records import parse
 from harness.engine import extras, registry
+from harness.engine.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -67,3 +72,61 @@ def test_the_catalogue_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> 
     replaced(monkeypatch, merge=("no-such-package",))
     listed = CliRunner().invoke(app, ["methods"], env={"COLUMNS": "300"}).output
     assert "pip install 'crucible-bench[merge]'" in listed
+
+
+REQUIRES = [
+    "numpy>=2", 'torch<2.14,>=2.11; extra == "train"', "peft ; extra == 'train'",
+    'a.b-c_d>1;extra=="merge"', 'pytest; extra == "dev"', 'mkdocs; extra == "docs"',
+]  # fmt: skip
+
+
+@pytest.fixture
+def requires(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str] | None]:
+    """What the metadata of the distribution requires."""
+    listed: list[str] | None = list(REQUIRES)
+    monkeypatch.setattr(extras.metadata, "requires", lambda name: listed)
+    extras.packages.cache_clear()
+    yield listed
+    extras.packages.cache_clear()
+
+
+def test_an_extra_has_the_packages_of_its_markers(requires: list[str]) -> None:
+    assert extras.packages() == {"train": ("torch", "peft"), "merge": ("a.b-c_d",)}
+    assert extras.versions_of("none") == {}
+    assert set(extras.versions_of("train")) == {"torch", "peft"}
+    assert extras.missing(["merge", "none", "merge"]) == ["merge"]
+
+
+def test_without_metadata_there_is_no_extra_and_without_a_distribution_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def absent(name: str) -> list[str]:
+        raise metadata.PackageNotFoundError(name)
+
+    extras.packages.cache_clear()
+    monkeypatch.setattr(extras.metadata, "requires", lambda name: None)
+    assert extras.packages() == {}
+    extras.packages.cache_clear()
+    monkeypatch.setattr(extras.metadata, "requires", absent)
+    with pytest.raises(EnvironmentProblem, match="crucible-bench is not installed; install it"):
+        extras.packages()
+    extras.packages.cache_clear()
+
+
+def test_every_user_of_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    needs = {"m": ("merge", "train"), "n": ("merge",), "s": ("lm-eval",), "t": ()}
+    found = {name: SimpleNamespace(needs=own) for name, own in needs.items()}
+    monkeypatch.setattr(registry, "entries", lambda group: found)
+    monkeypatch.setattr(extras, "missing", lambda names: [n for n in names if n != "train"])
+    systems = [
+        {"name": "a", "method": "m"},
+        {"name": "b", "method": "n"},
+        {"name": "c", "method": "t"},
+    ]
+    recipe = parse(Recipe, {"method": "x", "systems": systems, "suites": [{"name": "s"}]}, "test")
+    with pytest.raises(EnvironmentProblem) as caught:
+        extras.check_extras(recipe)
+    assert "not installed: merge for a, b; lm-eval for s. Nothing was run: " in str(caught.value)
+    assert "pip install 'crucible-bench[merge,lm-eval]'" in str(caught.value)
+    monkeypatch.setattr(extras, "missing", lambda names: [])
+    extras.check_extras(recipe)

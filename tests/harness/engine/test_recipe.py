@@ -12,7 +12,8 @@ from pydantic import model_validator
 
 from harness.core.errors import BadRecord, UnknownName, UserError
 from harness.core.records import Record
-from harness.engine.recipe import ModelSpec, Recipe, load_recipe, merge, set_key, with_settings
+from harness.engine.overrides import merge, set_key
+from harness.engine.recipe import ModelSpec, Recipe, load_recipe, with_settings
 
 TEXT = """
 method = "m"

@@ -8,8 +8,15 @@ import pytest
 
 from harness.core.errors import BadData
 from harness.engine.operations import Artifact, Row
-from harness.judging.answers import Baseline, answer_of, failed_by_baseline, open_games, open_pair
-from harness.judging.records import Game
+from harness.judging.answers import (
+    Baseline,
+    answer_of,
+    failed_by_baseline,
+    judged_pair,
+    open_games,
+    open_pair,
+)
+from harness.judging.records import Game, Judged, JudgedTurn
 from tests.judging_runs import judging
 
 Run = Callable[..., Artifact]
@@ -76,3 +83,32 @@ def test_an_empty_answer_is_an_answer_and_none_is_a_failure() -> None:
     assert open_games(("model",), None, {}) == (Game("model", failure=reason),)
     row = {"error": "later", "first_error": "first"}
     assert [game.failure for game in open_games(("a", "b"), None, row)] == [f"{reason}: first"] * 2
+
+
+def test_two_missing_answers_are_a_failure_and_never_equal() -> None:
+    empty: Row = {"responses": []}
+    lost = (Game("model", failure="no answer was generated"),)
+    assert open_pair(("model",), empty, {**empty, "error": "late"}, equal=False) == lost
+    ours = {"responses": ["a"]}
+    behind = (Game("model", failure="the baseline gave no answer: late"),)
+    assert open_pair(("model",), ours, {**empty, "error": "late"}) == behind
+    assert open_pair(("model",), ours, {"responses": ["b"]}, equal=False) == (Game("model"),)
+
+
+def test_a_draft_has_the_prompt_both_answers_and_its_fields() -> None:
+    messages = [{"role": "user", "content": "q"}]
+    row: Row = {"id": "x", "messages": messages, "responses": ["a"], "category": "math", "odd": 1}
+    made = judged_pair("arena", row, None, (Game("model"),))
+    assert made == Judged(
+        "arena", "x", "", (JudgedTurn("q", "a", "", (Game("model"),)),),
+        prompt_fields={"category": "math"},
+    )  # fmt: skip
+    assert judged_pair("arena", {**row, "system": "s"}, "b", ()).system == "s"
+
+
+def test_a_baseline_is_named_by_eight_characters(rows_artifact: Make) -> None:
+    row: Row = {"id": "x", "messages": [{"role": "user", "content": "q"}], "responses": ["a"]}
+    baseline = Baseline(rows_artifact([row]))
+    assert baseline.answer(row) == "a"
+    with pytest.raises(BadData, match=r"^baseline artifact has no answer to prompt \"y\""):
+        baseline.row({**row, "id": "y"})

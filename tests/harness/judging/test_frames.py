@@ -93,3 +93,49 @@ def test_the_prompt_hash_tells_kinds_and_wordings_apart(monkeypatch: pytest.Monk
     monkeypatch.setattr(frames, "_ALPACA_TASK", "Choose.")
     assert prompt_hash("alpaca") != hashes["alpaca"]
     assert prompt_hash("arena") == hashes["arena"]
+
+
+def test_a_frame_is_header_fenced_sections_and_task() -> None:
+    system, user = pairwise_frame(["q1", "q2"], ["a1", "a2"], ["b1", "b2"], ["r1"])
+    code = user["content"].split("\n")[0].removeprefix("Frame pairwise/1, quotation code ")
+    sections = {
+        "question 1": "q1", "reference 1": "r1", "answer A 1": "a1", "answer B 1": "b1",
+        "question 2": "q2", "answer A 2": "a2", "answer B 2": "b2",
+    }  # fmt: skip
+    fenced = [f"<<{code} {name}>>\n{text}\n<</{code}>>" for name, text in sections.items()]
+    header = f"Frame pairwise/1, quotation code {code}"
+    assert len(code) == 12
+    assert user == {"role": "user", "content": "\n\n".join([header, *fenced])}
+    assert (system["role"], "SECOND question" in system["content"]) == ("system", True)
+
+
+def test_the_code_depends_on_kind_draw_and_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[object] = []
+
+    def digest(value: list[object]) -> str:
+        seen.append(value)
+        return str(value[1]) * 32
+
+    monkeypatch.setattr(frames, "digest", digest)
+    alpaca_frame("q", "0" * 12, "1" * 12)
+    sections = {"instruction": "q", "answer m": "0" * 12, "answer M": "1" * 12}
+    assert seen == [["alpaca", draw, sections] for draw in range(3)]
+
+
+def test_the_published_wordings_are_unchanged() -> None:
+    """A judge's fingerprint contains these: judgments of another wording are of another judge."""
+    assert {kind: prompt_hash(kind) for kind in frames.KINDS} == {
+        "alpaca": "a6713a408de545584b52f65211ea6157",
+        "arena": "d9821716bb5ee2f22193cfb9629b574a",
+        "rating": "d4f13175d22c3b42e8ba69b625d2c5ee",
+        "pairwise": "4c38f6999c0beb23f2e95c0687dae342",
+    }
+
+
+def test_the_first_frame_of_a_user_is_read() -> None:
+    system, user = alpaca_frame("one", "a", "b")
+    other = alpaca_frame("two", "a", "b")[1]
+    for messages in ([system, user, other], [{**other, "role": "assistant"}, user]):
+        read = parse_frame(messages)
+        assert read is not None
+        assert read.sections["instruction"] == "one"

@@ -126,3 +126,58 @@ def test_published_answers_are_hardly_ever_flagged(
             answers = [json.loads(line)["output"] for line in stream]
         flagged = [reason for answer in answers if (reason := injection(answer))]
         assert len(flagged) <= len(answers) // 400, (path.name, flagged)
+
+
+def bordered(line: str) -> tuple[str, str, str]:
+    """A frame that has a line of its own away from what it quotes."""
+    return ("Ask <", f">\n{line}\nthen <", ">")
+
+
+@pytest.mark.parametrize(
+    ("pieces", "answer", "reason"),
+    [
+        # A sentence has six words.
+        (bordered("say which one is better now"), "say which one is better now", "own text"),
+        (bordered("say which one is better"), "say which one is better", None),
+        # A structural line has ten signs, two openings are needed.
+        (bordered('"name": one'), '"name" : one', 'structure: "name":one'),
+        (bordered('"nam": one'), '"nam": one', None),
+        (bordered('"firsts": "'), '"firsts": "', None),
+        (bordered('"firsts": "\n"others": "'), '"firsts": "x", "others": "', "structure"),
+        # Five signs close a quotation; the first five of them count.
+        (("a <", '"""},]} b <', ">"), 'x"""},y', 'structure: """},'),
+        (("a <", '"""} b <', ">"), 'x"""}y', None),
+        # Lines beside a quoted text have five characters.
+        (("Read:\n<", ">\nWhich\n<", ">"), "read:", None),
+        (("Read:\n", "\nWhich\n", "\n"), "read:", "own line: read:"),
+        (("Ask:\n", "\nWhich\n", "\n"), "ask:", None),
+        (("Now\nRead:\n", "\nThis\n and it\nWhich\n", "\nlast one"), "which", "own line: which"),
+        (("Read:\n", "\nWhich\n", "\n"), "which\nread:", "own line: read:"),
+        (("Now then\nRead:\n", "\nWhich\n", "\n"), "now then", None),  # not beside a text
+        (("Read:\n", "\nfirst\nsecond", "\nlast one\nand more"), "and more", "own line"),
+        (("## One\nx <", "> ## a\n## Two\n y <", ">"), "## one\nand\n## two", "own line: ## one"),
+    ],
+)
+def test_the_least_of_a_frame_that_is_suspicious(
+    pieces: tuple[str, ...], answer: str, reason: str | None
+) -> None:
+    found = suspicion(pieces, answer)
+    assert (found is None) == (reason is None), found
+    assert reason is None or reason in (found or "")
+
+
+def test_reasons_quote_sixty_characters() -> None:
+    line = "which one of the two is the better one " + "x" * 60
+    found = suspicion(bordered(line), line)
+    assert found == f"it writes the judge prompt's own text: {line[:60]}"
+    quoted = '"key": ' + "x" * 80
+    found = suspicion(bordered(quoted), quoted)
+    assert found == f"it writes the judge prompt's structure: {quoted.replace(' ', '')[:60]}"
+    found = suspicion((f"{'x' * 80}\n", "\n"), "x" * 80)
+    assert found == f"it writes the judge prompt's own line: {'x' * 60}"
+
+
+def test_letters_beyond_ascii_count() -> None:
+    frame = bordered("prüfe genau, wer von beiden besser schrieb")
+    assert suspicion(frame, "PRÜFE genau, wer von beiden besser schrieb") is not None
+    assert suspicion(frame, "prfe genau, wer von beiden besser schrieb") is None

@@ -115,3 +115,10 @@ def test_mostly_other_answers_are_refused_with_their_number() -> None:
         join(ours, theirs)
     with pytest.raises(BadData, match="no prompt in common: one has 0, 1, 2, one has 7"):
         join(ours, judged(item("7")))
+
+
+def test_a_refusal_shows_three_names_and_their_number() -> None:
+    ours = judged(*(item("1", system=name) for name in "abcd"))
+    theirs = judged(*(item("1", system=name) for name in "xyz"), source="two")
+    with pytest.raises(BadData, match=r"one judges a, b, c, \.\.\. \(4\), two x, y, z; expected"):
+        join(ours, theirs)

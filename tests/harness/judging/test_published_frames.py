@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.backends.base import Request, Sampling, messages_of
-from harness.judging import annotators, frames
+from harness.judging import annotators, frames, published_frames
 from harness.judging.frames import Frame, Message, alpaca_frame
 from harness.judging.published_frames import KIND, parse_published_frame, read_back
 from harness.nano import world
@@ -136,3 +137,38 @@ def test_the_oracle_weighs_a_published_prompt_as_its_own_frame(name: str) -> Non
     assert published.error is None
     assert published.completions == own.completions
     assert (annotator.read(published.completions[0]) or 0) > 0.5
+
+
+@pytest.mark.parametrize(
+    ("content", "read"),
+    [
+        ("{instruction}|{output_1}|{output_2}", True),
+        ("{instruction}{output_1}|{output_2}", False),  # nothing says where the first ends
+        ("{instruction}|{output_1}{output_2}", False),
+    ],
+)
+def test_only_templates_that_part_their_quotations_are_read(
+    content: str, read: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = annotators.load("crucible")
+    given = replace(own, blocks=(("user", content),))
+    monkeypatch.setattr(annotators, "supported", lambda: ("x",))
+    monkeypatch.setattr(annotators, "load", lambda name: given)
+    published_frames._templates.cache_clear()
+    messages = [{"role": "user", "content": "q|a|b"}]
+    assert (parse_published_frame(messages) is not None) == read
+    published_frames._templates.cache_clear()
+
+
+def test_a_template_that_fits_to_the_end_has_priority(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = annotators.load("crucible")
+    blocks = [(("user", f"{{instruction}}|{{output_1}}|{{output_2}}{end}"),) for end in ("?", "!")]
+    made = {str(n): replace(own, blocks=each) for n, each in enumerate(blocks)}
+    monkeypatch.setattr(annotators, "supported", lambda: tuple(made))
+    monkeypatch.setattr(annotators, "load", made.__getitem__)
+    published_frames._templates.cache_clear()
+    frame = parse_published_frame([{"role": "user", "content": "q|a|b!"}])
+    cut = parse_published_frame([{"role": "user", "content": "q|a"}])
+    published_frames._templates.cache_clear()
+    assert frame == Frame("alpaca", {"instruction": "q", "answer m": "a", "answer M": "b"})
+    assert cut == Frame("alpaca", {"instruction": "q", "answer m": "a", "answer M": ""})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -152,9 +153,11 @@ def test_what_a_game_shows_and_what_guides_it() -> None:
 
 
 def test_a_played_game_has_the_judges_reply() -> None:
-    judgment = Judgment("q", "I say [[A]]", "A", 2, None, (("A", -0.1),))
+    judgment = Judgment("q", "I say [[A]]", "A", 2, "late", (("A", -0.1),), 0.75, "other-judge")
     played = Game("model").judged(judgment)
-    assert (played.first, played.verdict, played.attempts) == ("model", "A", 2)
+    told = {f.name: getattr(judgment, f.name) for f in fields(Game) if f.name != "first"}
+    assert played == Game("model", **told)
+    assert (played.failure, played.mass, played.served_by) == ("late", 0.75, "other-judge")
     assert played.row()["logprobs"] == [["A", -0.1]]
 
 
@@ -171,3 +174,35 @@ def test_rows_that_are_no_judgments_are_named() -> None:
 def test_only_known_fields_of_a_prompt_are_kept() -> None:
     row = {"id": "x", "category": "math", "cluster": None, "messages": [], "difficulty": 0}
     assert prompt_fields(row) == {"category": "math", "difficulty": 0}
+
+
+def test_a_game_and_a_turn_begin_open_and_without_guide() -> None:
+    assert Game().row() == {"reply": "", "verdict": None, "attempts": 0, "failure": None}
+    assert JudgedTurn("q", "a", None, (Game(),)).row("rating")["guided"] is False
+    assert Game.read({"verdict": None}) == Game()
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"turns": []},
+        {"turns": 3},
+        {"turns": [{"question": "q"}]},
+        {"answers": {}},
+        {"games": 3, "answers": {}},
+    ],
+)
+def test_rows_of_other_forms_have_no_kind(row: Row) -> None:
+    assert kind_of_row({"id": "x", **row}) is None
+
+
+def test_the_ends_of_the_scale_are_ratings() -> None:
+    assert [legal_rating(1), legal_rating(10), legal_rating(0.99), legal_rating(10.01)] == [
+        1.0, 10.0, None, None
+    ]  # fmt: skip
+
+
+def test_a_rating_has_no_first_side_even_if_the_row_names_one() -> None:
+    turn = {"question": "q", "answer": "a", "first": "model", "verdict": 7.0}
+    (found,) = Judged.read({"id": "x", "turns": [turn]}).games
+    assert (found.first, found.model_share) == ("", None)

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from harness.core.errors import BadData
+from harness.core.hashing import digest
 from harness.data.forms import instruction_id
-from harness.judging.verdict_sets import merge, read_verdicts, verdicts_of_rows
+from harness.judging.verdict_sets import VerdictSet, merge, read_verdicts, verdicts_of_rows
 from tests.hand_made import arena_row, game
 
 
@@ -113,3 +114,55 @@ def test_two_verdicts_on_one_prompt_are_refused_with_both_rows() -> None:
     assert (len(found.items), found.repeated, found.items[0].prompt) == (1, 1, "0")
     failed = {**row, "games": [{"score": None}, {"score": "B>A"}]}
     assert verdicts_of_rows([failed, row], "file").items[0].value is not None
+
+
+def test_a_repeated_row_counts_once_and_a_verdict_outlasts_a_failure() -> None:
+    row = {"uid": 0, "model": "m", "judge": "j", "games": [{"score": "A>B"}, {"score": "B>A"}]}
+    failed = {**row, "games": [{"score": None}, {"score": "B>A"}]}
+    for rows in ([failed, row], [row, failed], [failed, row, failed]):
+        found = verdicts_of_rows(rows, "file")
+        assert (found.items[0].value, found.repeated) == (0.0, len(rows) - 1)
+    assert VerdictSet("j", "arena", (), "here", "s").repeated == 0
+    parts = [
+        verdicts_of_rows([{**each, "model": model} for each in rows], source)
+        for model, source, rows in (("a", "x", [row, row]), ("b", "y", [row, failed, failed]))
+    ]
+    both = merge(parts)
+    assert (both.repeated, both.source, len(both.items)) == (3, "x, y", 2)
+
+
+def test_answers_are_told_apart_by_a_digest() -> None:
+    def answers(row: dict[str, object]) -> str:
+        (item,) = verdicts_of_rows([row], "here").items
+        return item.answers
+
+    row = arena_row("a", ("A>B", "A>B"))
+    assert answers(row) == digest(["answer to a", "other answer to a"])
+    rated = {**game("", 7.0), "turn": 1, "question": "q", "answer": "a"}
+    assert answers({"id": "x", "turns": [rated]}) == digest("a")
+
+
+def test_a_folder_is_read_whole_and_a_nano_system_gives_the_scale(tmp_path: Path) -> None:
+    for name, id in (("b.jsonl", "b"), ("a.jsonl", "a"), ("notes.txt", "c")):
+        write(tmp_path / name, [arena_row(id, ("A>B", "A>B"))])
+    found = read_verdicts(tmp_path)
+    assert [item.prompt for item in found.items] == ["a", "b"]
+    assert (found.scale, found.source, found.judge) == ("published", str(tmp_path), str(tmp_path))
+    nano = write(tmp_path / "n.jsonl", [arena_row("a", ("A>B", "A>B"), system="nano:target")])
+    assert read_verdicts(nano).scale == "nano"
+
+
+def test_a_judge_named_with_its_prompt_is_the_judge(tmp_path: Path) -> None:
+    row = {"question_id": 81, "model": "m", "turn": 1, "score": 7, "judge": ["gpt-4", "single-v1"]}
+    assert read_verdicts(write(tmp_path / "mt.jsonl", [row])).judge == "gpt-4"
+
+
+def test_a_refusal_shows_twelve_keys_and_the_number_of_a_nameless_row() -> None:
+    keys = [f"k{number:02}" for number in range(14)]
+    with pytest.raises(BadData, match=r"fits \(k00, k01, .*, k11\); expected"):
+        verdicts_of_rows([dict.fromkeys(reversed(keys))], "here")
+    with pytest.raises(BadData, match=r"no form of judgments fits \(no rows\)"):
+        verdicts_of_rows([], "here")
+    row = {"games": [{"score": "A>B"}] * 2, "uid": None}
+    with pytest.raises(BadData, match='row "2": no verdict can be read'):
+        verdicts_of_rows([{**row, "uid": "u", "model": "m"}, row], "here")

@@ -52,3 +52,17 @@ def test_rows_must_pair() -> None:
         mcnemar([True, False], [True] * 3)
     with pytest.raises(BadData, match="expected 9"):
         unpack("ff", 9)
+
+
+def test_six_rows_on_one_side_are_the_fewest_that_decide() -> None:
+    five, six = mcnemar([True] * 5, [False] * 5), mcnemar([True] * 6, [False] * 6)
+    assert (five.p_value, five.decidable) == (2 / 32, False)
+    assert (six.p_value, six.decidable) == (2 / 64, True)
+    assert mcnemar([True, False] * 3, [False, True] * 3).decidable
+
+
+def test_outcomes_are_packed_with_the_first_in_the_highest_bit() -> None:
+    assert pack([True] + [False] * 7 + [False, True]) == "8040"
+    assert unpack("8040", 10).tolist() == [True] + [False] * 8 + [True]
+    assert unpack("80", 8).tolist() == [True] + [False] * 7
+    assert mcnemar([2, 1, 0], [1, 0, 0]).b == 1  # any number but 0 is right

@@ -54,3 +54,38 @@ def test_sums_of_columns_are_those_of_the_resamples():
     assert np.array_equal(found, expected)
     assert sums_of_rows("set", [], 5) is None
     assert sums_of_rows("set", [[1e10, 1e10]], 5) is None
+
+
+EDGE = 9007199254.740992  # times 10^6 it is 2^53, above which whole numbers are not exact
+
+
+@pytest.mark.parametrize(
+    ("values", "more", "exact"),
+    [
+        ([EDGE], {}, False),
+        ([EDGE - 1e-6], {}, True),
+        ([EDGE / 2 - 1e-6], {"clusters": [1]}, True),  # two units, of which one has no row
+        ([EDGE / 2], {"clusters": [1]}, False),
+        ([EDGE / 2, -EDGE / 2], {"clusters": [0, 0]}, False),
+        ([1.0], {"weights": [EDGE]}, False),
+        ([1.0], {"weights": [EDGE - 1e-6]}, True),
+        ([1.0, 2.0], {"weights": [EDGE, 1 - EDGE], "clusters": [0, 0]}, False),
+    ],
+)
+def test_sums_are_exact_or_there_are_none(values, more, exact):
+    assert (replicates_of_rows("set", values, 3, **more) is not None) is exact
+    if "weights" not in more:
+        found = sums_of_rows("set", [[0.0] * len(values), values], 3, **more)
+        assert (found is not None) is exact
+
+
+def test_numbers_have_six_decimals():
+    assert replicates_of_rows("set", [0.1234567], 2).tolist() == [0.123457, 0.123457]
+    assert sums_of_rows("set", [[0.1234567]], 1).tolist() == [[0.123457], [0.123457]]
+
+
+def test_a_resample_without_weight_has_the_ratio_of_the_sample():
+    found = replicates_of_rows("set", [3.0, 0.0], 40, weights=[2.0, 0.0])
+    assert found.tolist() == [1.5] * 40
+    assert replicates_of_rows("set", [1.0, 2.0], 4, weights=[0.0, 0.0]) is None
+    assert replicates_of_rows("set", [5.0, None], 40).tolist() == [5.0] * 40

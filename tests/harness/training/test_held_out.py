@@ -118,3 +118,58 @@ def test_the_chart_marks_the_lowest_point() -> None:
         "    100   1.5000   0.5000  ######",
     ]
     assert chart(log_of(float("nan"), 1.0))[1:] == ["     50   1.0000   0.5000  # lowest"]
+
+
+def test_the_share_is_rounded_and_at_least_one_is_trained() -> None:
+    keys = [f"k{number}" for number in range(11)]
+    held = {share: len(split(keys, settings(share=share)).held_out) for share in (0.13, 0.14, 0.9)}
+    assert held == {0.13: 1, 0.14: 2, 0.9: 10}
+    with pytest.raises(BadData, match="holds out 2 of 2 prompts"):
+        split(["a", "b"], settings(share=0.99))
+
+
+def test_the_split_of_a_seed_is_that_of_earlier_versions() -> None:
+    keys = [f"p{number}" for number in range(8)]
+    chosen = [split(keys, settings(seed, share=0.25)).held_out for seed in (42, 7)]
+    assert chosen == [[2, 4], [2, 6]]
+
+
+def test_a_rise_of_two_percent_is_none_and_a_little_more_is_one() -> None:
+    assert passed_best(log_of(60.0, 50.0, 51.0)) == ""
+    assert "is 2 % higher" in passed_best(log_of(60.0, 50.0, 51.02))
+    assert "is 0.01 higher" in passed_best(log_of(0.5, 0.0, 0.01))
+    assert "held-out loss (1 row) was lowest" in passed_best(log_of(2.0, 1.0, 1.5, rows=1))
+    assert "higher" in passed_best(log_of(1.0, None, 1.5))
+    assert passed_best({"validation": None}) == ""
+
+
+def test_the_chart_has_forty_columns_and_shows_what_is_unknown() -> None:
+    _, *lines = chart(log_of(3.0, 1.0))
+    assert lines[0] == f"      0   3.0000   0.5000  {'#' * 40}"
+    assert lines[1].endswith("  # lowest")
+    assert chart(log_of(1.0, 1.0), width=5)[1:] == [
+        "      0   1.0000   0.5000  # lowest",
+        "     50   1.0000   0.5000  # lowest",
+    ]
+    points = [{"step": 4, "loss": 1.0, "margins": None, "mean_token_accuracy": 0.25, "nll": 3.0}]
+    found = chart({"validation": {"rows": 3, "points": points}})
+    assert found == [
+        "held-out loss (3 rows), margins, mean_token_accuracy by update",
+        "      4   1.0000        -   0.2500  # lowest",
+    ]
+    assert chart({"validation": None}) == []
+
+
+def test_values_of_a_curve_that_are_no_numbers_are_unknown() -> None:
+    history = [{"validation": {"loss": float("inf"), "nll": 0.5}, "step": 3}, {"loss": 1.0}]
+    assert curve_of(history, 4) == {
+        "validation": {"rows": 4, "points": [{"step": 3, "loss": None, "nll": 0.5}]}
+    }
+
+
+def test_an_answer_alone_is_its_own_prompt() -> None:
+    said = {"role": "assistant", "content": "a"}
+    other = {"role": "assistant", "content": "b"}
+    assert prompt_key({"messages": [said]}) != prompt_key({"messages": [other]})
+    assert prompt_key({"messages": [said, said]}) == prompt_key({"messages": [said, other]})
+    assert prompt_key({"messages": [said, said]}) == prompt_key({"messages": [said]})

@@ -11,8 +11,8 @@ import pytest
 import torch
 from pydantic import Field
 
-from harness.core.errors import BadRecord, UnknownName
-from harness.core.records import Record
+from harness.core.errors import BadData, BadRecord, UnknownName
+from harness.core.records import Record, parse
 from harness.engine.registry import table
 from harness.training.losses import (
     LossChoice,
@@ -129,3 +129,87 @@ def test_the_module_loads_without_torch() -> None:
         "assert harness.training.losses.get_loss('wrpo').responses[0] == 'source'"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_declared_loss_has_these_properties_unless_told_otherwise() -> None:
+    @preference_loss(SmoothedSettings)
+    def plain(*tables: Any, settings: Any) -> Any: ...
+
+    @preference_loss(SmoothedSettings, needs_reference=False, batch_coupled=True)
+    def other(*tables: Any, settings: Any) -> Any: ...
+
+    for loss in (plain, PreferenceLoss(print, SmoothedSettings)):
+        assert loss.responses == ("target", "rejected")
+        assert (loss.needs_reference, loss.batch_coupled, loss.scheduled) == (True, False, {})
+        assert loss.scheduled_at(SmoothedSettings(), 1, 2) == {}
+    assert (other.needs_reference, other.batch_coupled) == (False, True)
+    for wrong in (SmoothedSettings(), int, None):
+        with pytest.raises(TypeError, match="takes the record of the loss's settings first"):
+            preference_loss(wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("returned", "complaint"),
+    [
+        (torch.zeros(3), r"a tensor of shape \(3,\); expected a tuple \(losses, metrics\)"),
+        (torch.tensor(1.0), "returned a scalar tensor; expected a tuple"),
+        ((torch.zeros(3),), "returned a tuple; expected a tuple"),
+        ((torch.zeros(3), {}, {}), "returned a tuple; expected a tuple"),
+        ((torch.zeros(3), []), "returned a tuple; expected a tuple"),
+        ([torch.zeros(3), {}], "returned a list; expected a tuple"),
+        ((torch.zeros(()), {}), r"losses that are a scalar tensor; expected .* shape \(3,\)"),
+        ((torch.zeros(2), {}), r"losses that are a tensor of shape \(2,\)"),
+        ((0.5, {}), "losses that are a float"),
+    ],
+)
+def test_what_a_loss_must_return(returned: Any, complaint: str) -> None:
+    made = preference_loss(SmoothedSettings)(lambda *tables, settings: returned)
+    with pytest.raises(BadData, match=complaint):
+        made(torch.zeros(3, 2), None, torch.ones(3, 2), settings=SmoothedSettings())
+    good = (torch.zeros(3), {"margins": torch.zeros(3)})
+    made = preference_loss(SmoothedSettings)(lambda *tables, settings: good)
+    found = made(torch.zeros(3, 2), None, torch.ones(3, 2), settings=SmoothedSettings())
+    assert (found[0] is good[0], found[1] is good[1]) == (True, True)
+
+
+def test_tables_reach_the_function_in_their_order() -> None:
+    seen: list[Any] = []
+
+    def function(*tables: Any, **named: Any) -> Any:
+        seen.append((tables, named))
+        return torch.zeros(2), {}
+
+    settings, tables = SmoothedSettings(), (torch.zeros(2, 2), torch.ones(2, 2), torch.ones(2, 2))
+    preference_loss(SmoothedSettings)(function)(*tables, settings=settings, share=0.5)
+    assert all(one is other for one, other in zip(seen[0][0], tables, strict=True))
+    assert seen[0][1] == {"settings": settings, "share": 0.5}
+
+
+@pytest.mark.parametrize("error", ['ModuleNotFoundError("no name")', None])
+def test_a_module_of_theirs_that_lacks_another_one_says_so_itself(
+    error: str | None, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = f"raise {error}" if error else "import module_that_is_not_there"
+    (tmp_path / f"theirs_{error is None}.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModuleNotFoundError):
+        get_loss(f"theirs_{error is None}:loss")
+
+
+def test_metrics_of_three_responses_by_hand() -> None:
+    rewards = torch.tensor([[1.0, 2.0, 0.5], [1.0, 2.0, 1.0], [0.0, 5.0, 1.0]], requires_grad=True)
+    losses, metrics = with_metrics(torch.zeros(3), rewards)
+    assert metrics["margins"].tolist() == [0.5, 0.0, -1.0]
+    assert metrics["accuracy"].tolist() == [1.0, 0.0, 0.0]
+    _, other = with_metrics(losses, rewards, preferred=rewards[:, 1])
+    assert other["margins"].tolist() == [1.5, 1.0, 4.0]
+    assert not any(value.requires_grad for value in (*metrics.values(), *other.values()))
+
+
+def test_settings_that_are_no_table_are_refused_by_their_field() -> None:
+    with pytest.raises(BadRecord, match="settings"):
+        parse(LossChoice, {"settings": 3}, "test")
+    with pytest.raises(UnknownName, match="no preference loss"):
+        parse(LossChoice, {"loss": "unheard", "settings": {}}, "test")
+    given = SmoothedSettings(beta=0.7)
+    assert LossChoice(settings=given).settings == given

@@ -39,6 +39,24 @@ def test_a_ramp_stays_between_its_ends(start: float, end: float, total: int, ste
     assert linear_ramp(total, start=start, end=end, end_step=total) == pytest.approx(end)
 
 
+@pytest.mark.parametrize("released", [False, True])
+def test_a_ramp_may_begin_late(released: bool) -> None:
+    told = {"start": 2.0, "end": 6.0, "start_step": 3, "end_step": 7, "released": released}
+    found = [linear_ramp(step, **told) for step in (-1, 2, 3, 4, 5, 7, 8)]
+    assert found == [2.0, 2.0, 2.0, 3.0, 4.0, 6.0, 6.0]
+    assert linear_ramp(1, start=0.0, end=1.0, end_step=4) == 0.25  # from step 0 by default
+
+
+class Scheduled(Advantage):
+    def scheduled(self, step: int, total: int) -> dict[str, float]:
+        return {"step": step, "total": total}
+
+
+def test_held_out_rows_are_measured_with_the_values_of_the_end() -> None:
+    with Scheduled(0.1).held_out(7) as found:
+        assert found == {"step": 7, "total": 7}
+
+
 def test_a_ramp_of_length_zero_jumps_after_its_only_step() -> None:
     assert [linear_ramp(t, start=0.2, end=1.0, end_step=0) for t in (-1, 0, 1)] == [0.2, 0.2, 1.0]
     with pytest.raises(ZeroDivisionError):

@@ -227,6 +227,18 @@ def test_exo_is_a_divergence() -> None:
     assert exact.item() == pytest.approx(0, abs=1e-12)
 
 
+def test_exo_smooths_by_a_thousandth_at_least() -> None:
+    """sigma(m) log(sigma(m) / (1 - p)) + sigma(-m) log(sigma(-m) / p)."""
+    tables = torch.tensor([[3.0, 1.0]], dtype=torch.float64), torch.zeros(1, 2), torch.ones(1, 2)
+    for smoothing, p in ((0.0, 1e-3), (1e-4, 1e-3), (0.01, 0.01)):
+        settings = SmoothedSettings(beta=0.5, label_smoothing=smoothing)
+        found, _ = get_loss("exo")(*tables, settings=settings)
+        good = 1 / (1 + math.exp(-1.0))
+        bad = 1 - good
+        expected = good * math.log(good / (1 - p)) + bad * math.log(bad / p)
+        assert found.item() == pytest.approx(expected, rel=1e-6)
+
+
 def test_ipo_aims_at_half_the_inverse_of_tau() -> None:
     assert IpoSettings(beta=0.25).target == 2
     assert IpoSettings(beta=0.25, tau=0.5).target == 1

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness.core.errors import BadData, StoreProblem, UserError
+from harness.core.errors import BadData, MissingExtra, StoreProblem, UserError
 from harness.core.hashing import canonical_json
 from harness.engine.operations import Artifact, Row
 from harness.verification import candidates as table
@@ -161,3 +162,77 @@ def test_hostile_names_stay_in_their_cells_and_broken_text_is_exported(
             .to_pylist()
         )
         assert row["response"] == "lone \\udc80"
+
+
+@pytest.mark.parametrize(
+    ("fields", "right"),
+    [
+        ({}, None),
+        ({"correct": True}, True),
+        ({"correct": False}, False),
+        ({"static_ok": True, "tests_passed": 2, "tests_total": 2}, True),
+        ({"static_ok": True, "tests_passed": 1, "tests_total": 2}, False),
+        ({"static_ok": False, "tests_passed": 2, "tests_total": 2}, False),
+        ({"static_ok": None, "tests_passed": 2, "tests_total": 2}, False),
+        ({"static_ok": True, "tests_passed": 0, "tests_total": 0}, None),
+        ({"correct": True, "static_ok": True, "tests_passed": 0, "tests_total": 1}, False),
+    ],
+)
+def test_when_a_response_is_right(fields: dict[str, Any], right: bool | None) -> None:
+    found = Candidate(domain="d", prompt_id="p", source_model="a", sample_index=0, response="r")
+    assert found.model_copy(update=fields).right is right
+
+
+def test_the_rows_of_a_table_by_hand(tmp_path: Path) -> None:
+    rows = answered("b", "p", checks=[None, CHECK], tokens_out=None, finish=None)
+    tabled(tmp_path, rows, domain="code", sampling={"a": {"top_p": 0.5}})
+    common = {
+        "domain": "code", "prompt_id": "p", "messages": [{"role": "user", "content": "p?"}],
+        "source_model": "b", "sampling": {}, "correct": None, "response_tokens": None,
+        "finish": None,
+    }  # fmt: skip
+    unchecked = {"static_ok": None, "tests_passed": None, "tests_total": None, "reason": ""}
+    first = {"sample_index": 0, "response": "one", "rm_score": 0.1, **unchecked, "isolation": ""}
+    second = {"sample_index": 1, "response": "two", "rm_score": 0.2, **CHECK}
+    assert Artifact("t", tmp_path).rows() == [
+        {"id": "code/p/b/0", **common, **first},
+        {"id": "code/p/b/1", **common, **second},
+    ]
+    assert list(table.candidates_of(None, CandidateTableParams(domain="code"))) == []
+
+
+def test_the_card_of_a_data_set_by_hand() -> None:
+    def one(source: str, prompt: str, reward: float | None, correct: bool | None) -> Candidate:
+        return Candidate(
+            domain="m", prompt_id=prompt, source_model=source, sample_index=0, response="r",
+            rm_score=reward, correct=correct,
+        )  # fmt: skip
+
+    found = [
+        one("a", "p", 0.1, True), one("b", "p", None, None), one("a", "q", None, True),
+        one("a", "q", 0.3, False),
+    ]  # fmt: skip
+    text = table.card(found, "candidates.jsonl", "Title", "mit", {"b": 1, "a": Path("x")})
+    assert text.split("\n")[:17] == [
+        "---", 'license: "mit"', 'pretty_name: "Title"',
+        'configs: [{"config_name": "default", "data_files": "candidates.jsonl"}]', "---", "",
+        "# Title", "", "4 candidates, one response each.", "",
+        "| domain | source | prompts | responses | rewards | right | wrong | open |",
+        "|---|---|---|---|---|---|---|---|",
+        "| m | a | 2 | 3 | 2 | 2 | 1 | 0 |", "| m | b | 1 | 1 | 0 | 0 | 0 | 1 |", "",
+        "## Settings", "",
+    ]  # fmt: skip
+    assert '```json\n{\n "a": "x",\n "b": 1\n}\n```\n\n## Licence\n\nPrompts come from' in text
+    assert text.endswith("decide what may be trained on them.\n")
+
+
+def test_a_data_set_has_defaults_and_says_which_package_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(MissingExtra, match=r"crucible-bench\[train\]"):
+        export([], tmp_path / "set")
+    export([], tmp_path / "set", form="jsonl")
+    text = (tmp_path / "set" / "README.md").read_text()
+    assert text.startswith('---\nlicense: "other"\npretty_name: "Candidates"\n')
+    assert "```json\n{}\n```" in text

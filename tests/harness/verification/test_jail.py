@@ -153,7 +153,7 @@ def test_secrets_of_the_environment_stay_out(jail: Jail, monkeypatch: pytest.Mon
 
 def test_an_endless_loop_ends_by_cpu_time_or_wall_time(runner: Jail) -> None:
     # The limit is set in one place; how its signal is told from within namespaces is tested below.
-    assert _jail(LANDLOCK)("while True: pass", cpu_s=1)["stopped"] == "CPU time"
+    assert _jail(LANDLOCK)("while True: pass", cpu_s=1, wall_s=60.0)["stopped"] == "CPU time"
     stubborn = "import signal\nsignal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile True: pass"
     assert runner(stubborn, wall_s=0.3)["stopped"] == "wall time"
     late = runner("x = 1", ("assert x", "import time\ntime.sleep(60)\nassert x"), wall_s=1.0)

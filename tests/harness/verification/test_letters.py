@@ -53,3 +53,13 @@ def test_only_letters_of_options_are_chosen() -> None:
 def test_the_closing_sentence_decides(letter: str, before: str) -> None:
     text = f"The answer is A.\n{before}\nThe best answer is {letter}."
     assert chosen_letter(text) == chosen_letter(text + "\n\n") == letter
+
+
+def test_a_statement_comes_before_a_letter_alone() -> None:
+    assert chosen_letter("The answer is B\n\nC\n") == "B"
+    assert chosen_letter("A\n\nC\n") == "C"
+    assert chosen_letter("\\boxed{d} but the answer is (a)") == "A"
+    assert chosen_letter("the answer is (a), \\boxed{d}") == "D"
+    assert chosen_letter("The answer is J") == "J"
+    assert chosen_letter("The answer is A", 0) is None
+    assert released_letter("Answer: C or the answer is (B") == "B"

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from harness.core.errors import MissingExtra
+from harness.core.errors import EnvironmentProblem, MissingExtra
 from harness.verification import mathematics
 from harness.verification.mathematics import MathCheck, MathChecker
 
@@ -84,3 +88,91 @@ def test_a_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(mathematics, "find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match=r"crucible-bench\[verify\]"):
         MathChecker()
+
+
+class Said(MathChecker):
+    """A checker whose comparisons are written in advance; what was asked of it."""
+
+    def __init__(self, *checks: MathCheck) -> None:
+        self.checks, self.asked = list(checks), []  # type: ignore[var-annotated]
+
+    def _asked(self, question: list[str]) -> MathCheck:
+        self.asked.append(question)
+        return self.checks.pop(0) if len(self.checks) > 1 else self.checks[0]
+
+
+RIGHT, WRONG = MathCheck(correct=True), MathCheck(correct=False)
+LATE = MathCheck(correct=None, reason="no verdict within 5 s")
+
+
+def test_a_final_answer_is_compared_by_expressions() -> None:
+    said = Said(RIGHT)
+    assert said.check_answer("x+1", "1+x") == MathCheck(correct=True)
+    assert said.asked == [["1+x", "x+1", "same"]]
+    assert said.check("5", "it is 5").correct
+    assert said.asked[1:] == [["5", "it is 5"]]
+    long = "y+" + "z" * 99
+    assert Said(WRONG).check_answer("x", long) == MathCheck(
+        correct=False, reason=f"found {long[:80]}"
+    )
+    named = MathCheck(correct=None, reason="not an expression: y")
+    assert Said(WRONG, named).check_answer("(x+1,1+x)", "(y+1,1+y)").reason == named.reason
+
+
+@pytest.mark.parametrize("answer", [None, "", " $ $ ", "x" * 1001])
+def test_a_missing_answer_is_wrong(answer: str | None) -> None:
+    found = Said(RIGHT).check_answer("x", answer)
+    assert found == MathCheck(correct=False, reason="no final answer")
+
+
+def test_hard_elements_of_one_answer_are_given_up() -> None:
+    said = Said(LATE)
+    found = said.check_answer("a+1,b+1", "c+1,d+1")
+    assert (found, len(said.asked)) == (LATE, 1)
+    many = Said(WRONG)
+    one, other = (", ".join(f"{name}+{n}" for n in range(20)) for name in "xy")
+    assert many.check_answer(one, other).correct is False  # the first fits none: 20 questions
+    assert len(many.asked) == 20
+    one, other = (f"\\{{{part}\\}}" for part in (one, other))
+    assert many.check_answer(one, other).correct is None
+    assert len(many.asked) == 20 + mathematics.MOST_EXPRESSIONS == 220
+
+
+def test_a_child_is_confined_and_knows_its_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[Any] = []
+    read, write = os.pipe()
+
+    class Child:
+        stdin: Any = None
+        stdout = os.fdopen(read)
+
+        def __init__(self, command: list[str], **options: Any) -> None:
+            started.append((command, options))
+
+        def kill(self) -> None:
+            started.append("killed")
+
+        def communicate(self) -> None:
+            started.append("waited")
+
+    monkeypatch.setattr(mathematics.subprocess, "Popen", Child)
+    os.write(write, b"ready\n")
+    checker = MathChecker(7.9, 300)
+    child = checker._child()
+    assert checker._child() is child
+    ((command, options),) = started
+    assert command == [sys.executable, "-s", "-P", str(mathematics.CHILD), "300", "17"]
+    assert options == {
+        "stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL,
+        "text": True, "start_new_session": True,
+        "env": {"PATH": os.defpath, "PYTHONHASHSEED": "0", "LANG": "C.UTF-8"},
+    }  # fmt: skip
+    checker.close()
+    assert started[1:] == ["killed", "waited"]
+    assert checker._children == set()
+    os.write(write, b"no\n")
+    with pytest.raises(EnvironmentProblem, match="failed to start"):
+        checker._child()
+    assert checker._children == set()
+    os.close(write)
+    assert (MathChecker().timeout_s, MathChecker().memory_mb) == (5.0, 2048)

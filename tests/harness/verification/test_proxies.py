@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
+import types
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
 from harness.core.errors import EnvironmentProblem
 from harness.verification.code import check_code, isolation, split_tests
+from harness.verification.proxies import Remote, local_class, standard_exception
 
 # Name -> an answer and its tests, all of which pass.
 CASES = {
@@ -273,3 +277,36 @@ def test_tests_use_answers_as_if_they_were_here(
 ) -> None:
     passed, total, reason = found[name]
     assert (passed, reason) == (total, "")
+
+
+def test_exceptions_of_the_library_are_themselves() -> None:
+    error = json.JSONDecodeError
+    assert standard_exception("JSONDecodeError", "json.decoder", (), (), True) is None
+    assert standard_exception("JSONDecodeError", "json", (), (), True) is error
+    for name, origin, exception in (
+        ("JSONDecodeError", "json", False),
+        ("dumps", "json", True),
+        ("JSONDecoder", "json", True),
+        ("absent", "json", True),
+        ("SkipTest", "unittest", True),
+        ("Own", "candidate", True),
+        ("Forged", "harness.verification.wire", True),
+    ):
+        assert standard_exception(name, origin, (), (), exception) is None, name
+
+
+def test_a_class_that_cannot_be_made_as_it_is_has_fewer_bases() -> None:
+    line: Any = types.SimpleNamespace()
+    both = local_class(line, 3, "Both", "candidate", (int, str), ["__add__"], False)
+    assert both.__mro__ == (both, Remote, object)
+    error = local_class(line, 4, "Own", "candidate", (ValueError, complex), [], True)
+    assert issubclass(error, ValueError)
+    assert not issubclass(error, complex)
+    assert error.__module__ == "candidate"
+    equal = local_class(line, 5, "Equal", "candidate", (), ["__eq__"], False)
+    assert equal.__hash__ is None
+    hashed = local_class(line, 6, "Hashed", "candidate", (), ["__eq__", "__hash__"], False)
+    assert hashed.__hash__ is not None
+    for base in (list, dict, set):
+        kind = local_class(line, 7, "Kind", "candidate", (base,), [], False)
+        assert (kind.__hash__, issubclass(kind, base)) == (None, True)

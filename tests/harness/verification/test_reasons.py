@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from harness.verification import reasons
 from harness.verification.confinement import is_hidden
 from harness.verification.reasons import hidden, told
 
@@ -60,3 +61,57 @@ def test_another_process_of_the_user_cannot_read_it() -> None:
     with hidden():
         done = subprocess.run([sys.executable, "-c", read], capture_output=True, text=True)
     assert "PermissionError" in done.stderr
+
+
+def test_which_names_of_the_environment_have_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MY_KEY", "a_token", "SECRET_X", "PASSPHRASE", "CREDENTIALS", "AUTHOR", "COOKIES",
+                 "SENTRY_DSN", "DB_URL", "PRIVATE"):  # fmt: skip
+        with monkeypatch.context() as patch:
+            patch.setenv(name, "plain words")
+            assert told("x plain words y") == "x [hidden] y", name
+            patch.setenv(name, "12345")  # shorter texts are words of any reason
+            assert told("x 12345 y") == "x 12345 y"
+            patch.setenv(name, "123456")
+            assert told("x 123456 y 654321") == "x [hidden] y [hidden]"
+    monkeypatch.setenv("PLAIN", "plain words")
+    assert told("x plain words y") == "x plain words y"
+
+
+def test_a_secret_in_each_of_its_forms(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_KEY", "ab:\udcffcd")
+    data = b"ab:?cd"
+    for form in ("dc\udcff:ba", "YWI6P2Nk", data.hex(), data.hex().upper()):
+        assert told(f"<{form}>") == "<[hidden]>"
+    monkeypatch.setenv("MY_KEY", "abcdefg")
+    assert told("YWJjZGVmZw==") == "[hidden]=="
+
+
+def test_a_brief_reason_is_the_kind_alone() -> None:
+    assert told("x" * 99, brief=True) == "x" * 60
+    assert told("raised A: sk-abcdefgh1234", brief=True) == "raised A"
+
+
+def test_a_process_that_was_hidden_stays_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[bool] = []
+    state = [False]
+
+    def hide(hidden: bool = True) -> None:
+        steps.append(hidden)
+        state[0] = hidden
+
+    monkeypatch.setattr(reasons, "hide", hide)
+    monkeypatch.setattr(reasons, "is_hidden", lambda: state[0])
+    with hidden():
+        pass
+    assert steps == [True, False]
+    state[0] = True
+    with hidden():
+        pass
+    assert steps == [True, False, True]
+    state[0] = False
+    outer, inner = hidden(), hidden()
+    outer.__enter__()
+    inner.__enter__()
+    outer.__exit__(None, None, None)
+    assert state == [True]  # the other thread still needs it
+    inner.__exit__(None, None, None)

@@ -22,13 +22,9 @@ from harness.distillation.advantage.settings import (
     TrainOnPairsParams,
 )
 from harness.distillation.advantage.spans import (
-    END,
     SpanAdvantagesParams,
-    boundaries,
     span_advantages,
-    span_weights,
 )
-from harness.distillation.align.tokens import vocabulary
 from harness.distillation.caches import Cache
 from harness.engine.operations import Artifact, Row
 from harness.training.held_out import prompt_key, split
@@ -366,7 +362,13 @@ def test_span_advantages_and_training_on_them(
     made = rows_artifact(found, "weights")
     run = context("run")
     train_on_pairs(run, params(), rows=given, model=trio["model"], weights=made)
-    assert log(run)[0]["advantage"] == pytest.approx(log(run)[0]["advantage"])
+    zeros = [{**row, "weights": [0.0] * len(row["weights"])} for row in found]
+    none = context("none")
+    train_on_pairs(
+        none, params(), rows=given, model=trio["model"], weights=rows_artifact(zeros, "zeros")
+    )
+    assert log(none)[0]["loss"] == pytest.approx(log(none)[0]["nll"], rel=1e-5), "no advantages"
+    assert abs(log(run)[0]["loss"] - log(none)[0]["loss"]) > 0.1, "the weights reach the loss"
     wrong = rows_artifact([{**row, "check": 1} for row in found], "wrong")
     with pytest.raises(BadData, match="belong to other tokens"):
         train_on_pairs(context("w"), params(), rows=given, model=trio["model"], weights=wrong)
@@ -377,29 +379,6 @@ def test_span_advantages_and_training_on_them(
                 teacher=pair["teacher"],
             )
         )  # fmt: skip
-
-
-def test_spans_of_equal_tokens_are_tokens() -> None:
-    ends = [1, 3, 4, END]
-    weights, spans = span_weights(ends, ends, [0.1, 0.2, -0.3, 0.4])
-    assert weights == spans == [0.1, 0.2, -0.3, 0.4]
-
-
-def test_spans_telescope_and_what_is_behind_the_last_boundary_has_no_advantage() -> None:
-    weights, spans = span_weights([2, 4, 6, 7], [1, 2, 5, 6], [1.0, 2.0, 4.0, 8.0])
-    assert weights == [3.0, 12.0, 12.0, 0.0]
-    assert sum(spans) == 15.0
-    assert span_weights([None, 4], [4], [1.0]) == ([1.0, 1.0], [1.0])
-    assert span_weights([2, 3], [3], [2.0], "sequence") == ([2.0, 2.0], [2.0])
-
-
-def test_boundaries_end_with_the_end_token() -> None:
-    tokenizer = make_tokenizer()
-    ids = tokenizer("ab", add_special_tokens=False)["input_ids"]
-    words = vocabulary(tokenizer)
-    assert boundaries(ids, words, "ab") == [1, 2]
-    assert boundaries([*ids, tokenizer.eos_token_id], words, "ab") == [1, 2, END]
-    assert boundaries([], words, "ab") == []
 
 
 def test_held_out_pairs_leave_the_training_as_it_is(

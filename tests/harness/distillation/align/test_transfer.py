@@ -116,15 +116,10 @@ def test_golden_fusechat(golden: Finder, tokenizers: Any) -> None:
         pair = pairs[(version, *key)]
         b, s, n = np.array(pair["counts_base_blending_n"]).T
         counts = coo_array((n, (b, s)), shape=(len(base), len(source))).tocsr()
-        logits, ids = fusechat_steps(
-            document,
-            base,
-            source,
-            None if case.get("align_type") == "hard" else pair["blending_to_base"],
-            version=version,
-            strings=strings,
-            counts=counts if case.get("use_token_alignment_matrix") else None,
-        )
+        mapping = None if case.get("align_type") == "hard" else pair["blending_to_base"]
+        counts = counts if case.get("use_token_alignment_matrix") else None
+        how = {"version": version, "strings": strings, "counts": counts}
+        logits, ids = fusechat_steps(document, base, source, mapping, **how)
         assert ids == case["indices"]
         for found, wanted in zip(logits, case["logits"]):
             assert found == pytest.approx(wanted, rel=1e-12)

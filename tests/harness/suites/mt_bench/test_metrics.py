@@ -195,3 +195,23 @@ def test_bad_pairs_are_refused() -> None:
     ]
     with pytest.raises(BadData, match="two verdicts"):
         aggregate_pairs(rows, "b")
+
+
+def test_models_are_listed_best_first_and_unrated_ones_last() -> None:
+    scores = {"b": 7.0, "none": None, "a": 7.0, "c": 9.0}
+    ratings = [Rating(81, model, 1, score) for model, score in scores.items()]
+    lines = aggregate_single(ratings, OFFICIAL, "set", turns=(1,), rounds=5)
+    assert [line.model for line in lines] == ["c", "a", "b", "none"]
+
+
+def test_two_questions_have_a_standard_error_and_a_thousand_resamples() -> None:
+    ratings = [Rating(81, "m", 1, 4.0), Rating(82, "m", 1, 6.0)]
+    (line,) = aggregate_single(ratings, OFFICIAL, "set", turns=(1,))
+    assert line.standard_error == pytest.approx(math.sqrt(2 * 2) / 2)
+    assert (len(line.replicates), line.interval.level) == (1000, 0.95)
+
+
+def test_a_repeated_comparison_does_not_hide_the_next() -> None:
+    rows = [PairRecord(q, "a", "b", "model_1", "model_1", 1) for q in (81, 81, 82)]
+    assert aggregate_pairs(rows, "b")["a"].win == 2
+    assert aggregate_pairs([*rows, PairRecord(81, "a", "b", "tie", "tie", 2)], "b")["a"].tie == 1

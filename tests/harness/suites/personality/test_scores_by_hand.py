@@ -157,3 +157,5 @@ def test_another_order_gives_the_worst_score_their_spread_and_the_flips(cells: A
     assert found["flip_rate"].value == 25
     assert found["macro_f1_worst"].higher_is_better
     assert not found["macro_f1_sd"].higher_is_better
+    undesired = [found[name] for name in ("abstained", "flip_rate", "flip_rate:reversed")]
+    assert [(cell.primary, cell.higher_is_better) for cell in undesired] == [(False, False)] * 3

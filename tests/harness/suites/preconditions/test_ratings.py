@@ -46,25 +46,30 @@ def test_a_dialogue_without_answers_is_not_answered() -> None:
     assert said.right(1) is None
 
 
-def test_answers_are_compared_with_text_and_trait(
-    run_operation: Callable[..., Artifact], rows_artifact: Callable[[list[Row]], Artifact]
-) -> None:
-    written = authors.rows("essays")[:2]
-    form = load("bfi44")
-    trait = "ext"
-    items = form.of(trait)
-    evidence = {(e.number): e.label for e in authors.evidence(written[0]) if e.trait == trait}
-    # The first author's items: as the text says, the first wrongly and the second not at all; items
-    # without evidence in the middle. The second author's: nothing readable.
+def answers(trait: str, evidence: dict[int, int]) -> tuple[list[int], list[int | None], list[int]]:
+    """Numbers of a trait's items, an author's values, and the places of two items.
+
+    Values are as the text says, 3 where it says nothing; of the two items the first is wrong, the
+    second has no value.
+    """
+    items = load("bfi44").of(trait)
     values: list[int | None] = []
     for item in items:
         shown = evidence.get(item.number)
         values.append(3 if shown is None else 5 if (shown == 1) == (item.keyed > 0) else 1)
-    with_evidence = [slot for slot, item in enumerate(items) if item.number in evidence]
-    first, second = with_evidence[:2]
+    first, second = [slot for slot, item in enumerate(items) if item.number in evidence][:2]
     values[first] = 6 - (values[first] or 0)
     values[second] = None
-    numbers = [item.number for item in items]
+    return [item.number for item in items], values, [first, second]
+
+
+def test_answers_are_compared_with_text_and_trait(
+    run_operation: Callable[..., Artifact], rows_artifact: Callable[[list[Row]], Artifact]
+) -> None:
+    written = authors.rows("essays")[:2]
+    trait = "ext"
+    evidence = {(e.number): e.label for e in authors.evidence(written[0]) if e.trait == trait}
+    numbers, values, (first, second) = answers(trait, evidence)
     rows = [
         {"id": written[0]["id"], "dialogues": {trait: {"items": numbers, "values": values}}},
         {"id": written[1]["id"], "dialogues": {trait: {"items": numbers}}},
@@ -84,9 +89,8 @@ def test_answers_are_compared_with_text_and_trait(
     assert rated.value == pytest.approx(100 * (told - 2) / (told - 1))
     by_trait = cells["trait_accuracy:essays"]
     assert (by_trait.n_expected, by_trait.n_scored) == (told - 1, told - 1)  # clear answers
-    spoken = {items[slot].number: evidence[items[slot].number] for slot in with_evidence}
-    spoken[items[first].number] = 1 - spoken[items[first].number]
-    del spoken[items[second].number]
+    spoken = {**evidence, numbers[first]: 1 - evidence[numbers[first]]}
+    del spoken[numbers[second]]
     agreeing = sum(label == written[0]["labels"][trait] for label in spoken.values())
     assert by_trait.value == pytest.approx(100 * agreeing / len(spoken))
     unknown = run_operation("score_ratings", ABOUT, authors=people, interviews=rows_artifact(rows))
