@@ -33,6 +33,8 @@ ROOT = "rewrite letters"
 FAMILIES = ("mark", "turn", "send", "copy")
 KINDS = ("red", "old", "top")
 PREFIX = "skills/"
+TEST = "test"  # the split of questions
+CURATED_SET = "curated"  # the instruction data on the first skills
 TESTED = 25  # questions per skill
 RESERVED = 0.1  # share of the letters of each skill that are kept for questions
 CURATED = 4  # skills of the curated data
@@ -129,8 +131,8 @@ def prompts_of(split: str) -> list[Row]:
     Raises:
         UnknownName: there is no such split.
     """
-    if split != "test":
-        raise unknown("split of nano:skills", split, ["test"])
+    if split != TEST:
+        raise unknown("split of nano:skills", split, [TEST])
     rows = [
         {
             "id": f"skills/{skill.name}/{letters}",
@@ -148,8 +150,8 @@ def curated(name: str) -> list[Row]:
     Raises:
         UnknownName: there are no such data.
     """
-    if name != "curated":
-        raise unknown("instruction data of nano:skills", name, ["curated"])
+    if name != CURATED_SET:
+        raise unknown("instruction data of nano:skills", name, [CURATED_SET])
     rng = random.Random(seed_from("curated", VERSION))
     found: list[Row] = []
     for number in range(CURATED_EACH):

@@ -22,8 +22,8 @@ crucible_nano_<task>                    questions for lm-eval, see `harness.nano
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
-from functools import cache
+from collections.abc import Collection, Iterator, Sequence
+from functools import cache, partial
 
 from harness.core.errors import unknown
 from harness.core.hashing import digest, seed_from
@@ -246,17 +246,35 @@ def _question_set_identity(ref: str, revision: str | None) -> str:
     return f"{ref}@{world.VERSION}.{digest(_question_set(ref).rows)[:8]}"
 
 
-def _at_version(ref: str, revision: str | None) -> str:
+def _at_version(
+    ref: str,
+    revision: str | None,
+    *,
+    of_skills: Collection[str] = (),
+    of_symbols: Collection[str] = (),
+) -> str:
+    """A set with the version of its world.
+
+    Args:
+        of_skills, of_symbols: the sets of these worlds that a source can read.
+
+    Raises:
+        UnknownName: there is no such set.
+    """
     if ref.startswith(PLANTED):
         name = ref.removeprefix(PLANTED)
         return f"{ref}@{digest(planted.instructions(name))[:16]}"
-    if ref.startswith(SKILLS):
+    if of_skills and ref.startswith(SKILLS):
+        if (name := ref.removeprefix(SKILLS)) not in of_skills:
+            raise unknown("set of nano:skills", name, of_skills)
         return f"{ref}@{skills.VERSION}"
     if ref.startswith((OPEN, TEXTS)):
         if (split := ref.rpartition("/")[2]) not in world.OPEN_SPLITS:
             raise unknown("split of open questions", split, world.OPEN_SPLITS)
         return f"{ref}@{world.VERSION}.{world.OPEN_VERSION}"
-    if _of_symbols(ref):
+    if of_symbols and (name := _of_symbols(ref)):
+        if name not in of_symbols:
+            raise unknown("set of nano:symbols", name, of_symbols)
         return f"{ref}@{symbols.VERSION}"
     name, known = ref.removeprefix(SCHEME).removesuffix(UNORDERED), (*world.SPLITS, *world.LARGE)
     if name not in known:
@@ -315,8 +333,18 @@ SOURCES = {
         at_hand=True,
     ),
     "facts": Source[str, Knows | None]("nano:known_<share>", _facts_version, _facts, at_hand=True),
-    "prompts": Source("nano:<split>", _at_version, _prompts, at_hand=True),
-    "documents": Source("nano:<split>, nano:open/<split>", _at_version, _documents, at_hand=True),
+    "prompts": Source(
+        "nano:<split>, nano:symbols/<split>, nano:skills/test",
+        partial(_at_version, of_skills=(skills.TEST,), of_symbols=symbols.SPLITS),
+        _prompts,
+        at_hand=True,
+    ),
+    "documents": Source(
+        "nano:<split>, nano:open/<split>, nano:skills/curated",
+        partial(_at_version, of_skills=(skills.CURATED_SET,)),
+        _documents,
+        at_hand=True,
+    ),
     "preferences": Source(
         "nano:<split>",
         _at_version,
@@ -353,7 +381,7 @@ SOURCES = {
         at_hand=True,
     ),
     "rated answers": Source[ImportRatedParams, list[Row]](
-        "nano:symbols/<pairs>", _at_version, _rated, at_hand=True
+        "nano:symbols/<pairs>", partial(_at_version, of_symbols=symbols.PAIRS), _rated, at_hand=True
     ),
     "questions": Source(
         ", ".join(questions.TASKS),

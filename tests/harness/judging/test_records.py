@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -152,9 +153,11 @@ def test_what_a_game_shows_and_what_guides_it() -> None:
 
 
 def test_a_played_game_has_the_judges_reply() -> None:
-    judgment = Judgment("q", "I say [[A]]", "A", 2, None, (("A", -0.1),))
+    judgment = Judgment("q", "I say [[A]]", "A", 2, "late", (("A", -0.1),), 0.75, "other-judge")
     played = Game("model").judged(judgment)
-    assert (played.first, played.verdict, played.attempts) == ("model", "A", 2)
+    told = {f.name: getattr(judgment, f.name) for f in fields(Game) if f.name != "first"}
+    assert played == Game("model", **told)
+    assert (played.failure, played.mass, played.served_by) == ("late", 0.75, "other-judge")
     assert played.row()["logprobs"] == [["A", -0.1]]
 
 

@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from harness.core.errors import BadData, EnvironmentProblem
+from harness.merging import with_mergekit
 from harness.merging.checkpoint import checkpoint_folder, fit_together, open_checkpoint, stacked
 from harness.merging.settings import MergeParams, SceSettings
 from tests.harness.merging.conftest import TOKENS
@@ -64,7 +66,7 @@ def test_damaged_and_incomplete_folders_are_refused(
     folder = write("index", tensors(0), shards=2)
     path = folder / "model.safetensors.index.json"
     index = json.loads(path.read_text())
-    index["weight_map"]["ghost"] = "part-0.safetensors"
+    index["weight_map"] |= {"phantom": "part-0.safetensors", "ghost": "part-0.safetensors"}
     path.write_text(json.dumps(index))
     with pytest.raises(BadData, match='"ghost" is listed in'):
         open_checkpoint(folder)
@@ -207,6 +209,21 @@ def test_a_model_is_followed_to_its_folder(
         checkpoint_folder(pointing)
 
 
+def test_a_hub_model_is_taken_at_its_revision(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def download(name: str, **options: Any) -> str:
+        asked.append((name, options["revision"]))
+        return str(tmp_path)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    (tmp_path / "model.json").write_text(json.dumps({"ref": "a/b", "revision": "0123abc"}))
+    assert checkpoint_folder(tmp_path) == tmp_path
+    assert asked == [("a/b", "0123abc")]
+
+
 ROTARY = "model.layers.0.self_attn.rotary_emb.inv_freq"
 
 
@@ -313,3 +330,28 @@ def test_a_config_that_gives_weights_another_meaning_is_refused(
         fit(base, target)
     (note,) = fit(base, target, allow_config=("rope_theta",))
     assert "rope_parameters.rope_theta is 1000000.0; expected 10000.0 (allowed" in note
+
+
+def test_a_copy_for_mergekit_has_every_tensor_of_the_base(
+    write: Write, tensors: Callable[..., Any], tmp_path: Path
+) -> None:
+    values = {"a.ids": torch.arange(3), **tensors(0)}  # what is no float comes first
+    folders = write("base", values), write("target", {**values, ROTARY: torch.ones(2)})
+    base, target = map(open_checkpoint, folders)
+    with base, target:
+        fit_together(base, [target], MergeParams(rule=SceSettings()))
+        with_mergekit._link(tmp_path / "link", target, base)
+    copied = load_file(tmp_path / "link" / "model.safetensors")
+    assert copied.keys() == values.keys()
+    assert all(torch.equal(copied[name], value) for name, value in values.items())
+
+
+def test_what_mergekit_wrote_is_checked(write: Write, tensors: Callable[..., Any]) -> None:
+    values = tensors(0)
+    with open_checkpoint(write("base", values)) as base:
+        with_mergekit._check(write("made", values), base)
+        broken = write("broken", {**values, K0: torch.full((2, 4), torch.nan)})
+        with pytest.raises(BadData, match="k_proj"):
+            with_mergekit._check(broken, base)
+        with pytest.raises(BadData, match=r"k_proj.weight\" has shape \[3, 4\]; expected \[2, 4\]"):
+            with_mergekit._check(write("wide", {**values, K0: torch.ones(3, 4)}), base)

@@ -110,6 +110,17 @@ def test_files_have_the_size_asked_for_and_an_index(family: Make, tmp_path: Path
     assert not list(single.glob("*.index.json"))
 
 
+def test_a_merged_file_has_the_rights_of_any_new_file(family: Make, tmp_path: Path) -> None:
+    base, targets = family()
+    before = os.umask(0o027)
+    try:
+        merge_checkpoints(base, targets, tmp_path / "out", SCE)
+    finally:
+        os.umask(before)
+    mode = (tmp_path / "out" / "model.safetensors").stat().st_mode
+    assert mode & 0o777 == 0o640
+
+
 def test_dtypes_stay_or_are_as_asked(write: Make, tensors: Make, tmp_path: Path) -> None:
     base = tensors(0)
     base["odd"] = torch.ones(3)
@@ -136,10 +147,12 @@ def test_dtypes_stay_or_are_as_asked(write: Make, tensors: Make, tmp_path: Path)
 def test_buffers_that_are_not_floats_are_copied(write: Make, tensors: Make, tmp_path: Path) -> None:
     ids = {"ids": torch.arange(9), "flag": torch.tensor([True])}
     folders = [write(f"m{n}", {**tensors(n), **ids}) for n in range(2)]
-    merge_checkpoints(folders[0], folders[1:], tmp_path / "out", VARM)
+    halved = VARM.model_copy(update={"dtype": "bfloat16"})
+    merge_checkpoints(folders[0], folders[1:], tmp_path / "out", halved)
     found = weights_of(tmp_path / "out")
     assert torch.equal(found["ids"], ids["ids"])
     assert found["flag"].tolist() == [True]
+    assert (found["ids"].dtype, found["flag"].dtype) == (torch.int64, torch.bool)
 
 
 def test_small_files_are_the_bases_and_cards_say_what_was_done(
@@ -162,6 +175,7 @@ def test_small_files_are_the_bases_and_cards_say_what_was_done(
     readme = (out / "README.md").read_text()
     assert "| 2 x model.layers.*.mlp.up_proj.weight | 0." in readme
     assert card["models"][0]["identity"] in readme
+    assert json.dumps(card["settings"], sort_keys=True) in readme, "in one order for all merges"
     assert {path.name for path in out.iterdir()} == {
         "README.md", "chat_template.jinja", "config.json", "generation_config.json",
         "merge.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",

@@ -148,6 +148,13 @@ def test_tokens_of_one_model_alone() -> None:
     ]
 
 
+def test_three_of_several_tokens_are_named() -> None:
+    with pytest.raises(BadData, match=r"it has 3 tokens 'w' \(6\), 'x' \(7\), 'y' \(8\) that"):
+        agree(*TOKENS, "w", "x", "y")
+    with pytest.raises(BadData, match=r"4 tokens 'w' \(6\), 'x' \(7\), 'y' \(8\), \.\.\. that"):
+        agree(*TOKENS, "w", "x", "y", "z")
+
+
 def test_a_token_without_a_row_does_not_count() -> None:
     longer = FolderVocabulary(Path("t"), (*TOKENS, "<pad>"))
     assert compare(BASE, longer, 6, 6).further == []
@@ -163,6 +170,9 @@ def test_a_token_twice_is_matched_in_order() -> None:
         0,
         2,
     ]
+    pair = FolderVocabulary(Path("base"), ("a", "a", "b"))
+    apart = FolderVocabulary(Path("t"), ("b", "x", "a", "a"))
+    assert compare(pair, apart, 3, 4).ids.tolist() == [2, 3, 0]
 
 
 def test_rows_without_a_token_are_the_bases() -> None:

@@ -126,3 +126,16 @@ def test_a_large_set_holds_the_small_one_and_the_oracle_finds_all_of_it(name: st
 def test_a_set_that_does_not_exist_is_refused_when_a_plan_is_made(kind: str, ref: str):
     with pytest.raises(UnknownName, match="split"):
         SOURCES[kind].identity(ref, None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "ref"),
+    [
+        ("prompts", "nano:skills/tset"), ("prompts", "nano:skills/curated"),
+        ("prompts", "nano:symbols/trian"), ("documents", "nano:skills/test"),
+        ("rated answers", "nano:symbols/costy"), ("pairs", "nano:symbols/train"),
+    ],
+)  # fmt: skip
+def test_a_set_of_another_kind_of_data_is_refused_when_a_plan_is_made(kind: str, ref: str) -> None:
+    with pytest.raises(UnknownName, match="nano"):
+        SOURCES[kind].identity(ref, None)
