@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import socket
 from pathlib import Path
 from typing import Any
@@ -111,9 +110,9 @@ def _check_deepspeed(path: Path, config: dict[str, Any]) -> None:
 
 def _check_devices(processes: int, device: str) -> None:
     if device == "cpu":
-        # sched_getaffinity counts the cores that this process may use
-        affinity = getattr(os, "sched_getaffinity", None)
-        count, kind = len(affinity(0)) if affinity else os.cpu_count() or 1, "core"
+        from harness.models.threads import cores
+
+        count, kind = cores(), "core"
     else:
         import torch
 

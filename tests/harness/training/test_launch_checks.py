@@ -16,7 +16,8 @@ from harness.core.errors import BadData, BadRecord, EnvironmentProblem
 from harness.core.records import parse
 from harness.engine.io import write_json
 from harness.engine.plan import Plan
-from harness.training import launch_checks, runs
+from harness.models import threads
+from harness.training import runs
 from harness.training.launch_checks import PRESETS, checked_launch
 from harness.training.preference_operations import TrainPreferenceParams
 from harness.training.settings import LaunchSettings, RunSettings
@@ -33,7 +34,7 @@ def check(device: str = "cuda", dtype: str = "float32", **launch: Any) -> dict[s
 @pytest.fixture(autouse=True)
 def two_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(launch_checks.os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
+    monkeypatch.setattr(threads, "cores", lambda: 2)
 
 
 @pytest.fixture
