@@ -192,7 +192,7 @@ def estimate(
 
     A frozen base costs a forward pass and the gradient of its inputs: 4 of 6 operations.
     """
-    found = costs.training(params, rows, model, reference)
+    found = costs.training(params, rows, model)
     if params.lora is None or model.parameters_b is None or found.gpu_gib is None:
         return found
     training = Training(
