@@ -197,7 +197,7 @@ def estimate(
     A frozen base costs a forward pass and the gradient of its inputs: 4 of 6 operations. In a
     launch the memory is that of each process, at the longest sequences.
     """
-    found = _in_one_process(params, rows, model, reference)
+    found = _in_one_process(params, rows, model)
     launch, size = params.launch, model.parameters_b
     if launch is None or launch.config not in SHARDED or size is None or found.gpu_gib is None:
         return found
@@ -211,10 +211,8 @@ def estimate(
     return replace(found, gpu_gib=memory.total / costs.GIB)
 
 
-def _in_one_process(
-    params: RunSettings, rows: Estimate, model: Estimate, reference: Estimate | None
-) -> Estimate:
-    found = costs.training(params, rows, model, reference)
+def _in_one_process(params: RunSettings, rows: Estimate, model: Estimate) -> Estimate:
+    found = costs.training(params, rows, model)
     if params.lora is None or model.parameters_b is None or found.gpu_gib is None:
         return found
     training = Training(
