@@ -53,23 +53,20 @@ def blocks(cells: Iterable[Cell]) -> tuple[list[bytes], bytes]:
     return [canonical_json(line) + b"\n" for line in placed], bytes(data)
 
 
-def without_unread_replicates(board: Board) -> list[Cell]:
-    """Cells of a board, without replicates that must be stored and that nothing on it reads.
+def without_unread_rows(board: Board) -> list[Cell]:
+    """Cells of a board, without rows and replicates that nothing on it reads.
 
-    Columns, claims and preconditions read replicates. Those of other metrics serve further
-    comparisons; where they follow from the rows they cost nothing and stay.
+    Columns, claims and preconditions read them. Cells of other metrics keep value, interval and
+    counts; the board in the store has their rows.
     """
     read = {(column.suite, column.metric) for column in board.columns}
     read |= {(result.claim.suite, result.claim.metric) for result in board.claims}
     read |= {(row.score.suite, row.score.metric) for row in board.preconditions}
-    cells = []
-    for cell in board.cells:
-        if cell.replicates and (cell.suite, cell.metric) not in read:
-            found = recomputed(cell.prompt_set, cell.resampled, len(cell.replicates))
-            if found != cell.replicates:
-                cell = cell.model_copy(update={"replicates": ()})
-        cells.append(cell)
-    return cells
+    bare = {"replicates": (), "resampled": None}
+    return [
+        cell if (cell.suite, cell.metric) in read else cell.model_copy(update=bare)
+        for cell in board.cells
+    ]
 
 
 def _placed(value: Any, data: bytearray | None) -> Any:

@@ -112,12 +112,12 @@ def board(
         _check(console, folder)
         screen.data({"board": str(folder), "rebuilt": True})
         return
-    from leaderboards.block_writer import without_unread_replicates
+    from leaderboards.block_writer import without_unread_rows
     from leaderboards.files import read_rows, write_board
 
     spec, cells, rows = read_rows(folder)
     if compact:
-        cells = tuple(without_unread_replicates(build_board(spec, cells)))
+        cells = tuple(without_unread_rows(build_board(spec, cells)))
         # Rows beside the cells of earlier versions have no place in the form by metric.
         spec = spec.model_copy(update={"compact": True, "layout": "sheets" if rows else "blocks"})
     if rebuild or compact:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import ast
 from typing import Any
 
+from harness.verification.syntax import parse
+
 # Names that give access to calling frames or to the memory of the process.
 REFUSED = {
     *("_getframe", "_current_frames", "currentframe", "f_back", "f_locals", "f_globals"),
@@ -25,7 +27,7 @@ def objection(code: str) -> str:
     'replaces math.isclose, which its tests may call'
     """
     try:
-        tree = ast.parse(code)
+        tree = parse(code)
         compile(tree, "candidate.py", "exec")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         return f"does not compile: {type(error).__name__}: {error}"

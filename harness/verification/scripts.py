@@ -6,6 +6,8 @@ import ast
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from harness.verification.syntax import parse
+
 
 class Script(NamedTuple):
     """A script that is run as one test.
@@ -27,7 +29,7 @@ def split_tests(script: str) -> tuple[str, ...]:
     ('x = f(1)\nassert x == 1', 'assert f(2) == 4')
     """
     try:
-        body = ast.parse(script).body
+        body = parse(script).body
         found = {node.end_lineno or 0 for node in body if isinstance(node, ast.Assert)}
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         found = set()
@@ -64,7 +66,7 @@ def prepares(test: str, later: Sequence[str]) -> bool:
     Functions and classes with assertions prepare if later tests name them.
     """
     try:
-        body = ast.parse(test).body
+        body = parse(test).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
     text = "\n".join(later)

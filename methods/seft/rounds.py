@@ -9,11 +9,13 @@ A checkpoint without rounds has no such cells.
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from harness.core.hashing import digest
@@ -38,6 +40,7 @@ class Measure(Record):
         name: of the metric.
         share: whether it is a share, shown in %.
         of_revisions: whether it counts revisions only, so that other prompts are not expected.
+        coarse: whether its numbers are rounded, see `coarse`.
     """
 
     name: str
@@ -46,6 +49,7 @@ class Measure(Record):
     higher_is_better: bool = True
     share: bool = False
     of_revisions: bool = False
+    coarse: bool = False
 
 
 MEASURES = (
@@ -57,8 +61,10 @@ MEASURES = (
             of_revisions=True),
     Measure(name="worse", unit="%", summary="revisions that score below their source, of all "
             "revisions", higher_is_better=False, share=True, of_revisions=True),
-    Measure(name="source_score", unit="score", summary="score of the policy's answers"),
-    Measure(name="target_score", unit="score", summary="score of the training targets"),
+    Measure(name="source_score", unit="score", summary="score of the policy's answers",
+            coarse=True),
+    Measure(name="target_score", unit="score", summary="score of the training targets",
+            coarse=True),
     Measure(name="source_tokens", unit="tokens", summary="length of the policy's answers"),
     Measure(name="target_tokens", unit="tokens", summary="length of the training targets"),
     Measure(name="entropy", unit="nats per token", summary="entropy of the policy's answers at "
@@ -69,6 +75,7 @@ MEASURES = (
             "answer, copies included", higher_is_better=False),
 )  # fmt: skip
 
+Floats = NDArray[np.float64]
 Part = tuple[float, float]  # a row's share of numerator and denominator
 NONE: Part = (0.0, 0.0)
 
@@ -94,6 +101,20 @@ def parts(row: Row) -> dict[str, Part]:
     copied = 0 if row["decoded_tokens"] else row["source_tokens"]
     found["decoded_without"] = (row["decoded_tokens"] + copied, 1.0)
     return found
+
+
+def coarse(numbers: Floats) -> Floats:
+    """Numbers (n,) to the power of ten below a hundredth of their range.
+
+    A scorer's noise is larger, and a board keeps the score of every prompt of every round.
+
+    >>> coarse(np.array([-3.21456, 0.5, 14.98765])).tolist()
+    [-3.2, 0.5, 15.0]
+    """
+    width = float(np.ptp(numbers)) if numbers.size else 0.0
+    if not width > 0:
+        return numbers
+    return np.round(numbers, -math.floor(math.log10(width / 100)))
 
 
 def is_scored(row: Row) -> bool:
@@ -167,7 +188,7 @@ class ScoreRoundsParams(CellParams):
     limit: int | None = None
 
 
-@operation("score_seft_rounds", version=1, params=ScoreRoundsParams)
+@operation("score_seft_rounds", version=2, params=ScoreRoundsParams)
 def score_seft_rounds(context: Context, params: ScoreRoundsParams, *, model: Artifact) -> None:
     """Cells `<measure>:<round>`; none for a checkpoint without rounds."""
     path = model.path / ROUNDS
@@ -194,6 +215,8 @@ def _cells(
         counted, total = bottom > 0, float(bottom.sum())
         lost = 0 if measure.of_revisions else missing
         top *= 100 if measure.share else 1
+        if measure.coarse:
+            top[counted] = coarse(top[counted])
         value = float(top.sum()) / total if total else None
         drawn = counts @ bottom
         draws = np.where(drawn > 0, counts @ top / np.where(drawn > 0, drawn, 1), value or 0.0)
@@ -230,7 +253,7 @@ def plan(system: System, settings: SeftRoundsSettings, stage: StageMaker) -> Han
         system=system.name,
         scale=system.scale,
         seed=system.seed,
-        judge_fingerprint=digest(["seft_rounds", 1])[:16],
+        judge_fingerprint=digest(["seft_rounds", 2])[:16],
         decode_fingerprint=digest(["training rounds", 1])[:16],
         **settings.model_dump(),
     )
@@ -238,7 +261,7 @@ def plan(system: System, settings: SeftRoundsSettings, stage: StageMaker) -> Han
 
 SUITE = Suite(
     name="seft_rounds",
-    version=1,
+    version=2,
     summary="what happened in each round of self-evolution: labels, acceptance, scores, lengths",
     metrics=(
         Metric(f"{NO}:*", "%", "answers left alone in each round"),

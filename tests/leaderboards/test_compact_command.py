@@ -5,9 +5,8 @@ from __future__ import annotations
 from typer.testing import CliRunner
 
 from harness.cli.main import app
-from leaderboards.block_writer import without_unread_replicates
+from leaderboards.block_writer import without_unread_rows
 from leaderboards.board import build_board
-from leaderboards.compact import recomputed
 from leaderboards.files import write_board
 from leaderboards.spec import BoardSpec, ColumnSpec
 
@@ -34,23 +33,18 @@ def test_a_board_is_compacted_checked_and_still_printed_in_every_format(tmp_path
     assert (folder / "cells.jsonl").read_bytes() == kept
 
 
-def test_stored_replicates_that_nothing_reads_are_left_out_and_the_others_stay(tmp_path, cells):
+def test_rows_that_nothing_reads_are_left_out_and_the_others_stay(cells):
     every = tuple(cells())
     key = every[0].suite, every[0].metric
     given = tuple(cell for cell in every if (cell.suite, cell.metric) == key)
     assert all(cell.replicates for cell in given)
     shown = ColumnSpec(suite=key[0], metric=key[1])
     hidden = tuple(cell.model_copy(update={"metric": "hidden"}) for cell in given)
-    board = build_board(
-        BoardSpec(name="b", title="B", columns=(shown,)),
-        [*given, *hidden],
-    )
-    found = without_unread_replicates(board)
-    assert all(cell.replicates for cell in found if cell.metric != "hidden")
+    spec = BoardSpec(name="b", title="B", columns=(shown,))
+    found = without_unread_rows(build_board(spec, [*given, *hidden]))
+    assert [c for c in found if c.metric != "hidden"] == list(build_board(spec, given).cells)
     dropped = [cell for cell in found if cell.metric == "hidden"]
-    assert dropped
-    for cell in dropped:
-        rounds = len(given[0].replicates)
-        recomputable = recomputed(cell.prompt_set, cell.resampled, rounds) is not None
-        assert bool(cell.replicates) == recomputable
-        assert cell.value is not None
+    assert len(dropped) == len(given)
+    assert not any(cell.replicates or cell.resampled for cell in dropped)
+    assert [cell.value for cell in dropped] == [round(cell.value, 6) for cell in given]
+    assert all(cell.interval for cell in dropped)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from harness.core.errors import EnvironmentProblem, UnknownName
+from harness.core.errors import EnvironmentProblem, UnknownName, UserError
 from harness.engine import plugins, registry
 from harness.engine.plugins import Offer
 from harness.engine.registry import Entry
@@ -110,13 +110,16 @@ def test_a_plugin_is_known_by_the_package_of_its_code(monkeypatch: pytest.Monkey
 
 
 def test_versions_are_those_of_the_plugins_that_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    origins = {"a": "zz", "b": registry.BUILT_IN, "c": "aa", "d": "zz"}
+    names = ["zz", registry.BUILT_IN, "aa", "zz", "mm", "kk", "cc", "xx"]
+    origins = dict(zip("abcdefgh", names))
     monkeypatch.setattr(
         registry, "entry", lambda group, name: SimpleNamespace(origin=origins[name])
     )
     monkeypatch.setattr(registry.metadata, "version", lambda name: f"1.{name}")
-    found = registry.plugin_versions([("g", name) for name in "abcd"])
-    assert list(found.items()) == [("aa", "1.aa"), ("zz", "1.zz")]
+    found = registry.plugin_versions([("g", name) for name in origins])
+    assert list(found.items()) == [
+        (name, f"1.{name}") for name in ("aa", "cc", "kk", "mm", "xx", "zz")
+    ]
 
 
 def test_names_that_do_not_exist_are_refused_with_the_nearest(catalogues: Make) -> None:
@@ -152,6 +155,10 @@ def test_overrides_and_remarks_name_group_and_place(
         "CRUCIBLE_OVERRIDE=methods:new=q"
     )
     assert found["two"].problem == 't registers the method "two" twice; expected one entry'
+    monkeypatch.setenv(plugins.VARIABLE, "methods:new=s")
+    registry._resolved.cache_clear()
+    with pytest.raises(UserError, match=r'"new" from s, which does not provide it; q, r does'):
+        registry.entries("methods")
     monkeypatch.setenv(plugins.VARIABLE, "methods:wrpo=pack,suites:new=x, methods:new=R")
     registry._resolved.cache_clear()
     chosen = registry.entries("methods")
