@@ -21,11 +21,12 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from harness.backends.server import LOOPBACK, ChildServer, ended, free_ports, tail, wait_until_ready
+from harness.backends.server import ended, wait_until_ready
 from harness.backends.vllm_machine import find_interpreter, gpu_shares, visible_gpus
 from harness.core.errors import BadRecord, EnvironmentProblem, UserError
 from harness.core.records import Record
 from harness.engine.calls import CallSettings
+from harness.engine.children import LOOPBACK, ChildProcess, free_ports, tail
 
 PORT_ATTEMPTS = 3  # a free port may be taken before the server binds it
 CPU_CACHE_GIB = "1"
@@ -74,7 +75,7 @@ class Engine:
         return tuple(f"http://{LOOPBACK}:{launch.port}/v1" for launch in self.launches)
 
     @property
-    def servers(self) -> list[ChildServer]:
+    def servers(self) -> list[ChildProcess]:
         return [launch.server for launch in self.launches if launch.server is not None]
 
     def check(self, patience_s: float = 0.0) -> None:
@@ -224,12 +225,12 @@ class _Launch:
     on_cpu: bool
     environment: dict[str, str] = field(repr=False)
     port: int
-    server: ChildServer | None = None
+    server: ChildProcess | None = None
 
     def start(self) -> None:
         line = command(self.python, self.settings, self.port, self.folder, self.on_cpu)
         log = self.folder / f"vllm-{os.getpid()}-{secrets.token_hex(3)}.log"
-        self.server = ChildServer(line, self.environment, log)
+        self.server = ChildProcess(line, self.environment, log)
 
     def wait(self) -> None:
         """Wait until the server answers; a taken port is replaced a few times."""

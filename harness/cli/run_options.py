@@ -31,6 +31,14 @@ Overrides = Annotated[
         "--set", metavar="KEY=VALUE", help="Override a recipe key: train.settings.beta=0.1"
     ),
 ]
+Fit = Annotated[
+    str | None,
+    typer.Option(
+        "--fit",
+        metavar="GPUS",
+        help="Say how each stage fits these GPUs, such as 8x80GB: processes, batches, memory.",
+    ),
+]
 Seeds = Annotated[int, typer.Option("--seeds", min=1, help="Number of seeds.")]
 Seed = Annotated[
     int | None, typer.Option("--seed", help="First seed (default: that of the recipe).")

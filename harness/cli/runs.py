@@ -15,6 +15,7 @@ from harness.cli import screen
 from harness.cli.call_options import with_call_options
 from harness.cli.run_options import (
     DryRun,
+    Fit,
     Fresh,
     Home,
     Limit,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from harness.engine.store import Store
     from harness.planned import PlannedRun
     from harness.reproduce import Reproduction
+    from harness.training.fitting.hardware import Hardware
 
 
 def register(app: typer.Typer) -> None:
@@ -289,26 +291,37 @@ def plan(
     overrides: Overrides = None,
     limit: Limit = None,
     suite: Suites = "",
+    fit: Fit = None,
     store: Home = None,
 ) -> None:
     """Show the plan of a reproduction: recipe, stages, what is cached, and estimated costs.
 
     Nothing runs and nothing is downloaded.
     """
+    from harness.training.fitting.hardware import parse_hardware
+
+    hardware = None if fit is None else parse_hardware(fit)
     made = _planned(method, scale, overrides, seeds=seeds, limit=limit, suites=names_in(suite))
-    _show_plan(made, store)
+    _show_plan(made, store, hardware)
 
 
-def _show_plan(made: Reproduction, home: Path | None) -> None:
+def _show_plan(made: Reproduction, home: Path | None, hardware: Hardware | None = None) -> None:
+    from harness.cli.fit_view import show_fit
     from harness.cli.plan_view import plan_record, show_plan
     from harness.engine.store import Store, default_root
+    from harness.training.fitting.proposals import fit_plan, weights_gib
 
     root = home or default_root()
     finished = Store(root) if (root / "store.json").exists() else None
     console = screen.results()
     screen.say(f"{len(made.plan.stages)} stages")
     show_plan(console, made, finished)
-    screen.data(plan_record(made, finished))
+    record = plan_record(made, finished)
+    if hardware is not None:
+        proposals = fit_plan(made.plan, hardware)
+        show_fit(console, proposals, hardware, weights_gib(made.plan))
+        record["fit"] = {"hardware": str(hardware), "stages": [one.record() for one in proposals]}
+    screen.data(record)
     for text in made.changes(finished):
         console.print(text, highlight=False, markup=False)
 

@@ -7,7 +7,8 @@ that names file, key, what was found and what was expected.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -27,6 +28,31 @@ Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+@dataclass(frozen=True)
+class How:
+    """Field metadata: the field says how something is computed, not what; see `identity`.
+
+    launch: Annotated[LaunchSettings | None, How()] = None
+    """
+
+
+def identity(record: Record) -> dict[str, Any]:
+    """The record as JSON without fields that are marked as `How`, for digests."""
+    return record.model_dump(mode="json", exclude=_how(record) or None)
+
+
+def _how(record: Record) -> dict[str, Any]:
+    """Fields to leave out, also of records inside, as pydantic names them."""
+    found: dict[str, Any] = {}
+    for name, field in type(record).model_fields.items():
+        value = getattr(record, name)
+        if any(isinstance(mark, How) for mark in field.metadata):
+            found[name] = True
+        elif isinstance(value, Record) and (inside := _how(value)):
+            found[name] = inside
+    return found
 
 
 def parse(model: type[R], data: Mapping[str, object], where: str) -> R:

@@ -23,8 +23,10 @@ from harness.engine import costs
 from harness.engine.operations import Artifact, Context, operation
 from harness.models.references import model_identity, pointer_of
 from harness.models.tokenize import tokenizer_digest
+from harness.training.fitting import memory
 from harness.training.held_out import prompt_key, split
-from harness.training.settings import Dtype, RunSettings
+from harness.training.launch import over_processes
+from harness.training.settings import Dtype, RunSettings, libraries_of
 
 if TYPE_CHECKING:
     from harness.distillation.fusion_data import FusionExample
@@ -211,14 +213,19 @@ class TrainFusionParams(RunSettings, Reading):
     level: Literal["block", "document", "token"] = "block"
     adam_beta2: float = Field(default=0.999, gt=0, lt=1)
 
+    @property
+    def longest_sequence(self) -> int:
+        return self.block_size
+
 
 @operation(
     "train_fusion",
     version=1,
     params=TrainFusionParams,
-    libraries=("torch", "transformers"),
-    estimate=lambda params, corpus, model, teachers=(): costs.training(params, corpus, model),
+    libraries=libraries_of("torch", "transformers"),
+    estimate=lambda params, corpus, model, teachers=(): memory.estimate(params, corpus, model),
 )
+@over_processes
 def train_fusion(
     context: Context,
     params: TrainFusionParams,
@@ -249,7 +256,7 @@ def train_fusion(
     from harness.training.trainer import train
 
     with runs.quiet():
-        student, tokenizer = runs.open_model(model.path)
+        student, tokenizer = runs.open_model(model.path, params, context.device)
         rows = corpus.rows()
         if not rows:
             raise BadData("there are no documents to train on")

@@ -85,6 +85,7 @@ class Estimate:
         tokens_out: number of tokens written.
         parameters_b: billions of parameters of the model that the stage makes or points to.
         at_most: requests and tokens are upper bounds.
+        frozen_b: billions of parameters of models that a training runs beside its own.
     """
 
     rows: int | None = None
@@ -96,6 +97,7 @@ class Estimate:
     gpu_seconds: float | None = None
     responses: int | None = None
     at_most: bool = False
+    frozen_b: float | None = None
 
 
 @dataclass(frozen=True)
@@ -111,15 +113,16 @@ class Operation(Generic[P]):
     params: type[P]
     function: Callable[..., Any]
     rows: str | None = None
-    libraries: tuple[str, ...] = ()
+    libraries: tuple[str, ...] | Callable[[Any], tuple[str, ...]] = ()
     batch_size: Callable[[Any], int] | None = None
     estimate: Callable[..., Estimate] | None = None
     notes: Callable[[Any, Iterable[Row]], Iterable[str]] | None = None
     asks: bool = False
 
-    def library_versions(self) -> dict[str, str]:
+    def library_versions(self, params: Record) -> dict[str, str]:
         """major.minor version of the libraries that the result depends on."""
-        return {library: _installed(library) for library in self.libraries}
+        named = self.libraries if isinstance(self.libraries, tuple) else self.libraries(params)
+        return {library: _installed(library) for library in named}
 
 
 @cache
@@ -140,7 +143,7 @@ def operation(
     version: int,
     params: type[P],
     rows: str | None = None,
-    libraries: tuple[str, ...] = (),
+    libraries: tuple[str, ...] | Callable[[P], tuple[str, ...]] = (),
     batch_size: Callable[[P], int] | None = None,
     estimate: Callable[..., Estimate] | None = None,
     notes: Callable[[P, Iterable[Row]], Iterable[str]] | None = None,
@@ -152,7 +155,8 @@ def operation(
         version: to be raised whenever the same inputs and parameters give another result.
         params: record that validates and completes the parameters.
         rows: name of the input that a row operation maps; None makes a file operation.
-        libraries: distributions whose major.minor version is part of the stage id.
+        libraries: distributions whose major.minor version is part of the stage id; or
+            (params) -> them.
         batch_size: (params) -> rows per batch (default: 1).
         estimate: (params, estimates of the inputs by name) -> Estimate.
         notes: of a row operation, (params, all rows) -> sentences for `Context.note`.

@@ -5,9 +5,9 @@
     samples = plan.stage("sample", prompts=prompts, model=model, n=5, temperature=0.8)
 
 Keyword arguments that are handles (or lists of handles) are inputs, all others are parameters. The
-id of a stage is the digest of operation, version, resolved parameters, input ids, the library
-versions that the operation lists, and the source of code that is not built in (`code`): two methods
-that request the same stage share it.
+id of a stage is the digest of operation, version, resolved parameters (without those that say how
+it runs, `harness.core.records.How`), input ids, the library versions that the operation lists, and
+the source of code that is not built in (`code`): two methods that request the same stage share it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from harness.core.errors import BadRecord
 from harness.core.hashing import digest
-from harness.core.records import Record, parse
+from harness.core.records import Record, identity, parse
 from harness.engine.code import code_of
 from harness.engine.operations import Estimate, Operation
 from harness.engine.registry import load_operation
@@ -172,9 +172,9 @@ def stage_id(
             **({"code": dict(code)} if code else {}),
             "operation": operation.name,
             "version": operation.version,
-            "params": params.model_dump(mode="json"),
+            "params": identity(params),
             "inputs": {key: [h.id for h in _flat(value)] for key, value in inputs.items()},
-            "libraries": operation.library_versions(),
+            "libraries": operation.library_versions(params),
         }
     )
 

@@ -25,7 +25,7 @@ from pydantic import BaseModel
 
 from harness.core.errors import BadRecord, unknown
 from harness.core.hashing import digest
-from harness.core.records import Record, parse, record_at
+from harness.core.records import Record, identity, parse, record_at
 from harness.engine.io import meant_file
 from harness.engine.overrides import Overrides, merge, overridden, set_key
 from harness.engine.preconditions import Preconditions
@@ -148,7 +148,7 @@ class Recipe(Record):
 
     def id(self) -> str:
         """Digest of the resolved recipe, shown on every board made from it."""
-        return digest(self.model_dump(mode="json"))
+        return digest(identity(self))
 
 
 @dataclass(frozen=True)

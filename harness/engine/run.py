@@ -217,7 +217,7 @@ def _manifest(stage: Stage, context: StageContext) -> dict[str, Any]:
             key: [h.id for h in value] if isinstance(value, tuple) else value.id
             for key, value in stage.inputs.items()
         },
-        "libraries": stage.operation.library_versions(),
+        "libraries": stage.operation.library_versions(stage.params),
         "resumed_batches": context.resumed_batches,
         "ledger": context.ledger.entry(context.device_used).model_dump(),
         **({"notes": context.notes} if context.notes else {}),

@@ -17,7 +17,7 @@ import json
 from collections import OrderedDict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from harness.core.errors import (
     BadData,
@@ -27,7 +27,7 @@ from harness.core.errors import (
     UserError,
 )
 from harness.engine.io import read_json
-from harness.models.completeness import check_loaded, check_stored
+from harness.models.completeness import check_full_precision, check_loaded, check_stored
 from harness.models.not_models import has_tokenizer
 from harness.models.references import Resolved, model_files, resolve_one
 from harness.models.rows import embedding_rows, guard_rows
@@ -74,6 +74,7 @@ def load_causal_lm(
     *,
     part: str = "",
     fresh: bool = False,
+    quantise: Literal["nf4"] | None = None,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A causal language model in evaluation mode, and its tokenizer.
 
@@ -82,6 +83,7 @@ def load_causal_lm(
         dtype: default: that of the artifact, or else float32 on a CPU and bfloat16 on a GPU.
         part: checkpoint in a folder of several, see `harness.models.references.checkpoint_names`.
         fresh: return a private copy that may be trained, not from the cache.
+        quantise: of a private copy, the linear layers in 4-bit NormalFloat, for adapters.
 
     Raises:
         UserError: no such model, or a folder of several without `part`.
@@ -89,7 +91,11 @@ def load_causal_lm(
             configuration and tokenizer do not fit together.
         EnvironmentProblem: a hub model is not on this machine and the hub cannot be reached.
     """
-    return _load(CAUSAL, path, device, dtype, part, fresh)
+    if quantise is None:
+        return _load(CAUSAL, path, device, dtype, part, fresh)
+    _make_room(device.partition(":")[0])
+    source = resolve_one(path, part)
+    return _load_now(CAUSAL, source, device, dtype or "bfloat16", quantise=quantise)
 
 
 def load_seq2seq(
@@ -225,17 +231,25 @@ def _size(key: tuple[object, ...]) -> int:
 
 
 def _load_now(
-    kind: str, source: Resolved, device: str, dtype: str, labels: int | None = None
+    kind: str,
+    source: Resolved,
+    device: str,
+    dtype: str,
+    labels: int | None = None,
+    quantise: str | None = None,
 ) -> tuple[Any, Any]:
     transformers = _transformers()
     import torch
 
-    several = device == "cuda" and torch.cuda.device_count() > 1
-    head: dict[str, Any] = {}
+    several = device == "cuda" and torch.cuda.device_count() > 1 and quantise is None
+    more: dict[str, Any] = {"device_map": "auto" if several else None}
     if labels is not None:
-        head = {"num_labels": labels, "problem_type": "multi_label_classification"}
+        more |= {"num_labels": labels, "problem_type": "multi_label_classification"}
     try:
         config = transformers.AutoConfig.from_pretrained(source.location, **_options(source))
+        if quantise is not None:
+            check_full_precision(source.location, config)
+            more |= _in_four_bits(quantise, device, getattr(torch, dtype))
         loader = _class_for(kind, config, source)
         if labels is not None:
             loader = _CLASSES[CLASSIFIER]
@@ -244,11 +258,10 @@ def _load_now(
         model, found = getattr(transformers, loader).from_pretrained(
             source.location,
             dtype=getattr(torch, dtype),
-            device_map="auto" if several else None,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # check_loaded names them
             **_options(source),
-            **head,
+            **more,
         )
     except (CrucibleError, MemoryError, torch.OutOfMemoryError):
         raise
@@ -261,9 +274,20 @@ def _load_now(
     _check_generation(source, model)
     tokenizer = _load_tokenizer(source)
     guard_rows(model, tokenizer)
-    if not several:
+    if more["device_map"] is None:
         model.to(device)
     return model.eval(), tokenizer
+
+
+def _in_four_bits(kind: str, device: str, dtype: Any) -> dict[str, Any]:
+    """Options that quantise linear layers on the device, where they stay."""
+    config = _transformers().BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type=kind,
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
+    return {"device_map": {"": device}, "quantization_config": config}
 
 
 def _class_for(kind: str, config: Any, source: Resolved) -> str:

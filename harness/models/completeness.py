@@ -93,14 +93,23 @@ def check_trainable(name: str, model: Any) -> None:
     """
     import torch
 
-    if method := quantisation(model.config):
-        raise BadData(f"{name}: weights quantised with {method} cannot be trained here; {_FULL}")
+    check_full_precision(name, model.config)
     for key, value in model.state_dict().items():
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             raise BadData(
                 f"{name}: {key} contains NaN or infinity, so that every loss would be NaN; copy "
                 "the checkpoint again, or use an earlier one"
             )
+
+
+def check_full_precision(name: str, config: Any) -> None:
+    """Refuse quantised weights.
+
+    Raises:
+        BadData: with the method that quantised them.
+    """
+    if method := quantisation(config):
+        raise BadData(f"{name}: weights quantised with {method} cannot be trained here; {_FULL}")
 
 
 def quantisation(config: Any) -> str:

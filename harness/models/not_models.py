@@ -114,7 +114,12 @@ def _adapter(folder: Path) -> str:
         base = str(found.get("base_model_name_or_path") or "BASE")
     except (OSError, ValueError, AttributeError, RecursionError):
         base = "BASE"
-    name = folder.resolve().name
+    above, name = folder.resolve().parent, folder.resolve().name
+    if (above / "config.json").is_file() and (above / "training_log.json").is_file():
+        return (
+            f"{folder} is an adapter (LoRA), without the model itself; expected a whole "
+            f"checkpoint: give {above}, into which it is merged"
+        )
     return (
         f"{folder} is an adapter (LoRA) of {base}, without the model itself; expected a whole "
         "checkpoint: merge it with peft (merge_and_unload, save_pretrained, and the tokenizer of "

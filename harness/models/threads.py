@@ -26,7 +26,7 @@ def map_chunks(work: Callable[[A], B], chunks: Sequence[A], model: Any) -> Itera
     if not is_small(model):
         yield from map(work, chunks)
         return
-    workers = max(1, min(len(chunks), _cores()))
+    workers = max(1, min(len(chunks), cores()))
     with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         yield from pool.map(work, chunks)
 
@@ -53,7 +53,7 @@ def is_small(model: Any) -> bool:
     return sum(parameter.numel() for parameter in model.parameters()) < SMALL
 
 
-def _cores() -> int:
+def cores() -> int:
     """Number of processor cores available to this process."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

@@ -29,11 +29,16 @@ class Parts(nn.Module):
     """Transformers models that are trained together, by name.
 
     `forward` is that of none of them: an objective calls the parts.
+
+    Args:
+        language_models: names of those that get adapters where a run trains adapters
+            (`RunSettings.lora`); all weights of the others are trained.
     """
 
-    def __init__(self, models: Mapping[str, Any]) -> None:
+    def __init__(self, models: Mapping[str, Any], language_models: tuple[str, ...] = ()) -> None:
         super().__init__()
         self.models = nn.ModuleDict(models)
+        self.language_models = language_models
 
     def __getitem__(self, name: str) -> Any:
         return self.models[name]

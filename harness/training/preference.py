@@ -20,6 +20,7 @@ from harness.core.records import Record
 from harness.models.collate import pad
 from harness.models.logprobs import sequence_logprobs
 from harness.models.tokenize import TokenSequence
+from harness.training.adapters import without_adapters
 from harness.training.losses import PreferenceLoss
 from harness.training.objective import Batch, Counts, Objective, Sums
 
@@ -41,12 +42,15 @@ class PreferenceObjective(Objective):
     Attributes:
         settings: a record of `loss.settings`.
         responses: names of the columns, for the log.
+        of_base: the reference of a model with adapters is its base, without them; rows have no
+            reference of their own.
     """
 
     loss: PreferenceLoss
     settings: Record
     responses: tuple[str, ...]
     pad_id: int
+    of_base: bool = False
 
     def prepare(self, model: nn.Module) -> None:
         super().prepare(model)
@@ -77,9 +81,11 @@ class PreferenceObjective(Objective):
         logps, lengths = (
             by_row(each, len(self.responses)) for each in sequence_logprobs(model, batch)
         )
-        losses, metrics = self.loss(
-            logps, batch.get("reference"), lengths, settings=self.settings, **scheduled
-        )
+        reference = batch.get("reference")
+        if self.of_base:
+            with without_adapters(model), torch.no_grad():
+                reference = by_row(sequence_logprobs(model, batch)[0], len(self.responses))
+        losses, metrics = self.loss(logps, reference, lengths, settings=self.settings, **scheduled)
         found = {"margins": metrics["margins"], "accuracy": metrics["accuracy"]}
         tables = {"rewards": metrics["rewards"], "logps": logps, "lengths": lengths}
         for place, name in enumerate(self.responses):

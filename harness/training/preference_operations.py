@@ -17,9 +17,11 @@ from harness.core.records import Record
 from harness.engine import costs
 from harness.engine.operations import Artifact, Context, Row, operation
 from harness.training.answer_counts import AnswerCounts
+from harness.training.fitting import memory
 from harness.training.held_out import prompt_key, split
+from harness.training.launch import over_processes
 from harness.training.losses import LossChoice, PreferenceLoss, get_loss, loss_settings
-from harness.training.settings import Dtype, PromptLimit, RunSettings
+from harness.training.settings import Dtype, PromptLimit, RunSettings, libraries_of
 
 if TYPE_CHECKING:
     from harness.training.preference import PreferenceExample
@@ -176,14 +178,23 @@ class TrainPreferenceParams(RunSettings, PromptLimit, LossChoice):
     def sequences_per_row(self) -> int:
         return len(self.columns)
 
+    @property
+    def longest_sequence(self) -> int:
+        return self.max_length
+
+    @property
+    def whole_batches(self) -> bool:
+        return get_loss(self.loss).batch_coupled
+
 
 @operation(
     "train_preference",
     version=2,
     params=TrainPreferenceParams,
-    libraries=("torch", "transformers"),
-    estimate=costs.training,
+    libraries=libraries_of("torch", "transformers"),
+    estimate=memory.estimate,
 )
+@over_processes
 def train_preference(
     context: Context,
     params: TrainPreferenceParams,
@@ -195,7 +206,9 @@ def train_preference(
     """Train a model on preference rows with any loss of `harness.training.losses.get_loss`.
 
     Args:
-        reference: rows of `reference_logps`; reference-free losses need none.
+        reference: rows of `reference_logps`; reference-free losses need none, and with adapters
+            (`lora`) the model without them is the reference where none is given, at the cost of a
+            forward pass more per update.
 
     Writes a checkpoint with its tokenizer, and training_log.json: for each update the loss, its
     scheduled weights, margins, accuracy, and the mean reward, log-probability and length of each
@@ -218,15 +231,21 @@ def train_preference(
             "processes, which would split it, expected 1: train with one process"
         )
     with runs.quiet():
-        policy, tokenizer = runs.open_model(model.path)
+        policy, tokenizer = runs.open_model(model.path, params, context.device)
         every, keys, answers = _examples(tokenizer, params, loss, rows, reference)
         examples, held_out = split(keys, params).of(every)
         answers.report(context)
         tokens = sum(len(s.input_ids) for example in examples for s in example.sequences)
         context.count(tokens_in=tokens)
         pad_id = pad_id_of(tokenizer, embedding_rows(policy))
-        objective = PreferenceObjective(loss, params.settings, params.columns, pad_id)
+        of_base = loss.needs_reference and _refers_to_base(params, reference)
+        objective = PreferenceObjective(loss, params.settings, params.columns, pad_id, of_base)
         train(policy, tokenizer, examples, objective, params, context, held_out)
+
+
+def _refers_to_base(params: TrainPreferenceParams, reference: Artifact | None) -> bool:
+    """Whether the reference is the model itself, without its adapters."""
+    return params.lora is not None and reference is None
 
 
 def _examples(
@@ -242,7 +261,7 @@ def _examples(
 
     columns = params.columns
     frozen: dict[str, Row] | None = None
-    if loss.needs_reference:
+    if loss.needs_reference and not _refers_to_base(params, reference):
         if reference is None:
             raise BadData(
                 f'loss "{params.loss}" compares with a reference policy; give the artifact of a '

@@ -18,16 +18,21 @@ import torch
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
-from harness.core.errors import CrucibleError, EnvironmentProblem
+from harness.core.errors import BadData, CrucibleError, EnvironmentProblem
 from harness.core.hashing import finite
 from harness.engine.integrity import list_files, listed_files_are_sound
+from harness.engine.io import read_json, write_json
 from harness.engine.operations import Context
 from harness.models.threads import one_core
+from harness.training.adapters import check_kernel, check_processes
+from harness.training.gathering import WHOLE
 from harness.training.held_out import curve_of, passed_best
+from harness.training.parts import Parts
 from harness.training.saving import Saver, step_log
 from harness.training.settings import RunSettings
 
 COMPLETE = "complete"  # marker file in a checkpoint that was written completely
+WRITTEN_BY = "launch.json"  # in a checkpoint, the processes that wrote it
 
 A = TypeVar("A", bound=TrainingArguments)
 
@@ -37,17 +42,29 @@ def training_arguments(kind: type[A], params: RunSettings, context: Context, **e
 
     Raises:
         EnvironmentProblem: several GPUs are visible to this one process.
+        BadData: a launch of processes that this run does not have.
     """
     on_cpu = context.device == "cpu"
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if params.launch is not None and params.launch.processes != processes:
+        raise BadData(
+            f"this training runs in {processes} process{'' if processes == 1 else 'es'}, but its "
+            f"settings ask for {params.launch.processes} (launch): leave launch out"
+        )
+    rows, passes = params.per_process
+    if os.environ.get("ACCELERATE_USE_FSDP") == "true":
+        # Otherwise every process keeps the whole gradient until the last forward pass.
+        extra["accelerator_config"] = {"gradient_accumulation_kwargs": {"sync_each_batch": True}}
     if not on_cpu and torch.cuda.device_count() > 1 and "LOCAL_RANK" not in os.environ:
         raise EnvironmentProblem(
             f"{torch.cuda.device_count()} GPUs are visible to one process, which would split "
-            "batches between them; training takes one: set CUDA_VISIBLE_DEVICES=0"
+            "batches between them: set CUDA_VISIBLE_DEVICES=0 to train on one, or launch.processes "
+            f"= {torch.cuda.device_count()} for all"
         )
     return kind(
         output_dir=str(context.scratch),
-        per_device_train_batch_size=params.per_device_batch_size,
-        gradient_accumulation_steps=params.accumulation_steps,
+        per_device_train_batch_size=rows,
+        gradient_accumulation_steps=passes,
         learning_rate=params.learning_rate,
         num_train_epochs=params.epochs,
         max_steps=params.max_steps or -1,
@@ -76,8 +93,9 @@ def training_arguments(kind: type[A], params: RunSettings, context: Context, **e
 class Progress(TrainerCallback):
     """Reports updates to the stage, marks complete checkpoints, and stops a run that diverges."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, launch: dict[str, Any]) -> None:
         self.context = context
+        self.launch = launch
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.context.progress(state.global_step, state.max_steps, unit="updates")
@@ -92,7 +110,11 @@ class Progress(TrainerCallback):
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        list_files(folder, folder / COMPLETE)
+        if args.world_size > 1:  # until every process has written its part
+            torch.distributed.barrier()
+        if args.process_index == 0:
+            write_json(folder / WRITTEN_BY, self.launch)
+            list_files(folder, folder / COMPLETE)
 
 
 def newest_checkpoint(scratch: Path) -> Path | None:
@@ -103,23 +125,57 @@ def newest_checkpoint(scratch: Path) -> Path | None:
 
 
 def run(trainer: Trainer, context: Context) -> None:
-    """Train, resuming from the newest complete checkpoint if there is one."""
+    """Train, resuming from the newest complete checkpoint if there is one.
+
+    Raises:
+        BadData: other processes have divided it.
+    """
+    launch = _launch_of(trainer)
     trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(Progress(context))
+    trainer.add_callback(Progress(context, launch))
     start = newest_checkpoint(context.scratch)
+    if start is not None:
+        _check_launch(start, launch)
     with one_core(trainer.model):
         trainer.train(resume_from_checkpoint=None if start is None else str(start))
 
 
-def open_model(path: Path) -> tuple[Any, Any]:
+def _launch_of(trainer: Trainer) -> dict[str, Any]:
+    """What a checkpoint to resume from depends on: nothing where processes have the whole model."""
+    kind = trainer.accelerator.distributed_type.value
+    if kind in WHOLE:
+        return {"processes": 1, "kind": "whole"}
+    return {"processes": trainer.accelerator.num_processes, "kind": kind}
+
+
+def _check_launch(checkpoint: Path, launch: dict[str, Any]) -> None:
+    written = checkpoint / WRITTEN_BY
+    found = read_json(written) if written.exists() else {"processes": 1, "kind": "whole"}
+    if found != launch:
+        was, now = (f"{one['processes']} ({one['kind']})" for one in (found, launch))
+        raise BadData(
+            f"{checkpoint} was written by other processes: found {was}, expected {now}; launch as "
+            f"before, or delete {checkpoint.parent} to train from the beginning"
+        )
+
+
+def open_model(
+    path: Path, params: RunSettings | None = None, device: str = "cpu"
+) -> tuple[Any, Any]:
     """A model to train, in float32 on the CPU (the trainer moves it), and its tokenizer.
+
+    A base in 4 bits (`params.lora.quantise`) is on `device`.
 
     Raises:
         BadData: as `load_causal_lm`; quantised weights, or weights that are not finite.
+        EnvironmentProblem: there is nothing that runs a base in 4 bits.
     """
     from harness.models.checkpoints import load_causal_lm
     from harness.models.completeness import check_trainable
 
+    if params is not None and params.lora is not None and params.lora.quantise is not None:
+        check_kernel(device)
+        return load_causal_lm(path, device, "bfloat16", fresh=True, quantise="nf4")
     model, tokenizer = load_causal_lm(path, "cpu", "float32", fresh=True)
     check_trainable(model.name_or_path, model)
     return model, tokenizer
@@ -140,6 +196,10 @@ def run_and_save(
         BadData: the model or tokenizer cannot be saved.
         StoreProblem: too little disk space, or a folder that cannot be written.
     """
+    if params.lora is not None:
+        check_processes(trainer.accelerator, "adapters (lora)")
+    elif isinstance(trainer.model, Parts):
+        check_processes(trainer.accelerator, "models that learn together")
     saver = Saver(trainer.accelerator.unwrap_model(trainer.model), tokenizer, params, context)
     saver.check(_updates(trainer), main=trainer.is_world_process_zero())
     if saver.finished:

@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 from transformers import Trainer
 
 from harness.core.errors import BadData, CrucibleError, StoreProblem
@@ -27,10 +28,13 @@ from harness.core.hashing import finite
 from harness.engine.integrity import files_problem, list_files, listed_files_are_sound
 from harness.engine.io import atomic_folder, disk_errors, read_json, write_json
 from harness.engine.operations import Context
+from harness.training.adapters import ADAPTERS, Adapters
+from harness.training.gathering import gathered
 from harness.training.held_out import LOG
 from harness.training.parts import State, apart, check_types, checkpoints_of, one_line
 from harness.training.settings import RunSettings
 
+KEPT = "trained"  # folder in the scratch folder of a stage
 WEIGHTS, LISTING = "weights.safetensors", "files.json"
 COPIES = 2  # of the weights: kept, and in the checkpoint
 STATE = 3  # weights and both moments of Adam in a checkpoint to resume from
@@ -54,22 +58,16 @@ class Saver:
         self.dtype: torch.dtype = getattr(torch, params.dtype)
         self.params = params
         self.context = context
-        self._kept = context.scratch / "trained"
-        self._checkpoints = checkpoints_of(model, tokenizer)
+        self._kept = context.scratch / KEPT
+        self._adapters = None if params.lora is None else Adapters(model)
+        if self._adapters is not None:
+            self.model = self._adapters.plain()
+        self._checkpoints = checkpoints_of(self.model, tokenizer)
 
     @property
     def finished(self) -> bool:
         """Whether an earlier attempt trained to the end and kept its weights, unharmed."""
-        if not self._kept.is_dir():
-            return False
-        listing = self._kept / LISTING
-        if listing.exists():
-            sound = listed_files_are_sound(listing)
-        else:  # of an earlier version
-            sound = not files_problem(self._kept, {})
-        if not sound:
-            shutil.rmtree(self._kept)
-        return sound
+        return kept_is_sound(self.context.scratch)
 
     def check(self, updates: int, *, main: bool = True) -> None:
         """Try everything that saving needs, and say what it will do differently.
@@ -108,7 +106,12 @@ class Saver:
         self._hold_space(updates, beside)
 
     def keep(self, trainer: Trainer, log: Mapping[str, Any]) -> None:
-        """Write the trained weights and the log alone, on disk before this returns."""
+        """Write the trained weights and the log alone, on disk before this returns.
+
+        Adapters are merged into the weights before, for all that follows.
+        """
+        if self._adapters is not None:
+            self._adapters.merge(self.dtype)
         state = self._state(trainer)
         if state is None:
             return
@@ -117,12 +120,16 @@ class Saver:
             with atomic_folder(self._kept) as folder:
                 save_file(apart(state, ()), folder / WEIGHTS)
                 write_json(folder / LOG, log)
+                if self._adapters is not None:
+                    self._adapters.write(folder / ADAPTERS)
                 list_files(folder, folder / LISTING)
         except Exception as error:  # saving may succeed all the same
             self.context.note(f"trained weights could not be kept apart: {one_line(error)}")
 
     def load_kept(self) -> None:
-        """Give the model the weights of the earlier attempt."""
+        """Give the model the weights of the earlier attempt, adapters merged."""
+        if self._adapters is not None:
+            self._adapters.replace(self._kept / ADAPTERS)
         self.model.load_state_dict(load_file(self._kept / WEIGHTS))
 
     def kept_log(self) -> dict[str, Any]:
@@ -146,6 +153,8 @@ class Saver:
             with disk_errors(folder, kept=f"the trained weights are kept in {self._kept}"):
                 for checkpoint in self._checkpoints:
                     checkpoint.save(folder, state, self.dtype)
+                if self._adapters is not None:
+                    self._adapters.write(folder / ADAPTERS)
                 write_json(folder / LOG, log)
         except StoreProblem:
             raise
@@ -158,17 +167,9 @@ class Saver:
 
     def _state(self, trainer: Trainer) -> State | None:
         """Trained weights in the type of the checkpoint, in the main process; None in others."""
-        gathered = None
-        if trainer.accelerator.num_processes > 1:
-            gathered = trainer.accelerator.get_state_dict(trainer.model_wrapped)
-        if not trainer.is_world_process_zero():
-            return None
-        if gathered is None:
-            gathered = self.model.to(self.dtype).state_dict()
-        return {
-            name: value.to(self.dtype) if value.is_floating_point() else value
-            for name, value in gathered.items()
-        }
+        if trainer.accelerator.num_processes > 1 and self._adapters is None:
+            return gathered(trainer, self.dtype)
+        return self.model.to(self.dtype).state_dict() if trainer.is_world_process_zero() else None
 
     def _hold_space(self, updates: int, beside: int) -> None:
         """Hold the disk space of the trained model, and check that of checkpoints.
@@ -180,10 +181,14 @@ class Saver:
             StoreProblem: there is less, or files may not be as large.
         """
         folder = self.context.scratch
-        numbers = [p.numel() for p in self.model.state_dict().values()]
+        numbers = [_numbers(value) for value in self.model.state_dict().values()]
         size = sum(numbers) * self.dtype.itemsize + beside + LINE * len(numbers) + SLACK
         saves = 0 if self.params.save_steps is None else updates // self.params.save_steps
-        resumable = min(saves, KEPT_CHECKPOINTS) * STATE * sum(numbers) * torch.float32.itemsize
+        each = STATE * sum(numbers)
+        if self._adapters is not None:
+            size += self._adapters.numbers() * torch.float32.itemsize
+            each = self._adapters.resumable()
+        resumable = min(saves, KEPT_CHECKPOINTS) * each * torch.float32.itemsize
         for number in range(COPIES):
             _reserved(folder, number).unlink(missing_ok=True)
         with disk_errors(folder):
@@ -207,6 +212,22 @@ class Saver:
             ) from None
 
 
+def kept_is_sound(scratch: Path) -> bool:
+    """Whether a stage's scratch folder has weights that were trained to the end, unharmed.
+
+    Others are deleted.
+    """
+    kept = scratch / KEPT
+    if not kept.is_dir():
+        return False
+    listing = kept / LISTING
+    # An earlier version kept none.
+    sound = listed_files_are_sound(listing) if listing.exists() else not files_problem(kept, {})
+    if not sound:
+        shutil.rmtree(kept)
+    return sound
+
+
 def step_log(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The log entries of updates, without those that contain run times."""
     return [
@@ -214,6 +235,11 @@ def step_log(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
         for entry in history
         if "loss" in entry
     ]
+
+
+def _numbers(tensor: Tensor) -> int:
+    """How many numbers a tensor becomes in the checkpoint; of 4 bits, a byte has two."""
+    return tensor.numel() * (2 if tensor.dtype == torch.uint8 else 1)
 
 
 def _reserved(folder: Path, number: int) -> Path:

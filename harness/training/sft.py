@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, model_validator
 
 from harness.core.errors import BadData
-from harness.engine import costs
 from harness.engine.operations import Artifact, Context, Row, operation
 from harness.models.templates import TEMPLATES, TemplateName
 from harness.training.answer_counts import AnswerCounts
+from harness.training.fitting import memory
 from harness.training.held_out import prompt_key, split
-from harness.training.settings import AnswerEnds, RunSettings
+from harness.training.launch import over_processes
+from harness.training.settings import AnswerEnds, RunSettings, libraries_of
 
 if TYPE_CHECKING:
     from harness.models.tokenize import TokenSequence
@@ -59,14 +60,19 @@ class SftParams(RunSettings, AnswerEnds):
     def prompt_limit(self) -> int:
         return self.max_prompt_length or max(1, 3 * self.max_length // 4)
 
+    @property
+    def longest_sequence(self) -> int:
+        return self.max_length
+
 
 @operation(
     "train_sft",
     version=2,
     params=SftParams,
-    libraries=("torch", "transformers", "trl"),
-    estimate=costs.training,
+    libraries=libraries_of("torch", "transformers", "trl"),
+    estimate=memory.estimate,
 )
+@over_processes
 def train_sft(context: Context, params: SftParams, *, rows: Artifact, model: Artifact) -> None:
     """Fine-tune a model on the answers of rows {"id", "messages", <field>: text}.
 
@@ -83,7 +89,7 @@ def train_sft(context: Context, params: SftParams, *, rows: Artifact, model: Art
     from harness.training.sft_trainer import sft_trainer
 
     with runs.quiet():
-        policy, tokenizer = runs.open_model(model.path)
+        policy, tokenizer = runs.open_model(model.path, params, context.device)
         if params.chat_template:
             tokenizer.chat_template = TEMPLATES[params.chat_template]
         answers = AnswerCounts(params.cut_answers)

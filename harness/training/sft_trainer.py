@@ -15,9 +15,11 @@ from harness.engine.operations import Context
 from harness.models.collate import pad, pad_id_of
 from harness.models.rows import check_ids, embedding_rows
 from harness.models.tokenize import IGNORE, TokenSequence
+from harness.training.adapters import adapt
 from harness.training.objective import Batch, Counts, Objective, Sums
 from harness.training.runs import training_arguments
 from harness.training.settings import RunSettings
+from harness.training.shares import Shared
 from harness.training.validation import Validator
 
 try:
@@ -27,8 +29,12 @@ except ImportError:
     raise MissingExtra("trl and datasets", "train") from None
 
 
-class SupervisedTrainer(SFTTrainer):  # type: ignore[misc]
+class SupervisedTrainer(Shared, SFTTrainer):  # type: ignore[misc]
     """SFTTrainer without model cards, and with a loss on held-out rows."""
+
+    def counts_nothing(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The batch without labels."""
+        return {**batch, "labels": torch.full_like(batch["labels"], IGNORE)}
 
     def measure(
         self, objective: Objective, batch: Batch, scheduled: Mapping[str, float]
@@ -61,10 +67,11 @@ def sft_trainer(
         held_out: sequences whose loss is logged, see `harness.training.held_out`.
 
     Raises:
-        BadData: a sequence has a token without an embedding row.
+        BadData: a sequence has a token without an embedding row; or as `adapters.adapt`.
     """
     every = (*sequences, *held_out)
     check_ids(tokenizer, embedding_rows(model), (sequence.input_ids for sequence in every))
+    pad_id = pad_id_of(tokenizer, embedding_rows(model))
     packing = pack_to is not None
     arguments = training_arguments(
         SFTConfig,
@@ -75,9 +82,9 @@ def sft_trainer(
         max_length=pack_to,
         shuffle_dataset=packing,  # before cutting; batches are drawn in random order anyway
     )
+    model = adapt(model, params)
     disable_progress_bars()  # the stage has its own
     table = [{"input_ids": s.input_ids, "labels": s.labels} for s in sequences]
-    pad_id = pad_id_of(tokenizer, embedding_rows(model))
 
     def collate(examples: list[dict[str, list[int]]]) -> dict[str, Tensor]:
         return pad([TokenSequence(e["input_ids"], e["labels"]) for e in examples], pad_id)
@@ -89,6 +96,10 @@ def sft_trainer(
         processing_class=copy.deepcopy(tokenizer),
         data_collator=collate,
     )
+    trainer.share_rows()
+    for parameter in model.parameters():
+        if params.lora is not None and parameter.requires_grad:
+            parameter.data = parameter.data.float()  # TRL casts those on a base in 4 bits
     if params.validation is not None and held_out:
         pieces = held_out if pack_to is None else packed(held_out, pack_to)
         points = params.validation.points

@@ -17,10 +17,14 @@ from transformers import Trainer, TrainingArguments
 from harness.engine.operations import Context
 from harness.models.rows import check_ids, embedding_rows, tokenizer_ids
 from harness.training import runs
+from harness.training.adapters import adapt
 from harness.training.objective import Batch, Examples, Objective, Sums
 from harness.training.parts import Parts, apart
 from harness.training.settings import RunSettings
+from harness.training.shares import Shared
 from harness.training.validation import Validator
+
+BLANK = "blank"  # key of a batch whose rows count nothing
 
 
 def train(
@@ -42,12 +46,14 @@ def train(
         arguments: further transformers.TrainingArguments.
 
     Raises:
-        BadData: an example has a token without an embedding row; or as `runs.run_and_save`.
+        BadData: an example has a token without an embedding row; or as `adapters.adapt` and
+            `runs.run_and_save`.
     """
     if not isinstance(model, Parts) and tokenizer_ids(tokenizer) > (rows := embedding_rows(model)):
         sets = (examples, held_out)
         batches = (objective.collate([part[n]]) for part in sets for n in range(len(part)))
         check_ids(tokenizer, rows, (batch["input_ids"].flatten().tolist() for batch in batches))
+    model = adapt(model, params)
     settings = runs.training_arguments(
         TrainingArguments, params, context, remove_unused_columns=False, **arguments
     )
@@ -57,12 +63,8 @@ def train(
     runs.run_and_save(trainer, tokenizer, params, context, len(held_out))
 
 
-class ObjectiveTrainer(Trainer):
-    """Minimises an objective, see `harness.training.objective`.
-
-    Where the rows of an epoch do not fill the last window of several processes, accelerate repeats
-    rows, which then count twice.
-    """
+class ObjectiveTrainer(Shared, Trainer):  # type: ignore[misc]
+    """Minimises an objective, see `harness.training.objective`."""
 
     loss_is_scaled_for_ga = True  # compute_loss divides by the counts of the window itself
 
@@ -83,6 +85,11 @@ class ObjectiveTrainer(Trainer):
         self._scheduled: dict[str, float] = {}
         self._window: dict[str, Tensor] = {}  # term -> count over the window
         self._totals: dict[str, Tensor] = {}  # name -> (sum, count) since the last log entry
+        self.share_rows()
+
+    def counts_nothing(self, batch: Batch) -> Batch:
+        """The batch, marked for the methods below."""
+        return {**batch, BLANK: torch.zeros(1)}
 
     def create_optimizer(self, *args: Any, **options: Any) -> torch.optim.Optimizer:
         """The usual optimiser, with the learning rates of the objective for parts of the model."""
@@ -130,6 +137,9 @@ class ObjectiveTrainer(Trainer):
         batches = super().get_batch_samples(epoch_iterator, num_batches, device)[0]
         self._scheduled = self.objective.scheduled(self.state.global_step, self.state.max_steps)
         found = [self.objective.counts(batch) for batch in batches]
+        for counts, batch in zip(found, batches, strict=True):
+            if BLANK in batch:
+                counts |= {name: torch.zeros_like(count) for name, count in counts.items()}
         if not found:
             return batches, torch.zeros((), device=device)
         names = list(found[0])
@@ -145,6 +155,7 @@ class ObjectiveTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
+        counted = 0 if inputs.pop(BLANK, None) is not None else 1
         terms, logged = model(objective=inputs)
         if terms.keys() != self._window.keys():
             raise ValueError(
@@ -152,11 +163,11 @@ class ObjectiveTrainer(Trainer):
                 f"{', '.join(self._window)}; expected the same terms"
             )
         for name, pair in {**terms, **logged}.items():
-            both = torch.stack([value.detach().float() for value in pair])
+            both = torch.stack([value.detach().float() for value in pair]) * counted
             self._totals[name] = self._totals.get(name, 0.0) + both
         loss = sum(total / self._window[name] for name, (total, _) in terms.items())
         # Data-parallel training averages gradients over processes; the window counts all of them.
-        loss = loss * self.accelerator.num_processes
+        loss = loss * self.accelerator.num_processes * counted
         return (loss, {}) if return_outputs else loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
@@ -22,7 +23,10 @@ from harness.engine.io import read_json, write_json
 from harness.engine.operations import Artifact, Context, Estimate, Row, operation
 from harness.suites.dialogue.answering import KnowledgeParams, knowledge_of, shared_base
 from harness.suites.dialogue.records import Knowledge
+from harness.training.fitting import memory
 from harness.training.held_out import prompt_key, split
+from harness.training.launch import over_processes
+from harness.training.settings import libraries_of
 from methods.mktod.settings import JointParams, Layout, RetrieverParams, ScratchParams
 
 if TYPE_CHECKING:
@@ -34,7 +38,7 @@ FALL = 3.0  # points of validation recall that the retriever may lose unnoticed
 
 
 def _retriever_cost(params: RetrieverParams, dialogues: Estimate, encoder: Estimate) -> Estimate:
-    return costs.training(params, dialogues, encoder)
+    return memory.estimate(params, dialogues, encoder)
 
 
 def _joint_cost(
@@ -45,7 +49,10 @@ def _joint_cost(
     valid: Estimate | None = None,
 ) -> Estimate:
     """The generator's encoder reads the context with each record; its decoder, the reply."""
-    return costs.training(params, dialogues, generator)
+    found = memory.estimate(params, dialogues, generator)
+    if generator.parameters_b is None or retriever.parameters_b is None:
+        return found
+    return replace(found, parameters_b=generator.parameters_b + retriever.parameters_b)
 
 
 @operation("new_generator", version=1, params=ScratchParams, libraries=LIBRARIES)
@@ -64,9 +71,10 @@ def new_generator(context: Context, params: ScratchParams, *, dialogues: Artifac
     "train_retriever",
     version=1,
     params=RetrieverParams,
-    libraries=LIBRARIES,
+    libraries=libraries_of(*LIBRARIES),
     estimate=_retriever_cost,
 )
+@over_processes
 def train_retriever(
     context: Context, params: RetrieverParams, *, dialogues: Artifact, encoder: Artifact
 ) -> None:
@@ -113,9 +121,10 @@ def train_retriever(
     "train_mktod",
     version=1,
     params=JointParams,
-    libraries=LIBRARIES,
+    libraries=libraries_of(*LIBRARIES),
     estimate=_joint_cost,
 )
+@over_processes
 def train_mktod(
     context: Context,
     params: JointParams,
@@ -151,6 +160,11 @@ def train_mktod(
         added = words.add_special_tokens({"additional_special_tokens": new_tokens(layout)})
         if added and len(words) > writer.get_input_embeddings().weight.shape[0]:
             writer.resize_token_embeddings(len(words), mean_resizing=False)
+        if added and params.lora is not None:
+            context.note(
+                f"{added} new tokens of the generator keep their first embeddings: adapters "
+                "(joint.lora) train none"
+            )
         network, pieces = load_encoder(retriever.path, "cpu", fresh=True)
         queries = QueryReader(pieces, longest(network, layout.max_query), layout.released)
         reader = GeneratorReader(words, layout)
@@ -180,7 +194,7 @@ def train_mktod(
             params,
             measure,
         )
-        parts = Parts({GENERATOR: writer, RETRIEVER: network})
+        parts = Parts({GENERATOR: writer, RETRIEVER: network}, language_models=(GENERATOR,))
         trained, held_out = split([prompt_key(row) for row in rows], params)
         read = (len(turns[place].context) + len(turns[place].reply) for place in trained)
         context.count(tokens_in=sum(read))

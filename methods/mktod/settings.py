@@ -44,6 +44,15 @@ class RetrieverParams(RunSettings):
     knowledge: Base = "shared"
     released: bool = False
 
+    @property
+    def longest_sequence(self) -> int:
+        return self.max_length
+
+    @property
+    def whole_batches(self) -> bool:
+        """Labels of other turns of the batch are negatives."""
+        return self.negatives == "batch"
+
 
 class Layout(Record):
     """What a generator reads and writes; stored with a trained system.
@@ -132,6 +141,11 @@ class JointParams(RunSettings):
     def sequences_per_row(self) -> int:
         """Views of a turn that the generator's encoder reads."""
         return self.layout.k + self.negative
+
+    @property
+    def longest_sequence(self) -> int:
+        """Of a view, with the reply that is decoded from it."""
+        return self.layout.max_context + self.layout.max_record + self.layout.max_reply
 
     @model_validator(mode="after")
     def _resumes_exactly(self) -> Self:

@@ -15,6 +15,7 @@ from typing import Any
 
 from harness.core.errors import BadRecord
 from harness.core.hashing import digest
+from harness.core.records import identity
 from harness.engine.plan import Handle, StageMaker
 from harness.engine.preconditions import Precondition, Preconditions
 from harness.engine.recipe import Method
@@ -33,7 +34,7 @@ def retriever(recipe: DialogueRecipe, stage: StageMaker) -> Program:
         trained = _retriever(recipe, stage, _train(how, "distant_supervision"), how)
         return retrieving("dense", encoder=trained).answer(dialogues, stage, **how)
 
-    settings = recipe.retriever.model_dump(mode="json")
+    settings = identity(recipe.retriever)
     return Program(TASK, answer, fingerprint=digest(["distant_supervision", settings])[:16])
 
 
@@ -69,7 +70,7 @@ def joint(writes: bool) -> Callable[[DialogueRecipe, StageMaker], Program]:
             )
 
         tables = (recipe.retriever, recipe.joint, recipe.scratch)
-        settings = [table.model_dump(mode="json") for table in tables]
+        settings = [identity(table) for table in tables]
         return Program(TASK, answer, fingerprint=digest(["mktod", writes, *settings])[:16])
 
     return plan

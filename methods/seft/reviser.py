@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from harness.core.errors import BadData
-from harness.engine import costs
 from harness.engine.operations import Artifact, Context, Row, operation
+from harness.training.fitting import memory
 from harness.training.held_out import prompt_key, split
-from harness.training.settings import PromptLimit, RunSettings
+from harness.training.launch import over_processes
+from harness.training.settings import PromptLimit, RunSettings, libraries_of
 from methods.seft.labels import NO
 from methods.seft.wording import Wording
 
@@ -41,6 +42,10 @@ class ReviserTraining(RunSettings, PromptLimit):
     label_weight: float = Field(default=1.0, ge=0)
     text_weight: float = Field(default=1.0, ge=0)
 
+    @property
+    def longest_sequence(self) -> int:
+        return self.max_length
+
 
 class TrainReviserParams(ReviserTraining):
     """One training of a reviser."""
@@ -52,9 +57,10 @@ class TrainReviserParams(ReviserTraining):
     "train_reviser",
     version=1,
     params=TrainReviserParams,
-    libraries=("torch", "transformers"),
-    estimate=costs.training,
+    libraries=libraries_of("torch", "transformers"),
+    estimate=memory.estimate,
 )
+@over_processes
 def train_reviser(
     context: Context, params: TrainReviserParams, *, rows: Artifact, model: Artifact
 ) -> None:
@@ -72,7 +78,7 @@ def train_reviser(
     from harness.training.weighted_tokens import WeightedTokens
 
     with runs.quiet():
-        reviser, tokenizer = runs.open_model(model.path)
+        reviser, tokenizer = runs.open_model(model.path, params, context.device)
         pairs = rows.rows()
         every = [sequences_of(tokenizer, row, params) for row in pairs]
         if not every:

@@ -10,6 +10,7 @@ import torch
 
 from harness.core.errors import BadData
 from harness.engine.io import read_json
+from harness.models.checkpoints import load_encoder, load_seq2seq
 from harness.suites.dialogue.encoding import pooled
 from harness.training.parts import Parts
 from harness.training.trainer import train
@@ -47,7 +48,7 @@ def made(allowed: list[int] | None = None, **params: Any) -> tuple[JointObjectiv
     index = Index([queries.record(record) for record in RECORDS], 0)
     records = [reader.record(record) for record in RECORDS]
     objective = JointObjective(turns, records, index, reader, own)
-    parts = Parts({GENERATOR: model, RETRIEVER: network})
+    parts = Parts({GENERATOR: model, RETRIEVER: network}, language_models=(GENERATOR,))
     objective.prepare(parts)
     return objective, parts, {GENERATOR: words, RETRIEVER: pieces}
 
@@ -98,6 +99,25 @@ def test_a_batch_is_the_sum_of_its_turns() -> None:
         singles = [losses(objective, parts, [row]) for row in range(4)]
         for name, value in whole.items():
             torch.testing.assert_close(value, sum(one[name] for one in singles))
+
+
+def test_adapters_are_trained_in_the_generator_and_merged(tmp_path: Path) -> None:
+    objective, parts, tokenizers = made(mml_start=0.0, lora={"rank": 2})
+    before = state(parts)
+    context = FakeContext(tmp_path / "out", tmp_path / "scratch")
+    context.scratch.mkdir()
+    context.directory.mkdir()
+    train(parts, tokenizers, range(4), objective, objective.params, context)  # type: ignore[arg-type]
+    writer = load_seq2seq(context.directory, part=GENERATOR)[0].state_dict()
+    linear = {name for name in writer if ".block." in name}
+    old = {name: before[f"models.{GENERATOR}.{name}"] for name in writer}
+    changed = {name for name, value in writer.items() if not torch.equal(value, old[name])}
+    assert changed
+    assert changed <= linear  # neither embedding nor head
+    network = load_encoder(context.directory, part=RETRIEVER)[0].state_dict()
+    name = "embeddings.word_embeddings.weight"
+    assert not torch.equal(network[name], before[f"models.{RETRIEVER}.{name}"])
+    assert (context.directory / "adapter" / GENERATOR / "adapter_model.safetensors").is_file()
 
 
 @pytest.mark.parametrize(

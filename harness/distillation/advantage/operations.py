@@ -14,6 +14,9 @@ from dataclasses import replace
 from harness.distillation.advantage.settings import CacheTeachersParams, TrainOnPairsParams
 from harness.engine import costs
 from harness.engine.operations import Artifact, Context, Estimate, operation
+from harness.training.fitting import memory
+from harness.training.launch import over_processes
+from harness.training.settings import libraries_of
 
 
 def _cache_cost(
@@ -76,11 +79,12 @@ def _training_cost(
     weights: Estimate | None = None,
 ) -> Estimate:
     """The student's training, and every epoch a forward pass of each live teacher."""
-    own = costs.training(params, rows, model)
+    own = memory.estimate(params, rows, model)
     live = [each for each in (teacher, reference) if each is not None and cache is None]
     passes = [costs.reference(params, rows, each) for each in live]
     return replace(
         own,
+        frozen_b=_sum([each.parameters_b for each in live]),
         gpu_gib=_sum([own.gpu_gib, *(each.gpu_gib for each in passes)]),
         gpu_seconds=_sum(
             [own.gpu_seconds, *(_times(params.epochs, each.gpu_seconds) for each in passes)]
@@ -101,9 +105,10 @@ def _times(factor: float, value: float | None) -> float | None:
     "train_on_pairs",
     version=1,
     params=TrainOnPairsParams,
-    libraries=("torch", "transformers"),
+    libraries=libraries_of("torch", "transformers"),
     estimate=_training_cost,
 )
+@over_processes
 def train_on_pairs(
     context: Context,
     params: TrainOnPairsParams,

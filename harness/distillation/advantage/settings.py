@@ -113,3 +113,7 @@ class TrainOnPairsParams(RunSettings, PromptLimit):
     @property
     def sequences_per_row(self) -> int:
         return 2
+
+    @property
+    def longest_sequence(self) -> int:
+        return self.max_length

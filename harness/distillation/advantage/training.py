@@ -61,7 +61,7 @@ class PairRun:
 
     def train(self) -> None:
         """Train the student and write its checkpoint."""
-        student, tokenizer = runs.open_model(self.model.path)
+        student, tokenizer = runs.open_model(self.model.path, self.params, self.context.device)
         teachers, vocabulary = self._teachers(tokenizer)
         if self.cache is not None:
             self._check_cache(tokenizer)

@@ -58,6 +58,8 @@ class EncoderSettings(Record):
                 "training without validation: the folds of a classifier are trained on all of "
                 "their authors"
             )
+        if self.training.lora is not None:
+            raise ValueError("training without lora: an encoder is trained with a new head, whole")
         return self
 
 

@@ -68,7 +68,7 @@ def test_the_same_answers_on_any_number_of_cores(
 ) -> None:
     answers = []
     for cores in (1, 3):
-        monkeypatch.setattr("harness.models.threads._cores", lambda cores=cores: cores)
+        monkeypatch.setattr("harness.models.threads.cores", lambda cores=cores: cores)
         answers.append(list(backend.generate(REQUESTS)))
     assert answers[0] == answers[1]
 

@@ -150,7 +150,7 @@ def test_the_same_states_on_any_number_of_cores(
 ) -> None:
     found = []
     for cores in (1, 3):
-        monkeypatch.setattr("harness.models.threads._cores", lambda cores=cores: cores)
+        monkeypatch.setattr("harness.models.threads.cores", lambda cores=cores: cores)
         backend = open_backend(max_rows=5)
         sampling = GREEDY.model_copy(update={"top_logprobs": 3})
         with backend.keeping_prefixes():

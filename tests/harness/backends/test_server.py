@@ -1,4 +1,4 @@
-"""ChildServer: nothing of a child process is left, however its parent goes."""
+"""ChildProcess: nothing of a child process is left, however its parent goes."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.backends.server import ChildServer, first_error, free_ports, tail, wait_until_ready
+from harness.backends.server import wait_until_ready
 from harness.core.errors import EnvironmentProblem
+from harness.engine.children import ChildProcess, first_error, free_ports, tail
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
 
@@ -33,8 +34,8 @@ import os, signal, sys, time
 from pathlib import Path
 # A background job of a shell ignores Ctrl-C, and so would the script.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from harness.backends.server import ChildServer
-server = ChildServer({command!r}, os.environ, Path({log!r}), grace_s=0.2)
+from harness.engine.children import ChildProcess
+server = ChildProcess({command!r}, os.environ, Path({log!r}), grace_s=0.2)
 {then}
 """
 
@@ -83,7 +84,7 @@ def parent_script(tmp_path: Path, then: str, command: list[str] | None = None) -
 def test_closing_ends_the_server_and_all_it_started(
     tmp_path: Path, family: Callable[[], list[int]]
 ) -> None:
-    with ChildServer(server_command(tmp_path), os.environ, tmp_path / "log") as server:
+    with ChildProcess(server_command(tmp_path), os.environ, tmp_path / "log") as server:
         pids = family()
         assert all(map(alive, pids))
         assert server.exit_code is None
@@ -96,7 +97,7 @@ def test_a_server_that_ignores_the_request_is_killed(
 ) -> None:
     command = server_command(tmp_path)
     command[2] = STUBBORN + command[2]
-    server = ChildServer(command, os.environ, tmp_path / "log", grace_s=0.3)
+    server = ChildProcess(command, os.environ, tmp_path / "log", grace_s=0.3)
     pids = family()
     server.close()
     server.close()  # twice does no harm
@@ -107,7 +108,7 @@ def test_a_server_that_ends_leaves_nothing_and_gives_its_exit_code(
     tmp_path: Path, family: Callable[[], list[int]]
 ) -> None:
     command = server_command(tmp_path, "sys.exit('ValueError: no such model')")
-    with ChildServer(command, os.environ, tmp_path / "log") as server:
+    with ChildProcess(command, os.environ, tmp_path / "log") as server:
         with pytest.raises(EnvironmentProblem) as caught:
             wait_until_ready(server, lambda: False, 30)
         assert server.exit_code == 1
@@ -188,7 +189,7 @@ def test_ctrl_c_in_a_terminal_does_not_reach_the_server(
 
 def test_the_server_ends_when_its_warden_is_killed(tmp_path: Path) -> None:
     command = [sys.executable, "-c", "import time; time.sleep(600)"]
-    with ChildServer(command, os.environ, tmp_path / "log") as server:
+    with ChildProcess(command, os.environ, tmp_path / "log") as server:
         warden = server._warden.pid
         children = Path(f"/proc/{warden}/task/{warden}/children")
         wait_for(lambda: bool(children.read_text().split()), "the server")
@@ -199,7 +200,7 @@ def test_the_server_ends_when_its_warden_is_killed(tmp_path: Path) -> None:
 
 def test_a_server_that_never_gets_ready_is_reported_with_its_log(tmp_path: Path) -> None:
     code = "import time; print('\\x1b[32mloading 3 %\\x1b[0m', flush=True); time.sleep(600)"
-    with ChildServer([sys.executable, "-c", code], os.environ, tmp_path / "log") as server:
+    with ChildProcess([sys.executable, "-c", code], os.environ, tmp_path / "log") as server:
         wait_for(lambda: "loading" in tail(server.log), "the first line")
         with pytest.raises(EnvironmentProblem, match=r"not ready within 0.2 s(.|\n)*\nloading 3 %"):
             wait_until_ready(server, lambda: False, 0.2)
@@ -207,7 +208,7 @@ def test_a_server_that_never_gets_ready_is_reported_with_its_log(tmp_path: Path)
 
 def test_a_command_that_does_not_exist_is_reported(tmp_path: Path) -> None:
     with (
-        ChildServer(["/nonexistent/python"], os.environ, tmp_path / "log") as server,
+        ChildProcess(["/nonexistent/python"], os.environ, tmp_path / "log") as server,
         pytest.raises(EnvironmentProblem, match="/nonexistent/python"),
     ):
         wait_until_ready(server, lambda: False, 30)
@@ -216,7 +217,7 @@ def test_a_command_that_does_not_exist_is_reported(tmp_path: Path) -> None:
 def test_the_environment_is_what_was_given(tmp_path: Path) -> None:
     code = "import os; print(sorted(os.environ))"
     environment = {"SECRET": "x", "PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
-    server = ChildServer([sys.executable, "-c", code], environment, tmp_path / "log")
+    server = ChildProcess([sys.executable, "-c", code], environment, tmp_path / "log")
     wait_for(lambda: server.exit_code is not None, "the end")
     server.close()
     assert tail(server.log) == "['LC_ALL', 'PATH', 'SECRET']"

@@ -65,12 +65,15 @@ def test_a_name_belongs_to_one_module() -> None:
 
 def test_libraries_count_by_major_and_minor_version() -> None:
     made = Operation("o", 1, Params, print, libraries=("numpy", "pydantic", "no-such-library"))
-    assert made.library_versions() == {
+    assert made.library_versions(Params()) == {
         "numpy": ".".join(metadata.version("numpy").split(".")[:2]),
         "pydantic": ".".join(metadata.version("pydantic").split(".")[:2]),
         "no-such-library": "absent",
     }
-    assert Operation("o", 1, Params, print).library_versions() == {}
+    assert Operation("o", 1, Params, print).library_versions(Params()) == {}
+    by_size = Operation("o", 1, Params, print, libraries=lambda params: ("a",) * (params.size > 7))
+    assert by_size.library_versions(Params()) == {}
+    assert by_size.library_versions(Params(size=8)) == {"a": "absent"}
 
 
 def test_an_artifact_reads_its_files(tmp_path: Path) -> None:

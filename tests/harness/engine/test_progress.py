@@ -124,7 +124,8 @@ def test_a_manifest_says_how_an_artifact_was_made(tmp_path: Path) -> None:
         "id": handles[0].id, "operation": "test_told_rows", "version": 4, "label": "first",
         "params": {"n": 2, "again": []}, "inputs": {},
     }  # fmt: skip
-    assert first["libraries"] == plan.stages[handles[0].id].operation.library_versions()
+    stage = plan.stages[handles[0].id]
+    assert first["libraries"] == stage.operation.library_versions(stage.params)
     counts = {"tokens_in": 1, "tokens_out": 20, "requests": 300, "cached": 4000, "cost_usd": 0.5}
     assert counts.items() <= first["ledger"].items()
     assert copy["inputs"] == {"rows": handles[0].id}

@@ -1,5 +1,6 @@
 """Tiny models with tokenizers made on the spot, and a stage context without an engine."""
 
+from tests.harness.training.adapter_runs import train_on
 from tests.tiny_models import (
     checkpoint,
     context,
@@ -18,4 +19,5 @@ __all__ = [
     "preference_rows",
     "rows_artifact",
     "tokenizer",
+    "train_on",
 ]

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate.utils import DistributedType
 from huggingface_hub import constants
 from transformers import TrainingArguments
 from transformers.utils import logging
@@ -82,7 +83,7 @@ def test_several_gpus_in_one_process_are_refused(
 
 def test_progress_reports_updates_and_stops_at_a_loss_that_is_no_number(context: Make) -> None:
     run = context("run")
-    progress, state = runs.Progress(run), SimpleNamespace(global_step=3, max_steps=9)
+    progress, state = runs.Progress(run, {}), SimpleNamespace(global_step=3, max_steps=9)
     progress.on_step_end(None, state, None)
     assert run.reports == [(3, 9, "updates")]
     for logs in (None, {}, {"train_runtime": float("nan")}, {"loss": 0.0}, {"loss": 2.5}):
@@ -155,6 +156,7 @@ class Trained:
         self.accelerator = SimpleNamespace(
             unwrap_model=lambda model: model,
             num_processes=processes,
+            distributed_type=DistributedType.FSDP if processes > 1 else DistributedType.NO,
             get_state_dict=lambda model: {"gathered": torch.zeros(1), "number": torch.tensor(3)},
         )
         self.args = SimpleNamespace(

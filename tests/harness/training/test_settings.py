@@ -19,7 +19,7 @@ from harness.training.pair_losses import (
 )
 from harness.training.preference_data import PreferencePairsParams, SplitPromptsParams
 from harness.training.preference_operations import ReferenceLogpsParams, TrainPreferenceParams
-from harness.training.settings import AnswerEnds, PromptLimit, RunSettings, Validation
+from harness.training.settings import AnswerEnds, LoraSettings, PromptLimit, RunSettings, Validation
 from harness.training.sft import SftParams
 from tests.setting_bounds import assert_bounds, assert_left_out, values_of
 
@@ -28,7 +28,7 @@ RUN: dict[str, Any] = {
     "learning_rate": 1e-3, "epochs": 1.0, "max_steps": None, "per_device_batch_size": 8,
     "accumulation_steps": 1, "warmup_ratio": 0.1, "scheduler": "cosine", "weight_decay": 0.0,
     "max_grad_norm": 1.0, "seed": 42, "dtype": "float32", "gradient_checkpointing": False,
-    "save_steps": None, "validation": None,
+    "save_steps": None, "validation": None, "lora": None, "launch": None,
 }  # fmt: skip
 LIMITS = {
     "max_length": 2048, "max_prompt_length": 1800, "released": False, "cut_answers": "no_end"
@@ -41,6 +41,8 @@ COUNT: tuple[list[Any], list[Any]] = ([1, 2], [0])
 def test_a_run_has_these_settings_unless_told_otherwise() -> None:
     assert values_of(RunSettings, **RATE) == RUN
     assert values_of(Validation) == {"share": 0.1, "points": 8}
+    lora = {"rank": 16, "alpha": 32.0, "dropout": 0.0, "targets": "all-linear", "quantise": None}
+    assert values_of(LoraSettings) == lora
     assert RunSettings(**RATE).sequences_per_row == 1
     with pytest.raises(BadRecord, match="learning_rate"):
         parse(RunSettings, {}, "test")
@@ -57,7 +59,11 @@ def test_numbers_of_a_run_are_bounded() -> None:
     }  # fmt: skip
     assert_bounds(RunSettings, RATE, bounds)
     assert_bounds(Validation, {}, {"share": ([1e-9, 0.999], [0.0, 1.0]), "points": COUNT})
+    assert_bounds(
+        LoraSettings, {}, {"rank": COUNT, "alpha": POSITIVE, "dropout": ([0.0, 0.99], [-0.01, 1.0])}
+    )
     assert_left_out(RunSettings, RATE, {"validation": {"share": 0.2, "points": 8}})
+    assert_left_out(RunSettings, RATE, {"lora": values_of(LoraSettings, rank=8)})
 
 
 def test_limits_of_a_row_leave_room_for_a_response() -> None:
