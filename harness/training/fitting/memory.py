@@ -1,9 +1,9 @@
 """Memory of one GPU in bytes, of trainings and of models that answer; see docs/estimates.md.
 
-* training: weights 4, gradients 4 and moments of Adam 8 bytes per trained parameter, whole or
-  divided over the processes; copies, activations, logits
-* adapters: the frozen base in the `dtype` of the run; 16 bytes per number of the adapters
-* answering: 2 bytes per parameter and keys and values of sequences, over tensor parallelism
+A training has weights (4 bytes per trained parameter), gradients (4) and moments of Adam (8), whole
+or divided over the processes, and copies, activations and logits. With adapters the base is frozen
+in the `dtype` of the run, and each number of the adapters has 16 bytes. A model that answers has 2
+bytes per parameter, and keys and values of sequences, over tensor parallelism.
 """
 
 from __future__ import annotations

@@ -255,3 +255,10 @@ def test_who_waits_for_a_lock_takes_the_new_file_after_a_commit(store: Store) ->
     release.set()
     thread.join()
     assert seen == [(True, True)]
+
+
+def test_nothing_of_a_stage_is_left_beside_its_artifact(store: Store) -> None:
+    with store.lock(ONE):
+        finish(store, ONE)
+    assert store.has(ONE)
+    assert list((store.root / "partial").iterdir()) == []

@@ -27,6 +27,12 @@ def test_a_list_takes_two_or_four_bytes_per_id_and_two_per_value_and_rest(
     assert list_bytes(k, vocabulary) == expected
 
 
+@pytest.mark.parametrize("told", [{"k": 0}, {"student_k": -1}, {"teacher_b": -1.0}])
+def test_sizes_below_their_bounds_are_refused(told: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(told))):
+        TeacherAccess(**{**SIZES, **told})
+
+
 def test_what_the_recipe_sets_is_taken() -> None:
     for form in ("live", "hidden", "lists"):
         assert chosen({"form": form, "teacher_b": None}) == (form, "set in the recipe")

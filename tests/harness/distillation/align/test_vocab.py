@@ -99,6 +99,8 @@ def test_a_token_goes_over_to_the_longest_that_it_begins_with() -> None:
     found = map_vocabulary(base, source, "prefix").tolist()
     assert found == [0, 2, 4, 3, 5, 6, -1, 1]
     assert map_vocabulary(base, base, "prefix").tolist() == list(range(len(base)))
+    twice = made("plain", "", ["ca", "b", "ca"])
+    assert map_vocabulary(twice, made("plain", "", ["cat"]), "prefix").tolist() == [0]
 
 
 @given(WORDS, WORDS)

@@ -328,6 +328,18 @@ def test_orders_are_read_from_the_table_beside_the_file(tmp_path: Path) -> None:
     assert (found.repeated, found.items[0].lengths) == (0, (3.0, 2.0))
 
 
+def test_a_model_in_two_files_is_found_with_others_between(tmp_path: Path) -> None:
+    for name, model in (("1", "m"), ("2", "other"), ("3", "a")):
+        (tmp_path / name).mkdir()
+        rows = [annotation("x", 1.5, generator_2=model)]
+        (tmp_path / name / "annotations.json").write_text(json.dumps(rows))
+    assert [item.model for item in read_annotations(tmp_path)] == ["a", "m", "other"]
+    (tmp_path / "4").mkdir()
+    (tmp_path / "4" / "annotations.json").write_text(json.dumps([annotation("x", 1.5)]))
+    with pytest.raises(BadData, match="m is annotated in both"):
+        read_annotations(tmp_path)
+
+
 def test_of_two_broken_files_the_first_is_named(tmp_path: Path) -> None:
     for name in "ba":
         (tmp_path / name).mkdir()

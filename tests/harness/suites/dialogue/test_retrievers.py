@@ -112,6 +112,21 @@ def test_the_hybrid_asks_the_encoder_where_nothing_matches() -> None:
     assert not np.array_equal(hybrid(BASE, vowels, ties=True)(asked)[0], found[0])
 
 
+def test_each_turn_has_the_spread_of_its_own_cosines() -> None:
+    """What the encoder adds has mean 0 and the weight as standard deviation, whatever is beside."""
+    asked = [say("aaaa ?"), say("eeeeeeee i u o ?")]
+    both, alone = hybrid(BASE, vowels)(asked), hybrid(BASE, vowels)(asked[1:])
+    assert np.allclose(both[1], alone[0])
+    added = both - slot_matching(BASE)(asked)
+    assert np.allclose(added.mean(axis=1), 0, atol=1e-6)
+
+
+def test_a_value_of_several_words_is_found_beside_shorter_ones() -> None:
+    knowledge = Knowledge.of([{"name": "the_old_oak_tea_room", "area": "north"}])
+    found = SlotTable.of(knowledge).mentioned("is the old oak tea room in the north ?")
+    assert [len(run) for run in found] == [5, 1]
+
+
 def test_an_encoder_keeps_the_first_token_and_the_end_of_a_long_text() -> None:
     from harness.models.checkpoints import load_tokenizer
 

@@ -172,6 +172,9 @@ def test_checked_problems_give_accuracy_by_level_and_subject() -> None:
     parts = ("level_1", "level_5", "Algebra", "Geometry")
     assert [cells[f"accuracy:{part}"].value for part in parts] == [50, 0, 100, 0]
     assert cells["accuracy:level_1"].n_expected == 2
+    every = [problem(str(level), True, level=level) for level in (16, 1, 5, 2, 33, 8)]
+    order = [c.metric for c in math_cells(maker, every)][2:]
+    assert order == [f"accuracy:level_{level}" for level in (1, 2, 5, 8, 16, 33)]
     assert [(c.primary, c.higher_is_better) for c in cells.values()] == [
         (True, True), (False, False), *[(False, True)] * 4
     ]  # fmt: skip

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from harness.core.errors import UserError
-from harness.suites.lm_eval.running import refuse_served
+from harness.suites.lm_eval.running import _cores, refuse_served
 
 
 def test_scores_are_those_of_the_model(run: Callable[..., Any], stub: Any) -> None:
@@ -18,6 +19,12 @@ def test_scores_are_those_of_the_model(run: Callable[..., Any], stub: Any) -> No
     assert right.value("letters") == 1.0
     assert right.value("words", "exact_match") == pytest.approx(1 / 40)
     assert run(stub(2), "another").value("letters") == 0.0
+
+
+@pytest.mark.parametrize("model", [None, object()])
+def test_a_model_without_weights_runs_on_all_cores(model: Any) -> None:
+    with _cores(SimpleNamespace(model=model)):  # type: ignore[arg-type]
+        pass
 
 
 def test_the_answers_of_one_model_are_never_given_for_another(

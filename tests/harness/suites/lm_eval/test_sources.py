@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -192,3 +193,14 @@ def test_parameters_follow_the_contents_of_files(folder: Path, tmp_path: Path) -
         run_arguments(TaskSettings(tasks=("a",), data={"a": "nowhere.jsonl"}))
     with pytest.raises(UserError, match="no folder"):
         run_arguments(TaskSettings(tasks=("a",), include=(str(tmp_path / "absent"),)))
+
+
+def test_tasks_that_a_group_spells_out_need_no_name() -> None:
+    def entry(kind: str, **cfg: Any) -> SimpleNamespace:
+        return SimpleNamespace(kind=SimpleNamespace(name=kind), cfg=cfg)
+
+    index = {"one": entry("TASK"), "group": entry("GROUP", task=["one", {"task": "written here"}])}
+    manager: Any = SimpleNamespace(task_index=index)
+    assert sources._resolved("group", manager)
+    index["broken"] = entry("GROUP", task=["one", "gone"])
+    assert not sources._resolved("broken", manager)

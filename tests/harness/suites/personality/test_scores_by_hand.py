@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harness.core.errors import BadData
 from harness.core.records import Cell
 from harness.engine.operations import Artifact
 from harness.stats.bootstrap import percentile_interval, resample_counts
 from harness.stats.mcnemar import OUTCOMES, pack
+from harness.suites.personality.cells import read_answers
 from harness.suites.personality.decisions import Decision, decide, keyed
 from harness.suites.personality.questionnaires import Item
 
@@ -159,3 +161,11 @@ def test_another_order_gives_the_worst_score_their_spread_and_the_flips(cells: A
     assert not found["macro_f1_sd"].higher_is_better
     undesired = [found[name] for name in ("abstained", "flip_rate", "flip_rate:reversed")]
     assert [(cell.primary, cell.higher_is_better) for cell in undesired] == [(False, False)] * 3
+
+
+def test_of_several_strange_authors_the_first_is_named(
+    rows_artifact: Callable[..., Artifact],
+) -> None:
+    labels = rows_artifact([{"id": id, "labels": {}} for id in ("a", "zz", "b")])
+    with pytest.raises(BadData, match='"c" is in only one of the two'):
+        read_answers(labels, ["a", "b", "c"], ["ext"])
