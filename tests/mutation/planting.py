@@ -34,7 +34,11 @@ import pytest
 ALWAYS = "*"  # lines that are executed outside of a single test: imports, shared fixtures
 GRACE, WAIT = 20, 300  # seconds of processor and of real time that come on top of the tests
 MEMORY, FILE = 24 << 30, 1 << 30  # limits on a process, in bytes: a fault may ask for anything
-OPTIONS = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--tb=line", "-W", "ignore"]
+# A browser does not start within the limits of a run.
+OPTIONS = [
+    "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--tb=line", "-W", "ignore",
+    "-m", "not browser",
+]  # fmt: skip
 
 
 class Recorder:

@@ -181,6 +181,7 @@ def in_browser(page: Path, profile: Path, address: str = "") -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
 def test_a_browser_shows_hostile_samples_as_text(hand_made: HandMade, tmp_path: Path) -> None:
     page = tmp_path / "page.html"

@@ -188,6 +188,7 @@ def test_the_head_has_scores_difference_and_categories(
 
 
 @pytest.mark.slow
+@pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
 def test_a_browser_shows_a_pair_and_its_filters(pairs: PairedSamples, tmp_path: Path) -> None:
     page = tmp_path / "page.html"

@@ -315,6 +315,7 @@ def test_a_folder_that_cannot_be_replaced_stays_in_its_place(tmp_path: Path) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
 def test_a_browser_opens_the_row_of_an_address(site: Site, tmp_path: Path) -> None:
     text = (site.folder / "index.html").read_text("utf-8")
