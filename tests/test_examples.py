@@ -75,6 +75,7 @@ STOPS = {
     "ID": "curves",
     "--submit": "sbatch",
     "results/": "results",
+    "public": 'no board named "public"',
     "model_judgment/gpt-4.1": "model_judgment",
 }
 # Options that change the files of the reader's shell, or print them: not run.
@@ -255,6 +256,8 @@ def causes_of(words: tuple[str, ...]) -> list[str]:
     values = [word.rpartition("=")[2] for word in words]
     theirs = [value for value in values if FILE.match(value) or PLACEHOLDER.match(value)]
     known = [said for word, said in STOPS.items() if word in words]
+    if examples()[words][1]:  # a sentence names the command alone
+        known.append("nothing to evaluate")
     return [*theirs, *known, *(ABSENT if words[0] in (*RUNS, "plan", "launch") else ())]
 
 
