@@ -266,10 +266,11 @@ def problem_of(line: str) -> str:
     words = shlex.split(line.split(" && ")[0].split(" | ")[0], comments=True)[1:]
     command = commands()
     while hasattr(command, "commands") and words and not words[0].startswith("-"):
-        found = command.commands.get(words[0])
+        size = 2 if " ".join(words[:2]) in command.commands else 1  # "board make" is one name
+        found = command.commands.get(" ".join(words[:size]))
         if found is None:
             return "" if STANDS_FOR_ANY.match(words[0]) else f'no command "{words[0]}"'
-        command, words = found, words[1:]
+        command, words = found, words[size:]
     if "--" in words:  # a command within a command
         place = words.index("--")
         if problem := problem_of(shlex.join(["crucible", *words[place + 1 :]])):
@@ -281,7 +282,7 @@ def problem_of(line: str) -> str:
         if option not in known | {"--help"}:
             return f"no option {option}"
     if command.name in ("reproduce", "plan", "rehearse", "sweep", "train") and words:
-        return absent("methods", words[0])
+        return "" if words[0].endswith(".toml") else absent("methods", words[0])
     if "--suite" in options:
         names = words[words.index("--suite") + 1].split(",")
         return next((problem for name in names if (problem := absent("suites", name))), "")
