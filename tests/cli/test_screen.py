@@ -248,5 +248,5 @@ def test_a_run_prints_json_alone_and_its_stages_on_stderr(tmp_path: Path) -> Non
     assert lines[0].startswith("planning an evaluation on arena_hard ... ")
     stages = [text for text in lines if re.match(r" +\d+/\d+  ", text)]
     assert len(stages) >= 4
-    known = ("planning ", "nano:target on ", " stages", "done in ", "note: ")
+    known = ("planning ", "nano:target on ", " stages", "done in ", "note: ", " prompts only")
     assert all(text in stages or any(word in text for word in known) for text in lines), lines

@@ -71,12 +71,13 @@ def board(*cells: Any, **spec: Any) -> Any:
 
 def test_the_scale_is_explained_except_the_papers() -> None:
     assert text.banner(board(made(scale="paper"))) == ""
-    assert text.banner(board(made(scale="own"))) == "own"
+    assert text.banner(board(made(scale="own"))) == text.SCALES["own"]
+    assert text.banner(board(made(scale="mine"))) == "mine"
     both = board(made(), made("b", scale="published"), made("c", scale="paper"))
     assert text.banner(both) == f"{text.SCALES['nano']}; {text.SCALES['published']}"
-    assert {key: value.partition(":")[0] for key, value in text.SCALES.items()} == {
-        key: key for key in ("nano", "rehearsal", "small", "published")
-    }
+    known = {key: value.partition(":")[0] for key, value in text.SCALES.items()}
+    plain = ("nano", "rehearsal", "small", "published")
+    assert known == {**{key: key for key in plain}, "own": "own judge"}
 
 
 def test_notes_say_levels_kinds_and_seeds() -> None:

@@ -73,5 +73,7 @@ def test_values_are_toml_or_else_text(text: str, key: str, value: object) -> Non
 
 @pytest.mark.parametrize("text", ["a.b", "=1", " =1", ""])
 def test_a_text_without_key_or_value_is_refused(text: str) -> None:
-    with pytest.raises(UserError, match=r'--set expects "key=value", found ".*train.beta=0.1'):
+    with pytest.raises(
+        UserError, match=r'--set expects "key=value", found ".*train.settings.beta=0.1'
+    ):
         parse_override(text)

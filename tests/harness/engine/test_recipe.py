@@ -80,7 +80,9 @@ def test_facts_about_a_replaced_model_are_dropped_between_profiles(tmp_path: Pat
 def test_overrides_are_typed_and_validated(file: Path) -> None:
     recipe = load_recipe(Toy, file, "nano", ["train.learning_rate=2e-4", "systems.0.name=b"])
     assert (recipe.train.learning_rate, recipe.systems[0].name) == (2e-4, "b")
-    with pytest.raises(BadRecord, match=r'--set train.stesp=1: unknown key "train.stesp".*"steps"'):
+    with pytest.raises(
+        BadRecord, match=r'--set train.stesp=1: unknown key "train.stesp".*"train.steps"'
+    ):
         load_recipe(Toy, file, "nano", ["train.stesp=1"])
     with pytest.raises(BadRecord, match=r"train.steps.*valid integer"):
         load_recipe(Toy, file, "nano", ["train.steps=many"])
