@@ -93,6 +93,8 @@ def test_what_the_supervisor_is_told() -> None:
         ["ready"],
         ["not loaded", "raised ZeroDivisionError: division by zero"],
     ]
+    own = "n = []\ndef test_a():\n    n.append(1)\n    assert len(n) == f()\ntest_a()"
+    assert ["verdict", "passed"] in messages("def f(): return 1", (own,)), "run once, by itself"
     forged = "import os\nfor n in range(3, 64):\n    try: os.write(n, b'[5]\\n')\n"
     assert messages(forged + "    except OSError: pass", ("assert 1 < 2",)) == [
         ["ready"],
@@ -103,7 +105,9 @@ def test_what_the_supervisor_is_told() -> None:
 def test_names_that_scripts_use_and_do_not_bind() -> None:
     used, every = tester.used_names(
         [
+            "not python (",
             "import a\nfrom b import c as d\ne = f(a.g, d)\ndef h(i, j=k):\n l = m\n return n",
+            "nor this )",
             "class O:\n    p = q\n    def r(self): return [s for t in self.u if v]\n",
             "global w\nw = 1\ndef x():\n    global y\n    y = z\n",
             "not python (",
