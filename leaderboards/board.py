@@ -190,18 +190,23 @@ def _mixtures(
             s for s in scores.values() if (s.suite, s.metric) == (suite, metric) and s.n_seeds
         ]
         for field in (*SHARED[1:], "unit", "higher_is_better"):
-            values = _grouped((v, s.system) for s in column_scores for v in _said(s, field))
-            if len(values) > 1:
+            if _differ(column_scores, field):
+                values = _grouped((v, s.system) for s in column_scores for v in _said(s, field))
                 name = field.replace("_", " ")
                 found.append(f"column {suite} {metric} mixes {name}s: {_list(values)}")
     return tuple(found)
 
 
 def _said(score: Score, field: str) -> Iterable[str]:
-    """Values of a field over the seeds; of a judge's fingerprint, with the judge."""
+    """Values of a field over the seeds; a judge's fingerprint with the judge's name."""
     if field != "judge_fingerprint":
         return score.shared(field)
     return {f"{cell.judge or 'no judge'} {cell.judge_fingerprint}" for cell in score.cells}
+
+
+def _differ(scores: Iterable[Score], field: str) -> bool:
+    """Whether scores differ in a field; names of one judge do not make two of it."""
+    return len({value for score in scores for value in score.shared(field)}) > 1
 
 
 def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:

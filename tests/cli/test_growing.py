@@ -70,7 +70,7 @@ def test_a_board_grows_by_one_system_after_the_other(shell: Shell, place: Path) 
     assert check_board(place / "week48") == ""
     spec = read_board(place / "week48")[0]
     assert (spec.name, spec.title) == ("week48", "Evaluation of 3 systems")
-    assert spec.provenance.command.startswith("crucible ")
+    assert spec.provenance.command.startswith("crucible")
     assert "# Evaluation of 3 systems" in (place / "week48/board.md").read_text()
 
 

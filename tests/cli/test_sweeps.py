@@ -66,7 +66,7 @@ def test_costs_come_first_and_a_board_with_curves_last(
     assert kinds == {".svg", ".pdf", ".csv", ".tex"}
     assert all(f"curves-learning_rate{kind}" in said for kind in kinds)
     spec, cells = read_board(board)
-    assert spec.provenance.command.startswith("crucible ")
+    assert spec.provenance.command.startswith("crucible")
     with (board / "curves-learning_rate.csv").open() as lines:
         points = [row for row in csv.DictReader(lines) if row["label"].endswith("=0.01")]
     values = {c.value for c in cells if c.system == "sft+learning_rate=0.01" and c.primary}

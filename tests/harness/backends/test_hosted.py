@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.backends.hosted import open_backend
-from harness.core.errors import UnknownName, UserError
+from harness.core.errors import UserError
 from harness.engine.calls import Services
 from harness.models.references import resolve
 
@@ -25,5 +25,5 @@ def test_a_model_without_a_server_leads_to_one(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="contains no model"):
         open_backend(str(tmp_path / "empty"), Services())
-    with pytest.raises(UnknownName, match='no judge named "gpt"; known: nano:'):
+    with pytest.raises(UserError, match='no judge named "gpt"; expected openai:gpt for a model of'):
         open_backend("gpt", Services())

@@ -101,7 +101,7 @@ def test_a_package_adds_a_scheme(run_operation: Callable[..., Artifact]) -> None
     assert registered("prompts", "acme") is not None
     assert registered("answers", "acme") is None
     assert registered("prompts", "none") is None
-    with pytest.raises(UserError, match="nano:<split>, .*acme:<number>, official:<set>"):
+    with pytest.raises(UserError, match=r"nano:<split>, .*acme:<number>, official:<set>"):
         prompts_identity("nowhere")
     with pytest.raises(UserError, match="no answers"):
         answers_identity("acme:1")

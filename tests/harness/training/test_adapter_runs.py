@@ -6,6 +6,7 @@ import json
 import resource
 import shutil
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -290,8 +291,10 @@ def test_checkpoints_to_resume_from_have_what_is_trained() -> None:
 
 
 @pytest.mark.parametrize("method", ["gptq", "awq", "bitsandbytes"])
-def test_a_base_that_is_quantised_already_is_refused(method: str, checkpoint: Make) -> None:
-    path = checkpoint("llama").path
+def test_a_base_that_is_quantised_already_is_refused(
+    method: str, checkpoint: Make, tmp_path: Path
+) -> None:
+    path = shutil.copytree(checkpoint("llama").path, tmp_path / "quantised")
     config = json.loads((path / "config.json").read_text())
     config["quantization_config"] = {"quant_method": method, "bits": 4, "load_in_4bit": True}
     (path / "config.json").write_text(json.dumps(config))
