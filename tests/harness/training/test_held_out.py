@@ -96,6 +96,7 @@ def test_a_run_past_its_best_point_is_named() -> None:
     said = passed_best(log_of(2.0, 1.0, 1.05, 1.12))
     assert "held-out loss (12 rows) was lowest at update 50 of 150 and is 12 % higher" in said
     assert "lowest before training and is 30 % higher" in passed_best(log_of(1.0, 1.1, 1.3))
+    assert "is 200 % higher" in passed_best(log_of(1.0, 3.0))
     assert "is 0.5 higher" in passed_best(log_of(0.0, -1.0, -0.5))
 
 
