@@ -215,13 +215,13 @@ def test_a_hub_model_is_taken_at_its_revision(
     asked: list[Any] = []
 
     def download(name: str, **options: Any) -> str:
-        asked.append((name, options["revision"]))
+        asked.append((name, options["revision"], "*.safetensors" in options["allow_patterns"]))
         return str(tmp_path)
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     (tmp_path / "model.json").write_text(json.dumps({"ref": "a/b", "revision": "0123abc"}))
     assert checkpoint_folder(tmp_path) == tmp_path
-    assert asked == [("a/b", "0123abc")]
+    assert asked == [("a/b", "0123abc", True)]
 
 
 ROTARY = "model.layers.0.self_attn.rotary_emb.inv_freq"
