@@ -74,10 +74,16 @@ def test_golden_losses_rewards_and_gradients(golden: Callable[[str], Path]) -> N
             "grad_mean_loss_wrt_policy_chosen": policy.grad[:, :2],
             "grad_mean_loss_wrt_policy_rejected": policy.grad[:, 2:],
         }
-        for key, found in ours.items():
-            reference = torch.tensor(case["outputs"][key], dtype=dtype).reshape(found.shape)
-            close = {"rtol": tolerance, "atol": tolerance, "msg": f"{name}: {key}"}
-            torch.testing.assert_close(found.detach(), reference, **close)
+        _compared(ours, case["outputs"], tolerance, name)
+
+
+def _compared(
+    ours: dict[str, torch.Tensor], expected: dict[str, Any], tolerance: float, name: str
+) -> None:
+    for key, found in ours.items():
+        reference = torch.tensor(expected[key], dtype=found.dtype).reshape(found.shape)
+        close = {"rtol": tolerance, "atol": tolerance, "msg": f"{name}: {key}"}
+        torch.testing.assert_close(found.detach(), reference, **close)
 
 
 def settings_of(loss: PreferenceLoss, **told: Any) -> Record:
