@@ -27,7 +27,7 @@ from harness.engine.plan import Handle, Plan
 from harness.models.references import model_identity, split_engine, split_template
 from harness.planned import PlannedRun, checked, labelled_stage
 from harness.suites.base import Suite, System
-from harness.suites.editions import NANO, OFFICIAL, default_edition, resolve_settings, scale_of
+from harness.suites.editions import NANO, OFFICIAL, default_edition, resolve_settings, scales_of
 from harness.suites.marks import OWN, PAPER, limit_of, marked, nodes_of_plan
 from leaderboards.growth import board_name, evaluation_title
 from leaderboards.spec import BoardSpec, ColumnSpec, Provenance, SystemSpec
@@ -209,19 +209,21 @@ def plan_entrant(
         raise unknown("data edition", edition, EDITIONS, "crucible eval --help")
     settings = _settings_by_suite(names, judge, options.overrides, options.limit)
     made = Evaluation(entrant.title, judge=judge, plan=plan)
-    for suite_name in names:
+    suites: dict[str, tuple[Suite, Any]] = {}
+    for suite_name in filter(entrant.of, names):
+        loaded: Suite = registry.load("suites", suite_name)
+        chosen = _edition(loaded, edition, judge)
+        suites[suite_name] = loaded, resolve_settings(loaded, chosen, settings[suite_name])
+    scales = scales_of([resolved for _, resolved in suites.values()], PAPER)
+    for (suite_name, (loaded, resolved)), scale in zip(suites.items(), scales, strict=True):
         model = entrant.of(suite_name)
-        if not model:
-            continue
         engine, rest = split_engine(model)
         identity = model_identity(model)
         handle = plan.stage("import_model", ref=model, digest=identity, label=f"model {model}")
-        loaded: Suite = registry.load("suites", suite_name)
-        resolved = resolve_settings(loaded, _edition(loaded, edition, judge), settings[suite_name])
         system = System(
             name=made.title,
             model=handle,
-            scale=scale_of(resolved, NANO if model.startswith("nano:") else PAPER),
+            scale=NANO if scale == PAPER and model.startswith("nano:") else scale,
             seed=options.seed,
             stored=engine == "stored",
             template=split_template(rest)[1] if engine in ("hf", "vllm") else "",

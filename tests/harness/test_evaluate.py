@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from harness.core.errors import BadData, BadRecord, UnknownName, UserError
+from harness.models.references import resolve
 from harness.nano import world
 from harness.reproduce import evaluate
 from leaderboards.files import check_board
@@ -96,3 +98,11 @@ def test_arguments_of_a_chat_template_change_the_decode_fingerprint() -> None:
         if stage.operation.name == "score_alpaca"
     ]
     assert len(set(found)) == len(found) == 2
+
+
+def test_a_suite_without_sources_has_the_scale_of_the_others(tmp_path: Path) -> None:
+    """A checkpoint of one's own on nano questions: the rounds of its training are nano as well."""
+    folder = shutil.copytree(resolve("nano:target").location, tmp_path / "mine")
+    made = evaluate(str(folder), ["seft_rounds", "skills"])
+    cells = [made.plan.stages[handle.id].params for handle in made.scores.values()]
+    assert [params.scale for params in cells] == ["nano", "nano"]
