@@ -5,6 +5,7 @@
     needs.py       what a stage needs of a node, from its estimate
     pools.py       Pool: workers somewhere; LocalPool: workers in threads of this process
     rays.py        RayPool: workers that are actors of Ray
+    actors.py      what runs in the processes of Ray
     nodes.py       what a node must have: the same code and libraries, the store, working locks
     worker.py      Worker: computes a stage or batches of it, in a process of a node
     messages.py    stages as plain data

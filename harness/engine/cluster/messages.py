@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
+from contextlib import suppress
 from typing import Any
 
 from harness.core.errors import EnvironmentProblem
 from harness.core.records import parse
 from harness.engine.code import code_of
+from harness.engine.operations import OPERATIONS
 from harness.engine.plan import Handle, Stage, stage_id
 from harness.engine.registry import load_operation
 
@@ -17,6 +20,7 @@ def message_of(stage: Stage) -> Message:
     """A stage as JSON values."""
     return {
         "operation": stage.operation.name,
+        "module": stage.operation.function.__module__,
         "version": stage.operation.version,
         "params": stage.params.model_dump(mode="json"),
         "inputs": {
@@ -38,7 +42,11 @@ def stage_of(message: Message) -> Stage:
         EnvironmentProblem: here it has another id, since code or libraries differ.
         UnknownName: there is no such operation here.
     """
-    operation = load_operation(message["operation"])
+    name = message["operation"]
+    if name not in OPERATIONS:  # those of plugins are in no catalogue
+        with suppress(ImportError):
+            importlib.import_module(message["module"])
+    operation = load_operation(name)
     params = parse(operation.params, message["params"], f'stage "{message["label"]}"')
     inputs = {
         key: tuple(map(Handle, value)) if isinstance(value, list) else Handle(value)

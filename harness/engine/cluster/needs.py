@@ -75,9 +75,9 @@ def need_of(
     launch = getattr(stage.params, "launch", None)
     with_gpus = [node for node in nodes if node.gpus]
     if launch is not None:
-        each = math.ceil(launch.processes / launch.machines)
-        many = Need(stage.id, machines=launch.machines)
-        return Need(many.key, 1 if with_gpus else each, each if with_gpus else 0, 0, many.machines)
+        each = launch.processes // launch.machines
+        gpus = each if with_gpus else 0
+        return Need(stage.id, 1 if with_gpus else each, gpus, machines=launch.machines)
     sizes = [expected.parameters_b, *_sizes(stage, estimates)]
     known = [size for size in sizes if size is not None]
     is_training = stage.operation.rows is None and "model" in stage.inputs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import signal
@@ -13,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from harness.core.errors import EnvironmentProblem, MissingExtra, UserError
-from harness.engine.calls import CallSettings, Services
+from harness.core.machine import cores
+from harness.engine.calls import CallSettings
+from harness.engine.cluster.actors import Actor, Helper, first_line, report_of_node
 from harness.engine.cluster.messages import Message
 from harness.engine.cluster.needs import Need, Node, memory_gib
-from harness.engine.cluster.nodes import Probe, check_reports, probing, report
+from harness.engine.cluster.nodes import Probe, check_reports, probing
 from harness.engine.cluster.pools import Handle
-from harness.engine.cluster.worker import Event, Worker
+from harness.engine.cluster.worker import Event
 from harness.engine.costs import GIB
 from harness.engine.stages import Batch
 from harness.engine.store import Store
@@ -52,6 +55,7 @@ class RayPool:
         self._root = str(store.root)
         self._calls = calls.model_copy(update={"responses": None, "replicas": 1})
         self._running: list[tuple[Any, Handle]] = []  # streams of events, and their actors
+        self._helpers: dict[Handle, list[Any]] = {}
         self._gpu_gib: dict[str, float] = {}
         try:
             self._check(store.root, paths)
@@ -71,7 +75,7 @@ class RayPool:
                 ) from None
             except self._ray.exceptions.RayError as error:
                 raise EnvironmentProblem(
-                    f"a node of the cluster could not start Crucible: {_first_line(error)}; "
+                    f"a node of the cluster could not start Crucible: {first_line(error)}; "
                     "install crucible-bench[ray] in the same environment on all nodes"
                 ) from None
         check_reports({node.name: one for node, one in zip(asked, found, strict=True)})
@@ -81,7 +85,7 @@ class RayPool:
 
     def _ask(self, node: Node, probe: Probe) -> Any:
         share = 0.01 if node.gpus else 0
-        task = self._ray.remote(_report_of_node)
+        task = self._ray.remote(report_of_node)
         return task.options(num_cpus=0, num_gpus=share, **self._on(node)).remote(probe)
 
     def _on(self, node: Node) -> dict[str, Any]:
@@ -105,14 +109,20 @@ class RayPool:
         return found
 
     def start(self, nodes: Sequence[Node], need: Need) -> Handle:
-        actor = self._ray.remote(Actor).options(
+        others = [self._placed(Helper, node, need).remote() for node in nodes[1:]]
+        actor = self._placed(Actor, nodes[0], need)
+        made = actor.remote(self._root, self._calls.model_dump(mode="json"), others)
+        self._helpers[made] = others
+        return made
+
+    def _placed(self, kind: type, node: Node, need: Need) -> Any:
+        return self._ray.remote(kind).options(
             num_cpus=need.cpus,
             num_gpus=need.gpus,
             memory=int(need.memory_gib * GIB),
             max_restarts=0,
-            **self._on(nodes[0]),
+            **self._on(node),
         )
-        return actor.remote(self._root, self._calls.model_dump(mode="json"))
 
     def submit(self, worker: Handle, message: Message, batches: Sequence[Batch] | None) -> None:
         stream = worker.run.options(num_returns="streaming").remote(message, batches)
@@ -142,38 +152,18 @@ class RayPool:
             text = str(error)
             return "error", {"kind": type(cause).__name__, "text": str(cause), "traceback": text}
         except (errors.RayError, StopIteration) as error:
-            return "lost", _first_line(error) or type(error).__name__
+            return "lost", first_line(error) or type(error).__name__
         return event
 
     def stop(self, worker: Handle) -> None:
         self._running = [pair for pair in self._running if pair[1] is not worker]
-        with suppress(self._ray.exceptions.RayError):
-            self._ray.kill(worker)
+        for actor in (worker, *self._helpers.pop(worker, ())):
+            with suppress(self._ray.exceptions.RayError):
+                self._ray.kill(actor)
 
     def close(self) -> None:
         with signals_kept():
             self._ray.shutdown()
-
-
-class Actor:
-    """A worker in a process of Ray."""
-
-    def __init__(self, root: str, calls: dict[str, Any]) -> None:
-        self._worker = Worker(Store(Path(root)), Services(CallSettings(**calls)))
-
-    def run(self, message: Message, batches: Sequence[Batch] | None) -> Iterator[Event]:
-        yield from self._worker.run(message, batches)
-
-
-def _report_of_node(probe: Probe) -> dict[str, Any]:
-    found = report(probe)
-    found["gpu_gib"] = None
-    if os.environ.get("CUDA_VISIBLE_DEVICES"):
-        import torch
-
-        if torch.cuda.is_available():
-            found["gpu_gib"] = memory_gib(torch.cuda.get_device_properties(0).total_memory)
-    return found
 
 
 def connect(address: str) -> Any:
@@ -191,6 +181,7 @@ def connect(address: str) -> Any:
         raise MissingExtra("ray", "ray") from None
     if address:
         _check_address(address)
+    logging.getLogger("ray").setLevel(logging.ERROR)
     quiet: dict[str, Any] = {
         "log_to_driver": False,
         "configure_logging": False,
@@ -208,26 +199,33 @@ def connect(address: str) -> Any:
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         where = f"Ray at {address}" if address else "Ray"
         raise EnvironmentProblem(
-            f"{where} cannot be used: {_first_line(error)}; run the command on a node of the "
+            f"{where} cannot be used: {first_line(error)}; run the command on a node of the "
             "cluster, with the versions of Python and Ray that the cluster has"
         ) from None
     return ray
 
 
 def _check_address(address: str) -> None:
+    """Ray itself waits for minutes at an address where nothing answers."""
+    from ray.util import get_node_ip_address
+
     host, colon, port = address.rpartition(":")
     if "//" in address or not colon or not port.isdigit():
         raise UserError(
             f'--executor is "ray:{address}"; expected ray:HOST:PORT with the address that ray '
             "start --head printed (port 6379), on a node of that cluster"
         )
-    try:
-        socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
-    except OSError as error:
-        raise EnvironmentProblem(
-            f"no Ray cluster answers at {address} ({error}); ray start --head starts one and "
-            "prints its address, and --executor ray alone uses this machine"
-        ) from None
+    hosts = [host]
+    if host in ("localhost", "127.0.0.1"):
+        hosts.append(get_node_ip_address())  # by which Ray replaces it
+    for one in hosts:
+        try:
+            socket.create_connection((one, int(port)), timeout=CONNECT_S).close()
+        except OSError as error:
+            raise EnvironmentProblem(
+                f"no Ray cluster answers at {one}:{port} ({error}); ray start --head starts one "
+                "and prints its address, and --executor ray alone uses this machine"
+            ) from None
 
 
 def passed_variables() -> dict[str, str]:
@@ -241,11 +239,6 @@ def passed_variables() -> dict[str, str]:
     return {**chosen, "PYTHONPATH": places}
 
 
-def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 @contextmanager
 def signals_kept() -> Iterator[None]:
     """Handlers of signals afterwards are those of before; Ray sets its own."""
@@ -256,8 +249,3 @@ def signals_kept() -> Iterator[None]:
         for number, handler in kept.items():
             with suppress(ValueError):  # not in the main thread
                 signal.signal(number, handler)
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0].rstrip(".") if lines else ""
