@@ -58,9 +58,7 @@ class _Machines:
     """The machines of a stage, by their helpers; implements `harness.engine.machines.Machines`."""
 
     def __init__(self, helpers: Sequence[Any]) -> None:
-        import ray
-
-        self.address = ray.util.get_node_ip_address()
+        self.address = own_address()
         self.others = [_Machine(helper) for helper in helpers]
 
     def close(self) -> None: ...
@@ -89,6 +87,14 @@ class _RemoteProcess:
     def close(self) -> None:
         with suppress(EnvironmentProblem):  # a machine that is gone has ended all
             _answer(self._helper.close.remote())
+
+
+def own_address() -> str:
+    """The address under which other nodes reach this one."""
+    import ray
+
+    util: Any = ray.util
+    return str(util.get_node_ip_address())
 
 
 def _answer(asked: Any) -> Any:

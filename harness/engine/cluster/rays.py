@@ -16,7 +16,7 @@ from typing import Any
 from harness.core.errors import EnvironmentProblem, MissingExtra, UserError
 from harness.core.machine import cores
 from harness.engine.calls import CallSettings
-from harness.engine.cluster.actors import Actor, Helper, first_line, report_of_node
+from harness.engine.cluster.actors import Actor, Helper, first_line, own_address, report_of_node
 from harness.engine.cluster.messages import Message
 from harness.engine.cluster.needs import Need, Node, memory_gib
 from harness.engine.cluster.nodes import Probe, check_reports, probing
@@ -198,17 +198,23 @@ def connect(address: str) -> Any:
                 ray.init(address="local", num_cpus=cores(), **more, **quiet)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         where = f"Ray at {address}" if address else "Ray"
+        if "InvalidAuthToken" in str(error):
+            raise EnvironmentProblem(
+                f"{where} wants another authentication token: set RAY_AUTH_MODE=token and "
+                "RAY_AUTH_TOKEN as where the cluster was started"
+            ) from None
         raise EnvironmentProblem(
             f"{where} cannot be used: {first_line(error)}; run the command on a node of the "
             "cluster, with the versions of Python and Ray that the cluster has"
         ) from None
+    # Ray prints what happens to workers on stdout, where results of commands are; the run says it.
+    private: Any = ray._private.worker
+    private._worker_logs_enabled = False
     return ray
 
 
 def _check_address(address: str) -> None:
     """Ray itself waits for minutes at an address where nothing answers."""
-    from ray.util import get_node_ip_address
-
     host, colon, port = address.rpartition(":")
     if "//" in address or not colon or not port.isdigit():
         raise UserError(
@@ -217,7 +223,7 @@ def _check_address(address: str) -> None:
         )
     hosts = [host]
     if host in ("localhost", "127.0.0.1"):
-        hosts.append(get_node_ip_address())  # by which Ray replaces it
+        hosts.append(own_address())  # by which Ray replaces it
     for one in hosts:
         try:
             socket.create_connection((one, int(port)), timeout=CONNECT_S).close()

@@ -30,6 +30,19 @@ import json, os, time
 from harness.core.errors import BadData
 from harness.core.records import Record
 from harness.engine.operations import operation
+from harness.training.launch import over_processes
+from harness.training.settings import RunSettings
+
+@operation("ray_ranks", version=1, params=RunSettings)
+@over_processes
+def ranks(context, params):
+    (context.scratch / f"rank-{os.environ['RANK']}.parent").write_text(str(os.getppid()))
+    while len(list(context.scratch.glob("rank-?.parent"))) < 2:
+        time.sleep(0.05)
+    if os.environ["RANK"] == "0":
+        parents = sorted(p.read_text() for p in context.scratch.glob("rank-?.parent"))
+        made = {"world": os.environ["WORLD_SIZE"], "parents": parents}
+        (context.directory / "ranks.json").write_text(json.dumps(made))
 
 class P(Record):
     n: int = 0
@@ -113,7 +126,9 @@ def test_replicas_share_the_batches_of_a_stage(cluster: Any, tmp_path: Path) -> 
     assert handlers == (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT))
 
 
-def test_a_killed_worker_costs_the_batch_under_way(cluster: Any, tmp_path: Path) -> None:
+def test_a_killed_worker_costs_the_batch_under_way(
+    cluster: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     store, log = Store(tmp_path), tmp_path / "log"
     plan, targets = planned(log, seconds=0.1)
     killed: list[int] = []
@@ -133,6 +148,19 @@ def test_a_killed_worker_costs_the_batch_under_way(cluster: Any, tmp_path: Path)
     lines = [line.split() for line in log.read_text().splitlines()]
     assert 20 <= len(lines) <= 22  # a result may be under way to the run as well
     assert {process for process, _ in lines} - {str(killed[0])}
+    assert capfd.readouterr() == ("", "")  # results of commands are there
+
+
+def test_a_launch_over_two_machines_has_a_launcher_on_each(cluster: Any, tmp_path: Path) -> None:
+    plan, store = Plan(), Store(tmp_path)
+    launch = {"processes": 2, "machines": 2}
+    target = plan.stage("ray_ranks", learning_rate=1.0, launch=launch)
+    assert target.id == Plan().stage("ray_ranks", learning_rate=1.0).id
+    with pytest.raises(EnvironmentProblem, match="2 machines needs a cluster: run with --exec"):
+        InlineExecutor().execute(plan, [target], store)
+    on_ray(cluster).execute(plan, [target], store)
+    found = store.artifact(target.id).read_json("ranks.json")
+    assert (found["world"], len(set(found["parents"]))) == ("2", 2)
 
 
 def test_a_stage_that_fails_elsewhere_says_why(cluster: Any, tmp_path: Path) -> None:
