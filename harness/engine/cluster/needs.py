@@ -65,8 +65,8 @@ def need_of(
 ) -> Need:
     """What a stage needs on a cluster.
 
-    Models of unknown size get one GPU where there are any. On nodes without GPUs a model needs its
-    memory in the node's.
+    Models of unknown size get one GPU where there are any, and so do trainings without a launch,
+    which use one. On nodes without GPUs a model needs its memory in the node's.
 
     Args:
         ref: reference of the model that the stage asks; None for a trained one, or for none.
@@ -90,7 +90,7 @@ def need_of(
     if not with_gpus:
         return Need(key, memory_gib=gib)
     size = max(node.gpu_gib for node in with_gpus)
-    return Need(key, gpus=max(1, math.ceil(gib / size)))
+    return Need(key, gpus=1 if is_training else max(1, math.ceil(gib / size)))
 
 
 def _sizes(stage: Stage, estimates: Mapping[str, Estimate]) -> Iterable[float | None]:
