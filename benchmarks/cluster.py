@@ -143,7 +143,7 @@ def reproduce(folder: Path, limit: int) -> int:
         print(f"again, nothing left to do: {again:.1f} s", flush=True)
         process = crucible(folder / "killed", *on_ray)
         time.sleep(seconds / 2)
-        made.remove_node(made.list_all_nodes[-1], allow_graceful=False)
+        made.remove_node(made.list_all_nodes()[-1], allow_graceful=False)
         killed = timed(process)
         rest = scored(folder / "killed") == scored(folder / "inline")
         print(f"a node killed after {seconds / 2:.0f} s: {killed:.0f} s more, cells equal: {rest}")

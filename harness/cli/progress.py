@@ -151,8 +151,12 @@ class ProgressReporter:
 
     def _tick(self) -> None:
         while not self._stopped.wait(self.EVERY_S):
-            for running in list(self._running.values()):
-                self._line(f"{running.place}  {running.so_far(time.monotonic())}")
+            for text in self.so_far(time.monotonic()):
+                self._line(text)
+
+    def so_far(self, now: float) -> list[str]:
+        """A line for each running stage: rows, rate and time left, as far as they are known."""
+        return [f"{one.place}  {one.so_far(now)}" for one in list(self._running.values())]
 
     def _line(self, text: str) -> None:
         self.console.out(f"  {text}", highlight=False)
