@@ -33,8 +33,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-from harness.core import errors
-from harness.core.errors import CrucibleError
+from harness.core.errors import CrucibleError, remade
 from harness.engine.children import ChildProcess, first_error
 from harness.engine.io import disk_errors, write_json
 from harness.engine.machines import Process, machines_of
@@ -213,10 +212,7 @@ def failure(folder: Path, params: RunSettings, progress: tuple[int, int]) -> Cru
     raised = {int(p.stem.partition("-")[2]): _error_of(p) for p in folder.glob("rank-*.jsonl")}
     for found in raised.values():
         if found is not None and found[0]:  # the user's mistake, or the machine's
-            kind = getattr(errors, found[0], CrucibleError)
-            made: CrucibleError = CrucibleError.__new__(kind)
-            Exception.__init__(made, found[1])
-            return made
+            return remade(*found)
     launchers = sorted(folder.glob("launcher*.log"))
     texts = [launcher.read_text(errors="replace") for launcher in launchers]
     failed = [(int(rank), int(status)) for t in texts for rank, status in _FAILED.findall(t)]

@@ -21,7 +21,7 @@ from harness.engine.cluster.messages import Message
 from harness.engine.cluster.needs import Need, Node, memory_gib
 from harness.engine.cluster.nodes import Probe, check_reports, probing
 from harness.engine.cluster.pools import Handle
-from harness.engine.cluster.worker import Event
+from harness.engine.cluster.worker import Event, described
 from harness.engine.costs import GIB
 from harness.engine.stages import Batch
 from harness.engine.store import Store
@@ -148,9 +148,7 @@ class RayPool:
         try:
             event: Event = self._ray.get(next(stream))
         except errors.RayTaskError as error:
-            cause = error.cause
-            text = str(error)
-            return "error", {"kind": type(cause).__name__, "text": str(cause), "traceback": text}
+            return "error", {**described(error.cause), "traceback": str(error)}
         except (errors.RayError, StopIteration) as error:
             return "lost", first_line(error) or type(error).__name__
         return event

@@ -21,8 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.core import errors
-from harness.core.errors import CrucibleError, DamagedArtifact
+from harness.core.errors import CrucibleError, DamagedArtifact, kind_of, remade
 from harness.engine.calls import Services
 from harness.engine.cluster.messages import Message, stage_of
 from harness.engine.ledger import Ledger
@@ -125,7 +124,8 @@ class _Sending:
 def described(error: BaseException) -> dict[str, Any]:
     """An error as plain values; `raised` is the opposite."""
     found = {
-        "kind": type(error).__name__,
+        "kind": kind_of(error),
+        "type": type(error).__name__,
         "text": str(error),
         "traceback": "".join(traceback.format_exception(error)),
     }
@@ -140,12 +140,10 @@ class RemoteTraceback(Exception):
 
 def raised(found: dict[str, Any], label: str, node: str) -> CrucibleError:
     """The error that a worker described."""
-    kind: Any = getattr(errors, found["kind"], None)
-    known = isinstance(kind, type) and issubclass(kind, CrucibleError)
-    made: CrucibleError = CrucibleError.__new__(kind if known else CrucibleError)
-    where = f"{label}, on node {node}: "
-    text = found["text"] if known else f"{where}{found['kind']}: {found['text']}"
-    Exception.__init__(made, text)
+    text = found["text"]
+    if not found["kind"]:
+        text = f"{label}, on node {node}: {found['type']}: {text}"
+    made = remade(found["kind"], text)
     if isinstance(made, DamagedArtifact):
         made.id, made.problem = found["id"], found["problem"]
     made.__cause__ = RemoteTraceback(f"\n{found['traceback']}")

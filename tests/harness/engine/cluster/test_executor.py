@@ -38,9 +38,13 @@ class Params(Record):
     model: int = 0
 
 
+class OneBadRow(BadData):
+    """As operations define them: the process of the run knows its base alone."""
+
+
 @operation("test_cluster_rows", version=1, params=Params)
 def cluster_rows(context: Context, params: Params) -> None:
-    context.note(f"{params.n} rows")
+    context.note(f"{params.n // (params.n + 1)} and {params.n} rows")
     write_rows(context.directory / "rows.jsonl", [{"id": f"r{i}"} for i in range(params.n)])
 
 
@@ -57,7 +61,7 @@ def cluster_map(
         if params.how == "together":
             TOGETHER.wait()
         if params.how == "fails" and batch[0]["id"] == "r6":
-            raise BadData("row r6 is wrong")
+            raise OneBadRow("row r6 is wrong")
         context.count(tokens_out=len(batch))
         kept.append([{"id": row["id"], "value": len(row["id"])} for row in batch])
     yield from reversed(kept)  # any order is allowed
@@ -231,6 +235,14 @@ def test_an_error_is_that_of_an_inline_run_and_finished_batches_stay(tmp_path: P
         on_workers(plan, [slow, bad], store)
     assert "in cluster_map" in str(caught.value.__cause__)
     assert (store.has(slow.id), store.has(bad.id), store.locks()) == (True, False, [])
+
+
+def test_an_error_that_is_none_of_crucibles_names_stage_node_and_type(tmp_path: Path) -> None:
+    plan = Plan()
+    rows = plan.stage("test_cluster_rows", n=-1, how="breaks", label="broken")
+    with pytest.raises(CrucibleError, match=r"^broken, on node n0: ZeroDivisionError: ") as caught:
+        on_workers(plan, [rows], Store(tmp_path))
+    assert caught.value.exit_code == 1
 
 
 def test_a_stage_that_stays_runs_in_this_process_with_its_services(tmp_path: Path) -> None:
