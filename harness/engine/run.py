@@ -153,6 +153,7 @@ class StageContext:
         requests: int = 0,
         cached: int = 0,
         cost_usd: float | None = None,
+        gpus: int | None = None,
     ) -> None:
         self.ledger.count(
             tokens_in=tokens_in,
@@ -160,6 +161,7 @@ class StageContext:
             requests=requests,
             cached=cached,
             cost_usd=cost_usd,
+            gpus=gpus,
         )
 
     def note(self, text: str) -> None:
