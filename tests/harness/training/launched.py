@@ -113,9 +113,7 @@ def train_objective(context: Any, params: RunSettings, name: str) -> None:
         reader = QueryReader(pieces, 16)
         records = [reader.record(record) for record in RECORDS]
         turns = [(reader.context(TURNS[place]["context"]), place) for place in PLACES]
-        among_all = DistantSupervision(
-            records, RetrieverParams(negatives="base", temperature=0.5), 0
-        )
+        among_all = DistantSupervision(records, RetrieverParams(negatives="base"), 0)
         train(network, pieces, turns, among_all, how, context)
 
 
