@@ -31,7 +31,8 @@ from pathlib import Path
 from typing import Any
 
 from gpu_card import Card, devices, find_card, on_cpu, others, outdated
-from gpu_rows import LIST, ROWS, Measurement, Row
+from gpu_measures import Measurement, Row
+from gpu_rows import LIST, ROWS
 from gpu_table import Line, markdown, plan, row_lines, text_of
 
 from harness.core.errors import CrucibleError, EnvironmentProblem, UserError, unknown

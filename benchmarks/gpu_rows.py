@@ -1,4 +1,4 @@
-"""The rows of `gpu.py`: what each measures, at which sizes, and the child process that runs one.
+"""The rows of `gpu.py`: their cases and sizes, and the child process that runs one.
 
 A row has cases (settings), and a case has sides (programs): ours, then its peers. A child process
 measures the sides of a row in turn and appends a JSON object per side to its report, so that a
@@ -11,204 +11,35 @@ import argparse
 import gc
 import importlib.util
 import json
-import os
 import shlex
 import shutil
 import signal
 import warnings
-from argparse import Namespace
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache
-from hashlib import sha256
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.core.records import Record, parse
+from gpu_measures import (
+    ALL_WEIGHTS,
+    CHECKPOINTING,
+    PLAIN,
+    WARM_UP,
+    Job,
+    Measurement,
+    Row,
+    Side,
+    fusion,
+    generation,
+    logprobs,
+    merge,
+    processes,
+    reproduce,
+    update,
+)
 
-Outcome = dict[str, float | str]
+from harness.core.records import parse
 
-
-class Measurement(Record):
-    """One side of one case.
-
-    Attributes:
-        gib: peak memory over what was in use before: of the GPU, or on a CPU the resident set.
-        outcome: values that must agree between the sides: numbers, or texts.
-        reason: why there is no figure.
-    """
-
-    case: str
-    side: str
-    seconds: float | None = None
-    tokens: int | None = None
-    gib: float | None = None
-    outcome: Outcome = {}
-    reason: str = ""
-
-
-@dataclass(frozen=True)
-class Side:
-    """One of the compared programs.
-
-    Attributes:
-        gib: GPU memory needed at full size, estimated from the sizes of its tensors.
-        modules: what it needs beside torch, transformers, numpy and the light core.
-    """
-
-    name: str
-    gib: float
-    modules: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Job:
-    """One measurement to make."""
-
-    case: str
-    side: str
-    sizes: tuple[str, ...]
-    device: str
-    scratch: Path
-
-    def options(self, parser: argparse.ArgumentParser, *more: str) -> Namespace:
-        """The sizes as options of a script."""
-        return parser.parse_args([*self.sizes, *more])
-
-
-Values = Mapping[str, Any]  # fields of a Measurement
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row of the table.
-
-    Attributes:
-        weight: share of the time, in seconds of the default 480.
-        full, small: sizes, as options of the script that is measured.
-        disk: GB of temporary files at full size.
-    """
-
-    name: str
-    title: str
-    weight: float
-    measure: Callable[[Job], Values]
-    cases: Mapping[str, tuple[Side, ...]]
-    full: str
-    small: str
-    disk: float = 0.0
-
-
-def logprobs(job: Job) -> Values:
-    import sequence_logprobs as script
-
-    options = job.options(script.parser(), "--device", job.device, "--child", job.side)
-    found = script.measure(options)
-    outcome = {key: found[key] for key in ("loss", "gradient")}
-    tokens = options.rows * options.length
-    return {"seconds": found["seconds"], "gib": found["gib"], "tokens": tokens, "outcome": outcome}
-
-
-def fusion(job: Job) -> Values:
-    import fusion_loss as script
-
-    options = job.options(script.parser(), "--device", job.device, "--child", job.side)
-    found = script.measure(options)
-    outcome = {key: found[key] for key in ("loss", "gradient")}
-    tokens, gib = options.batch * options.length, found["mib"] / 1024
-    return {"seconds": found["seconds"], "gib": gib, "tokens": tokens, "outcome": outcome}
-
-
-def update(job: Job) -> Values:
-    import preference_update as script
-
-    more = ["--checkpointing"] if job.case == CHECKPOINTING else []
-    given = ("--device", job.device, "--variant", job.side, *more)
-    found = script.measure(job.options(script.parser(), *given), job.scratch)
-    values = {key: found[key] for key in ("seconds", "tokens", "gib")}
-    return {**values, "outcome": {"loss": found["loss"]}}
-
-
-def generation(job: Job) -> Values:
-    import hf_generation as script
-    from peak_memory import measured
-
-    model, tokenizer, messages, options = _generation(job.sizes, job.device)
-    make = {"ours": script.ours, "generate": script.plain, "lm-eval": script.theirs}[job.side]
-    batch = int(job.case.split()[-1])
-    run = make(batch, model, tokenizer, messages, options.tokens)
-    make(batch, model, tokenizer, messages[:batch], 2)()  # warm-up: select kernels, fill caches
-    answers, taken = measured(run, job.device, passes=options.repeats)
-    outcome = {str(n): sha256(a.encode()).hexdigest()[:12] for n, a in enumerate(answers)}
-    lengths = [len(tokenizer(answer, add_special_tokens=False).input_ids) for answer in answers]
-    return {
-        "seconds": taken["seconds"],
-        "tokens": sum(lengths),
-        "gib": taken["bytes"] / 2**30,
-        "outcome": outcome,
-    }
-
-
-@cache
-def _generation(sizes: tuple[str, ...], device: str) -> tuple[Any, Any, list[Any], Namespace]:
-    import hf_generation as script
-
-    options = script.parser().parse_args([*sizes, "--device", device])
-    return *script.load(options), script.conversations(options.prompts), options
-
-
-def reproduce(job: Job) -> Values:
-    """`crucible reproduce wrpo` into a new store; the peer is the same command on the CPU."""
-    from peak_memory import measured
-
-    from harness.cli import app
-    from harness.engine.io import read_json
-    from harness.models.checkpoints import forget_models
-
-    device = job.device if job.side == "ours" else "cpu"
-    os.environ["CRUCIBLE_DEVICE"] = device
-    board = job.scratch / f"board-{job.side}"
-
-    def run(name: str, sizes: Sequence[str]) -> None:
-        places = ["--store", str(job.scratch / f"{name}-{job.side}"), "--out", str(board)]
-        app(["reproduce", "wrpo", *sizes, *places], standalone_mode=False)
-
-    if job.device == "cuda":  # warm-up: imports, kernels
-        run("warm-up", shlex.split(ROWS["reproduce"].small))
-    forget_models()
-    _, taken = measured(lambda: run("store", job.sizes), device)
-    claims = read_json(board / "board.json")["claims"]
-    return {
-        "seconds": taken["seconds"],
-        "gib": taken["bytes"] / 2**30 if device == job.device else None,
-        "outcome": {claim["claim"]["id"]: claim["verdict"] for claim in claims},
-    }
-
-
-def merge(job: Job) -> Values:
-    """Merging runs on the CPU: memory is the resident set."""
-    import merging as script
-
-    models = _models(job.sizes, job.scratch)
-    name = "mergekit" if job.side == "mergekit" else job.case.lower()
-    options = job.options(script.parser(), "--child", name, "--folder", str(models))
-    found = script.measure(options)
-    shutil.rmtree(models / f"out-{name}")
-    return {"seconds": found["seconds"], "gib": found["gb"] * 1e9 / 2**30}
-
-
-@cache
-def _models(sizes: tuple[str, ...], scratch: Path) -> Path:
-    import merging as script
-
-    folder = scratch / "models"
-    script.write_models(folder, script.parser().parse_args(sizes))
-    return folder
-
-
-PLAIN, CHECKPOINTING = "without gradient checkpointing", "with gradient checkpointing"
 REPRODUCE = ("accelerate", "datasets", "rapidfuzz", "trl")
-NANO_SYSTEMS = ", ".join(f'{{name="{name}", method="{name}"}}' for name in ("target", "wrpo"))
 
 # In order of value: a run that is cut off has measured the first. Memory of the dense peers is that
 # of runs on a CPU, scaled to the number of logits.
@@ -216,7 +47,7 @@ LIST = (
     Row(
         "logprobs",
         "sequence log-probs, forward and backward, 6 x 2,048 tokens, V = 128,256, bf16",
-        60,
+        50,
         logprobs,
         {"": (Side("ours", 5), Side("dense", 24), Side("trl", 48, ("trl",)))},
         full="--dtype bfloat16 --length 2048 --prompt 512 --hidden 2048 --passes 5",
@@ -225,7 +56,7 @@ LIST = (
     Row(
         "update",
         "one WRPO update of a 135 M Llama, 6 x 2,048 tokens, bf16",
-        80,
+        60,
         update,
         {
             PLAIN: (Side("ours", 20, ("accelerate",)), Side("dense", 32)),
@@ -235,9 +66,26 @@ LIST = (
         small="--size tiny --rows 2 --length 32 --prompt 8 --updates 1",
     ),
     Row(
+        "processes",
+        "WRPO updates in two processes on one card by gloo, 135 M Llama, 24 x 512 tokens, float32",
+        90,
+        processes,
+        {
+            "DDP": (Side("ours", 20, ("accelerate",)), Side("one process", 10)),
+            "LoRA": (
+                Side("ours", 12, ("accelerate", "peft")),
+                Side("one process", 6, ("peft",)),
+                Side(ALL_WEIGHTS, 10),
+            ),
+            "FSDP (fully_shard)": (Side("ours", 16, ("accelerate",)), Side("one process", 10)),
+        },
+        full="--size 135M --rows 8 --length 512 --updates 3",
+        small="--size tiny --rows 4 --length 32 --prompt 8 --updates 1",
+    ),
+    Row(
         "generation",
         "hf generation, 100 M random Llama, 200 prompts of mixed length, 64 tokens, bf16",
-        100,
+        90,
         generation,
         dict.fromkeys(
             ("batch 16", "batch 64"),
@@ -249,7 +97,7 @@ LIST = (
     Row(
         "fusion",
         "fusion loss, forward and backward, 8 x 2,048 tokens, V = 128,256, 3 teachers, bf16",
-        50,
+        40,
         fusion,
         {"": (Side("ours", 4), Side("dense", 44))},
         full="--dtype bfloat16 --vocab 128256 --batch 8 --hidden 2048 --passes 5",
@@ -258,18 +106,16 @@ LIST = (
     Row(
         "reproduce",
         "crucible reproduce wrpo --limit 200, nano profile, from an empty store",
-        110,
+        90,
         reproduce,
         {"": (Side("ours", 4, REPRODUCE), Side("cpu", 0))},
         full="--limit 200",
-        small="--limit 6 --suite mt_bench --set sampling.n=2 --set target_sampling.n=2 --set "
-        "sampling.max_tokens=16 --set target_sampling.max_tokens=16 --set "
-        f"'systems=[{NANO_SYSTEMS}]'",
+        small=WARM_UP,
     ),
     Row(
         "merging",
         "merging 3 models of 1 GB over their base, on the CPU",
-        80,
+        60,
         merge,
         {
             "SCE": (Side("ours", 0), Side("mergekit", 0, ("mergekit",))),

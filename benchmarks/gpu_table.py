@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from gpu_rows import Measurement, Outcome, Row, Side
+from gpu_measures import Measurement, Outcome, Row, Side
 
 from harness.core.records import Record
 

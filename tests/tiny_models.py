@@ -31,13 +31,17 @@ class FakeContext:
     device: str = "cpu"
     reports: list[tuple[int, int, str]] = field(default_factory=list)
     tokens: int = 0
+    gpus: int = 1
     notes: list[str] = field(default_factory=list)
 
     def progress(self, done: int, total: int, unit: str = "rows") -> None:
         self.reports.append((done, total, unit))
 
-    def count(self, *, tokens_in: int = 0, tokens_out: int = 0, requests: int = 0) -> None:
+    def count(
+        self, *, tokens_in: int = 0, tokens_out: int = 0, requests: int = 0, gpus: int = 1
+    ) -> None:
         self.tokens += tokens_in
+        self.gpus = max(self.gpus, gpus)
 
     def note(self, text: str) -> None:
         self.notes.append(text)

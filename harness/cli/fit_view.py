@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from harness.core.errors import UserError
 from harness.engine import costs
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ HEADINGS = ("model", "GPUs", "split", "batch", "memory", "time", "disk")
 def show_fit(
     console: Console, found: Sequence[Proposal], hardware: Hardware, weights: float = 0.0
 ) -> None:
-    """Print one line per proposal, equal ones once, then what does not fit, and sums.
+    """Print one line per proposal, equal ones once, what does not fit, settings, and sums.
 
     Args:
         weights: GiB of the models that the plan reads.
@@ -39,9 +40,27 @@ def show_fit(
         table.add_row(_named(same), *_cells(same))
     console.print()
     console.print(table, soft_wrap=not console.is_terminal)
-    problems = [f"{_named(same)}: {_problem(same[0])}" for same in groups if same[0].problem]
-    for text in problems + _summary(found, hardware, weights):
+    said = [f"{_named(same)}: {_problem(same[0])}" for same in groups if same[0].problem]
+    for same in groups:
+        said += [f"{_named(same)}: {', '.join(same[0].settings)}"] if same[0].settings else []
+    for text in said + _summary(found, hardware, weights):
         console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def check_fit(found: Sequence[Proposal], hardware: Hardware) -> None:
+    """Refuse hardware on which the plan could not run.
+
+    Raises:
+        UserError: names the first stage that does not fit, and what it needs. Stages of unknown
+            size may fit.
+    """
+    large = [one for one in found if one.problem and one.parameters_b is not None]
+    if large:
+        more = f" (nor do {len(large) - 1} others)" if len(large) > 1 else ""
+        raise UserError(
+            f'stage "{large[0].label}" does not fit {hardware}{more}: {large[0].problem}; give '
+            "--fit larger GPUs, or change the recipe with --set"
+        )
 
 
 def _summary(found: Sequence[Proposal], hardware: Hardware, weights: float) -> list[str]:
@@ -58,7 +77,8 @@ def _summary(found: Sequence[Proposal], hardware: Hardware, weights: float) -> l
     if any(one.launch is not None for one in fitting):
         lines.append(
             "batch: rows per forward pass x accumulation steps x processes, together the batch of "
-            "the recipe; ddp: whole models; fsdp: weights, gradients and moments divided"
+            "the recipe; ddp: whole models; fsdp: weights, gradients and moments divided; launch "
+            "= { ... }: settings of the training (docs/scale.md)"
         )
     lines.append(
         f"assumed: {costs.PEAK / 1e12:.0f}e12 operations per second and GPU, of which training "
@@ -73,7 +93,7 @@ def _alike(found: Sequence[Proposal]) -> list[list[Proposal]]:
     groups: dict[tuple[object, ...], list[Proposal]] = {}
     for one in found:
         key = (one.operation, one.parameters_b, one.launch, one.accumulation, one.tensor_parallel)
-        groups.setdefault((*key, one.problem), []).append(one)
+        groups.setdefault((*key, one.settings, one.problem), []).append(one)
     return list(groups.values())
 
 

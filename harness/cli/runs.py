@@ -296,7 +296,7 @@ def plan(
 ) -> None:
     """Show the plan of a reproduction: recipe, stages, what is cached, and estimated costs.
 
-    Nothing runs and nothing is downloaded.
+    Nothing runs and nothing is downloaded. With --fit the exit code is 2 if a stage does not fit.
     """
     from harness.training.fitting.hardware import parse_hardware
 
@@ -306,7 +306,7 @@ def plan(
 
 
 def _show_plan(made: Reproduction, home: Path | None, hardware: Hardware | None = None) -> None:
-    from harness.cli.fit_view import show_fit
+    from harness.cli.fit_view import check_fit, show_fit
     from harness.cli.plan_view import plan_record, show_plan
     from harness.engine.store import Store, default_root
     from harness.training.fitting.proposals import fit_plan, weights_gib
@@ -324,6 +324,8 @@ def _show_plan(made: Reproduction, home: Path | None, hardware: Hardware | None 
     screen.data(record)
     for text in made.changes(finished):
         console.print(text, highlight=False, markup=False)
+    if hardware is not None:
+        check_fit(proposals, hardware)
 
 
 def train(

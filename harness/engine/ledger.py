@@ -15,6 +15,7 @@ class Entry(Record):
     """Resources spent by one attempt at a stage. None is unmeasured or unpriced, never zero.
 
     Attributes:
+        gpu_seconds: of all GPUs that the stage used, together.
         cached: number of answers from stored responses, which no other count includes.
     """
 
@@ -37,6 +38,7 @@ class Ledger:
         self.requests = 0
         self.cached = 0
         self.cost_usd: float | None = None
+        self.gpus = 1
         self._start = time.monotonic()
         self._resettable = _reset_peak_memory()
         self._elsewhere: tuple[float | None, float | None] | None = None
@@ -49,6 +51,7 @@ class Ledger:
         requests: int = 0,
         cached: int = 0,
         cost_usd: float | None = None,
+        gpus: int | None = None,
     ) -> None:
         self.tokens_in += tokens_in
         self.tokens_out += tokens_out
@@ -56,6 +59,8 @@ class Ledger:
         self.cached += cached
         if cost_usd is not None:
             self.cost_usd = (self.cost_usd or 0.0) + cost_usd
+        if gpus is not None:
+            self.gpus = gpus
 
     def used_elsewhere(self, peak_memory_mib: float | None, gpu_seconds: float | None) -> None:
         """Peak memory of a process, and GPU time of all, where others did the work."""
@@ -64,7 +69,7 @@ class Ledger:
     def entry(self, device: str) -> Entry:
         seconds = time.monotonic() - self._start
         memory = peak_memory_mib() if self._resettable else None
-        gpu_seconds = round(seconds, 3) if device.startswith("cuda") else None
+        gpu_seconds = round(seconds * self.gpus, 3) if device.startswith("cuda") else None
         if self._elsewhere is not None:
             memory, gpu_seconds = self._elsewhere
         return Entry(

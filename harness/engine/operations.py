@@ -48,8 +48,14 @@ class Context(Protocol):
         requests: int = 0,
         cached: int = 0,
         cost_usd: float | None = None,
+        gpus: int | None = None,
     ) -> None:
-        """Add to the ledger of the stage; `cached` counts answers from stored responses."""
+        """Add to the ledger of the stage.
+
+        Args:
+            cached: answers from stored responses.
+            gpus: how many the stage uses at once, where it is not one.
+        """
 
     def note(self, text: str) -> None:
         """Say a sentence at the end of the stage; it is stored with the artifact."""

@@ -83,6 +83,7 @@ class StageContext:
         requests: int = 0,
         cached: int = 0,
         cost_usd: float | None = None,
+        gpus: int | None = None,
     ) -> None:
         self.ledger.count(
             tokens_in=tokens_in,
@@ -90,6 +91,7 @@ class StageContext:
             requests=requests,
             cached=cached,
             cost_usd=cost_usd,
+            gpus=gpus,
         )
 
     def note(self, text: str) -> None:

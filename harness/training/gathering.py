@@ -1,13 +1,13 @@
-"""The weights of a model that processes share, together in the main one.
+"""The weights of a model that processes share, tensor by tensor in the main one.
 
 whole model in each process (DDP)       the weights as they are
-torch's fully_shard (FSDP2)             tensor by tensor: no device has more than one whole
-FSDP1, DeepSpeed                        by accelerate
+torch's fully_shard (FSDP2)             tensor by tensor: no process has more than one whole
+FSDP1, DeepSpeed                        all at once, by accelerate, then as they are taken
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import torch
@@ -17,7 +17,6 @@ from torch.distributed.tensor import DTensor
 from transformers import Trainer
 
 WHOLE = ("NO", "MULTI_CPU", "MULTI_GPU")  # distributed types in which each process has the model
-State = dict[str, Tensor]
 
 
 def is_sharded(model: nn.Module) -> bool:
@@ -25,37 +24,31 @@ def is_sharded(model: nn.Module) -> bool:
     return any(isinstance(parameter, DTensor) for parameter in model.parameters())
 
 
-def gathered(trainer: Trainer, dtype: torch.dtype) -> State | None:
-    """The weights in a type, in the main process, on the CPU if they were divided; else None.
+def whole_tensors(
+    trainer: Trainer, model: nn.Module, dtype: torch.dtype, without: Collection[str] = ()
+) -> Iterator[tuple[str, Tensor]]:
+    """Names and tensors of a trained model in a type, on the CPU, in the main process.
 
-    All processes must call it together.
+    All processes must go through it to its end together; the others get nothing.
+
+    Args:
+        model: of the trainer, without wrappers.
+        without: names to leave out.
     """
-    accelerator = trainer.accelerator
-    model = accelerator.unwrap_model(trainer.model)
-    main = trainer.is_world_process_zero()
+    accelerator, main = trainer.accelerator, trainer.is_world_process_zero()
     if is_sharded(model):
-        found = {
-            name: value.to("cpu", dtype) if value.is_floating_point() else value.cpu()
-            for name, value in _one_by_one(model)
-            if main
-        }
-        tied = getattr(model, "all_tied_weights_keys", None) or {}
-        found |= {alias: found[name] for alias, name in tied.items() if name in found}
+        found: dict[str, Any] = get_model_state_dict(model)
     elif accelerator.distributed_type.value in WHOLE:
         found = model.state_dict()
     else:
         found = accelerator.get_state_dict(trainer.model_wrapped)
-    if not main:
-        return None
-    return {
-        name: value.to(dtype) if value.is_floating_point() else value
-        for name, value in found.items()
-    }
+    for name in [name for name in found if name not in without]:
+        made = _whole(found.pop(name), dtype)
+        if main:
+            yield name, made
+        del made  # before the next one is put together
 
 
-def _one_by_one(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Names and whole tensors; a tensor with several names under one of them."""
-    tied: Any = getattr(model, "all_tied_weights_keys", None) or {}
-    for name, value in get_model_state_dict(model).items():
-        if name not in tied:
-            yield name, value.full_tensor() if isinstance(value, DTensor) else value
+def _whole(value: Tensor, dtype: torch.dtype) -> Tensor:
+    whole = value.full_tensor() if isinstance(value, DTensor) else value
+    return whole.to("cpu", dtype) if whole.is_floating_point() else whole.cpu()

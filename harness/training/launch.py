@@ -76,6 +76,7 @@ def _launch(
 ) -> None:
     assert params.launch is not None
     options = checked_launch(params.launch, context.device, params.dtype)
+    context.count(gpus=params.launch.processes)
     folder = context.scratch / FOLDER
     with disk_errors(folder):
         shutil.rmtree(folder, ignore_errors=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,9 @@ from transformers import GenerationConfig
 
 from harness.core.errors import BadData
 from harness.models.rows import embedding_rows, tokenizer_ids
+from harness.training import weight_files
+from harness.training.weight_files import State, apart
 
-State = dict[str, Tensor]
 MOSTLY = 0.9  # share of the embedding's rows that a model's own tokenizer uses at least
 
 
@@ -115,19 +116,33 @@ class Checkpoint:
         """Write the checkpoint.
 
         Args:
-            state: of the whole module.
+            state: of the whole module; what is written is taken out of it.
         """
         folder = stage / self.folder
         self.model.config.use_cache = True  # gradient checkpointing and TRL turn it off
         self.model.config.dtype = dtype
         own = {
-            name.removeprefix(self.prefix): value
-            for name, value in state.items()
+            name.removeprefix(self.prefix): state.pop(name)
+            for name in list(state)
             if name.startswith(self.prefix)
         }
-        self.model.save_pretrained(folder, state_dict=apart(own, self.model.all_tied_weights_keys))
+        weights = apart(own, self.model.all_tied_weights_keys)
+        del own  # so that what is written can be freed
+        self.model.save_pretrained(
+            folder, state_dict=weights, max_shard_size=weight_files.FILE_BYTES
+        )
+        self.model.config.dtype = dtype  # not that of the training's weights
+        self.model.config.save_pretrained(folder)
         self._save_generation(folder)
         self.tokenizer.save_pretrained(folder)
+
+    def tied(self) -> Iterator[tuple[str, str]]:
+        """Names in the state of the whole module that are tied, and those they are tied to."""
+        values, declared = self.model.state_dict(), self.model.all_tied_weights_keys
+        for name, main in declared.items():
+            both = name in values and main in values and main not in declared
+            if both and values[name].data_ptr() == values[main].data_ptr():
+                yield self.prefix + name, self.prefix + main
 
     def oddities(self) -> list[str]:
         """What is unusual about the model and does not stop its training."""
@@ -171,23 +186,6 @@ def checkpoints_of(model: Any, tokenizer: Any) -> list[Checkpoint]:
         Checkpoint(part, tokenizer[name], name, f"models.{name}.")
         for name, part in model.models.items()
     ]
-
-
-def apart(state: State, tied: Iterable[str]) -> State:
-    """A state whose tensors share no memory, except those that the model declares as tied.
-
-    safetensors does not write shared memory; a shared tensor is written once for each name.
-    """
-    seen: set[tuple[torch.device, int]] = set()
-    declared, found = set(tied), {}
-    for name, value in state.items():
-        place = (value.device, value.untyped_storage().data_ptr())
-        if name in declared:
-            found[name] = value
-            continue
-        found[name] = (value.clone() if place in seen else value).contiguous()
-        seen.add(place)
-    return found
 
 
 def check_types(model: Any, dtype: torch.dtype) -> None:

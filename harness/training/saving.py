@@ -4,6 +4,10 @@
     Saver.keep     after the last update: weights and log alone, into the scratch folder
     Saver.save     the checkpoint: weights, configuration, tokenizer and log
 
+Weights are written in files of limited size, each freed before the next one is filled: the main
+process holds one file and one tensor of a model that processes divide. The checkpoint is written
+from the kept weights, which are mapped into memory and not read.
+
 `check` saves configuration, generation defaults and tokenizer into a trial folder and holds the
 disk space of the weights until they are written. Should `save` fail or be killed all the same, the
 stage finds the kept weights when it runs again (`Saver.finished`) and saves them without training.
@@ -14,12 +18,12 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from accelerate.utils import broadcast_object_list
 from torch import Tensor
 from transformers import Trainer
 
@@ -29,13 +33,14 @@ from harness.engine.integrity import files_problem, list_files, listed_files_are
 from harness.engine.io import atomic_folder, disk_errors, read_json, write_json
 from harness.engine.operations import Context
 from harness.training.adapters import ADAPTERS, Adapters
-from harness.training.gathering import gathered
+from harness.training.gathering import whole_tensors
 from harness.training.held_out import LOG
-from harness.training.parts import State, apart, check_types, checkpoints_of, one_line
+from harness.training.parts import check_types, checkpoints_of, one_line
 from harness.training.settings import RunSettings
+from harness.training.weight_files import State, mapped, write_files
 
 KEPT = "trained"  # folder in the scratch folder of a stage
-WEIGHTS, LISTING = "weights.safetensors", "files.json"
+LISTING = "files.json"
 COPIES = 2  # of the weights: kept, and in the checkpoint
 STATE = 3  # weights and both moments of Adam in a checkpoint to resume from
 LINE = 1024  # bytes at most of an entry of the log, and of a tensor in a file's header
@@ -63,6 +68,8 @@ class Saver:
         if self._adapters is not None:
             self.model = self._adapters.plain()
         self._checkpoints = checkpoints_of(self.model, tokenizer)
+        self._tied = {name: main for each in self._checkpoints for name, main in each.tied()}
+        self._is_kept = False
 
     @property
     def finished(self) -> bool:
@@ -112,25 +119,31 @@ class Saver:
         """
         if self._adapters is not None:
             self._adapters.merge(self.dtype)
-        state = self._state(trainer)
-        if state is None:
-            return
-        _reserved(self.context.scratch, 0).unlink(missing_ok=True)
+        main, weights = trainer.is_world_process_zero(), self._weights(trainer)
         try:
-            with atomic_folder(self._kept) as folder:
-                save_file(apart(state, ()), folder / WEIGHTS)
-                write_json(folder / LOG, log)
-                if self._adapters is not None:
-                    self._adapters.write(folder / ADAPTERS)
-                list_files(folder, folder / LISTING)
+            if main:
+                self._write(weights, log)
+            self._is_kept = main
         except Exception as error:  # saving may succeed all the same
             self.context.note(f"trained weights could not be kept apart: {one_line(error)}")
+        for _ in weights:  # divided weights are put together by all processes
+            pass
+        (self._is_kept,) = broadcast_object_list([self._is_kept])
+
+    def _write(self, weights: Iterator[tuple[str, Tensor]], log: Mapping[str, Any]) -> None:
+        _reserved(self.context.scratch, 0).unlink(missing_ok=True)
+        with atomic_folder(self._kept) as folder:
+            write_files(folder, weights)
+            write_json(folder / LOG, log)
+            if self._adapters is not None:
+                self._adapters.write(folder / ADAPTERS)
+            list_files(folder, folder / LISTING)
 
     def load_kept(self) -> None:
-        """Give the model the weights of the earlier attempt, adapters merged."""
+        """Use the weights of the earlier attempt, adapters merged."""
         if self._adapters is not None:
             self._adapters.replace(self._kept / ADAPTERS)
-        self.model.load_state_dict(load_file(self._kept / WEIGHTS))
+        self._is_kept = True
 
     def kept_log(self) -> dict[str, Any]:
         """training_log.json of the earlier attempt."""
@@ -144,7 +157,7 @@ class Saver:
             CrucibleError: it failed; the trained weights are kept.
         """
         state = self._state(trainer)
-        if state is None:
+        if not trainer.is_world_process_zero():
             return
         for number in range(COPIES):
             _reserved(self.context.scratch, number).unlink(missing_ok=True)
@@ -165,11 +178,14 @@ class Saver:
                 "training"
             ) from error
 
-    def _state(self, trainer: Trainer) -> State | None:
-        """Trained weights in the type of the checkpoint, in the main process; None in others."""
-        if trainer.accelerator.num_processes > 1 and self._adapters is None:
-            return gathered(trainer, self.dtype)
-        return self.model.to(self.dtype).state_dict() if trainer.is_world_process_zero() else None
+    def _state(self, trainer: Trainer) -> State:
+        """Trained weights in the type of the checkpoint, of the main process."""
+        state = mapped(self._kept) if self._is_kept else dict(self._weights(trainer))
+        return state | {name: state[main] for name, main in self._tied.items() if main in state}
+
+    def _weights(self, trainer: Trainer) -> Iterator[tuple[str, Tensor]]:
+        """Names and trained tensors for the checkpoint; a tensor that is tied under one of them."""
+        return whole_tensors(trainer, self.model, self.dtype, self._tied)
 
     def _hold_space(self, updates: int, beside: int) -> None:
         """Hold the disk space of the trained model, and check that of checkpoints.

@@ -19,10 +19,11 @@ from harness.models.rows import check_ids, embedding_rows, tokenizer_ids
 from harness.training import runs
 from harness.training.adapters import adapt
 from harness.training.objective import Batch, Examples, Objective, Sums
-from harness.training.parts import Parts, apart
+from harness.training.parts import Parts
 from harness.training.settings import RunSettings
 from harness.training.shares import Shared
 from harness.training.validation import Validator
+from harness.training.weight_files import apart
 
 BLANK = "blank"  # key of a batch whose rows count nothing
 

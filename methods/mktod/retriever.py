@@ -96,18 +96,19 @@ class DistantSupervision(Objective):
         self, model: nn.Module, batch: Batch, scheduled: Mapping[str, float]
     ) -> tuple[Sums, Sums]:
         labels, texts = batch["labels"], rows_of(batch["input_ids"])
-        queries = pooled(model, texts, self.pad)
+        # In float64: a low temperature would multiply the rounding of the scores (and autocast's).
+        queries = pooled(model, texts, self.pad).double()
         count = torch.tensor(float(len(labels)), device=labels.device)
         if self.params.negatives == "base":
-            records = pooled(model, self.records, self.pad)
+            records = pooled(model, self.records, self.pad).double()
             scores = queries @ records.T / self.params.temperature
             loss = nn.functional.cross_entropy(scores, labels)
         else:
             own = labels.tolist()
-            records = pooled(model, [self.records[place] for place in own], self.pad)
+            records = pooled(model, [self.records[place] for place in own], self.pad).double()
             ids = None if self.params.same_record_negatives else labels
             loss = in_batch_contrastive(queries, records, ids, self.params.temperature)
-        return {"contrastive": (loss * count, count)}, {}
+        return {"contrastive": (loss.float() * count, count)}, {}
 
 
 def rows_of(ids: Tensor) -> list[Ids]:

@@ -27,7 +27,7 @@ FOLDER = ROOT / "benchmarks"
 @pytest.fixture
 def modules(monkeypatch: pytest.MonkeyPatch) -> dict[str, ModuleType]:
     monkeypatch.syspath_prepend(str(FOLDER))
-    names = ("gpu", "gpu_card", "gpu_rows", "gpu_table", "peak_memory")
+    names = ("gpu", "gpu_card", "gpu_measures", "gpu_rows", "gpu_table", "peak_memory")
     return {name: importlib.import_module(name) for name in names}
 
 
@@ -67,7 +67,7 @@ def test_every_row_runs_at_small_sizes_on_the_cpu(table: Any, rows: Any, tmp_pat
     done = command("--small", "--seconds", "1800", "--out", str(out))
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert done.returncode == 0, done.stderr
-    assert (after.ru_utime + after.ru_stime) - (before.ru_utime + before.ru_stime) < 120
+    assert (after.ru_utime + after.ru_stime) - (before.ru_utime + before.ru_stime) < 200
     listed, _, text = done.stdout.partition("\n")
     lines = json.loads(listed)
     assert lines == [json.loads(line) for line in out.read_text().splitlines()]
@@ -90,8 +90,9 @@ def test_every_row_runs_at_small_sizes_on_the_cpu(table: Any, rows: Any, tmp_pat
             assert verdicts == of_cpu
             assert verdicts
             assert line["agreement"] == f"{len(verdicts)} of {len(verdicts)} equal"
-        for name, limit in (("logprobs", 0.01), ("update", 0.001), ("fusion", 0.01)):
-            if line["row"] == name:
+        limits = {"logprobs": 0.01, "update": 0.001, "fusion": 0.01, "processes": 1e-6}
+        for name, limit in limits.items():
+            if line["row"] == name and line["against"] != "all weights":
                 ours, peer = line["outcomes"]
                 assert ours == pytest.approx(peer, rel=limit)
 

@@ -45,6 +45,7 @@ class Proposal:
         label, operation, id: of the stage.
         parameters_b: billions of parameters; None is unknown, and so is everything else.
         launch, accumulation, memory: of a training; adapters: only these are trained.
+        settings: lines of TOML for the training in the recipe, so that it runs as proposed.
         tensor_parallel, replicas: of a model that answers.
         gib: memory of each GPU that is used.
         seconds: wall time on all of them; None is unknown.
@@ -60,6 +61,7 @@ class Proposal:
     adapters: bool = False
     accumulation: int = 1
     memory: Memory | None = None
+    settings: tuple[str, ...] = ()
     tensor_parallel: int = 1
     replicas: int = 1
     gib: float | None = None
@@ -210,8 +212,28 @@ def _trained(
         seconds *= (1 + again) / launch.processes
     gib = memory.total / GIB
     return replace(
-        plain, launch=launch, accumulation=accumulation, memory=memory, gib=gib, seconds=seconds
+        plain,
+        launch=launch,
+        accumulation=accumulation,
+        memory=memory,
+        settings=_settings(params, launch),
+        gib=gib,
+        seconds=seconds,
     )
+
+
+def _settings(params: RunSettings, launch: Launch) -> tuple[str, ...]:
+    lines = []
+    as_it_is = params.model_copy(update={"launch": None}).per_process[0]
+    if launch.processes > 1 or launch.rows != as_it_is:
+        config = "ddp" if launch.sharding == "none" else "fsdp"
+        lines.append(
+            f'launch = {{ processes = {launch.processes}, config = "{config}", '
+            f"batch_size = {launch.rows} }}"
+        )
+    if launch.checkpointing and not params.gradient_checkpointing:
+        lines.append("gradient_checkpointing = true")
+    return tuple(lines)
 
 
 def _served(plain: Proposal, expected: Estimate, hardware: Hardware) -> Proposal:

@@ -31,6 +31,16 @@ def test_counts_are_added_up(monkeypatch: pytest.MonkeyPatch) -> None:
     )  # fmt: skip
 
 
+def test_seconds_of_all_gpus_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([100.0, 102.5, 102.5])
+    monkeypatch.setattr(ledger.time, "monotonic", lambda: next(clock))
+    book = Ledger()
+    book.count(gpus=8)
+    book.count(tokens_in=1)
+    assert (book.entry("cuda").seconds, book.gpus) == (2.5, 8)
+    assert book.entry("cuda").gpu_seconds == 20.0
+
+
 def test_what_was_not_measured_is_none_and_not_zero() -> None:
     found = Ledger().entry("cpu")
     assert (found.tokens_in, found.tokens_out, found.requests, found.cached) == (0, 0, 0, 0)

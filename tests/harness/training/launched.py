@@ -17,6 +17,7 @@ from unittest import mock
 from harness.core.records import parse
 from harness.engine.operations import Artifact
 from harness.engine.registry import load_operation
+from harness.training import weight_files
 from harness.training.launch import over_processes
 from harness.training.settings import RunSettings
 
@@ -79,7 +80,7 @@ def every_training(
     for name in OBJECTIVES:
         train_objective(part(context, name), params, name)
     if params.launch is not None:
-        with divided():
+        with divided(), small_files():
             run(part(context, "divided"), params, *SHARDED, rows=rows, model=others["tied"])
         dying = part(context, "killed")
         dying.progress = dies_at(3, dying.progress)
@@ -112,10 +113,13 @@ def train_objective(context: Any, params: RunSettings, name: str) -> None:
         reader = QueryReader(pieces, 16)
         records = [reader.record(record) for record in RECORDS]
         turns = [(reader.context(TURNS[place]["context"]), place) for place in PLACES]
-        among_all = DistantSupervision(
-            records, RetrieverParams(negatives="base", temperature=0.5), 0
-        )
+        among_all = DistantSupervision(records, RetrieverParams(negatives="base"), 0)
         train(network, pieces, turns, among_all, how, context)
+
+
+def small_files() -> Any:
+    """Weights in files of at most 10 kB, the embedding alone in a larger one."""
+    return mock.patch.object(weight_files, "FILE_BYTES", 10_000)
 
 
 def dies_at(update: int, report: Any) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
 
 from harness.core.errors import CrucibleError
 from harness.engine.operations import Artifact
@@ -24,6 +25,7 @@ from tests.harness.training.launched import (
     every_training,
     part,
     run,
+    small_files,
 )
 from tests.tiny_models import FakeContext, make_model, make_tokenizer
 
@@ -95,7 +97,8 @@ def both(tmp_path_factory: pytest.TempPathFactory, inputs: Inputs) -> Both:
     folder = tmp_path_factory.mktemp("both")
     one, two = new_context(folder / "one"), new_context(folder / "two")
     every_training(one, ALONE, **inputs)
-    run(part(one, "divided"), ALONE, *SHARDED, rows=inputs["rows"], model=inputs["tied"])
+    with small_files():
+        run(part(one, "divided"), ALONE, *SHARDED, rows=inputs["rows"], model=inputs["tied"])
     with pytest.raises(CrucibleError) as raised:
         every_training(two, TOGETHER, **inputs)
     return Both(one, two, inputs, raised.value)
@@ -128,11 +131,23 @@ def test_two_processes_equal_one(name: str, both: Both) -> None:
     same_weights(both.one.directory / name, both.two.directory / name)
 
 
+def test_divided_weights_are_saved_in_files_of_limited_size(both: Both) -> None:
+    alone, together = (context.directory / "divided" for context in (both.one, both.two))
+    index = (together / "model.safetensors.index.json").read_text()
+    assert index == (alone / "model.safetensors.index.json").read_text()
+    files = sorted(together.glob("*.safetensors"))
+    assert len(files) > 2
+    assert {path.name for path in files} == set(json.loads(index)["weight_map"].values())
+    model = AutoModelForCausalLM.from_pretrained(together)
+    assert model.lm_head.weight is model.model.embed_tokens.weight
+
+
 def test_what_rank_0_reports_is_reported(both: Both) -> None:
     """Progress of every training; of the killed one, up to its last update."""
     assert len(both.one.reports) > 2 * len(TRAININGS)
     assert both.two.reports == [*both.one.reports, *((n, 6, "updates") for n in (1, 2, 3))]
     assert both.two.notes == both.one.notes
+    assert (both.one.gpus, both.two.gpus) == (1, 2)
 
 
 def test_a_killed_rank_ends_all_and_is_named_with_the_logs(both: Both) -> None:

@@ -205,7 +205,7 @@ def test_a_stage_resumes_at_saving(tmp_path: Path) -> None:
     executor = InlineExecutor()
     with pytest.raises(KeyboardInterrupt):
         executor.execute(plan, [stage], store)
-    kept = contexts[0].scratch / "trained" / "weights.safetensors"
+    kept = contexts[0].scratch / "trained" / "weights-00000.safetensors"
     assert kept.is_file()
     assert executor.execute(plan, [stage], store, Watching()).executed == (stage.id,)
     state = load_file(store.folder(stage.id) / "model.safetensors")

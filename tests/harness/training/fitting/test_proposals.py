@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -12,6 +13,8 @@ import pytest
 from typer.testing import CliRunner
 
 from harness.cli.main import app
+from harness.core.errors import CrucibleError
+from harness.core.records import parse
 from harness.engine.operations import Estimate
 from harness.engine.plan import Plan
 from harness.reproduce import reproduce
@@ -182,6 +185,15 @@ def test_time_is_divided_and_checkpointing_costs_a_forward_pass() -> None:
     assert again.seconds == pytest.approx(alone.seconds / 8 * 8 / 6)
 
 
+def test_checkpointing_is_a_setting_where_the_recipe_has_none() -> None:
+    found, _ = fit_plan(planned(8.03), Hardware(8, 28))
+    assert found.launch is not None
+    assert found.launch.checkpointing
+    assert found.settings[1:] == ("gradient_checkpointing = true",)
+    small, _ = fit_plan(planned(0.1), Hardware(1, 80))
+    assert small.settings == ()
+
+
 def test_unknown_sizes_are_said_and_tiny_models_left_out() -> None:
     (unknown,) = fit_plan(planned(None), EIGHT)
     assert unknown.problem == "the size of its model is unknown (parameters_b)"
@@ -211,12 +223,19 @@ def test_every_paper_profile_fits_what_its_paper_used(method: str) -> None:
         assert isinstance(params, RunSettings)
         batch = params.per_device_batch_size * params.accumulation_steps
         assert one.effective_batch == batch
+        assert one.launch is not None
+        given = {**params.model_dump(mode="json"), **tomllib.loads("\n".join(one.settings))}
+        set_so = parse(type(params), given, "test")
+        assert set_so.per_process == (one.launch.rows, one.accumulation)
+        assert set_so.gradient_checkpointing == one.launch.checkpointing
 
 
 @pytest.fixture
 def crucible() -> Callable[..., tuple[int, str]]:
     def run(*arguments: str) -> tuple[int, str]:
         found = CliRunner().invoke(app, list(arguments), env={"COLUMNS": "200"})
+        if isinstance(found.exception, CrucibleError):  # printed by the command
+            return found.exception.exit_code, f"{found.output}{found.exception}"
         return found.exit_code, found.output
 
     return run
@@ -232,15 +251,20 @@ def test_the_command_prints_proposals_after_the_plan(
     assert text.startswith(plain.rstrip("\n"))
     assert re.search(r"train CLM and 3 more +6.74 B +8 +fsdp, checkpointing +8 x 2 x 8", text)
     assert "4 of 4 stages fit 8x80GB" in text
+    settings = 'launch = { processes = 8, config = "fsdp", batch_size = 8 }'
+    assert f"train CLM and 3 more: {settings}\n" in text
     assert "assumed: 312e12 operations per second and GPU" in text
     code, text = crucible("plan", "fusellm", "--scale", "paper", "--fit", "1x24GB", *store)
-    assert code == 0
+    assert code == 2
     assert re.search(r"train CLM and 3 more: does not fit: smallest is 1x\d+GB, or \d+x24GB", text)
+    said = r'stage "train CLM" does not fit 1x24GB \(nor do 3 others\): smallest is 1x\d+GB, or'
+    assert re.search(said, text)
     code, text = crucible("plan", "fusechat", "--fit", "1x8GB", *store)
+    assert code == 0
     assert "0 of 5 stages fit 1x8GB, 5 are of unknown size" in text
     code, text = crucible("plan", "seft", "--scale", "paper", "--fit", "1x1GB", *store)
     (said,) = (line for line in text.splitlines() if "stages fit" in line)
-    assert code == 0
+    assert code == 2
     assert re.match(r"0 of \d+ stages fit 1x1GB; disk", said)
     code, text = crucible("plan", "psycot", "--scale", "paper", "--fit", "1x8GB", *store)
     assert "no stage needs a GPU, as far as sizes are known" in text
