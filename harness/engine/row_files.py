@@ -9,7 +9,6 @@ import json
 import tempfile
 from array import array
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -53,9 +52,16 @@ class RowFile:
             if not isinstance(id, str):
                 raise BadData(f"{self._reader}: row id is missing or not text")
             self._ids.append(hash(id))
-        twice = {one for one, other in pairwise(sorted(self._ids)) if one == other}
-        if twice:
+        if twice := self._repeated():
             self._refuse_repeated(twice)
+
+    def _repeated(self) -> set[int]:
+        """Hashes that occur twice."""
+        import numpy as np  # a sorted list would take 40 bytes per row
+
+        hashes = np.array(self._ids, np.int64)
+        hashes.sort()
+        return set(hashes[1:][hashes[1:] == hashes[:-1]].tolist())
 
     def _refuse_repeated(self, hashes: set[int]) -> None:
         seen = set()
