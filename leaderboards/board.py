@@ -9,6 +9,8 @@ difference as a warning.
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from harness.core.errors import UserError
@@ -236,14 +238,16 @@ def _rows(
     systems = [s for s in spec.systems if s.name in scored or not s.optional]
     systems += [SystemSpec(name=name) for name in sorted(scored - known)]
     standings = [_standings(column, systems, scores, spec.level) for column in columns]
+    own: dict[str, list[Score]] = defaultdict(list)
+    for score in scores.values():
+        own[score.system].append(score)
     rows = []
     for system in systems:
         entries = tuple(
             _entry(system.name, column, scores, standing.get(system.name, ""))
             for column, standing in zip(columns, standings, strict=True)
         )
-        own = tuple(score for score in scores.values() if score.system == system.name)
-        rows.append(Row(system=system, entries=entries, scores=own))
+        rows.append(Row(system=system, entries=entries, scores=tuple(own[system.name])))
     return _ranked(spec, rows, ranking)
 
 
@@ -310,7 +314,7 @@ def _ranked(spec: BoardSpec, rows: Sequence[Row], ranking: int | None) -> tuple[
     ordered = sorted(key for key in keys if key is not None)
     ranked = []
     for row, key in zip(rows, keys, strict=True):
-        rank = None if key is None else ordered.index(key) + 1
+        rank = None if key is None else bisect_left(ordered, key) + 1
         tied = row.entries[ranking].standing == "tied"
         ranked.append(row.model_copy(update={"rank": rank, "tied": tied}))
     if spec.order == "rank":

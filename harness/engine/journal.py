@@ -212,9 +212,9 @@ class Journal:
         return number < len(self._starts) and self._starts[number] >= 0
 
     @property
-    def batches(self) -> list[int]:
-        """Numbers of the finished batches, those of earlier attempts included."""
-        return [number for number, start in enumerate(self._starts) if start >= 0]
+    def batches(self) -> Iterator[int]:
+        """Numbers of the finished batches in order, those of earlier attempts included."""
+        return (number for number, start in enumerate(self._starts) if start >= 0)
 
     def append(self, batch: int, rows: Sequence[Row]) -> None:
         """Store a finished batch."""

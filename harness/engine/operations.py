@@ -12,7 +12,7 @@ cuts its input into fixed batches, stores each finished batch and recomputes onl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from importlib import metadata
@@ -21,7 +21,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from harness.core.records import Record
 from harness.engine.calls import Services
-from harness.engine.io import read_json, read_objects
+from harness.engine.io import iterate_objects, read_json
 
 Row = dict[str, Any]
 P = TypeVar("P", bound=Record)
@@ -72,14 +72,18 @@ class Artifact:
 
     def rows(self) -> list[Row]:
         """All rows, in the order of the input."""
-        return read_objects(self.path / "rows.jsonl")
+        return list(self.each_row())
+
+    def each_row(self) -> Iterator[Row]:
+        """The rows of `rows`, one at a time: for inputs that grow with models and samples."""
+        return iterate_objects(self.path / "rows.jsonl")
 
     def read_json(self, name: str) -> Any:
         return read_json(self.path / name)
 
     @cached_property
     def row_ids(self) -> list[str]:
-        return [row["id"] for row in self.rows()]
+        return [row["id"] for row in self.each_row()]
 
 
 @dataclass(frozen=True)

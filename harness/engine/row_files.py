@@ -1,6 +1,7 @@
-"""Rows of a file of JSON lines, read batch by batch from their places in the file.
+"""Rows of a file of JSON lines, read from their places in the file when they are needed.
 
-For each row 8 bytes are in memory, for each batch 8 more.
+RowFile     batch by batch; for each row 8 bytes are in memory, for each batch 8 more
+RowsById    by id, of a finished artifact; ids and places are in memory
 """
 
 from __future__ import annotations
@@ -8,8 +9,7 @@ from __future__ import annotations
 import json
 import tempfile
 from array import array
-from collections.abc import Iterator
-from itertools import pairwise
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -53,9 +53,16 @@ class RowFile:
             if not isinstance(id, str):
                 raise BadData(f"{self._reader}: row id is missing or not text")
             self._ids.append(hash(id))
-        twice = {one for one, other in pairwise(sorted(self._ids)) if one == other}
-        if twice:
+        if twice := self._repeated():
             self._refuse_repeated(twice)
+
+    def _repeated(self) -> set[int]:
+        """Hashes that occur twice."""
+        import numpy as np  # a sorted list would take 40 bytes per row
+
+        hashes = np.array(self._ids, np.int64)
+        hashes.sort()
+        return set(hashes[1:][hashes[1:] == hashes[:-1]].tolist())
 
     def _refuse_repeated(self, hashes: set[int]) -> None:
         seen = set()
@@ -122,6 +129,36 @@ class RowFile:
             isinstance(id := row.get("id"), str) and hash(id) == self._ids[start + number]
             for number, row in enumerate(rows)
         )
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+class RowsById(Mapping[str, Row]):
+    """The rows of an artifact by id, in their order; each is read again whenever it is asked for.
+
+    Args:
+        path: JSON lines with unique ids, as a stage writes them.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._places: dict[str, int] = {}
+        self._stream = path.open("rb")
+        start = 0
+        for line in self._stream:
+            self._places[json.loads(line)["id"]] = start
+            start += len(line)
+
+    def __getitem__(self, id: str) -> Row:
+        self._stream.seek(self._places[id])
+        row: Row = json.loads(self._stream.readline())
+        return row
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
 
     def close(self) -> None:
         self._stream.close()

@@ -6,8 +6,9 @@ candidates, which stay in the store with their rewards.
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator
 from typing import Literal
 
 from pydantic import Field
@@ -66,28 +67,38 @@ def best_responses(
     `response`, `reward`, `source_model`, `sample` (its number), and `finish`, where known.
     summary.json contains the number of wins and the mean reward of each source.
     """
-    tables = [{row["id"]: row for row in source.rows()} for source in scored]
+    asked = {prompt["id"]: prompt["messages"] for prompt in prompts.each_row()}
+    best: dict[str, Row] = {}  # of the answers, which can be millions, one per prompt is held
+    means: dict[str, float] = {}
+    for source in scored:
+        system, rewards = "", array("d")
+        for row in source.each_row():
+            system = system or row["system"]
+            rewards.extend(row["rewards"])
+            known = best.get(row["id"])
+            if row["id"] in asked and (known is None or max(row["rewards"]) > known["reward"]):
+                best[row["id"]] = _best_of(row)
+        if rewards:
+            means[system] = sum(rewards) / len(rewards)
     rows, wins = [], Counter[str]()
-    for prompt in prompts.rows():
-        candidates = [table[prompt["id"]] for table in tables if prompt["id"] in table]
-        if not candidates:
-            raise BadData(f'no source answered prompt "{prompt["id"]}"')
-        best = max(candidates, key=lambda row: max(row["rewards"]))
-        sample = best["rewards"].index(max(best["rewards"]))
-        wins[best["system"]] += 1
-        rows.append(
-            {
-                "id": prompt["id"],
-                "messages": prompt["messages"],
-                "response": best["responses"][sample],
-                "reward": best["rewards"][sample],
-                "source_model": best["system"],
-                "sample": sample,
-                **({"finish": best["finish"][sample]} if best.get("finish") else {}),
-            }
-        )
-    means = {t[next(iter(t))]["system"]: _mean_reward(list(t.values())) for t in tables if t}
+    for id, messages in asked.items():
+        if id not in best:
+            raise BadData(f'no source answered prompt "{id}"')
+        wins[best[id]["source_model"]] += 1
+        rows.append({"id": id, "messages": messages, **best[id]})
     _write(context, rows, {"wins": dict(sorted(wins.items())), "mean_reward": means})
+
+
+def _best_of(row: Row) -> Row:
+    """The first response of a row with the highest reward."""
+    sample = row["rewards"].index(max(row["rewards"]))
+    return {
+        "response": row["responses"][sample],
+        "reward": row["rewards"][sample],
+        "source_model": row["system"],
+        "sample": sample,
+        **({"finish": row["finish"][sample]} if row.get("finish") else {}),
+    }
 
 
 class PreferencePairsParams(Record):
@@ -118,23 +129,29 @@ def preference_pairs(
     Raises:
         BadData: no pair is left.
     """
-    sources = {row["id"]: row for row in best.rows()}
-    rows, ties = [], 0
-    for row in own.rows():
-        rewards = row["rewards"]
-        if max(rewards) == min(rewards):
-            ties += 1
-            if params.ties == "drop":
-                continue
-        rows.append(_pair(row, sources[row["id"]]))
-    if not rows:
+    sources = {row["id"]: row for row in best.each_row()}
+    counts = Counter[str]()
+
+    def pairs() -> Iterator[Row]:
+        for row in own.each_row():
+            if max(row["rewards"]) == min(row["rewards"]):
+                counts["ties"] += 1
+                if params.ties == "drop":
+                    continue
+            pair = _pair(row, sources[row["id"]])
+            counts["rows"] += 1
+            counts["ahead"] += pair["rewards"]["source"] > pair["rewards"]["target"]
+            yield pair
+
+    write_rows(context.directory / "rows.jsonl", pairs())
+    kept, ties = counts["rows"], counts["ties"]
+    if not kept:
         raise BadData(
             f"all {ties} preference rows are ties: the reward model does not separate the "
             "target's responses; sample more (target_sampling.n) or warmer"
         )
-    ahead = sum(row["rewards"]["source"] > row["rewards"]["target"] for row in rows)
-    summary = {"rows": len(rows), "ties": ties, "source_above_target": ahead / len(rows)}
-    _write(context, rows, summary)
+    summary = {"rows": kept, "ties": ties, "source_above_target": counts["ahead"] / kept}
+    write_json(context.directory / "summary.json", summary, end="")
 
 
 def _pair(own: Row, source: Row) -> Row:
@@ -192,11 +209,6 @@ def preferred_responses(
             "no preferences are left for SFT; give more of them, or set data.sft_fraction = 0"
         )
     _write(context, found, {"rows": len(found)})
-
-
-def _mean_reward(rows: Sequence[Row]) -> float:
-    rewards = [reward for row in rows for reward in row["rewards"]]
-    return sum(rewards) / len(rewards)
 
 
 def _write(context: Context, rows: list[Row], summary: dict[str, object]) -> None:

@@ -269,7 +269,7 @@ def _examples(
             )
         frozen = {row["id"]: row for row in reference.rows()}
     examples, keys, counts = [], [], AnswerCounts(params.cut_answers)
-    for row in rows.rows():
+    for row in rows.each_row():
         tokens = tokenize_row(
             tokenizer,
             row,

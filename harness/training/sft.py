@@ -112,7 +112,7 @@ def _sequences(
     from harness.training.sft_released import split_released
 
     found, keys = [], []
-    for row in rows.rows():
+    for row in rows.each_row():
         answer = _first(row.get(params.field))
         if not isinstance(answer, str):
             raise BadData(

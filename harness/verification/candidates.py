@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from harness.core.records import Record
 from harness.core.text import encodable, markdown, visible
 from harness.engine.io import atomic_folder, write_rows
 from harness.engine.operations import Artifact, Context, Row, operation
+from harness.engine.row_files import RowsById
 
 Option = bool | int | float | str | None
 
@@ -78,18 +80,20 @@ def candidate_table(
     Args:
         answered: response rows of each source; `rewards` and `checks` are optional.
     """
-    tables = [{row["id"]: row for row in source.rows()} for source in answered]
-    order = dict.fromkeys(id for table in tables for id in table)
-    rows = (
-        {
-            "id": f"{params.domain}/{prompt}/{found.source_model}/{found.sample_index}",
-            **found.model_dump(),
-        }
-        for prompt in order
-        for table in tables
-        for found in candidates_of(table.get(prompt), params)
-    )
-    write_rows(context.directory / "rows.jsonl", rows)
+    with ExitStack() as opened:
+        files = (source.path / "rows.jsonl" for source in answered)
+        tables = [opened.enter_context(closing(RowsById(file))) for file in files]
+        order = dict.fromkeys(id for table in tables for id in table)
+        rows = (
+            {
+                "id": f"{params.domain}/{prompt}/{found.source_model}/{found.sample_index}",
+                **found.model_dump(),
+            }
+            for prompt in order
+            for table in tables
+            for found in candidates_of(table.get(prompt), params)
+        )
+        write_rows(context.directory / "rows.jsonl", rows)
 
 
 def candidates_of(row: Row | None, params: CandidateTableParams) -> Iterator[Candidate]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections.abc import Sequence
 
 from harness.suites.marks import LIMIT
 from leaderboards.board import Board, Row
@@ -36,12 +37,13 @@ def render(board: Board) -> str:
     """
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_MINIMAL)
-    writer.writerow(_header(board))
-    writer.writerows(_line(board, row) for row in board.rows)
+    limited, digits = bool(text.limits(board.cells)), text.all_digits(board)
+    writer.writerow(_header(board, limited))
+    writer.writerows(_line(board, row, digits, limited) for row in board.rows)
     return stream.getvalue()
 
 
-def _header(board: Board) -> list[str]:
+def _header(board: Board, limited: bool) -> list[str]:
     names = ["rank", "tied_with_best", "system", "label", "group", "notes", "scale"]
     for column in board.columns:
         key = safe(column.key)
@@ -51,7 +53,7 @@ def _header(board: Board) -> list[str]:
         if not column.detail:
             names += [f"{key}.{part}" for part in _PARTS]
     names += [f"{safe(claim.id)}.dose" for claim in _dose_claims(board)]
-    return names + [LIMIT] * bool(text.limits(board.cells))
+    return names + [LIMIT] * limited
 
 
 def _dose_claims(board: Board) -> list[DoseClaim]:
@@ -71,13 +73,13 @@ _PARTS = (
 )
 
 
-def _line(board: Board, row: Row) -> list[str]:
+def _line(board: Board, row: Row, every: Sequence[int], limited: bool) -> list[str]:
     system = row.system
     cells = ["" if row.rank is None else str(row.rank), "yes" if row.tied else ""]
     cells += [safe(v) for v in (system.name, system.title, system.group, "; ".join(system.notes))]
     cells.append(safe(", ".join(sorted({c.scale for s in row.scores for c in s.cells}))))
     for index, (column, entry) in enumerate(zip(board.columns, row.entries, strict=True)):
-        digits = text.column_digits(board, index)
+        digits = every[index]
         if entry.value is None:
             cells.append("")
         elif isinstance(entry.value, str):
@@ -90,7 +92,7 @@ def _line(board: Board, row: Row) -> list[str]:
             cells += _parts(board, row, index, digits)
     doses = (claim.doses.get(system.name) for claim in _dose_claims(board))
     cells += ["" if dose is None else f"{dose:g}" for dose in doses]
-    if text.limits(board.cells):
+    if limited:
         own = text.limits(cell for score in row.scores for cell in score.cells)
         cells.append(safe("; ".join(f"{suite}: {', '.join(own[suite])}" for suite in own)))
     return cells

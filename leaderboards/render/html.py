@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
+from typing import NamedTuple
 
 from markupsafe import Markup
 
@@ -36,6 +37,13 @@ SAID = {"best": "best", "tied": "not distinguishable from the best", "": ""}
 SIGNS = {"holds": "✓", "contradicted": "✕", "not shown": "~", "not tested": "–"}
 
 
+class Scale(NamedTuple):
+    """Decimals of a column, and the range of its bars."""
+
+    digits: int
+    domain: tuple[float, float]
+
+
 def render(board: Board, extras: Extras | None = None) -> str:
     """The page, ending in a newline.
 
@@ -48,6 +56,7 @@ def render(board: Board, extras: Extras | None = None) -> str:
         style += "\n" + asset("site.css.jinja")
         script += "\n" + asset("site.js.jinja")
     page = templates().get_template("board.html.jinja")
+    scales = _scales(board)
     return (
         page.render(
             spec=board.spec,
@@ -59,7 +68,7 @@ def render(board: Board, extras: Extras | None = None) -> str:
             facts=_facts(board),
             groups=_groups(board, extras),
             columns=_columns(board, extras),
-            rows=[_row(board, row, extras) for row in board.rows],
+            rows=[_row(board, row, scales, extras) for row in board.rows],
             claims=_claims(board),
             verdicts=_verdicts(board.claims),
             preconditions=text.precondition_rows(board.preconditions),
@@ -131,10 +140,10 @@ def _columns(board: Board, extras: Extras | None) -> list[View]:
     return views
 
 
-def _row(board: Board, row: Row, extras: Extras | None) -> View:
+def _row(board: Board, row: Row, scales: Sequence[Scale], extras: Extras | None) -> View:
     entries: list[View] = []
     for index, column in enumerate(board.columns):
-        entries.append(_entry(board, row, index, extras))
+        entries.append(_entry(board, row, index, scales[index], extras))
         if extras is not None and _closes(board, index):
             entries.append(answers_view(extras.answers.get((row.system.name, column.suite))))
     name = row.system.name
@@ -154,13 +163,13 @@ def _row(board: Board, row: Row, extras: Extras | None) -> View:
 
 
 def _equals(board: Board, names: Sequence[str]) -> list[str]:
-    labels = text.labels(board)
+    labels = text.labels(board) if names else {}
     return [text.visible(labels.get(name, name), 60) for name in names]
 
 
-def _entry(board: Board, row: Row, index: int, extras: Extras | None) -> View:
+def _entry(board: Board, row: Row, index: int, scale: Scale, extras: Extras | None) -> View:
     entry = row.entries[index]
-    digits = text.column_digits(board, index)
+    digits = scale.digits
     numeric = isinstance(entry.value, int | float) and not isinstance(entry.value, bool)
     return {
         "value": text.entry_value(entry, digits),
@@ -169,7 +178,7 @@ def _entry(board: Board, row: Row, index: int, extras: Extras | None) -> View:
         "sort": entry.value if numeric else None,
         "missing": entry.value is None,
         "span": None if entry.interval is None else text.span(entry.interval, digits),
-        "bar": _bar(entry, _domain(board, index)),
+        "bar": _bar(entry, scale.domain),
         "mark": MARKS[entry.standing],
         "said": SAID[entry.standing],
         "standing": entry.standing,
@@ -177,6 +186,10 @@ def _entry(board: Board, row: Row, index: int, extras: Extras | None) -> View:
         "failed": entry.failed,
         "reference": text.reference_text(board, row.system.name, index),
     }
+
+
+def _scales(board: Board) -> list[Scale]:
+    return [Scale(digits, _domain(board, n)) for n, digits in enumerate(text.all_digits(board))]
 
 
 def _domain(board: Board, index: int) -> tuple[float, float]:

@@ -36,18 +36,18 @@ def render(board: Board) -> str:
 
 def _table(board: Board) -> str:
     heads = [escape(text.column_name(column)) for column in board.columns]
-    rows = [_row(board, row) for row in board.rows]
+    digits = text.all_digits(board)
+    rows = [_row(row, digits) for row in board.rows]
     rule = ["---:", "---", *("---:" for _ in heads)]
     return "\n".join(_line(cells) for cells in (["#", "System", *heads], rule, *rows))
 
 
-def _row(board: Board, row: Row) -> list[str]:
+def _row(row: Row, every: Sequence[int]) -> list[str]:
     name = escape(row.system.title, text.NAME_LIMIT)
     if row.system.notes:
         name += f" ({escape(', '.join(row.system.notes), text.NAME_LIMIT)})"
     cells = ["" if row.rank is None else str(row.rank), name]
-    for index, entry in enumerate(row.entries):
-        digits = text.column_digits(board, index)
+    for entry, digits in zip(row.entries, every, strict=True):
         value = escape(text.entry_value(entry, digits))
         if entry.standing == "best":
             value = f"**{value}**"

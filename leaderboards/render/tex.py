@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from itertools import groupby
 
 from leaderboards.board import Board, Row
@@ -66,12 +67,12 @@ def render(board: Board) -> str:
         *_header(board),
         r"\midrule",
     ]
-    previous = None
+    previous, digits = None, text.all_digits(board)
     for row in board.rows:
         if previous is not None and board.spec.order == "spec" and row.system.group != previous:
             lines.append(r"\midrule")
         previous = row.system.group
-        lines.append(_row(board, row))
+        lines.append(_row(row, digits))
     lines += [r"\bottomrule", r"\end{tabular}", rf"\caption{{{_caption(board)}}}", r"\end{table}"]
     for result in board.claims:
         if result.claim.kind == "slope":
@@ -115,13 +116,12 @@ def _header(board: Board) -> list[str]:
     ]
 
 
-def _row(board: Board, row: Row) -> str:
+def _row(row: Row, every: Sequence[int]) -> str:
     name = escape(row.system.title, text.NAME_LIMIT)
     if row.system.notes:
         name += f" ({escape(', '.join(row.system.notes), text.NAME_LIMIT)})"
     cells = ["" if row.rank is None else str(row.rank), name]
-    for index, entry in enumerate(row.entries):
-        digits = text.column_digits(board, index)
+    for entry, digits in zip(row.entries, every, strict=True):
         value = escape(text.entry_value(entry, digits))
         if entry.standing == "best":
             value = rf"\textbf{{{value}}}"

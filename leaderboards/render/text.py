@@ -181,12 +181,18 @@ def column_name(column: ColumnSpec) -> str:
 
 
 def column_digits(board: Board, index: int) -> int:
-    """Decimals of a column: as declared, or 0 if all its values are integers."""
+    """Decimals of a column: as declared, or 0 if it has a detail whose values are all integers."""
     column = board.columns[index]
-    values = [row.entries[index].value for row in board.rows]
-    if column.digits is None and column.detail and all(v is None or type(v) is int for v in values):
-        return 0
+    if column.digits is None and column.detail:
+        values = (row.entries[index].value for row in board.rows)
+        if all(v is None or type(v) is int for v in values):
+            return 0
     return board.spec.digits_of(column)
+
+
+def all_digits(board: Board) -> list[int]:
+    """Decimals of every column."""
+    return [column_digits(board, index) for index in range(len(board.columns))]
 
 
 def claim_digits(board: Board, result: ClaimResult) -> int:

@@ -32,10 +32,8 @@ from leaderboards.site.pages import (
     FOLDER,
     Addresses,
     Page,
-    key_of,
     row_anchor,
     sample_pages,
-    siblings,
 )
 from leaderboards.site.readme import FILES, readme
 from leaderboards.spec import BoardSpec
@@ -122,16 +120,16 @@ def _write(
     _put(folder / "index.html", render_board(board, extras_of(board, addresses, listed)))
     _put(folder / "README.md", readme(board, pages=count, withheld=withheld, files=names))
     size = _list(folder, board.spec.name, withheld)
-    linked = len(addresses.by_cell)
+    linked = addresses.linked
     return Site(folder, count, linked, len(board.cells), size, addresses.reasons)
 
 
 def _around(page: Page, addresses: Addresses, withheld: bool) -> Around:
     first = page.cells[0]
-    own = addresses.by_cell[key_of(first)]
+    own = addresses.of(first)
     seeds = tuple(
         (seed, "" if address == own else address.removeprefix(f"{FOLDER}/"))
-        for seed, address in siblings(first, addresses.by_cell)
+        for seed, address in addresses.seeds_of(first)
     )
     back = f"../index.html#{row_anchor(first.system)}"
     return Around(back, seeds, tuple(page.cells), withheld)

@@ -8,7 +8,7 @@ that category (`#category:math`).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
@@ -20,12 +20,11 @@ from leaderboards.samples import Sample, SampleReader, Samples
 from leaderboards.scores import ScoreKey
 
 FOLDER = "samples"
-CellKey = tuple[str, str, str, int]  # system, suite, metric, seed
 
 
-def key_of(cell: Cell) -> CellKey:
-    """What distinguishes a cell on a board."""
-    return cell.system, cell.suite, cell.metric, cell.seed
+def score_of(cell: Cell) -> ScoreKey:
+    """The score that a cell is one seed of."""
+    return cell.system, cell.suite, cell.metric
 
 
 @dataclass
@@ -48,18 +47,27 @@ class Addresses:
     """Where the samples of cells are, relative to the index.
 
     Attributes:
-        by_cell: cell -> file and fragment; cells without samples have none.
+        by_score: score -> seed -> file and fragment; cells without samples have none.
         reasons: why cells have no samples, each once, with the number of cells.
         lengths: (system, suite, seed) -> number of answers and mean length in characters.
     """
 
-    by_cell: dict[CellKey, str] = field(default_factory=dict)
+    by_score: dict[ScoreKey, dict[int, str]] = field(default_factory=dict)
     reasons: dict[str, int] = field(default_factory=dict)
     lengths: dict[tuple[str, str, int], tuple[int, float]] = field(default_factory=dict)
 
     def of(self, cell: Cell) -> str:
         """The address of a cell's samples; "" if there are none."""
-        return self.by_cell.get(key_of(cell), "")
+        return self.by_score.get(score_of(cell), {}).get(cell.seed, "")
+
+    def seeds_of(self, cell: Cell) -> tuple[tuple[int, str], ...]:
+        """Seeds of the same system, suite and metric with the addresses of their samples."""
+        return tuple(sorted(self.by_score.get(score_of(cell), {}).items()))
+
+    @property
+    def linked(self) -> int:
+        """Number of cells with samples."""
+        return sum(map(len, self.by_score.values()))
 
 
 def slug(text: str, *parts: object) -> str:
@@ -111,7 +119,8 @@ def _pages_of_seed(
             continue
         page, fragment = _place(pages, samples, cell)
         page.cells.append(cell)
-        found.by_cell[key_of(cell)] = f"{FOLDER}/{page.name}{fragment}"
+        of_score = found.by_score.setdefault(score_of(cell), {})
+        of_score[cell.seed] = f"{FOLDER}/{page.name}{fragment}"
     if pages and (lengths := _lengths(pages[0].samples)) is not None:
         found.lengths[cells[0].system, cells[0].suite, cells[0].seed] = lengths
     return pages
@@ -137,7 +146,7 @@ def _place(pages: list[Page], samples: Samples, cell: Cell) -> tuple[Page, str]:
         if category != cell.metric and _is_category(page.samples, category, mark):
             return page, f"#{_quoted('category:' + category)}"
     title = f"{cell.system} {cell.suite} {cell.metric} {cell.seed}"
-    page = Page(f"{slug(title, *key_of(cell))}.html", samples)
+    page = Page(f"{slug(title, *score_of(cell), cell.seed)}.html", samples)
     pages.append(page)
     return page, ""
 
@@ -165,9 +174,3 @@ def _quoted(fragment: str) -> str:
 def _lengths(samples: Samples) -> tuple[int, float] | None:
     said = [length for sample in samples.samples if (length := sample.lengths[0]) is not None]
     return (len(said), sum(said) / len(said)) if said else None
-
-
-def siblings(cell: Cell, found: Mapping[CellKey, str]) -> tuple[tuple[int, str], ...]:
-    """Seeds of the same system, suite and metric with the addresses of their pages."""
-    seeds = sorted(key[3] for key in found if key[:3] == key_of(cell)[:3])
-    return tuple((seed, found[(*key_of(cell)[:3], seed)]) for seed in seeds)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.core.errors import BadData
-from harness.engine.row_files import RowFile
+from harness.engine.row_files import RowFile, RowsById
 
 BOM = b"\xef\xbb\xbf"
 
@@ -85,3 +85,16 @@ def test_a_row_that_changes_later_is_named_by_its_number(tmp_path: Path) -> None
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadData, match="none: cannot be read: No such file"):
         RowFile(tmp_path / "none", 2, "input")
+
+
+def test_rows_by_id_are_those_of_the_file_in_its_order(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_bytes('{"id":"b","x":"ä"}\n{"id":"a","x":2}\n'.encode())
+    found = RowsById(tmp_path / "rows.jsonl")
+    assert (list(found), len(found)) == (["b", "a"], 2)
+    assert [found["a"], found["b"], found["a"]] == [
+        {"id": "a", "x": 2},
+        {"id": "b", "x": "ä"},
+        {"id": "a", "x": 2},
+    ]
+    assert found.get("c") is None
+    found.close()

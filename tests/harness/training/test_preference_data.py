@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -237,3 +238,21 @@ def test_the_preferred_response_is_the_source_s_else_the_target_s(
     found, summary = made(run)
     assert found == [{**asked("p0"), "response": "s"}, {**asked("p1"), "response": "t"}]
     assert summary == {"rows": 2}
+
+
+def test_memory_does_not_grow_with_sources_and_samples(context: Make, rows_artifact: Make) -> None:
+    ids = [f"p{number}" for number in range(20)]
+    texts = ["x" * 50_000, "y" * 50_000]
+    sources = tuple(
+        rows_artifact([answered(name, id, [0.2, 0.1], responses=texts) for id in ids], name)
+        for name in "abcdefgh"
+    )
+    prompts = rows_artifact([asked(id) for id in ids], "prompts")
+    stage, size = context("best"), sum((s.path / "rows.jsonl").stat().st_size for s in sources)
+    tracemalloc.start()
+    best_responses(stage, BestResponsesParams(), scored=sources, prompts=prompts)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    rows, summary = made(stage)
+    assert (len(rows), summary["wins"]) == (20, {"a": 20})
+    assert peak < 3_000_000 < 16_000_000 < size

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -236,3 +237,22 @@ def test_a_data_set_has_defaults_and_says_which_package_is_missing(
     text = (tmp_path / "set" / "README.md").read_text()
     assert text.startswith('---\nlicense: "other"\npretty_name: "Candidates"\n')
     assert "```json\n{}\n```" in text
+
+
+def test_memory_does_not_grow_with_the_answers(tmp_path: Path) -> None:
+    long = ["x" * 10_000, "y" * 10_000]
+    ids = "".join(map(chr, range(1000, 1100)))
+    sources = [answered(name, ids, responses=long) for name in "abcd"]
+    tabled(tmp_path, *sources, domain="code")  # writes the files
+    del sources
+    artifacts = tuple(Artifact(str(n), tmp_path / str(n)) for n in range(4))
+
+    class Context:
+        directory = tmp_path
+
+    context: Any = Context()
+    tracemalloc.start()
+    candidate_table(context, CandidateTableParams(domain="code"), answered=artifacts)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2_000_000 < 8_000_000 < (tmp_path / "rows.jsonl").stat().st_size
