@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 
 from tests.mutation.__main__ import ROOT, modules_of, named, summary, within
@@ -140,3 +146,37 @@ def test_outcomes_are_counted_per_module(capsys: pytest.CaptureFixture[str]) -> 
     assert "| m | 1 | 0 (0%) | 0 | 1 |" in said
     assert "| n | 2 | 2 (100%) | 1 | 0 |" in said
     assert "survived: m:1: comparison: a < b -> a <= b" in said
+
+
+FORKING = """
+import os, sys, time
+from pathlib import Path
+from tests.mutation.planting import end_with_parent, forked
+folder = Path(sys.argv[1])
+end_with_parent(folder / "copy")
+def work():
+    (folder / "started").write_text(str(os.getpid()))
+    time.sleep(600)
+forked(work, folder / "log", 600, 600)
+"""
+
+
+def test_a_run_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
+    (tmp_path / "copy").mkdir()
+    command = [sys.executable, "-c", FORKING, str(tmp_path)]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE) as process:
+        started = tmp_path / "started"
+        wait_until(lambda: started.is_file() and started.read_text() != "")
+        assert process.stdin is not None
+        process.stdin.close()  # as the system does when the other process is killed
+        assert process.wait(60) == 1
+    child = Path("/proc", started.read_text())
+    wait_until(lambda: not child.exists() or ") Z " in (child / "stat").read_text())
+    assert not (tmp_path / "copy").exists()
+
+
+def wait_until(met: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not met():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
