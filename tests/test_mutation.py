@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.mutation.__main__ import ROOT, modules_of, named, summary, within
+from tests.mutation.__main__ import ROOT, file_of, modules_of, named, summary, within
+from tests.mutation.covering import LEFT_OUT, PROGRAMS
 from tests.mutation.covering import tests_of as covering
 from tests.mutation.faults import faults, sample
 from tests.mutation.planting import ALWAYS, chosen
@@ -119,6 +120,8 @@ def test_a_fault_meets_the_tests_of_its_line_the_quickest_first() -> None:
     }
     assert chosen(recorded, "m", 4) == ["b", "a"]
     assert chosen(recorded, "m", 5) == chosen(recorded, "m", 9) == ["b", "c", "a"]
+    recorded["lines"] = {PROGRAMS[0]: {"4": ["a"]}}
+    assert chosen(recorded, PROGRAMS[0], 4) == ["other", "b", "c", "a"]
 
 
 @pytest.mark.parametrize(
@@ -133,6 +136,13 @@ def test_a_fault_meets_the_tests_of_its_line_the_quickest_first() -> None:
 )
 def test_the_mirrored_folder_protects_a_module(module: str, expected: list[str]) -> None:
     assert covering(module, ROOT) == expected
+
+
+def test_the_tests_and_programs_that_the_table_names_exist() -> None:
+    for test in LEFT_OUT:
+        file, _, name = test.partition("::")
+        assert f"def {name}" in (ROOT / file).read_text()
+    assert all((ROOT / file_of(module)).is_file() for module in PROGRAMS)
 
 
 def test_outcomes_are_counted_per_module(capsys: pytest.CaptureFixture[str]) -> None:

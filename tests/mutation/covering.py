@@ -15,6 +15,9 @@ BESIDE: dict[str, tuple[str, ...]] = {
     "harness.engine": ("tests/harness/test_damage.py",),
 }
 
+# Modules that run as programs of their own: no test's process executes their lines.
+PROGRAMS = ("harness.verification.jail",)
+
 # Tests that read or build every published board: minutes for each fault that nothing else notices.
 LEFT_OUT = (
     "tests/leaderboards/test_results.py",

@@ -32,7 +32,7 @@ from typing import Any
 
 import pytest
 
-from tests.mutation.covering import LEFT_OUT
+from tests.mutation.covering import LEFT_OUT, PROGRAMS
 
 ALWAYS = "*"  # lines that are executed outside of a single test: imports, shared fixtures
 GRACE, WAIT = 20, 300  # seconds of processor and of real time that come on top of the tests
@@ -187,7 +187,9 @@ def chosen(recorded: dict[str, Any], module: str, line: int) -> list[str]:
     """The tests that execute a line, the quickest first; all where it is not known."""
     seconds = recorded["seconds"]
     tests = recorded["lines"][module].get(str(line), [])
-    if not tests or ALWAYS in tests:
+    if module in PROGRAMS:
+        tests = list(seconds)
+    elif not tests or ALWAYS in tests:
         # Files whose tests execute lines of the module: checks of a record's fields execute none.
         touched = {
             t.partition("::")[0] for found in recorded["lines"][module].values() for t in found

@@ -310,3 +310,14 @@ def test_a_class_that_cannot_be_made_as_it_is_has_fewer_bases() -> None:
     for base in (list, dict, set):
         kind = local_class(line, 7, "Kind", "candidate", (base,), [], False)
         assert (kind.__hash__, issubclass(kind, base)) == (None, True)
+
+
+def test_names_that_python_looks_for_in_any_class_are_not_asked_of_the_answer() -> None:
+    asked: list[Any] = []
+    line: Any = types.SimpleNamespace(request=lambda *what: asked.append(what) or "found")
+    kind = local_class(line, 3, "Own", "candidate", (), [], False)
+    for name in ("__signature__", "__wrapped__", "__set_name__", "__abstractmethods__"):
+        assert not hasattr(kind, name)
+    assert asked == []
+    assert kind.limit == "found"
+    assert asked == [("get", 3, "limit")]
