@@ -5,12 +5,11 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from harness.cli.main import main
+from tests.cli.in_process import crucible_here
 
 
 def crucible(*arguments: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
@@ -24,26 +23,6 @@ def crucible(*arguments: str, cwd: Path, **env: str) -> subprocess.CompletedProc
         env={**os.environ, "COLUMNS": "100", "CRUCIBLE_HOME": str(cwd / "home"), **env},
         timeout=120,
     )
-
-
-@pytest.fixture
-def typed_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., int]]:
-    """Type a command in an empty folder, without a process of its own; gives its exit code."""
-    monkeypatch.chdir(tmp_path)
-    for name, value in (("CRUCIBLE_HOME", str(tmp_path / "home")), ("COLUMNS", "100")):
-        monkeypatch.setenv(name, value)
-    # What libraries print is held back in the whole process, for good.
-    monkeypatch.setattr(sys.modules[main.__module__], "hush", lambda: None)
-    handler = signal.getsignal(signal.SIGTERM)
-
-    def run(*words: str) -> int:
-        monkeypatch.setattr(sys, "argv", ["crucible", *words])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        return int(stopped.value.code or 0)
-
-    yield run
-    signal.signal(signal.SIGTERM, handler)
 
 
 @pytest.mark.parametrize(
@@ -79,17 +58,13 @@ def typed_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Call
     ],
 )
 def test_a_mistake_gets_one_line_and_exit_code_two(
-    arguments: list[str],
-    message: str,
-    tmp_path: Path,
-    typed_here: Callable[..., int],
-    capsys: pytest.CaptureFixture[str],
+    arguments: list[str], message: str, tmp_path: Path
 ) -> None:
-    assert typed_here(*arguments) == 2
-    said = capsys.readouterr()
-    assert message in said.err
-    assert said.err.count("\n") == 1, said.err
-    assert "Traceback" not in said.err + said.out
+    done = crucible_here(*arguments, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
     left = [path for path in tmp_path.rglob("*") if path.is_file() and path.name != "store.json"]
     assert left == []
 
