@@ -319,8 +319,8 @@ def test_importing_the_supervisor_leaves_the_path_of_imports() -> None:
 def test_a_supervisor_whose_caller_has_ended_starts_nothing(tmp_path: Path) -> None:
     """A request of another process than its parent, as after the end of that process."""
     request = {
-        "caller": os.getppid(), "isolation": "Landlock", "temporary": str(tmp_path), "limits": LIMITS,
-        "paths": [""], "shell": False,
+        "caller": os.getppid(), "isolation": "Landlock", "temporary": str(tmp_path),
+        "limits": LIMITS, "paths": [""],
     }  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-I", jail.__file__, json.dumps(request)],
