@@ -143,9 +143,10 @@ def end_with_parent(folder: Path) -> None:
 
     def ended() -> None:
         os.read(0, 1)
+        shutil.rmtree(folder, ignore_errors=True)  # while the main thread waits for the child
         for child in tuple(_running):
             _kill(child)
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)  # what the child made meanwhile
         os._exit(1)
 
     threading.Thread(target=ended, daemon=True).start()

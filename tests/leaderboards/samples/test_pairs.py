@@ -185,6 +185,7 @@ def test_the_head_has_scores_difference_and_categories(
     page = render(pairs, compare_systems(cells, "ours", "theirs-2"))
     for said in ("<b>A</b> ours", "<b>B</b> theirs-2", "A minus B", "By category", "50.00", "math"):
         assert said in page
+    assert "50.000" not in page  # two digits, as in the difference
     assert not re.search(r"""(?:src|href)=|url\(|@import|https?://(?!www\.w3\.org)""", page)
     assert isinstance(parsed(page), Structure)
 
