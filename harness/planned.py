@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness.api.executors import executor_of
 from harness.api.hosted_models import check_keys
 from harness.api.results import Scored, results_html
 from harness.core.errors import UserError, unknown
@@ -22,7 +23,7 @@ from harness.engine.code import changed
 from harness.engine.mending import examine
 from harness.engine.operations import Row
 from harness.engine.plan import Handle, Plan, Stage, StageMaker
-from harness.engine.run import InlineExecutor, Reporter, RunSummary
+from harness.engine.run import Reporter, RunSummary
 from harness.engine.store import Store
 from harness.judging.frames import Kind
 from harness.judging.operations import kind_of_rows
@@ -126,7 +127,8 @@ class PlannedRun(Scored):
         self._read.clear()
         with Services(calls) as services:
             self.account = services.account
-            return InlineExecutor(services).execute(self.plan, targets, store, progress)
+            executor = executor_of(services, self.plan)
+            return executor.execute(self.plan, targets, store, progress)
 
     def check(self, todo: Sequence[Stage], calls: CallSettings) -> None:
         """Refuse a run that could not finish, before its first stage.

@@ -59,7 +59,20 @@ OPTIONS: dict[str, Any] = {
         int | None, _option("--tokens-per-minute", "Limit (default: the server's headers).", min=1)
     ],
     "replicas": Annotated[
-        int, _option("--replicas", "Number of vLLM servers, one per GPU.", min=1)
+        int,
+        _option(
+            "--replicas",
+            "Number of vLLM servers, one per GPU; with --executor ray, of workers per stage.",
+            min=1,
+        ),
+    ],
+    "executor": Annotated[
+        str,
+        _option(
+            "--executor",
+            "Where stages run: inline, ray (a cluster of or on this machine), ray:HOST:PORT.",
+            metavar="NAME",
+        ),
     ],
     "allow_code_execution": Annotated[
         bool,

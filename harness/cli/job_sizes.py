@@ -64,9 +64,16 @@ class Sizes:
         if any(stage["gpu_gib"] is not None for stage in self.to_do):
             return "1"
         models = self.parameters.get("models") or [self.parameters.get("model", "")]
-        about = [self.parameters["scale"]] if "scale" in self.parameters else models
+        about = [self._scale()] if "scale" in self.parameters else models
         light = all(str(text).startswith(WITHOUT_GPU) for text in about)
         return "" if light or self.name == "rehearse" else "1"
+
+    def _scale(self) -> str:
+        """The profile that the command runs, which it chooses itself if none is given."""
+        from harness.cli.runs import NANO, profile_of
+
+        given, method = self.parameters["scale"], self.parameters.get("method") or ""
+        return given or (profile_of(method, NANO) if isinstance(method, str) else NANO)
 
     @property
     def gpu_hours(self) -> float | None:

@@ -16,7 +16,7 @@ import typer
 
 from harness.cli import screen
 from harness.cli.common_options import HOME
-from harness.core.errors import StoreProblem, UserError, unknown
+from harness.core.errors import MissingExtra, StoreProblem, UserError, unknown
 from harness.core.records import parse
 from harness.core.text import visible
 
@@ -47,20 +47,22 @@ def slurm(
         Path | None, typer.Option("--out", help="Write the script to this file; not printed.")
     ] = None,
     submit: Annotated[bool, typer.Option("--submit", help="Submit it with sbatch.")] = False,
-    nodes: Annotated[int, typer.Option("--nodes", min=1, help="Number of nodes; 1 today.")] = 1,
+    nodes: Annotated[
+        int, typer.Option("--nodes", min=1, help="Number of nodes; several become a cluster.")
+    ] = 1,
     gpus: Annotated[
         str,
         typer.Option(
             "--gpus",
             metavar="[TYPE:]NUMBER",
-            help="GPUs of the node; 0 for none (default: 1 if the command uses a GPU).",
+            help="GPUs of a node; 0 for none (default: 1 if the command uses a GPU).",
         ),
     ] = "",
     cpus: Annotated[
         int | None, typer.Option("--cpus", min=1, help="CPU cores (default: 8; without GPU 4).")
     ] = None,
     memory: Annotated[
-        str, typer.Option("--memory", metavar="SIZE", help="Memory of the node, such as 64G.")
+        str, typer.Option("--memory", metavar="SIZE", help="Memory of a node, such as 64G.")
     ] = "",
     time: Annotated[
         str,
@@ -124,7 +126,10 @@ def slurm(
 
     crucible launch slurm --print-template > my.sh.jinja
 
-    Put -- before the command. One job runs the command on one node. It stops cleanly before the
+    crucible launch slurm --nodes 4 --gpus 8 -- reproduce wrpo --scale paper
+
+    Put -- before the command. One job runs the command on one node, or on a cluster of Ray that
+    it starts on several. It stops cleanly before the
     time limit and is queued again: the same command continues from the store. GPUs and time come
     from the command's plan where it has estimates; models and data must be in the caches before,
     unless --online is given.
@@ -138,12 +143,9 @@ def slurm(
             typer.echo(source, nl=False)
         screen.data({"template": source})
         return
-    if nodes > 1:
-        raise UserError(
-            f"--nodes is {nodes}; one run uses one node today, because Crucible does not start Ray "
-            "yet; several jobs can share a store (docs/scale.md)"
-        )
     inner, called, words = _command(context, command or [])
+    if nodes > 1:
+        _check_nodes(nodes, inner, called, words)
     limit = scripts.seconds_of(time) if time else None
     sent, notice = scripts.signal_of(signal)
     screen.begin(f"planning crucible {called}")
@@ -159,9 +161,12 @@ def slurm(
     job = parse(
         scripts.Job,
         {
-            "command": (_program(), *words),
+            "command": (_beside("crucible"), *words),
             "origin": visible(shlex.join(["crucible", *sys.argv[1:]])),
             "remarks": [visible(line) for line in remarks],
+            "nodes": nodes,
+            "ray": _beside("ray"),
+            "python": sys.executable,
             "job_name": name or _slug("crucible", *words[:2]),
             "gpus": chosen,
             "cpus": cpus or (8 if chosen else 4),
@@ -209,10 +214,22 @@ def _command(context: typer.Context, words: Sequence[str]) -> tuple[Any, str, li
     return command, " ".join(rest[:depth]), rest
 
 
-def _program() -> str:
-    """The installed command beside this interpreter, else that on PATH."""
-    beside = Path(sys.executable).with_name("crucible")
-    return str(beside) if beside.is_file() else shutil.which("crucible") or "crucible"
+def _check_nodes(nodes: int, command: Any, called: str, words: Sequence[str]) -> None:
+    """A run on several nodes needs Ray, and is told of its cluster by the script."""
+    from harness.engine.extras import missing
+
+    if not any("--executor" in option.opts for option in command.params):
+        raise UserError(f"--nodes is {nodes}, but {called} runs on one node; leave --nodes out")
+    if any(word.partition("=")[0] == "--executor" for word in words):
+        raise UserError("with --nodes the script adds --executor itself; leave that option out")
+    if missing(["ray"]):
+        raise MissingExtra("ray", "ray")
+
+
+def _beside(program: str) -> str:
+    """A program installed beside this interpreter, else on PATH."""
+    beside = Path(sys.executable).with_name(program)
+    return str(beside) if beside.is_file() else shutil.which(program) or program
 
 
 def _slug(*words: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rich.console import Console
 from rich.progress import (
@@ -23,14 +23,18 @@ from harness.engine.plan import Stage
 
 
 @dataclass
-class _Counted:
-    """Rows or steps of the running stage; `first` is where its rate is counted from."""
+class _Running:
+    """A stage that runs, with its rows or steps; `first` is where its rate is counted from."""
 
+    place: str
+    label: str
+    bar: TaskID
     started: float
     done: int = 0
     total: int = 0
     unit: str = ""
     first: tuple[int, float] | None = None
+    notes: list[str] = field(default_factory=list)
 
     def count(self, done: int, total: int, unit: str, now: float) -> None:
         self.done, self.total, self.unit = done, total, unit
@@ -44,11 +48,21 @@ class _Counted:
         made, seconds = self.done - self.first[0], now - self.first[1]
         return made / seconds if made and seconds > 1 else None
 
+    def so_far(self, now: float) -> str:
+        """The stage with its rows, rate and time left, as far as they are known."""
+        parts = [duration(now - self.started)]
+        if self.total:
+            parts.insert(0, f"{self.done:,} of {self.total:,} {self.unit}".rstrip())
+        if rate := self.rate(now):
+            left = (self.total - self.done) / rate
+            parts += [f"{rate:.1f}/s", f"about {duration(left)} left"]
+        return f"{self.label}: {', '.join(parts)}"
+
 
 class ProgressReporter:
     """Reports stages as they start and end.
 
-    On a terminal: two bars (stages, rows of the current stage), and one line per stage that took at
+    On a terminal: bars (stages, rows of each running stage), and one line per stage that took at
     least LISTED_S seconds or has notes. Elsewhere: a line at the start of each stage, every EVERY_S
     seconds a line with rate and time left, and one at the end of a stage that took LISTED_S.
     """
@@ -71,12 +85,7 @@ class ProgressReporter:
             disable=not console.is_terminal,
         )
         self._all: TaskID | None = None
-        self._current: TaskID | None = None
-        self._place = ""
-        self._label = ""
-        self._counted = _Counted(time.monotonic())
-        self._notes: list[str] = []
-        self._running = False  # whether a stage is
+        self._running: dict[str, _Running] = {}  # by stage id
         self._stopped = threading.Event()
         self._clock: threading.Thread | None = None
 
@@ -96,65 +105,58 @@ class ProgressReporter:
     def begin(self, stage: Stage, number: int, total: int) -> None:
         if self._all is None:
             self._all = self.bars.add_task("all stages", total=total, unit="stages", rate="")
-        self._current = self.bars.add_task(stage.label, total=None, unit="", rate="")
-        self._place, self._label = f"{number:>3}/{total}", line(stage.label, 80)
-        self._counted, self._notes = _Counted(time.monotonic()), []
-        self._running = True
+        bar = self.bars.add_task(stage.label, total=None, unit="", rate="")
+        made = _Running(f"{number:>3}/{total}", line(stage.label, 80), bar, time.monotonic())
+        self._running[stage.id] = made
         if not self.console.is_terminal:
-            self._line(f"{self._place}  {self._label}  {stage.id[:10]}")
+            self._line(f"{made.place}  {made.label}  {stage.id[:10]}")
 
     def progress(self, stage: Stage, done: int, total: int, unit: str) -> None:
-        if self._current is None:
+        running = self._running.get(stage.id)
+        if running is None:
             return
         now = time.monotonic()
-        self._counted.count(done, total, unit, now)
-        rate = self._counted.rate(now)
+        running.count(done, total, unit, now)
+        rate = running.rate(now)
         said = "" if rate is None else f", {rate:.1f}/s"
-        self.bars.update(self._current, completed=done, total=total, unit=unit, rate=said)
+        self.bars.update(running.bar, completed=done, total=total, unit=unit, rate=said)
 
     def note(self, stage: Stage, text: str) -> None:
-        if self._current is None:  # about the run, before its stages
+        if stage.id in self._running:
+            self._running[stage.id].notes.append(text)
+        else:  # about the run, before its stages
             self._line(f"{plain(stage.label)}: {plain(text)}")
-        else:
-            self._notes.append(text)
 
     def end(self, stage: Stage, seconds: float) -> None:
-        self._running = False
-        if self._current is not None:
-            self.bars.remove_task(self._current)
-            self._current = None
+        running = self._running.pop(stage.id, None)
+        if running is None:
+            return
+        self.bars.remove_task(running.bar)
         if self._all is not None:
             self.bars.advance(self._all)
-        if seconds >= self.LISTED_S or (self._notes and self.console.is_terminal):
-            self._end_line(stage, seconds)
-        for text in self._notes:
+        if seconds >= self.LISTED_S or (running.notes and self.console.is_terminal):
+            self._end_line(stage, seconds, running.place)
+        for text in running.notes:
             self.console.out(f"           note: {plain(text)}", highlight=False)
 
-    def _end_line(self, stage: Stage, seconds: float) -> None:
+    def _end_line(self, stage: Stage, seconds: float, place: str) -> None:
         if not self.console.is_terminal:
-            self._line(f"{self._place}  done in {duration(seconds)}")
+            self._line(f"{place}  done in {duration(seconds)}")
             return
         self.console.print(
-            f"  [dim]{self._place}[/dim]  {stage.label:<44.44} "
+            f"  [dim]{place}[/dim]  {stage.label:<44.44} "
             f"[dim]{seconds:7.1f} s  {stage.id[:10]}[/dim]",
             highlight=False,
         )
 
     def _tick(self) -> None:
         while not self._stopped.wait(self.EVERY_S):
-            if self._running:
-                self._line(f"{self._place}  {self.so_far(time.monotonic())}")
+            for text in self.so_far(time.monotonic()):
+                self._line(text)
 
-    def so_far(self, now: float) -> str:
-        """The running stage with its rows, rate and time left, as far as they are known."""
-        counted = self._counted
-        parts = [duration(now - counted.started)]
-        if counted.total:
-            parts.insert(0, f"{counted.done:,} of {counted.total:,} {counted.unit}".rstrip())
-        if rate := counted.rate(now):
-            left = (counted.total - counted.done) / rate
-            parts += [f"{rate:.1f}/s", f"about {duration(left)} left"]
-        return f"{self._label}: {', '.join(parts)}"
+    def so_far(self, now: float) -> list[str]:
+        """A line for each running stage: rows, rate and time left, as far as they are known."""
+        return [f"{one.place}  {one.so_far(now)}" for one in list(self._running.values())]
 
     def _line(self, text: str) -> None:
         self.console.out(f"  {text}", highlight=False)

@@ -38,8 +38,10 @@ class Job(Record):
         command: words of the command that the job runs.
         origin: how the script was made.
         remarks: lines of comments, for example where its sizes come from.
-        gpus: number of GPUs, or TYPE:NUMBER; "" for none.
-        memory: of the node, such as 64G; "" for Slurm's default.
+        nodes: more than one become a cluster of Ray.
+        ray, python: programs that start and examine that cluster.
+        gpus: number of GPUs of a node, or TYPE:NUMBER; "" for none.
+        memory: of a node, such as 64G; "" for Slurm's default.
         folder: working folder.
         log: file of the output; %j is the job's number, %% a per cent sign.
         signal, notice: the signal that Slurm sends this many seconds before the time limit.
@@ -53,6 +55,9 @@ class Job(Record):
     origin: str = ""
     remarks: tuple[str, ...] = ()
     job_name: str
+    nodes: int = Field(default=1, ge=1)
+    ray: str = "ray"
+    python: str = "python"
     gpus: str = ""
     cpus: int = Field(ge=1)
     memory: str = Field(default="", pattern=r"^(\d+[KMGT]?)?$")

@@ -133,3 +133,21 @@ def unknown(kind: str, name: str, choices: Iterable[str], command: str = "") -> 
         hint = "known: " + (", ".join(options) or "none")
     tail = f" ({command})" if command else ""
     return UnknownName(f'no {kind} named "{name}"; {hint}{tail}')
+
+
+def kind_of(error: BaseException) -> str:
+    """Name of the class in this module that an error belongs to; "" if it is none of Crucible's."""
+    classes = (kind for kind in type(error).__mro__ if kind.__module__ == __name__)
+    return next((kind.__name__ for kind in classes), "")
+
+
+def remade(kind: str, text: str) -> CrucibleError:
+    """An error of another process, from its kind and its message.
+
+    >>> remade(kind_of(BadData("row 7")), "row 7")
+    BadData('row 7')
+    """
+    found = globals().get(kind, CrucibleError)
+    made: CrucibleError = CrucibleError.__new__(found)
+    Exception.__init__(made, text)
+    return made

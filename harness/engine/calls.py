@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol, TypeVar, cast
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from harness.core.errors import UserError
 from harness.core.records import Record
@@ -47,7 +47,9 @@ class CallSettings(Record):
         max_reply_bytes: limit of a reply's body after decompression; a larger one fails its row.
         batch: send requests through the provider's batch interface (cheaper, within a day).
         vllm_python: interpreter with vLLM; None uses $CRUCIBLE_VLLM_PYTHON, else this interpreter.
-        replicas: number of vLLM servers started in parallel, one per GPU.
+        replicas: number of vLLM servers started in parallel, one per GPU; on a cluster the most
+            workers of a row stage.
+        executor: "inline", "ray" or "ray:HOST:PORT".
         allow_code_execution: let stages run code written by a model, in confinement; a recipe
             cannot give this permission.
         allow_weak_isolation: run such code also where it could read and write the user's files,
@@ -67,8 +69,16 @@ class CallSettings(Record):
     batch: bool = False
     vllm_python: str | None = None
     replicas: int = Field(default=1, ge=1)
+    executor: str = "inline"
     allow_code_execution: bool = False
     allow_weak_isolation: bool = False
+
+    @field_validator("executor")
+    @classmethod
+    def _is_known(cls, value: str) -> str:
+        if value not in ("inline", "ray") and not value.startswith("ray:"):
+            raise ValueError("inline, ray (this machine, or its cluster) or ray:HOST:PORT")
+        return value
 
 
 @dataclass

@@ -39,6 +39,7 @@ class Ledger:
         self.cost_usd: float | None = None
         self._start = time.monotonic()
         self._resettable = _reset_peak_memory()
+        self._elsewhere: tuple[float | None, float | None] | None = None
 
     def count(
         self,
@@ -56,15 +57,23 @@ class Ledger:
         if cost_usd is not None:
             self.cost_usd = (self.cost_usd or 0.0) + cost_usd
 
+    def used_elsewhere(self, peak_memory_mib: float | None, gpu_seconds: float | None) -> None:
+        """Peak memory of a process, and GPU time of all, where others did the work."""
+        self._elsewhere = peak_memory_mib, gpu_seconds
+
     def entry(self, device: str) -> Entry:
         seconds = time.monotonic() - self._start
+        memory = peak_memory_mib() if self._resettable else None
+        gpu_seconds = round(seconds, 3) if device.startswith("cuda") else None
+        if self._elsewhere is not None:
+            memory, gpu_seconds = self._elsewhere
         return Entry(
             seconds=round(seconds, 3),
             tokens_in=self.tokens_in,
             tokens_out=self.tokens_out,
             requests=self.requests,
-            peak_memory_mib=peak_memory_mib() if self._resettable else None,
-            gpu_seconds=round(seconds, 3) if device.startswith("cuda") else None,
+            peak_memory_mib=memory,
+            gpu_seconds=gpu_seconds,
             cached=self.cached,
             cost_usd=self.cost_usd,
         )

@@ -32,8 +32,10 @@ class Context(Protocol):
 
     directory: Path
     scratch: Path
-    device: str
     services: Services
+
+    @property
+    def device(self) -> str: ...
 
     def progress(self, done: int, total: int, unit: str = "rows") -> None:
         """Report the progress of a file operation."""

@@ -7,13 +7,14 @@ operations for any number of threads, so results do not depend on that number.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
+
+from harness.core.machine import cores
 
 SMALL = 20_000_000  # parameters
 
@@ -51,10 +52,3 @@ def is_small(model: Any) -> bool:
     if next(model.parameters()).device.type != "cpu":
         return False
     return sum(parameter.numel() for parameter in model.parameters()) < SMALL
-
-
-def cores() -> int:
-    """Number of processor cores available to this process."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

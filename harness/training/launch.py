@@ -29,14 +29,14 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-from harness.core import errors
-from harness.core.errors import CrucibleError
+from harness.core.errors import CrucibleError, remade
 from harness.engine.children import ChildProcess, first_error
 from harness.engine.io import disk_errors, write_json
+from harness.engine.machines import Process, machines_of
 from harness.engine.operations import Artifact, Context
 from harness.training.launch_checks import checked_launch
 from harness.training.settings import RunSettings
@@ -82,16 +82,42 @@ def _launch(
         folder.mkdir(parents=True)
         write_json(folder / JOB, _job(function, context, params, inputs))
     _free_memory()
-    launcher = [sys.executable, "-m", "accelerate.commands.launch", *options]
-    command = [*launcher, "-m", WORKER, str(folder / JOB)]
-    with ChildProcess(command, _environment(), folder / "launcher.log", grace_s=GRACE_S) as child:
-        events = Events(folder / "rank-0.jsonl")
-        while child.exit_code is None:
+    events = Events(folder / "rank-0.jsonl")
+    with ExitStack() as stack:
+        launchers = _started(context, params.launch.machines, options, folder, stack)
+        while (
+            (codes := [each.exit_code for each in launchers]) and None in codes and not any(codes)
+        ):
             _deliver(events, context)
             time.sleep(POLL_S)
-        _deliver(events, context)
-    if child.exit_code or not events.done:
+    _deliver(events, context)
+    if any(codes) or not events.done:
         raise failure(folder, params, events.progress)
+
+
+def _started(
+    context: Context, machines: int, options: list[str], folder: Path, stack: ExitStack
+) -> list[Process]:
+    """The launcher of each machine, this one first; they end with the stack."""
+    launcher = [sys.executable, "-m", "accelerate.commands.launch", *options]
+    work = ["-m", WORKER, str(folder / JOB)]
+    if machines == 1:
+        log = folder / "launcher.log"
+        own = ChildProcess([*launcher, *work], _environment(), log, grace_s=GRACE_S)
+        return [stack.enter_context(own)]
+    given = machines_of(context.services, machines)
+    launcher += ["--main_process_ip", given.address]
+    found: list[Process] = []
+    for rank in range(machines):
+        command = [*launcher, "--machine_rank", str(rank), *work]
+        log = folder / f"launcher-{rank}.log"
+        if rank == 0:
+            made: Process = ChildProcess(command, _environment(), log, grace_s=GRACE_S)
+        else:
+            made = given.others[rank - 1].start(command, _environment(), log, GRACE_S)
+        stack.callback(made.close)
+        found.append(made)
+    return found
 
 
 def _job(
@@ -186,16 +212,14 @@ def failure(folder: Path, params: RunSettings, progress: tuple[int, int]) -> Cru
     raised = {int(p.stem.partition("-")[2]): _error_of(p) for p in folder.glob("rank-*.jsonl")}
     for found in raised.values():
         if found is not None and found[0]:  # the user's mistake, or the machine's
-            kind = getattr(errors, found[0], CrucibleError)
-            made: CrucibleError = CrucibleError.__new__(kind)
-            Exception.__init__(made, found[1])
-            return made
-    launcher = folder / "launcher.log"
-    text = launcher.read_text(errors="replace") if launcher.exists() else ""
-    failed = [(int(rank), int(status)) for rank, status in _FAILED.findall(text)]
+            return remade(*found)
+    launchers = sorted(folder.glob("launcher*.log"))
+    texts = [launcher.read_text(errors="replace") for launcher in launchers]
+    failed = [(int(rank), int(status)) for t in texts for rank, status in _FAILED.findall(t)]
     # Others fail when a killed one leaves them, and are then terminated.
     killed = [one for one in failed if one[1] < 0 and one[1] != -signal.SIGTERM]
-    what = first_error(launcher) or "accelerate launch ended"
+    said = [error for error in map(first_error, launchers) if error]
+    what = said[0] if said else "accelerate launch ended"
     if failed:
         what = _what_happened(*(killed or failed)[-1], raised)
     done, total = progress

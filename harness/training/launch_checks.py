@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.core.errors import BadRecord, EnvironmentProblem, MissingExtra, nearest
+from harness.core.machine import cores
 from harness.engine.children import LOOPBACK, free_ports
 from harness.training.settings import LaunchSettings
 
@@ -28,11 +29,11 @@ def checked_launch(launch: LaunchSettings, device: str, dtype: str) -> list[str]
     path = config_file(launch.config)
     config = _read(path)
     _check_kind(path, config, device, launch.config)
-    _check_devices(launch.processes, device)
+    _check_devices(launch, device)
     return [
         *("--config_file", str(path)),
         *("--num_processes", str(launch.processes)),
-        *("--num_machines", "1"),
+        *("--num_machines", str(launch.machines)),
         *("--mixed_precision", "bf16" if dtype == "bfloat16" else "no"),
         *("--main_process_port", str(_port(path, config))),
     ]
@@ -90,8 +91,8 @@ def _check_kind(path: Path, config: dict[str, Any], device: str, name: str) -> N
         )
     if int(config.get("num_machines") or 1) > 1:
         raise BadRecord(
-            f"{path}: num_machines is {config['num_machines']}; a launch uses the GPUs of one "
-            "machine: set it to 1"
+            f"{path}: num_machines is {config['num_machines']}; set it to 1, and launch.machines "
+            "to the number of machines"
         )
     if kind == "DEEPSPEED":
         _check_deepspeed(path, config.get("deepspeed_config") or {})
@@ -108,19 +109,20 @@ def _check_deepspeed(path: Path, config: dict[str, Any]) -> None:
         )
 
 
-def _check_devices(processes: int, device: str) -> None:
+def _check_devices(launch: LaunchSettings, device: str) -> None:
     if device == "cpu":
-        from harness.models.threads import cores
-
         count, kind = cores(), "core"
     else:
         import torch
 
         count, kind = torch.cuda.device_count(), "GPU"
+    processes = launch.processes // launch.machines
+    each = f" on each of {launch.machines} machines" if launch.machines > 1 else ""
     if processes > count:
         raise EnvironmentProblem(
-            f"launch.processes is {processes}, but this process sees {count} "
-            f"{kind}{'' if count == 1 else 's'}: set launch.processes to {count} or less"
+            f"launch.processes is {processes}{each}, but this process sees {count} "
+            f"{kind}{'' if count == 1 else 's'}: set launch.processes to {count * launch.machines} "
+            "or less"
         )
 
 

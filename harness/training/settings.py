@@ -65,14 +65,26 @@ class LaunchSettings(Record):
     that a launch changes how a training runs and not what it gives.
 
     Attributes:
+        processes: on all machines together, as many on each.
+        machines: more than one needs an executor on a cluster, `harness.engine.cluster`.
         config: "ddp" (every process has the whole model), "fsdp" or "zero3" (weights, gradients and
             moments are divided over the processes), or a configuration file of accelerate.
         batch_size: most rows of a forward pass of a process; None is per_device_batch_size.
     """
 
     processes: int = Field(ge=1)
+    machines: int = Field(default=1, ge=1, exclude_if=lambda value: value == 1)
     config: str = Field(default="ddp", min_length=1)
     batch_size: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _divides(self) -> LaunchSettings:
+        if self.processes % self.machines:
+            raise ValueError(
+                f"processes a multiple of machines, found {self.processes} processes on "
+                f"{self.machines} machines"
+            )
+        return self
 
 
 class RunSettings(Record):

@@ -17,7 +17,7 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
-from harness.core.errors import CrucibleError
+from harness.core.errors import kind_of
 from harness.core.records import parse
 from harness.engine.calls import Services
 from harness.engine.operations import Artifact
@@ -63,7 +63,7 @@ def main(path: Path) -> int:
         _run(job, context)
     except BaseException as error:
         traceback.print_exc()
-        known = type(error).__name__ if isinstance(error, CrucibleError) else ""
+        known = kind_of(error)
         text = " ".join(str(error).split())[:500]
         context.send(
             "error", {"kind": known, "text": text if known else f"{type(error).__name__}: {text}"}

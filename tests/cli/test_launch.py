@@ -278,7 +278,8 @@ def test_a_run_is_launched_submitted_and_finished(here: Path) -> None:
         (["reproduce", "wrpp"], 'did you mean "wrpo"?'),
         (["reproduce", "wrpo", "--sedes", "3"], "--sedes"),
         (["reproduce"], "Missing argument"),
-        (["--nodes", "2", "reproduce", "wrpo"], "does not start Ray yet"),
+        (["--nodes", "2", "suites"], "--nodes is 2, but suites runs on one node"),
+        (["--nodes", "2", *TARGET, "--executor", "ray"], "the script adds --executor itself"),
         (["--time", "1h", *TARGET], '--time is "1h"; expected minutes'),
         (["--time", "-5", *TARGET], '--time is "-5"'),
         (["--time", "0", *TARGET], '--time is "0"'),
@@ -312,7 +313,7 @@ def test_a_mistake_is_one_sentence(
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("#!/bin/bash\n{{ nodes }}\n", "'nodes' is undefined; its variables are command, origin"),
+        ("#!/bin/bash\n{{ nods }}\n", "'nods' is undefined; its variables are command, origin"),
         ("#!/bin/bash\n\n{% if gpus %}\n", "line 3"),
         ("#!/bin/bash\n{{ cpus | qoute }}\n", "line 2: No filter named 'qoute'"),
         ("#!/bin/bash\n{{ cpus.x.y }}\n", "has no attribute"),
@@ -332,7 +333,7 @@ def test_a_wrong_template_is_one_sentence(source: str, message: str, tmp_path: P
 def test_the_template_is_printed_and_can_be_changed(here: Path) -> None:
     printed = launched("--print-template")
     assert printed == TEMPLATE.read_text()
-    changed = printed.replace("#SBATCH --nodes=1\n", "#SBATCH --nodes=1\n#SBATCH --exclusive\n")
+    changed = printed.replace("#SBATCH --requeue\n", "#SBATCH --requeue\n#SBATCH --exclusive\n")
     (here / "mine.jinja").write_text(changed)
     text = launched("--template", "mine.jinja", *TARGET)
     assert "#SBATCH --exclusive\n" in text

@@ -148,14 +148,32 @@ def test_without_a_terminal_a_line_says_rate_and_time_left(
     reporter.begin(stage, 2, 7)
     assert out.getvalue() == f"    2/7  train target  {handle.id[:10]}\n"
     clock.now = 60.0
-    assert reporter.so_far(clock.now) == "train target: 1 min 00 s"
+    assert reporter.so_far(clock.now) == ["  2/7  train target: 1 min 00 s"]
     reporter.progress(stage, 10, 110, "updates")
     clock.now = 80.0
     reporter.progress(stage, 30, 110, "updates")
-    said = reporter.so_far(clock.now)
-    assert said == ("train target: 30 of 110 updates, 1 min 20 s, 1.0/s, about 1 min 20 s left")
+    (said,) = reporter.so_far(clock.now)
+    assert said.endswith("30 of 110 updates, 1 min 20 s, 1.0/s, about 1 min 20 s left")
     reporter.end(stage, 80.0)
     assert out.getvalue().endswith("    2/7  done in 1 min 20 s\n")
+
+
+def test_stages_that_run_side_by_side_are_told_apart() -> None:
+    out, plan = io.StringIO(), Plan()
+    handles = [plan.stage("import_model", ref=f"nano:{n}", label=n) for n in ("target", "plain")]
+    first, second = (plan.stages[handle.id] for handle in handles)
+    reporter = progress.ProgressReporter(Console(file=out, width=40))
+    reporter.begin(first, 1, 2)
+    reporter.begin(second, 2, 2)
+    reporter.progress(first, 1, 4, "rows")
+    reporter.note(first, "of the first")
+    said = [line.split(",")[0] for line in reporter.so_far(0.0)]
+    assert said[0] == "  1/2  target: 1 of 4 rows"
+    assert said[1].startswith("  2/2  plain: ")
+    reporter.end(second, 2.0)
+    assert out.getvalue().endswith("    2/2  done in 2.0 s\n")
+    reporter.end(first, 3.0)
+    assert out.getvalue().endswith("    1/2  done in 3.0 s\n           note: of the first\n")
 
 
 def test_the_clock_prints_while_a_stage_runs(monkeypatch: pytest.MonkeyPatch) -> None:

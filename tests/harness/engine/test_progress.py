@@ -15,6 +15,7 @@ import pytest
 from harness.core.errors import DamagedArtifact
 from harness.core.records import Record
 from harness.engine import run as module
+from harness.engine import stages
 from harness.engine.calls import Services
 from harness.engine.io import write_rows
 from harness.engine.operations import Artifact, Context, Row, operation
@@ -181,7 +182,7 @@ def test_without_a_choice_the_device_is_that_of_torch(
 ) -> None:
     torch = SimpleNamespace(cuda=SimpleNamespace(is_available=lambda: there))
     monkeypatch.setitem(sys.modules, "torch", torch)  # importing it takes seconds
-    assert module._torch_device() == ("cuda" if there else "cpu")
+    assert stages._torch_device() == ("cuda" if there else "cpu")
 
 
 def made(name: str, function: Callable[..., None]) -> Stage:
