@@ -120,6 +120,8 @@ def _block(group: Mapping[Pair, Cell], kept: Sequence[Pair], known: Known) -> di
         else:
             each[name] = _stored(name, column, pairs, known)
             known.columns[suite, metric, name] = column
+            long = {pair for pair, value in column.items() if _is_long(value)}
+            known.long[suite, metric, name] = long
     line: dict[str, Any] = {"suite": suite, "metric": metric, "each": each}
     line["all"] = {
         name: value
@@ -184,7 +186,11 @@ def _same(first: Column, second: Column) -> bool:
 
 
 def _rows(name: str, column: Column, values: Sequence[Any], known: Known) -> dict[str, Any]:
-    lists = [other for other in known.columns.items() if _has_rows(other[1], column)]
+    lists = [
+        (address, other)
+        for address, other in known.columns.items()
+        if column.keys() <= known.long[address]
+    ]
     for address, other in lists:
         if all(other[pair] == value for pair, value in column.items()):
             return {"as": list(address)}
@@ -194,10 +200,6 @@ def _rows(name: str, column: Column, values: Sequence[Any], known: Known) -> dic
     alike = all(value == values[0] for value in values)
     found = table(values[:1] if alike else values)
     return {"list": list(values)} if found is None else {"rows": found}
-
-
-def _has_rows(other: Column, column: Column) -> bool:
-    return all(_is_long(other.get(pair)) for pair in column)
 
 
 def _mask(other: Column, column: Column) -> list[int] | None:

@@ -49,9 +49,14 @@ COLUMNS = "resampled.columns"
 
 @dataclass
 class Known:
-    """What the lines before contain."""
+    """What the lines before contain.
+
+    Attributes:
+        long: of each column, the cells whose value is a long list; only the writer needs them.
+    """
 
     columns: dict[Address, Column] = field(default_factory=dict)
+    long: dict[Address, set[Pair]] = field(default_factory=dict)
     draws: dict[tuple[str, str], dict[Pair, Units]] = field(default_factory=dict)
     everywhere: dict[str, Any] = field(default_factory=dict)
     pairs: list[Pair] = field(default_factory=list)

@@ -126,7 +126,7 @@ def _rounded(cell: Cell) -> Cell:
             "value": None if cell.value is None else _round(cell.value),
             "interval": interval,
             "bounds": None if cell.bounds is None else tuple(_round(v) for v in cell.bounds),
-            "replicates": tuple(_round(v, REPLICATE_DECIMALS) for v in cell.replicates),
+            "replicates": _rounded_draws(cell.replicates),
             "artifacts": dict(sorted(cell.artifacts.items())),
             "details": {
                 name: _round(value) if isinstance(value, float) else value
@@ -137,9 +137,16 @@ def _rounded(cell: Cell) -> Cell:
     )
 
 
+def _rounded_draws(draws: Iterable[float]) -> tuple[float, ...]:
+    # A list and no call per number: a board has millions of them.
+    return tuple([round(float(draw), REPLICATE_DECIMALS) + 0.0 for draw in draws])
+
+
 def _of_rows(cell: Cell) -> Cell:
     draws = recomputed(cell.prompt_set, cell.resampled, len(cell.replicates))
-    if draws is None or any(
+    if draws is None or draws == cell.replicates:
+        return cell
+    if any(
         abs(draw - stored) > 2 * 10**-REPLICATE_DECIMALS
         for draw, stored in zip(draws, cell.replicates, strict=True)
     ):
@@ -154,8 +161,8 @@ def _rounded_sample(sample: Resampled) -> Resampled:
     return sample.model_copy(update={"values": values, "weights": weights, "columns": columns})
 
 
-def _round(value: float, decimals: int = DECIMALS) -> float:
-    return round(float(value), decimals) + 0.0  # + 0.0 turns -0.0 into 0.0
+def _round(value: float) -> float:
+    return round(float(value), DECIMALS) + 0.0  # + 0.0 turns -0.0 into 0.0
 
 
 def combine_all(cells: Iterable[Cell], level: float = 0.95) -> dict[ScoreKey, Score]:

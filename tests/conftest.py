@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import ipaddress
 import os
 import signal
@@ -25,8 +26,17 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Tests start hundreds of programs: without stored bytecode each compiles all that it imports.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 ROOT = Path(__file__).resolve().parent.parent
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+
+
+def pytest_collection_finish() -> None:
+    """Collected tests and imported libraries stay: no later collection of garbage visits them."""
+    gc.collect()
+    gc.freeze()
 
 
 def is_here(host: str) -> bool:

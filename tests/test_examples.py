@@ -34,6 +34,7 @@ from harness.nano import zoo
 from harness.nano.server import NanoServer
 from leaderboards.files import read_board, write_board
 from leaderboards.spec import BoardSpec
+from tests.few_boards import few_boards
 from tests.hand_made import HandMade, arena_row
 from tests.harness.api.test_cards import FakeHub
 from tests.test_docs import PAGES, ROOT
@@ -155,6 +156,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HF_TOKEN", "never-sent")
     monkeypatch.setenv("CRUCIBLE_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(NanoServer, "wait", _interrupted)
+    few_boards(monkeypatch, tmp_path)
     made = HandMade(tmp_path / "home")
     rows = [arena_row(f"p{n}", ("A>B", "B>A")) for n in range(4)]
     cells = [

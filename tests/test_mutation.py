@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 
-from tests.mutation.__main__ import ROOT, modules_of, named, summary, within
+from tests.mutation.__main__ import ROOT, file_of, modules_of, named, summary, within
+from tests.mutation.covering import LEFT_OUT, PROGRAMS
 from tests.mutation.covering import tests_of as covering
 from tests.mutation.faults import faults, sample
 from tests.mutation.planting import ALWAYS, chosen
@@ -113,6 +120,8 @@ def test_a_fault_meets_the_tests_of_its_line_the_quickest_first() -> None:
     }
     assert chosen(recorded, "m", 4) == ["b", "a"]
     assert chosen(recorded, "m", 5) == chosen(recorded, "m", 9) == ["b", "c", "a"]
+    recorded["lines"] = {PROGRAMS[0]: {"4": ["a"]}}
+    assert chosen(recorded, PROGRAMS[0], 4) == ["other", "b", "c", "a"]
 
 
 @pytest.mark.parametrize(
@@ -129,6 +138,13 @@ def test_the_mirrored_folder_protects_a_module(module: str, expected: list[str])
     assert covering(module, ROOT) == expected
 
 
+def test_the_tests_and_programs_that_the_table_names_exist() -> None:
+    for test in LEFT_OUT:
+        file, _, name = test.partition("::")
+        assert f"def {name}" in (ROOT / file).read_text()
+    assert all((ROOT / file_of(module)).is_file() for module in PROGRAMS)
+
+
 def test_outcomes_are_counted_per_module(capsys: pytest.CaptureFixture[str]) -> None:
     assert [named(text) for text in ("exit 0", "exit 1", "exit -9", "timeout")] == [
         "survived", "noticed", "noticed", "timeout"
@@ -140,3 +156,37 @@ def test_outcomes_are_counted_per_module(capsys: pytest.CaptureFixture[str]) -> 
     assert "| m | 1 | 0 (0%) | 0 | 1 |" in said
     assert "| n | 2 | 2 (100%) | 1 | 0 |" in said
     assert "survived: m:1: comparison: a < b -> a <= b" in said
+
+
+FORKING = """
+import os, sys, time
+from pathlib import Path
+from tests.mutation.planting import end_with_parent, forked
+folder = Path(sys.argv[1])
+end_with_parent(folder / "copy")
+def work():
+    (folder / "started").write_text(str(os.getpid()))
+    time.sleep(600)
+forked(work, folder / "log", 600, 600)
+"""
+
+
+def test_a_run_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
+    (tmp_path / "copy").mkdir()
+    command = [sys.executable, "-c", FORKING, str(tmp_path)]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE) as process:
+        started = tmp_path / "started"
+        wait_until(lambda: started.is_file() and started.read_text() != "")
+        assert process.stdin is not None
+        process.stdin.close()  # as the system does when the other process is killed
+        assert process.wait(60) == 1
+    child = Path("/proc", started.read_text())
+    wait_until(lambda: not child.exists() or ") Z " in (child / "stat").read_text())
+    assert not (tmp_path / "copy").exists()
+
+
+def wait_until(met: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not met():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pytest
 from harness.nano import world
 from harness.nano.faults import FaultScript, fault
 from harness.nano.server import NanoServer
+from tests.cli.in_process import crucible_here
 from tests.cli.test_messages import crucible
 
 PROMPTS = 12
@@ -76,8 +78,8 @@ def test_scores_come_from_the_server_once_and_from_stored_responses_after(
 def test_the_server_and_the_judge_in_process_agree(
     outputs: Path, server: NanoServer, tmp_path: Path
 ) -> None:
-    hosted = crucible(*arguments(outputs, server.url), cwd=tmp_path)
-    local = crucible(
+    hosted = crucible_here(*arguments(outputs, server.url), cwd=tmp_path)
+    local = crucible_here(
         *arguments(outputs, server.url, judge="nano:oracle?unknown=generic"), cwd=tmp_path
     )
     assert local.returncode == 0, local.stderr
@@ -87,7 +89,7 @@ def test_the_server_and_the_judge_in_process_agree(
 def test_offline_without_stored_responses_names_the_row(
     outputs: Path, server: NanoServer, tmp_path: Path
 ) -> None:
-    done = crucible(*arguments(outputs, server.url, "--offline"), cwd=tmp_path)
+    done = crucible_here(*arguments(outputs, server.url, "--offline"), cwd=tmp_path)
     assert done.returncode == 2
     last = done.stderr.strip().splitlines()[-1]  # after the lines of the stages
     assert last.startswith("crucible: ")
@@ -98,10 +100,10 @@ def test_a_wrong_key_stops_at_once_and_shows_up_nowhere(outputs: Path, tmp_path:
     with NanoServer(key="right") as guarded:
         command = arguments(outputs, guarded.url)
         command[command.index("--judge") + 1] += "?key=MY_KEY"
-        missing = crucible(*command, cwd=tmp_path)
-        wrong = crucible(*command, cwd=tmp_path, MY_KEY="sk-not-the-right-one")
+        missing = crucible_here(*command, cwd=tmp_path)
+        wrong = crucible_here(*command, cwd=tmp_path, MY_KEY="sk-not-the-right-one")
         asked = len(guarded.entries)
-        right = crucible(*command, cwd=tmp_path, MY_KEY="right")
+        right = crucible_here(*command, cwd=tmp_path, MY_KEY="right")
     for done in (missing, wrong):
         assert done.returncode in (2, 3)
         assert "MY_KEY" in done.stderr
@@ -113,7 +115,7 @@ def test_a_wrong_key_stops_at_once_and_shows_up_nowhere(outputs: Path, tmp_path:
 
 
 def test_a_missing_key_is_noticed_before_anything_is_sampled(tmp_path: Path) -> None:
-    done = crucible(
+    done = crucible_here(
         *("eval", "nano:target", "--suite", "alpaca_eval2", "--data", "nano", "--limit", "4"),
         *("--judge", "openai:m@http://127.0.0.1:9/v1?key=NO_SUCH_KEY"),
         cwd=tmp_path,
@@ -128,11 +130,11 @@ def test_failed_judgments_are_counted_bounded_and_asked_again(
 ) -> None:
     with NanoServer(faults=FaultScript(faults=(fault("500@1,2"),))) as flaky:
         command = arguments(outputs, flaky.url, "--retries", "0", "--concurrency", "1")
-        first = crucible(*command, cwd=tmp_path)
+        first = crucible_here(*command, cwd=tmp_path)
         assert first.returncode == 0, first.stderr
         assert "--retry-failed" in first.stdout
         before = len(flaky.entries)
-        second = crucible(*command, "--retry-failed", cwd=tmp_path)
+        second = crucible_here(*command, "--retry-failed", cwd=tmp_path)
         assert second.returncode == 0, second.stderr
         assert f"{PROMPTS}/{PROMPTS}" in value(second.stdout)
         assert len(flaky.entries) - before == 2
@@ -142,19 +144,19 @@ def test_a_cost_limit_needs_a_price_and_stops_before_it_is_passed(
     outputs: Path, server: NanoServer, tmp_path: Path
 ) -> None:
     command = arguments(outputs, server.url, "--max-cost", "0.001")
-    unpriced = crucible(*command, cwd=tmp_path)
+    unpriced = crucible_here(*command, cwd=tmp_path)
     assert unpriced.returncode == 2
     assert "--prices" in unpriced.stderr
     prices = tmp_path / "prices.toml"
     prices.write_text(
         '[models."nano-oracle"]\nusd_per_million_in = 1.0\nusd_per_million_out = 2.0\n'
     )
-    stopped = crucible(*command, "--prices", str(prices), "--concurrency", "1", cwd=tmp_path)
+    stopped = crucible_here(*command, "--prices", str(prices), "--concurrency", "1", cwd=tmp_path)
     assert stopped.returncode == 2
     assert "--max-cost 0.001" in stopped.stderr
     assert "USD" in stopped.stdout
     command[command.index("--max-cost") + 1] = "1"
-    enough = crucible(*command, "--prices", str(prices), cwd=tmp_path)
+    enough = crucible_here(*command, "--prices", str(prices), cwd=tmp_path)
     assert enough.returncode == 0, enough.stderr
     assert "from stored responses" in enough.stdout
 
@@ -162,7 +164,9 @@ def test_a_cost_limit_needs_a_price_and_stops_before_it_is_passed(
 def test_outputs_for_other_instructions_are_refused(tmp_path: Path) -> None:
     other = tmp_path / "other.jsonl"
     other.write_text(json.dumps({"instruction": "Another?", "output": "No."}) + "\n")
-    done = crucible("eval", str(other), "--suite", "alpaca_eval2", "--limit", "4", cwd=tmp_path)
+    done = crucible_here(
+        "eval", str(other), "--suite", "alpaca_eval2", "--limit", "4", cwd=tmp_path
+    )
     assert done.returncode == 2
     assert "answers none of the 4 prompts" in done.stderr
 
@@ -170,7 +174,7 @@ def test_outputs_for_other_instructions_are_refused(tmp_path: Path) -> None:
 def test_prompts_that_stored_outputs_leave_out_are_failures(outputs: Path, tmp_path: Path) -> None:
     rows = json.loads(outputs.read_text())
     outputs.write_text(json.dumps(rows[2:]))
-    done = crucible(
+    done = crucible_here(
         *("eval", str(outputs), "--suite", "alpaca_eval2", "--limit", str(PROMPTS)), cwd=tmp_path
     )
     assert done.returncode == 0, done.stderr
@@ -191,7 +195,7 @@ def test_prompts_that_stored_outputs_leave_out_are_failures(outputs: Path, tmp_p
     ],
 )
 def test_mistakes_get_one_line(more: list[str], message: str, tmp_path: Path) -> None:
-    done = crucible("eval", "nano:target", "--suite", "alpaca_eval2", *more, cwd=tmp_path)
+    done = crucible_here("eval", "nano:target", "--suite", "alpaca_eval2", *more, cwd=tmp_path)
     assert done.returncode == 2
     assert message in done.stderr
     assert "hunter2" not in done.stderr
@@ -200,14 +204,14 @@ def test_mistakes_get_one_line(more: list[str], message: str, tmp_path: Path) ->
 
 def test_a_board_is_written_where_asked(tmp_path: Path, outputs: Path) -> None:
     out = tmp_path / "board"
-    done = crucible(
+    done = crucible_here(
         *("eval", str(outputs), "--suite", "alpaca_eval2", "--limit", "6", "--out", str(out)),
         *("--name", "mine"),
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
     assert "mine" in (out / "board.md").read_text()
-    checked = crucible("board", str(out), "--check", cwd=tmp_path)
+    checked = crucible_here("board", str(out), "--check", cwd=tmp_path)
     assert checked.returncode == 0, checked.stderr
 
 
@@ -218,9 +222,9 @@ def test_a_hosted_model_that_is_interviewed_is_listed_and_its_key_is_missed_firs
     file.write_text("id,text,agr,con,ext,neu,opn\na,I went out.,1,0,1,0,1\nb,I read.,0,1,0,1,0\n")
     command = ["eval", "openai:gpt-4o", "--suite", "personality_essays"]
     command += ["--set", f"personality_essays.authors={file}"]
-    planned = crucible(*command, "--plan", cwd=tmp_path)
+    planned = crucible_here(*command, "--plan", cwd=tmp_path)
     assert "gpt-4o: 1 stage asks it, how often is unknown" in planned.stdout  # and no zeros
-    run = crucible(*command, cwd=tmp_path, OPENAI_API_KEY="")
+    run = crucible_here(*command, cwd=tmp_path, OPENAI_API_KEY="")
     assert run.returncode == 3
     assert "OPENAI_API_KEY is not set" in run.stderr
 
@@ -237,6 +241,11 @@ def provider() -> Iterator[str]:
         port = free.getsockname()[1]
     command = [sys.executable, str(path), str(port)]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as running:
+        for _ in range(600):  # until it listens
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.05)
         yield f"http://127.0.0.1:{port}"
         running.terminate()
 
@@ -256,7 +265,7 @@ def test_refused_judgments_do_not_stop_a_run_or_its_repetition(
         *("--suite", "arena_hard", "--data", "nano", "--limit", "20"),
     ]
     for more in ([], ["--retry-failed"]):
-        done = crucible(*command, *more, cwd=tmp_path)
+        done = crucible_here(*command, *more, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert "some judgments failed" in done.stdout
 
@@ -270,7 +279,7 @@ def test_log_probabilities_of_a_provider(
 ) -> None:
     rows = json.loads(outputs.read_text())
     outputs.write_text(json.dumps([{**row, "output": "Yes."} for row in rows]))
-    done = crucible(*arguments(outputs, f"{provider}/{manner}/v1"), cwd=tmp_path)
+    done = crucible_here(*arguments(outputs, f"{provider}/{manner}/v1"), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     shown = value(done.stdout).split()
     assert shown[-2:] == [f"{scored}/{PROMPTS}", str(failed)]

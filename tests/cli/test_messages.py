@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.in_process import crucible_here
+
 
 def crucible(*arguments: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
     import os
@@ -58,7 +60,7 @@ def crucible(*arguments: str, cwd: Path, **env: str) -> subprocess.CompletedProc
 def test_a_mistake_gets_one_line_and_exit_code_two(
     arguments: list[str], message: str, tmp_path: Path
 ) -> None:
-    done = crucible(*arguments, cwd=tmp_path)
+    done = crucible_here(*arguments, cwd=tmp_path)
     assert done.returncode == 2, done.stderr
     assert message in done.stderr
     assert done.stderr.count("\n") == 1, done.stderr

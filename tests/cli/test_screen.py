@@ -20,6 +20,7 @@ from harness.cli import completion, noise, progress, screen
 from harness.cli.main import app
 from harness.engine.plan import Plan
 from tests.cli.test_messages import crucible
+from tests.few_boards import few_boards
 from tests.hand_made import HandMade, arena_row
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,6 +51,7 @@ def test_every_command_has_the_common_options(name: str) -> None:
 def store(hand_made: HandMade, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A store with judged cells, and an empty current folder."""
     monkeypatch.chdir(tmp_path)
+    few_boards(monkeypatch, tmp_path)
     rows = [arena_row(f"p{number}", ("A>B", "B>A")) for number in range(3)]
     hand_made.judged("judge_arena", "arena", rows, judge="gold", metric="gold")
     return hand_made.store.root

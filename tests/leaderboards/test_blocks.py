@@ -86,6 +86,11 @@ def test_rows_are_stored_once_and_replicates_follow_from_them(some):
     assert len(kept["data"]) < 4 * ROUNDS * 11 / 8 * 1.25
 
 
+def test_lines_do_not_depend_on_the_order_of_cells(some):
+    kept = tidy(some, compact=True)
+    assert blocks(reversed(kept)) == blocks(kept)
+
+
 def test_equal_columns_are_stored_once(some):
     found = {line["metric"]: line for line in lines_of(some)[0]}
     assert found["part"]["each"]["artifacts.generations"] == {

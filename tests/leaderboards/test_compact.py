@@ -152,6 +152,12 @@ def test_packed_numbers_are_unpacked_exactly(numbers):
     assert (unpacked(found) if isinstance(found, str) else found) == numbers
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_numbers_are_packed_while_units_are_exact(sign):
+    assert packed([sign * 2.0**53]) == [sign * 2.0**53]
+    assert isinstance(packed([sign * (2.0**53 - 1)]), str)
+
+
 @pytest.mark.parametrize(
     ("replicates", "message"),
     [

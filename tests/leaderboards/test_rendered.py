@@ -147,3 +147,10 @@ EXPECTED = {
 @pytest.mark.parametrize("name", EXPECTED)
 def test_a_board_looks_as_it_was_checked(name: str) -> None:
     assert differs(name, EXPECTED[name]()) == ""
+
+
+def test_columns_that_fit_nowhere_have_a_table_each() -> None:
+    every = list(range(len(nano().columns)))
+    assert len(every) > 1
+    assert terminal._chunks(nano(), "half width", 1) == [[column] for column in every]
+    assert terminal._chunks(nano(), "half width", 1000) == [every]

@@ -135,8 +135,9 @@ def outcomes(
         "TMPDIR": str(folder),
     }
     command = [sys.executable, "-m", "tests.mutation.planting", str(folder / "job.json")]
+    pipe = subprocess.PIPE  # its standard input closes, and it ends, when this process ends
     with subprocess.Popen(
-        command, cwd=copy, env=environment, stdout=subprocess.PIPE, text=True
+        command, cwd=copy, env=environment, stdin=pipe, stdout=pipe, text=True
     ) as process:
         assert process.stdout is not None
         say(f"tests without a fault: {' '.join(tests)}")

@@ -15,6 +15,16 @@ BESIDE: dict[str, tuple[str, ...]] = {
     "harness.engine": ("tests/harness/test_damage.py",),
 }
 
+# Modules that run as programs of their own: no test's process executes their lines.
+PROGRAMS = ("harness.verification.jail",)
+
+# Tests that read or build every published board: minutes for each fault that nothing else notices.
+LEFT_OUT = (
+    "tests/leaderboards/test_results.py",
+    "tests/leaderboards/test_overview.py::test_every_claim_of_every_recipe_is_listed",
+    "tests/leaderboards/test_overview.py::test_the_committed_page_is_what_the_command_prints",
+)
+
 
 def tests_of(module: str, root: Path) -> list[str]:
     """Folders and files of tests for a module, relative to the root.

@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import signal
 import sys
 import threading
@@ -31,14 +32,17 @@ from typing import Any
 
 import pytest
 
+from tests.mutation.covering import LEFT_OUT, PROGRAMS
+
 ALWAYS = "*"  # lines that are executed outside of a single test: imports, shared fixtures
 GRACE, WAIT = 20, 300  # seconds of processor and of real time that come on top of the tests
 MEMORY, FILE = 24 << 30, 1 << 30  # limits on a process, in bytes: a fault may ask for anything
 # A browser does not start within the limits of a run.
 OPTIONS = [
     "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--tb=line", "-W", "ignore",
-    "-m", "not browser",
+    "-m", "not browser", *(f"--deselect={test}" for test in LEFT_OUT),
 ]  # fmt: skip
+_running: set[int] = set()  # processes that this one forked
 
 
 class Recorder:
@@ -96,6 +100,7 @@ def forked(work: Callable[[], int], log: Path, cpu: int, limit: float) -> tuple[
         code = 70
         try:
             os.setsid()
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
             output = os.open(log, os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
             for stream in (1, 2):
                 os.dup2(output, stream)
@@ -109,6 +114,14 @@ def forked(work: Callable[[], int], log: Path, cpu: int, limit: float) -> tuple[
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(code)
+    _running.add(child)
+    try:
+        return _waited(child, began, limit)
+    finally:
+        _running.discard(child)
+
+
+def _waited(child: int, began: float, limit: float) -> tuple[str, float]:
     while time.perf_counter() - began < limit:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
@@ -120,6 +133,23 @@ def forked(work: Callable[[], int], log: Path, cpu: int, limit: float) -> tuple[
     _kill(child)
     os.waitpid(child, 0)
     return "timeout", limit
+
+
+def end_with_parent(folder: Path) -> None:
+    """When the other end of standard input closes, as it does with the process that has it, end.
+
+    Forked processes and the folder go as well, whatever ended the parent.
+    """
+
+    def ended() -> None:
+        os.read(0, 1)
+        shutil.rmtree(folder, ignore_errors=True)  # while the main thread waits for the child
+        for child in tuple(_running):
+            _kill(child)
+        shutil.rmtree(folder, ignore_errors=True)  # what the child made meanwhile
+        os._exit(1)
+
+    threading.Thread(target=ended, daemon=True).start()
 
 
 def _kill(group: int) -> None:
@@ -158,7 +188,9 @@ def chosen(recorded: dict[str, Any], module: str, line: int) -> list[str]:
     """The tests that execute a line, the quickest first; all where it is not known."""
     seconds = recorded["seconds"]
     tests = recorded["lines"][module].get(str(line), [])
-    if not tests or ALWAYS in tests:
+    if module in PROGRAMS:
+        tests = list(seconds)
+    elif not tests or ALWAYS in tests:
         # Files whose tests execute lines of the module: checks of a record's fields execute none.
         touched = {
             t.partition("::")[0] for found in recorded["lines"][module].values() for t in found
@@ -175,6 +207,7 @@ def say(result: dict[str, Any]) -> None:
 def main() -> None:
     job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     folder = Path(job["folder"])
+    end_with_parent(folder)
     recorded = record(job, folder)
     for name in recorded["loaded"]:
         try:
@@ -203,8 +236,7 @@ def plant(
     path = Path(job["modules"][fault["module"]])
     sound = path.read_bytes()
     path.write_text(fault["source"], encoding="utf-8")
-    for compiled in (path.parent / "__pycache__").glob(f"{path.stem}.*.pyc"):
-        compiled.unlink()
+    _forget_compiled(path)
     real, worked = (job["patience"] * sum(seconds[test][n] for test in tests) for n in (0, 1))
 
     def work() -> int:
@@ -214,6 +246,12 @@ def plant(
         return forked(work, folder / "fault.log", GRACE + int(worked), WAIT + real)
     finally:
         path.write_bytes(sound)
+        _forget_compiled(path)  # by programs that tests started
+
+
+def _forget_compiled(path: Path) -> None:
+    for compiled in (path.parent / "__pycache__").glob(f"{path.stem}.*.pyc"):
+        compiled.unlink()
 
 
 if __name__ == "__main__":

@@ -29,7 +29,8 @@ RUN: dict[str, Any] = {
 }
 LIMITS = {"max_length": 64, "max_prompt_length": 32}
 PAIRS = {**LIMITS, "anchor": "target", "response": "rejected"}
-ALL_IDS = {"uniform": True}
+ADVANTAGE = {"loss": {"gamma": 0.5}, "uniform": True, "epochs": 2, **PAIRS}
+HELD_OUT = {"validation": {"points": 2, "share": 0.34}}
 # name -> operation, parameters, inputs that it takes besides rows and model
 TRAININGS: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
     "sft": ("train_sft", {"validation": {"points": 1, "share": 0.1}}, ()),
@@ -40,7 +41,7 @@ TRAININGS: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
     "lora": ("train_preference", {"loss": "dpo", "lora": {"rank": 2}, **LIMITS}, ()),
     "language-model": ("train_fusion", {"packing": "none"}, ()),
     "distillation": ("train_on_pairs", {"loss": {"kl_response": 1.0}, **PAIRS}, ("teacher",)),
-    "advantage": ("train_on_pairs", {"loss": {"gamma": 0.5}, **ALL_IDS, **PAIRS}, ("teacher",)),
+    "advantage": ("train_on_pairs", {**ADVANTAGE, **HELD_OUT}, ("teacher",)),
     "reviser": ("train_reviser", LIMITS, ()),
 }  # fmt: skip
 OBJECTIVES = ("fusion", "mktod", "mktod-retriever")

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +17,7 @@ from harness.training.objective import Batch, Counts, Objective, Sums, linear_ra
 from harness.training.settings import RunSettings
 from harness.training.trainer import train
 from tests.harness.training.advantage_objective import Advantage, Example, make_examples
-from tests.tiny_models import FakeContext, make_model, make_tokenizer
+from tests.tiny_models import make_model, make_tokenizer
 
 Make = Callable[..., Any]
 ROOT = Path(__file__).resolve().parents[3]
@@ -168,57 +165,3 @@ def test_scheduled_values_are_logged_and_a_term_without_rows_is_zero(context: Ma
         assert entry["pull"] == pytest.approx(entry["loss"])
         if entry["loss"] > 0:
             assert entry["loss"] == pytest.approx(entry["weight"] * entry["size"], rel=1e-5)
-
-
-def run_one_process(folder: Path, batch: int) -> FakeContext:
-    made = FakeContext(folder / "out", folder / "scratch")
-    made.directory.mkdir(parents=True, exist_ok=True)
-    made.scratch.mkdir(parents=True, exist_ok=True)
-    torch.set_num_threads(1)
-    how = settings(per_device_batch_size=batch)
-    train(make_model("llama"), make_tokenizer(), make_examples(16), Advantage(GAMMA), how, made)
-    return made
-
-
-@pytest.mark.slow
-def test_two_processes_equal_one(tmp_path: Path, unused_port: int) -> None:
-    """The same rows in each window, half of them in each process."""
-    one = run_one_process(tmp_path / "one", batch=4)
-    code = (
-        "import sys; from pathlib import Path\n"
-        "from tests.harness.training.test_trainer import run_one_process\n"
-        "run_one_process(Path(sys.argv[1]), batch=2)"
-    )
-    children = []
-    for rank in ("0", "1"):
-        environment = {
-            **os.environ, "RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2",
-            "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(unused_port),
-            "PYTHONPATH": str(ROOT),
-        }  # fmt: skip
-        command = [sys.executable, "-c", code, str(tmp_path / "two")]
-        children.append(
-            subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
-        )
-    for child in children:
-        _, errors = child.communicate(timeout=120)
-        assert child.returncode == 0, errors[-2000:]
-    two = FakeContext(tmp_path / "two" / "out", tmp_path)
-    assert len(log_of(one)) == 2
-    for alone, together in zip(log_of(one), log_of(two), strict=True):
-        assert alone.keys() == together.keys()
-        for name, value in alone.items():
-            assert together[name] == pytest.approx(value, rel=1e-4, abs=1e-6), name
-    expected, found = (load_file(c.directory / "model.safetensors") for c in (one, two))
-    for name, value in expected.items():
-        torch.testing.assert_close(found[name], value, rtol=1e-3, atol=2e-5, msg=name)
-
-
-@pytest.fixture
-def unused_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port

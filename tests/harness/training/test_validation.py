@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,13 +21,13 @@ from harness.training.preference_operations import (
     reference_logps,
     train_preference,
 )
-from harness.training.settings import RunSettings, Validation
+from harness.training.settings import RunSettings
 from harness.training.sft import SftParams, train_sft
 from harness.training.sft_trainer import packed
 from harness.training.trainer import train
 from harness.training.validation import undisturbed
 from tests.harness.training.advantage_objective import Advantage, make_examples
-from tests.tiny_models import FakeContext, make_model, make_tokenizer
+from tests.tiny_models import make_model, make_tokenizer
 
 Make = Callable[..., Any]
 ROOT = Path(__file__).resolve().parents[3]
@@ -256,61 +253,3 @@ def test_weighted_terms_add_up_to_the_loss(context: Make) -> None:
     assert point["loss"] == pytest.approx(
         point["nll"] + point["kl"] - 0.4 * point["advantage"], rel=1e-5
     )
-
-
-def run_one_process(folder: Path, batch: int) -> FakeContext:
-    made = FakeContext(folder / "out", folder / "scratch")
-    made.directory.mkdir(parents=True, exist_ok=True)
-    made.scratch.mkdir(parents=True, exist_ok=True)
-    torch.set_num_threads(1)
-    examples = make_examples(23)
-    how = RunSettings(
-        learning_rate=1e-3, scheduler="constant", warmup_ratio=0.0, accumulation_steps=2,
-        per_device_batch_size=batch, validation=Validation(points=2),
-    )  # fmt: skip
-    objective = Advantage(0.4)
-    model, tokenizer = make_model("llama"), make_tokenizer()
-    train(model, tokenizer, examples[:16], objective, how, made, examples[16:])
-    return made
-
-
-@pytest.mark.slow
-def test_two_processes_have_the_curve_of_one(tmp_path: Path, unused_port: int) -> None:
-    """Seven held-out rows: four batches of one process, and two of each of two, one repeated."""
-    one = run_one_process(tmp_path / "one", batch=4)
-    code = (
-        "import sys; from pathlib import Path\n"
-        "from tests.harness.training.test_validation import run_one_process\n"
-        "run_one_process(Path(sys.argv[1]), batch=2)"
-    )
-    children = []
-    for rank in ("0", "1"):
-        environment = {
-            **os.environ, "RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2",
-            "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(unused_port),
-            "PYTHONPATH": str(ROOT),
-        }  # fmt: skip
-        command = [sys.executable, "-c", code, str(tmp_path / "two")]
-        children.append(
-            subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
-        )
-    for child in children:
-        _, errors = child.communicate(timeout=300)
-        assert child.returncode == 0, errors[-2000:]
-    two = FakeContext(tmp_path / "two" / "out", tmp_path)
-    alone, together = (read(each)["validation"] for each in (one, two))
-    assert (alone["rows"], len(alone["points"])) == (7, 3)
-    for expected, found in zip(alone["points"], together["points"], strict=True):
-        assert expected.keys() == found.keys()
-        for name, value in expected.items():
-            assert found[name] == pytest.approx(value, rel=1e-4, abs=1e-6), name
-
-
-@pytest.fixture
-def unused_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port

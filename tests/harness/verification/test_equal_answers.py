@@ -191,3 +191,15 @@ def test_hostile_answers_take_no_time() -> None:
             equal_answers(text + "1", text, unsure)
     assert time.process_time() - started < 5
     assert len(asked) < 10_000
+
+
+def nested(depth: int, innermost: str) -> str:
+    return f"({nested(depth - 1, innermost)},1)" if depth else innermost
+
+
+def test_answers_are_compared_to_a_depth_of_eight() -> None:
+    """A name such as "x =" is one level, as a tuple is."""
+    for before, deepest in (("", 8), ("x=", 7)):
+        for depth in range(1, 11):
+            sides = (f"{before}{nested(depth, value)}" for value in ("0.5", "1/2"))
+            assert equal_answers(*sides, lambda *_: None) is (depth <= deepest), (before, depth)

@@ -12,7 +12,7 @@ import pytest
 
 from harness.core.errors import EnvironmentProblem
 from harness.verification.code import check_code, isolation, split_tests
-from harness.verification.proxies import Remote, local_class, standard_exception
+from harness.verification.proxies import Remote, RemoteModule, local_class, standard_exception
 
 # Name -> an answer and its tests, all of which pass.
 CASES = {
@@ -310,3 +310,38 @@ def test_a_class_that_cannot_be_made_as_it_is_has_fewer_bases() -> None:
     for base in (list, dict, set):
         kind = local_class(line, 7, "Kind", "candidate", (base,), [], False)
         assert (kind.__hash__, issubclass(kind, base)) == (None, True)
+
+
+def test_names_that_python_looks_for_in_any_class_are_not_asked_of_the_answer() -> None:
+    asked: list[Any] = []
+    line: Any = types.SimpleNamespace(request=lambda *what: asked.append(what) or "found")
+    kind = local_class(line, 3, "Own", "candidate", (), [], False)
+    for name in ("__signature__", "__wrapped__", "__set_name__", "__abstractmethods__"):
+        assert not hasattr(kind, name)
+    assert asked == []
+    assert kind.limit == "found"
+    assert asked == [("get", 3, "limit")]
+
+
+def test_what_modules_and_classes_ask_of_the_answer() -> None:
+    asked: list[Any] = []
+    line: Any = types.SimpleNamespace(request=lambda *what: asked.append(what) or "found")
+    module = RemoteModule(line, 5, ["f"])
+    assert module.f == "found"
+    module.limit = 2
+    assert vars(module)["__all__"] == ["f"]
+    assert asked == [("get", 5, "f"), ("set", 5, "limit", 2)]
+    asked.clear()
+    kind = local_class(line, 3, "Own", "candidate", (), [], False)
+    kind.limit = 4
+    assert (kind["R"], kind(1, end=2), bool(kind)) == ("found", "found", True)
+    made = types.new_class("Sub", (kind,), exec_body=lambda space: space.update(size=7))
+    assert made == "found"
+    assert asked == [
+        ("set", 3, "limit", 4),
+        ("special", 3, "__getitem__", "R"),
+        ("call", 3, (1,), {"end": 2}),
+        ("subclass", 3, "Sub", (kind,), {"size": 7}),
+    ]
+    with pytest.raises(TypeError, match=r"may not use super\(\): Sub"):
+        types.new_class("Sub", (kind,), {"final": True})

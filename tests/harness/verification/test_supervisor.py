@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from itertools import pairwise
@@ -287,3 +289,44 @@ def test_an_orphaned_run_leaves_nothing(tmp_path: Path) -> None:
 
     assert in_child(work) == [-signal.SIGKILL, [1], True]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_without_namespaces_a_run_has_a_folder_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jail, "hide", lambda: None)
+    monkeypatch.setattr(jail, "be_init", lambda *_: os._exit(7))
+    run = made("Landlock")
+    run.request["temporary"] = str(tmp_path)
+    for descriptor in run.start():
+        os.close(descriptor)
+    folder = Path(run.folder)
+    assert (list(tmp_path.iterdir()), run.request["root"]) == ([folder], run.folder)
+    assert folder.stat().st_mode & 0o777 == 0o700
+    run.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_importing_the_supervisor_leaves_the_path_of_imports() -> None:
+    code = "import sys; before = [*sys.path]; import harness.verification.jail; "
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code} sys.exit(sys.path != before)"],
+        cwd=Path(__file__).parents[3],
+    )
+    assert done.returncode == 0
+
+
+def test_a_supervisor_whose_caller_has_ended_starts_nothing(tmp_path: Path) -> None:
+    """A request of another process than its parent, as after the end of that process."""
+    request = {
+        "caller": os.getppid(), "isolation": "Landlock", "temporary": str(tmp_path),
+        "limits": LIMITS, "paths": [""],
+    }  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-I", jail.__file__, json.dumps(request)],
+        input='{"code": "", "tests": [], "weights": []}',
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout, list(tmp_path.iterdir())) == (0, "", [])
