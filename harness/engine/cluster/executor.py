@@ -22,6 +22,7 @@ from harness.engine.store import Store
 HOME = "home"  # key of stages that run in this process
 LOOK_S = 2.0  # between two looks at the nodes
 WAIT_S = 0.2
+DOUBT_S = 10.0  # a node at which a worker died gets no work: a dead one seems alive for a while
 PATIENCE_S = 60.0  # for nodes, where none is left that could go on
 
 
@@ -123,6 +124,7 @@ class _Run:
         self.waiting = {job.stage.id for job in jobs}  # stages without an artifact
         self.failure: BaseException | None = None
         self.nodes = pool.nodes()
+        self.doubted: dict[str, float] = {}  # node -> when a worker died there
         self.looked = self.moved = time.monotonic()
 
     def loop(self) -> None:
@@ -232,7 +234,8 @@ class _Run:
     ) -> Place | None:
         if most is not None and sum(p.pool is pool for p in self.places) >= most:
             return None
-        left = [self._left(node) for node in nodes]
+        before = time.monotonic() - DOUBT_S
+        left = [self._left(node) for node in nodes if self.doubted.get(node.id, before) <= before]
         fitting = [node for node in left if need.fits(node)]
         if len(fitting) < need.machines:
             return None
@@ -267,6 +270,7 @@ class _Run:
             place.task = None
         if kind == "lost":
             self._stop(place)
+            self.doubted |= {node.id: time.monotonic() for node in place.nodes}
         if task is None:
             return
         job = task.job

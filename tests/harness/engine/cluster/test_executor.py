@@ -14,6 +14,7 @@ import pytest
 from harness.core.errors import BadData, CrucibleError, EnvironmentProblem
 from harness.core.records import Record
 from harness.engine.calls import CallSettings, Services
+from harness.engine.cluster import executor
 from harness.engine.cluster.executor import ClusterExecutor
 from harness.engine.cluster.messages import message_of, stage_of
 from harness.engine.cluster.needs import Need, Node
@@ -76,9 +77,10 @@ def cluster_end(context: Context, params: Params, *, all: tuple[Artifact, ...]) 
 
 
 @pytest.fixture(autouse=True)
-def nothing_computed() -> None:
+def nothing_computed(monkeypatch: pytest.MonkeyPatch) -> None:
     COMPUTED.clear()
     TOGETHER.reset()
+    monkeypatch.setattr(executor, "DOUBT_S", 0.0)
 
 
 def planned(n: int = 20, how: str = "") -> tuple[Plan, list[Planned]]:
@@ -178,6 +180,40 @@ def test_a_stage_at_which_workers_keep_dying_ends_the_run(tmp_path: Path) -> Non
     with pytest.raises(CrucibleError, match=r"3 workers died one after the other \(killed\)"):
         on_workers(plan, targets, store, pool=lambda store: pool)
     assert pool.deaths == 3
+
+
+class OneDead(LocalPool):
+    """A pool with a node that is gone, which it does not know yet."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._gone: list[tuple[Handle, Event]] = []
+        self.tried = 0
+
+    def start(self, nodes: Sequence[Node], need: Need) -> Handle:
+        return super().start(nodes, need) if nodes[0].name != "n0" else object()
+
+    def submit(self, worker: Handle, message: Any, batches: Sequence[Batch] | None) -> None:
+        if isinstance(worker, Worker):
+            super().submit(worker, message, batches)
+        else:
+            self.tried += 1
+            self._gone.append((worker, ("lost", "the node is gone")))
+
+    def wait(self, seconds: float) -> list[tuple[Handle, Event]]:
+        gone, self._gone = self._gone, []
+        return gone + super().wait(seconds)
+
+
+def test_a_node_at_which_workers_die_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executor, "DOUBT_S", 30.0)
+    store, (plan, targets) = Store(tmp_path), planned()
+    pool = OneDead(store, Services(), NODES)
+    on_workers(plan, targets, store, pool=lambda store: pool)
+    assert 1 <= pool.tried <= 2  # its two cores, at once
+    assert files(store, plan) == inline(tmp_path)
 
 
 class Ends(LocalPool):
