@@ -1,4 +1,4 @@
-"""Samples of a cell, read from the store and written as one page; answers of 150 words."""
+"""Samples of a cell, read from the store and written as pages; answers of 150 words."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from pathlib import Path
 
 from measuring import Case, Work, apart
 
+from harness.cli.page_files import write_pages
 from harness.core.records import Cell, parse
 from harness.engine.store import Store
-from leaderboards.render.samples import render
+from leaderboards.render.samples import pages
 from leaderboards.samples import choose, samples_of_cell
 from tests.published import judged_systems
 
 SIZES = (200, 1_000, 5_000, 20_000)
 
 
-def pages(rows: int, folder: Path, *, name: str) -> Work:
+def case(rows: int, folder: Path, *, name: str) -> Work:
     def write() -> None:
         _, cells = judged_systems(
             folder / "store", systems=1, prompts=rows, suites=("arena_hard",), words=150
@@ -32,11 +33,17 @@ def pages(rows: int, folder: Path, *, name: str) -> Work:
     samples = samples_of_cell(store, cell)
     if name == "searched":
         return lambda: {"found": len(choose(samples.samples, (), "the7", "-preference"))}
-    return lambda: {"kB": len(render(samples).encode()) / 1e3}
+
+    def work() -> dict[str, float]:
+        made = write_pages(folder / "x.html", pages(samples, "x.html"))
+        largest = max(file.stat().st_size for file in made.files)
+        return {"files": len(made.files), "kB": made.bytes / 1e3, "largest kB": largest / 1e3}
+
+    return work
 
 
 CASES = {
-    "samples read": Case(partial(pages, name="read"), SIZES, "samples"),
-    "searched and sorted": Case(partial(pages, name="searched"), SIZES, "samples"),
-    "page written": Case(partial(pages, name="page"), SIZES, "samples"),
+    "samples read": Case(partial(case, name="read"), SIZES, "samples"),
+    "searched and sorted": Case(partial(case, name="searched"), SIZES, "samples"),
+    "pages written": Case(partial(case, name="pages"), SIZES, "samples"),
 }

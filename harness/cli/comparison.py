@@ -48,7 +48,11 @@ def compare(
     row: Annotated[str, typer.Option("--row", help="Show one prompt in full, by its id.")] = "",
     html: Annotated[
         str | None,
-        typer.Option("--html", metavar="[FILE]", help="Write all as one self-contained page."),
+        typer.Option(
+            "--html",
+            metavar="[FILE]",
+            help="Write all as a self-contained page; many as several, beside each other.",
+        ),
     ] = None,
     filters: Annotated[
         list[str] | None,
@@ -151,18 +155,25 @@ def _samples(
 
 
 def _write(found: PairedSamples, comparison: Comparison, file: str) -> None:
-    from harness.cli.show import file_name, write_page
-    from leaderboards.render.pairs import render
+    from harness.cli.page_files import write_pages
+    from harness.cli.show import file_name
+    from leaderboards.render.pairs import pages
 
     path = Path(file) if file else Path(f"compare-{file_name(' '.join(found.names))}.html")
-    data = render(found, comparison).encode("utf-8")
-    write_page(path, data)
+    made = write_pages(path, pages(found, path.name, comparison))
     screen.results().out(
-        f"{path}: {len(found.pairs):,} prompts, {len(data) / 1e6:.1f} MB; {found.summary}; open it "
+        f"{path}: {len(found.pairs):,} prompts, {made.size}; {found.summary}; open it "
         "in a browser, link to one prompt with #ID",
         highlight=False,
     )
-    screen.data({"page": str(path), "prompts": len(found.pairs), "summary": found.summary})
+    screen.data(
+        {
+            "page": str(path),
+            "pages": len(made.files),
+            "prompts": len(found.pairs),
+            "summary": found.summary,
+        }
+    )
 
 
 def find_pairs(

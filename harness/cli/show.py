@@ -10,7 +10,8 @@ import typer
 
 from harness.cli import screen
 from harness.cli.once import OPTIONAL_VALUE, ValueOptionalCommand
-from harness.core.errors import StoreProblem, UnknownName, UserError
+from harness.cli.page_files import write_pages
+from harness.core.errors import UnknownName, UserError
 
 LOG = "training_log.json"
 
@@ -43,7 +44,8 @@ def show(
         typer.Option(
             "--html",
             metavar="[FILE]",
-            help="Write all samples, or a training's curves, as one self-contained page.",
+            help="Write all samples, or a training's curves, as a self-contained page; many "
+            "samples as several, beside each other.",
         ),
     ] = None,
     filters: Annotated[
@@ -192,13 +194,12 @@ def _chosen(samples: Samples, filters: Any, search: str, sort: str) -> Samples:
 
 
 def _write_page(console: Console, samples: Samples, file: str) -> None:
-    from leaderboards.render.samples import render
+    from leaderboards.render.samples import pages
 
     path = Path(file) if file else Path(f"samples-{file_name(samples.title)}.html")
-    data = render(samples).encode("utf-8")
-    write_page(path, data)
+    made = write_pages(path, pages(samples, path.name))
     console.out(
-        f"{path}: {len(samples.samples):,} samples, {len(data) / 1e6:.1f} MB; "
+        f"{path}: {len(samples.samples):,} samples, {made.size}; "
         "open it in a browser, link to one sample with #ID",
         highlight=False,
     )
@@ -213,24 +214,9 @@ def _write_curves(console: Console, store: Store, id: str, file: str) -> None:
     names = ("operation", "version", "params", "libraries", "ledger", "finished", "revision")
     facts = [("artifact", id), *((n, str(manifest[n])) for n in names if manifest.get(n))]
     path = Path(file) if file else Path(f"training-{id[:10]}.html")
-    data = render(manifest["label"], log, facts, id).encode("utf-8", "backslashreplace")
-    write_page(path, data)
+    write_pages(path, [(path.name, render(manifest["label"], log, facts, id))])
     console.out(f"{path}: curves of {manifest['label']}; open it in a browser", highlight=False)
     screen.data({"page": str(path), "artifact": id})
-
-
-def write_page(path: Path, data: bytes) -> None:
-    """Write a page.
-
-    Raises:
-        StoreProblem: the file cannot be written.
-    """
-    try:
-        path.write_bytes(data)
-    except OSError as error:
-        raise StoreProblem(
-            f"{path} cannot be written: {error.strerror}; expected --html FILE in a writable folder"
-        ) from None
 
 
 def _export(console: Console, store: Store, id: str, folder: Path, push: str) -> None:

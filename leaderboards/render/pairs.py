@@ -6,15 +6,16 @@ displays them as text. Prompts of the judge are on the page of each system alone
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
-
-from markupsafe import Markup
 
 from harness.core.hashing import finite
 from harness.judging.records import JudgedTurn
 from leaderboards.compare import Comparison, ComparisonLine
 from leaderboards.render import text
-from leaderboards.render.page import asset, embedded_json, policy, script, templates
+from leaderboards.render.page import embedded_json
+from leaderboards.render.parts import Part, divide, fill
 from leaderboards.render.samples import Texts, game_view, turn_view
 from leaderboards.render.samples import facts as facts_of
 from leaderboards.samples.pairs import CategoryLine, PairedSample, PairedSamples, category_lines
@@ -29,34 +30,48 @@ NOTE = (
 
 
 def render(found: PairedSamples, comparison: Comparison | None = None) -> str:
-    """The page, ending in a newline.
+    """All prompts as one page, ending in a newline.
 
     Args:
         comparison: of the two systems, for the difference of their scores in the head.
     """
-    style = asset("samples.css.jinja") + "\n" + asset("pairs.css.jinja")
-    code = script("reading.js.jinja", "pairs.js.jinja")
-    return (
-        templates()
-        .get_template("pairs.html.jinja")
-        .render(
-            names=[text.visible(name, text.NAME_LIMIT) for name in found.names],
-            metric=found.metric or "samples",
-            policy=policy(style, code),
-            style=Markup(style),
-            script=Markup(code),
-            tiles=_tiles(found, _line(found, comparison)),
-            label=found.label,
-            heads=HEADS,
-            lines=[line_texts(line, found.percent) for line in category_lines(found)],
-            lines_note=NOTE,
-            note=found.note,
-            facts=_facts(found),
-            data=embedded_json(page_data(found)),
-        )
-        .rstrip()
-        + "\n"
-    )
+    return _page(found, None, _head(found, comparison))
+
+
+def pages(
+    found: PairedSamples, name: str, comparison: Comparison | None = None
+) -> Iterator[tuple[str, str]]:
+    """File names and contents of as many pages as the prompts need; the first file is `name`.
+
+    The pages are made one at a time, as they are asked for.
+    """
+    head = _head(found, comparison)
+    for file, part in divide(name, len(found.pairs)):
+        yield file, _page(found, part, head)
+
+
+def _page(found: PairedSamples, part: Part | None, head: dict[str, Any]) -> str:
+    shown = found if part is None else replace(found, pairs=found.pairs[part.span])
+    data = page_data(shown)
+    if part is not None:
+        # Whether values are shares is a property of all.
+        data |= {"percent": found.percent, "elsewhere": part.elsewhere(found.pairs)}
+    return fill("pairs", ("samples", "pairs"), part, **head, data=embedded_json(data))
+
+
+def _head(found: PairedSamples, comparison: Comparison | None) -> dict[str, Any]:
+    """What all pages of the two systems share."""
+    return {
+        "names": [text.visible(name, text.NAME_LIMIT) for name in found.names],
+        "metric": found.metric or "samples",
+        "tiles": _tiles(found, _line(found, comparison)),
+        "label": found.label,
+        "heads": HEADS,
+        "lines": [line_texts(line, found.percent) for line in category_lines(found)],
+        "lines_note": NOTE,
+        "note": found.note,
+        "facts": _facts(found),
+    }
 
 
 def line_texts(line: CategoryLine, percent: bool) -> tuple[str, ...]:

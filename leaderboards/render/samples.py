@@ -8,17 +8,16 @@ of indices, so it is small although it repeats question and answers.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
-
-from markupsafe import Markup
 
 from harness.core.hashing import finite
 from harness.core.records import Cell
 from harness.judging.records import Game, JudgedTurn
 from leaderboards.render import text
-from leaderboards.render.page import asset, embedded_json, policy, script, templates
+from leaderboards.render.page import embedded_json
+from leaderboards.render.parts import Part, divide, fill
 from leaderboards.samples.addresses import address
 from leaderboards.samples.prompts import PromptWriter, prompt_writer
 from leaderboards.samples.records import Sample, Samples, game_outcome, verdict_text
@@ -51,26 +50,34 @@ ALONE = Around()
 
 
 def render(samples: Samples, around: Around = ALONE) -> str:
-    """The page, ending in a newline."""
-    style = asset("samples.css.jinja")
-    code = script("reading.js.jinja", "samples.js.jinja")
-    data = page_data(samples)
-    return (
-        templates()
-        .get_template("samples.html.jinja")
-        .render(
-            title=samples.title,
-            policy=policy(style, code),
-            style=Markup(style),
-            script=Markup(code),
-            tiles=_tiles(samples, around.cells),
-            around=around,
-            facts=facts(samples),
-            command=_command(samples),
-            data=embedded_json(without_texts(data) if around.withheld else data),
-        )
-        .rstrip()
-        + "\n"
+    """All samples as one page, ending in a newline."""
+    return _page(samples, around, None)
+
+
+def pages(samples: Samples, name: str, around: Around = ALONE) -> Iterator[tuple[str, str]]:
+    """File names and contents of as many pages as the samples need; the first file is `name`.
+
+    The pages are made one at a time, as they are asked for.
+    """
+    for file, part in divide(name, len(samples.samples)):
+        yield file, _page(samples, around, part)
+
+
+def _page(samples: Samples, around: Around, part: Part | None) -> str:
+    shown = samples if part is None else replace(samples, samples=samples.samples[part.span])
+    data = page_data(shown)
+    if part is not None:
+        data["elsewhere"] = part.elsewhere(samples.samples)
+    return fill(
+        "samples",
+        ("samples",),
+        part,
+        title=samples.title,
+        tiles=_tiles(samples, around.cells),
+        around=around,
+        facts=facts(samples),
+        command=_command(samples),
+        data=embedded_json(without_texts(data) if around.withheld else data),
     )
 
 

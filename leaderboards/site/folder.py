@@ -25,7 +25,7 @@ from leaderboards.compact import CellKey, Rows
 from leaderboards.files import board_files
 from leaderboards.render.html import render as render_board
 from leaderboards.render.samples import Around
-from leaderboards.render.samples import render as render_samples
+from leaderboards.render.samples import pages as pages_of_samples
 from leaderboards.samples.withholding import cells_without_texts
 from leaderboards.site.extras import extras_of
 from leaderboards.site.pages import (
@@ -110,9 +110,10 @@ def _write(
     addresses, count = Addresses(), 0
     (folder / FOLDER).mkdir()
     for page in sample_pages(store, board.cells, addresses):
-        text = render_samples(page.samples, _around(page, addresses, withheld))
-        _put(folder / FOLDER / page.name, text)
-        count += 1
+        around = _around(page, addresses, withheld)
+        for name, text in pages_of_samples(page.samples, page.name, around):
+            _put(folder / FOLDER / name, text)
+            count += 1
     for name, data in board_files(board, rows).items():
         (folder / name).write_bytes(data)
     names = sorted(path.name for path in folder.iterdir() if path.is_file())

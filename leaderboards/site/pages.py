@@ -2,7 +2,7 @@
 
 Cells that were made from the same samples share a page: all metrics of a suite whose samples have
 the same ids, verdicts and values. A cell of one category has the page of its suite, narrowed to
-that category (`#category:math`).
+that category (`#category:math`), unless that page is divided into several: then it has its own.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from harness.core.errors import CrucibleError
 from harness.core.hashing import digest
 from harness.core.records import Cell
 from harness.engine.store import Store
+from leaderboards.render.parts import is_divided
 from leaderboards.samples import Sample, SampleReader, Samples
 from leaderboards.scores import ScoreKey
 
@@ -161,6 +162,8 @@ def _marks(samples: Sequence[Sample]) -> Marks:
 def _is_category(samples: Samples, category: str, mark: Marks) -> bool:
     if len(samples.label_values("category")) < 2:
         return False  # the page has no menu of categories
+    if is_divided(len(samples.samples)):
+        return False  # the menu of each page concerns that page only
     own = [s for s in samples.samples if s.labels.get("category") == category]
     return _marks(own) == mark
 

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from harness.cli.main import app
 from harness.core.errors import StoreProblem, UnknownName, UserError
 from leaderboards.files import write_board
+from leaderboards.render import parts
 from leaderboards.spec import BoardSpec
 from tests.hand_made import HOSTILE, HandMade
 from tests.leaderboards.samples.test_pairs import OURS, THEIRS, system
@@ -83,6 +84,18 @@ def test_the_page_has_the_chosen_pairs(compare: Callable[..., str], tmp_path: Pa
     assert page.index('"id":"p1"') < page.index('"id":"p2"'), "the page keeps the stored order"
     compare("--samples", "--html")
     assert (tmp_path / "compare-ours-theirs.html").is_file()
+
+
+def test_many_pairs_are_written_as_several_pages(
+    compare: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "LIMIT", 2)
+    assert "page.html: 5 prompts, 0.1 MB in 3 pages" in compare("--samples", "--html", "page.html")
+    names = ["page.html", "page.page-2.html", "page.page-3.html"]
+    assert sorted(path.name for path in tmp_path.glob("*.html")) == names
+    said = compare("--samples", "--html", "page.html", "--filter", "a=win", "--json", "--quiet")
+    assert json.loads(said)["pages"] == 1
+    assert [path.name for path in tmp_path.glob("*.html")] == names[:1]
 
 
 def test_the_seed_and_the_metric_are_chosen(compare: Callable[..., str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from harness.core.errors import CrucibleError, UnknownName, UserError
 from harness.core.records import parse
 from harness.distillation.align.report import AlignmentReport
 from leaderboards.files import write_board
+from leaderboards.render import parts
 from leaderboards.spec import BoardSpec
 from tests.hand_made import HOSTILE, HandMade, four_games, hostile_cell
 
@@ -105,6 +107,38 @@ def test_a_page_is_written_where_asked_or_under_the_name_of_the_cell(show, tmp_p
     assert (tmp_path / "first.html").is_file()
 
 
+def test_many_samples_are_written_as_several_pages(
+    show, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "LIMIT", 2)
+    assert re.search(r"mine.html: 4 samples, 0.\d MB in 2 pages", show(CELL, "--html", "mine.html"))
+    assert sorted(path.name for path in tmp_path.glob("*.html")) == [
+        "mine.html",
+        "mine.page-2.html",
+    ]
+    assert "p/win" in (tmp_path / "mine.html").read_text()
+    assert "answer to p/win" not in (tmp_path / "mine.page-2.html").read_text()
+
+
+def test_pages_of_an_earlier_export_go_and_other_files_stay(
+    show, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "LIMIT", 1)
+    show(CELL, "--html", "mine.html")
+    show(CELL, "--html", "other.html")
+    (tmp_path / "mine.page-5.html").write_text("my notes")
+    monkeypatch.setattr(parts, "LIMIT", 2)
+    show(CELL, "--html", "mine.html")
+    others = {"other.html", *(f"other.page-{n}.html" for n in (2, 3, 4))}
+    left = {path.name for path in tmp_path.glob("*.html")} - others
+    assert left == {"mine.html", "mine.page-2.html", "mine.page-5.html"}
+    show(CELL, "--html", "mine.html", "--filter", "verdict=win")
+    (tmp_path / "other.page-2.html").write_text("my notes")
+    show(CELL, "--html", "other.html", "--filter", "verdict=win")
+    left = {path.name for path in tmp_path.glob("*.html")}
+    assert left == {"mine.html", "mine.page-5.html", *others}
+
+
 def test_an_artifact_is_shown_as_before(show, hand_made: HandMade) -> None:
     ids = {hand_made.store.manifest(id)["operation"]: id for id in hand_made.store.ids()}
     said = show(ids["judge_arena"][:10])
@@ -132,6 +166,7 @@ def test_without_a_target_everything_is_listed(show) -> None:
         ([CELL, "--row", "p/wim"], 'no sample named "p/wim"; did you mean "p/win"'),
         ([CELL, "--row", "p"], '"p" is part of 4 ids'),
         ([CELL, "--html", "no/such/folder/x.html"], "cannot be written"),
+        ([CELL, "--html", "."], "cannot be written"),
         (["123456"], "no artifact"),
     ],
 )

@@ -20,6 +20,7 @@ from harness.core.hashing import file_digest
 from harness.core.records import Cell
 from harness.engine.store import Store
 from leaderboards.files import check_board, read_board
+from leaderboards.render import parts
 from leaderboards.site import WRITTEN, Site, write_site
 from leaderboards.site.folder import _swap
 from leaderboards.spec import BoardSpec
@@ -79,16 +80,16 @@ def broken_links(folder: Path) -> list[str]:
     found = []
     for path, links in pages_of(folder):
         for link in links.links:
-            parts = urlsplit(link)
-            target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+            address = urlsplit(link)
+            target = (path.parent / unquote(address.path)).resolve() if address.path else path
             inside = folder.resolve() in (target, *target.parents)
-            if parts.scheme or parts.netloc or not inside or not target.is_file():
+            if address.scheme or address.netloc or not inside or not target.is_file():
                 found.append(f"{path.name}: {link}")
-            elif parts.fragment:
+            elif address.fragment:
                 places = Links(target.read_text(encoding="utf-8")).anchors
                 if target.parent.name == "samples":
                     places = places | ids_of(target)
-                if unquote(parts.fragment) not in places:
+                if unquote(address.fragment) not in places:
                     found.append(f"{path.name}: {link}")
     return found
 
@@ -99,6 +100,40 @@ def test_every_link_leads_somewhere_inside_the_folder(site: Site) -> None:
     for path, links in pages_of(site.folder):
         assert not links.other, path
         assert links.links or path.name == "board.html"
+
+
+def test_divided_pages_link_to_each_other_and_categories_have_their_own(
+    judged: tuple[Store, list[Cell]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, cells = judged
+    monkeypatch.setattr(parts, "LIMIT", 5)
+    site = write_site(tmp_path / "site", SPEC, cells, store=store)
+    assert broken_links(site.folder) == []
+    assert site.linked == site.scores
+    names = {path.name for path in (site.folder / "samples").iterdir()}
+    assert len(names) == site.pages
+    assert {name.replace(".page-2.html", ".html") for name in names if ".page-" in name} < names
+    category = next(c for c in cells if c.metric == "category:math")
+    text = (site.folder / "index.html").read_text(encoding="utf-8")
+    own = re.findall(r'href="samples/([^"]+category-math-\d-\w+\.html)">', text)
+    assert "#category" not in text
+    pages = [parsed((site.folder / "samples" / name).read_text()).contents["data"] for name in own]
+    shown = [json.loads(page) for page in pages]
+    assert category.system in {page["system"] for page in shown}
+    assert {s["labels"]["category"] for page in shown for s in page["samples"]} == {"math"}
+
+
+def test_pages_that_are_no_longer_needed_leave_the_folder(
+    judged: tuple[Store, list[Cell]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, cells = judged
+    monkeypatch.setattr(parts, "LIMIT", 5)
+    divided = write_site(tmp_path / "site", SPEC, cells, store=store)
+    assert list(divided.folder.glob("samples/*.page-2.html"))
+    monkeypatch.setattr(parts, "LIMIT", 8)
+    whole = write_site(tmp_path / "site", SPEC, cells, store=store)
+    assert list(whole.folder.glob("samples/*.page-*")) == []
+    assert len(list(whole.folder.glob("samples/*"))) == whole.pages
 
 
 def test_every_cell_has_a_link_to_samples_that_give_its_value(
