@@ -182,6 +182,23 @@ def test_a_stage_at_which_workers_keep_dying_ends_the_run(tmp_path: Path) -> Non
     assert pool.deaths == 3
 
 
+class Closed(LocalPool):
+    closed = 0
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+@pytest.mark.parametrize("how", ["", "fails"])
+def test_a_pool_is_closed_however_its_run_ends(tmp_path: Path, how: str) -> None:
+    store, (plan, targets) = Store(tmp_path), planned(9, how)
+    pool = Closed(store, Services(), NODES)
+    with suppress(BadData):
+        on_workers(plan, targets, store, pool=lambda store: pool)
+    assert pool.closed == 1
+    assert store.has(targets[0].id) is not bool(how)
+
+
 class OneDead(LocalPool):
     """A pool with a node that is gone, which it does not know yet."""
 
