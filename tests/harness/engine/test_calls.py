@@ -110,7 +110,7 @@ DEFAULTS = {
     "responses": None, "offline": False, "concurrency": 64, "timeout_s": 120.0, "retries": 6,
     "requests_per_minute": None, "tokens_per_minute": None, "max_cost_usd": None, "prices": None,
     "max_reply_bytes": 67_108_864, "batch": False, "vllm_python": None, "replicas": 1,
-    "allow_code_execution": False, "allow_weak_isolation": False,
+    "executor": "inline", "allow_code_execution": False, "allow_weak_isolation": False,
 }  # fmt: skip
 # The least value that each number may have, and one below it.
 LEAST = {
@@ -136,6 +136,12 @@ def test_each_number_has_a_least_value(name: str) -> None:
     assert getattr(services.settings, name) == least
     with pytest.raises(BadRecord, match=name):
         parse(CallSettings, {name: below}, "options")
+
+
+@pytest.mark.parametrize("name", ["", "Ray", "rays", "ray@host", "slurm"])
+def test_an_unknown_executor_is_refused_with_the_known_ones(name: str) -> None:
+    with pytest.raises(BadRecord, match="inline, ray .this machine, or its cluster. or ray:HOST"):
+        parse(CallSettings, {"executor": name}, "options")
 
 
 def test_an_account_adds_up_by_model() -> None:

@@ -69,7 +69,10 @@ def test_the_types_and_processes_of_the_recipe_are_those_of_the_launch(config: M
         ("distributed_type: XLA", "is for XLA, but this machine has CUDA GPUs"),
         ("distributed_type: MULTI_CPU", "is for MULTI_CPU, but"),
         ("distributed_type: FSDP\nuse_cpu: true", "is for the CPU"),
-        ("distributed_type: FSDP\nnum_machines: 2", "num_machines is 2; a launch uses the GPUs of"),
+        (
+            "distributed_type: FSDP\nnum_machines: 2",
+            "num_machines is 2; set it to 1, and launch.machines",
+        ),
         ("distributed_type: [", "cannot be read as YAML"),
         ("processes: 2", "has no distributed_type; expected a configuration of accelerate"),
         ("- 1", "has no distributed_type"),
