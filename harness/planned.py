@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.api.executors import executor_of
+from harness.api.executors import check_machines, executor_of
 from harness.api.hosted_models import check_keys
 from harness.api.results import Scored, results_html
 from harness.core.errors import UserError, unknown
@@ -134,8 +134,9 @@ class PlannedRun(Scored):
         """Refuse a run that could not finish, before its first stage.
 
         Raises:
-            EnvironmentProblem, UserError: see `check_keys`.
+            EnvironmentProblem, UserError: see `check_keys` and `check_machines`.
         """
+        check_machines(todo, calls)
         check_keys(self.plan, todo, calls)
 
     def todo(self, store: Store | None) -> list[Stage]:

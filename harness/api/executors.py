@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 from harness.api.hosted_models import asked_ref, is_hosted
-from harness.engine.calls import Services
+from harness.core.errors import EnvironmentProblem
+from harness.engine.calls import CallSettings, Services
+from harness.engine.machines import no_machines
 from harness.engine.plan import Plan, Stage
 from harness.engine.run import Executor, InlineExecutor
 
@@ -24,6 +27,20 @@ def executor_of(services: Services, plan: Plan) -> Executor:
     return ClusterExecutor(
         opened, services, replicas=settings.replicas, asked=asked_ref, stays=stays_here
     )
+
+
+def check_machines(todo: Sequence[Stage], calls: CallSettings) -> None:
+    """Notice before the first stage that a training needs several machines and would not get them.
+
+    Raises:
+        EnvironmentProblem: see `harness.engine.machines`.
+    """
+    if calls.executor != "inline":
+        return
+    for stage in todo:
+        launch = getattr(stage.params, "launch", None)
+        if launch is not None and launch.machines > 1:
+            raise EnvironmentProblem(f"{stage.label}: {no_machines(launch.machines)}")
 
 
 def stays_here(plan: Plan, stage: Stage) -> bool:

@@ -54,9 +54,14 @@ def machines_of(services: Services, count: int) -> Machines:
     """
 
     def refuse() -> NoReturn:
-        raise EnvironmentProblem(
-            f"a launch over {count} machines needs a cluster: run with --executor ray:HOST:PORT, "
-            "or crucible launch slurm --nodes N"
-        )
+        raise EnvironmentProblem(no_machines(count))
 
     return services.get(KEY, refuse)
+
+
+def no_machines(count: int) -> str:
+    """Why a launch over several machines cannot run without a cluster."""
+    return (
+        f"a launch over {count} machines needs a cluster: run with --executor ray:HOST:PORT, or "
+        "crucible launch slurm --nodes N"
+    )

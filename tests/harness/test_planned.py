@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from harness.api.executors import check_machines, local_paths, stays_here
 from harness.api.hosted_models import hosted, price_of
 from harness.cli.estimate import show_hosted
 from harness.core.errors import EnvironmentProblem, UnknownName
 from harness.engine.calls import CallSettings
+from harness.engine.plan import Plan
 from harness.engine.store import Store
 from harness.nano.faults import FaultScript, fault
 from harness.nano.server import NanoServer
@@ -42,6 +44,34 @@ def test_a_missing_key_is_noticed_before_the_first_stage(
         made.run(tmp_path / "store")
     assert made.store is not None
     assert not made.store.ids()
+
+
+def test_several_machines_without_a_cluster_are_noticed_before_the_first_stage(
+    tmp_path: Path,
+) -> None:
+    launch = ["train.launch.processes=2", "train.launch.machines=2"]
+    made = reproduce("dpo", limit=4, overrides=launch)
+    with pytest.raises(EnvironmentProblem, match="train dpo: a launch over 2 machines needs a cl"):
+        made.run(tmp_path / "store")
+    assert made.store is not None
+    assert not made.store.ids()
+    check_machines(made.todo(None), CallSettings(executor="ray"))
+
+
+def test_what_leaves_this_process_and_what_stays() -> None:
+    made = evaluate("nano:target", "alpaca_eval2", judge=JUDGE, edition="nano", limit=3)
+    here = {s.operation.name for s in made.plan.stages.values() if stays_here(made.plan, s)}
+    assert here == {"judge_alpaca"}
+    assert not local_paths(made.plan)
+
+
+def test_paths_that_a_plan_reads_are_those_that_exist(tmp_path: Path) -> None:
+    outputs = tmp_path / "outputs.jsonl"
+    outputs.write_text("")
+    plan = Plan()
+    for ref in (str(outputs), str(tmp_path / "absent"), "org/model", "nano:target"):
+        plan.stage("import_model", ref=ref)
+    assert local_paths(plan) == [str(outputs)]
 
 
 def test_stages_are_computed_again_on_request(tmp_path: Path) -> None:
