@@ -172,7 +172,6 @@ def connect(address: str) -> Any:
         UserError, EnvironmentProblem: no cluster is at this address.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
     try:
         import ray
     except ImportError:
@@ -240,7 +239,8 @@ def passed_variables() -> dict[str, str]:
         for name, value in os.environ.items()
         if _PASSED.fullmatch(name) and not _SECRET.search(name)
     }
-    return {**chosen, "PYTHONPATH": places}
+    # Workers that asked for no GPU must see none, or tiny models would run there.
+    return {**chosen, "PYTHONPATH": places, "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1"}
 
 
 @contextmanager

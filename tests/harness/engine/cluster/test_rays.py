@@ -207,3 +207,4 @@ def test_workers_get_settings_and_no_secrets(monkeypatch: pytest.MonkeyPatch) ->
     found = passed_variables()
     assert "secret" not in found.values()
     assert (found["HF_HUB_OFFLINE"], found["TOKENIZERS_PARALLELISM"]) == ("1", "false")
+    assert found["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] == "1"  # no GPU asked for, none seen
