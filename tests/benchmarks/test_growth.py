@@ -16,7 +16,7 @@ GROWTH = ROOT / "benchmarks" / "growth"
 PARTS = {
     "engine": ("1000", "64 per batch, resumed"),
     "boards": ("10", "html page"),
-    "pages": ("200", "page written"),
+    "pages": ("200", "pages written"),
     "alignment": ("1000", "documents, warping"),
     "teachers": ("10000", "mapped"),
     "candidates": ("200", "candidate_table"),
