@@ -21,6 +21,7 @@ from harness.core.errors import BadData, CrucibleError, StoreProblem
 from harness.core.records import Record
 from harness.engine.operations import OPERATIONS, Artifact, Context, Row, operation
 from harness.engine.plan import Plan
+from harness.engine.row_files import RowFile
 from harness.engine.run import InlineExecutor, Silent
 from harness.engine.store import Journal, Store
 
@@ -74,6 +75,15 @@ def test_a_finished_plan_executes_nothing_again(tmp_path: Path) -> None:
     second = InlineExecutor().execute(plan, targets, store)
     assert (len(first.executed), second.executed, second.reused) == (2, (), 2)
     assert [row["value"] for row in store.artifact(targets[0].id).rows()] == list(range(0, 20, 2))
+
+
+def test_a_row_stage_closes_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[str] = []
+    for kind in (RowFile, Journal):
+        monkeypatch.setattr(kind, "close", lambda self, kind=kind: closed.append(kind.__name__))
+    plan, targets = two_stages()
+    InlineExecutor().execute(plan, targets, Store(tmp_path))
+    assert sorted(closed) == ["Journal", "RowFile"]
 
 
 def test_an_interrupted_stage_computes_only_the_missing_batches(tmp_path: Path) -> None:
@@ -227,6 +237,7 @@ import json, os, sys, time
 from harness.engine.operations import operation
 from harness.engine.plan import Plan
 from harness.core.records import Record
+from harness.engine.row_files import RowFile
 from harness.engine.run import InlineExecutor, Silent
 from harness.engine.store import Store
 
