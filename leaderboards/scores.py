@@ -118,15 +118,16 @@ def tidy(cells: Iterable[Cell], *, compact: bool = False) -> tuple[Cell, ...]:
 def _rounded(cell: Cell) -> Cell:
     interval = cell.interval
     if interval is not None:
-        interval = interval.model_copy(
-            update={"low": _round(interval.low), "high": _round(interval.high)}
-        )
+        ends = {"low": _round(interval.low), "high": _round(interval.high)}
+        interval = interval.model_copy(update=ends)
+    # No call per number: a board has millions of them.
+    draws = [round(float(draw), REPLICATE_DECIMALS) + 0.0 for draw in cell.replicates]
     return cell.model_copy(
         update={
             "value": None if cell.value is None else _round(cell.value),
             "interval": interval,
             "bounds": None if cell.bounds is None else tuple(_round(v) for v in cell.bounds),
-            "replicates": _rounded_draws(cell.replicates),
+            "replicates": tuple(draws),
             "artifacts": dict(sorted(cell.artifacts.items())),
             "details": {
                 name: _round(value) if isinstance(value, float) else value
@@ -135,11 +136,6 @@ def _rounded(cell: Cell) -> Cell:
             "resampled": None if cell.resampled is None else _rounded_sample(cell.resampled),
         }
     )
-
-
-def _rounded_draws(draws: Iterable[float]) -> tuple[float, ...]:
-    # A list and no call per number: a board has millions of them.
-    return tuple([round(float(draw), REPLICATE_DECIMALS) + 0.0 for draw in draws])
 
 
 def _of_rows(cell: Cell) -> Cell:

@@ -9,7 +9,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any
 
 from harness.core.errors import CrucibleError
@@ -20,6 +19,7 @@ from harness.engine.plan import Stage
 from harness.engine.stages import Batch, Reporter, RowRun, StageContext, artifacts_of, underway
 from harness.engine.store import Store
 
+MOST_ROWS = 4096  # of a task, which this process, Ray and the worker hold in memory
 LOSSES = 3  # workers that may die at a stage, one after the other, without finishing anything
 
 
@@ -186,12 +186,15 @@ class RowsJob(Job):
             return None
         # Large parts first, small ones at the end, so that all workers end at about the same time.
         size = left if workers == 1 else math.ceil(left / (2 * workers))
-        again = self._open.again
-        chosen = [again.pop() for _ in range(min(size, len(again)))]
-        chosen += islice(self._open.missing, size - len(chosen))
+        chosen: dict[int, Batch] = {}
+        rows = 0
+        while len(chosen) < size and rows < MOST_ROWS:
+            batch = self._open.again.pop() if self._open.again else next(self._open.missing)
+            chosen[batch[0]] = batch
+            rows += len(batch[1])
         self._open.left -= len(chosen)
         self.tasks += 1
-        return Task(self, {number: (number, rows) for number, rows in chosen})
+        return Task(self, chosen)
 
     def take(self, task: Task, kind: str, value: Any) -> None:
         if kind == "batch":

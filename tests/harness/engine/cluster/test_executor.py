@@ -14,7 +14,7 @@ import pytest
 from harness.core.errors import BadData, CrucibleError, EnvironmentProblem
 from harness.core.records import Record
 from harness.engine.calls import CallSettings, Services
-from harness.engine.cluster import executor
+from harness.engine.cluster import executor, jobs
 from harness.engine.cluster.executor import ClusterExecutor
 from harness.engine.cluster.messages import message_of, stage_of
 from harness.engine.cluster.needs import Need, Node
@@ -180,6 +180,30 @@ def test_a_stage_at_which_workers_keep_dying_ends_the_run(tmp_path: Path) -> Non
     with pytest.raises(CrucibleError, match=r"3 workers died one after the other \(killed\)"):
         on_workers(plan, targets, store, pool=lambda store: pool)
     assert pool.deaths == 3
+
+
+class Sizes(LocalPool):
+    """A pool that writes down how many rows each task has."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.sizes: list[int] = []
+
+    def submit(self, worker: Handle, message: Any, batches: Sequence[Batch] | None) -> None:
+        self.sizes += [] if batches is None else [sum(len(rows) for _, rows in batches)]
+        super().submit(worker, message, batches)
+
+
+@pytest.mark.parametrize(("most", "sizes"), [(4096, [20]), (5, [6, 6, 6, 2])])
+def test_a_task_is_no_larger_than_memory_should_hold(
+    most: int, sizes: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "MOST_ROWS", most)
+    store, plan = Store(tmp_path), Plan()
+    rows = plan.stage("test_cluster_rows", n=20)  # batches have three
+    pool = Sizes(store, Services(), NODES)
+    on_workers(plan, [plan.stage("test_cluster_map", rows=rows)], store, pool=lambda store: pool)
+    assert pool.sizes == sizes
 
 
 class Closed(LocalPool):
