@@ -75,9 +75,13 @@ class ClusterExecutor(Executor):
     ) -> None:
         if not todo:
             return
+        reporter.note(todo[0], "waits for the cluster, whose nodes are checked first")
         pool = self._open_pool(store)
         try:
             nodes = pool.nodes()
+            cores, gpus = sum(node.cpus for node in nodes), sum(node.gpus for node in nodes)
+            have = f"nodes: {len(nodes)}, cores: {cores:g}, GPUs: {gpus:g}"
+            reporter.note(todo[0], f"the cluster is there ({have})")
             jobs = self._jobs(plan, todo, nodes)
             run = _Run(jobs, pool, store, reporter, services, self._replicas)
             try:

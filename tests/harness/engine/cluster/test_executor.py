@@ -24,7 +24,7 @@ from harness.engine.io import write_rows
 from harness.engine.operations import Artifact, Context, Estimate, Row, operation
 from harness.engine.plan import Handle as Planned
 from harness.engine.plan import Plan, Stage
-from harness.engine.run import InlineExecutor
+from harness.engine.run import InlineExecutor, Silent
 from harness.engine.stages import Batch
 from harness.engine.store import Store
 
@@ -180,6 +180,25 @@ def test_a_stage_at_which_workers_keep_dying_ends_the_run(tmp_path: Path) -> Non
     with pytest.raises(CrucibleError, match=r"3 workers died one after the other \(killed\)"):
         on_workers(plan, targets, store, pool=lambda store: pool)
     assert pool.deaths == 3
+
+
+class Heard(Silent):
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def note(self, stage: Stage, text: str) -> None:
+        self.said.append(text)
+
+
+def test_a_run_says_what_it_waits_for_and_what_the_cluster_has(tmp_path: Path) -> None:
+    store, (plan, targets) = Store(tmp_path), planned(3)
+    heard = Heard()
+    runs = ClusterExecutor(lambda store: LocalPool(store, Services(), NODES))
+    runs.execute(plan, targets, store, heard)
+    assert heard.said[:2] == [
+        "waits for the cluster, whose nodes are checked first",
+        "the cluster is there (nodes: 2, cores: 4, GPUs: 0)",
+    ]
 
 
 class Sizes(LocalPool):
